@@ -1,0 +1,85 @@
+"""Every check of the project as a session; `.ci/run` runs the same ones. `nox -l` lists them."""
+
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "domain", "tests"]
+nox.options.error_on_external_run = True
+nox.options.reuse_venv = "yes"
+
+SCRIPT_OF_THE_WHEEL = """
+import importlib.metadata, importlib.resources, sys
+import vault_adapters, vault_domain
+for package in (vault_adapters, vault_domain):
+    assert importlib.resources.files(package).joinpath("py.typed").is_file(), f"{package.__name__} has no py.typed"
+    assert sys.prefix in package.__file__, f"{package.__name__} was imported from {package.__file__}"
+print("token-vault", importlib.metadata.version("token-vault"), "from", sys.prefix)
+"""
+
+
+@nox.session
+def tests(session):
+    """Run the whole suite, Postgres and SQLite included."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def domain(session):
+    """Run the domain's tests where nothing but attrs, pytest and hypothesis can be imported.
+
+    The project itself is not installed and its pytest settings are not read, since they name plugins
+    that this environment is meant to lack.
+    """
+    session.install("attrs", "pytest", "hypothesis")
+    session.run(
+        "pytest",
+        *("-c", "/dev/null", "--rootdir", ".", "--confcutdir", "tests/domain", "-p", "no:cacheprovider"),
+        *("-q", "-W", "error", "tests/domain", *session.posargs),
+        env={"PYTHONPATH": "src:."},
+    )
+
+
+@nox.session
+def lint(session):
+    """Check style, types and the direction of imports."""
+    session.install("-e", ".[test]")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy", "--strict")
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session):
+    """Build the documentation; a warning is an error."""
+    session.install("-e", ".[all,docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(reuse_venv=False)
+def wheel(session):
+    """Build the wheel and use it, installed in a fresh environment, from outside the repository."""
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", folder, ".")
+        (built,) = Path(folder).glob("*.whl")
+        session.install(f"{built}[cli]")
+        with session.chdir(folder):
+            session.run("python", "-c", SCRIPT_OF_THE_WHEEL)
+            session.run("token-vault", "demo")
+
+
+@nox.session
+def bench(session):
+    """Measure against the bare drivers and against peers; prints ratios."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
+def soak(session):
+    """Run the long tests with their full counts; takes its time."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-m", "soak", *session.posargs)
