@@ -1,0 +1,18 @@
+"""AuditLog: pages through what happened. Appending is part of each mutation's own transaction."""
+
+from typing import Protocol
+
+from vault_domain.audit import AuditEvent
+from vault_domain.page import Cursor
+
+
+class AuditLog(Protocol):
+    """Reads the audit events."""
+
+    async def page(
+        self, tenant_id: str | None, *, limit: int, after: Cursor | None
+    ) -> tuple[list[AuditEvent], list[Cursor]]:
+        """Return events in the order of their commits, with a cursor for each.
+
+        A page ends before the oldest transaction that still runs, so that following the cursors misses none.
+        """

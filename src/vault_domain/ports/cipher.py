@@ -1,0 +1,53 @@
+"""Cipher: seals values for their place and opens them there, and only there."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from vault_domain.account import TokenKey
+from vault_domain.key import DataKeyRecord
+from vault_domain.secret import Secret
+from vault_domain.token import SealedToken
+
+
+class UnreadableError(Exception):
+    """A sealed value does not open in its place.
+
+    Attributes:
+        reason: a code for operators (header, commitment, tag, unknown_key); callers get one `DecryptionError`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Cipher(Protocol):
+    """Encrypts under the tenant's active data key, bound to tenant, provider, kind and identifier.
+
+    Raises:
+        KeyUnavailableError: the master key cannot be asked now.
+    """
+
+    async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
+        """Seal values for their keys; makes a tenant's first data key where there is none."""
+
+    async def open(self, key: TokenKey, sealed: SealedToken, data_key: DataKeyRecord | None = None) -> Secret:
+        """Open a value in the place that the caller asked for.
+
+        Args:
+            key: from the caller, never from the row.
+            sealed: the row's value.
+            data_key: the row's wrapped data key, where the store read it along.
+
+        Raises:
+            UnreadableError: it does not belong there, was changed, or its key is gone.
+        """
+
+    def is_warm(self, tenant_id: str) -> bool:
+        """Whether a key of this tenant is at hand."""
+
+    def forget_active(self, tenant_ids: Iterable[str]) -> None:
+        """Look the active key of these tenants up again before the next seal."""
+
+    async def check(self) -> None:
+        """Return if the master key can be used now."""

@@ -1,0 +1,31 @@
+"""KeyRepository: keeps master key records and wrapped data keys; no key in clear ever reaches it."""
+
+from typing import Protocol
+
+from vault_domain.key import DataKeyRecord, MasterKeyRecord
+
+
+class KeyRepository(Protocol):
+    """What opening a vault and sealing a value need of the key tables."""
+
+    async def master_keys(self) -> list[MasterKeyRecord]:
+        """Return all master key records, retired ones included."""
+
+    async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
+        """Store the first master key as active, unless there is one; return all records afterwards.
+
+        Of two processes that bootstrap at once one wins. Where data keys or tokens exist but no master key, nothing
+        is stored and the list is empty: whoever lost that row must not get a vault that looks new.
+        """
+
+    async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
+        """Return the tenant's active data key, or None."""
+
+    async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
+        """Return one data key of this tenant; another tenant's is None."""
+
+    async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
+        """Store the tenant's first active data key, in a transaction of its own; return the one that is active.
+
+        Of several processes that create one at once, one wins and all get its record.
+        """

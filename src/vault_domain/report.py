@@ -1,0 +1,36 @@
+"""Reports: what an operation found or did, as counts."""
+
+from attrs import frozen
+
+from vault_domain.token import TokenHealth
+
+
+@frozen
+class HealthCount:
+    """How many tokens of one provider stand alike."""
+
+    provider: str
+    health: TokenHealth
+    count: int
+
+
+@frozen
+class HealthReport:
+    """How the vault and what it holds stand.
+
+    Attributes:
+        counts: tokens by provider and health, sorted; nothing is decrypted for it.
+        failed_reads: reads of this vault, since it was opened, that could not be decrypted.
+        store_error: the error code of the store's ping, or None where it answered.
+        master_key_error: the error code of the master key's check, or None where it answered.
+    """
+
+    counts: tuple[HealthCount, ...] = ()
+    failed_reads: int = 0
+    store_error: str | None = None
+    master_key_error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether store and master key answered."""
+        return self.store_error is None and self.master_key_error is None
