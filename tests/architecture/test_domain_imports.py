@@ -1,0 +1,63 @@
+"""The domain imports attrs and a few harmless modules, and asks no clock.
+
+import-linter can forbid what it is told; an allow-list also refuses what nobody thought of.
+"""
+
+import pytest
+from tests.architecture.purity import impurities
+from tests.architecture.tree import SOURCE, python_files
+
+DOMAIN = python_files(SOURCE / "vault_domain")
+
+
+@pytest.mark.parametrize("path", DOMAIN, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_module_is_pure(path):
+    assert impurities(path.read_text(encoding="utf-8")) == []
+
+
+def test_the_domain_was_found():
+    assert len(DOMAIN) > 10
+
+
+@pytest.mark.parametrize(
+    ("source", "finding"),
+    [
+        ("import asyncio", "line 1: imports asyncio"),
+        ("import os.path", "line 1: imports os.path"),
+        ("import json, socket", "line 1: imports socket"),
+        ("from time import time", "line 1: imports time.time"),
+        ("from cryptography.fernet import Fernet", "line 1: imports cryptography.fernet.Fernet"),
+        ("from vault_adapters import open_vault", "line 1: imports vault_adapters.open_vault"),
+        ("from urllib import request", "line 1: imports urllib.request"),
+        ("import a_package_of_tomorrow", "line 1: imports a_package_of_tomorrow"),
+        ("def f():\n    import sqlite3", "line 2: imports sqlite3"),
+        ("from . import token", "line 1: imports relatively"),
+        ("from datetime import datetime\nx = datetime.now()", "line 2: uses datetime.now"),
+        (
+            "import datetime as d\nimport datetime\nx = datetime.datetime.utcnow",
+            "line 3: uses datetime.datetime.utcnow",
+        ),
+        ("from datetime import date\nx = date.today()", "line 2: uses date.today"),
+        ("from uuid import uuid4", "line 1: uses uuid.uuid4"),
+        ("text = open('file').read()", "line 1: uses open"),
+        ("clock = __import__('time')", "line 1: uses __import__"),
+    ],
+)
+def test_an_impurity_is_found(source, finding):
+    assert impurities(source) == [finding]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import attrs",
+        "from collections.abc import Sequence",
+        "from urllib.parse import urlsplit",
+        "from urllib import parse",
+        "from datetime import UTC, datetime\ndef due(now: datetime, expires_at: datetime): return now >= expires_at",
+        "def open_(vault): return vault.open()",
+        "x = self_.clock.now()",
+    ],
+)
+def test_the_pure_is_left_alone(source):
+    assert impurities(source) == []
