@@ -2,3 +2,71 @@
 
 Hosts import from `vault_adapters`, which exports these names too.
 """
+
+from vault_domain.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey, TokenKind
+from vault_domain.audit import AuditAction, AuditEvent
+from vault_domain.errors import (
+    ConfigurationError,
+    DecryptionError,
+    GenerationConflictError,
+    InvalidInputError,
+    KeyUnavailableError,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    RefreshNotPersistedError,
+    SchemaOutdatedError,
+    StorageError,
+    TokenNotFoundError,
+    VaultError,
+    WrongEncryptionSecretError,
+)
+from vault_domain.page import Page
+from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
+from vault_domain.report import HealthCount, HealthReport
+from vault_domain.rotation import Rotation
+from vault_domain.secret import Secret
+from vault_domain.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
+from vault_domain.token_set import TokenSet
+from vault_domain.vault import TokenVault
+
+__all__ = [
+    "Account",
+    "AccountDeletion",
+    "AccountInfo",
+    "AuditAction",
+    "AuditEvent",
+    "ConfigurationError",
+    "ConnectionState",
+    "DecryptionError",
+    "GenerationConflictError",
+    "HealthCount",
+    "HealthReport",
+    "InvalidInputError",
+    "KeyUnavailableError",
+    "MarkOutcome",
+    "Page",
+    "ProviderConfigurationError",
+    "ReauthorizationRequiredError",
+    "RefreshFailedError",
+    "RefreshNotPersistedError",
+    "RefreshRequest",
+    "Rotation",
+    "SchemaOutdatedError",
+    "Secret",
+    "StorageError",
+    "Token",
+    "TokenHealth",
+    "TokenInfo",
+    "TokenKey",
+    "TokenKind",
+    "TokenNotFoundError",
+    "TokenRefresher",
+    "TokenRevoker",
+    "TokenSet",
+    "TokenStatus",
+    "TokenVault",
+    "UsableToken",
+    "VaultError",
+    "WrongEncryptionSecretError",
+]

@@ -18,7 +18,6 @@ class AuditAction(enum.StrEnum):
     TOKEN_IMPORTED = "token_imported"
     ACCOUNT_CHANGED = "account_changed"
     TENANT_ERASED = "tenant_erased"
-    DATA_KEY_CREATED = "data_key_created"
     DATA_KEY_ROTATED = "data_key_rotated"
     DATA_KEY_DESTROYED = "data_key_destroyed"
     MASTER_KEY_INTRODUCED = "master_key_introduced"
@@ -42,7 +41,7 @@ class AuditEvent:
         generation: the token's generation after the change, where it has one.
         actor: who did it, as given to `with_actor`, or None.
         code: an error code or a reason code, where there is one.
-        id: the event's number in the store; None where it is not stored.
+        cursor: pass it as ``after`` to `audit_events` to go on behind this event; None where it is not stored.
     """
 
     action: AuditAction
@@ -53,4 +52,4 @@ class AuditEvent:
     generation: int | None = None
     actor: str | None = None
     code: str | None = None
-    id: int | None = None
+    cursor: str | None = None

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from attrs import field, frozen
@@ -34,6 +34,21 @@ def make_page(rows: Sequence[T], limit: int, position: Callable[[T], Cursor]) ->
     more = len(rows) > limit
     items = rows[:limit]
     return Page(items, encode_cursor(position(items[-1])) if more and items else None)
+
+
+async def walk_pages(fetch: Callable[[str | None], Awaitable[Page[T]]]) -> AsyncIterator[T]:
+    """Yield the items of all pages.
+
+    Args:
+        fetch: returns the page behind a cursor.
+    """
+    after: str | None = None
+    while True:
+        page = await fetch(after)
+        for item in page.items:
+            yield item
+        if (after := page.next) is None:
+            return
 
 
 def encode_cursor(position: Cursor) -> str:

@@ -9,10 +9,8 @@ from vault_domain.page import Cursor
 class AuditLog(Protocol):
     """Reads the audit events."""
 
-    async def page(
-        self, tenant_id: str | None, *, limit: int, after: Cursor | None
-    ) -> tuple[list[AuditEvent], list[Cursor]]:
-        """Return events in the order of their commits, with a cursor for each.
+    async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
+        """Return events in the order of their commits; each carries its cursor, of two integers.
 
         A page ends before the oldest transaction that still runs, so that following the cursors misses none.
         """

@@ -1,0 +1,1 @@
+"""Use cases. They await ports and nothing else."""

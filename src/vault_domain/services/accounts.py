@@ -1,0 +1,76 @@
+"""Accounts as wholes: storing a token set, describing and deleting."""
+
+from collections.abc import Mapping
+
+from vault_domain.account import Account, AccountInfo, TokenKind
+from vault_domain.policy import describe_account
+from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.services.sealing import write_sealed
+from vault_domain.token import TokenDraft
+from vault_domain.token_set import TokenSet
+
+
+class AccountService:
+    """The account operations of the vault; arguments are validated by its caller."""
+
+    def __init__(
+        self,
+        accounts: AccountRepository,
+        cipher: Cipher,
+        sink: EventSink,
+        spends: Mapping[str, TokenKind],
+    ) -> None:
+        self._accounts = accounts
+        self._cipher = cipher
+        self._sink = sink
+        self._spends = spends
+
+    async def store_set(
+        self, account: Account, token_set: TokenSet, *, label: str | None, actor: str | None
+    ) -> AccountInfo:
+        """Store a token set in one transaction and return the account as it is then."""
+        record, now = await write_sealed(
+            self._cipher,
+            self._sink,
+            drafts_of(account, token_set),
+            lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
+        )
+        return describe_account(record, now, self._spends.get(account.provider))
+
+    async def get(self, account: Account) -> AccountInfo | None:
+        """Return what is known of an account, or None where nothing is stored for it."""
+        record, now = await self._accounts.get(account)
+        return None if record is None else describe_account(record, now, self._spends.get(account.provider))
+
+    async def delete(self, account: Account, *, actor: str | None) -> int:
+        """Delete the account's tokens and refresh state; return how many tokens."""
+        change = await self._accounts.delete(account, actor=actor)
+        self._sink.publish(change.events)
+        return change.result
+
+
+def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False) -> list[TokenDraft]:
+    """Return what a token set stores: the access token, and the refresh token where one came."""
+    drafts = [
+        TokenDraft(
+            account.key(TokenKind.ACCESS_TOKEN),
+            token_set.access_token,
+            token_set.expires_at,
+            token_set.expires_in,
+            token_set.scopes or None,
+            refreshed,
+        )
+    ]
+    if token_set.refresh_token is not None:
+        drafts.append(
+            TokenDraft(
+                account.key(TokenKind.REFRESH_TOKEN),
+                token_set.refresh_token,
+                token_set.refresh_token_expires_at,
+                scopes=None,
+                refreshed=refreshed,
+            )
+        )
+    return drafts

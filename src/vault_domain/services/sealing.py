@@ -1,0 +1,44 @@
+"""Sealing drafts and writing them, again where the data key changed in between."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from vault_domain.errors import StorageError
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.token import TokenDraft, TokenWrite
+
+T = TypeVar("T")
+
+# Each round loses only against a rotation or erasure that committed meanwhile; more than a few in a row is a fault.
+_ROUNDS = 8
+
+
+async def write_sealed(
+    cipher: Cipher,
+    sink: EventSink,
+    drafts: Sequence[TokenDraft],
+    write: Callable[[list[TokenWrite]], Awaitable[Change[T]]],
+) -> T:
+    """Seal drafts, write them in one transaction and publish its events.
+
+    Args:
+        cipher: seals under the tenants' active data keys.
+        sink: is told after the commit.
+        drafts: what to store, each key once.
+        write: the store's method; it refuses what is sealed under a key that is no longer active.
+
+    Raises:
+        StorageError: the data keys kept changing.
+    """
+    for _ in range(_ROUNDS):
+        sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
+        try:
+            change = await write([draft.seal(value) for draft, value in zip(drafts, sealed, strict=True)])
+        except DataKeyInactiveError:
+            cipher.forget_active({draft.key.tenant_id for draft in drafts})
+        else:
+            sink.publish(change.events)
+            return change.result
+    raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)

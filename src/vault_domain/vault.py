@@ -1,0 +1,277 @@
+"""`TokenVault`: the face of the vault. It checks arguments and hands them to the use cases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime, timedelta
+
+from attrs import frozen
+
+from vault_domain.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey
+from vault_domain.audit import AuditEvent
+from vault_domain.page import Page, walk_pages
+from vault_domain.report import HealthReport
+from vault_domain.scrub import scrubbed_async
+from vault_domain.secret import Secret, as_secret
+from vault_domain.services import arguments as read
+from vault_domain.services.accounts import AccountService
+from vault_domain.services.arguments import StoreItem
+from vault_domain.services.health import HealthService
+from vault_domain.services.listing import ListingService
+from vault_domain.services.tokens import TokenService
+from vault_domain.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
+from vault_domain.token import MarkOutcome, Token, TokenInfo, UsableToken
+from vault_domain.token_set import TokenSet
+
+
+@frozen
+class VaultServices:
+    """The use cases behind a vault, wired by the composition root."""
+
+    tokens: TokenService
+    accounts: AccountService
+    listing: ListingService
+    health: HealthService
+
+
+class TokenVault:
+    """Keeps a service's tokens; made by `open_vault`.
+
+    Every method may raise `InvalidInputError` (nothing happened) and `StorageError`; those that seal or open a value
+    also `KeyUnavailableError`. A key of another tenant answers exactly as one that does not exist.
+    """
+
+    __slots__ = ("_actor", "_services")
+
+    def __init__(self, services: VaultServices, actor: str | None = None) -> None:
+        self._services = services
+        self._actor = actor
+
+    def with_actor(self, actor: str | None) -> TokenVault:
+        """Return a view of this vault whose audit events carry ``actor`` (1 to 255 characters, or None)."""
+        return TokenVault(self._services, as_label(actor, "actor"))
+
+    # Single tokens
+
+    @scrubbed_async
+    async def store_token(
+        self,
+        key: TokenKey,
+        value: Secret | str,
+        *,
+        expires_at: datetime | None = None,
+        scopes: Iterable[str] | None = None,
+        expected_generation: int | None = None,
+    ) -> TokenInfo:
+        """Store a value, replacing what is there; it becomes VALID and its error is cleared.
+
+        Args:
+            key: where.
+            value: up to 64 KiB of UTF-8.
+            expires_at: zone-aware; None clears what was there.
+            scopes: None clears what was there.
+            expected_generation: the generation that must be stored (0: nothing may be); None: it does not matter.
+
+        Raises:
+            GenerationConflictError: another generation is stored.
+        """
+        secret = as_secret(value)
+        del value  # a traceback of what follows must not hold it
+        draft = read.as_draft(key, secret, expires_at, scopes)
+        generation = read.as_generation(expected_generation)
+        infos = await self._services.tokens.store([draft], actor=self._actor, expected_generation=generation)
+        return infos[0]
+
+    @scrubbed_async
+    async def store_tokens(self, items: Iterable[StoreItem]) -> list[TokenInfo]:
+        """Store many values at once, all or nothing.
+
+        Args:
+            items: ``(key, value)`` or ``(key, value, expires_at)``; each key once.
+        """
+        drafts = read.as_drafts(items)
+        del items  # a traceback of what follows must not hold them
+        return await self._services.tokens.store(drafts, actor=self._actor)
+
+    @scrubbed_async
+    async def get_token(self, key: TokenKey) -> Token | None:
+        """Return the stored token, whatever its status, or None. The use is recorded, later and in batches.
+
+        Raises:
+            DecryptionError: the stored value does not open in its place.
+        """
+        return await self._services.tokens.get(read.as_key(key))
+
+    @scrubbed_async
+    async def get_tokens(self, keys: Iterable[TokenKey]) -> dict[TokenKey, Token]:
+        """Return the tokens that are stored under these keys.
+
+        Raises:
+            DecryptionError: at least one does not open; its ``keys`` name all that do not.
+        """
+        return await self._services.tokens.get_many(read.as_keys(keys))
+
+    @scrubbed_async
+    async def get_access_token(
+        self, account: Account, *, refresh_buffer: timedelta | None = None
+    ) -> UsableToken | None:
+        """Return the access token, or None where it is missing, invalid or expired. Never calls a provider.
+
+        Args:
+            account: whose.
+            refresh_buffer: how long before its end it needs a refresh, taken as it is; None takes the configured
+                one, capped at half of the token's lifetime where that is known.
+
+        Raises:
+            DecryptionError: the stored value does not open in its place.
+        """
+        buffer = None if refresh_buffer is None else as_duration(refresh_buffer, "refresh_buffer")
+        return await self._services.tokens.get_access(read.as_account(account), buffer)
+
+    @scrubbed_async
+    async def get_refresh_token(self, account: Account) -> Token | None:
+        """Return the refresh token, or None where it is missing, invalid or expired.
+
+        Raises:
+            DecryptionError: the stored value does not open in its place.
+        """
+        return await self._services.tokens.get_refresh(read.as_account(account))
+
+    @scrubbed_async
+    async def mark_token_invalid(self, token: Token | TokenInfo, error_code: str) -> MarkOutcome:
+        """Make exactly this value invalid; one that was replaced or deleted meanwhile is STALE.
+
+        Args:
+            token: as the vault returned it.
+            error_code: ``[a-z0-9_]{1,64}``: an RFC 6749 / 6750 code or the host's own; free text is refused, since
+                providers echo tokens in it.
+        """
+        info, code = read.as_token_info(token), as_error_code(error_code)
+        return await self._services.tokens.mark_invalid(info, code, actor=self._actor)
+
+    @scrubbed_async
+    async def delete_token(self, key: TokenKey) -> bool:
+        """Delete one token; return whether there was one."""
+        return await self._services.tokens.delete(read.as_key(key), actor=self._actor)
+
+    @scrubbed_async
+    async def delete_provider_tokens(self, tenant_id: str, provider: str) -> int:
+        """Delete all of a tenant's tokens at a provider; return how many."""
+        tenant, name = as_tenant_id(tenant_id), as_provider(provider)
+        return await self._services.tokens.delete_provider(tenant, name, actor=self._actor)
+
+    # Accounts
+
+    @scrubbed_async
+    async def store_token_set(self, account: Account, token_set: TokenSet, *, label: str | None = None) -> AccountInfo:
+        """Store what a token endpoint answered, in one transaction.
+
+        A missing refresh token and empty scopes keep the stored ones (Google sends a refresh token at the first
+        consent only); a kept invalid refresh token stays invalid. Backoff and unknown outcomes end.
+
+        Args:
+            account: whose.
+            token_set: see `TokenSet.from_response`.
+            label: a text for people, such as an e-mail address; None keeps the stored one.
+        """
+        return await self._services.accounts.store_set(
+            read.as_account(account), read.as_token_set(token_set), label=as_label(label), actor=self._actor
+        )
+
+    @scrubbed_async
+    async def get_account(self, account: Account) -> AccountInfo | None:
+        """Return what is known of an account, or None where nothing is stored for it."""
+        return await self._services.accounts.get(read.as_account(account))
+
+    @scrubbed_async
+    async def delete_account(self, account: Account) -> AccountDeletion:
+        """Delete all tokens of an account and its refresh state, in one transaction."""
+        deleted = await self._services.accounts.delete(read.as_account(account), actor=self._actor)
+        return AccountDeletion(deleted)
+
+    # Lists, by pages
+
+    @scrubbed_async
+    async def find_expiring_tokens(
+        self, within: timedelta, *, provider: str | None = None, limit: int = 1000, after: str | None = None
+    ) -> Page[TokenInfo]:
+        """Return valid access tokens that expire within ``within``, those already expired included, soonest first.
+
+        Nothing is decrypted. A token without expiry is never among them.
+        """
+        return await self._services.listing.expiring(
+            as_duration(within, "within"),
+            provider=read.as_optional_provider(provider),
+            limit=read.as_limit(limit),
+            after=after,
+        )
+
+    @scrubbed_async
+    async def list_tokens(
+        self, tenant_id: str, *, provider: str | None = None, limit: int = 1000, after: str | None = None
+    ) -> Page[TokenInfo]:
+        """Return a tenant's tokens by provider, kind and identifier; nothing is decrypted."""
+        return await self._services.listing.tokens(
+            as_tenant_id(tenant_id),
+            provider=read.as_optional_provider(provider),
+            limit=read.as_limit(limit),
+            after=after,
+        )
+
+    @scrubbed_async
+    async def list_accounts(
+        self,
+        tenant_id: str,
+        *,
+        provider: str | None = None,
+        state: ConnectionState | None = None,
+        limit: int = 1000,
+        after: str | None = None,
+    ) -> Page[AccountInfo]:
+        """Return a tenant's accounts by provider and identifier, all or those of one state."""
+        return await self._services.listing.accounts(
+            as_tenant_id(tenant_id),
+            provider=read.as_optional_provider(provider),
+            state=read.as_optional_state(state),
+            limit=read.as_limit(limit),
+            after=after,
+        )
+
+    @scrubbed_async
+    async def audit_events(
+        self, *, tenant_id: str | None = None, limit: int = 1000, after: str | None = None
+    ) -> Page[AuditEvent]:
+        """Return what happened, in the order of commits; a page ends before the oldest running transaction.
+
+        Args:
+            tenant_id: one tenant's events; None for all.
+            limit: 1 to 10,000.
+            after: a page's ``next`` or an event's ``cursor``.
+        """
+        tenant = None if tenant_id is None else as_tenant_id(tenant_id)
+        return await self._services.listing.events(tenant, limit=read.as_limit(limit), after=after)
+
+    def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> AsyncIterator[TokenInfo]:
+        """Walk all pages of `list_tokens`."""
+        return walk_pages(lambda after: self.list_tokens(tenant_id, provider=provider, after=after))
+
+    def iter_accounts(
+        self, tenant_id: str, *, provider: str | None = None, state: ConnectionState | None = None
+    ) -> AsyncIterator[AccountInfo]:
+        """Walk all pages of `list_accounts`."""
+        return walk_pages(lambda after: self.list_accounts(tenant_id, provider=provider, state=state, after=after))
+
+    def iter_expiring_tokens(self, within: timedelta, *, provider: str | None = None) -> AsyncIterator[TokenInfo]:
+        """Walk all pages of `find_expiring_tokens`."""
+        return walk_pages(lambda after: self.find_expiring_tokens(within, provider=provider, after=after))
+
+    def iter_audit_events(self, *, tenant_id: str | None = None) -> AsyncIterator[AuditEvent]:
+        """Walk all pages of `audit_events`."""
+        return walk_pages(lambda after: self.audit_events(tenant_id=tenant_id, after=after))
+
+    # The vault itself
+
+    @scrubbed_async
+    async def health(self, *, tenant_id: str | None = None) -> HealthReport:
+        """Return counts by provider and health, failed reads so far, and whether store and master key answer."""
+        return await self._services.health.report(None if tenant_id is None else as_tenant_id(tenant_id))
