@@ -1,0 +1,1 @@
+"""Real servers and processes for the tests: nothing here stands in for our own code."""

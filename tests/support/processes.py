@@ -1,0 +1,184 @@
+"""Run the same thing in several real processes at once, stop or kill them at a moment, collect what they say.
+
+Every child starts up completely, then waits; `go` releases all of them together. A child ends when the test
+process does, however that ends.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import Factory, frozen
+
+from .process_handle import ProcessFailedError, ProcessHandle, ProcessResult
+
+__all__ = [
+    "Call",
+    "Module",
+    "ProcessFailedError",
+    "ProcessGroup",
+    "ProcessHandle",
+    "ProcessResult",
+    "Script",
+    "import_environment",
+    "run_processes",
+    "start_processes",
+]
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_START_SECONDS: Final = 30.0
+
+
+@frozen
+class Call:
+    """A function of a module, sync or async; arguments and result pass as JSON."""
+
+    function: Callable[..., Any]
+    arguments: Sequence[Any] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the child needs to know."""
+        module = sys.modules[self.function.__module__]
+        if self.function.__qualname__ != self.function.__name__ or module.__file__ is None:
+            raise ValueError(f"{self.function.__qualname__} is not a function at the top level of a module")
+        return {
+            "kind": "call",
+            "module": module.__name__,
+            "file": module.__file__,
+            "name": self.function.__name__,
+            "arguments": list(self.arguments),
+        }
+
+
+@frozen
+class Script:
+    """What `python -c` runs; it may set `result` to a JSON value."""
+
+    code: str
+    argv: Sequence[str] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the child needs to know."""
+        return {"kind": "script", "code": self.code, "argv": ["-c", *self.argv]}
+
+
+@frozen
+class Module:
+    """What `python -m` runs; what it prints is in the result's `stdout`."""
+
+    name: str
+    argv: Sequence[str] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the child needs to know."""
+        return {"kind": "module", "module": self.name, "argv": [self.name, *self.argv]}
+
+
+Job = Call | Script | Module
+
+
+@frozen
+class ProcessGroup:
+    """Processes that were started together; index it for one of them."""
+
+    handles: list[ProcessHandle] = Factory(list)
+
+    def __getitem__(self, index: int) -> ProcessHandle:
+        return self.handles[index]
+
+    def __iter__(self) -> Iterator[ProcessHandle]:
+        return iter(self.handles)
+
+    def __len__(self) -> int:
+        return len(self.handles)
+
+    def go(self) -> None:
+        """Release all of them, once the last has started up."""
+        deadline = time.monotonic() + _START_SECONDS
+        for handle in self.handles:
+            handle.wait_until_started(deadline)
+        for handle in self.handles:
+            handle.go()
+
+    def wait(self, timeout: float = 60.0) -> list[ProcessResult]:
+        """Wait for the end of all of them, whatever it is like.
+
+        Raises:
+            ProcessFailedError: one runs for longer than `timeout` seconds; it is killed and its stderr shown.
+        """
+        deadline = time.monotonic() + timeout
+        return [handle.wait(max(0.0, deadline - time.monotonic())) for handle in self.handles]
+
+    def results(self, timeout: float = 60.0) -> list[Any]:
+        """Wait, and return the value of each; one that was killed on purpose gives None.
+
+        Raises:
+            ProcessFailedError: one failed or was too slow; with its stderr.
+        """
+        finished = self.wait(timeout)
+        for handle, result in zip(self.handles, finished, strict=True):
+            if result.returncode != 0 and not handle.killed:
+                raise ProcessFailedError(handle.title, f"exit code {result.returncode}", result.stderr)
+        return [result.value for result in finished]
+
+
+@contextmanager
+def start_processes(jobs: Sequence[Job], *, env: Mapping[str, str] = {}) -> Iterator[ProcessGroup]:
+    """Start one process per job, waiting for `go`; those that still run at the end of the block are killed."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vault-processes-")))
+        group = ProcessGroup()
+        for number, job in enumerate(jobs):
+            handle = _start(job, directory / str(number), {**import_environment(), **env})
+            stack.callback(handle.close)
+            group.handles.append(handle)
+        yield group
+
+
+def run_processes(jobs: Sequence[Job], *, env: Mapping[str, str] = {}, timeout: float = 60.0) -> list[Any]:
+    """Run all jobs at the same moment and return their values, in the order of the jobs."""
+    with start_processes(jobs, env=env) as group:
+        group.go()
+        return group.results(timeout)
+
+
+def import_environment() -> dict[str, str]:
+    """Return an environment in which a child imports what this process can import."""
+    entries = [str(_ROOT), *(str(Path(entry).resolve()) for entry in sys.path if entry)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(entries)), "PYTHONFAULTHANDLER": "1"}
+
+
+def _start(job: Job, prefix: Path, environment: Mapping[str, str]) -> ProcessHandle:
+    """Start a child whose barrier is a pair of pipes; its stdin stays free, as programs may read secrets there."""
+    description = job.describe()
+    go_read, go_write = os.pipe()
+    started_read, started_write = os.pipe()
+    files = {name: prefix.with_name(f"{prefix.name}.{name}") for name in ("stdout", "stderr", "value")}
+    arguments = [json.dumps(description), str(go_read), str(started_write), str(files["value"])]
+    try:
+        with files["stdout"].open("wb") as stdout, files["stderr"].open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"{__package__}.process_child", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=(go_read, started_write),
+                env=environment,
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(go_write)
+        os.close(started_read)
+        raise
+    finally:
+        os.close(go_read)
+        os.close(started_write)
+    title = f"process {prefix.name} ({description['kind']})"
+    return ProcessHandle(title, process, files, go_write, started_read)
