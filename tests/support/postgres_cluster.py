@@ -1,0 +1,140 @@
+"""One data directory and the server process on it."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Final, Literal
+from urllib.parse import quote
+
+from .janitor import Janitor
+from .postgres_binaries import find_binaries
+from .unprivileged import run_as, server_directory
+
+StopMode = Literal["fast", "immediate"]
+
+_PATIENCE_SECONDS = 60.0
+_PORT = 5432
+_STOP_SIGNALS: Final[Mapping[StopMode, signal.Signals]] = {
+    "fast": signal.SIGINT,
+    "immediate": signal.SIGQUIT,
+}
+_DEFAULTS: Final[Mapping[str, str]] = {
+    "listen_addresses": "",
+    "port": str(_PORT),
+    "max_connections": "300",
+    # Nothing here has to outlive the machine.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+}
+
+
+class PostgresStartError(Exception):
+    """The server did not come up; the message ends with the end of its log."""
+
+
+class PrivateCluster:
+    """A PostgreSQL of our own: unix socket only, every local connection trusted, removed on `close`."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self._owner_pid = os.getpid()
+        self._directory = server_directory("vault-pg-")
+        self.data_dir: Final = self._directory / "data"
+        self.log_path: Final = self._directory / "server.log"
+        self.url: Final = f"postgresql://postgres@/postgres?host={quote(str(self._directory))}&port={_PORT}"
+        self._settings = {**_DEFAULTS, "unix_socket_directories": str(self._directory), **settings}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._janitor = Janitor(self._directory, self.data_dir / "postmaster.pid")
+        try:
+            self.bin_dir: Final = find_binaries(self._directory)
+            self._initdb()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Start the server on its data and wait until it takes connections."""
+        if self._process is not None:
+            raise RuntimeError("the server is already running")
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        command = [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._directory,
+                env=_environment(),
+                start_new_session=True,
+                **run_as(),
+            )
+        self._wait_until_ready(self._process)
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stop the server: `fast` ends sessions and writes a checkpoint, `immediate` is like a crash."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        if process.poll() is None:
+            process.send_signal(_STOP_SIGNALS[mode])
+        try:
+            process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """Stop the server and remove everything it wrote; a forked child leaves both to its parent."""
+        if os.getpid() != self._owner_pid:
+            return
+        try:
+            self.stop("immediate")
+        finally:
+            self._janitor.dismiss()
+
+    def _initdb(self) -> None:
+        command = [
+            *(str(self.bin_dir / "initdb"), "-D", str(self.data_dir), "-U", "postgres", "-A", "trust"),
+            # No locale but C is certain to exist, and minimal builds have no ICU.
+            *("-E", "UTF8", "--locale=C", "--no-sync"),
+        ]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=self._directory,
+            env=_environment(),
+            timeout=_PATIENCE_SECONDS,
+            **run_as(),
+        )
+        if done.returncode != 0:
+            raise PostgresStartError(f"{command[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._is_ready(process.pid):
+                return
+            time.sleep(0.01)
+        self.stop("immediate")
+        tail = self.log_path.read_text(errors="replace")[-4000:]
+        raise PostgresStartError(f"{self.bin_dir / 'postgres'} did not start; its log ends:\n{tail}")
+
+    def _is_ready(self, pid: int) -> bool:
+        """Read what pg_ctl reads; a file left by a crash names another process."""
+        try:
+            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _environment() -> dict[str, str]:
+    """Keep the caller's PGDATA, PGPORT and locale out of the server."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    return {**kept, "LC_ALL": "C"}

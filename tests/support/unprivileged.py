@@ -1,0 +1,65 @@
+"""Run servers that refuse to run as root, as they do in containers where the tests are root."""
+
+import os
+import pwd
+import stat
+import tempfile
+from pathlib import Path
+from typing import TypedDict
+
+# sockaddr_un holds 104 to 108 bytes, and the socket's own name comes on top of the directory.
+_LONGEST_DIRECTORY = 70
+
+
+class RunAs(TypedDict, total=False):
+    """Keyword arguments for `subprocess` that change the user; empty where no change is needed."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def server_user() -> pwd.struct_passwd | None:
+    """Return the user that servers have to run as, or None where the current one will do."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise RuntimeError("the tests run as root and there is neither a user postgres nor nobody for servers")
+
+
+def run_as() -> RunAs:
+    """Return what `subprocess` needs in order to run a server as `server_user`."""
+    user = server_user()
+    return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def reachable(path: Path) -> bool:
+    """Tell whether `server_user` may read `path`: as it is neither owner nor group, others must be able to."""
+    if server_user() is None:
+        return os.access(path, os.R_OK | os.X_OK)
+    wanted = stat.S_IROTH | stat.S_IXOTH
+    resolved = path.resolve()
+    if resolved.stat().st_mode & wanted != wanted:
+        return False
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in resolved.parents)
+
+
+def server_directory(prefix: str) -> Path:
+    """Create a directory that belongs to `server_user`, short enough for a socket, closed to everybody else.
+
+    Closed, because a socket in it may be one that trusts whoever reaches it.
+    """
+    for parent in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+        if parent.is_dir() and len(os.fsencode(parent)) < _LONGEST_DIRECTORY and reachable(parent):
+            break
+    else:
+        raise RuntimeError("no directory for temporary files is both short enough and open to server processes")
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    user = server_user()
+    if user is not None:
+        os.chown(directory, user.pw_uid, user.pw_gid)
+    return directory
