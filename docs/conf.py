@@ -1,0 +1,33 @@
+"""Sphinx configuration; `nox -s docs` builds with warnings as errors."""
+
+from importlib import metadata
+
+project = "Token Vault"
+author = "The Token Vault authors"
+project_copyright = "2026, The Token Vault authors"
+
+try:
+    release = metadata.version("token-vault")
+except metadata.PackageNotFoundError:
+    release = "unreleased"
+version = ".".join(release.split(".")[:2])
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "decisions/template.md"]
+
+nitpicky = False
+autodoc_member_order = "groupwise"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_class_signature = "mixed"
+# Docstrings are written as Python is: a single backtick there is a name, not the title of a book.
+default_role = "code"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = f"Token Vault {release}"
+html_copy_source = False
