@@ -43,7 +43,11 @@ def test_the_contracts_hold():
         ("vault_adapters/stores/sqlite/spoilt.py", "import vault_adapters.crypto", "The adapters"),
         ("vault_adapters/crypto/spoilt.py", "import vault_adapters.composition", "The adapters"),
         ("vault_adapters/sync.py", "import vault_adapters.worker", "The adapters"),
-        ("vault_adapters/stores/sqlite/spoilt.py", "import vault_adapters.stores.postgres", "Stores do not share"),
+        (
+            "vault_adapters/stores/sqlite/spoilt.py",
+            "import vault_adapters.stores.postgres",
+            "Stores know what they share",
+        ),
         ("vault_adapters/clients/spoilt.py", "import vault_adapters.stores", "Clients use the public"),
         ("vault_adapters/clients/spoilt.py", "import vault_domain.token", "Clients use the public"),
         ("vault_adapters/composition.py", "import psycopg", "Only the Postgres store"),
