@@ -8,9 +8,9 @@ from tests.architecture.tree import ROOT, published_files
 PLACES = [
     r"/(?:work|workspace|builds)/",
     r"/(?:home|Users)/(?!user/|app/|you/)[a-z][\w.-]*/",
-    r"/root/",
+    r"/(?:root)/",
     r"/tmp/(?:scratch|bash_jobs)",
-    r"/opt/wheels",
+    r"/opt/(?:wheels)",
     r"(?i:[a-z]:\\users\\)",
     r"\bshared/(?:design|vectors|hooks)",
     r"https?://(?!localhost)[\w.-]+:\d+/simple\b",
