@@ -1,5 +1,6 @@
 """KeyRepository: keeps master key records and wrapped data keys; no key in clear ever reaches it."""
 
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from vault_domain.key import DataKeyRecord, MasterKeyRecord
@@ -16,6 +17,19 @@ class KeyRepository(Protocol):
 
         Of two processes that bootstrap at once one wins. Where data keys or tokens exist but no master key, nothing
         is stored and the list is empty: whoever lost that row must not get a vault that looks new.
+        """
+
+    async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
+        """Store a further master key as unwrap_only, unless one was introduced meanwhile; return all records.
+
+        It is stored only where no record exists whose key id is not in ``known``; checking and storing exclude
+        other introductions (a lock on the table, or an immediate transaction). So of two processes that introduce
+        the key of the same secret one wins, and the other finds that key among the records returned. A retired
+        record with the same key id becomes unwrap_only again: a key service's key may come back.
+
+        Args:
+            record: to be stored, whatever its `state` says.
+            known: the ids of all records that the caller has seen, retired ones included.
         """
 
     async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:

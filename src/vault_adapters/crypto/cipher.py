@@ -1,0 +1,109 @@
+"""AES-256-GCM envelopes under the tenants' data keys: the port `Cipher`."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+
+from vault_adapters.crypto.envelope import EnvelopeKey
+from vault_adapters.crypto.keyring import DEFAULT_CAPACITY, DEFAULT_TTL, Keyring
+from vault_adapters.crypto.place import PlaceEncoder
+from vault_domain.account import TokenKey
+from vault_domain.errors import DecryptionError, InvalidInputError
+from vault_domain.key import DataKeyRecord
+from vault_domain.ports.cipher import UnreadableError
+from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.master_key import MasterKeys
+from vault_domain.secret import Secret
+from vault_domain.token import SealedToken
+
+_SEALED_AT_ONCE = 256
+"""About a millisecond of work; then other tasks get a turn."""
+
+
+class AesGcmCipher:
+    """Seals and opens on the event loop: at the size of tokens a thread costs more than the work.
+
+    Args:
+        repository: where the wrapped data keys are.
+        master_keys: from `open_master_keys`.
+        ttl: how long an unwrapped data key is held.
+        capacity: how many are held at most.
+        monotonic: a clock in seconds that never goes back.
+    """
+
+    def __init__(
+        self,
+        repository: KeyRepository,
+        master_keys: MasterKeys,
+        *,
+        ttl: timedelta = DEFAULT_TTL,
+        capacity: int = DEFAULT_CAPACITY,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.keyring = Keyring(repository, master_keys, ttl=ttl, capacity=capacity, monotonic=monotonic)
+        self._master_keys = master_keys
+        self._places = PlaceEncoder()
+
+    async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
+        """See `Cipher`.
+
+        Raises:
+            DecryptionError: a tenant's active data key was tampered with.
+        """
+        data_keys: dict[str, EnvelopeKey] = {}
+        sealed = []
+        for number, (key, secret) in enumerate(values, 1):
+            data_key = data_keys.get(key.tenant_id)
+            if data_key is None:
+                data_key = data_keys[key.tenant_id] = await self._active_key(key)
+            blob = data_key.seal(secret.reveal().encode(), self._places.encode(key))
+            sealed.append(SealedToken(data_key.key_id, blob))
+            if number % _SEALED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return sealed
+
+    async def open(self, key: TokenKey, sealed: SealedToken, data_key: DataKeyRecord | None = None) -> Secret:
+        """See `Cipher`."""
+        key_id = sealed.data_key_id
+        opener = self.keyring.held(key.tenant_id, key_id) or await self.keyring.key(key.tenant_id, key_id, data_key)
+        # The opener refuses an envelope that names another key than the row does.
+        secret = _as_secret(opener.open(sealed.blob, self._places.encode(key)))
+        if secret is None:
+            raise UnreadableError("encoding")
+        return secret
+
+    def is_warm(self, tenant_id: str) -> bool:
+        """See `Cipher`."""
+        return self.keyring.is_warm(tenant_id)
+
+    def forget_active(self, tenant_ids: Iterable[str]) -> None:
+        """See `Cipher`."""
+        self.keyring.forget_active(tenant_ids)
+
+    def forget_tenant(self, tenant_id: str) -> None:
+        """Forget all keys of a tenant that is being erased."""
+        self.keyring.forget_tenant(tenant_id)
+
+    async def check(self) -> None:
+        """See `Cipher`."""
+        await self._master_keys.active.check()
+
+    async def aclose(self) -> None:
+        """Forget all keys and end what is under way."""
+        await self.keyring.aclose()
+
+    async def _active_key(self, key: TokenKey) -> EnvelopeKey:
+        try:
+            return await self.keyring.active_key(key.tenant_id)
+        except UnreadableError:
+            pass  # raised below, without a context
+        raise DecryptionError("the tenant's data key could not be decrypted", keys=[key])
+
+
+def _as_secret(plaintext: bytes) -> Secret | None:
+    """Return the text; None where it is none, since those errors would hold the value."""
+    try:
+        return Secret(plaintext.decode())
+    except (UnicodeDecodeError, InvalidInputError):
+        return None

@@ -1,0 +1,146 @@
+"""Envelope v1, suite 1: one value, encrypted for one place. The format is described in docs/reference."""
+
+import enum
+import hmac
+import os
+from typing import Any, NoReturn
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from vault_domain.errors import InvalidInputError
+from vault_domain.ports.cipher import UnreadableError
+
+MAX_PLAINTEXT = 64 * 1024
+KEY_SIZE = 32
+KEY_ID_SIZE = 16
+
+_MAGIC_VERSION_SUITE = b"\xe7\x01\x01"
+_RANDOM_SIZE = 28  # salt (16) and nonce (12)
+_HEADER_SIZE = 80  # up to and with the commitment
+_BLOCK = 32
+_OVERHEAD = _HEADER_SIZE + 16
+_MAX_BLOB = _OVERHEAD + MAX_PLAINTEXT + _BLOCK
+# SP 800-108 counter mode: a counter before and the output's length in bits after the fixed data.
+_COUNTER = b"\x00\x00\x00\x01"
+_LENGTH = b"\x00\x00\x02\x00"
+_PADDING = tuple(b"\x80" + bytes(_BLOCK - 1 - used) for used in range(_BLOCK))
+
+
+class Purpose(enum.Enum):
+    """What is encrypted: its number in the header, and the label that separates the derived keys."""
+
+    VALUE = (1, b"tokenvault/v1/value")
+    WRAPPED_DATA_KEY = (2, b"tokenvault/v1/dek-wrap")
+
+
+def encode_context(*parts: str) -> bytes:
+    """Return the unambiguous encoding of the place that a value belongs to.
+
+    Args:
+        parts: for a value tenant, provider, kind and identifier (``""`` for none); for a wrapped data key
+            ``"dek"``, tenant and the data key's id in hex.
+    """
+    encoded = [part.encode() for part in parts]
+    return b"".join((bytes((1, len(encoded))), *(len(part).to_bytes(2) + part for part in encoded)))
+
+
+class EnvelopeKey:
+    """A key of the hierarchy, able to seal and open and nothing else.
+
+    It is held as the state of an HMAC that was fed the key and everything that does not change from one value
+    to the next. There are no key bytes in Python to print, and the state cannot be pickled.
+
+    Args:
+        key: 32 bytes.
+        key_id: 16 bytes; the envelopes name it.
+        purpose: what is encrypted under it.
+
+    Raises:
+        ValueError: a size is wrong.
+    """
+
+    __slots__ = ("_prefix", "_state", "key_id")
+
+    def __init__(self, key: bytes, key_id: bytes, purpose: Purpose) -> None:
+        state = HMAC(key, SHA512()) if len(key) == KEY_SIZE else None
+        del key
+        if state is None or len(key_id) != KEY_ID_SIZE:
+            raise ValueError("a key has 32 bytes and its id 16")
+        number, label = purpose.value
+        self.key_id = key_id
+        self._prefix = _MAGIC_VERSION_SUITE + bytes((number,)) + key_id
+        self._state = state
+        self._state.update(b"".join((_COUNTER, label, b"\x00", self._prefix)))
+
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        """Return the envelope of a plaintext.
+
+        Args:
+            plaintext: up to 64 KiB.
+            context: see `encode_context`; the envelope opens with the same one only.
+
+        Raises:
+            InvalidInputError: the plaintext is too long.
+        """
+        if len(plaintext) > MAX_PLAINTEXT:
+            del plaintext
+            raise InvalidInputError("a value must not be longer than 64 KiB")
+        return self._seal(plaintext, context, os.urandom(_RANDOM_SIZE))
+
+    def open(self, blob: bytes, context: bytes) -> bytes:
+        """Return the plaintext of an envelope.
+
+        Args:
+            blob: the envelope.
+            context: the place that was asked for; never built from what the row says.
+
+        Raises:
+            UnreadableError: header, key_id, size, commitment, tag or padding.
+        """
+        opened = self._open(blob, context)
+        if type(opened) is bytes:
+            return opened
+        # Raised here, where no frame holds a subkey or a plaintext.
+        raise UnreadableError(str(opened))
+
+    def _seal(self, plaintext: bytes, context: bytes, random: bytes) -> bytes:
+        """Seal with the given salt and nonce, which must never be used twice: for the test vectors."""
+        state = self._state.copy()
+        state.update(random + context + _LENGTH)
+        derived = state.finalize()
+        header = self._prefix + random + derived[32:]
+        padded = plaintext + _PADDING[len(plaintext) % _BLOCK]
+        return header + AESGCM(derived[:32]).encrypt(random[16:], padded, header + context)
+
+    def _open(self, blob: bytes, context: bytes) -> bytes | str:
+        """Return the plaintext, or why there is none."""
+        size = len(blob)
+        if blob[:20] != self._prefix:
+            return "key_id" if blob[:4] == self._prefix[:4] and size > _OVERHEAD else "header"
+        if size % _BLOCK or not _OVERHEAD < size <= _MAX_BLOB:
+            return "size"
+        state = self._state.copy()
+        state.update(blob[20:48] + context + _LENGTH)
+        derived = state.finalize()
+        if not hmac.compare_digest(derived[32:], blob[48:_HEADER_SIZE]):
+            return "commitment"
+        try:
+            padded = AESGCM(derived[:32]).decrypt(blob[36:48], blob[_HEADER_SIZE:], blob[:_HEADER_SIZE] + context)
+        except InvalidTag:
+            return "tag"
+        marked = padded.rstrip(b"\x00")
+        if marked[-1:] != b"\x80" or len(padded) - len(marked) >= _BLOCK:
+            return "padding"
+        return marked[:-1]
+
+    def __repr__(self) -> str:
+        return f"EnvelopeKey(key_id={self.key_id.hex()})"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a key cannot be pickled or copied")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a key cannot be pickled or copied")

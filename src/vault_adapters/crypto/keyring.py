@@ -1,0 +1,188 @@
+"""The tenants' data keys: found, made and unwrapped, one call at a time for each key."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
+from functools import partial
+
+from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
+from vault_adapters.crypto.key_cache import KeyCache
+from vault_domain.errors import ConfigurationError, KeyUnavailableError
+from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap
+from vault_domain.ports.cipher import UnreadableError
+from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.master_key import MasterKey, MasterKeys
+
+DEFAULT_TTL = timedelta(minutes=5)
+DEFAULT_CAPACITY = 10_000
+
+_Flight = tuple[str, bytes | None]
+"""A tenant and a key id; None stands for the tenant's active key."""
+
+
+class Keyring:
+    """Data keys of all tenants over a repository of wrapped ones.
+
+    Exactly one key is looked up, by its id and inside the asking tenant; there is no trying of several. A new one
+    is made where the repository has none, never because one could not be unwrapped.
+
+    Args:
+        repository: where the wrapped keys are.
+        master_keys: the open master keys.
+        ttl: how long a key is held after it was unwrapped; then the repository is asked again.
+        capacity: how many keys are held at most.
+        monotonic: a clock in seconds that never goes back.
+    """
+
+    def __init__(
+        self,
+        repository: KeyRepository,
+        master_keys: MasterKeys,
+        *,
+        ttl: timedelta = DEFAULT_TTL,
+        capacity: int = DEFAULT_CAPACITY,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._repository = repository
+        self._master_keys = master_keys
+        self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic)
+        self._flights: dict[_Flight, asyncio.Task[EnvelopeKey]] = {}
+
+    def held(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
+        """Return a key that is at hand, or None."""
+        return self._cache.get(tenant_id, key_id)
+
+    def is_warm(self, tenant_id: str) -> bool:
+        """Whether a key of this tenant is at hand."""
+        return self._cache.is_warm(tenant_id)
+
+    async def key(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None = None) -> EnvelopeKey:
+        """Return one of a tenant's keys.
+
+        Args:
+            tenant_id: who asks.
+            key_id: which key.
+            record: it, where it was read along with a row; else the repository is asked.
+
+        Raises:
+            UnreadableError: the tenant has no such key (any more), or it was tampered with.
+            KeyUnavailableError: no master key that could unwrap it is available now.
+        """
+        return self._cache.get(tenant_id, key_id) or await self._share(
+            (tenant_id, key_id), lambda: self._find(tenant_id, key_id, record)
+        )
+
+    async def active_key(self, tenant_id: str) -> EnvelopeKey:
+        """Return a tenant's active key, making its first one where there is none.
+
+        Raises:
+            UnreadableError: it was tampered with.
+            KeyUnavailableError: as above.
+        """
+        return self._cache.active(tenant_id) or await self._share((tenant_id, None), lambda: self._active(tenant_id))
+
+    async def new_data_key(self, tenant_id: str) -> DataKeyRecord:
+        """Return a new data key, not stored yet, with a wrap under every master key that this process can open."""
+        key_id = os.urandom(KEY_ID_SIZE)
+        wraps = await _wrap(os.urandom(KEY_SIZE), tenant_id, key_id, self._master_keys)
+        return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, wraps)
+
+    async def missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
+        """Return the wraps that a data key lacks under the open master keys.
+
+        Raises:
+            UnreadableError: it cannot be unwrapped.
+            KeyUnavailableError: as above.
+        """
+        present = {wrap.master_key_id for wrap in record.wraps}
+        lacking = [master for master in self._master_keys if master.key_id not in present]
+        if not lacking:
+            return ()
+        return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, lacking)
+
+    def forget_active(self, tenant_ids: Iterable[str]) -> None:
+        """Look the active key of these tenants up again before the next seal."""
+        for tenant_id in tenant_ids:
+            self._cache.forget_active(tenant_id)
+            self._flights.pop((tenant_id, None), None)
+
+    def forget_tenant(self, tenant_id: str) -> None:
+        """Forget all keys of a tenant, those included that are being unwrapped now."""
+        self._cache.forget_tenant(tenant_id)
+        for flight in [flight for flight in self._flights if flight[0] == tenant_id]:
+            del self._flights[flight]
+
+    async def aclose(self) -> None:
+        """Forget everything and end what is under way."""
+        flights = list(self._flights.values())
+        self._flights.clear()
+        self._cache.clear()
+        for task in flights:
+            task.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+
+    async def _share(self, flight: _Flight, work: Callable[[], Coroutine[None, None, EnvelopeKey]]) -> EnvelopeKey:
+        """Run the work once for all that ask for it meanwhile; a caller that is cancelled only leaves."""
+        task = self._flights.get(flight)
+        if task is None:
+            task = self._flights[flight] = asyncio.create_task(work())
+            task.add_done_callback(partial(self._land, flight))
+        return await asyncio.shield(task)
+
+    def _land(self, flight: _Flight, task: asyncio.Task[EnvelopeKey]) -> None:
+        """Hold the key, unless it was forgotten while it was on its way."""
+        wanted = self._flights.get(flight) is task
+        if wanted:
+            del self._flights[flight]
+        if task.cancelled() or task.exception() is not None or not wanted:
+            return
+        tenant_id, key_id = flight
+        if key_id is None:
+            self._cache.put_active(tenant_id, task.result())
+        else:
+            self._cache.put(tenant_id, task.result())
+
+    async def _find(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None) -> EnvelopeKey:
+        if record is None or record.tenant_id != tenant_id or record.key_id != key_id:
+            record = await self._repository.data_key(tenant_id, key_id)
+        if record is None or record.state is DataKeyState.DESTROYED or not record.wraps:
+            raise UnreadableError("unknown_key")
+        return EnvelopeKey(await self._unwrap(tenant_id, record), key_id, Purpose.VALUE)
+
+    async def _active(self, tenant_id: str) -> EnvelopeKey:
+        record = await self._repository.active_data_key(tenant_id)
+        if record is None:
+            record = await self._repository.create_data_key(await self.new_data_key(tenant_id))
+        # Whoever won, and this process's own key too, is taken as it was stored.
+        return await self.key(tenant_id, record.key_id, record)
+
+    async def _unwrap(self, tenant_id: str, record: DataKeyRecord) -> bytes:
+        wrapped = {wrap.master_key_id: wrap.wrapped for wrap in record.wraps}
+        failure: Exception = KeyUnavailableError(
+            "no master key that this process can open wraps the data key", reason="unknown_master_key", retryable=False
+        )
+        for master in self._master_keys:
+            if master.key_id not in wrapped:
+                continue
+            try:
+                return await master.unwrap(wrapped[master.key_id], tenant_id, record.key_id)
+            except (KeyUnavailableError, ConfigurationError) as error:
+                failure = error  # during a rotation another master key may be within reach
+            except UnreadableError as error:
+                failure = UnreadableError(f"data_key_{error.reason}")
+                break
+        raise failure
+
+
+async def _wrap(
+    data_key: bytes, tenant_id: str, key_id: bytes, master_keys: Iterable[MasterKey]
+) -> tuple[DataKeyWrap, ...]:
+    wraps = []
+    try:
+        for master in master_keys:
+            wraps.append(DataKeyWrap(master.key_id, await master.wrap(data_key, tenant_id, key_id)))  # noqa: PERF401
+    finally:
+        del data_key  # the traceback of an error must not hold it
+    return tuple(wraps)

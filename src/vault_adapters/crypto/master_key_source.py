@@ -1,0 +1,77 @@
+"""Master keys as they are configured, before it is known which record of the database they belong to."""
+
+from typing import Protocol
+
+from attrs import frozen
+
+from vault_adapters.crypto import local_key
+from vault_domain.errors import ConfigurationError
+from vault_domain.key import MasterKeyRecord
+from vault_domain.ports.master_key import MasterKey
+from vault_domain.secret import Secret
+
+LOCAL = "local"
+
+
+class MasterKeySource(Protocol):
+    """One configured master key: it opens its record and can make a new one."""
+
+    async def open(self, record: MasterKeyRecord) -> MasterKey | None:
+        """Return the key of a record, or None where the record is not this source's.
+
+        Raises:
+            ConfigurationError: the record is not acceptable.
+        """
+
+    async def make(self) -> tuple[MasterKeyRecord, MasterKey]:
+        """Return a record to be stored, and its key, which can be used now."""
+
+
+@frozen
+class LocalSource:
+    """The master key that an encryption secret gives."""
+
+    secret: Secret
+    log2_n: int
+
+    async def open(self, record: MasterKeyRecord) -> MasterKey | None:
+        """See `MasterKeySource`."""
+        return await local_key.open_record(record, self.secret) if record.provider == local_key.PROVIDER else None
+
+    async def make(self) -> tuple[MasterKeyRecord, MasterKey]:
+        """See `MasterKeySource`."""
+        return await local_key.new_record(self.secret, self.log2_n)
+
+
+def configured_sources(
+    secret: Secret | str | None,
+    previous_secret: Secret | str | None,
+    log2_n: int,
+    master_key: str,
+    previous_master_key: str | None,
+) -> tuple[MasterKeySource, ...]:
+    """Return the current source first, then the previous ones; the arguments are those of `open_master_keys`.
+
+    Raises:
+        ConfigurationError: a secret is missing or not acceptable, or a master key is named that does not exist.
+    """
+    current, previous = (
+        None if text is None else local_key.as_encryption_secret(text) for text in (secret, previous_secret)
+    )
+    sources = [_source(master_key, current, log2_n)]
+    if previous_master_key is not None and previous_master_key != master_key:
+        sources.append(_source(previous_master_key, current or previous, log2_n))
+    if previous is not None:
+        sources.append(LocalSource(previous, log2_n))
+    return tuple(source for number, source in enumerate(sources) if source not in sources[:number])
+
+
+def _source(master_key: str, secret: Secret | None, log2_n: int) -> MasterKeySource:
+    if master_key == LOCAL:
+        if secret is None:
+            raise ConfigurationError(
+                "an encryption secret is required: set ENCRYPTION_SECRET (`token-vault generate-secret` makes one)",
+                code="encryption_secret_missing",
+            )
+        return LocalSource(secret, log2_n)
+    raise ConfigurationError("master_key must be `local` or `aws-kms:<key id or ARN>`", code="master_key_unknown")

@@ -1,0 +1,85 @@
+"""The parameters of scrypt as the database holds them: not trusted until they were checked."""
+
+import json
+import re
+from typing import Any
+
+from attrs import field, frozen
+
+from vault_domain.errors import ConfigurationError
+
+SALT_SIZE = 32
+MIN_LOG2_N = 14
+MAX_LOG2_N = 18
+
+_R = 8
+_P = 1
+_SALT = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@frozen
+class ScryptParameters:
+    """What scrypt is run with. Out of range is refused, so that an edited row cannot stall start-up.
+
+    Attributes:
+        log2_n: the cost, 14 to 18: scrypt needs 2^(log2_n + 10) bytes.
+        salt: 32 bytes.
+
+    Raises:
+        ConfigurationError: out of range.
+    """
+
+    log2_n: int
+    salt: bytes = field(repr=False)
+    r: int = field(default=_R, init=False)
+    p: int = field(default=_P, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if type(self.log2_n) is not int or not MIN_LOG2_N <= self.log2_n <= MAX_LOG2_N:
+            raise ConfigurationError(f"scrypt_log2_n must be from {MIN_LOG2_N} to {MAX_LOG2_N}", code="scrypt_cost")
+        if len(self.salt) != SALT_SIZE:
+            raise _refusal()
+
+    @property
+    def encoded(self) -> bytes:
+        """Salt and parameters as the check value and the key id cover them."""
+        return self.salt + bytes((self.log2_n, self.r, self.p))
+
+    def to_json(self) -> str:
+        """Return the form that the database keeps."""
+        members = {"name": "scrypt", "log2_n": self.log2_n, "r": self.r, "p": self.p, "salt": self.salt.hex()}
+        return json.dumps(members, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ScryptParameters":
+        """Return the parameters of a stored record.
+
+        Raises:
+            ConfigurationError: anything but the form of `to_json` with parameters in range.
+        """
+        members = _members(text)
+        cost, salt = members.pop("log2_n", None), members.pop("salt", None)
+        acceptable = (
+            members == {"name": "scrypt", "r": _R, "p": _P}
+            and type(cost) is int
+            and MIN_LOG2_N <= cost <= MAX_LOG2_N
+            and isinstance(salt, str)
+            and _SALT.match(salt)
+        )
+        if not acceptable:
+            raise _refusal()
+        return cls(cost, bytes.fromhex(salt))
+
+
+def _members(text: str) -> dict[str, Any]:
+    try:
+        members = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return members if isinstance(members, dict) else {}
+
+
+def _refusal() -> ConfigurationError:
+    return ConfigurationError(
+        "the key parameters stored in the database are not acceptable; nothing was written", code="kdf_parameters"
+    )
