@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, cast
 
-from vault_domain.errors import InvalidInputError
+from vault_domain.errors import InvalidInputError, VaultError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,7 +24,7 @@ def scrubbed_class(cls: C) -> C:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it becomes the class's __init__
         try:
             construct(self, *args, **kwargs)
-        except InvalidInputError as error:
+        except VaultError as error:
             refusal = error
         else:
             return

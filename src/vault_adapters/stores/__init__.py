@@ -1,0 +1,1 @@
+"""Stores: one folder per database, with the same file names; none imports another."""

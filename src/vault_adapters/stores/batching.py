@@ -1,0 +1,98 @@
+"""Batched reads: gets that wait in one loop tick go as one query, and fail apart."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from vault_domain.errors import ConfigurationError, StorageError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_Waiter = tuple[K, asyncio.Future[V]]
+
+
+class ReadBatcher(Generic[K, V]):
+    """Collects single reads and asks for them together.
+
+    A caller that is cancelled only leaves; an error of the query reaches each caller as an error of its own.
+
+    Args:
+        fetch: reads the keys given, which may repeat, and returns one value per key, in order.
+        most_keys: the largest batch.
+        most_batches: how many batches may be under way at once.
+    """
+
+    def __init__(
+        self, fetch: Callable[[Sequence[K]], Awaitable[Sequence[V]]], *, most_keys: int = 256, most_batches: int = 1
+    ) -> None:
+        self._fetch = fetch
+        self._most_keys = most_keys
+        self._most_batches = most_batches
+        self._waiting: list[_Waiter[K, V]] = []
+        self._running: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._scheduled = False
+
+    async def get(self, key: K) -> V:
+        """Read one key."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
+        future: asyncio.Future[V] = loop.create_future()
+        self._waiting.append((key, future))
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._start)
+        return await future
+
+    async def drain(self) -> None:
+        """Wait until no read is under way."""
+        while self._running or self._waiting:
+            await asyncio.gather(*self._running, return_exceptions=True)
+            await asyncio.sleep(0)
+
+    def _start(self) -> None:
+        self._scheduled = False
+        while self._waiting and len(self._running) < self._most_batches:
+            batch, self._waiting = self._waiting[: self._most_keys], self._waiting[self._most_keys :]
+            task = self._loop.create_task(self._run(batch))
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._start()
+
+    async def _run(self, batch: list[_Waiter[K, V]]) -> None:
+        wanted = [(key, future) for key, future in batch if not future.done()]
+        if not wanted:
+            return
+        try:
+            values = await self._fetch([key for key, _ in wanted])
+        except BaseException as error:
+            _fail([future for _, future in wanted], error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), value in zip(wanted, values, strict=True):
+            if not future.done():
+                future.set_result(value)
+
+
+WRONG_LOOP = "this vault was opened on another event loop; open one vault per event loop"
+
+
+def _fail(futures: Sequence[asyncio.Future[V]], error: BaseException) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(_copy(error))
+
+
+def _copy(error: BaseException) -> Exception:
+    """Return an error of each caller's own, so that their tracebacks do not mix."""
+    if isinstance(error, StorageError):
+        return StorageError(str(error), code=error.code, retryable=error.retryable)
+    if isinstance(error, Exception):
+        return error
+    return StorageError("the read was abandoned", retryable=True)

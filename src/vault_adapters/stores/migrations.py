@@ -1,0 +1,63 @@
+"""Numbered migrations and the ledger that says which of them a database has."""
+
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+
+from attrs import field, frozen
+
+from vault_domain.errors import ConfigurationError, SchemaOutdatedError
+
+
+@frozen
+class Migration:
+    """One step of the schema.
+
+    Attributes:
+        number: from 1, without gaps.
+        name: the file's name without number and ending.
+        sql: the statements.
+        digest: SHA-256 of the file, in hex; an applied migration must never change.
+    """
+
+    number: int
+    name: str
+    sql: str = field(repr=False)
+    digest: str
+
+
+def load_migrations(package: str) -> list[Migration]:
+    """Read the numbered ``.sql`` files of ``package``'s folder ``migrations``, in order."""
+    paths = sorted(files(package).joinpath("migrations").iterdir(), key=lambda path: path.name)
+    return [_load(path.name, path.read_text(encoding="utf-8")) for path in paths if path.name.endswith(".sql")]
+
+
+def pending_migrations(known: list[Migration], applied: Mapping[int, str]) -> list[Migration]:
+    """Return the migrations that a database lacks.
+
+    Args:
+        known: those of this release.
+        applied: the ledger: digests by number.
+
+    Raises:
+        ConfigurationError: the database was migrated by a newer release, or by a changed file.
+    """
+    if set(applied) - {migration.number for migration in known}:
+        raise ConfigurationError("the database was migrated by a newer release of token-vault", code="schema_newer")
+    for migration in known:
+        if applied.get(migration.number, migration.digest) != migration.digest:
+            raise ConfigurationError(
+                f"migration {migration.number:04d} differs from the one that was applied", code="schema_changed"
+            )
+    return [migration for migration in known if migration.number not in applied]
+
+
+def refuse_pending(pending: list[Migration]) -> None:
+    """Raise `SchemaOutdatedError` where migrations are pending and may not be applied."""
+    if pending:
+        raise SchemaOutdatedError
+
+
+def _load(file_name: str, text: str) -> Migration:
+    number, _, name = file_name.removesuffix(".sql").partition("_")
+    return Migration(int(number), name, text, hashlib.sha256(text.encode()).hexdigest())

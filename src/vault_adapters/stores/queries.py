@@ -1,0 +1,57 @@
+"""Named queries: SQL lives in ``.sql`` files, each query under a name and a sentence that says what it is for."""
+
+import re
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+
+from attrs import field, frozen
+
+_NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
+
+
+@frozen
+class Queries:
+    """The queries of a folder, by name."""
+
+    _by_name: Mapping[str, str] = field(repr=False)
+
+    def __getitem__(self, name: str) -> str:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+
+def load_queries(package: str, **placeholders: str) -> Queries:
+    """Read all queries of ``package``'s folder ``sql``.
+
+    Args:
+        package: the dotted name of the store's package.
+        placeholders: text to put where a query says ``{{name}}``, such as a quoted schema name.
+
+    Raises:
+        ValueError: a name stands twice, or a query lacks its description.
+    """
+    by_name: dict[str, str] = {}
+    for path in sorted(files(package).joinpath("sql").iterdir(), key=lambda path: path.name):
+        if path.name.endswith(".sql"):
+            for name, sql in _split(path.read_text(encoding="utf-8")):
+                if name in by_name:
+                    raise ValueError(f"the query {name} stands twice in {package}")
+                by_name[name] = _fill(sql, placeholders)
+    return Queries(by_name)
+
+
+def _split(text: str) -> Iterator[tuple[str, str]]:
+    marks = list(_NAME.finditer(text))
+    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+        body = text[mark.end() : following.start() if following else len(text)].strip()
+        if not body.startswith("--"):
+            raise ValueError(f"the query {mark['name']} lacks its description")
+        yield mark["name"], "\n".join(line for line in body.splitlines() if not line.startswith("--"))
+
+
+def _fill(sql: str, placeholders: Mapping[str, str]) -> str:
+    for name, value in placeholders.items():
+        sql = sql.replace("{{" + name + "}}", value)
+    return sql.strip()

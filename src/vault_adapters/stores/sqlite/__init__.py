@@ -1,0 +1,1 @@
+"""The SQLite store: the embedded default, and what hosts swap in for tests."""

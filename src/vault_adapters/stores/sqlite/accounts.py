@@ -1,0 +1,79 @@
+"""Accounts on SQLite."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import groupby
+
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events, token_event
+from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.rows import account_parameters, account_record
+from vault_adapters.stores.sqlite.tokens import write_tokens
+from vault_domain.account import Account
+from vault_domain.audit import AuditAction
+from vault_domain.page import Cursor
+from vault_domain.ports.change import Change
+from vault_domain.refresh_state import AccountRecord
+from vault_domain.token import TokenWrite
+
+
+class SqliteAccountRepository:
+    """Implements `AccountRepository`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
+        """Read an account in one statement."""
+        rows = await self._database.fetch(self._queries["get_account"], account_parameters(account))
+        return (account_record(rows) if rows else None), self._database.now()
+
+    async def list_tenant(
+        self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
+    ) -> tuple[list[AccountRecord], datetime]:
+        """List a tenant's accounts by (provider, identifier)."""
+        after_provider, after_identifier = after or ("", "")
+        parameters = {
+            "tenant_id": tenant_id,
+            "provider": provider,
+            "limit": limit,
+            "after_provider": after_provider,
+            "after_identifier": after_identifier,
+        }
+        rows = await self._database.fetch(self._queries["list_accounts"], parameters)
+        by_account = groupby(rows, key=lambda row: (row[1], row[3]))
+        return [account_record(list(group)) for _, group in by_account], self._database.now()
+
+    async def store_set(
+        self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
+    ) -> Change[tuple[AccountRecord, datetime]]:
+        """Store an account's tokens in one transaction and end its backoff."""
+
+        async def work(transaction: Transaction) -> Change[tuple[AccountRecord, datetime]]:
+            parameters = account_parameters(account)
+            written = await write_tokens(transaction, self._queries, writes, actor)
+            if label is not None:
+                await transaction.execute(self._queries["label_account"], parameters | {"label": label})
+            await transaction.execute(self._queries["end_backoff"], parameters)
+            rows = await transaction.fetch(self._queries["get_account"], parameters)
+            return Change((account_record(rows), transaction.now), written.events)
+
+        return await self._database.write(work)
+
+    async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
+        """Delete an account's tokens and refresh state in one transaction."""
+
+        async def work(transaction: Transaction) -> Change[int]:
+            parameters = account_parameters(account)
+            rows = await transaction.fetch(self._queries["get_account"], parameters)
+            if not rows:
+                return Change(0)
+            infos = account_record(rows).tokens.values()
+            await transaction.execute(self._queries["delete_account_tokens"], parameters)
+            await transaction.execute(self._queries["delete_orphaned_account"], parameters)
+            events = [token_event(AuditAction.TOKEN_DELETED, info, transaction, actor) for info in infos]
+            await append_events(transaction, self._queries, events)
+            return Change(len(events), tuple(events))
+
+        return await self._database.write(work)

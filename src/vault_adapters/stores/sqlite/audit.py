@@ -1,0 +1,81 @@
+"""The audit log on SQLite."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.rows import to_micros, to_time
+from vault_domain.account import Account, TokenKind
+from vault_domain.audit import AuditAction, AuditEvent
+from vault_domain.page import Cursor, encode_cursor
+from vault_domain.token import TokenInfo
+
+
+async def append_events(transaction: Transaction, queries: Queries, events: Sequence[AuditEvent]) -> None:
+    """Append events in the transaction of what they report."""
+    await transaction.execute_many(queries["insert_audit_event"], [_parameters(event) for event in events])
+
+
+def token_event(
+    action: AuditAction, info: TokenInfo, transaction: Transaction, actor: str | None, code: str | None = None
+) -> AuditEvent:
+    """Return the event of a change to one token."""
+    return AuditEvent(
+        action,
+        transaction.now,
+        tenant_id=info.key.tenant_id,
+        account=info.key.account,
+        kind=info.key.kind,
+        generation=info.generation,
+        actor=actor,
+        code=code,
+    )
+
+
+class SqliteAuditLog:
+    """Implements `AuditLog`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
+        """Return events in the order of their commits."""
+        rows = await self._database.fetch(
+            self._queries["list_audit_events"],
+            {"tenant_id": tenant_id, "after": 0 if after is None else after[1], "limit": limit},
+        )
+        return [_event(row) for row in rows]
+
+
+def _parameters(event: AuditEvent) -> dict[str, Any]:
+    account = event.account
+    return {
+        "action": event.action.value,
+        "occurred_at": to_micros(event.occurred_at),
+        "tenant_id": event.tenant_id,
+        "provider": account.provider if account else None,
+        "identifier": (account.identifier or "") if account else None,
+        "kind": event.kind.value if event.kind else None,
+        "generation": event.generation,
+        "actor": event.actor,
+        "code": event.code,
+    }
+
+
+def _event(row: Row) -> AuditEvent:
+    seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code = row
+    occurred = to_time(occurred_at)
+    assert occurred is not None  # noqa: S101 - the column is NOT NULL
+    return AuditEvent(
+        AuditAction(action),
+        occurred,
+        tenant_id=tenant_id,
+        account=Account(tenant_id, provider, identifier) if tenant_id and provider else None,
+        kind=TokenKind(kind) if kind else None,
+        generation=generation,
+        actor=actor,
+        code=code,
+        cursor=encode_cursor((0, seq)),
+    )

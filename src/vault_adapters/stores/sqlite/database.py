@@ -1,0 +1,168 @@
+"""A SQLite database: one connection that writes, one that reads, and transactions that a cancellation cannot split."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from vault_adapters.stores.batching import WRONG_LOOP
+from vault_adapters.stores.sqlite.errors import translated_errors
+from vault_domain.errors import ConfigurationError
+
+T = TypeVar("T")
+Parameters = Mapping[str, Any]
+Row = tuple[Any, ...]
+
+MEMORY = ":memory:"
+
+# How long a writer waits for another process's transaction; ours are short, so this is reached by faults only.
+_BUSY_SECONDS = 30.0
+
+# WAL lets readers go on beside the writer; FULL keeps a committed token through a power cut; secure_delete
+# overwrites what was deleted with zeros.
+_PRAGMAS = (
+    "PRAGMA busy_timeout = 30000",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA foreign_keys = ON",
+)
+
+
+class Transaction:
+    """Statements of one write transaction, and the time that they share."""
+
+    def __init__(self, connection: aiosqlite.Connection, now: datetime) -> None:
+        self._connection = connection
+        self.now = now
+
+    async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
+        """Run a statement; return how many rows it changed."""
+        async with self._connection.execute(sql, parameters or {}) as cursor:
+            return cursor.rowcount
+
+    async def execute_many(self, sql: str, parameters: Sequence[Parameters]) -> None:
+        """Run a statement once per set of parameters."""
+        async with self._connection.executemany(sql, parameters):
+            pass
+
+    async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run a query; return its rows."""
+        return list(await self._connection.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
+
+
+class SqliteDatabase:
+    """Two connections to one database, on the event loop that opened it.
+
+    Args:
+        path: a file, or ``:memory:`` for a database that only this object sees.
+        clock: replaces the process's clock.
+    """
+
+    def __init__(self, path: str, clock: Callable[[], datetime] | None = None) -> None:
+        self._path = path
+        self._now = clock or _utc_now
+        self._lock = asyncio.Lock()
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    async def open(self) -> None:
+        """Open the file, making it where it is missing, for its owner only."""
+        with translated_errors():
+            if self._path != MEMORY:
+                _make_private(Path(self._path))
+            self._writer = await _connect(self._path)
+            self._reader = self._writer if self._path == MEMORY else await _connect(self._path)
+
+    async def close(self) -> None:
+        """Finish the transactions under way and close."""
+        await asyncio.gather(*self._writes, return_exceptions=True)
+        with translated_errors():
+            if self._reader is not self._writer:
+                await self._reader.close()
+            await self._writer.close()
+
+    def now(self) -> datetime:
+        """Return the store's time."""
+        return self._now()
+
+    async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run a query outside of any transaction; return its rows."""
+        self._check_loop()
+        with translated_errors():
+            if self._reader is not self._writer:
+                return list(await self._reader.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
+            async with self._lock:  # one connection: a read must not see a transaction's half
+                return list(await self._reader.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run ``work`` in a transaction of its own; a cancelled caller neither splits nor loses it."""
+        self._check_loop()
+        task = self._loop.create_task(self._transact(work))
+        self._writes.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        with translated_errors():
+            async with self._lock:
+                await self._writer.execute("BEGIN IMMEDIATE")
+                try:
+                    result = await work(Transaction(self._writer, self._now()))
+                    await self._writer.execute("COMMIT")
+                except BaseException:
+                    with suppress(sqlite3.Error):  # SQLite has rolled back itself after some errors
+                        await self._writer.execute("ROLLBACK")
+                    raise
+                return result
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be left to fetch it: its caller was cancelled
+
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
+
+
+async def _connect(path: str) -> aiosqlite.Connection:
+    connection = await aiosqlite.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        for pragma in _PRAGMAS:
+            await _run_pragma(connection, pragma)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def _run_pragma(connection: aiosqlite.Connection, pragma: str) -> None:
+    # Changing a new file to WAL needs it alone, and SQLite doesn't wait for that: other processes may be at it too.
+    for _ in range(200):
+        try:
+            await connection.execute_fetchall(pragma)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY":
+                raise
+            await asyncio.sleep(0.02)
+        else:
+            return
+    await connection.execute_fetchall(pragma)
+
+
+def _make_private(path: Path) -> None:
+    if not path.exists():
+        # SQLite gives its WAL the mode of the database file.
+        with suppress(FileExistsError, FileNotFoundError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

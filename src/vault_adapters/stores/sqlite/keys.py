@@ -1,0 +1,91 @@
+"""The key tables on SQLite."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.rows import to_micros, to_time
+from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
+
+
+class SqliteKeyRepository:
+    """Implements `KeyRepository`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def master_keys(self) -> list[MasterKeyRecord]:
+        """Return all master key records."""
+        return [_master_key(row) for row in await self._database.fetch(self._queries["list_master_keys"])]
+
+    async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
+        """Store the first master key as active, unless there is one; return all records afterwards."""
+
+        async def work(transaction: Transaction) -> list[MasterKeyRecord]:
+            await transaction.execute(self._queries["insert_first_master_key"], _parameters(record, transaction))
+            return await self._all(transaction)
+
+        return await self._database.write(work)
+
+    async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
+        """Store a further master key as unwrap_only, unless one was introduced meanwhile."""
+
+        async def work(transaction: Transaction) -> list[MasterKeyRecord]:
+            if all(stored.key_id in known for stored in await self._all(transaction)):
+                await transaction.execute(self._queries["upsert_master_key"], _parameters(record, transaction))
+            return await self._all(transaction)
+
+        return await self._database.write(work)
+
+    async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
+        """Return the tenant's active data key, or None."""
+        query = self._queries["get_active_data_key"]
+        return _data_key(await self._database.fetch(query, {"tenant_id": tenant_id}))
+
+    async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
+        """Return one data key of this tenant."""
+        query = self._queries["get_data_key"]
+        return _data_key(await self._database.fetch(query, {"tenant_id": tenant_id, "dek_id": key_id}))
+
+    async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
+        """Store the tenant's first active data key; return the one that is active."""
+
+        async def work(transaction: Transaction) -> DataKeyRecord:
+            parameters = {"tenant_id": record.tenant_id, "dek_id": record.key_id, "now": to_micros(transaction.now)}
+            if await transaction.execute(self._queries["insert_data_key"], parameters):
+                wraps = [{**parameters, "kek_id": wrap.master_key_id, "wrapped": wrap.wrapped} for wrap in record.wraps]
+                await transaction.execute_many(self._queries["insert_data_key_wrap"], wraps)
+            rows = await transaction.fetch(self._queries["get_active_data_key"], parameters)
+            return _data_key(rows) or record
+
+        return await self._database.write(work)
+
+    async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
+        return [_master_key(row) for row in await transaction.fetch(self._queries["list_master_keys"])]
+
+
+def _parameters(record: MasterKeyRecord, transaction: Transaction) -> dict[str, Any]:
+    return {
+        "kek_id": record.key_id,
+        "provider": record.provider,
+        "uri": record.uri,
+        "kdf": record.kdf,
+        "check_value": record.check_value,
+        "now": to_micros(transaction.now),
+    }
+
+
+def _master_key(row: Row) -> MasterKeyRecord:
+    key_id, provider, uri, kdf, check_value, state, created_at = row
+    return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), to_time(created_at))
+
+
+def _data_key(rows: Sequence[Row]) -> DataKeyRecord | None:
+    if not rows:
+        return None
+    tenant_id, key_id, state, swept_at = rows[0][:4]
+    wraps = tuple(DataKeyWrap(row[4], row[5]) for row in rows if row[4] is not None)
+    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), wraps, to_time(swept_at))

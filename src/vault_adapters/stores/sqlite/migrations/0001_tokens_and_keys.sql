@@ -1,0 +1,81 @@
+-- Master keys: what is needed to find out whether a secret is the right one; no key is in here.
+CREATE TABLE token_vault_kek (
+    kek_id BLOB NOT NULL PRIMARY KEY CHECK (length(kek_id) = 16),
+    provider TEXT NOT NULL,
+    uri TEXT NOT NULL DEFAULT '',
+    kdf TEXT NOT NULL DEFAULT '',
+    check_value BLOB NOT NULL DEFAULT x'',
+    state TEXT NOT NULL CHECK (state IN ('unwrap_only', 'active', 'retired')),
+    created_at INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX token_vault_kek_active ON token_vault_kek (state) WHERE state = 'active';
+
+-- Data keys: one active per tenant; a destroyed one stays as a tombstone, so that its id is never used again.
+CREATE TABLE token_vault_dek (
+    tenant_id TEXT NOT NULL,
+    dek_id BLOB NOT NULL CHECK (length(dek_id) = 16),
+    state TEXT NOT NULL CHECK (state IN ('active', 'decrypt_only', 'destroyed')),
+    created_at INTEGER NOT NULL,
+    swept_at INTEGER,
+    PRIMARY KEY (tenant_id, dek_id)
+);
+CREATE UNIQUE INDEX token_vault_dek_active ON token_vault_dek (tenant_id) WHERE state = 'active';
+
+CREATE TABLE token_vault_dek_wrap (
+    tenant_id TEXT NOT NULL,
+    dek_id BLOB NOT NULL,
+    kek_id BLOB NOT NULL REFERENCES token_vault_kek (kek_id),
+    wrapped BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, dek_id, kek_id),
+    FOREIGN KEY (tenant_id, dek_id) REFERENCES token_vault_dek (tenant_id, dek_id)
+);
+
+-- Times are microseconds since 1970, UTC.
+CREATE TABLE token_vault_token (
+    tenant_id TEXT NOT NULL CHECK (length(tenant_id) BETWEEN 1 AND 255),
+    provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+    kind TEXT NOT NULL CHECK (kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')),
+    identifier TEXT NOT NULL DEFAULT '' CHECK (length(identifier) <= 255),
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    dek_id BLOB NOT NULL CHECK (length(dek_id) = 16),
+    blob BLOB NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('valid', 'invalid', 'unknown')),
+    error_code TEXT CHECK (length(error_code) <= 64),
+    expires_at INTEGER,
+    lifetime INTEGER,
+    scopes TEXT NOT NULL DEFAULT '[]',
+    generation INTEGER NOT NULL CHECK (generation >= 1),
+    last_refreshed_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, provider, kind, identifier)
+);
+-- find_expiring reads its pages from here; the literals must stand in the query as they do here.
+CREATE INDEX token_vault_token_expiring ON token_vault_token (expires_at, tenant_id, id)
+    WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
+
+CREATE TABLE token_vault_token_use (
+    tenant_id TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    identifier TEXT NOT NULL,
+    last_used_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, provider, kind, identifier),
+    FOREIGN KEY (tenant_id, provider, kind, identifier)
+        REFERENCES token_vault_token (tenant_id, provider, kind, identifier) ON DELETE CASCADE
+) WITHOUT ROWID;
+
+-- AUTOINCREMENT: a number that was given is never given again, so that a cursor stays right.
+CREATE TABLE token_vault_audit_event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    action TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    tenant_id TEXT,
+    provider TEXT,
+    identifier TEXT,
+    kind TEXT,
+    generation INTEGER,
+    actor TEXT,
+    code TEXT
+);
+CREATE INDEX token_vault_audit_event_tenant ON token_vault_audit_event (tenant_id, seq);

@@ -1,0 +1,71 @@
+"""Creating and migrating the schema, safe with several processes at once."""
+
+import sqlite3
+from collections.abc import Iterator
+
+from vault_adapters.stores.migrations import load_migrations, pending_migrations, refuse_pending
+from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.rows import to_micros
+
+_PACKAGE = "vault_adapters.stores.sqlite"
+
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS token_vault_migration (
+    number INTEGER NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+)
+"""
+_HAS_LEDGER = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'token_vault_migration'"
+_APPLIED = "SELECT number, digest FROM token_vault_migration"
+_RECORD = "INSERT INTO token_vault_migration VALUES (:number, :name, :digest, :now)"
+
+
+async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str]:
+    """Bring the schema up to date; return the names of the migrations that were applied.
+
+    Args:
+        database: open.
+        migrate: False refuses a missing or old schema instead.
+
+    Raises:
+        SchemaOutdatedError: migrations are pending and ``migrate`` is False.
+        ConfigurationError: the database is of a newer release, or an applied migration was changed.
+    """
+    known = load_migrations(_PACKAGE)
+    pending = pending_migrations(known, await _applied(database))
+    if not migrate:
+        refuse_pending(pending)
+    if not pending:
+        return []  # the common case takes no lock
+
+    async def work(transaction: Transaction) -> list[str]:
+        await transaction.execute(_LEDGER)
+        applied = {int(number): str(digest) for number, digest in await transaction.fetch(_APPLIED)}
+        missing = pending_migrations(known, applied)  # another process may have been here first
+        for migration in missing:
+            for statement in split_statements(migration.sql):
+                await transaction.execute(statement)
+            record = {"number": migration.number, "name": migration.name, "digest": migration.digest}
+            await transaction.execute(_RECORD, {**record, "now": to_micros(transaction.now)})
+        return [f"{migration.number:04d}_{migration.name}" for migration in missing]
+
+    return await database.write(work)
+
+
+async def _applied(database: SqliteDatabase) -> dict[int, str]:
+    [(exists,)] = await database.fetch(_HAS_LEDGER)
+    if not exists:
+        return {}
+    return {int(number): str(digest) for number, digest in await database.fetch(_APPLIED)}
+
+
+def split_statements(script: str) -> Iterator[str]:
+    """Yield a script's statements: the driver runs one at a time inside a transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,62 @@
+-- name: get_account
+-- An account's tokens, each with the account's label and refresh state.
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at,
+       a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
+       a.next_attempt_at, a.unknown_since, a.error_code
+FROM token_vault_token t
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
+WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :identifier
+    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
+
+-- name: list_accounts
+-- The tokens of a tenant's accounts behind a position, each with its account's label and refresh state.
+WITH page AS (
+    SELECT DISTINCT provider, identifier FROM token_vault_token
+    WHERE tenant_id = :tenant_id AND (provider, identifier) > (:after_provider, :after_identifier)
+        AND (:provider IS NULL OR provider = :provider)
+    ORDER BY provider, identifier
+    LIMIT :limit)
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at,
+       a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
+       a.next_attempt_at, a.unknown_since, a.error_code
+FROM page p
+CROSS JOIN token_vault_token t
+    ON t.tenant_id = :tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
+    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
+ORDER BY t.provider, t.identifier
+
+-- name: label_account
+-- Set an account's label.
+INSERT INTO token_vault_account (tenant_id, provider, identifier, label)
+VALUES (:tenant_id, :provider, :identifier, :label)
+ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET label = excluded.label
+
+-- name: end_backoff
+-- A new token set ends backoff and unknown outcome; an attempt under way keeps its lease.
+UPDATE token_vault_account SET failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL
+WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
+
+-- name: delete_account_tokens
+-- Delete an account's tokens.
+DELETE FROM token_vault_token
+WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
+    AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
+
+-- name: delete_orphaned_account
+-- Delete the row of an account that has no token left.
+DELETE FROM token_vault_account
+WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
+    AND NOT EXISTS (
+        SELECT 1 FROM token_vault_token t
+        WHERE t.tenant_id = token_vault_account.tenant_id AND t.provider = token_vault_account.provider
+            AND t.identifier = token_vault_account.identifier
+            AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'))
+
+-- name: delete_provider_accounts
+-- Delete a tenant's accounts at a provider.
+DELETE FROM token_vault_account WHERE tenant_id = :tenant_id AND provider = :provider

@@ -1,0 +1,108 @@
+-- name: get_token
+-- One token by its key.
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob
+FROM token_vault_token t
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.kind = :kind AND t.identifier = :identifier
+
+-- name: get_tokens
+-- The tokens of the keys in a JSON array of [tenant_id, provider, kind, identifier].
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob
+FROM json_each(:keys) k
+CROSS JOIN token_vault_token t
+    ON t.tenant_id = json_extract(k.value, '$[0]') AND t.provider = json_extract(k.value, '$[1]')
+    AND t.kind = json_extract(k.value, '$[2]') AND t.identifier = json_extract(k.value, '$[3]')
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+ORDER BY k.key
+
+-- name: count_inactive_data_keys
+-- How many of the [tenant_id, data key id in hex] in a JSON array are not active: guards a write.
+SELECT count(*)
+FROM json_each(:data_keys) k
+WHERE NOT EXISTS (
+    SELECT 1 FROM token_vault_dek d
+    WHERE d.tenant_id = json_extract(k.value, '$[0]') AND d.state = 'active'
+        AND hex(d.dek_id) = json_extract(k.value, '$[1]'))
+
+-- name: upsert_token
+-- Insert or replace one value; the generation counts the values stored under one id.
+INSERT INTO token_vault_token (
+    tenant_id, provider, kind, identifier, id, dek_id, blob, status, error_code, expires_at, lifetime, scopes,
+    generation, last_refreshed_at, created_at, updated_at)
+VALUES (
+    :tenant_id, :provider, :kind, :identifier, :id, :dek_id, :blob, 'valid', NULL,
+    coalesce(:expires_at, :now + :lifetime), :lifetime, coalesce(:scopes, '[]'),
+    1, CASE WHEN :refreshed THEN :now END, :now, :now)
+ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
+    dek_id = excluded.dek_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+    expires_at = excluded.expires_at, lifetime = excluded.lifetime,
+    scopes = coalesce(:scopes, token_vault_token.scopes),
+    generation = token_vault_token.generation + 1,
+    last_refreshed_at = coalesce(excluded.last_refreshed_at, token_vault_token.last_refreshed_at),
+    updated_at = excluded.updated_at
+
+-- name: invalidate_token
+-- Make one value invalid; compare-and-set on id and generation.
+UPDATE token_vault_token SET status = 'invalid', error_code = :error_code, updated_at = :now
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
+    AND id = :id AND generation = :generation
+
+-- name: delete_token
+-- Delete one token.
+DELETE FROM token_vault_token
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
+
+
+-- name: delete_provider_tokens
+-- Delete a tenant's tokens at a provider.
+DELETE FROM token_vault_token WHERE tenant_id = :tenant_id AND provider = :provider
+
+-- name: find_expiring_tokens
+-- Valid access tokens that expire by a time, soonest first, behind a position; reads the partial index.
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at
+FROM token_vault_token t
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
+    AND t.expires_at <= :until
+    AND (t.expires_at, t.tenant_id, t.id) > (:after_expires_at, :after_tenant_id, :after_id)
+    AND (:provider IS NULL OR t.provider = :provider)
+ORDER BY t.expires_at, t.tenant_id, t.id
+LIMIT :limit
+
+-- name: list_tokens
+-- A tenant's tokens behind a position.
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at
+FROM token_vault_token t
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+WHERE t.tenant_id = :tenant_id
+    AND (t.provider, t.kind, t.identifier) > (:after_provider, :after_kind, :after_identifier)
+    AND (:provider IS NULL OR t.provider = :provider)
+ORDER BY t.provider, t.kind, t.identifier
+LIMIT :limit
+
+-- name: record_use
+-- Note when a token was last used; never moves it back, and never for a token that was replaced by another id.
+INSERT INTO token_vault_token_use (tenant_id, provider, kind, identifier, last_used_at)
+SELECT tenant_id, provider, kind, identifier, :used_at FROM token_vault_token
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier AND id = :id
+ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE
+    SET last_used_at = max(last_used_at, excluded.last_used_at)
+
+-- name: count_health
+-- How many tokens stand how, by provider.
+SELECT provider,
+    CASE
+        WHEN status = 'invalid' THEN 'invalid'
+        WHEN expires_at <= :now THEN 'expired'
+        WHEN status = 'unknown' THEN 'unknown'
+        WHEN expires_at - :now <= :buffer THEN 'expiring'
+        ELSE 'fresh'
+    END AS health,
+    count(*)
+FROM token_vault_token
+WHERE :tenant_id IS NULL OR tenant_id = :tenant_id
+GROUP BY 1, 2

@@ -1,0 +1,61 @@
+"""The SQLite store as a whole: one database, the repositories over it, opened and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from attrs import frozen
+
+from vault_adapters.stores.queries import load_queries
+from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
+from vault_adapters.stores.sqlite.audit import SqliteAuditLog
+from vault_adapters.stores.sqlite.database import SqliteDatabase
+from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
+from vault_adapters.stores.sqlite.schema import prepare_schema
+from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
+
+
+@frozen
+class SqliteStore:
+    """The repositories of one database."""
+
+    tokens: SqliteTokenRepository
+    accounts: SqliteAccountRepository
+    keys: SqliteKeyRepository
+    audit: SqliteAuditLog
+
+
+@asynccontextmanager
+async def open_sqlite_store(
+    path: str, *, migrate: bool, clock: Callable[[], datetime] | None
+) -> AsyncIterator[SqliteStore]:
+    """Open a SQLite database as a store and close it afterwards.
+
+    Args:
+        path: a file, or ``:memory:``.
+        migrate: whether to create and migrate the schema; otherwise an old or missing one is refused.
+        clock: replaces the process's clock.
+
+    Raises:
+        SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.
+        StorageError: the file cannot be opened.
+    """
+    database = SqliteDatabase(path, clock)
+    await database.open()
+    try:
+        await prepare_schema(database, migrate=migrate)
+        queries = load_queries("vault_adapters.stores.sqlite")
+        tokens = SqliteTokenRepository(database, queries)
+        try:
+            yield SqliteStore(
+                tokens,
+                SqliteAccountRepository(database, queries),
+                SqliteKeyRepository(database, queries),
+                SqliteAuditLog(database, queries),
+            )
+        finally:
+            await tokens.close()
+    finally:
+        await database.close()

@@ -1,0 +1,218 @@
+"""The token table on SQLite."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events, token_event
+from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.rows import (
+    account_parameters,
+    key_parameters,
+    keys_parameter,
+    stored_token,
+    to_micros,
+    token_info,
+    write_parameters,
+)
+from vault_domain.account import TokenKey
+from vault_domain.audit import AuditAction
+from vault_domain.errors import GenerationConflictError
+from vault_domain.page import Cursor
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.token_repository import Reading
+from vault_domain.report import HealthCount
+from vault_domain.token import MarkOutcome, StoredToken, TokenHealth, TokenInfo, TokenRef, TokenStatus, TokenWrite
+
+
+class SqliteTokenRepository:
+    """Implements `TokenRepository`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(self._read)
+
+    async def close(self) -> None:
+        """Wait for the reads under way."""
+        await self._reads.drain()
+
+    async def get(self, key: TokenKey, *, with_data_key: bool = False) -> Reading:
+        """Read one token; a cold tenant's data key is a local read of its own here."""
+        return await self._reads.get(key)
+
+    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
+        """Read the tokens that exist of these keys."""
+        return await self._rows(keys), self._database.now()
+
+    async def store(
+        self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
+    ) -> Change[list[TokenInfo]]:
+        """Insert or replace, all or nothing."""
+
+        async def work(transaction: Transaction) -> Change[list[TokenInfo]]:
+            if expected_generation is not None:
+                await self._expect(transaction, writes[0].key, expected_generation)
+            return await write_tokens(transaction, self._queries, writes, actor)
+
+        return await self._database.write(work)
+
+    async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
+        """Make exactly this value invalid."""
+
+        async def work(transaction: Transaction) -> Change[MarkOutcome]:
+            info = await self._find(transaction, ref.key)
+            if info is None or (info.id, info.generation) != (ref.id, ref.generation):
+                return Change(MarkOutcome.STALE)
+            if info.status is TokenStatus.INVALID:
+                return Change(MarkOutcome.ALREADY_INVALID)
+            parameters = key_parameters(ref.key) | {"id": ref.id.bytes, "generation": ref.generation}
+            parameters |= {"error_code": error_code, "now": to_micros(transaction.now)}
+            await transaction.execute(self._queries["invalidate_token"], parameters)
+            event = token_event(AuditAction.TOKEN_INVALIDATED, info, transaction, actor, error_code)
+            await append_events(transaction, self._queries, [event])
+            return Change(MarkOutcome.APPLIED, (event,))
+
+        return await self._database.write(work)
+
+    async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
+        """Delete one token; with an account's last token its refresh state goes too."""
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            info = await self._find(transaction, key)
+            if info is None:
+                return Change(result=False)
+            await transaction.execute(self._queries["delete_token"], key_parameters(key))
+            await transaction.execute(self._queries["delete_orphaned_account"], account_parameters(key.account))
+            event = token_event(AuditAction.TOKEN_DELETED, info, transaction, actor)
+            await append_events(transaction, self._queries, [event])
+            return Change(result=True, events=(event,))
+
+        return await self._database.write(work)
+
+    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
+        """Delete all tokens and refresh states of a tenant at a provider."""
+
+        async def work(transaction: Transaction) -> Change[int]:
+            parameters = {"tenant_id": tenant_id, "provider": provider, "limit": -1}
+            parameters |= {"after_provider": "", "after_kind": "", "after_identifier": ""}
+            infos = [token_info(row) for row in await transaction.fetch(self._queries["list_tokens"], parameters)]
+            await transaction.execute(self._queries["delete_provider_tokens"], parameters)
+            await transaction.execute(self._queries["delete_provider_accounts"], parameters)
+            events = [token_event(AuditAction.TOKEN_DELETED, info, transaction, actor) for info in infos]
+            await append_events(transaction, self._queries, events)
+            return Change(len(infos), tuple(events))
+
+        return await self._database.write(work)
+
+    async def find_expiring(
+        self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
+    ) -> list[TokenInfo]:
+        """Find valid access tokens that expire before then."""
+        expires_at, tenant_id, id_hex = after or (-1, "", "")
+        parameters = {
+            "until": to_micros(self._database.now() + within),
+            "after_expires_at": expires_at,
+            "after_tenant_id": tenant_id,
+            "after_id": _bytes(str(id_hex)),
+            "provider": provider,
+            "limit": limit,
+        }
+        rows = await self._database.fetch(self._queries["find_expiring_tokens"], parameters)
+        return [token_info(row) for row in rows]
+
+    async def list_tenant(
+        self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
+    ) -> list[TokenInfo]:
+        """List a tenant's tokens by (provider, kind, identifier)."""
+        after_provider, after_kind, after_identifier = after or ("", "", "")
+        parameters = {
+            "tenant_id": tenant_id,
+            "after_provider": after_provider,
+            "after_kind": after_kind,
+            "after_identifier": after_identifier,
+            "provider": provider,
+            "limit": limit,
+        }
+        return [token_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
+
+    async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
+        """Note when tokens were last used."""
+        parameters = [
+            key_parameters(ref.key) | {"id": ref.id.bytes, "used_at": to_micros(used_at)}
+            for ref, used_at in uses.items()
+        ]
+        await self._database.write(
+            lambda transaction: transaction.execute_many(self._queries["record_use"], parameters)
+        )
+
+    async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
+        """Count tokens by provider and health."""
+        now, window = to_micros(self._database.now()), buffer // timedelta(microseconds=1)
+        parameters = {"tenant_id": tenant_id, "now": now, "buffer": window}
+        rows = await self._database.fetch(self._queries["count_health"], parameters)
+        return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
+
+    async def ping(self) -> None:
+        """Return if the database answers."""
+        await self._database.fetch("SELECT 1")
+
+    async def _read(self, keys: Sequence[TokenKey]) -> list[Reading]:
+        found = {row.info.key: row for row in await self._rows(keys)}
+        now = self._database.now()
+        return [Reading(found.get(key), now) for key in keys]
+
+    async def _rows(self, keys: Sequence[TokenKey]) -> list[StoredToken]:
+        if len(keys) == 1:
+            rows = await self._database.fetch(self._queries["get_token"], key_parameters(keys[0]))
+            return [stored_token(row, keys[0]) for row in rows]
+        distinct = list(dict.fromkeys(keys))
+        rows = await self._database.fetch(self._queries["get_tokens"], {"keys": keys_parameter(distinct)})
+        return [stored_token(row) for row in rows]
+
+    async def _find(self, transaction: Transaction, key: TokenKey) -> TokenInfo | None:
+        rows = await transaction.fetch(self._queries["get_token"], key_parameters(key))
+        return token_info(rows[0], key) if rows else None
+
+    async def _expect(self, transaction: Transaction, key: TokenKey, generation: int) -> None:
+        info = await self._find(transaction, key)
+        if (0 if info is None else info.generation) != generation:
+            raise GenerationConflictError(account=key.account)
+
+
+async def write_tokens(
+    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
+) -> Change[list[TokenInfo]]:
+    """Write values whose data keys are active, and their events, in the transaction given.
+
+    Raises:
+        DataKeyInactiveError: one is not; the transaction is to be rolled back.
+    """
+    data_keys = {(write.key.tenant_id, write.sealed.data_key_id.hex().upper()) for write in writes}
+    guard = {"data_keys": json.dumps(sorted(data_keys))}
+    [(inactive,)] = await transaction.fetch(queries["count_inactive_data_keys"], guard)
+    if inactive:
+        raise DataKeyInactiveError
+    parameters = [write_parameters(write, uuid4(), transaction.now) for write in writes]
+    await transaction.execute_many(queries["upsert_token"], parameters)
+    keys = [write.key for write in writes]
+    rows = await transaction.fetch(queries["get_tokens"], {"keys": keys_parameter(keys)})
+    infos = [token_info(row, key) for row, key in zip(rows, keys, strict=True)]
+    events = [
+        token_event(
+            AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED, info, transaction, actor
+        )
+        for info, write in zip(infos, writes, strict=True)
+    ]
+    await append_events(transaction, queries, events)
+    return Change(infos, tuple(events))
+
+
+def _bytes(id_hex: str) -> bytes:
+    try:
+        return bytes.fromhex(id_hex)
+    except ValueError:
+        return b""  # a cursor that somebody made up: it only starts elsewhere in what the caller may see
