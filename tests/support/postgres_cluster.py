@@ -57,7 +57,7 @@ class PrivateCluster:
 
     def start(self) -> None:
         """Start the server on its data and wait until it takes connections."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             raise RuntimeError("the server is already running")
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options]

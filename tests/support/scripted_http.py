@@ -2,6 +2,7 @@
 
 import math
 import socket
+import socketserver
 import struct
 import sys
 import threading
@@ -13,6 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from .answers import Answer, ReceivedRequest
+
+# RFC 9110 forbids a Content-Length with 204; clients know that neither has a body.
+_WITHOUT_BODY = (204, 304)
 
 Respond = Callable[[ReceivedRequest], Answer]
 
@@ -51,6 +55,11 @@ class ScriptedHttpServer(ThreadingHTTPServer):
     def pause(self, seconds: float) -> bool:
         """Wait, and tell whether the server still runs."""
         return not self._closing.wait(None if math.isinf(seconds) else seconds)
+
+    def server_bind(self) -> None:
+        """Bind without the base class's search for the host's full name, which may ask a name server."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Remember the connection, so that closing can interrupt it."""
@@ -136,6 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_head(self, answer: Answer, length: int) -> None:
         framing = {"Transfer-Encoding": "chunked"} if answer.chunked else {"Content-Length": str(length)}
+        if answer.status in _WITHOUT_BODY:
+            framing = {}
         kind = {} if answer.json is None else {"Content-Type": "application/json"}
         overridden = {name.lower() for name in answer.headers}
         defaults = {name: value for name, value in {**framing, **kind}.items() if name.lower() not in overridden}
