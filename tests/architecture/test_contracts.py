@@ -58,7 +58,7 @@ def test_the_contracts_hold():
         ("vault_adapters/crypto/spoilt.py", "import httpx2", "Only providers and clients"),
         ("vault_adapters/sync.py", "import google.auth", "Only providers and clients"),
         ("vault_adapters/worker.py", "import rich.console", "Only the command line"),
-        ("vault_adapters/composition.py", "import environ", "Only vault_adapters.config"),
+        ("vault_adapters/composition.py", "import environ", "Only vault_adapters.environment"),
     ],
 )
 def test_a_violation_is_found(copy, module, line, contract):
