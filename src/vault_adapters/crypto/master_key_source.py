@@ -1,10 +1,10 @@
 """Master keys as they are configured, before it is known which record of the database they belong to."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 
-from vault_adapters.crypto import local_key
+from vault_adapters.crypto import kms, local_key
 from vault_domain.errors import ConfigurationError
 from vault_domain.key import MasterKeyRecord
 from vault_domain.ports.master_key import MasterKey
@@ -43,6 +43,31 @@ class LocalSource:
         return await local_key.new_record(self.secret, self.log2_n)
 
 
+@frozen
+class KmsSource:
+    """A key of AWS KMS. It is tried before it is introduced: nobody should learn later that access is denied.
+
+    Attributes:
+        uri: ``aws-kms:<key id or ARN>``.
+        client: a boto3 client, or None for one of its own.
+    """
+
+    uri: str
+    client: Any = None
+
+    async def open(self, record: MasterKeyRecord) -> MasterKey | None:
+        """See `MasterKeySource`."""
+        key = kms.KmsMasterKey(self.uri, self.client)
+        same = (record.provider, record.uri, record.key_id) == (kms.PROVIDER, self.uri, key.key_id)
+        return key if same else None
+
+    async def make(self) -> tuple[MasterKeyRecord, MasterKey]:
+        """See `MasterKeySource`."""
+        key = kms.KmsMasterKey(self.uri, self.client)
+        await key.check()
+        return MasterKeyRecord(key.key_id, kms.PROVIDER, uri=self.uri), key
+
+
 def configured_sources(
     secret: Secret | str | None,
     previous_secret: Secret | str | None,
@@ -74,4 +99,6 @@ def _source(master_key: str, secret: Secret | None, log2_n: int) -> MasterKeySou
                 code="encryption_secret_missing",
             )
         return LocalSource(secret, log2_n)
+    if kms.is_kms_uri(master_key):
+        return KmsSource(master_key)
     raise ConfigurationError("master_key must be `local` or `aws-kms:<key id or ARN>`", code="master_key_unknown")

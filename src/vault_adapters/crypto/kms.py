@@ -1,0 +1,122 @@
+"""AWS KMS as a master key: the key stays in the service, which encrypts and decrypts the data keys."""
+
+import hashlib
+import hmac
+import os
+import threading
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+
+from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE
+from vault_adapters.crypto.kms_client import connect, hide_bodies
+from vault_adapters.crypto.kms_errors import translated
+from vault_domain.errors import ConfigurationError
+from vault_domain.ports.cipher import UnreadableError
+
+PROVIDER = "aws-kms"
+
+_PREFIX = "aws-kms:"
+_AT_ONCE = 10
+"""Calls under way. They do not use the host's thread limit, so that an outage does not take its threads."""
+_MAX_WRAPPED = 6144
+_CHECKED_TENANT = "token-vault-check"
+
+
+def is_kms_uri(uri: str) -> bool:
+    """Whether a configured master key is one of AWS KMS."""
+    return uri.startswith(_PREFIX)
+
+
+class KmsMasterKey:
+    """A symmetric key of AWS KMS: the port `MasterKey`.
+
+    The encryption context, which CloudTrail shows, is the tenant and the data key's id and nothing else.
+
+    Args:
+        uri: ``aws-kms:`` and a key id, key ARN, alias name or alias ARN.
+        client: a boto3 KMS client; None makes one at the first call, from boto3's usual configuration and the
+            region of the ARN.
+
+    Raises:
+        ConfigurationError: the URI names no key.
+    """
+
+    def __init__(self, uri: str, client: Any = None) -> None:
+        self._key_name = uri.removeprefix(_PREFIX)
+        if not is_kms_uri(uri) or not self._key_name:
+            raise ConfigurationError("a KMS key is named `aws-kms:<key id or ARN>`", code="master_key_unknown")
+        self._key_id = hashlib.sha256(b"tokenvault/v1/kms\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
+        self._client = client
+        self._connecting = threading.Lock()
+        self._limiter = CapacityLimiter(_AT_ONCE)
+        if client is not None:
+            hide_bodies(client)
+
+    @property
+    def key_id(self) -> bytes:
+        """Derived from the URI."""
+        return self._key_id
+
+    async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
+        """See `MasterKey`."""
+        request = self._request(tenant_id, data_key_id, Plaintext=data_key)
+        del data_key
+        try:
+            return await self._call("encrypt", request, "CiphertextBlob")
+        finally:
+            request.clear()  # the traceback of an error must not hold the key
+
+    async def unwrap(self, wrapped: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
+        """See `MasterKey`."""
+        if not 0 < len(wrapped) <= _MAX_WRAPPED:
+            raise UnreadableError("size")
+        data_key = await self._call(
+            "decrypt", self._request(tenant_id, data_key_id, CiphertextBlob=wrapped), "Plaintext"
+        )
+        if len(data_key) == KEY_SIZE:
+            return data_key
+        del data_key
+        raise UnreadableError("size")
+
+    async def check(self) -> None:
+        """Wrap and unwrap random bytes, which needs the permissions that real keys need.
+
+        Raises:
+            KeyUnavailableError: see `MasterKey`.
+            ConfigurationError: see `MasterKey`.
+        """
+        probe, probe_id = os.urandom(KEY_SIZE), os.urandom(KEY_ID_SIZE)
+        try:
+            returned = await self.unwrap(await self.wrap(probe, _CHECKED_TENANT, probe_id), _CHECKED_TENANT, probe_id)
+        except UnreadableError:
+            returned = b""
+        if not hmac.compare_digest(probe, returned):
+            raise ConfigurationError("the key service does not give back what it was given", code="kms_wrong_key")
+
+    def __repr__(self) -> str:
+        return f"KmsMasterKey(key_id={self._key_id.hex()})"
+
+    def _request(self, tenant_id: str, data_key_id: bytes, **text: bytes) -> dict[str, Any]:
+        bound = {"tenant": tenant_id, "data_key": data_key_id.hex()}
+        return {"KeyId": self._key_name, "EncryptionContext": bound, **text}
+
+    async def _call(self, operation: str, request: dict[str, Any], member: str) -> bytes:
+        outcome = await to_thread.run_sync(lambda: self._call_now(operation, request, member), limiter=self._limiter)
+        if isinstance(outcome, bytes):
+            return outcome
+        # Raised here: botocore's frames, in the thread, hold the request and the response.
+        raise outcome
+
+    def _call_now(self, operation: str, request: dict[str, Any], member: str) -> bytes | Exception:
+        try:
+            return bytes(getattr(self._connected(), operation)(**request)[member])
+        except Exception as error:  # whatever a driver raises may hold the key
+            return translated(error)
+
+    def _connected(self) -> Any:
+        with self._connecting:
+            if self._client is None:
+                self._client = connect(self._key_name)
+                hide_bodies(self._client)
+            return self._client
