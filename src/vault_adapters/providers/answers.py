@@ -1,0 +1,112 @@
+"""What a token endpoint's answer means: the rules of RFC 6749 section 5, and for what providers answer instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+from attrs import evolve
+
+from vault_adapters.providers.expiry import jwt_expiry, retry_after
+from vault_adapters.providers.http import Incoming
+from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, refusal, registered_code
+from vault_domain.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
+from vault_domain.secret import Secret
+from vault_domain.token_set import TokenSet
+
+Members: TypeAlias = Mapping[str, Any]
+Dialect: TypeAlias = Callable[[int, Members | None], Members | None]
+"""Turns a status and a JSON object (None: there was none) into the members of RFC 6749."""
+
+
+def read_answer(
+    answer: Incoming,
+    *,
+    dialect: Dialect | None = None,
+    condemns: frozenset[str] = CONDEMNS_GRANT,
+    default_lifetime: timedelta | None = None,
+) -> TokenSet | VaultError:
+    """Return the token set, or the error to raise.
+
+    Nothing of the answer gets into an error but a registered OAuth error code and a new refresh token, as `Secret`.
+
+    Args:
+        answer: status, headers, body and time of receipt.
+        dialect: for a provider that does not speak RFC 6749.
+        condemns: the codes that say that the credential spent is dead.
+        default_lifetime: what the provider documents, for an answer that does not tell the expiry.
+    """
+    status = answer.status
+    if status in (429, 503):
+        wait = retry_after(answer.headers, answer.received_at)
+        return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
+    if 300 <= status < 400:
+        return ProviderConfigurationError("the provider redirects; a token endpoint must answer itself")
+    # 408 comes from a gateway that gave up waiting for one of the two sides, it does not say for which.
+    if status == 408 or not 200 <= status < 500:
+        wait = retry_after(answer.headers, answer.received_at)
+        return RefreshFailedError(reason="server_error", retry_after=wait, outcome_unknown=True)
+    members = _json_object(answer.body)
+    if dialect is not None:
+        members = dialect(status, members)
+    if status < 300:
+        return _read_success(answer, members, condemns, default_lifetime)
+    return _refused(answer, members, condemns)
+
+
+def _read_success(
+    answer: Incoming, members: Members | None, condemns: frozenset[str], default_lifetime: timedelta | None
+) -> TokenSet | VaultError:
+    if members is None:
+        return RefreshFailedError("the provider's answer cannot be read", outcome_unknown=True)
+    access_token, refresh_token = _secret(members.get("access_token")), _secret(members.get("refresh_token"))
+    if access_token is not None:
+        tokens = TokenSet.from_response({**members, "access_token": access_token, "refresh_token": refresh_token})
+        return _with_expiry(tokens, answer.received_at, default_lifetime)
+    if refresh_token is not None:
+        return RefreshFailedError(
+            "the provider sent a refresh token without an access token",
+            reason=registered_code(members),
+            refresh_token=refresh_token,
+        )
+    if members.get("error"):
+        return _refused(answer, members, condemns)
+    return RefreshFailedError("the provider's answer holds no access token", outcome_unknown=True)
+
+
+def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]) -> VaultError:
+    return refusal(registered_code(members), retry_after(answer.headers, answer.received_at), condemns)
+
+
+def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:
+    """Settle when the access token expires: its lifetime, else a time in the answer or in the token, else none."""
+    if tokens.expires_in is not None:
+        # The vault counts it from before the request was sent; a time by the provider's clock is worse.
+        return evolve(tokens, expires_at=None)
+    expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
+    if expires_at is not None and expires_at > received_at:
+        # With the lifetime the vault knows not to refresh a short-lived token on every call.
+        return evolve(tokens, expires_at=expires_at, expires_in=expires_at - received_at)
+    return evolve(tokens, expires_at=None, expires_in=default_lifetime)
+
+
+def _secret(value: object) -> Secret | None:
+    """Return a usable credential; what is empty, no text or too long is none."""
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        return Secret(value)
+    except InvalidInputError:
+        return None
+
+
+def _json_object(body: bytes | None) -> Members | None:
+    if body is None:
+        return None
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):  # it holds the body: it must not become the context of another error
+        return None
+    return members if isinstance(members, dict) else None

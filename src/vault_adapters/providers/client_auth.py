@@ -1,0 +1,86 @@
+"""How an OAuth client proves who it is at the token endpoint: RFC 6749 section 2.3.1."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, get_args
+from urllib.parse import quote_plus, urlencode
+
+from vault_adapters.providers.http import Outgoing
+from vault_domain.errors import InvalidInputError
+from vault_domain.secret import Secret, as_secret
+
+AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
+"""OAuth 2.0 Dynamic Client Registration (RFC 7591 section 2) names them."""
+
+_METHODS: tuple[AuthMethod, ...] = get_args(AuthMethod)
+
+
+def as_auth_method(value: object) -> AuthMethod:
+    """Return a way to authenticate.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    for method in _METHODS:
+        if value == method:
+            return method
+    raise InvalidInputError(f"auth_method must be one of {', '.join(_METHODS)}")
+
+
+def as_secret_method(value: object) -> AuthMethod:
+    """Return a way to authenticate with a secret.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    method = as_auth_method(value)
+    if method == "none":
+        raise InvalidInputError("auth_method must be client_secret_basic or client_secret_post")
+    return method
+
+
+def as_client_secret(value: object) -> Secret | None:
+    """Return a client secret as `Secret`, or None.
+
+    Raises:
+        InvalidInputError: it is no text, or an empty one.
+    """
+    if value is None:
+        return None
+    secret = as_secret(value)
+    if isinstance(secret, InvalidInputError) or not secret.reveal():
+        raise InvalidInputError("client_secret must be a text of 1 character to 64 KiB")
+    return secret
+
+
+def check_client(auth_method: str, client_secret: Secret | None) -> None:
+    """Refuse a method without the secret that it needs, and a secret that would not be used.
+
+    Raises:
+        InvalidInputError: so it is.
+    """
+    if auth_method == "none" and client_secret is not None:
+        raise InvalidInputError("auth_method 'none' is for public clients, which have no client_secret")
+    if auth_method != "none" and client_secret is None:
+        raise InvalidInputError("client_secret is missing; for a public client, pass auth_method='none'")
+
+
+def signed_form(
+    url: str, form: Mapping[str, str], *, client_id: str, client_secret: Secret | None, auth_method: AuthMethod
+) -> Outgoing:
+    """Return the POST of a form, authenticated.
+
+    In ``client_secret_basic`` id and secret are form-urlencoded before they are put together, as the RFC wants it;
+    for a provider that does not decode them, use ``client_secret_post``.
+    """
+    fields, headers = dict(form), {"Content-Type": "application/x-www-form-urlencoded"}
+    if client_secret is not None and auth_method == "client_secret_basic":
+        pair = f"{quote_plus(client_id)}:{quote_plus(client_secret.reveal())}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    else:
+        fields["client_id"] = client_id
+        if client_secret is not None:
+            fields["client_secret"] = client_secret.reveal()
+    return Outgoing(url, urlencode(fields).encode(), headers)

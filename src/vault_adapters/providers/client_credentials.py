@@ -1,0 +1,94 @@
+"""`ClientCredentialsRefresher`: a stored client id and secret give an access token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from vault_adapters.providers.answers import read_answer
+from vault_adapters.providers.client_auth import AuthMethod, as_secret_method, signed_form
+from vault_adapters.providers.endpoint import as_parameters, as_token_url, shown
+from vault_adapters.providers.fields import credential_fields
+from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
+from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT
+from vault_domain.account import TokenKind
+from vault_domain.errors import VaultError
+from vault_domain.ports.token_refresher import RefreshRequest
+from vault_domain.rotation import Rotation
+from vault_domain.scrub import scrubbed_class
+from vault_domain.secret import Secret
+from vault_domain.text import as_scopes
+from vault_domain.token_set import TokenSet
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+# Here the client's own id and secret are the credential: they belong to one account, not to the host.
+_CONDEMNS = CONDEMNS_GRANT | {"invalid_client"}
+
+
+@scrubbed_class
+@frozen(eq=False)
+class ClientCredentialsRefresher:
+    """Spends an API key made of ``client_id`` and ``client_secret``: RFC 6749 section 4.4.
+
+    The key is stored as ``Secret.from_fields(client_id=..., client_secret=...)``. ``invalid_client`` condemns it,
+    and it alone: `ReauthorizationRequiredError`.
+
+    Args:
+        token_url: https, or http on loopback.
+        auth_method: ``client_secret_basic`` or ``client_secret_post``.
+        scopes: to ask for; None asks for the provider's default.
+        extra: further form parameters, such as ``{"audience": "..."}``.
+        client: an HTTP client to use and never close; None opens one for each call.
+
+    Raises:
+        InvalidInputError: an argument breaks its rule; no value is repeated.
+    """
+
+    token_url: str = field(converter=as_token_url, repr=shown)
+    auth_method: AuthMethod = field(default="client_secret_basic", converter=as_secret_method, kw_only=True)
+    scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
+    extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
+    client: HttpClient | None = field(default=None, kw_only=True, repr=False)
+
+    @property
+    def spends(self) -> TokenKind:
+        """An API key."""
+        return TokenKind.API_KEY
+
+    @property
+    def rotation(self) -> Rotation:
+        """The key stays as it is."""
+        return Rotation.non_rotating()
+
+    def with_client(self, client: HttpClient) -> ClientCredentialsRefresher:
+        """Return a copy that sends its requests through ``client``, which it never closes."""
+        return evolve(self, client=client)
+
+    async def refresh(self, request: RefreshRequest) -> TokenSet:
+        """Return what the provider answered; for the errors see `TokenRefresher`."""
+        return settle(await self._refresh(request), request.account)
+
+    async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
+        outgoing = self._outgoing(request.credential)
+        if isinstance(outgoing, VaultError):
+            return outgoing
+        answer = await exchange(self.client, outgoing, request.deadline)
+        return read_answer(answer, condemns=_CONDEMNS) if isinstance(answer, Incoming) else answer
+
+    def _outgoing(self, credential: Secret) -> Outgoing | VaultError:
+        fields = credential_fields(credential, "client_id", "client_secret")
+        if isinstance(fields, VaultError):
+            return fields
+        form = {**self.extra, "grant_type": "client_credentials"}
+        if self.scopes:
+            form["scope"] = " ".join(self.scopes)
+        return signed_form(
+            self.token_url,
+            form,
+            client_id=fields["client_id"],
+            client_secret=Secret(fields["client_secret"]),
+            auth_method=self.auth_method,
+        )

@@ -1,0 +1,25 @@
+"""Takes a stored API key apart."""
+
+from vault_domain.errors import InvalidInputError, ReauthorizationRequiredError
+from vault_domain.secret import Secret
+
+
+def credential_fields(credential: Secret, *names: str) -> dict[str, str] | ReauthorizationRequiredError:
+    """Return the fields of a credential made with `Secret.from_fields`, or the error to raise.
+
+    A key that lacks one is of no use until another is stored, and that is one account's trouble only.
+    """
+    fields = _revealed(credential)
+    if all(fields.get(name) for name in names):
+        return {name: fields[name] for name in names}
+    return ReauthorizationRequiredError(
+        f"the stored API key must be Secret.from_fields({', '.join(f'{name}=...' for name in names)})",
+        reason="invalid_client",
+    )
+
+
+def _revealed(credential: Secret) -> dict[str, str]:
+    try:
+        return credential.reveal_fields()
+    except InvalidInputError:
+        return {}

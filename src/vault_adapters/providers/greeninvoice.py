@@ -1,0 +1,92 @@
+"""`GreenInvoiceRefresher`: an API key's id and secret give a short-lived JWT."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from vault_adapters.providers.answers import Members, read_answer
+from vault_adapters.providers.endpoint import as_token_url, shown
+from vault_adapters.providers.fields import credential_fields
+from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
+from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT
+from vault_domain.account import TokenKind
+from vault_domain.errors import VaultError
+from vault_domain.ports.token_refresher import RefreshRequest
+from vault_domain.rotation import Rotation
+from vault_domain.scrub import scrubbed_class
+from vault_domain.secret import Secret
+from vault_domain.token_set import TokenSet
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+GREENINVOICE_TOKEN_URL = "https://api.greeninvoice.co.il/api/v1/account/token"
+
+_CONDEMNS = CONDEMNS_GRANT | {"invalid_client"}
+
+
+@scrubbed_class
+@frozen(eq=False)
+class GreenInvoiceRefresher:
+    """Spends a GreenInvoice (Morning) API key: a POST of ``{"id", "secret"}`` answers ``{"token", "expires"}``.
+
+    The key is stored as ``Secret.from_fields(id=..., secret=...)``. The token is a JWT; ``expires`` is an epoch, and
+    where it is missing the token's own ``exp`` counts. Status 401 says that the key is dead, and it alone.
+
+    Source: the provider's API reference, greeninvoice.docs.apiary.io ("Account", obtain token); its sandbox is
+    ``https://sandbox.d.greeninvoice.co.il/api/v1/account/token``.
+
+    Args:
+        token_url: https, or http on loopback.
+        client: an HTTP client to use and never close; None opens one for each call.
+
+    Raises:
+        InvalidInputError: an argument breaks its rule; no value is repeated.
+    """
+
+    token_url: str = field(default=GREENINVOICE_TOKEN_URL, converter=as_token_url, repr=shown)
+    client: HttpClient | None = field(default=None, kw_only=True, repr=False)
+
+    @property
+    def spends(self) -> TokenKind:
+        """An API key."""
+        return TokenKind.API_KEY
+
+    @property
+    def rotation(self) -> Rotation:
+        """The key stays as it is."""
+        return Rotation.non_rotating()
+
+    def with_client(self, client: HttpClient) -> GreenInvoiceRefresher:
+        """Return a copy that sends its requests through ``client``, which it never closes."""
+        return evolve(self, client=client)
+
+    async def refresh(self, request: RefreshRequest) -> TokenSet:
+        """Return what the provider answered; for the errors see `TokenRefresher`."""
+        return settle(await self._refresh(request), request.account)
+
+    async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
+        outgoing = self._outgoing(request.credential)
+        if isinstance(outgoing, VaultError):
+            return outgoing
+        answer = await exchange(self.client, outgoing, request.deadline)
+        if not isinstance(answer, Incoming):
+            return answer
+        return read_answer(answer, dialect=_as_oauth, condemns=_CONDEMNS)
+
+    def _outgoing(self, credential: Secret) -> Outgoing | VaultError:
+        fields = credential_fields(credential, "id", "secret")
+        if isinstance(fields, VaultError):
+            return fields
+        return Outgoing(self.token_url, json.dumps(fields).encode(), {"Content-Type": "application/json"})
+
+
+def _as_oauth(status: int, members: Members | None) -> Members | None:
+    if status == 401:
+        return {"error": "invalid_client"}
+    if members is None or "token" not in members:
+        return members
+    return {"access_token": members["token"], "expires_at": members.get("expires")}

@@ -1,0 +1,172 @@
+"""The one HTTP exchange with a provider: bounded in time and size, and silent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import anyio
+from attrs import field, frozen
+
+from vault_adapters.providers.body import read_body
+from vault_adapters.providers.quiet import quiet_exchange
+from vault_domain.account import Account
+from vault_domain.errors import ConfigurationError, RefreshFailedError, VaultError
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+    HttpClient: TypeAlias = httpx2.AsyncClient | httpx.AsyncClient
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "token-vault"}
+# By name, so that a host's client may come from httpx or httpx2 and neither has to be imported.
+_NOT_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "InvalidURL"}
+
+
+@runtime_checkable
+class HttpBound(Protocol):
+    """A refresher that can be given the HTTP client to use."""
+
+    def with_client(self, client: HttpClient) -> HttpBound:
+        """Return a copy that sends its requests through ``client``, which it never closes."""
+
+
+@frozen
+class Outgoing:
+    """A POST to send. Its repr, and so a traceback that shows locals, tells only the address."""
+
+    url: str = field(repr=lambda url: repr(url.partition("?")[0]))
+    content: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@frozen
+class Incoming:
+    """An answer, whole.
+
+    Attributes:
+        status: the HTTP status.
+        headers: by name in any case.
+        body: None where it was too large, could not be decoded or does not matter.
+        received_at: by the wall clock, UTC.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+    received_at: datetime
+
+
+async def exchange(
+    client: HttpClient | None, outgoing: Outgoing, deadline: timedelta
+) -> Incoming | RefreshFailedError | ConfigurationError:
+    """Send ``outgoing`` once and return the answer, or the error to raise.
+
+    Errors are returned, not raised: the frames below hold credentials in clear, and a traceback keeps frames.
+
+    Args:
+        client: used and left open; redirects and its ``auth`` are switched off for this request. None opens one
+            that ignores the environment (no proxies, no netrc) and closes it.
+        outgoing: the request.
+        deadline: the time for all of it, from the look-up of the name to the last byte.
+    """
+    progress = _Progress()
+    failure: RefreshFailedError | ConfigurationError | None = None
+    stopped: BaseException | None = None
+    try:
+        with quiet_exchange(), anyio.move_on_after(deadline.total_seconds()):
+            await _exchange(client, outgoing, deadline.total_seconds(), progress)
+    except ConfigurationError as error:
+        failure = error.with_traceback(None)
+    except Exception as error:  # whatever the client raises holds the request
+        failure = progress.failed(type(error).__name__, not_sent=not _NOT_SENT.isdisjoint(_names(error)))
+    except BaseException as error:  # cancelled: that goes on, but without the frames that hold credentials
+        stopped = error.with_traceback(None)
+    if stopped is not None:
+        raise stopped
+    if progress.answer is None:
+        return failure or progress.failed("it did not answer in time")
+    # Once it is whole it counts, even where closing the connection failed or took too long.
+    _log.debug("the provider answered %d", progress.answer.status)
+    return progress.answer
+
+
+def settle(outcome: T | VaultError, account: Account) -> T:
+    """Return an outcome, or raise it, from a frame that holds nothing secret."""
+    if isinstance(outcome, VaultError):
+        outcome.account = account
+        raise outcome
+    return outcome
+
+
+class _Progress:
+    """How far an exchange came; httpcore's trace tells whether any of the request may have left."""
+
+    def __init__(self) -> None:
+        self.traced = False
+        self.sending = False
+        self.answer: Incoming | None = None
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        self.traced = True
+        self.sending = self.sending or event.endswith("send_request_headers.started")
+
+    def failed(self, what: str, *, not_sent: bool = False) -> RefreshFailedError:
+        # A client with another transport does not trace: what is not known to be unsent may have been sent.
+        if not_sent or (self.traced and not self.sending):
+            return RefreshFailedError(f"the provider could not be reached ({what})")
+        return RefreshFailedError(f"the exchange with the provider broke off ({what})", outcome_unknown=True)
+
+
+async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:
+    async with _opened(client) as http:
+        # Waiting for a connection ends a little before the deadline, so that it is known that nothing was sent.
+        waiting = seconds * 0.9
+        request = http.build_request(
+            "POST",
+            outgoing.url,
+            content=outgoing.content,
+            headers={**_HEADERS, **outgoing.headers},
+            timeout=(waiting, None, None, waiting),
+            extensions={"trace": progress.trace},
+        )
+        if "Authorization" not in outgoing.headers:
+            request.headers.pop("Authorization", None)  # one that the host's client sends by default
+        response = await http.send(request, stream=True, auth=None, follow_redirects=False)
+        try:
+            body = await read_body(response) if _body_matters(response.status_code) else None
+            progress.answer = Incoming(response.status_code, response.headers, body, datetime.now(UTC))
+        finally:
+            await response.aclose()
+
+
+def _body_matters(status: int) -> bool:
+    return 200 <= status < 300 or (400 <= status < 500 and status != 429)
+
+
+@asynccontextmanager
+async def _opened(client: HttpClient | None) -> AsyncIterator[Any]:
+    if client is not None:
+        yield client
+        return
+    async with _httpx2().AsyncClient(trust_env=False, follow_redirects=False) as own:
+        yield own
+
+
+def _httpx2() -> Any:
+    with suppress(ImportError):
+        import httpx2
+
+        return httpx2
+    raise ConfigurationError("calling a provider needs httpx2: install token-vault[http], or pass an HTTP client")
+
+
+def _names(error: BaseException) -> set[str]:
+    return {cls.__name__ for cls in type(error).__mro__}

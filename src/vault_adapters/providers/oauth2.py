@@ -1,0 +1,104 @@
+"""`OAuth2Refresher`: the refresh_token grant and revocation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from vault_adapters.providers.answers import read_answer
+from vault_adapters.providers.client_auth import (
+    AuthMethod,
+    as_auth_method,
+    as_client_secret,
+    check_client,
+    signed_form,
+)
+from vault_adapters.providers.endpoint import as_client_id, as_parameters, as_revocation_url, as_token_url, shown
+from vault_adapters.providers.http import Incoming, exchange, settle
+from vault_domain.account import TokenKind
+from vault_domain.errors import VaultError
+from vault_domain.ports.token_refresher import RefreshRequest
+from vault_domain.rotation import Rotation
+from vault_domain.scrub import scrubbed_class
+from vault_domain.secret import Secret
+from vault_domain.text import as_scopes
+from vault_domain.token_set import TokenSet
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+
+@scrubbed_class
+@frozen(eq=False)
+class OAuth2Refresher:
+    """Spends a refresh token at an OAuth 2 token endpoint: RFC 6749 section 6; revokes by RFC 7009.
+
+    Args:
+        token_url: https, or http on loopback.
+        client_id: as registered with the provider.
+        client_secret: text or `Secret`; None for a public client, together with ``auth_method="none"``.
+        auth_method: ``client_secret_basic`` (the RFC's own), ``client_secret_post`` or ``none``.
+        scopes: to ask for; None asks for those of the grant.
+        extra: further form parameters, such as ``{"resource": "..."}``.
+        rotation: what a refresh does to the refresh token, which decides what is done when an outcome is unknown.
+            The default is the safe one.
+        revocation_url: RFC 7009 endpoint, or None.
+        client: an HTTP client to use and never close; None opens one for each call.
+
+    Raises:
+        InvalidInputError: an argument breaks its rule; no value is repeated.
+    """
+
+    token_url: str = field(converter=as_token_url, repr=shown)
+    client_id: str = field(converter=as_client_id)
+    client_secret: Secret | None = field(default=None, converter=as_client_secret)
+    auth_method: AuthMethod = field(default="client_secret_basic", converter=as_auth_method, kw_only=True)
+    scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
+    extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
+    rotation: Rotation = field(factory=Rotation.strict, kw_only=True)
+    revocation_url: str | None = field(
+        default=None,
+        converter=as_revocation_url,
+        kw_only=True,
+        repr=shown,
+    )
+    client: HttpClient | None = field(default=None, kw_only=True, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_client(self.auth_method, self.client_secret)
+
+    @property
+    def spends(self) -> TokenKind:
+        """A refresh token."""
+        return TokenKind.REFRESH_TOKEN
+
+    def with_client(self, client: HttpClient) -> OAuth2Refresher:
+        """Return a copy that sends its requests through ``client``, which it never closes."""
+        return evolve(self, client=client)
+
+    async def refresh(self, request: RefreshRequest) -> TokenSet:
+        """Return what the provider answered; for the errors see `TokenRefresher`."""
+        return settle(await self._refresh(request), request.account)
+
+    async def revoke(self, request: RefreshRequest) -> bool | None:
+        """Revoke a refresh or access token: RFC 7009. True where the provider confirmed; it raises nothing."""
+        if self.revocation_url is None:
+            return None
+        form = {"token": request.credential.reveal(), "token_type_hint": request.kind.value}
+        answer = await self._post(self.revocation_url, form, request)
+        return isinstance(answer, Incoming) and answer.status == 200
+
+    async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
+        form = {**self.extra, "grant_type": "refresh_token", "refresh_token": request.credential.reveal()}
+        if self.scopes:
+            form["scope"] = " ".join(self.scopes)
+        answer = await self._post(self.token_url, form, request)
+        return read_answer(answer) if isinstance(answer, Incoming) else answer
+
+    async def _post(self, url: str, form: dict[str, str], request: RefreshRequest) -> Incoming | VaultError:
+        outgoing = signed_form(
+            url, form, client_id=self.client_id, client_secret=self.client_secret, auth_method=self.auth_method
+        )
+        form.clear()  # a cancellation keeps this frame: it must not show the credential
+        return await exchange(self.client, outgoing, request.deadline)
