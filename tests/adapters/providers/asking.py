@@ -1,0 +1,33 @@
+"""Calls a refresher as the vault does."""
+
+from datetime import timedelta
+
+from vault_domain.account import Account, TokenKind
+from vault_domain.errors import VaultError
+from vault_domain.ports.token_refresher import RefreshRequest
+from vault_domain.secret import Secret
+
+ACCOUNT = Account("tenant", "acme", "ann@example.com")
+
+
+def request_for(refresher, credential="refresh-1", *, deadline=5.0, scopes=()):
+    secret = credential if isinstance(credential, Secret) else Secret(credential)
+    return RefreshRequest(ACCOUNT, secret, refresher.spends, scopes, timedelta(seconds=deadline))
+
+
+async def refreshed(refresher, credential="refresh-1", **options):
+    """Return the token set."""
+    return await refresher.refresh(request_for(refresher, credential, **options))
+
+
+async def failure(refresher, credential="refresh-1", **options):
+    """Return the error that a refresh raises."""
+    try:
+        await refresher.refresh(request_for(refresher, credential, **options))
+    except VaultError as error:
+        return error
+    raise AssertionError("the refresh did not fail")
+
+
+def revocation_of(credential, kind=TokenKind.REFRESH_TOKEN, *, deadline=5.0):
+    return RefreshRequest(ACCOUNT, Secret(credential), kind, (), timedelta(seconds=deadline))

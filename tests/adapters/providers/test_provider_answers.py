@@ -1,0 +1,371 @@
+"""Each row of the table of provider answers, against a real HTTP server."""
+
+import base64
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from tests.adapters.providers.asking import ACCOUNT, failure, refreshed
+from tests.support.scripted_provider import (
+    FOREVER,
+    Answer,
+    error_answer,
+    gzip_bomb,
+    oversized_answer,
+    redirect_answer,
+    refused_url,
+    token_answer,
+)
+from vault_adapters.providers import OAuth2Refresher
+from vault_adapters.providers.expiry import retry_after
+from vault_domain.errors import ProviderConfigurationError, ReauthorizationRequiredError, RefreshFailedError
+
+
+@pytest.fixture
+def refresher(provider):
+    return OAuth2Refresher(provider.token_url, "client", "client-secret")
+
+
+def jwt(**claims):
+    parts = ({"alg": "none"}, claims)
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return f"{encoded[0]}.{encoded[1]}.signature"
+
+
+def http_date(moment):
+    return format_datetime(moment, usegmt=True)
+
+
+def now():
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+async def test_a_token_response(provider, refresher):
+    provider.answer(token_answer("access-2", "refresh-2", scope="a b", id_token="dropped"))
+    tokens = await refreshed(refresher)
+    assert tokens.access_token.reveal() == "access-2"
+    assert tokens.refresh_token.reveal() == "refresh-2"
+    assert tokens.expires_in == timedelta(hours=1)
+    assert tokens.expires_at is None  # the vault counts from before the request was sent
+    assert tokens.scopes == ("a", "b")
+
+
+@pytest.mark.parametrize("members", [{}, {"refresh_token": None}, {"refresh_token": ""}, {"refresh_token": 7}])
+async def test_no_refresh_token_keeps_the_stored_one(provider, refresher, members):
+    provider.answer(token_answer("access-2", **members))
+    tokens = await refreshed(refresher)
+    assert tokens.access_token.reveal() == "access-2"
+    assert tokens.refresh_token is None
+
+
+async def test_expires_in_as_a_string(provider, refresher):
+    provider.answer(token_answer("access-2", expires_in="120"))
+    assert (await refreshed(refresher)).expires_in == timedelta(minutes=2)
+
+
+@pytest.mark.parametrize("lifetime", [None, "soon", -1, 0, 10**15, 1e400, [], True])
+async def test_an_absurd_lifetime_does_not_lose_the_tokens(provider, refresher, lifetime):
+    provider.answer(token_answer("access-2", "refresh-2", expires_in=lifetime))
+    tokens = await refreshed(refresher)
+    assert tokens.refresh_token.reveal() == "refresh-2"
+    assert (tokens.expires_in, tokens.expires_at) == (None, None)
+
+
+async def test_without_a_lifetime_the_expiry_of_a_jwt_counts(provider, refresher):
+    expiry = now() + timedelta(minutes=10)
+    provider.answer(token_answer(jwt(exp=int(expiry.timestamp())), expires_in=None))
+    tokens = await refreshed(refresher)
+    assert tokens.expires_at == expiry
+    assert timedelta(minutes=9) < tokens.expires_in <= timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("claim", [None, "tomorrow", -5, 10**18, True, 1_000_000_000])
+async def test_an_absurd_expiry_of_a_jwt_is_none(provider, refresher, claim):
+    provider.answer(token_answer(jwt(exp=claim), expires_in=None))
+    tokens = await refreshed(refresher)
+    assert (tokens.expires_in, tokens.expires_at) == (None, None)
+
+
+@pytest.mark.parametrize("token", ["a.b.c", "...", "e30.W10.x", "a.\u05d0.c", "a." + "[" * 9000 + ".c"])
+async def test_what_only_looks_like_a_jwt(provider, refresher, token):
+    provider.answer(token_answer(token, expires_in=None))
+    assert (await refreshed(refresher)).access_token.reveal() == token
+
+
+async def test_a_lifetime_wins_over_a_time_by_the_providers_clock(provider, refresher):
+    provider.answer(token_answer("access-2", expires_in=60, expires_at=int(now().timestamp()) + 9999))
+    tokens = await refreshed(refresher)
+    assert (tokens.expires_in, tokens.expires_at) == (timedelta(minutes=1), None)
+
+
+async def test_a_time_alone_is_kept(provider, refresher):
+    expiry = now() + timedelta(hours=6)
+    provider.answer(token_answer("access-2", expires_in=None, expires_at=int(expiry.timestamp())))
+    tokens = await refreshed(refresher)
+    assert tokens.expires_at == expiry
+    assert tokens.expires_in > timedelta(hours=5)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 200])
+async def test_invalid_grant(provider, refresher, status):
+    provider.answer(error_answer("invalid_grant", status=status, description="it was refresh-1"))
+    error = await failure(refresher)
+    assert isinstance(error, ReauthorizationRequiredError)
+    assert (error.reason, error.account) == ("invalid_grant", ACCOUNT)
+
+
+@pytest.mark.parametrize("code", ["interaction_required", "login_required", "consent_required"])
+async def test_codes_that_ask_for_the_user(provider, refresher, code):
+    provider.answer(error_answer(code))
+    error = await failure(refresher)
+    assert isinstance(error, ReauthorizationRequiredError)
+    assert error.reason == code
+
+
+@pytest.mark.parametrize(
+    ("said", "meant", "kind"),
+    [
+        ("bad_refresh_token", "invalid_grant", ReauthorizationRequiredError),
+        ("invalid_refresh_token", "invalid_grant", ReauthorizationRequiredError),
+        ("incorrect_client_credentials", "invalid_client", ProviderConfigurationError),
+    ],
+)
+async def test_codes_of_one_provider(provider, refresher, said, meant, kind):
+    provider.answer(error_answer(said, status=200))
+    error = await failure(refresher)
+    assert isinstance(error, kind)
+    assert error.reason == meant
+
+
+@pytest.mark.parametrize("status", [400, 401, 200])
+@pytest.mark.parametrize(
+    "code", ["invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type", "invalid_request"]
+)
+async def test_a_refused_client_or_request(provider, refresher, code, status):
+    provider.answer(error_answer(code, status=status))
+    error = await failure(refresher)
+    assert isinstance(error, ProviderConfigurationError)
+    assert error.reason == code
+    assert not error.retryable
+
+
+@pytest.mark.parametrize("code", ["Invalid_Grant", "refresh-1", "no such user ann", "", 7, None, {"code": 1}, ["x"]])
+async def test_a_code_that_is_not_registered_is_dropped(provider, refresher, code):
+    provider.answer(Answer(status=400, json={"error": code}))
+    error = await failure(refresher)
+    assert isinstance(error, ProviderConfigurationError)
+    assert error.reason is None
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_not_now(provider, refresher, status):
+    provider.answer(Answer(status=status, body=b"busy"))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert (error.outcome_unknown, error.retry_after, error.retryable) == (False, None, True)
+
+
+@pytest.mark.parametrize("code", ["temporarily_unavailable", "slow_down"])
+async def test_codes_that_say_not_now(provider, refresher, code):
+    provider.answer(error_answer(code).with_headers(Retry_After="7"))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert (error.reason, error.outcome_unknown, error.retry_after) == (code, False, timedelta(seconds=7))
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("30", timedelta(seconds=30)),
+        ("0", timedelta(0)),
+        ("86400", timedelta(hours=1)),
+        ("9" * 400, timedelta(hours=1)),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("Wed, 99 Foo 9999 99:99:99 GMT", None),
+        ("", None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_in_seconds(provider, refresher, value, wait, status):
+    provider.answer(Answer(status=status).with_headers(Retry_After=value))
+    assert (await failure(refresher)).retry_after == wait
+
+
+@pytest.mark.parametrize(
+    ("ahead", "wait"),
+    [
+        (timedelta(seconds=90), timedelta(seconds=90)),
+        (timedelta(days=2), timedelta(hours=1)),
+        (timedelta(days=-2), timedelta(0)),
+    ],
+)
+async def test_retry_after_as_a_date(provider, refresher, ahead, wait):
+    provider.answer(lambda request: Answer(status=429).with_headers(Retry_After=http_date(now() + ahead)))
+    answered = (await failure(refresher)).retry_after
+    assert wait - timedelta(seconds=2) <= answered <= wait
+
+
+def test_a_date_counts_from_the_providers_own_clock():
+    theirs = now() + timedelta(days=1)
+    headers = {"date": http_date(theirs), "retry-after": http_date(theirs + timedelta(seconds=90))}
+    assert retry_after(headers, now()) == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 507, 599, 408])
+async def test_server_errors_leave_the_outcome_unknown(provider, refresher, status):
+    provider.answer(error_answer("invalid_grant", status=status))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert error.outcome_unknown
+
+
+async def test_the_code_server_error_leaves_the_outcome_unknown(provider, refresher):
+    provider.answer(error_answer("server_error"))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert (error.outcome_unknown, error.reason) == (True, "server_error")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 304])
+async def test_a_redirect_is_not_followed(provider, refresher, status):
+    provider.answer(redirect_answer(f"{provider.base_url}/elsewhere", status=status))
+    assert isinstance(await failure(refresher), ProviderConfigurationError)
+    assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 418, 451])
+@pytest.mark.parametrize("body", [b"", b"<html>no</html>", b"[]"])
+async def test_other_client_errors(provider, refresher, status, body):
+    provider.answer(Answer(status=status, body=body))
+    error = await failure(refresher)
+    assert isinstance(error, ProviderConfigurationError)
+    assert error.reason is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>Sign in</html>",
+        b'{"access_token": "cut',
+        b'["access_token"]',
+        b"null",
+        b"7" * 5000,
+        b"[" * 100_000,
+        b"\xff\xfe\x00",
+        b"{}",
+        b'{"access_token": ""}',
+        b'{"access_token": null}',
+        b'{"access_token": 7}',
+        b'{"access_token": "\\ud800"}',
+        b'{"access_token": "' + b"x" * 70_000 + b'"}',
+    ],
+)
+async def test_a_success_that_cannot_be_read(provider, refresher, body):
+    provider.answer(Answer(body=body))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert error.outcome_unknown
+    assert error.refresh_token is None
+
+
+@pytest.mark.parametrize("access_token", [None, "", 7, "\ud800"])
+@pytest.mark.parametrize("more", [{}, {"error": "invalid_scope"}])
+async def test_a_refresh_token_without_an_access_token_is_not_lost(provider, refresher, access_token, more):
+    provider.answer(Answer(json={"access_token": access_token, "refresh_token": "refresh-2", **more}))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert error.refresh_token.reveal() == "refresh-2"
+    assert not error.outcome_unknown
+
+
+async def test_an_error_beside_tokens_does_not_lose_them(provider, refresher):
+    provider.answer(token_answer("access-2", "refresh-2", error="invalid_scope"))
+    assert (await refreshed(refresher)).refresh_token.reveal() == "refresh-2"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_ten_mebibytes(provider, refresher, chunked):
+    provider.answer(oversized_answer(10, chunked=chunked))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert error.outcome_unknown
+
+
+async def test_a_gzip_bomb(provider, refresher):
+    provider.answer(gzip_bomb(64))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert error.outcome_unknown
+
+
+async def test_no_encoding_is_asked_for_and_gzip_is_read_all_the_same(provider, refresher):
+    packed = gzip.compress(json.dumps({"access_token": "access-2", "refresh_token": "refresh-2"}).encode())
+    provider.answer(Answer(body=packed, headers={"Content-Encoding": "gzip"}))
+    assert (await refreshed(refresher)).refresh_token.reveal() == "refresh-2"
+    assert provider.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip"])
+async def test_an_encoding_that_cannot_be_read(provider, refresher, encoding):
+    provider.answer(Answer(body=b"{}", headers={"Content-Encoding": encoding}))
+    assert (await failure(refresher)).outcome_unknown
+
+
+async def test_a_slow_answer_ends_at_the_deadline(provider, refresher):
+    provider.answer(token_answer("access-2").with_headers(X="y"), Answer(delay=FOREVER))
+    await refreshed(refresher)
+    started = datetime.now(UTC)
+    error = await failure(refresher, deadline=0.3)
+    assert datetime.now(UTC) - started < timedelta(seconds=2)
+    assert isinstance(error, RefreshFailedError)
+    assert error.outcome_unknown
+
+
+async def test_a_slow_body_ends_at_the_deadline(provider, refresher):
+    provider.answer(Answer(json={"access_token": "access-2"}, body_delay=FOREVER))
+    error = await failure(refresher, deadline=0.3)
+    assert isinstance(error, RefreshFailedError)
+    assert error.outcome_unknown
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.parametrize("after", [None, 0, 9])
+async def test_a_connection_dropped_after_the_request(provider, refresher, how, after):
+    provider.answer(Answer(json={"access_token": "access-2"}, drop=how, drop_after=after))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert error.outcome_unknown
+    assert len(provider.requests) == 1
+
+
+async def test_an_answer_that_is_not_http(provider, refresher):
+    provider.answer(Answer(headers={"Content-Length": "not a number"}))
+    error = await failure(refresher)
+    assert isinstance(error, RefreshFailedError)
+    assert error.outcome_unknown
+
+
+async def test_a_refused_connection_spends_nothing():
+    with refused_url() as url:
+        error = await failure(OAuth2Refresher(url, "client", "client-secret"))
+    assert isinstance(error, RefreshFailedError)
+    assert not error.outcome_unknown
+
+
+async def test_a_name_that_does_not_resolve_spends_nothing():
+    error = await failure(OAuth2Refresher("https://provider.invalid/token", "client", "client-secret"))
+    assert isinstance(error, RefreshFailedError)
+    assert not error.outcome_unknown
+
+
+async def test_a_failed_tls_handshake_spends_nothing(provider):
+    url = provider.token_url.replace("http://", "https://")
+    error = await failure(OAuth2Refresher(url, "client", "client-secret"), deadline=2)
+    assert isinstance(error, RefreshFailedError)
+    assert not error.outcome_unknown
+    assert provider.requests == []
