@@ -1,0 +1,35 @@
+"""What a client needs of a vault."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from vault_domain.account import Account
+    from vault_domain.token import Token
+
+
+class AccessTokens(Protocol):
+    """The part of `TokenVault` that an async client uses."""
+
+    def ensure_access_token(self, account: Account) -> Awaitable[Token]:
+        """Return a token that is good now, refreshed where that is due."""
+
+    def report_rejected(self, token: Token) -> Awaitable[Token]:
+        """Say that a resource refused the token, and return the one to try next."""
+
+
+class SyncAccessTokens(Protocol):
+    """The part of `SyncVault` that a sync client uses."""
+
+    def ensure_access_token(self, account: Account) -> Token:
+        """Return a token that is good now, refreshed where that is due."""
+
+    def report_rejected(self, token: Token) -> Token:
+        """Say that a resource refused the token, and return the one to try next."""
+
+
+def bearer(token: Token) -> str:
+    """Return the value of an Authorization header: RFC 6750 section 2.1."""
+    return f"Bearer {token.value.reveal()}"

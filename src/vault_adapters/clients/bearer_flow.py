@@ -1,0 +1,91 @@
+"""The bearer flow that httpx and httpx2 share, told apart only by their classes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from vault_adapters.clients.access import bearer
+
+if TYPE_CHECKING:
+    from vault_adapters.clients.access import AccessTokens, SyncAccessTokens
+    from vault_domain.account import Account
+    from vault_domain.token import Token
+
+Request = TypeVar("Request", bound=Any)
+Response = TypeVar("Response", bound=Any)
+
+
+class BearerFlow(Generic[Request, Response]):
+    """Sends the token; where it is refused, reports it and sends the request once more with the next one.
+
+    Args:
+        vault: a `TokenVault` for async clients, a `SyncVault` for sync ones.
+        account: whose token.
+        rejected: whether a response says that the token was refused; None: status 401. It sees status and headers,
+            the body has not been read yet.
+        replayable: whether a request can be sent again.
+    """
+
+    def __init__(
+        self,
+        vault: AccessTokens | SyncAccessTokens,
+        account: Account,
+        rejected: Callable[[Response], bool] | None,
+        replayable: Callable[[Request], bool],
+    ) -> None:
+        self._vault: Any = vault
+        self._account = account
+        self._rejected = rejected or _is_unauthorized
+        self._replayable = replayable
+
+    async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
+        """Authenticate a request of an async client."""
+        token = await _awaitable(self._vault.ensure_access_token(self._account))
+        response = yield _signed(request, token)
+        if self._refused(response, token):
+            fresh = await _awaitable(self._vault.report_rejected(token))
+            if self._replayable(request):
+                yield _signed(request, fresh)
+
+    def sync_auth_flow(self, request: Request) -> Generator[Request, Response, None]:
+        """Authenticate a request of a sync client."""
+        token = _immediate(self._vault.ensure_access_token(self._account))
+        response = yield _signed(request, token)
+        if self._refused(response, token):
+            fresh = _immediate(self._vault.report_rejected(token))
+            if self._replayable(request):
+                yield _signed(request, fresh)
+
+    def _refused(self, response: Response, token: Token) -> bool:
+        # The client takes the header off when a redirect leaves the origin: what answers then never saw the token.
+        sent = response.request.headers.get("Authorization") == bearer(token)
+        return sent and self._rejected(response)
+
+
+def _is_unauthorized(response: Any) -> bool:
+    return bool(response.status_code == 401)
+
+
+def _signed(request: Request, token: Token) -> Request:
+    request.headers["Authorization"] = bearer(token)
+    return request
+
+
+def _awaitable(answer: Any) -> Any:
+    if not inspect.isawaitable(answer):
+        _misused("an async client needs an async vault: open it with open_vault")
+    return answer
+
+
+def _immediate(answer: Any) -> Any:
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()  # or Python warns that it was never awaited
+        _misused("a sync client needs a SyncVault: open it with open_sync_vault")
+    return answer
+
+
+def _misused(message: str) -> NoReturn:
+    raise RuntimeError(message)

@@ -1,0 +1,65 @@
+"""Credentials for google-auth, and so for Google's client libraries."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from google.auth.credentials import Credentials
+
+if TYPE_CHECKING:
+    from vault_adapters.clients.access import SyncAccessTokens
+    from vault_domain.account import Account
+    from vault_domain.token import Token
+
+
+class VaultCredentials(Credentials):
+    """google-auth credentials whose tokens come from the vault.
+
+    Every request asks the vault, which answers from what is stored and refreshes in time. google-auth calls
+    `refresh` when an API answers 401: that is then reported to the vault, which refreshes at most once.
+
+    Args:
+        vault: a `SyncVault`.
+        account: whose token.
+
+    Attributes:
+        token: the access token in clear, as google-auth wants it; None before the first use.
+        expiry: naive UTC, as google-auth wants it; None where the token is not known to expire.
+    """
+
+    def __init__(self, vault: SyncAccessTokens, account: Account) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # google-auth has no annotations here
+        self._vault = vault
+        self._account = account
+        self._held: Token | None = None
+
+    def refresh(self, request: Any) -> None:
+        """Get another token.
+
+        One that is held and has not expired was refused, or nobody would want another.
+
+        Args:
+            request: google-auth's transport; not used, since the vault talks to the provider itself.
+        """
+        held = self._held
+        if held is None or _is_expired(held):
+            self._hold(self._vault.ensure_access_token(self._account))
+        else:
+            self._hold(self._vault.report_rejected(held))
+
+    def before_request(self, request: Any, method: str, url: str, headers: dict[str, str]) -> None:
+        """Put the token into the headers of a request; see google-auth."""
+        self._hold(self._vault.ensure_access_token(self._account))
+        self.apply(headers)  # type: ignore[no-untyped-call]
+
+    def _hold(self, token: Token) -> None:
+        expires_at = token.info.expires_at
+        self._held = token
+        self.token = token.value.reveal()
+        self.expiry = None if expires_at is None else expires_at.astimezone(UTC).replace(tzinfo=None)
+
+
+def _is_expired(token: Token) -> bool:
+    expires_at = token.info.expires_at
+    return expires_at is not None and expires_at <= datetime.now(UTC)

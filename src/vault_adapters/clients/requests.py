@@ -1,0 +1,79 @@
+"""Bearer tokens for requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.auth import AuthBase
+
+from vault_adapters.clients.access import bearer
+
+if TYPE_CHECKING:
+    from vault_adapters.clients.access import SyncAccessTokens
+    from vault_domain.account import Account
+    from vault_domain.token import Token
+
+
+class VaultAuth(AuthBase):
+    """Authenticates requests with an account's access token: ``session.auth = VaultAuth(vault, account)``.
+
+    When the answer says that the token was refused, that is reported to the vault, which refreshes it at most once,
+    and the request is sent once more with the next token. A streamed body cannot be sent again: the refusal is
+    reported, and the first answer is what the caller gets. requests takes the token off when it follows a redirect
+    to another host.
+
+    Args:
+        vault: a `SyncVault`.
+        account: whose token.
+        rejected: whether a response says that the token was refused; None: status 401.
+
+    A request raises what the vault's `ensure_access_token` and `report_rejected` raise.
+    """
+
+    def __init__(
+        self,
+        vault: SyncAccessTokens,
+        account: Account,
+        *,
+        rejected: Callable[[requests.Response], bool] | None = None,
+    ) -> None:
+        self._vault = vault
+        self._account = account
+        self._rejected = rejected or _is_unauthorized
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the token into a request, and wait for its answer."""
+        token = self._vault.ensure_access_token(self._account)
+        request.headers["Authorization"] = bearer(token)
+        request.register_hook("response", partial(self._answered, token))
+        return request
+
+    def _answered(self, token: Token, response: requests.Response, **settings: Any) -> requests.Response:
+        # Answers of redirects come here too: one from another host never saw the token.
+        sent = response.request.headers.get("Authorization") == bearer(token)
+        if not sent or not self._rejected(response):
+            return response
+        fresh = self._vault.report_rejected(token)
+        if not isinstance(response.request.body, str | bytes | None):
+            return response
+        return _sent_again(response, fresh, settings)
+
+
+def _sent_again(response: requests.Response, token: Token, settings: dict[str, Any]) -> requests.Response:
+    """Repeat a request over the connection it came by, as requests' own digest authentication does."""
+    _ = response.content  # read to its end, so that the connection can be used again
+    response.close()
+    request = response.request.copy()
+    request.headers["Authorization"] = bearer(token)
+    connection: requests.adapters.BaseAdapter = response.connection
+    again = connection.send(request, **settings)
+    again.history.append(response)
+    again.request = request
+    return again
+
+
+def _is_unauthorized(response: requests.Response) -> bool:
+    return response.status_code == 401
