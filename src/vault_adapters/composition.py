@@ -85,23 +85,64 @@ async def open_vault(
         SchemaOutdatedError: the schema is missing or old and ``migrate`` is False.
         StorageError: the database cannot be reached.
     """
-    sources = configured_sources(
-        config.encryption_secret,
-        config.previous_encryption_secret,
-        config.scrypt_log2_n,
-        config.master_key,
-        config.previous_master_key,
-    )
+    sources = _sources(config)  # before the store is opened: a wrong configuration writes nothing
     if config.uses_default_database:
         _log.warning("no database is configured; tokens are kept in the file %s", parse_url(config.database_url).target)
+    async with (
+        _open_store(config, pool, clock, migrate=migrate) as store,
+        _run(store, sources, config, refreshers, on_event) as vault,
+    ):
+        yield vault
+
+
+@asynccontextmanager
+async def open_vault_over(
+    store: Store,
+    config: VaultConfig,
+    *,
+    refreshers: Mapping[str, TokenRefresher] | None = None,
+    on_event: Callable[[AuditEvent], object] | None = None,
+) -> AsyncIterator[TokenVault]:
+    """Open a vault over a store of one's own: for stores that live outside of this package, and for their tests.
+
+    Args:
+        store: open, with its schema; it is used and never closed. Its clock is the vault's.
+        config: see `VaultConfig`; what it says of the database does not count.
+        refreshers: see `open_vault`.
+        on_event: see `open_vault`.
+
+    Raises:
+        ConfigurationError: as `open_vault` does.
+    """
+    async with _run(store, _sources(config), config, refreshers, on_event) as vault:
+        yield vault
+
+
+@asynccontextmanager
+async def _run(
+    store: Store,
+    sources: tuple[MasterKeySource, ...],
+    config: VaultConfig,
+    refreshers: Mapping[str, TokenRefresher] | None,
+    on_event: Callable[[AuditEvent], object] | None,
+) -> AsyncIterator[TokenVault]:
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(_open_store(config, pool, clock, migrate=migrate))
         cipher = await _open_cipher(store.keys, sources, config)
         stack.push_async_callback(cipher.aclose)
         sink = CallbackSink(on_event)
         uses = UseTracker(store.tokens)
         await stack.enter_async_context(repeating(uses.flush, _FLUSH_SECONDS))
         yield TokenVault(_wire(config, store, cipher, sink, uses, refreshers or {}))
+
+
+def _sources(config: VaultConfig) -> tuple[MasterKeySource, ...]:
+    return configured_sources(
+        config.encryption_secret,
+        config.previous_encryption_secret,
+        config.scrypt_log2_n,
+        config.master_key,
+        config.previous_master_key,
+    )
 
 
 def _open_store(
