@@ -18,6 +18,7 @@ from tests.support.scripted_provider import (
     refused_url,
     token_answer,
 )
+
 from vault_adapters.providers import OAuth2Refresher
 from vault_adapters.providers.expiry import retry_after
 from vault_domain.errors import ProviderConfigurationError, ReauthorizationRequiredError, RefreshFailedError
