@@ -1,0 +1,110 @@
+"""Two small vaults with what clients use of one: they hold one account's tokens and refresh them for real."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from vault_adapters.providers import OAuth2Refresher
+from vault_domain.account import Account, TokenKind
+from vault_domain.errors import ReauthorizationRequiredError
+from vault_domain.ports.token_refresher import RefreshRequest
+from vault_domain.secret import Secret
+from vault_domain.token import Token, TokenInfo, TokenStatus
+
+ACCOUNT = Account("tenant", "acme", "ann@example.com")
+
+
+def token_of(text, *, lifetime=timedelta(hours=1), generation=1):
+    now = datetime.now(UTC)
+    info = TokenInfo(
+        id=uuid4(),
+        key=ACCOUNT.key(TokenKind.ACCESS_TOKEN),
+        status=TokenStatus.VALID,
+        error_code=None,
+        expires_at=now + lifetime if lifetime is not None else None,
+        scopes=(),
+        generation=generation,
+        last_used_at=None,
+        last_refreshed_at=None,
+        lifetime=lifetime,
+        created_at=now,
+        updated_at=now,
+    )
+    return Token(info, Secret(text))
+
+
+class SmallVault:
+    """Refreshes at an OAuth server when a token is reported."""
+
+    def __init__(self, server, pair):
+        self._refresher = OAuth2Refresher(server.token_url, server.client_id, server.client_secret)
+        self._credential = Secret(pair.refresh_token)
+        self.held = token_of(pair.access_token)
+        self.reported = []
+
+    async def ensure_access_token(self, account):
+        assert account == ACCOUNT
+        return self.held
+
+    async def report_rejected(self, token):
+        self.reported.append(token)
+        if token.info.generation == self.held.info.generation:
+            request = RefreshRequest(ACCOUNT, self._credential, TokenKind.REFRESH_TOKEN, (), timedelta(seconds=10))
+            tokens = await self._refresher.refresh(request)
+            self._credential = tokens.refresh_token
+            self.held = token_of(tokens.access_token.reveal(), generation=token.info.generation + 1)
+        return self.held
+
+
+class SmallSyncVault:
+    """The same, without await."""
+
+    def __init__(self, server, pair):
+        self._vault = SmallVault(server, pair)
+
+    @property
+    def held(self):
+        return self._vault.held
+
+    @property
+    def reported(self):
+        return self._vault.reported
+
+    def ensure_access_token(self, account):
+        return asyncio.run(self._vault.ensure_access_token(account))
+
+    def report_rejected(self, token):
+        return asyncio.run(self._vault.report_rejected(token))
+
+
+class ListedVault:
+    """Hands out one token after the other, a report at a time; after the last the user is needed."""
+
+    def __init__(self, *texts, lifetime=timedelta(hours=1)):
+        self._texts = list(texts)
+        self._lifetime = lifetime
+        self.reported = []
+
+    def ensure_access_token(self, account):
+        return token_of(self._texts[0], lifetime=self._lifetime)
+
+    def report_rejected(self, token):
+        self.reported.append(token.value.reveal())
+        if len(self._texts) == 1:
+            raise ReauthorizationRequiredError(account=ACCOUNT)
+        self._texts.pop(0)
+        return self.ensure_access_token(ACCOUNT)
+
+
+class AsyncListedVault:
+    """The same with await."""
+
+    def __init__(self, *texts):
+        self._vault = ListedVault(*texts)
+        self.reported = self._vault.reported
+
+    async def ensure_access_token(self, account):
+        return self._vault.ensure_access_token(account)
+
+    async def report_rejected(self, token):
+        return self._vault.report_rejected(token)
