@@ -11,7 +11,7 @@ from attrs import evolve
 
 from vault_adapters.providers.expiry import jwt_expiry, retry_after
 from vault_adapters.providers.http import Incoming
-from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, refusal, registered_code
+from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
 from vault_domain.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
 from vault_domain.secret import Secret
 from vault_domain.token_set import TokenSet
@@ -68,7 +68,7 @@ def _read_success(
     if refresh_token is not None:
         return RefreshFailedError(
             "the provider sent a refresh token without an access token",
-            reason=registered_code(members),
+            reason=error_code(members),
             refresh_token=refresh_token,
         )
     if members.get("error"):
@@ -77,7 +77,7 @@ def _read_success(
 
 
 def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]) -> VaultError:
-    return refusal(registered_code(members), retry_after(answer.headers, answer.received_at), condemns)
+    return refusal(error_code(members), retry_after(answer.headers, answer.received_at), condemns)
 
 
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:

@@ -11,7 +11,7 @@ from vault_adapters.providers.client_auth import AuthMethod, as_secret_method, s
 from vault_adapters.providers.endpoint import as_parameters, as_token_url, shown
 from vault_adapters.providers.fields import credential_fields
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
-from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT
+from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_domain.account import TokenKind
 from vault_domain.errors import VaultError
 from vault_domain.ports.token_refresher import RefreshRequest
@@ -24,17 +24,14 @@ from vault_domain.token_set import TokenSet
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
-# Here the client's own id and secret are the credential: they belong to one account, not to the host.
-_CONDEMNS = CONDEMNS_GRANT | {"invalid_client"}
-
 
 @scrubbed_class
 @frozen(eq=False)
 class ClientCredentialsRefresher:
     """Spends an API key made of ``client_id`` and ``client_secret``: RFC 6749 section 4.4.
 
-    The key is stored as ``Secret.from_fields(client_id=..., client_secret=...)``. ``invalid_client`` condemns it,
-    and it alone: `ReauthorizationRequiredError`.
+    The key is stored as ``Secret.from_fields(client_id=..., client_secret=...)``. ``invalid_client`` and
+    ``unauthorized_client`` condemn it, and it alone: `ReauthorizationRequiredError`.
 
     Args:
         token_url: https, or http on loopback.
@@ -76,7 +73,7 @@ class ClientCredentialsRefresher:
         if isinstance(outgoing, VaultError):
             return outgoing
         answer = await exchange(self.client, outgoing, request.deadline)
-        return read_answer(answer, condemns=_CONDEMNS) if isinstance(answer, Incoming) else answer
+        return read_answer(answer, condemns=CONDEMNS_KEY) if isinstance(answer, Incoming) else answer
 
     def _outgoing(self, credential: Secret) -> Outgoing | VaultError:
         fields = credential_fields(credential, "client_id", "client_secret")

@@ -11,7 +11,7 @@ from vault_adapters.providers.answers import Members, read_answer
 from vault_adapters.providers.endpoint import as_token_url, shown
 from vault_adapters.providers.fields import credential_fields
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
-from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT
+from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_domain.account import TokenKind
 from vault_domain.errors import VaultError
 from vault_domain.ports.token_refresher import RefreshRequest
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
 GREENINVOICE_TOKEN_URL = "https://api.greeninvoice.co.il/api/v1/account/token"
-
-_CONDEMNS = CONDEMNS_GRANT | {"invalid_client"}
 
 
 @scrubbed_class
@@ -75,7 +73,7 @@ class GreenInvoiceRefresher:
         answer = await exchange(self.client, outgoing, request.deadline)
         if not isinstance(answer, Incoming):
             return answer
-        return read_answer(answer, dialect=_as_oauth, condemns=_CONDEMNS)
+        return read_answer(answer, dialect=_as_oauth, condemns=CONDEMNS_KEY)
 
     def _outgoing(self, credential: Secret) -> Outgoing | VaultError:
         fields = credential_fields(credential, "id", "secret")

@@ -77,7 +77,7 @@ async def exchange(
         outgoing: the request.
         deadline: the time for all of it, from the look-up of the name to the last byte.
     """
-    progress = _Progress()
+    progress = _Progress(traced=client is None)
     failure: RefreshFailedError | ConfigurationError | None = None
     stopped: BaseException | None = None
     try:
@@ -109,8 +109,8 @@ def settle(outcome: T | VaultError, account: Account) -> T:
 class _Progress:
     """How far an exchange came; httpcore's trace tells whether any of the request may have left."""
 
-    def __init__(self) -> None:
-        self.traced = False
+    def __init__(self, *, traced: bool) -> None:
+        self.traced = traced
         self.sending = False
         self.answer: Incoming | None = None
 

@@ -17,7 +17,7 @@ from vault_adapters.providers.client_auth import (
 from vault_adapters.providers.endpoint import as_client_id, as_parameters, as_revocation_url, as_token_url, shown
 from vault_adapters.providers.http import Incoming, exchange, settle
 from vault_domain.account import TokenKind
-from vault_domain.errors import VaultError
+from vault_domain.errors import InvalidInputError, VaultError
 from vault_domain.ports.token_refresher import RefreshRequest
 from vault_domain.rotation import Rotation
 from vault_domain.scrub import scrubbed_class
@@ -27,6 +27,12 @@ from vault_domain.token_set import TokenSet
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
+
+
+def _as_rotation(value: object) -> Rotation:
+    if not isinstance(value, Rotation):
+        raise InvalidInputError("rotation must be Rotation.strict(), Rotation.grace(...) or Rotation.non_rotating()")
+    return value
 
 
 @scrubbed_class
@@ -56,7 +62,7 @@ class OAuth2Refresher:
     auth_method: AuthMethod = field(default="client_secret_basic", converter=as_auth_method, kw_only=True)
     scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
     extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
-    rotation: Rotation = field(factory=Rotation.strict, kw_only=True)
+    rotation: Rotation = field(factory=Rotation.strict, converter=_as_rotation, kw_only=True)
     revocation_url: str | None = field(
         default=None,
         converter=as_revocation_url,

@@ -1,4 +1,4 @@
-"""The registered OAuth error codes, and what each says about a refresh."""
+"""What an OAuth error code says about a refresh."""
 
 from __future__ import annotations
 
@@ -12,24 +12,7 @@ from vault_domain.errors import (
     RefreshFailedError,
     VaultError,
 )
-
-# The IANA registry "OAuth Extensions Error" and the codes of the documents that it builds on. Only these are kept of
-# an answer: any other text in their place may be a token that the provider echoes.
-REGISTERED = frozenset(
-    {
-        # RFC 6749 sections 4.1.2.1 and 5.2
-        "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
-        "invalid_scope", "access_denied", "unsupported_response_type", "server_error", "temporarily_unavailable",
-        # RFC 6750, RFC 7009, RFC 8628, RFC 8707, RFC 9396, RFC 9449, RFC 9470
-        "invalid_token", "insufficient_scope", "unsupported_token_type", "authorization_pending", "slow_down",
-        "expired_token", "invalid_target", "invalid_authorization_details", "invalid_dpop_proof", "use_dpop_nonce",
-        "insufficient_user_authentication",
-        # OpenID Connect Core 1.0 section 3.1.2.6 and Unmet Authentication Requirements 1.0
-        "interaction_required", "login_required", "account_selection_required", "consent_required",
-        "invalid_request_uri", "invalid_request_object", "request_not_supported", "request_uri_not_supported",
-        "registration_not_supported", "unmet_authentication_requirements",
-    }
-)  # fmt: skip
+from vault_domain.oauth_codes import registered_code
 
 # What two widely used providers say instead.
 _ALIASES = {
@@ -45,14 +28,16 @@ _NOT_NOW = frozenset({"temporarily_unavailable", "slow_down"})
 CONDEMNS_GRANT = frozenset({"invalid_grant"})
 """The codes that say that the credential spent is dead, where that is a grant."""
 
+CONDEMNS_KEY = CONDEMNS_GRANT | {"invalid_client", "unauthorized_client"}
+"""The same, where the credential is a client's id and secret: they belong to one account, not to the host."""
 
-def registered_code(members: Mapping[str, Any] | None) -> str | None:
+
+def error_code(members: Mapping[str, Any] | None) -> str | None:
     """Return the OAuth error code of an answer's members, or None where it has none that is registered."""
     code = members.get("error") if members is not None else None
     if not isinstance(code, str):
         return None
-    code = _ALIASES.get(code, code)
-    return code if code in REGISTERED else None
+    return registered_code(_ALIASES.get(code, code))
 
 
 def refusal(code: str | None, retry_after: timedelta | None, condemns: frozenset[str]) -> VaultError:
