@@ -3,6 +3,8 @@
 import base64
 import gzip
 import json
+import socket
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -367,6 +369,41 @@ async def test_a_name_that_does_not_resolve_spends_nothing():
 async def test_a_failed_tls_handshake_spends_nothing(provider):
     url = provider.token_url.replace("http://", "https://")
     error = await failure(OAuth2Refresher(url, "client", "client-secret"), deadline=2)
+    assert isinstance(error, RefreshFailedError)
+    assert not error.outcome_unknown
+    assert provider.requests == []
+
+
+@pytest.fixture
+def silent():
+    """A port that the kernel accepts connections for, but nobody reads from."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        yield listening
+
+
+async def test_a_tls_handshake_without_an_answer_spends_nothing(silent):
+    url = f"https://127.0.0.1:{silent.getsockname()[1]}/token"
+    error = await failure(OAuth2Refresher(url, "client", "client-secret"), deadline=0.4)
+    assert isinstance(error, RefreshFailedError)
+    assert not error.outcome_unknown
+
+
+async def test_a_connection_that_is_not_made_in_time_spends_nothing(silent):
+    with ExitStack() as waiting:
+        for _ in range(3):  # fills the queue: the kernel lets further connections hang
+            pending = waiting.enter_context(socket.socket())
+            pending.setblocking(False)
+            pending.connect_ex(silent.getsockname())
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/token"
+        error = await failure(OAuth2Refresher(url, "client", "client-secret"), deadline=0.4)
+    assert isinstance(error, RefreshFailedError)
+    assert not error.outcome_unknown
+
+
+async def test_no_time_left_spends_nothing(provider, refresher):
+    error = await failure(refresher, deadline=0)
     assert isinstance(error, RefreshFailedError)
     assert not error.outcome_unknown
     assert provider.requests == []

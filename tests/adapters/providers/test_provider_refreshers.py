@@ -1,6 +1,7 @@
 """What each refresher sends, and how it is configured."""
 
 import pickle
+import subprocess
 import sys
 from datetime import timedelta
 
@@ -96,6 +97,7 @@ async def test_scopes_and_extra_parameters(provider):
         (("https://provider.example/token", "client"), {}),
         (("https://provider.example/token", "client", "secret"), {"auth_method": "none"}),
         (("https://provider.example/token", "client", "secret"), {"auth_method": "private_key_jwt"}),
+        (("https://provider.example/token", "client", "secret"), {"rotation": "strict"}),
         (("https://provider.example/token", "client", "secret"), {"scopes": "a b"}),
         (("https://provider.example/token", "client", "secret"), {"scopes": ["a b"]}),
         (("https://provider.example/token", "client", "secret"), {"extra": {"grant_type": "password"}}),
@@ -144,12 +146,13 @@ async def test_client_credentials(provider):
     assert post.form == {"grant_type": "client_credentials", "client_id": "machine", "client_secret": AWKWARD}
 
 
-async def test_a_refused_machine_client_is_one_accounts_dead_key(provider):
-    provider.answer(error_answer("invalid_client", status=401), error_answer("invalid_scope"))
+@pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client"])
+async def test_a_refused_machine_client_is_one_accounts_dead_key(provider, code):
+    provider.answer(error_answer(code, status=401), error_answer("invalid_scope"))
     refresher = ClientCredentialsRefresher(provider.token_url)
     error = await failure(refresher, KEY)
     assert isinstance(error, ReauthorizationRequiredError)
-    assert error.reason == "invalid_client"
+    assert error.reason == code
     assert isinstance(await failure(refresher, KEY), ProviderConfigurationError)
 
 
@@ -364,3 +367,9 @@ async def test_without_httpx2_the_extra_is_named(provider, monkeypatch):
     assert isinstance(error, ConfigurationError)
     assert "token-vault[http]" in str(error)
     assert error.__context__ is None
+
+
+def test_providers_can_be_imported_without_any_http_library():
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['httpx', 'httpx2', 'requests', 'google', 'google.auth']))"
+    code = f"{blocked}; from vault_adapters.providers import presets; presets.google('client', 'secret')"
+    subprocess.run([sys.executable, "-c", code], check=True)
