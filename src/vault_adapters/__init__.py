@@ -3,6 +3,7 @@
 from vault_adapters.composition import open_vault
 from vault_adapters.config import VaultConfig
 from vault_adapters.crypto.local_key import generate_encryption_secret
+from vault_adapters.sync import SyncVault, open_sync_vault
 from vault_domain import (
     Account,
     AccountDeletion,
@@ -69,6 +70,7 @@ __all__ = [
     "SchemaOutdatedError",
     "Secret",
     "StorageError",
+    "SyncVault",
     "Token",
     "TokenHealth",
     "TokenInfo",
@@ -85,5 +87,6 @@ __all__ = [
     "VaultError",
     "WrongEncryptionSecretError",
     "generate_encryption_secret",
+    "open_sync_vault",
     "open_vault",
 ]

@@ -1,0 +1,38 @@
+"""A clock that stands still until a test moves it."""
+
+from datetime import UTC, datetime, timedelta
+
+from vault_domain.errors import InvalidInputError
+from vault_domain.text import as_time
+
+_START = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+class ManualClock:
+    """Implements `Clock`; pass it to `open_vault` and it governs expiry, leases and stamps.
+
+    Args:
+        now: where to begin, zone-aware.
+    """
+
+    def __init__(self, now: datetime = _START) -> None:
+        self.set(now)
+
+    def now(self) -> datetime:
+        """Return the time, in UTC."""
+        return self._now
+
+    def advance(self, by: timedelta) -> datetime:
+        """Move on (or back, by a negative timedelta) and return the new time."""
+        self.set(self._now + by)
+        return self._now
+
+    def set(self, now: datetime) -> None:
+        """Set the time, zone-aware."""
+        moment = as_time(now, "now")
+        if moment is None:
+            raise InvalidInputError("now must be a datetime with a time zone")
+        self._now = moment
+
+    def __repr__(self) -> str:
+        return f"ManualClock({self._now.isoformat()})"

@@ -1,0 +1,104 @@
+"""A provider that answers as a test tells it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeAlias
+
+import anyio
+from attrs import field, frozen
+
+from vault_domain.account import Account, TokenKind
+from vault_domain.errors import ProviderConfigurationError
+from vault_domain.ports.token_refresher import RefreshRequest
+from vault_domain.rotation import Rotation
+from vault_domain.secret import Secret
+from vault_domain.token_set import TokenSet
+
+Answer: TypeAlias = TokenSet | BaseException | timedelta | Callable[[RefreshRequest], Awaitable[TokenSet]]
+"""One step of a script: a token set is returned, an error raised, a timedelta waited for before the next step, and a
+coroutine function asked for what to return."""
+
+
+@frozen
+class RecordedCall:
+    """One call of a refresher.
+
+    Attributes:
+        account: whose token was asked for.
+        kind: the kind of the credential that came.
+        scopes: those that came.
+        deadline: the time that was left.
+    """
+
+    account: Account
+    kind: TokenKind
+    scopes: tuple[str, ...]
+    deadline: timedelta
+    _credential: Secret = field(repr=False, alias="credential")
+
+    def spent(self, credential: Secret | str) -> bool:
+        """Whether this is the credential that came."""
+        return self._credential == (credential if isinstance(credential, Secret) else Secret(credential))
+
+
+class ScriptedRefresher:
+    """Implements `TokenRefresher` without a provider.
+
+    Args:
+        answers: what the calls get, one after the other; when none is left, `ProviderConfigurationError`.
+        rotation: what it says of its provider.
+        spends: the kind of credential that it wants.
+
+    Attributes:
+        calls: what it was called with, in order.
+    """
+
+    def __init__(
+        self,
+        *answers: Answer,
+        rotation: Rotation | None = None,
+        spends: TokenKind = TokenKind.REFRESH_TOKEN,
+    ) -> None:
+        self.rotation = rotation or Rotation.strict()
+        self.spends = spends
+        self.calls: list[RecordedCall] = []
+        self._script: deque[Answer] = deque(answers)
+
+    def then(self, *answers: Answer) -> ScriptedRefresher:
+        """Append to the script; return this refresher."""
+        self._script.extend(answers)
+        return self
+
+    @property
+    def remaining(self) -> int:
+        """How many steps of the script are left."""
+        return len(self._script)
+
+    async def refresh(self, request: RefreshRequest) -> TokenSet:
+        """Play the next step."""
+        self.calls.append(
+            RecordedCall(request.account, request.kind, request.scopes, request.deadline, request.credential)
+        )
+        # Taken before any wait, so that concurrent calls get the steps in the order in which they came.
+        pause, answer = self._next()
+        await anyio.sleep(pause.total_seconds())
+        if isinstance(answer, TokenSet):
+            return answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return await answer(request)
+
+    def __repr__(self) -> str:
+        return f"ScriptedRefresher({len(self.calls)} calls, {self.remaining} steps left)"
+
+    def _next(self) -> tuple[timedelta, TokenSet | BaseException | Callable[[RefreshRequest], Awaitable[TokenSet]]]:
+        pause = timedelta(0)
+        while self._script:
+            step = self._script.popleft()
+            if not isinstance(step, timedelta):
+                return pause, step
+            pause += step
+        return pause, ProviderConfigurationError("the script has no answer left")
