@@ -112,6 +112,9 @@ def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) 
     if access is None and credential is not None and not can_refresh:
         return ConnectionState.REAUTHORIZATION_REQUIRED, "token_expired"
     refresh = record.refresh
-    if refresh.concerns(credential) and (refresh.failures or refresh.unknown_since is not None):
-        return ConnectionState.RETRYING, refresh.error_code or "outcome_unknown"
+    if refresh.concerns(credential):
+        if refresh.unknown_at(now) is not None:
+            return ConnectionState.RETRYING, refresh.error_code or "outcome_unknown"
+        if refresh.failures:
+            return ConnectionState.RETRYING, refresh.error_code or "temporarily_unavailable"
     return ConnectionState.CONNECTED, None

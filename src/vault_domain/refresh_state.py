@@ -47,6 +47,15 @@ class RefreshState:
             and credential.generation == self.credential_generation
         )
 
+    def unknown_at(self, now: datetime) -> datetime | None:
+        """Return since when an attempt's outcome is unknown, or None.
+
+        A lease that ran out is such an outcome: its holder may have been answered, and its late commit still lands.
+        """
+        if self.lease_until is not None and self.lease_until <= now:
+            return max(self.lease_until, self.unknown_since or self.lease_until)
+        return self.unknown_since
+
 
 @frozen
 class AccountRecord:

@@ -34,3 +34,24 @@ class HealthReport:
     def ok(self) -> bool:
         """Whether store and master key answered."""
         return self.store_error is None and self.master_key_error is None
+
+
+@frozen
+class SweepReport:
+    """What one sweep did.
+
+    Attributes:
+        claimed: accounts that were due and that this sweep took.
+        refreshed: got a new access token.
+        failed: did not, and will be tried again.
+        reauthorization_required: need their user; they are not tried again.
+        skipped: nothing was sent: somebody else was faster, or too little of the lease was left.
+        unreadable: their credential could not be decrypted.
+    """
+
+    claimed: int = 0
+    refreshed: int = 0
+    failed: int = 0
+    reauthorization_required: int = 0
+    skipped: int = 0
+    unreadable: int = 0

@@ -10,7 +10,7 @@ from attrs import frozen
 from vault_domain.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey
 from vault_domain.audit import AuditEvent
 from vault_domain.page import Page, walk_pages
-from vault_domain.report import HealthReport
+from vault_domain.report import HealthReport, SweepReport
 from vault_domain.scrub import scrubbed_async
 from vault_domain.secret import Secret, as_secret
 from vault_domain.services import arguments as read
@@ -18,6 +18,8 @@ from vault_domain.services.accounts import AccountService
 from vault_domain.services.arguments import StoreItem
 from vault_domain.services.health import HealthService
 from vault_domain.services.listing import ListingService
+from vault_domain.services.refreshing import RefreshService
+from vault_domain.services.sweeping import SweepService
 from vault_domain.services.tokens import TokenService
 from vault_domain.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
 from vault_domain.token import MarkOutcome, Token, TokenInfo, UsableToken
@@ -32,6 +34,8 @@ class VaultServices:
     accounts: AccountService
     listing: ListingService
     health: HealthService
+    refreshing: RefreshService
+    sweeping: SweepService
 
 
 class TokenVault:
@@ -184,10 +188,70 @@ class TokenVault:
         return await self._services.accounts.get(read.as_account(account))
 
     @scrubbed_async
-    async def delete_account(self, account: Account) -> AccountDeletion:
-        """Delete all tokens of an account and its refresh state, in one transaction."""
-        deleted = await self._services.accounts.delete(read.as_account(account), actor=self._actor)
-        return AccountDeletion(deleted)
+    async def delete_account(self, account: Account, *, revoke: bool = False) -> AccountDeletion:
+        """Delete all tokens of an account and its refresh state, in one transaction.
+
+        Args:
+            account: which.
+            revoke: first ask the provider to revoke (RFC 7009), within the refresh deadline; the tokens are deleted
+                whatever it answers.
+        """
+        return await self._services.accounts.delete(
+            read.as_account(account), revoke=read.as_flag(revoke, "revoke"), actor=self._actor
+        )
+
+    # Access tokens that are valid: refreshed exactly once across processes
+
+    @scrubbed_async
+    async def ensure_access_token(self, account: Account, *, timeout: timedelta | float | None = None) -> Token:
+        """Return an access token that may be used now, refreshed where it is due.
+
+        Args:
+            account: whose.
+            timeout: how long this caller waits, as a timedelta or in seconds; the refresh itself goes on. None: until
+                it has ended, one way or the other.
+
+        Raises:
+            TokenNotFoundError: nothing is stored for the account.
+            ReauthorizationRequiredError: invalid or expired, and nothing to refresh with.
+            ProviderConfigurationError: no refresher is configured, or the provider refuses this client.
+            RefreshFailedError: not now; see its ``retry_after``.
+            RefreshNotPersistedError: the provider answered, and the answer could not be written anywhere yet.
+            DecryptionError: a stored value does not open in its place.
+        """
+        seconds = read.as_seconds(timeout, "timeout")
+        return await self._services.refreshing.ensure(read.as_account(account), seconds, actor=self._actor)
+
+    @scrubbed_async
+    async def refresh_account(self, account: Account) -> Token:
+        """Refresh now, even if the token is not due; backoff and unknown outcomes do not hold it back.
+
+        Raises:
+            ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
+        """
+        return await self._services.refreshing.refresh(read.as_account(account), actor=self._actor)
+
+    @scrubbed_async
+    async def report_rejected(self, token: Token) -> Token:
+        """Say that a resource answered 401 to this token; return one to try instead.
+
+        At most one refresh per generation: a newer token, or one younger than 30 seconds, is returned as it is.
+        Where nothing can be refreshed, the token is marked invalid.
+
+        Raises:
+            ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
+        """
+        return await self._services.refreshing.rejected(read.as_access_info(token), actor=self._actor)
+
+    @scrubbed_async
+    async def refresh_due(self, *, limit: int | None = None) -> SweepReport:
+        """Refresh the accounts that are due: one sweep. Any number of processes may do so at once.
+
+        Args:
+            limit: at most so many accounts; None: all that are due.
+        """
+        most = None if limit is None else read.as_limit(limit)
+        return await self._services.sweeping.sweep(most, actor=self._actor)
 
     # Lists, by pages
 

@@ -1,6 +1,6 @@
 """Cipher: seals values for their place and opens them there, and only there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from vault_domain.account import TokenKey
@@ -30,6 +30,9 @@ class Cipher(Protocol):
 
     async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
         """Seal values for their keys; makes a tenant's first data key where there is none."""
+
+    async def sealer(self, tenant_id: str) -> Callable[[TokenKey, Secret], SealedToken]:
+        """Return a function that seals under the tenant's present active key, however long it is kept."""
 
     async def open(self, key: TokenKey, sealed: SealedToken, data_key: DataKeyRecord | None = None) -> Secret:
         """Open a value in the place that the caller asked for.

@@ -1,7 +1,7 @@
 """TokenRefresher: asks one provider for a new access token."""
 
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -54,6 +54,7 @@ class TokenRefresher(Protocol):
         """
 
 
+@runtime_checkable
 class TokenRevoker(Protocol):
     """An optional ability of a refresher: RFC 7009."""
 

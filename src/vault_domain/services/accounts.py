@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from vault_domain.account import Account, AccountInfo, TokenKind
+from vault_domain.account import Account, AccountDeletion, AccountInfo, TokenKind
 from vault_domain.policy import describe_account
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.services.revoking import RevocationService
 from vault_domain.services.sealing import write_sealed
 from vault_domain.token import TokenDraft
 from vault_domain.token_set import TokenSet
@@ -20,11 +21,13 @@ class AccountService:
         accounts: AccountRepository,
         cipher: Cipher,
         sink: EventSink,
+        revoker: RevocationService,
         spends: Mapping[str, TokenKind],
     ) -> None:
         self._accounts = accounts
         self._cipher = cipher
         self._sink = sink
+        self._revoker = revoker
         self._spends = spends
 
     async def store_set(
@@ -44,11 +47,12 @@ class AccountService:
         record, now = await self._accounts.get(account)
         return None if record is None else describe_account(record, now, self._spends.get(account.provider))
 
-    async def delete(self, account: Account, *, actor: str | None) -> int:
-        """Delete the account's tokens and refresh state; return how many tokens."""
+    async def delete(self, account: Account, *, revoke: bool, actor: str | None) -> AccountDeletion:
+        """Delete the account's tokens and refresh state, whatever the provider says of the revocation."""
+        revoked = await self._revoker.revoke(account) if revoke else None
         change = await self._accounts.delete(account, actor=actor)
         self._sink.publish(change.events)
-        return change.result
+        return AccountDeletion(change.result, revoked)
 
 
 def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False) -> list[TokenDraft]:

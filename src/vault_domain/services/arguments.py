@@ -1,13 +1,13 @@
 """Reading the arguments of the public methods: each is kept in its checked form or refused without its value."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from vault_domain.account import Account, ConnectionState, TokenKey
+from vault_domain.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.errors import InvalidInputError
 from vault_domain.page import MAX_PAGE
 from vault_domain.secret import Secret, as_secret
-from vault_domain.text import as_count, as_provider, as_scopes, as_time
+from vault_domain.text import as_count, as_duration, as_provider, as_scopes, as_time
 from vault_domain.token import Token, TokenDraft, TokenInfo
 from vault_domain.token_set import TokenSet
 
@@ -43,6 +43,32 @@ def as_token_info(token: object) -> TokenInfo:
     if not isinstance(info, TokenInfo):
         raise InvalidInputError("token must be a Token or a TokenInfo")
     return info
+
+
+def as_access_info(token: object) -> TokenInfo:
+    """Return what is known of an access token that was handed out."""
+    info = as_token_info(token)
+    if info.key.kind is not TokenKind.ACCESS_TOKEN:
+        raise InvalidInputError("token must be an access token")
+    return info
+
+
+def as_flag(value: object, name: str) -> bool:
+    """Return True or False."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{name} must be True or False")
+    return value
+
+
+def as_seconds(value: object, name: str) -> float | None:
+    """Return a time to wait in seconds, from a timedelta or a number; None is no limit."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 86_400:
+        return float(value)
+    if isinstance(value, timedelta):
+        return as_duration(value, name).total_seconds()
+    raise InvalidInputError(f"{name} must be a timedelta or a number of seconds, at most a day")
 
 
 def as_token_set(token_set: object) -> TokenSet:

@@ -1,0 +1,41 @@
+"""Tasks: time within the process, and running things at once."""
+
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Tasks(Protocol):
+    """What a use case needs of the event loop."""
+
+    def monotonic(self) -> float:
+        """Return seconds of a clock that never goes back."""
+
+    def jitter(self) -> float:
+        """Return a random number from 0 to 1."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work`` and cancel it after so many seconds.
+
+        Raises:
+            TimeoutError: it was cancelled.
+        """
+
+    def is_flying(self, key: Hashable) -> bool:
+        """Whether a call with this key is running."""
+
+    async def share(self, key: Hashable, work: Callable[[], Awaitable[T]], timeout: float | None = None) -> T:
+        """Run ``work`` once for all who ask with the same key meanwhile.
+
+        A caller that is cancelled or runs out of time only leaves; the work goes on.
+
+        Raises:
+            TimeoutError: this caller's time ran out.
+        """
+
+    async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
+        """Run jobs at once, at most ``per_group`` of the same group; returns when all have ended."""

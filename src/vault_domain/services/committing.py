@@ -1,0 +1,188 @@
+"""Keeping a provider's answer: in the database, else in the journal, else in memory; it is never lost silently."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
+
+from vault_domain.account import Account, TokenKind
+from vault_domain.errors import DecryptionError, RefreshNotPersistedError, StorageError, VaultError
+from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.cipher import Cipher, UnreadableError
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.journal import JournalEntry, JournalError, RefreshJournal
+from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, RefreshLedger
+from vault_domain.ports.tasks import Tasks
+from vault_domain.refresh_rules import RefreshTiming
+from vault_domain.services.opening import TokenOpener
+from vault_domain.token import StoredToken, Token, TokenInfo, TokenStatus, TokenWrite
+
+_log = logging.getLogger(__name__)
+_ROUNDS = 8
+
+
+@frozen
+class _Pending:
+    entry: JournalEntry
+    journaled: bool
+
+
+class AnswerKeeper:
+    """Commits what providers answered, and holds on to what cannot be committed yet."""
+
+    def __init__(
+        self,
+        ledger: RefreshLedger,
+        cipher: Cipher,
+        opener: TokenOpener,
+        sink: EventSink,
+        journal: RefreshJournal,
+        tasks: Tasks,
+        timing: RefreshTiming,
+    ) -> None:
+        self._ledger = ledger
+        self._cipher = cipher
+        self._opener = opener
+        self._sink = sink
+        self._journal = journal
+        self._tasks = tasks
+        self._timing = timing
+        self._pending: dict[Account, _Pending] = {}
+
+    async def keep(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Token | None:
+        """Commit an answer.
+
+        Returns:
+            None where the database has taken it (or has moved on); the new access token where only the journal has.
+
+        Raises:
+            RefreshNotPersistedError: it is in this process's memory only.
+        """
+        entry = JournalEntry(attempt, tuple(writes), actor)
+        try:
+            await self._commit(entry)
+        except StorageError as error:
+            _log.warning("a refreshed token could not be stored yet (%s)", error.code)
+        else:
+            return None
+        journaled = await self._write_down(entry)
+        self._pending[attempt.account] = _Pending(entry, journaled)
+        if await self._retry_for_a_while(attempt.account):
+            return None
+        return await self._held(attempt.account)
+
+    def is_pending(self, account: Account) -> bool:
+        """Whether an answer for this account waits for the database."""
+        return account in self._pending
+
+    async def settle(self, account: Account) -> Token | None:
+        """Commit the account's waiting answer before its credential may be used again; see `keep`."""
+        if account not in self._pending or await self._try_pending(account):
+            return None
+        return await self._held(account)
+
+    async def retry_all(self) -> None:
+        """Try to commit every waiting answer."""
+        for account in list(self._pending):
+            await self._try_pending(account)
+
+    async def recover(self) -> int:
+        """Commit what earlier processes left in the journal; return how many entries it held."""
+        entries = await self._journal.entries()
+        for entry in entries:
+            self._pending.setdefault(entry.attempt.account, _Pending(entry, journaled=True))
+            await self._try_pending(entry.attempt.account)
+        if entries:
+            _log.warning("the journal held %d refreshed token sets; %d still wait", len(entries), len(self._pending))
+        return len(entries)
+
+    async def _write_down(self, entry: JournalEntry) -> bool:
+        try:
+            await self._journal.write(entry)
+        except JournalError as error:
+            _log.error("a refreshed token is in memory only: %s", error)
+            return False
+        return True
+
+    async def _retry_for_a_while(self, account: Account) -> bool:
+        end = self._tasks.monotonic() + self._timing.commit_budget.total_seconds()
+        pause = 0.05
+        while self._tasks.monotonic() + pause < end:
+            await self._tasks.sleep(pause)
+            if await self._try_pending(account):
+                return True
+            pause = min(pause * 2, 1.0)
+        return False
+
+    async def _try_pending(self, account: Account) -> bool:
+        pending = self._pending.get(account)
+        if pending is None:
+            return True
+        try:
+            await self._commit(pending.entry)
+        except VaultError:  # the database or the master key is still away: it waits on
+            return False
+        self._pending.pop(account, None)
+        if pending.journaled:
+            await self._journal.remove(pending.entry)
+        return True
+
+    async def _held(self, account: Account) -> Token | None:
+        pending = self._pending.get(account)
+        if pending is None:
+            return None
+        if not pending.journaled:
+            raise RefreshNotPersistedError(account=account)
+        return await self._predict(pending.entry)
+
+    async def _predict(self, entry: JournalEntry) -> Token | None:
+        """Return the access token of an answer as it will be stored."""
+        write = next((write for write in entry.writes if write.key.kind is TokenKind.ACCESS_TOKEN), None)
+        if write is None:
+            return None
+        attempt = entry.attempt
+        info = TokenInfo(
+            id=attempt.access.id if attempt.access else attempt.attempt_id,
+            key=write.key,
+            status=TokenStatus.VALID,
+            error_code=None,
+            expires_at=write.expires_at,
+            scopes=write.scopes or (),
+            generation=attempt.access.generation + 1 if attempt.access else 1,
+            last_used_at=None,
+            last_refreshed_at=attempt.claimed_at,
+            lifetime=write.lifetime,
+            created_at=attempt.claimed_at,
+            updated_at=attempt.claimed_at,
+        )
+        return await self._opener.open(StoredToken(info, write.sealed), attempt.claimed_at)
+
+    async def _commit(self, entry: JournalEntry) -> None:
+        for _ in range(_ROUNDS):
+            try:
+                change = await self._ledger.commit(entry.attempt, entry.writes, actor=entry.actor)
+            except DataKeyInactiveError:
+                resealed = await self._reseal(entry)
+                if resealed is None:
+                    return
+                entry = resealed
+            else:
+                self._sink.publish(change.events)
+                if change.result is not CommitOutcome.WRITTEN:
+                    _log.info("a refresh was overtaken by another change (%s)", change.result.value)
+                return
+        raise StorageError("the tenant's data key kept changing", retryable=True)
+
+    async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:
+        """Seal the answer under the present key; None where its own key is destroyed, that is, the tenant erased."""
+        self._cipher.forget_active([entry.attempt.account.tenant_id])
+        try:
+            values = [(write.key, await self._cipher.open(write.key, write.sealed)) for write in entry.writes]
+        except (UnreadableError, DecryptionError):
+            _log.warning("a refreshed token is dropped: its data key is destroyed")
+            return None
+        sealed = await self._cipher.seal(values)
+        writes = [evolve(write, sealed=value) for write, value in zip(entry.writes, sealed, strict=True)]
+        return evolve(entry, writes=tuple(writes))

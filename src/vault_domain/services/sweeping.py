@@ -1,0 +1,81 @@
+"""One sweep: claim what is due, in batches, and refresh it with a limit per provider."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+
+from vault_domain.errors import DecryptionError, ReauthorizationRequiredError, VaultError
+from vault_domain.policy import RefreshPolicy
+from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
+from vault_domain.ports.tasks import Tasks
+from vault_domain.refresh_rules import RefreshRule
+from vault_domain.report import SweepReport
+from vault_domain.services.attempting import AttemptRunner, Refreshed
+from vault_domain.services.committing import AnswerKeeper
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 50
+_PER_PROVIDER = 10
+"""Refreshes under way at one provider: a batch must get its turn while its leases last."""
+
+
+class SweepService:
+    """Refreshes what is due; any number of processes may sweep at once."""
+
+    def __init__(
+        self,
+        ledger: RefreshLedger,
+        runner: AttemptRunner,
+        keeper: AnswerKeeper,
+        tasks: Tasks,
+        policy: RefreshPolicy,
+        rules: Mapping[str, RefreshRule],
+    ) -> None:
+        self._ledger = ledger
+        self._runner = runner
+        self._keeper = keeper
+        self._tasks = tasks
+        self._policy = policy
+        self._rules = rules
+
+    async def sweep(self, limit: int | None, *, actor: str | None) -> SweepReport:
+        """Refresh up to ``limit`` accounts that are due (None: all), soonest first."""
+        await self._keeper.retry_all()
+        counts: Counter[str] = Counter()
+        after: datetime | None = None
+        while self._rules and (limit is None or counts["claimed"] < limit):
+            wanted = _BATCH if limit is None else min(_BATCH, limit - counts["claimed"])
+            started = self._tasks.monotonic()
+            batch = await self._claim(wanted, after)
+            if not batch:
+                break
+            counts["claimed"] += len(batch)
+            jobs = [
+                (attempt.account.provider, partial(self._run, attempt, started, counts, actor)) for attempt, _ in batch
+            ]
+            await self._tasks.run_all(jobs, _PER_PROVIDER)
+            after = batch[-1][1]
+        return SweepReport(**counts)
+
+    async def _claim(self, limit: int, after: datetime | None) -> list[tuple[Attempt, datetime]]:
+        rules = {name: rule for name, rule in self._rules.items() if not self._runner.is_refused(name)}
+        return await self._ledger.claim_due(rules, horizon=self._policy.horizon, limit=limit, after=after)
+
+    async def _run(self, attempt: Attempt, started: float, counts: Counter[str], actor: str | None) -> None:
+        """Refresh one account; a failure is counted and stays with its account."""
+        try:
+            outcome = await self._runner.run(attempt, started=started, actor=actor)
+        except ReauthorizationRequiredError:
+            counts["reauthorization_required"] += 1
+        except DecryptionError:
+            counts["unreadable"] += 1
+        except VaultError as error:
+            counts["failed"] += 1
+            _log.info("a refresh at %s failed (%s)", attempt.account.provider, error.reason or error.code)
+        else:
+            counts["refreshed" if isinstance(outcome, Refreshed) else "skipped"] += 1
