@@ -105,13 +105,8 @@ class Session:
             self._closed = True
             self._idle.wait_for(lambda: self._calls == 0, _PATIENCE_SECONDS)
             self._running = None
-            _open_sessions.discard(self)
+            atexit.unregister(self._close_at_exit)
             self._stack.close()
-
-    def close_at_exit(self) -> None:
-        """Close, where this is the process that opened."""
-        if self._process == os.getpid():
-            self.close()
 
     def _enter(self, name: str) -> tuple[BlockingPortal, TokenVault]:
         self._refuse_wrong_place(name)
@@ -129,10 +124,15 @@ class Session:
                 stack.callback(self._forget_process)
                 portal = stack.enter_context(start_blocking_portal("asyncio", name="token-vault"))
                 vault = stack.enter_context(portal.wrap_async_context_manager(self._opener()))
-                _close_at_exit(self)
+                # Its threads are daemons, as threads of daemons are, or the process would wait for them before this.
+                atexit.register(self._close_at_exit)
                 self._stack = stack.pop_all()
                 self._running = portal, vault
         return self._running
+
+    def _close_at_exit(self) -> None:
+        if self._process == os.getpid():  # a forked child inherits the registration
+            self.close()
 
     def _forget_process(self) -> None:
         # After a failure to open, and after the end, there is nothing that a fork could leave behind.
@@ -154,26 +154,6 @@ class Session:
                 code="running_event_loop",
             )
         self._process = os.getpid()
-
-
-_open_sessions: set[Session] = set()
-
-
-def _close_all() -> None:
-    for session in list(_open_sessions):
-        session.close_at_exit()
-
-
-@functools.cache
-def _register_exit() -> None:
-    # The interpreter waits for threads, SQLite's among them, before it runs what atexit holds. concurrent.futures
-    # closes its own threads by this hook, for the same reason.
-    getattr(threading, "_register_atexit", atexit.register)(_close_all)
-
-
-def _close_at_exit(session: Session) -> None:
-    _register_exit()
-    _open_sessions.add(session)
 
 
 def _on_event_loop() -> bool:
