@@ -68,6 +68,11 @@ class SyncVault(View[TokenVault]):
     get_account = blocking(TokenVault.get_account)
     delete_account = blocking(TokenVault.delete_account)
 
+    ensure_access_token = blocking(TokenVault.ensure_access_token)
+    refresh_account = blocking(TokenVault.refresh_account)
+    report_rejected = blocking(TokenVault.report_rejected)
+    refresh_due = blocking(TokenVault.refresh_due)
+
     find_expiring_tokens = blocking(TokenVault.find_expiring_tokens)
     list_tokens = blocking(TokenVault.list_tokens)
     list_accounts = blocking(TokenVault.list_accounts)
