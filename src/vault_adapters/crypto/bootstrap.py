@@ -18,8 +18,8 @@ _ATTEMPTS = 10
 async def open_master_keys(
     repository: KeyRepository,
     *,
-    secret: Secret | str | None = None,
-    previous_secret: Secret | str | None = None,
+    secret: Secret | None = None,
+    previous_secret: Secret | None = None,
     scrypt_log2_n: int = DEFAULT_LOG2_N,
     master_key: str = LOCAL,
     previous_master_key: str | None = None,

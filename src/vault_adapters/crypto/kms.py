@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import os
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 from anyio import CapacityLimiter, to_thread
 
@@ -96,6 +96,9 @@ class KmsMasterKey:
 
     def __repr__(self) -> str:
         return f"KmsMasterKey(key_id={self._key_id.hex()})"
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a key cannot be pickled or copied")
 
     def _request(self, tenant_id: str, data_key_id: bytes, **text: bytes) -> dict[str, Any]:
         bound = {"tenant": tenant_id, "data_key": data_key_id.hex()}

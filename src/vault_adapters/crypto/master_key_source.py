@@ -69,8 +69,8 @@ class KmsSource:
 
 
 def configured_sources(
-    secret: Secret | str | None,
-    previous_secret: Secret | str | None,
+    secret: Secret | None,
+    previous_secret: Secret | None,
     log2_n: int,
     master_key: str,
     previous_master_key: str | None,

@@ -1,0 +1,439 @@
+"""The keyring: one key by its id, one call at a time for each, none made by mistake, none held for ever."""
+
+import asyncio
+import os
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+from tests.adapters.crypto.open_keys import Seconds, SwitchableMasterKey, cipher_over
+
+from vault_domain.account import TokenKey
+from vault_domain.errors import ConfigurationError, DecryptionError, KeyUnavailableError
+from vault_domain.key import DataKeyState, DataKeyWrap
+from vault_domain.ports.cipher import UnreadableError
+from vault_domain.secret import Secret
+from vault_domain.token import SealedToken
+
+KEY = TokenKey("tenant-1", "github", "access_token", "alice@example.com")
+VALUE = Secret("gho_16C7e42F292c6912E7710c838347Ae178B4a")
+TTL = timedelta(minutes=5)
+
+
+@pytest.fixture
+def master():
+    return SwitchableMasterKey()
+
+
+@pytest.fixture
+def seconds():
+    return Seconds()
+
+
+@pytest.fixture
+async def cipher(repository, master, seconds):
+    cipher = cipher_over(repository, master, ttl=TTL, monotonic=seconds)
+    yield cipher
+    await cipher.aclose()
+
+
+@pytest.fixture
+async def other(repository, master):
+    """Another process over the same tables."""
+    other = cipher_over(repository, master)
+    yield other
+    await other.aclose()
+
+
+async def seal(cipher, key=KEY, value=VALUE):
+    (sealed,) = await cipher.seal([(key, value)])
+    return sealed
+
+
+async def refusal(cipher, key, sealed, record=None):
+    with pytest.raises(UnreadableError) as caught:
+        await cipher.open(key, sealed, record)
+    assert caught.value.__context__ is None
+    return caught.value.reason
+
+
+class TestPlaces:
+    async def test_round_trip_in_two_processes(self, cipher, other):
+        sealed = await seal(cipher)
+        assert await cipher.open(KEY, sealed) == await other.open(KEY, sealed) == VALUE
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"provider": "gitlab"}, {"kind": "refresh_token"}, {"identifier": "bob@example.com"}, {"identifier": None}],
+        ids=str,
+    )
+    async def test_moved_within_the_tenant(self, cipher, change):
+        assert await refusal(cipher, evolve(KEY, **change), await seal(cipher)) == "commitment"
+
+    async def test_moved_to_another_tenant(self, cipher, repository):
+        sealed, theirs = await seal(cipher), evolve(KEY, tenant_id="tenant-2")
+        assert await refusal(cipher, theirs, sealed) == "unknown_key"
+        await seal(cipher, theirs)
+        assert await refusal(cipher, theirs, sealed) == "unknown_key"
+
+    async def test_moved_to_another_tenant_with_its_wrapped_key(self, cipher, other, repository):
+        sealed = await seal(cipher)
+        record = repository.data["tenant-1", sealed.data_key_id]
+        repository.data["tenant-2", record.key_id] = evolve(record, tenant_id="tenant-2")
+        theirs = evolve(KEY, tenant_id="tenant-2")
+        assert await refusal(other, theirs, sealed) == "data_key_commitment"
+        assert await refusal(other, theirs, sealed, evolve(record, tenant_id="tenant-2")) == "data_key_commitment"
+        with pytest.raises(DecryptionError):
+            await seal(other, theirs)
+
+    async def test_wraps_swapped_between_keys_of_one_tenant(self, cipher, other, repository):
+        sealed = await seal(cipher)
+        record = repository.data["tenant-1", sealed.data_key_id]
+        second = await cipher.keyring.new_data_key("tenant-1")
+        repository.data["tenant-1", record.key_id] = evolve(record, wraps=second.wraps)
+        assert await refusal(other, KEY, sealed) == "data_key_commitment"
+
+    async def test_a_changed_wrap(self, cipher, other, repository):
+        sealed = await seal(cipher)
+        record = repository.data["tenant-1", sealed.data_key_id]
+        (wrap,) = record.wraps
+        for broken in (wrap.wrapped[:-1] + bytes([wrap.wrapped[-1] ^ 1]), wrap.wrapped[:-1], b"", wrap.wrapped * 2):
+            spoilt = evolve(record, wraps=(DataKeyWrap(wrap.master_key_id, broken),))
+            repository.data["tenant-1", record.key_id] = spoilt
+            assert (await refusal(other, KEY, sealed)).startswith("data_key_")
+
+    async def test_the_row_names_another_key_than_the_envelope(self, cipher, repository):
+        sealed = await seal(cipher)
+        first = repository.data["tenant-1", sealed.data_key_id]
+        second = await cipher.keyring.new_data_key("tenant-1")
+        repository.replace_active(second)
+        assert await refusal(cipher, KEY, SealedToken(second.key_id, sealed.blob)) == "key_id"
+        assert await refusal(cipher, KEY, SealedToken(bytes(16), sealed.blob)) == "unknown_key"
+        assert first.state is DataKeyState.ACTIVE
+
+    async def test_what_is_no_text_is_no_value(self, cipher):
+        sealed = await seal(cipher)
+        envelope = await cipher.keyring.key("tenant-1", sealed.data_key_id)
+        for plaintext in (b"\xff\xfe", b"\xed\xa0\x80"):
+            blob = envelope.seal(plaintext, cipher._places.encode(KEY))
+            assert await refusal(cipher, KEY, SealedToken(sealed.data_key_id, blob)) == "encoding"
+
+    @pytest.mark.parametrize("text", ["", "\0", "ünïcödé 🔑", "x" * 64 * 1024])
+    async def test_values(self, cipher, text):
+        assert (await cipher.open(KEY, await seal(cipher, value=Secret(text)))).reveal() == text
+
+
+class TestSealingMany:
+    async def test_each_under_its_tenants_key_in_order(self, cipher, repository):
+        keys = [TokenKey(f"tenant-{number % 7}", "github", "api_key", str(number)) for number in range(600)]
+        sealed = await cipher.seal([(key, Secret(str(key.identifier))) for key in keys])
+        assert len(repository.data) == 7
+        for key, one in zip(keys, sealed, strict=True):
+            assert (await cipher.open(key, one)).reveal() == key.identifier
+
+    async def test_it_gives_way_to_other_tasks(self, cipher):
+        await seal(cipher)
+        turns = 0
+
+        async def count():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        await cipher.seal([(KEY, VALUE)] * 2048)
+        counting.cancel()
+        assert turns >= 8
+
+    async def test_more_tenants_than_are_held(self, repository, master):
+        cipher = cipher_over(repository, master, capacity=3)
+        keys = [TokenKey(f"tenant-{number}", "github", "api_key") for number in range(10)]
+        sealed = await cipher.seal([(key, VALUE) for key in keys])
+        assert [await cipher.open(key, one) for key, one in zip(keys, sealed, strict=True)] == [VALUE] * 10
+        assert [cipher.is_warm(key.tenant_id) for key in keys] == [False] * 7 + [True] * 3
+
+    async def test_nothing(self, cipher, repository):
+        assert await cipher.seal([]) == []
+        assert repository.calls == []
+
+
+class TestMakingDataKeys:
+    async def test_of_concurrent_ones_in_one_process_one_is_made(self, cipher, repository):
+        sealed = await asyncio.gather(*(seal(cipher) for _ in range(50)))
+        assert {one.data_key_id for one in sealed} == {key_id for _, key_id in repository.data}
+        assert repository.calls == ["active_data_key", "create_data_key"]
+
+    async def test_of_several_processes_all_take_the_winners(self, repository, master):
+        ciphers = [cipher_over(repository, master) for _ in range(8)]
+        sealed = await asyncio.gather(*(seal(cipher) for cipher in ciphers))
+        assert repository.calls.count("create_data_key") == 8
+        assert len(repository.data) == 1
+        assert {one.data_key_id for one in sealed} == {key_id for _, key_id in repository.data}
+        for cipher in ciphers:
+            assert [await cipher.open(KEY, one) for one in sealed] == [VALUE] * 8
+
+    async def test_every_open_master_key_wraps_it(self, repository, master):
+        second = SwitchableMasterKey()
+        sealed = await seal(cipher_over(repository, master, second))
+        (record,) = repository.data.values()
+        assert [wrap.master_key_id for wrap in record.wraps] == [master.key_id, second.key_id]
+        for key in (master, second):
+            assert await cipher_over(repository, key).open(KEY, sealed) == VALUE
+
+    async def test_none_is_made_because_one_could_not_be_unwrapped(self, cipher, other, repository, master):
+        await seal(other)
+        master.switch_off()
+        with pytest.raises(KeyUnavailableError):
+            await seal(cipher)
+        assert len(repository.data) == 1
+        assert repository.calls.count("create_data_key") == 1
+        master.outage = None
+        await seal(cipher)
+        assert len(repository.data) == 1
+
+    async def test_none_is_stored_while_the_service_is_out(self, cipher, repository, master):
+        master.switch_off()
+        with pytest.raises(KeyUnavailableError) as caught:
+            await seal(cipher)
+        assert caught.value.retryable
+        assert repository.data == {}
+
+    async def test_its_bytes_are_in_no_traceback(self, cipher, master, monkeypatch):
+        drawn = []
+        urandom = os.urandom
+        monkeypatch.setattr("os.urandom", lambda size: drawn.append(urandom(size)) or drawn[-1])
+        master.switch_off()
+        with pytest.raises(KeyUnavailableError) as caught:
+            await seal(cipher)
+        (data_key,) = [value for value in drawn if len(value) == 32]
+        frames = [entry.frame for entry in caught.traceback[1:]]  # the first is this one
+        held = [repr(value) for frame in frames for value in frame.f_locals.values()]
+        assert not any(repr(data_key)[2:-1] in text for text in held)
+
+
+class TestHolding:
+    async def test_a_held_key_needs_no_call(self, cipher, repository, master):
+        sealed = await seal(cipher)
+        repository.calls, master.unwraps = [], 0
+        for _ in range(5):
+            assert await cipher.open(KEY, sealed) == VALUE
+            await seal(cipher)
+        assert (repository.calls, master.unwraps) == ([], 0)
+
+    async def test_it_ends(self, cipher, repository, master, seconds):
+        sealed = await seal(cipher)
+        seconds.now += TTL.total_seconds() - 0.1
+        assert cipher.is_warm("tenant-1")
+        await cipher.open(KEY, sealed)
+        repository.calls, master.unwraps = [], 0
+        seconds.now += 0.1
+        assert not cipher.is_warm("tenant-1")
+        assert await cipher.open(KEY, sealed) == VALUE
+        assert (repository.calls, master.unwraps) == (["data_key"], 1)
+        await seal(cipher)
+        assert repository.calls == ["data_key", "active_data_key"]
+
+    async def test_an_outage_is_not_noticed_until_then(self, cipher, master, seconds):
+        sealed = await seal(cipher)
+        master.switch_off()
+        assert await cipher.open(KEY, sealed) == VALUE
+        await seal(cipher)
+        seconds.now += TTL.total_seconds()
+        with pytest.raises(KeyUnavailableError):
+            await cipher.open(KEY, sealed)
+        with pytest.raises(KeyUnavailableError):
+            await seal(cipher)
+        master.outage = None
+        assert await cipher.open(KEY, sealed) == VALUE
+
+    async def test_a_record_that_came_with_the_row_saves_the_call(self, cipher, other, repository):
+        sealed = await seal(cipher)
+        (record,) = repository.data.values()
+        repository.calls = []
+        assert await other.open(KEY, sealed, record) == VALUE
+        assert repository.calls == []
+        assert other.is_warm("tenant-1")
+
+    async def test_a_record_of_another_key_is_not_taken(self, cipher, other, repository):
+        sealed = await seal(cipher)
+        wrong = await cipher.keyring.new_data_key("tenant-1")
+        assert await other.open(KEY, sealed, wrong) == VALUE
+
+    async def test_a_destroyed_key_opens_nothing(self, cipher, other, repository):
+        sealed = await seal(cipher)
+        (record,) = repository.data.values()
+        repository.erase("tenant-1")
+        assert await refusal(other, KEY, sealed) == "unknown_key"
+        assert await refusal(other, KEY, sealed, evolve(record, state=DataKeyState.DESTROYED)) == "unknown_key"
+        assert await refusal(other, KEY, sealed, evolve(record, wraps=())) == "unknown_key"
+
+    async def test_another_process_loses_a_destroyed_key_in_time(self, cipher, repository, seconds):
+        sealed = await seal(cipher)
+        repository.erase("tenant-1")
+        seconds.now += TTL.total_seconds()
+        assert await refusal(cipher, KEY, sealed) == "unknown_key"
+
+    async def test_least_recently_used_tenants_leave_first(self, repository, master):
+        cipher = cipher_over(repository, master, capacity=2)
+        keys = [TokenKey(f"tenant-{number}", "github", "api_key") for number in range(3)]
+        first = await seal(cipher, keys[0])
+        await seal(cipher, keys[1])
+        await cipher.open(keys[0], first)
+        await seal(cipher, keys[2])
+        assert [cipher.is_warm(key.tenant_id) for key in keys] == [True, False, True]
+
+    async def test_after_a_rotation_the_old_key_still_opens(self, cipher, repository):
+        before = await seal(cipher)
+        repository.replace_active(await cipher.keyring.new_data_key("tenant-1"))
+        assert (await seal(cipher)).data_key_id == before.data_key_id
+        cipher.forget_active(["tenant-1", "tenant-2"])
+        after = await seal(cipher)
+        assert after.data_key_id != before.data_key_id
+        repository.calls = []
+        assert await cipher.open(KEY, before) == await cipher.open(KEY, after) == VALUE
+        assert repository.calls == []
+
+    async def test_an_erased_tenant_starts_afresh(self, cipher, repository):
+        before = await seal(cipher)
+        repository.erase("tenant-1")
+        cipher.forget_tenant("tenant-1")
+        assert not cipher.is_warm("tenant-1")
+        assert await refusal(cipher, KEY, before) == "unknown_key"
+        after = await seal(cipher)
+        assert after.data_key_id != before.data_key_id
+        assert await cipher.open(KEY, after) == VALUE
+
+
+class TestFlights:
+    @pytest.fixture
+    async def cold(self, other, master):
+        """A value whose key the cipher does not hold, and a master key that waits."""
+        sealed = await seal(other)
+        master.gate, master.unwraps = asyncio.Event(), 0
+        return sealed
+
+    async def start(self, *coroutines):
+        tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return tasks
+
+    async def test_one_unwrap_serves_all(self, cipher, repository, master, cold):
+        repository.calls = []
+        tasks = await self.start(*(cipher.open(KEY, cold) for _ in range(20)), *(seal(cipher) for _ in range(20)))
+        master.gate.set()
+        await asyncio.gather(*tasks)
+        assert master.unwraps == 1
+        assert sorted(repository.calls) == ["active_data_key", "data_key"]
+
+    async def test_a_cancelled_caller_only_leaves(self, cipher, master, cold):
+        first, second = await self.start(cipher.open(KEY, cold), cipher.open(KEY, cold))
+        first.cancel()
+        await asyncio.sleep(0)
+        master.gate.set()
+        assert await second == VALUE
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert master.unwraps == 1
+
+    async def test_what_all_have_left_is_still_held(self, cipher, master, cold):
+        tasks = await self.start(cipher.open(KEY, cold), seal(cipher))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        master.gate.set()
+        await self.start()
+        assert cipher.is_warm("tenant-1")
+
+    async def test_all_get_the_failure_and_the_next_call_tries_again(self, cipher, master, cold):
+        tasks = await self.start(*(cipher.open(KEY, cold) for _ in range(3)))
+        master.switch_off()
+        master.gate.set()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [KeyUnavailableError] * 3
+        master.outage = None
+        assert await cipher.open(KEY, cold) == VALUE
+
+    async def test_a_failure_that_nobody_waits_for_is_not_complained_about(self, cipher, master, cold, caplog):
+        import gc
+
+        (task,) = await self.start(cipher.open(KEY, cold))
+        task.cancel()
+        master.switch_off()
+        master.gate.set()
+        await self.start()
+        del task
+        gc.collect()
+        assert caplog.records == []
+
+    async def test_a_tenant_forgotten_meanwhile_is_not_held(self, cipher, repository, master, cold):
+        tasks = await self.start(cipher.open(KEY, cold), seal(cipher))
+        repository.erase("tenant-1")
+        cipher.forget_tenant("tenant-1")
+        master.gate.set()
+        await asyncio.gather(*tasks)
+        assert not cipher.is_warm("tenant-1")
+
+    async def test_an_active_key_forgotten_meanwhile_is_looked_up_again(self, cipher, repository, master, cold):
+        (task,) = await self.start(seal(cipher))
+        cipher.forget_active(["tenant-1"])
+        master.gate.set()
+        await task
+        repository.calls = []
+        await seal(cipher)
+        assert repository.calls == ["active_data_key"]
+
+    async def test_closing_ends_them(self, cipher, cold):
+        (task,) = await self.start(cipher.open(KEY, cold))
+        await cipher.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not cipher.is_warm("tenant-1")
+
+
+class TestSeveralMasterKeys:
+    @pytest.fixture
+    def second(self):
+        return SwitchableMasterKey()
+
+    @pytest.mark.parametrize("outage", [KeyUnavailableError(), ConfigurationError(code="kms_access_denied")], ids=repr)
+    async def test_another_one_serves_while_the_active_one_cannot(self, repository, master, second, outage):
+        sealed = await seal(cipher_over(repository, master, second))
+        master.outage = outage
+        assert await cipher_over(repository, master, second).open(KEY, sealed) == VALUE
+        second.outage = KeyUnavailableError()
+        with pytest.raises(KeyUnavailableError):
+            await cipher_over(repository, master, second).open(KEY, sealed)
+
+    async def test_a_wrap_that_was_changed_is_not_passed_over(self, repository, master, second):
+        sealed = await seal(cipher_over(repository, master, second))
+        ((place, record),) = repository.data.items()
+        wraps = (evolve(record.wraps[0], wrapped=bytes(200)), record.wraps[1])
+        repository.data[place] = evolve(record, wraps=wraps)
+        assert await refusal(cipher_over(repository, master, second), KEY, sealed) == "data_key_header"
+
+    async def test_a_data_key_that_only_others_wrap_is_unavailable_not_unreadable(self, repository, master, second):
+        sealed = await seal(cipher_over(repository, master))
+        with pytest.raises(KeyUnavailableError) as caught:
+            await cipher_over(repository, second).open(KEY, sealed)
+        assert (caught.value.reason, caught.value.retryable) == ("unknown_master_key", False)
+        with pytest.raises(KeyUnavailableError):
+            await seal(cipher_over(repository, second))
+        assert len(repository.data) == 1
+
+    async def test_missing_wraps_are_of_the_same_key(self, repository, master, second):
+        sealed = await seal(cipher_over(repository, master))
+        ((place, record),) = repository.data.items()
+        (wrap,) = await cipher_over(repository, master, second).keyring.missing_wraps(record)
+        assert wrap.master_key_id == second.key_id
+        repository.data[place] = evolve(record, wraps=(wrap,))
+        assert await cipher_over(repository, second).open(KEY, sealed) == VALUE
+        assert await cipher_over(repository, second).keyring.missing_wraps(repository.data[place]) == ()
+
+
+async def test_check_asks_the_active_master_key(cipher, master):
+    await cipher.check()
+    master.switch_off()
+    with pytest.raises(KeyUnavailableError):
+        await cipher.check()

@@ -1,0 +1,98 @@
+"""What every master key does, wherever it lives. A new kind is one more fixture."""
+
+import os
+import pickle
+
+import pytest
+from tests.adapters.crypto.kms_service import new_key
+
+from vault_adapters.crypto.kms import KmsMasterKey
+from vault_adapters.crypto.local_key import LocalMasterKey
+from vault_domain.errors import ConfigurationError
+from vault_domain.ports.cipher import UnreadableError
+from vault_domain.ports.master_key import MasterKey
+
+DATA_KEY = bytes(range(100, 132))
+DATA_KEY_ID = bytes(range(16))
+TENANT = "tenant-ü"
+
+
+@pytest.fixture
+def local():
+    return lambda: LocalMasterKey(os.urandom(32), os.urandom(16))
+
+
+@pytest.fixture
+def kms(kms_client):
+    return lambda: KmsMasterKey(f"aws-kms:{new_key(kms_client)}", kms_client)
+
+
+@pytest.fixture(params=["local", "kms"])
+def make(request):
+    """Give a function that makes a new master key."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def key(make) -> MasterKey:
+    return make()
+
+
+async def test_round_trip(key):
+    wrapped = await key.wrap(DATA_KEY, TENANT, DATA_KEY_ID)
+    assert DATA_KEY not in wrapped
+    assert await key.unwrap(wrapped, TENANT, DATA_KEY_ID) == DATA_KEY
+
+
+async def test_every_wrap_differs(key):
+    assert await key.wrap(DATA_KEY, TENANT, DATA_KEY_ID) != await key.wrap(DATA_KEY, TENANT, DATA_KEY_ID)
+
+
+async def test_check(key):
+    assert await key.check() is None
+
+
+def test_ids(make):
+    first, second = make(), make()
+    assert len(first.key_id) == len(second.key_id) == 16
+    assert first.key_id != second.key_id
+
+
+@pytest.mark.parametrize(
+    ("tenant_id", "data_key_id"),
+    [("tenant-u", DATA_KEY_ID), ("tenant-\u00fc ", DATA_KEY_ID), (TENANT, bytes(16)), (TENANT, DATA_KEY_ID[::-1])],
+    ids=["tenant", "tenant and a space", "zeros", "reversed"],
+)
+async def test_it_is_bound_to_tenant_and_id(key, tenant_id, data_key_id):
+    wrapped = await key.wrap(DATA_KEY, TENANT, DATA_KEY_ID)
+    with pytest.raises(UnreadableError) as caught:
+        await key.unwrap(wrapped, tenant_id, data_key_id)
+    assert caught.value.__context__ is None
+
+
+async def test_another_key_does_not_unwrap_it(make):
+    wrapped = await make().wrap(DATA_KEY, TENANT, DATA_KEY_ID)
+    with pytest.raises((UnreadableError, ConfigurationError)):
+        await make().unwrap(wrapped, TENANT, DATA_KEY_ID)
+
+
+async def test_every_changed_byte_of_the_end_and_every_shorter_wrap(key):
+    wrapped = await key.wrap(DATA_KEY, TENANT, DATA_KEY_ID)
+    broken = [wrapped[:-1] + bytes([wrapped[-1] ^ 1]), wrapped[:-1], wrapped[: len(wrapped) // 2], b"", bytes(10_000)]
+    for spoilt in broken:
+        with pytest.raises(UnreadableError):
+            await key.unwrap(spoilt, TENANT, DATA_KEY_ID)
+
+
+@pytest.mark.parametrize("size", [1, 31, 33, 64])
+async def test_what_is_no_data_key_is_not_given_out(key, size):
+    wrapped = await key.wrap(b"k" * size, TENANT, DATA_KEY_ID)
+    with pytest.raises(UnreadableError) as caught:
+        await key.unwrap(wrapped, TENANT, DATA_KEY_ID)
+    assert not any("kkk" in repr(entry.frame.f_locals) for entry in caught.traceback[1:])
+
+
+async def test_it_does_not_show_itself(key):
+    assert repr(key) == f"{type(key).__name__}(key_id={key.key_id.hex()})"
+    with pytest.raises(TypeError):
+        pickle.dumps(key)
