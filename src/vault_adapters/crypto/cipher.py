@@ -1,6 +1,7 @@
 """AES-256-GCM envelopes under the tenants' data keys: the port `Cipher`."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -16,6 +17,8 @@ from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.secret import Secret
 from vault_domain.token import SealedToken
+
+_log = logging.getLogger(__name__)
 
 _SEALED_AT_ONCE = 256
 """About a millisecond of work; then other tasks get a turn."""
@@ -56,12 +59,26 @@ class AesGcmCipher:
         for number, (key, secret) in enumerate(values, 1):
             data_key = data_keys.get(key.tenant_id)
             if data_key is None:
-                data_key = data_keys[key.tenant_id] = await self._active_key(key)
-            blob = data_key.seal(secret.reveal().encode(), self._places.encode(key))
-            sealed.append(SealedToken(data_key.key_id, blob))
+                data_key = data_keys[key.tenant_id] = await self._active_key(key.tenant_id)
+            sealed.append(self._seal(data_key, key, secret))
             if number % _SEALED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return sealed
+
+    async def sealer(self, tenant_id: str) -> Callable[[TokenKey, Secret], SealedToken]:
+        """See `Cipher`: what it returns asks nobody, so that it works through any outage.
+
+        Raises:
+            DecryptionError: the tenant's active data key was tampered with.
+        """
+        data_key = await self._active_key(tenant_id)
+
+        def seal(key: TokenKey, secret: Secret) -> SealedToken:
+            if key.tenant_id != tenant_id:
+                raise ValueError("a sealer serves one tenant")
+            return self._seal(data_key, key, secret)
+
+        return seal
 
     async def open(self, key: TokenKey, sealed: SealedToken, data_key: DataKeyRecord | None = None) -> Secret:
         """See `Cipher`."""
@@ -93,12 +110,16 @@ class AesGcmCipher:
         """Forget all keys and end what is under way."""
         await self.keyring.aclose()
 
-    async def _active_key(self, key: TokenKey) -> EnvelopeKey:
+    def _seal(self, data_key: EnvelopeKey, key: TokenKey, secret: Secret) -> SealedToken:
+        return SealedToken(data_key.key_id, data_key.seal(secret.reveal().encode(), self._places.encode(key)))
+
+    async def _active_key(self, tenant_id: str) -> EnvelopeKey:
         try:
-            return await self.keyring.active_key(key.tenant_id)
-        except UnreadableError:
-            pass  # raised below, without a context
-        raise DecryptionError("the tenant's data key could not be decrypted", keys=[key])
+            return await self.keyring.active_key(tenant_id)
+        except UnreadableError as error:
+            _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
+        # Raised here, without a context.
+        raise DecryptionError("the tenant's data key could not be decrypted")
 
 
 def _as_secret(plaintext: bytes) -> Secret | None:

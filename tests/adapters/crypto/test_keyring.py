@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 from datetime import timedelta
 
 import pytest
@@ -156,6 +157,28 @@ class TestSealingMany:
     async def test_nothing(self, cipher, repository):
         assert await cipher.seal([]) == []
         assert repository.calls == []
+
+
+class TestSealers:
+    async def test_it_seals_through_an_outage_and_beyond_its_time(self, cipher, other, master, seconds):
+        seal_now = await cipher.sealer("tenant-1")
+        master.switch_off()
+        seconds.now += 10 * TTL.total_seconds()
+        cipher.forget_active(["tenant-1"])
+        sealed = seal_now(KEY, VALUE)
+        master.outage = None
+        assert await other.open(KEY, sealed) == VALUE
+
+    async def test_it_serves_one_tenant(self, cipher):
+        seal_now = await cipher.sealer("tenant-1")
+        with pytest.raises(ValueError, match="one tenant"):
+            seal_now(evolve(KEY, tenant_id="tenant-2"), VALUE)
+
+    async def test_it_makes_the_first_key_and_shows_nothing(self, cipher, repository):
+        seal_now = await cipher.sealer("tenant-1")
+        assert seal_now(KEY, VALUE).data_key_id in {key_id for _, key_id in repository.data}
+        with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+            pickle.dumps(seal_now)
 
 
 class TestMakingDataKeys:
