@@ -1,0 +1,49 @@
+"""`token-vault`, and `python -m vault_adapters.cli`: runs a command and turns whatever happens into an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from vault_adapters.cli.exit_codes import ExitCode
+from vault_adapters.cli.failures import discard_output, report
+
+_NEEDS_EXTRA = {"cyclopts", "rich"}
+_INSTALL = "the command line needs the extra [cli]: pip install 'token-vault[cli]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: what follows the program's name; None takes the process's.
+
+    Returns:
+        The exit code; see `ExitCode`.
+    """
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()  # here, where a reader that has gone away can still be told from a failure
+    except BrokenPipeError:
+        discard_output()
+        return ExitCode.BROKEN_PIPE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # whatever it is, a person gets one line and no traceback
+        return report(error)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        from vault_adapters.cli.application import run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _NEEDS_EXTRA:
+            raise
+        sys.stderr.write(f"token-vault: {_INSTALL}\n")
+        return ExitCode.CONFIGURATION
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

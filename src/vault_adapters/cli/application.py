@@ -1,0 +1,54 @@
+"""The commands of `token-vault`, and how their arguments are read."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+
+from cyclopts import App, Parameter
+from cyclopts.exceptions import CycloptsError
+
+from vault_adapters.cli.commands import accounts, audit, demo, setup, tokens, watching
+from vault_adapters.cli.exit_codes import ExitCode
+from vault_adapters.cli.failures import complain
+from vault_adapters.cli.usage import explain
+
+_HELP = """Keep the OAuth tokens and API keys that a service holds for its tenants, encrypted.
+
+Configured by the environment: DATABASE_URL, and ENCRYPTION_SECRET or ENCRYPTION_SECRET_FILE. Secrets are read from
+standard input or asked for, never taken from arguments. New here? Run `token-vault demo`.
+"""
+
+
+def build() -> App:
+    """Return the application with every command, in the order in which a newcomer meets them."""
+    app = App(
+        name="token-vault",
+        help=_HELP,
+        version=_version,
+        # Panels are for people; a pipe gets text.
+        help_formatter="default" if sys.stdout.isatty() else "plain",
+        # No --no-json and --empty-scope: one way to say a thing.
+        default_parameter=Parameter(negative=()),
+    )
+    for group in (demo, setup, tokens, accounts, watching, audit):
+        group.add_to(app)
+    return app
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command that the arguments name; return its exit code."""
+    app = build()
+    try:
+        command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        complain(explain(app, error, arguments))
+        return ExitCode.INVALID_INPUT
+    return command(*bound.args, **bound.kwargs) or ExitCode.OK
+
+
+def _version() -> str:
+    try:
+        return metadata.version("token-vault")
+    except metadata.PackageNotFoundError:
+        return "unreleased"

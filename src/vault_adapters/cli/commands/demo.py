@@ -1,0 +1,27 @@
+"""`demo`: the main job on the embedded default, before one's eyes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vault_adapters.cli.demo.place import make_place
+from vault_adapters.cli.demo.run import run_demo
+from vault_adapters.cli.output import open_screen
+
+
+def add_to(app: App) -> None:
+    """Add this module's command."""
+    app.command(demo)
+
+
+def demo(
+    *,
+    directory: Annotated[
+        str | None, Parameter(help="Where to put its files: a new or empty directory. Left out: a temporary one.")
+    ] = None,
+) -> None:
+    """Make a vault in a directory of its own, use it and attack it. Nothing else is touched, and no network is used."""
+    run_demo(make_place(None if directory is None else Path(directory)), open_screen())

@@ -1,0 +1,59 @@
+"""`generate-secret` and `init`: what comes before the first token."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+from vault_adapters import generate_encryption_secret
+from vault_adapters.cli.output import open_screen, print_json
+from vault_adapters.cli.parameters import Json
+from vault_adapters.cli.session import with_vault
+from vault_adapters.config import VaultConfig
+from vault_domain import SchemaOutdatedError, TokenVault
+
+
+def add_to(app: App) -> None:
+    """Add this module's commands."""
+    app.command(generate_secret)
+    app.command(init)
+
+
+def generate_secret() -> None:
+    """Print a new encryption secret: 43 characters, 256 random bits.
+
+    Keep it apart from the database: whoever has both has every token.
+    """
+    sys.stdout.write(generate_encryption_secret() + "\n")
+
+
+def init(*, json: Json = False) -> None:
+    """Create or migrate the schema, and the master key where there is none. Running it again changes nothing."""
+    config = VaultConfig.from_env()
+    changed = _prepare(config)
+    if json:
+        print_json({"database": _place(config), "schema": "updated" if changed else "current"})
+        return
+    done = "created or brought up to date" if changed else "already up to date, nothing was changed"
+    open_screen().fields([("database", _place(config)), ("schema", done), ("master key", "opened")])
+
+
+def _prepare(config: VaultConfig) -> bool:
+    """Return whether there was something to do."""
+    try:
+        with_vault(_nothing, config)
+    except SchemaOutdatedError:
+        with_vault(_nothing, config, migrate=True)
+        return True
+    return False
+
+
+async def _nothing(vault: TokenVault) -> None:
+    """Opening it was all."""
+
+
+def _place(config: VaultConfig) -> str:
+    """Name the database, without the password that its URL may hold."""
+    scheme, _, path = config.database_url.partition(":///")
+    return path if scheme.startswith("sqlite") else f"PostgreSQL, schema {config.postgres_schema}"

@@ -1,0 +1,182 @@
+"""`store`, `get`, `list`, `invalidate`, `delete` and `delete-provider`: single tokens."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vault_adapters.cli.failures import complain
+from vault_adapters.cli.inputs import as_expiry, read_secret
+from vault_adapters.cli.output import open_screen, print_json
+from vault_adapters.cli.parameters import Identifier, Json, Kind, OnlyProvider, Provider, Tenant
+from vault_adapters.cli.session import gather, with_vault
+from vault_adapters.cli.views import TOKEN_COLUMNS, token_fields, token_json, token_row
+from vault_adapters.config import VaultConfig
+from vault_domain import (
+    GenerationConflictError,
+    MarkOutcome,
+    Secret,
+    TokenInfo,
+    TokenKey,
+    TokenKind,
+    TokenNotFoundError,
+    TokenVault,
+)
+
+
+def add_to(app: App) -> None:
+    """Add this module's commands."""
+    app.command(store)
+    app.command(get)
+    app.command(list_tokens, name="list")
+    app.command(invalidate)
+    app.command(delete)
+    app.command(delete_provider)
+
+
+def store(
+    tenant: Tenant,
+    provider: Provider,
+    kind: Kind,
+    /,
+    *,
+    identifier: Identifier = None,
+    expires_in: Annotated[str | None, Parameter(help="For how long it is valid, such as 90s, 1h30m or 2d.")] = None,
+    expires_at: Annotated[str | None, Parameter(help="Until when, such as 2030-01-31T12:00:00Z.")] = None,
+    scope: Annotated[list[str] | None, Parameter(help="A scope that was granted; repeat it for more.")] = None,
+    expected_generation: Annotated[
+        int | None, Parameter(help="Store only over this generation; 0: only where nothing is.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Store a value, read from standard input or asked for; it replaces what is there.
+
+    One line end at the end of standard input is not part of the value.
+    """
+    key = TokenKey(tenant, provider, TokenKind(kind), identifier)
+    expiry = as_expiry(expires_in, expires_at)
+    config = VaultConfig.from_env()
+    value = read_secret()
+    info = with_vault(
+        lambda vault: vault.store_token(
+            key, value, expires_at=expiry, scopes=scope, expected_generation=expected_generation
+        ),
+        config,
+    )
+    _show(info, config, json=json)
+
+
+def get(
+    tenant: Tenant,
+    provider: Provider,
+    kind: Kind,
+    /,
+    *,
+    identifier: Identifier = None,
+    reveal: Annotated[bool, Parameter(help="Print the value, and nothing else.")] = False,
+    json: Json = False,
+) -> None:
+    """Open a token and show what is known of it; its value only with --reveal.
+
+    A value that does not open in its place is an error (exit code 6), with and without --reveal.
+    """
+    key = TokenKey(tenant, provider, TokenKind(kind), identifier)
+    config = VaultConfig.from_env()
+    token = with_vault(lambda vault: vault.get_token(key), config)
+    if token is None:
+        raise TokenNotFoundError
+    if reveal and not json:
+        _print_value(token.value)
+    else:
+        _show(token.info, config, json=json, value=token.value if reveal else None)
+
+
+def list_tokens(tenant: Tenant, /, *, provider: OnlyProvider = None, json: Json = False) -> None:
+    """List a tenant's tokens; nothing is decrypted."""
+    config = VaultConfig.from_env()
+    infos = with_vault(lambda vault: gather(vault.iter_tokens(tenant, provider=provider)), config)
+    show_tokens(infos, config, json=json)
+
+
+def invalidate(
+    tenant: Tenant,
+    provider: Provider,
+    kind: Kind,
+    /,
+    *,
+    identifier: Identifier = None,
+    error_code: Annotated[str, Parameter(help="Why, as a code; no free text.")] = "invalid_token",
+    json: Json = False,
+) -> None:
+    """Mark a token invalid, as after an answer 401: it is kept, and no longer handed out for use."""
+    key = TokenKey(tenant, provider, TokenKind(kind), identifier)
+
+    async def work(vault: TokenVault) -> MarkOutcome:
+        return await vault.mark_token_invalid(await _find(vault, key), error_code)
+
+    outcome = with_vault(work, VaultConfig.from_env())
+    if outcome is MarkOutcome.STALE:
+        raise GenerationConflictError("the token was replaced or deleted in the meantime; nothing was marked")
+    if json:
+        print_json({"outcome": outcome.value})
+    else:
+        open_screen().text("marked invalid" if outcome is MarkOutcome.APPLIED else "it was invalid already")
+
+
+def delete(
+    tenant: Tenant, provider: Provider, kind: Kind, /, *, identifier: Identifier = None, json: Json = False
+) -> None:
+    """Delete one token."""
+    key = TokenKey(tenant, provider, TokenKind(kind), identifier)
+    if not with_vault(lambda vault: vault.delete_token(key), VaultConfig.from_env()):
+        raise TokenNotFoundError
+    _show_deleted(1, json=json)
+
+
+def delete_provider(tenant: Tenant, provider: Provider, /, *, json: Json = False) -> None:
+    """Delete all of a tenant's tokens at a provider."""
+    deleted = with_vault(lambda vault: vault.delete_provider_tokens(tenant, provider), VaultConfig.from_env())
+    _show_deleted(deleted, json=json)
+
+
+def show_tokens(infos: list[TokenInfo], config: VaultConfig, *, json: bool) -> None:
+    """Show a list of tokens, as JSON or as a table."""
+    if json:
+        print_json([token_json(info, config.refresh_buffer) for info in infos])
+    elif not infos:
+        complain("no tokens")
+    else:
+        screen = open_screen()
+        screen.table(TOKEN_COLUMNS, [token_row(info, config.refresh_buffer, screen) for info in infos])
+
+
+async def _find(vault: TokenVault, key: TokenKey) -> TokenInfo:
+    """Return what is known of a token without opening it: one that cannot be decrypted can still be invalidated."""
+    async for info in vault.iter_tokens(key.tenant_id, provider=key.provider):
+        if info.key == key:
+            return info
+    raise TokenNotFoundError
+
+
+def _show(info: TokenInfo, config: VaultConfig, *, json: bool, value: Secret | None = None) -> None:
+    if json:
+        found = token_json(info, config.refresh_buffer)
+        print_json(found if value is None else {**found, "value": value.reveal()})
+        return
+    screen = open_screen()
+    screen.fields(token_fields(info, config.refresh_buffer, screen))
+
+
+def _print_value(value: Secret) -> None:
+    # Exactly its bytes into a pipe or a file; a terminal gets a line end, so that the prompt stands by itself.
+    sys.stdout.flush()
+    sys.stdout.buffer.write(value.reveal().encode() + (b"\n" if sys.stdout.isatty() else b""))
+
+
+def _show_deleted(count: int, *, json: bool) -> None:
+    if json:
+        print_json({"deleted": count})
+    else:
+        open_screen().text(f"deleted {count} {'token' if count == 1 else 'tokens'}")

@@ -1,0 +1,64 @@
+"""`health` and `expiring`: what an operator looks at; nothing is decrypted for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vault_adapters.cli.commands.tokens import show_tokens
+from vault_adapters.cli.exit_codes import ExitCode
+from vault_adapters.cli.inputs import as_duration
+from vault_adapters.cli.output import Cell, Screen, open_screen, print_json
+from vault_adapters.cli.parameters import Json, Limit, OnlyProvider, OnlyTenant
+from vault_adapters.cli.session import gather, with_vault
+from vault_adapters.cli.views import report_json, report_table
+from vault_adapters.config import VaultConfig
+from vault_domain import HealthReport
+
+
+def add_to(app: App) -> None:
+    """Add this module's commands."""
+    app.command(health)
+    app.command(expiring)
+
+
+def health(*, tenant: OnlyTenant = None, json: Json = False) -> ExitCode:
+    """Count tokens by provider and health, and ask database and master key whether they answer.
+
+    The exit code is 0 where both answer, otherwise 5 (database) or 7 (master key).
+    """
+    report = with_vault(lambda vault: vault.health(tenant_id=tenant), VaultConfig.from_env())
+    if json:
+        print_json(report_json(report))
+    else:
+        show_report(report, open_screen())
+    if report.store_error is not None:
+        return ExitCode.STORAGE
+    return ExitCode.OK if report.ok else ExitCode.KEY_UNAVAILABLE
+
+
+def expiring(
+    *,
+    within: Annotated[str, Parameter(help="How soon, such as 90s, 1h30m or 2d.")] = "1h",
+    provider: OnlyProvider = None,
+    limit: Limit = None,
+    json: Json = False,
+) -> None:
+    """List valid access tokens that expire soon or have expired, of all tenants, soonest first."""
+    span = as_duration(within, "--within")
+    config = VaultConfig.from_env()
+    infos = with_vault(lambda vault: gather(vault.iter_expiring_tokens(span, provider=provider), limit), config)
+    show_tokens(infos, config, json=json)
+
+
+def show_report(report: HealthReport, screen: Screen) -> None:
+    """Show a health report."""
+    columns, rows = report_table(report)
+    if rows:
+        screen.table(columns, rows)
+    screen.fields([("database", _answer(report.store_error)), ("master key", _answer(report.master_key_error))])
+
+
+def _answer(error: str | None) -> Cell:
+    return Cell("answers", "good") if error is None else Cell(error, "bad")

@@ -1,0 +1,62 @@
+"""How a command ends: a number for programs, the same in every release."""
+
+from __future__ import annotations
+
+import enum
+
+from vault_domain import (
+    ConfigurationError,
+    DecryptionError,
+    GenerationConflictError,
+    InvalidInputError,
+    KeyUnavailableError,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    RefreshNotPersistedError,
+    StorageError,
+    TokenNotFoundError,
+    VaultError,
+)
+
+
+class ExitCode(enum.IntEnum):
+    """Every exit code of `token-vault`."""
+
+    OK = 0
+    UNEXPECTED = 1
+    INVALID_INPUT = 2
+    CONFIGURATION = 3
+    NOT_FOUND = 4
+    STORAGE = 5
+    DECRYPTION = 6
+    KEY_UNAVAILABLE = 7
+    CONFLICT = 8
+    REAUTHORIZATION_REQUIRED = 9
+    REFRESH_FAILED = 10
+    REFRESH_NOT_PERSISTED = 11
+    PROVIDER_CONFIGURATION = 12
+    # By a shell's convention, 128 and the signal's number.
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+CODES: dict[type[VaultError], ExitCode] = {
+    InvalidInputError: ExitCode.INVALID_INPUT,
+    ConfigurationError: ExitCode.CONFIGURATION,
+    TokenNotFoundError: ExitCode.NOT_FOUND,
+    StorageError: ExitCode.STORAGE,
+    DecryptionError: ExitCode.DECRYPTION,
+    KeyUnavailableError: ExitCode.KEY_UNAVAILABLE,
+    GenerationConflictError: ExitCode.CONFLICT,
+    ReauthorizationRequiredError: ExitCode.REAUTHORIZATION_REQUIRED,
+    RefreshFailedError: ExitCode.REFRESH_FAILED,
+    RefreshNotPersistedError: ExitCode.REFRESH_NOT_PERSISTED,
+    ProviderConfigurationError: ExitCode.PROVIDER_CONFIGURATION,
+}
+"""The code of each class of errors; a subclass has its parent's."""
+
+
+def exit_code_of(error: VaultError) -> ExitCode:
+    """Return the exit code that stands for an error."""
+    return next((CODES[cls] for cls in type(error).__mro__ if cls in CODES), ExitCode.UNEXPECTED)

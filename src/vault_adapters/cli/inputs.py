@@ -1,0 +1,75 @@
+"""Reading what is typed: secrets, durations and times. What does not fit is refused without being repeated."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+
+from vault_domain import InvalidInputError, Secret
+
+_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,7})h)?(?:(\d{1,8})m)?(?:(\d{1,10})s)?\Z")
+_MOST_BYTES = 64 * 1024
+_LINE_END = 2
+
+
+def as_duration(text: str, name: str) -> timedelta:
+    """Return a duration such as ``90s``, ``1h30m`` or ``2d``.
+
+    Args:
+        text: days, hours, minutes and seconds, in this order, each at most once.
+        name: the parameter, for the message.
+    """
+    match = _DURATION.match(text)
+    if match is None or not text:
+        raise InvalidInputError(f"{name} must be a duration such as 90s, 1h30m or 2d")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def as_moment(text: str, name: str) -> datetime:
+    """Return a time such as ``2030-01-31T12:00:00Z``; it must have a time zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.utcoffset() is None:
+        raise InvalidInputError(f"{name} must be a time with its zone, such as 2030-01-31T12:00:00Z")
+    return moment
+
+
+def as_expiry(expires_in: str | None, expires_at: str | None) -> datetime | None:
+    """Return when a value expires, from the one of the two parameters that was given."""
+    if expires_in is not None and expires_at is not None:
+        raise InvalidInputError("--expires-in and --expires-at exclude each other")
+    if expires_in is not None:
+        return datetime.now(UTC) + as_duration(expires_in, "--expires-in")
+    return None if expires_at is None else as_moment(expires_at, "--expires-at")
+
+
+def read_secret() -> Secret:
+    """Return a secret: asked for on a terminal without showing it, otherwise all of standard input.
+
+    One line end at the end of standard input, which `echo` adds, is not part of it.
+    """
+    text = getpass.getpass("Value (it is not shown): ") if sys.stdin.isatty() else _piped()
+    if not text:
+        raise InvalidInputError("no value came on standard input")
+    return Secret(text)
+
+
+def _piped() -> str:
+    # One byte more than may be, so that what is too long is refused and not cut.
+    raw = sys.stdin.buffer.read(_MOST_BYTES + _LINE_END + 1)
+    text = _decoded(raw)
+    if text is None:
+        raise InvalidInputError("standard input must be UTF-8 text")
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+
+
+def _decoded(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:  # outside of this handler, since the error holds the bytes
+        return None

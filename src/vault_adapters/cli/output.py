@@ -1,0 +1,84 @@
+"""What commands print on standard output: tables for people, aligned text for pipes, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from attrs import frozen
+
+
+@frozen
+class Cell:
+    """A piece of text and what it means to the reader: ``good``, ``warning``, ``bad``, ``quiet`` or nothing special."""
+
+    text: str
+    meaning: str = ""
+
+
+Content = Cell | str | int | None
+"""What may stand in a table; None is shown as a dash."""
+
+
+class Screen(Protocol):
+    """Where a command shows things; one class is for terminals and one for everything else."""
+
+    def moment(self, value: datetime | None) -> Cell:
+        """Return a time as this screen shows it."""
+
+    def heading(self, title: str, explanation: str = "") -> None:
+        """Begin a part."""
+
+    def text(self, content: Content) -> None:
+        """Show a line."""
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
+        """Show rows under their column names."""
+
+    def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:
+        """Show names and their values, one below the other."""
+
+    def beside(self, *blocks: tuple[str, Sequence[tuple[str, Content]]]) -> None:
+        """Show blocks of names and values beside each other, where there is room."""
+
+    def commands(self, lines: Sequence[str]) -> None:
+        """Show lines that can be copied into a shell."""
+
+
+def open_screen() -> Screen:
+    """Return the screen that fits standard output."""
+    if sys.stdout.isatty():
+        # rich is slow to import, and a pipe does not need it.
+        from vault_adapters.cli.terminal import TerminalScreen
+
+        terminal = TerminalScreen()
+        if terminal.is_capable:
+            return terminal
+    from vault_adapters.cli.plain import PlainScreen
+
+    return PlainScreen()
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one JSON document."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def iso(value: datetime | None) -> str | None:
+    """Return a time as ISO 8601 in UTC, with microseconds and a Z."""
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def printable(content: Content) -> str:
+    """Return a text without control characters: an identifier must not steer somebody's terminal."""
+    if content is None:
+        return "-"
+    text = content.text if isinstance(content, Cell) else str(content)
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)

@@ -1,0 +1,20 @@
+"""Parameters that several commands share, with their help."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Tenant = Annotated[str, Parameter(help="The tenant's id.")]
+Provider = Annotated[str, Parameter(help="The provider's name, such as google.")]
+# A Literal, since cyclopts would offer an enum's names in a spelling of its own.
+Kind = Annotated[
+    Literal["access_token", "refresh_token", "api_key", "webhook_secret"], Parameter(help="What the value is.")
+]
+
+Identifier = Annotated[str | None, Parameter(help="Tells several accounts at one provider apart.")]
+OnlyTenant = Annotated[str | None, Parameter(name="--tenant", help="Only this tenant.")]
+OnlyProvider = Annotated[str | None, Parameter(name="--provider", help="Only this provider.")]
+Limit = Annotated[int | None, Parameter(help="At most so many.")]
+Json = Annotated[bool, Parameter(name="--json", help="Print JSON.")]

@@ -1,0 +1,60 @@
+"""Opening the configured vault for one command."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from vault_adapters.composition import open_vault
+from vault_adapters.config import VaultConfig
+from vault_domain import TokenVault
+
+T = TypeVar("T")
+
+ACTOR = "cli"
+"""Who the audit events of commands name."""
+
+
+def with_vault(work: Callable[[TokenVault], Awaitable[T]], config: VaultConfig, *, migrate: bool = False) -> T:
+    """Open a vault, do the work, close the vault; return what the work returned.
+
+    Args:
+        work: gets the vault.
+        config: which vault.
+        migrate: whether to create or migrate the schema. Only `init` does: an operator who lists tokens with a newer
+            release must not change the database under the services that run.
+    """
+
+    async def opened() -> T:
+        async with open_vault(config, migrate=migrate) as vault:
+            return await work(vault.with_actor(ACTOR))
+
+    _show_warnings()
+    return asyncio.run(opened())
+
+
+async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
+    """Return the items of an iterator, at most ``limit`` of them."""
+    found: list[T] = []
+    async for item in items:
+        if limit is not None and len(found) >= limit:
+            break
+        found.append(item)
+    return found
+
+
+def _show_warnings() -> None:
+    """Show the library's warnings in the form of this program's own messages.
+
+    Not its errors: each of those is raised too, and an error is one line.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("token-vault: %(message)s"))
+    handler.addFilter(lambda record: record.levelno == logging.WARNING)
+    for name in ("vault_domain", "vault_adapters"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.handlers = [handler]

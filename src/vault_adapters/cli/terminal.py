@@ -1,0 +1,107 @@
+"""Output for people at a terminal: tables and colours, by rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from vault_adapters.cli.output import Cell, Content, printable
+
+_STYLES = {"good": "green", "warning": "yellow", "bad": "bold red", "quiet": "dim", "": ""}
+_SIDE_BY_SIDE = 100
+"""From how many columns two blocks fit beside each other."""
+
+_UNITS = ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, "h"), (float("inf"), 86400, "days"))
+
+
+class TerminalScreen:
+    """The port `Screen` for a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+
+    @property
+    def is_capable(self) -> bool:
+        """Whether the terminal can show more than lines of text."""
+        return not self._console.is_dumb_terminal
+
+    def moment(self, value: datetime | None) -> Cell:
+        """Return a time as a distance from now."""
+        return Cell("-", "quiet") if value is None else Cell(distance(value, datetime.now(UTC)))
+
+    def heading(self, title: str, explanation: str = "") -> None:
+        """Begin a part."""
+        self._console.print()
+        self._console.rule(Text(title, "bold cyan"), align="left", style="cyan")
+        if explanation:
+            self._console.print(Text(explanation, "dim"))
+
+    def text(self, content: Content) -> None:
+        """Show a line."""
+        self._console.print(_styled(content))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
+        """Show rows under their column names."""
+        table = Table(box=box.ROUNDED, border_style="dim", header_style="bold")
+        for name in columns:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*map(_styled, row))
+        self._console.print(table)
+
+    def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:
+        """Show names and their values, one below the other."""
+        grid = _grid(pairs)
+        self._console.print(_panel(title, grid) if title else grid)
+
+    def beside(self, *blocks: tuple[str, Sequence[tuple[str, Content]]]) -> None:
+        """Show blocks of names and values beside each other, where there is room."""
+        panels = [_panel(title, _grid(pairs)) for title, pairs in blocks]
+        if self._console.width < _SIDE_BY_SIDE:
+            for panel in panels:
+                self._console.print(panel)
+            return
+        row = Table.grid(expand=True)
+        for _ in panels:
+            row.add_column(ratio=1)
+        row.add_row(*panels)
+        self._console.print(row)
+
+    def commands(self, lines: Sequence[str]) -> None:
+        """Show lines that can be copied into a shell."""
+        for line in lines:
+            # Not wrapped by us: a terminal joins its own wrapping again when a line is copied.
+            self._console.print(Padding(Text(line, "green"), (0, 0, 0, 2)), soft_wrap=True)
+
+
+def distance(moment: datetime, now: datetime) -> str:
+    """Return how far a time is from now, such as ``in 59 min`` or ``3 days ago``."""
+    seconds = (moment - now).total_seconds()
+    size, name = next((size, name) for limit, size, name in _UNITS if abs(seconds) < limit)
+    amount = f"{round(abs(seconds) / size)} {name}"
+    return f"in {amount}" if seconds >= 0 else f"{amount} ago"
+
+
+def _styled(content: Content) -> Text:
+    meaning = content.meaning if isinstance(content, Cell) else "quiet" if content is None else ""
+    return Text(printable(content), _STYLES[meaning])
+
+
+def _grid(pairs: Sequence[tuple[str, Content]]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        grid.add_row(Text(name), _styled(value))
+    return grid
+
+
+def _panel(title: str, content: RenderableType) -> Panel:
+    return Panel(content, title=Text(title, "bold"), title_align="left", border_style="dim", box=box.ROUNDED)

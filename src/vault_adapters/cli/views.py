@@ -1,0 +1,176 @@
+"""Entities as commands show them: as JSON with stable names, and as rows of tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vault_adapters.cli.output import Cell, Content, Screen, iso
+from vault_domain import (
+    AccountInfo,
+    AuditEvent,
+    ConnectionState,
+    HealthReport,
+    TokenHealth,
+    TokenInfo,
+)
+
+TOKEN_COLUMNS = ("tenant", "provider", "kind", "identifier", "health", "expires", "generation")
+ACCOUNT_COLUMNS = ("tenant", "provider", "identifier", "label", "state", "reason", "expires")
+EVENT_COLUMNS = ("when", "action", "tenant", "provider", "identifier", "kind", "generation", "actor", "code")
+
+_MEANING = {
+    TokenHealth.FRESH: "good",
+    TokenHealth.EXPIRING: "warning",
+    TokenHealth.EXPIRED: "bad",
+    TokenHealth.INVALID: "bad",
+    TokenHealth.UNKNOWN: "warning",
+    ConnectionState.CONNECTED: "good",
+    ConnectionState.RETRYING: "warning",
+    ConnectionState.REAUTHORIZATION_REQUIRED: "bad",
+}
+
+
+def colored(value: TokenHealth | ConnectionState) -> Cell:
+    """Return a health or a state with its meaning."""
+    return Cell(value.value, _MEANING[value])
+
+
+def health_of(info: TokenInfo, buffer: timedelta) -> TokenHealth:
+    """Return how a token stands now, by this machine's clock."""
+    return info.health(datetime.now(UTC), buffer)
+
+
+def token_json(info: TokenInfo, buffer: timedelta) -> dict[str, Any]:
+    """Return what is known of a token."""
+    return {
+        "tenant_id": info.key.tenant_id,
+        "provider": info.key.provider,
+        "kind": info.key.kind.value,
+        "identifier": info.key.identifier,
+        "id": str(info.id),
+        "status": info.status.value,
+        "health": health_of(info, buffer).value,
+        "error_code": info.error_code,
+        "expires_at": iso(info.expires_at),
+        "scopes": list(info.scopes),
+        "generation": info.generation,
+        "lifetime_seconds": None if info.lifetime is None else info.lifetime.total_seconds(),
+        "last_used_at": iso(info.last_used_at),
+        "last_refreshed_at": iso(info.last_refreshed_at),
+        "created_at": iso(info.created_at),
+        "updated_at": iso(info.updated_at),
+    }
+
+
+def token_row(info: TokenInfo, buffer: timedelta, screen: Screen) -> list[Content]:
+    """Return a token as a row under `TOKEN_COLUMNS`."""
+    key = info.key
+    health = colored(health_of(info, buffer))
+    return [
+        key.tenant_id,
+        key.provider,
+        key.kind.value,
+        key.identifier,
+        health,
+        screen.moment(info.expires_at),
+        info.generation,
+    ]
+
+
+def token_fields(info: TokenInfo, buffer: timedelta, screen: Screen) -> list[tuple[str, Content]]:
+    """Return a token as names and values."""
+    return [
+        ("tenant", info.key.tenant_id),
+        ("provider", info.key.provider),
+        ("kind", info.key.kind.value),
+        ("identifier", info.key.identifier),
+        ("id", str(info.id)),
+        ("status", info.status.value),
+        ("health", colored(health_of(info, buffer))),
+        ("error code", info.error_code),
+        ("expires", screen.moment(info.expires_at)),
+        ("scopes", " ".join(info.scopes) or None),
+        ("generation", info.generation),
+        ("last used", screen.moment(info.last_used_at)),
+        ("last refreshed", screen.moment(info.last_refreshed_at)),
+        ("created", screen.moment(info.created_at)),
+        ("updated", screen.moment(info.updated_at)),
+    ]
+
+
+def account_json(info: AccountInfo) -> dict[str, Any]:
+    """Return what is known of an account."""
+    return {
+        "tenant_id": info.account.tenant_id,
+        "provider": info.account.provider,
+        "identifier": info.account.identifier,
+        "label": info.label,
+        "state": info.state.value,
+        "reason": info.reason,
+        "scopes": list(info.scopes),
+        "expires_at": iso(info.expires_at),
+        "last_refreshed_at": iso(info.last_refreshed_at),
+        "next_attempt_at": iso(info.next_attempt_at),
+    }
+
+
+def account_row(info: AccountInfo, screen: Screen) -> list[Content]:
+    """Return an account as a row under `ACCOUNT_COLUMNS`."""
+    account = info.account
+    state, expires = colored(info.state), screen.moment(info.expires_at)
+    return [account.tenant_id, account.provider, account.identifier, info.label, state, info.reason, expires]
+
+
+def event_json(event: AuditEvent) -> dict[str, Any]:
+    """Return an audit event; its cursor goes into ``--after``."""
+    return {
+        "action": event.action.value,
+        "occurred_at": iso(event.occurred_at),
+        "tenant_id": event.tenant_id,
+        "provider": None if event.account is None else event.account.provider,
+        "identifier": None if event.account is None else event.account.identifier,
+        "kind": None if event.kind is None else event.kind.value,
+        "generation": event.generation,
+        "actor": event.actor,
+        "code": event.code,
+        "cursor": event.cursor,
+    }
+
+
+def event_row(event: AuditEvent, screen: Screen) -> list[Content]:
+    """Return an audit event as a row under `EVENT_COLUMNS`."""
+    provider = None if event.account is None else event.account.provider
+    identifier = None if event.account is None else event.account.identifier
+    kind = None if event.kind is None else event.kind.value
+    when = screen.moment(event.occurred_at)
+    what = [when, event.action.value, event.tenant_id, provider, identifier, kind, event.generation]
+    return [*what, event.actor, event.code]
+
+
+def report_json(report: HealthReport) -> dict[str, Any]:
+    """Return a health report."""
+    return {
+        "ok": report.ok,
+        "store_error": report.store_error,
+        "master_key_error": report.master_key_error,
+        "failed_reads": report.failed_reads,
+        "counts": [
+            {"provider": count.provider, "health": count.health.value, "count": count.count} for count in report.counts
+        ],
+    }
+
+
+def report_table(report: HealthReport) -> tuple[list[str], list[list[Content]]]:
+    """Return a health report's counts: a row per provider, a column per health."""
+    counts = {(count.provider, count.health): count.count for count in report.counts}
+    columns = list(reversed(TokenHealth))
+    rows: list[list[Content]] = []
+    for provider in dict.fromkeys(count.provider for count in report.counts):
+        cells = [_count(counts.get((provider, health), 0), health) for health in columns]
+        rows.append([provider, *cells])
+    return ["provider", *(health.value for health in columns)], rows
+
+
+def _count(count: int, health: TokenHealth) -> Cell:
+    return Cell(str(count), _MEANING[health] if count else "quiet")
