@@ -1,0 +1,69 @@
+"""Where a demonstration leaves its files: in a directory of its own, never over something that is there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from attrs import frozen
+
+from vault_adapters import generate_encryption_secret
+from vault_adapters.config import VaultConfig
+from vault_domain import InvalidInputError
+
+
+@frozen
+class Place:
+    """The demonstration's files.
+
+    Attributes:
+        directory: for its owner only.
+        database: a SQLite file.
+        secret_file: what ``ENCRYPTION_SECRET_FILE`` names; for its owner only.
+    """
+
+    directory: Path
+    database: Path
+    secret_file: Path
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that configure the demonstration's vault."""
+        return {
+            "DATABASE_URL": f"sqlite:///{self.database}",
+            "ENCRYPTION_SECRET_FILE": str(self.secret_file),
+        }
+
+    def config(self) -> VaultConfig:
+        """Return the configuration, read as a service would read it."""
+        return VaultConfig.from_env(self.environment())
+
+
+def make_place(directory: Path | None) -> Place:
+    """Make the directory and a secret in it.
+
+    Args:
+        directory: a new or an empty one; None makes one below the system's temporary directory.
+
+    Raises:
+        InvalidInputError: the directory holds something or cannot be made; nothing was changed.
+    """
+    root = Path(tempfile.mkdtemp(prefix="token-vault-demo-")) if directory is None else _claim(directory)
+    place = Place(root, root / "vault.db", root / "secret")
+    descriptor = os.open(place.secret_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(generate_encryption_secret() + "\n")
+    return place
+
+
+def _claim(directory: Path) -> Path:
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        is_empty = not any(directory.iterdir())
+    except OSError:
+        is_empty = None
+    if is_empty is None:
+        raise InvalidInputError("--directory cannot be made or read")
+    if not is_empty:
+        raise InvalidInputError("--directory must be new or empty; nothing was changed")
+    return directory.resolve()

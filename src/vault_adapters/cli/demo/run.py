@@ -1,0 +1,79 @@
+"""The order of the steps, and what surrounds them."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import stat
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from vault_adapters.cli.demo import steps
+from vault_adapters.cli.demo.attack import attack
+from vault_adapters.cli.demo.intruder import Intruder
+from vault_adapters.cli.demo.place import Place
+from vault_adapters.cli.demo.stage import Stage
+from vault_adapters.cli.output import Screen
+from vault_adapters.cli.session import with_vault
+from vault_domain import TokenVault
+
+Step = Callable[[Stage], Awaitable[None]]
+
+STEPS: tuple[Step, ...] = (
+    steps.connect,
+    steps.show_both_sides,
+    steps.watch_health,
+    steps.watch_expiry,
+    steps.invalidate,
+    attack,
+)
+
+
+def run_demo(place: Place, screen: Screen) -> None:
+    """Run every step on a new vault.
+
+    Args:
+        place: where the vault's files are.
+        screen: where to show what happens.
+    """
+    _introduce(place, screen)
+
+    async def play(vault: TokenVault) -> None:
+        stage = Stage(vault, screen, place, Intruder(place.database))
+        for step in STEPS:
+            await step(stage)
+
+    with_vault(play, place.config(), migrate=True)
+    _say_how_to_go_on(place, screen)
+
+
+def _introduce(place: Place, screen: Screen) -> None:
+    screen.heading("A vault of its own", "a new encryption secret and a SQLite file; your own database is not touched")
+    mode = stat.filemode(place.secret_file.stat().st_mode)
+    screen.fields([("database", str(place.database)), ("secret", f"{place.secret_file} ({mode})")])
+
+
+def _say_how_to_go_on(place: Place, screen: Screen) -> None:
+    screen.heading("Go on from here", "the same vault, by hand; the last read is of the changed row and is refused")
+    program = _program()
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in place.environment().items()]
+    screen.commands(
+        [
+            *exports,
+            f"{program} health",
+            f"{program} list acme",
+            f"{program} get acme google access_token --identifier ana@acme.example --reveal",
+            f"{program} get globex clerk api_key",
+            f"rm -r {shlex.quote(str(place.directory))}   # when you have seen enough",
+        ]
+    )
+
+
+def _program() -> str:
+    """Return what to type for this program: its name where the shell finds it, else how it was started."""
+    found = shutil.which("token-vault")
+    started = Path(sys.argv[0])
+    if started.name != "token-vault":
+        return f"{shlex.quote(sys.executable)} -m vault_adapters.cli"
+    return "token-vault" if found and Path(found).samefile(started) else shlex.quote(sys.argv[0])
