@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from vault_adapters.config import VaultConfig
 from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
 from vault_adapters.database_url import parse_url
+from vault_adapters.providers.http import HttpBound, own_client
 from vault_adapters.runtime import CallbackSink, repeating
+from vault_adapters.stores.journal import FileJournal, NoJournal
 from vault_adapters.stores.sqlite.store import open_sqlite_store
+from vault_adapters.tasks import AsyncioTasks
 from vault_domain.audit import AuditEvent
 from vault_domain.policy import RefreshPolicy
 from vault_domain.ports.account_repository import AccountRepository
@@ -21,13 +24,22 @@ from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.journal import RefreshJournal
 from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.refresh_rules import RefreshRule, RefreshTiming
 from vault_domain.services.accounts import AccountService
+from vault_domain.services.attempting import AttemptRunner
+from vault_domain.services.committing import AnswerKeeper
 from vault_domain.services.health import HealthService
 from vault_domain.services.listing import ListingService
 from vault_domain.services.opening import TokenOpener
+from vault_domain.services.refreshing import RefreshService
+from vault_domain.services.revoking import RevocationService
+from vault_domain.services.sweeping import SweepService
 from vault_domain.services.tokens import TokenService
 from vault_domain.services.uses import UseTracker
 from vault_domain.vault import TokenVault, VaultServices
@@ -35,6 +47,7 @@ from vault_domain.vault import TokenVault, VaultServices
 _log = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 10.0
+_RETRY_SECONDS = 1.0
 
 
 class Store(Protocol):
@@ -55,6 +68,10 @@ class Store(Protocol):
     @property
     def audit(self) -> AuditLog:
         """The audit log."""
+
+    @property
+    def refreshes(self) -> RefreshLedger:
+        """The leases on accounts."""
 
 
 @asynccontextmanager
@@ -90,7 +107,7 @@ async def open_vault(
         _log.warning("no database is configured; tokens are kept in the file %s", parse_url(config.database_url).target)
     async with (
         _open_store(config, pool, clock, migrate=migrate) as store,
-        _run(store, sources, config, refreshers, on_event) as vault,
+        _run(store, sources, config, refreshers, http_client, on_event) as vault,
     ):
         yield vault
 
@@ -101,6 +118,7 @@ async def open_vault_over(
     config: VaultConfig,
     *,
     refreshers: Mapping[str, TokenRefresher] | None = None,
+    http_client: Any = None,
     on_event: Callable[[AuditEvent], object] | None = None,
 ) -> AsyncIterator[TokenVault]:
     """Open a vault over a store of one's own: for stores that live outside of this package, and for their tests.
@@ -109,12 +127,13 @@ async def open_vault_over(
         store: open, with its schema; it is used and never closed. Its clock is the vault's.
         config: see `VaultConfig`; what it says of the database does not count.
         refreshers: see `open_vault`.
+        http_client: see `open_vault`.
         on_event: see `open_vault`.
 
     Raises:
         ConfigurationError: as `open_vault` does.
     """
-    async with _run(store, _sources(config), config, refreshers, on_event) as vault:
+    async with _run(store, _sources(config), config, refreshers, http_client, on_event) as vault:
         yield vault
 
 
@@ -124,15 +143,35 @@ async def _run(
     sources: tuple[MasterKeySource, ...],
     config: VaultConfig,
     refreshers: Mapping[str, TokenRefresher] | None,
+    http_client: Any,
     on_event: Callable[[AuditEvent], object] | None,
 ) -> AsyncIterator[TokenVault]:
+    journal = NoJournal() if config.journal_dir is None else FileJournal(config.journal_dir)
     async with AsyncExitStack() as stack:
         cipher = await _open_cipher(store.keys, sources, config)
         stack.push_async_callback(cipher.aclose)
-        sink = CallbackSink(on_event)
-        uses = UseTracker(store.tokens)
-        await stack.enter_async_context(repeating(uses.flush, _FLUSH_SECONDS))
-        yield TokenVault(_wire(config, store, cipher, sink, uses, refreshers or {}))
+        bound = await _bind(refreshers or {}, http_client, stack)
+        tasks = AsyncioTasks()
+        stack.push_async_callback(tasks.drain)
+        parts = _Parts(config, store, cipher, CallbackSink(on_event), tasks, journal, bound)
+        await parts.keeper.recover()
+        await stack.enter_async_context(repeating(parts.keeper.retry_all, _RETRY_SECONDS))
+        await stack.enter_async_context(repeating(parts.uses.flush, _FLUSH_SECONDS))
+        yield TokenVault(parts.services())
+
+
+async def _bind(
+    refreshers: Mapping[str, TokenRefresher], http_client: Any, stack: AsyncExitStack
+) -> dict[str, TokenRefresher]:
+    """Give the refreshers that speak HTTP one client to share: the host's, or one that ends with the vault."""
+    bound = dict(refreshers)
+    unbound = {name: item for name, item in bound.items() if isinstance(item, HttpBound) and item.client is None}
+    if not unbound:
+        return bound
+    client = http_client or await stack.enter_async_context(own_client())
+    for name, refresher in unbound.items():
+        bound[name] = cast("TokenRefresher", refresher.with_client(client))
+    return bound
 
 
 def _sources(config: VaultConfig) -> tuple[MasterKeySource, ...]:
@@ -158,20 +197,43 @@ async def _open_cipher(keys: KeyRepository, sources: tuple[MasterKeySource, ...]
     return AesGcmCipher(keys, master_keys, ttl=config.data_key_ttl)
 
 
-def _wire(
-    config: VaultConfig,
-    store: Store,
-    cipher: Cipher,
-    sink: EventSink,
-    uses: UseTracker,
-    refreshers: Mapping[str, TokenRefresher],
-) -> VaultServices:
-    opener = TokenOpener(cipher, sink)
-    policy = RefreshPolicy(config.refresh_buffer)
-    spends = {provider: refresher.spends for provider, refresher in refreshers.items()}
-    return VaultServices(
-        tokens=TokenService(store.tokens, cipher, sink, opener, uses, policy),
-        accounts=AccountService(store.accounts, cipher, sink, spends),
-        listing=ListingService(store.tokens, store.accounts, store.audit, spends),
-        health=HealthService(store.tokens, cipher, opener, config.refresh_buffer),
-    )
+class _Parts:
+    """The use cases of one vault, and what they share."""
+
+    def __init__(
+        self,
+        config: VaultConfig,
+        store: Store,
+        cipher: Cipher,
+        sink: EventSink,
+        tasks: Tasks,
+        journal: RefreshJournal,
+        refreshers: Mapping[str, TokenRefresher],
+    ) -> None:
+        self._store, self._cipher, self._sink, self._tasks, self._refreshers = store, cipher, sink, tasks, refreshers
+        self._policy = RefreshPolicy(config.refresh_buffer)
+        self._timing = RefreshTiming(config.refresh_deadline, config.quiescence)
+        self._rules = {
+            name: RefreshRule.of(refresher.spends, refresher.rotation, self._timing)
+            for name, refresher in refreshers.items()
+        }
+        self._opener = TokenOpener(cipher, sink)
+        self.uses = UseTracker(store.tokens)
+        self.keeper = AnswerKeeper(store.refreshes, cipher, self._opener, sink, journal, tasks, self._timing)
+
+    def services(self) -> VaultServices:
+        """Return the use cases."""
+        store, cipher, sink, policy, rules = self._store, self._cipher, self._sink, self._policy, self._rules
+        ledger, opener, keeper, tasks = store.refreshes, self._opener, self.keeper, self._tasks
+        spends = {name: rule.spends for name, rule in rules.items()}
+        tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, policy)
+        runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, self._timing, self._refreshers)
+        revoker = RevocationService(ledger, opener, tasks, self._refreshers, self._timing.deadline)
+        return VaultServices(
+            tokens=tokens,
+            accounts=AccountService(store.accounts, cipher, sink, revoker, spends),
+            listing=ListingService(store.tokens, store.accounts, store.audit, spends),
+            health=HealthService(store.tokens, cipher, opener, policy.buffer),
+            refreshing=RefreshService(tokens, ledger, opener, runner, keeper, tasks, policy, rules),
+            sweeping=SweepService(ledger, runner, keeper, tasks, policy, rules),
+        )

@@ -23,7 +23,7 @@ from vault_domain.errors import (
 )
 from vault_domain.page import Page
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
-from vault_domain.report import HealthCount, HealthReport
+from vault_domain.report import HealthCount, HealthReport, SweepReport
 from vault_domain.rotation import Rotation
 from vault_domain.secret import Secret
 from vault_domain.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
@@ -55,6 +55,7 @@ __all__ = [
     "SchemaOutdatedError",
     "Secret",
     "StorageError",
+    "SweepReport",
     "Token",
     "TokenHealth",
     "TokenInfo",

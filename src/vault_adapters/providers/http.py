@@ -34,6 +34,10 @@ _NOT_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "Uns
 class HttpBound(Protocol):
     """A refresher that can be given the HTTP client to use."""
 
+    @property
+    def client(self) -> HttpClient | None:
+        """The client that it was given, or None."""
+
     def with_client(self, client: HttpClient) -> HttpBound:
         """Return a copy that sends its requests through ``client``, which it never closes."""
 
@@ -156,8 +160,18 @@ async def _opened(client: HttpClient | None) -> AsyncIterator[Any]:
     if client is not None:
         yield client
         return
-    async with _httpx2().AsyncClient(trust_env=False, follow_redirects=False) as own:
+    async with own_client() as own:
         yield own
+
+
+def own_client() -> HttpClient:
+    """Return a new client that ignores the environment: no proxies, no netrc, no redirects.
+
+    Raises:
+        ConfigurationError: httpx2 is not installed.
+    """
+    client: HttpClient = _httpx2().AsyncClient(trust_env=False, follow_redirects=False)
+    return client
 
 
 def _httpx2() -> Any:

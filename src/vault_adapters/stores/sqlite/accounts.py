@@ -7,7 +7,7 @@ from itertools import groupby
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.rows import account_parameters, account_record
+from vault_adapters.stores.sqlite.rows import account_parameters, account_record, to_micros
 from vault_adapters.stores.sqlite.tokens import write_tokens
 from vault_domain.account import Account
 from vault_domain.audit import AuditAction
@@ -55,7 +55,7 @@ class SqliteAccountRepository:
             written = await write_tokens(transaction, self._queries, writes, actor)
             if label is not None:
                 await transaction.execute(self._queries["label_account"], parameters | {"label": label})
-            await transaction.execute(self._queries["end_backoff"], parameters)
+            await transaction.execute(self._queries["end_backoff"], parameters | {"now": to_micros(transaction.now)})
             rows = await transaction.fetch(self._queries["get_account"], parameters)
             return Change((account_record(rows), transaction.now), written.events)
 

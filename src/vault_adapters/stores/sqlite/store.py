@@ -13,6 +13,7 @@ from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.database import SqliteDatabase
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
+from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
 
@@ -25,6 +26,7 @@ class SqliteStore:
     accounts: SqliteAccountRepository
     keys: SqliteKeyRepository
     audit: SqliteAuditLog
+    refreshes: SqliteRefreshLedger
 
 
 @asynccontextmanager
@@ -54,6 +56,7 @@ async def open_sqlite_store(
                 SqliteAccountRepository(database, queries),
                 SqliteKeyRepository(database, queries),
                 SqliteAuditLog(database, queries),
+                SqliteRefreshLedger(database, queries),
             )
         finally:
             await tokens.close()

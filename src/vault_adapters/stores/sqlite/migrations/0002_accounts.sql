@@ -9,6 +9,7 @@ CREATE TABLE token_vault_account (
     credential_id BLOB CHECK (length(credential_id) = 16),
     credential_generation INTEGER,
     attempt_id BLOB CHECK (length(attempt_id) = 16),
+    committed_attempt_id BLOB CHECK (length(committed_attempt_id) = 16),
     lease_until INTEGER,
     sent_at INTEGER,
     failures INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),

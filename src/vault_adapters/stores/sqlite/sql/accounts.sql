@@ -38,7 +38,9 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET label = excluded.lab
 
 -- name: end_backoff
 -- A new token set ends backoff and unknown outcome; an attempt under way keeps its lease.
-UPDATE token_vault_account SET failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL
+UPDATE token_vault_account SET
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
+    lease_until = CASE WHEN lease_until > :now THEN lease_until END
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: delete_account_tokens
