@@ -17,4 +17,4 @@ Identifier = Annotated[str | None, Parameter(help="Tells several accounts at one
 OnlyTenant = Annotated[str | None, Parameter(name="--tenant", help="Only this tenant.")]
 OnlyProvider = Annotated[str | None, Parameter(name="--provider", help="Only this provider.")]
 Limit = Annotated[int | None, Parameter(help="At most so many.")]
-Json = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
+Json = Annotated[bool, Parameter(name="--json", help="Print JSON.", show_default=False)]

@@ -18,6 +18,10 @@ _STYLES = {"good": "green", "warning": "yellow", "bad": "bold red", "quiet": "di
 _SIDE_BY_SIDE = 100
 """From how many columns two blocks fit beside each other."""
 
+_FOLDED = {"identifier", "label", "get_token"}
+"""Columns that are broken into lines where the terminal is too narrow; the others are short."""
+
+_NOTHING = printable(None)
 _UNITS = ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, "h"), (float("inf"), 86400, "days"))
 
 
@@ -49,11 +53,14 @@ class TerminalScreen:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
         """Show rows under their column names."""
-        table = Table(box=box.ROUNDED, border_style="dim", header_style="bold")
-        for name in columns:
-            table.add_column(name, overflow="fold")
-        for row in rows:
-            table.add_row(*map(_styled, row))
+        lines = [[_styled(cell) for cell in row] for row in rows]
+        # Where nothing of a column is known, its room is better given to the others.
+        kept = [at for at in range(len(columns)) if any(line[at].plain != _NOTHING for line in lines)]
+        table = Table(box=box.SIMPLE_HEAD, border_style="dim", header_style="bold", pad_edge=False)
+        for at in kept:
+            table.add_column(columns[at], overflow="fold", no_wrap=columns[at] not in _FOLDED)
+        for line in lines:
+            table.add_row(*[line[at] for at in kept])
         self._console.print(table)
 
     def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:

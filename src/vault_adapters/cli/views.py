@@ -15,7 +15,7 @@ from vault_domain import (
     TokenInfo,
 )
 
-TOKEN_COLUMNS = ("tenant", "provider", "kind", "identifier", "health", "expires", "generation")
+TOKEN_COLUMNS = ("tenant", "provider", "kind", "identifier", "health", "expires")
 ACCOUNT_COLUMNS = ("tenant", "provider", "identifier", "label", "state", "reason", "expires")
 EVENT_COLUMNS = ("when", "action", "tenant", "provider", "identifier", "kind", "generation", "actor", "code")
 
@@ -74,7 +74,6 @@ def token_row(info: TokenInfo, buffer: timedelta, screen: Screen) -> list[Conten
         key.identifier,
         health,
         screen.moment(info.expires_at),
-        info.generation,
     ]
 
 

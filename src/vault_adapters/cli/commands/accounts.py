@@ -25,7 +25,7 @@ def add_to(app: App) -> None:
 
 
 def accounts(tenant: Tenant, /, *, provider: OnlyProvider = None, state: _State = None, json: Json = False) -> None:
-    """List a tenant's accounts and whether their users must connect them again."""
+    """List a tenant's accounts, and which must be connected again."""
     wanted = None if state is None else ConnectionState(state)
     infos = with_vault(
         lambda vault: gather(vault.iter_accounts(tenant, provider=provider, state=wanted)), VaultConfig.from_env()

@@ -23,5 +23,8 @@ def demo(
         str | None, Parameter(help="Where to put its files: a new or empty directory. Left out: a temporary one.")
     ] = None,
 ) -> None:
-    """Make a vault in a directory of its own, use it and attack it. Nothing else is touched, and no network is used."""
+    """Make a vault in a directory of its own, use it and attack it.
+
+    Nothing else is touched, and no network is used.
+    """
     run_demo(make_place(None if directory is None else Path(directory)), open_screen())

@@ -21,15 +21,18 @@ def add_to(app: App) -> None:
 
 
 def generate_secret() -> None:
-    """Print a new encryption secret: 43 characters, 256 random bits.
+    """Print a new encryption secret.
 
-    Keep it apart from the database: whoever has both has every token.
+    It has 43 characters, 256 random bits. Keep it apart from the database: whoever has both has every token.
     """
     sys.stdout.write(generate_encryption_secret() + "\n")
 
 
 def init(*, json: Json = False) -> None:
-    """Create or migrate the schema, and the master key where there is none. Running it again changes nothing."""
+    """Create or migrate the schema.
+
+    A new database gets its master key too. Running it again changes nothing.
+    """
     config = VaultConfig.from_env()
     changed = _prepare(config)
     if json:

@@ -51,9 +51,9 @@ def store(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Store a value, read from standard input or asked for; it replaces what is there.
+    """Store a value that is read from standard input.
 
-    One line end at the end of standard input is not part of the value.
+    On a terminal it is asked for and not shown. It replaces what is there. One line end at the end of standard input is not part of the value.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     expiry = as_expiry(expires_in, expires_at)
@@ -75,12 +75,12 @@ def get(
     /,
     *,
     identifier: Identifier = None,
-    reveal: Annotated[bool, Parameter(help="Print the value, and nothing else.")] = False,
+    reveal: Annotated[bool, Parameter(help="Print the value, and nothing else.", show_default=False)] = False,
     json: Json = False,
 ) -> None:
-    """Open a token and show what is known of it; its value only with --reveal.
+    """Show what is known of a token; its value only with --reveal.
 
-    A value that does not open in its place is an error (exit code 6), with and without --reveal.
+    The value is opened in any case: one that does not open in its place is an error (exit code 6), with and without --reveal.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     config = VaultConfig.from_env()
@@ -110,7 +110,10 @@ def invalidate(
     error_code: Annotated[str, Parameter(help="Why, as a code; no free text.")] = "invalid_token",
     json: Json = False,
 ) -> None:
-    """Mark a token invalid, as after an answer 401: it is kept, and no longer handed out for use."""
+    """Mark a token invalid, as after an answer 401.
+
+    It is kept, and no longer handed out for use.
+    """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
 
     async def work(vault: TokenVault) -> MarkOutcome:

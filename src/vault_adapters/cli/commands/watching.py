@@ -24,9 +24,10 @@ def add_to(app: App) -> None:
 
 
 def health(*, tenant: OnlyTenant = None, json: Json = False) -> ExitCode:
-    """Count tokens by provider and health, and ask database and master key whether they answer.
+    """Count tokens by health, and see whether all answers.
 
-    The exit code is 0 where both answer, otherwise 5 (database) or 7 (master key).
+    The database and the master key are asked. The exit code is 0 where both answer, otherwise 5 (database) or
+    7 (master key).
     """
     report = with_vault(lambda vault: vault.health(tenant_id=tenant), VaultConfig.from_env())
     if json:
@@ -45,7 +46,10 @@ def expiring(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """List valid access tokens that expire soon or have expired, of all tenants, soonest first."""
+    """List access tokens that expire soon or have expired.
+
+    Valid ones of all tenants, soonest first; nothing is decrypted.
+    """
     span = as_duration(within, "--within")
     config = VaultConfig.from_env()
     infos = with_vault(lambda vault: gather(vault.iter_expiring_tokens(span, provider=provider), limit), config)

@@ -16,22 +16,21 @@ async def attack(stage: Stage) -> None:
     """Change one row and move another one to a different tenant, then read everything."""
     stage.screen.heading(
         "Somebody writes to the database",
-        "one bit of globex's clerk key is flipped; globex's google row gets the value of acme's",
+        "a bit of globex's clerk key is flipped; acme's google token goes to globex",
     )
     stage.intruder.flip_a_bit(TAMPERED)
     stage.intruder.move(STOLEN, MOVED_TO)
     answers = [
-        ("a changed value", TAMPERED, await _read(stage, TAMPERED)),
-        ("another tenant's value", MOVED_TO, await _read(stage, MOVED_TO)),
-        ("the value that was copied", STOLEN, await _read(stage, STOLEN)),
+        ("one bit changed", TAMPERED, await _read(stage, TAMPERED)),
+        ("moved in from acme", MOVED_TO, await _read(stage, MOVED_TO)),
+        ("where that came from", STOLEN, await _read(stage, STOLEN)),
     ]
     rows: list[list[Content]] = [[what, key.tenant_id, key.provider, answer] for what, key, answer in answers]
     stage.screen.table(("row", "tenant", "provider", "get_token"), rows)
     readable, untouched = await _read_the_rest(stage)
     report = await stage.vault.health()
     stage.screen.text(
-        f"All others still read: {readable} of {untouched}, each as it was stored. "
-        f"health counts {report.failed_reads} failed reads."
+        f"The others still read as stored: {readable} of {untouched}. Failed reads counted: {report.failed_reads}."
     )
 
 

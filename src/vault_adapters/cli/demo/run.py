@@ -55,7 +55,7 @@ def _introduce(place: Place, screen: Screen) -> None:
 
 
 def _say_how_to_go_on(place: Place, screen: Screen) -> None:
-    screen.heading("Go on from here", "the same vault, by hand; the last read is of the changed row and is refused")
+    screen.heading("Go on from here", "the same vault, by hand; the second get is of the changed row, and is refused")
     program = _program()
     exports = [f"export {name}={shlex.quote(value)}" for name, value in place.environment().items()]
     screen.commands(

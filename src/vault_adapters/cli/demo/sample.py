@@ -14,7 +14,7 @@ TENANTS = ("acme", "globex", "initech")
 ACME_GOOGLE = Account("acme", "google", "ana@acme.example")
 GLOBEX_GOOGLE = Account("globex", "google", "ops@globex.example")
 GLOBEX_CLERK = Account("globex", "clerk")
-INITECH_GOOGLE = Account("initech", "google", "bill@initech.example")
+INITECH_GOOGLE = Account("initech", "google", "bob@initech.example")
 INITECH_WHATSAPP = Account("initech", "whatsapp", "4915550177")
 
 _MAIL = ("https://www.googleapis.com/auth/gmail.send",)
@@ -33,12 +33,10 @@ def connections() -> list[Connection]:
     """Return accounts that were connected through OAuth."""
     hour, two_months = timedelta(hours=1), timedelta(days=60)
     return [
-        Connection(ACME_GOOGLE, _google(hour), "Ana, Acme"),
+        Connection(ACME_GOOGLE, _google(hour), "Ana"),
         Connection(Account("acme", "whatsapp", "4915550100"), TokenSet(_value("EAA"), expires_in=two_months)),
-        Connection(GLOBEX_GOOGLE, _google(timedelta(minutes=4)), "Globex operations"),
-        Connection(
-            Account("initech", "google", "bill@initech.example"), _google(timedelta(minutes=40)), "Bill, Initech"
-        ),
+        Connection(GLOBEX_GOOGLE, _google(timedelta(minutes=4)), "Ops"),
+        Connection(Account("initech", "google", "bob@initech.example"), _google(timedelta(minutes=40)), "Bob"),
         Connection(INITECH_WHATSAPP, TokenSet(_value("EAA"), expires_in=two_months)),
     ]
 
@@ -58,4 +56,4 @@ def _google(lifetime: timedelta) -> TokenSet:
 
 
 def _value(prefix: str) -> str:
-    return prefix + secrets.token_urlsafe(24)
+    return prefix + secrets.token_urlsafe(18)

@@ -11,7 +11,7 @@ from vault_adapters.cli.demo.sample import ACME_GOOGLE, INITECH_WHATSAPP, TENANT
 from vault_adapters.cli.demo.stage import Stage
 from vault_adapters.cli.output import Content, iso
 from vault_adapters.cli.session import gather
-from vault_adapters.cli.views import ACCOUNT_COLUMNS, TOKEN_COLUMNS, account_row, token_row
+from vault_adapters.cli.views import ACCOUNT_COLUMNS, TOKEN_COLUMNS, account_row, colored, token_row
 from vault_domain import Token, TokenKind, TokenSet
 
 _SOON = timedelta(hours=1)
@@ -21,7 +21,10 @@ _SHOWN_BYTES = 48
 
 async def connect(stage: Stage) -> None:
     """Store tokens of several tenants and providers."""
-    stage.screen.heading("Three tenants connect their accounts", "store_token_set, store_tokens, then list_accounts")
+    stage.screen.heading(
+        "Three tenants connect their accounts",
+        "store_token_set and store_tokens with invented values, then list_accounts",
+    )
     for connection in connections():
         await stage.vault.store_token_set(connection.account, connection.token_set, label=connection.label)
         _remember(stage, connection.account.key(TokenKind.ACCESS_TOKEN), connection.token_set)
@@ -43,7 +46,7 @@ async def show_both_sides(stage: Stage) -> None:
         return
     stage.screen.beside(("The database holds", _row_fields(row)), ("The vault returns", _token_fields(token, stage)))
     found = stage.intruder.occurrences(token.value.reveal())
-    stage.screen.text(f"The value occurs {found} times in the database's files. (It was invented for this demo.)")
+    stage.screen.text(f"The database's files, searched for that value: found {found} times.")
 
 
 async def watch_health(stage: Stage) -> None:
@@ -76,7 +79,7 @@ async def invalidate(stage: Stage) -> None:
             ("marking it", outcome.value),
             ("marking it again", again.value),
             ("get_access_token", repr(usable)),
-            ("the account's state", None if account is None else account.state.value),
+            ("the account's state", None if account is None else colored(account.state)),
         ]
     )
 
@@ -93,7 +96,8 @@ def _row_fields(row: dict[str, Any]) -> list[tuple[str, Content]]:
     return [
         *((name, row[name]) for name in names),
         ("dek_id", row["dek_id"].hex()),
-        ("blob", f"{' '.join(textwrap.wrap(blob[:_SHOWN_BYTES].hex(), 16))} ... ({len(blob)} bytes)"),
+        ("blob", f"{' '.join(textwrap.wrap(blob[:_SHOWN_BYTES].hex(), 16))} ..."),
+        ("its length", f"{len(blob)} bytes"),
     ]
 
 
