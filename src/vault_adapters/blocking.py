@@ -8,10 +8,13 @@ import functools
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+import anyio
+from anyio.from_thread import BlockingPortal
+from attrs import frozen
 
 from vault_domain.errors import ConfigurationError
 from vault_domain.page import Page
@@ -20,6 +23,7 @@ from vault_domain.vault import TokenVault
 P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V")
+Opener = Callable[[], AbstractAsyncContextManager[TokenVault]]
 
 # Calls under way are bounded by the deadlines of the vault; this only keeps a fault from hanging the process's end.
 _PATIENCE_SECONDS = 30.0
@@ -56,6 +60,56 @@ class Call(Generic[V, T]):
         return await self._method(self._target(vault), *self._args, **self._kwargs)
 
 
+@frozen
+class _Running:
+    """An open vault on its thread.
+
+    The thread runs everything from opening to closing. anyio's `start_blocking_portal` is a generator, which a forked
+    child would finish when it ends, waiting for a thread that it does not have.
+    """
+
+    portal: BlockingPortal
+    vault: TokenVault
+    _thread: threading.Thread
+    _ended: Future[None]
+
+    @classmethod
+    def start(cls, opener: Opener) -> _Running:
+        """Open the vault on a new thread; raise what that raises."""
+        opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
+        ended: Future[None] = Future()
+        # A daemon, as are the threads that it starts: the process would wait for others before it runs atexit's.
+        thread = threading.Thread(target=_serve, args=(opener, opened, ended), name="token-vault", daemon=True)
+        thread.start()
+        try:
+            portal, vault = opened.result()
+        except Exception:
+            thread.join()  # it is at its end
+            raise
+        return cls(portal, vault, thread, ended)
+
+    def stop(self) -> None:
+        """Close the vault and wait for the thread's end; raise what closing raises."""
+        self.portal.start_task_soon(self.portal.stop)
+        self._thread.join()
+        self._ended.result()
+
+
+def _serve(opener: Opener, opened: Future[tuple[BlockingPortal, TokenVault]], ended: Future[None]) -> None:
+    async def serve() -> None:
+        # Calls end before the vault closes: the portal waits for them.
+        async with opener() as vault, BlockingPortal() as portal:
+            opened.set_result((portal, vault))
+            await portal.sleep_until_stopped()
+
+    try:
+        anyio.run(serve)
+    except BaseException as error:
+        (ended if opened.done() else opened).set_exception(error)
+    else:
+        ended.set_result(None)
+
+
 class Session:
     """The thread with the event loop and the vault on it, shared by all views of one `SyncVault`.
 
@@ -63,21 +117,20 @@ class Session:
         opener: gives the vault to be opened there.
     """
 
-    def __init__(self, opener: Callable[[], AbstractAsyncContextManager[TokenVault]]) -> None:
+    def __init__(self, opener: Opener) -> None:
         self._opener = opener
         self._idle = threading.Condition()
         self._calls = 0
         self._closed = False
-        self._stack = ExitStack()
-        self._running: tuple[BlockingPortal, TokenVault] | None = None
+        self._running: _Running | None = None
         # Set before the lock is first taken: a fork may copy the lock while another thread holds it.
         self._process: int | None = None
 
     def run(self, call: Call[V, T]) -> T:
         """Run a call on the vault's event loop and wait for it."""
-        portal, vault = self._enter(call.name)
+        running = self._enter(call.name)
         try:
-            future = portal.start_task_soon(call, vault)
+            future = running.portal.start_task_soon(call, running.vault)
             try:
                 return future.result()
             except BaseException:  # an interrupt, say: then nobody waits for the result any more
@@ -104,39 +157,35 @@ class Session:
                 return
             self._closed = True
             self._idle.wait_for(lambda: self._calls == 0, _PATIENCE_SECONDS)
-            self._running = None
+            running, self._running = self._running, None
             atexit.unregister(self._close_at_exit)
-            self._stack.close()
+            if running is not None:
+                running.stop()
+            self._process = None
 
-    def _enter(self, name: str) -> tuple[BlockingPortal, TokenVault]:
+    def _enter(self, name: str) -> _Running:
         self._refuse_wrong_place(name)
         with self._idle:
             running = self._running or self._open()
             self._calls += 1
             return running
 
-    def _open(self) -> tuple[BlockingPortal, TokenVault]:
+    def _open(self) -> _Running:
         if self._closed:
             raise ConfigurationError("this SyncVault was closed; open another one", code="vault_closed")
         if self._running is None:
             self._process = os.getpid()
-            with ExitStack() as stack:
-                stack.callback(self._forget_process)
-                portal = stack.enter_context(start_blocking_portal("asyncio", name="token-vault"))
-                vault = stack.enter_context(portal.wrap_async_context_manager(self._opener()))
-                # Its threads are daemons, as threads of daemons are, or the process would wait for them before this.
-                atexit.register(self._close_at_exit)
-                self._stack = stack.pop_all()
-                self._running = portal, vault
+            try:
+                self._running = _Running.start(self._opener)
+            except BaseException:
+                self._process = None  # there is nothing that a fork could leave behind
+                raise
+            atexit.register(self._close_at_exit)
         return self._running
 
     def _close_at_exit(self) -> None:
         if self._process == os.getpid():  # a forked child inherits the registration
             self.close()
-
-    def _forget_process(self) -> None:
-        # After a failure to open, and after the end, there is nothing that a fork could leave behind.
-        self._process = None
 
     def _refuse_wrong_place(self, name: str) -> None:
         if self._process not in (None, os.getpid()):

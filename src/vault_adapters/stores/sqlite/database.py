@@ -85,8 +85,8 @@ class SqliteDatabase:
         await asyncio.gather(*self._writes, return_exceptions=True)
         with translated_errors():
             if self._reader is not self._writer:
-                await self._reader.close()
-            await self._writer.close()
+                await _close(self._reader)
+            await _close(self._writer)
 
     def now(self) -> datetime:
         """Return the store's time."""
@@ -133,14 +133,32 @@ class SqliteDatabase:
 
 
 async def _connect(path: str) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    connection = aiosqlite.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        await connection
+    except BaseException:
+        await _end_of_thread(connection)
+        raise
     try:
         for pragma in _PRAGMAS:
             await _run_pragma(connection, pragma)
     except BaseException:
-        await connection.close()
+        await _close(connection)
         raise
     return connection
+
+
+async def _close(connection: aiosqlite.Connection) -> None:
+    await connection.close()
+    await _end_of_thread(connection)
+
+
+async def _end_of_thread(connection: aiosqlite.Connection) -> None:
+    # aiosqlite lets its thread end by itself, which after a failure to connect still speaks to the event loop: it
+    # would complain on stderr of one that is closed by then. (Older releases are threads themselves.)
+    thread = getattr(connection, "_thread", connection)
+    while thread.is_alive():  # noqa: ASYNC110 - a thread has no event to wait for
+        await asyncio.sleep(0.0005)
 
 
 async def _run_pragma(connection: aiosqlite.Connection, pragma: str) -> None:
