@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar, cast
+from uuid import UUID, uuid4
 
 from vault_domain.errors import VaultError
 
@@ -26,6 +27,10 @@ class AsyncioTasks:
     def jitter(self) -> float:
         """Return a random number from 0 to 1."""
         return random.random()  # noqa: S311 - it spreads load, it keeps no secret
+
+    def new_id(self) -> UUID:
+        """Return a random id."""
+        return uuid4()
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

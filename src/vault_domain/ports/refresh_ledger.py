@@ -77,6 +77,23 @@ class CommitOutcome(enum.Enum):
     """Somebody stored or deleted the credential meanwhile: the answer is dropped."""
 
 
+def still_wanted(
+    attempt: Attempt, stored: Mapping[TokenKind, TokenRef], writes: Sequence[TokenWrite]
+) -> tuple[CommitOutcome, list[TokenWrite]]:
+    """Return what of an answer may be written over what is stored now: the compare of every compare-and-set.
+
+    Args:
+        attempt: names the values that were stored when the account was claimed.
+        stored: those that are stored now, by kind.
+        writes: the answer.
+    """
+    if stored.get(attempt.credential.key.kind) != attempt.credential:
+        return CommitOutcome.CREDENTIAL_MOVED, []
+    if stored.get(TokenKind.ACCESS_TOKEN) == attempt.access:
+        return CommitOutcome.WRITTEN, list(writes)
+    return CommitOutcome.ACCESS_MOVED, [write for write in writes if write.key.kind is not TokenKind.ACCESS_TOKEN]
+
+
 class RefreshLedger(Protocol):
     """Refresh state by account, in a narrow table.
 

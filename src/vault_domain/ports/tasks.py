@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Protocol, TypeVar
+from uuid import UUID
 
 T = TypeVar("T")
 
@@ -14,6 +15,9 @@ class Tasks(Protocol):
 
     def jitter(self) -> float:
         """Return a random number from 0 to 1."""
+
+    def new_id(self) -> UUID:
+        """Return a random id."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 from attrs import evolve, frozen
 
@@ -173,7 +172,9 @@ class RefreshService:
     ) -> Token | Refreshed | NothingSent:
         self._runner.refuse_known_bad(account)
         started = self._tasks.monotonic()
-        unclaimed = Attempt(account, uuid4(), decision.credential, decision.access, _NEVER, self._lease(account))
+        unclaimed = Attempt(
+            account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, self._lease(account)
+        )
         claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         if claimed_at is None:
             return NothingSent()

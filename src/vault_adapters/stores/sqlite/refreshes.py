@@ -21,7 +21,7 @@ from vault_adapters.stores.sqlite.tokens import write_tokens
 from vault_domain.account import Account, TokenKind
 from vault_domain.audit import AuditAction
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, Failure, Snapshot
+from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, Failure, Snapshot, still_wanted
 from vault_domain.refresh_rules import RefreshRule
 from vault_domain.refresh_state import AccountRecord
 from vault_domain.token import SealedToken, TokenRef, TokenWrite
@@ -120,7 +120,9 @@ class SqliteRefreshLedger:
             if committed and committed[0][0] == attempt.attempt_id.bytes:
                 return Change(CommitOutcome.WRITTEN)
             record = await self._record(transaction, attempt.account)
-            outcome, wanted = _still_wanted(attempt, record, writes)
+            tokens = {} if record is None else record.tokens
+            stored = {kind: TokenRef.of(info) for kind, info in tokens.items()}
+            outcome, wanted = still_wanted(attempt, stored, writes)
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 await transaction.execute(self._queries["release_account"], parameters)
                 return Change(outcome)
@@ -143,19 +145,6 @@ class SqliteRefreshLedger:
     async def _record(self, transaction: Transaction, account: Account) -> AccountRecord | None:
         rows = await transaction.fetch(self._queries["get_account"], account_parameters(account))
         return account_record(rows) if rows else None
-
-
-def _still_wanted(
-    attempt: Attempt, record: AccountRecord | None, writes: Sequence[TokenWrite]
-) -> tuple[CommitOutcome, list[TokenWrite]]:
-    """Return what of an answer may be written over what is stored now."""
-    tokens = {} if record is None else record.tokens
-    credential, access = tokens.get(attempt.credential.key.kind), tokens.get(TokenKind.ACCESS_TOKEN)
-    if credential is None or TokenRef.of(credential) != attempt.credential:
-        return CommitOutcome.CREDENTIAL_MOVED, []
-    if (None if access is None else TokenRef.of(access)) == attempt.access:
-        return CommitOutcome.WRITTEN, list(writes)
-    return CommitOutcome.ACCESS_MOVED, [write for write in writes if write.key.kind is not TokenKind.ACCESS_TOKEN]
 
 
 def _parameters(attempt: Attempt, transaction: Transaction) -> dict[str, Any]:
