@@ -70,10 +70,13 @@ class _Candidate:
         self.source = source
         self.opened: dict[bytes, MasterKey] = {}
         self._tried: set[bytes] = set()
+        self._made: MasterKeyRecord | None = None
 
     async def make(self) -> MasterKeyRecord:
-        record, self.opened[record.key_id] = await self.source.make()
-        return record
+        """Return the record of a new key, the same at every attempt to store it."""
+        if self._made is None:
+            self._made, self.opened[self._made.key_id] = await self.source.make()
+        return self._made
 
     async def open(self, record: MasterKeyRecord) -> MasterKey | None:
         if record.key_id not in self._tried and record.key_id not in self.opened:

@@ -6,11 +6,6 @@ from tests.adapters.crypto.memory_keys import MemoryKeyRepository
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 def repository():
     return MemoryKeyRepository()
 

@@ -5,8 +5,10 @@ import json
 
 import pytest
 from attrs import evolve
+from tests.adapters.crypto.memory_keys import MemoryKeyRepository
 
 from vault_adapters.crypto.bootstrap import open_master_keys
+from vault_adapters.crypto.local_key import new_record
 from vault_domain.errors import ConfigurationError, WrongEncryptionSecretError
 from vault_domain.key import DataKeyRecord, DataKeyState, MasterKeyState
 from vault_domain.ports.master_key import MasterKeys
@@ -174,6 +176,41 @@ class TestChangingTheSecret:
         first, second = await asyncio.gather(opening(repository, NEW, OLD), opening(repository, OTHER, OLD))
         assert first.configured_id != second.configured_id
         assert states(repository).count(MasterKeyState.UNWRAP_ONLY) == 2
+
+    async def test_scrypt_runs_once_for_each_secret_and_row(self, scrypt_runs):
+        class Contended(MemoryKeyRepository):
+            """Others introduce keys of their own in between, three times."""
+
+            others = 3
+
+            async def introduce_master_key(self, record, known):
+                if self.others:
+                    self.others -= 1
+                    foreign, _ = await new_record(OTHER, 14)
+                    await super().introduce_master_key(foreign, set(self.masters))
+                return await super().introduce_master_key(record, known)
+
+        repository = Contended()
+        await opening(repository, OLD)
+        del scrypt_runs[:]
+        keys = await opening(repository, NEW, OLD)
+        assert len(repository.masters) == 5
+        assert keys.configured_id == list(repository.masters)[-1]
+        assert len(scrypt_runs) == len(set(scrypt_runs))
+        # Both secrets against the first row and those of the others, which neither opens; one key was made.
+        by_us = [run for run in scrypt_runs if run[0] != OTHER.reveal().encode()]
+        assert len(by_us) == 2 + 2 * 3 + 1
+
+    async def test_introducing_against_endless_others_ends(self):
+        class Hopeless(MemoryKeyRepository):
+            async def introduce_master_key(self, record, known):
+                return list(self.masters.values())
+
+        repository = Hopeless()
+        await opening(repository, OLD)
+        with pytest.raises(ConfigurationError) as caught:
+            await opening(repository, NEW, OLD)
+        assert (caught.value.code, caught.value.retryable) == ("master_key_conflict", True)
 
     async def test_a_mistaken_introduction_does_not_stand_in_the_way(self, repository):
         await opening(repository, OLD)
