@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import Any, Protocol, cast
 
 from vault_adapters.config import VaultConfig
@@ -18,6 +19,7 @@ from vault_adapters.stores.journal import FileJournal, NoJournal
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.tasks import AsyncioTasks
 from vault_domain.audit import AuditEvent
+from vault_domain.errors import ConfigurationError
 from vault_domain.policy import RefreshPolicy
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
@@ -189,7 +191,32 @@ def _open_store(
 ) -> AbstractAsyncContextManager[Store]:
     now = None if clock is None else clock.now
     url = parse_url(config.database_url)
+    if url.backend == "postgres":
+        return _open_postgres_store(url.target, config, pool, now, migrate=migrate)
+    if pool is not None:
+        raise ConfigurationError("a pool was given, but database_url names no Postgres database", code="host_pool")
     return open_sqlite_store(url.target, migrate=migrate, clock=now)
+
+
+def _open_postgres_store(
+    url: str, config: VaultConfig, pool: Any, now: Callable[[], datetime] | None, *, migrate: bool
+) -> AbstractAsyncContextManager[Store]:
+    try:
+        # Imported here: a host on SQLite need not have the driver.
+        from vault_adapters.stores.postgres.store import open_postgres_store
+    except ImportError:
+        raise ConfigurationError(
+            "Postgres needs psycopg and psycopg-pool: install token-vault[postgres]", code="missing_extra"
+        ) from None
+    return open_postgres_store(
+        url,
+        migrate=migrate,
+        clock=now,
+        schema=config.postgres_schema,
+        pool=pool,
+        pool_size=config.pool_size,
+        prepare=config.prepared_statements,
+    )
 
 
 async def _open_cipher(keys: KeyRepository, sources: tuple[MasterKeySource, ...], config: VaultConfig) -> AesGcmCipher:

@@ -92,7 +92,7 @@ def _fail(futures: Sequence[asyncio.Future[V]], error: BaseException) -> None:
 def _copy(error: BaseException) -> Exception:
     """Return an error of each caller's own, so that their tracebacks do not mix."""
     if isinstance(error, StorageError):
-        return StorageError(str(error), code=error.code, retryable=error.retryable)
+        return StorageError(str(error), code=error.code, retryable=error.retryable, reason=error.reason)
     if isinstance(error, Exception):
         return error
     return StorageError("the read was abandoned", retryable=True)

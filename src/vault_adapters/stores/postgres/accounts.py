@@ -1,0 +1,87 @@
+"""Accounts on Postgres."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import groupby
+
+from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.rows import INFO_COLUMNS, account_parameters, account_record
+from vault_adapters.stores.postgres.tokens import deletion_events, write_tokens
+from vault_adapters.stores.queries import Queries
+from vault_domain.account import Account
+from vault_domain.page import Cursor
+from vault_domain.ports.change import Change
+from vault_domain.refresh_state import AccountRecord
+from vault_domain.token import TokenWrite
+
+_PROVIDER, _IDENTIFIER, _NOW = INFO_COLUMNS + 1, INFO_COLUMNS + 3, INFO_COLUMNS + 4
+
+
+class PostgresAccountRepository:
+    """Implements `AccountRepository`."""
+
+    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
+        """Read an account in one statement."""
+        parameters = account_parameters(account) | {"now": self._database.now()}
+        rows = await self._database.fetch(self._queries["get_account"], parameters)
+        return (account_record(rows) if _has_token(rows) else None), rows[0][_NOW]
+
+    async def list_tenant(
+        self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
+    ) -> tuple[list[AccountRecord], datetime]:
+        """List a tenant's accounts by (provider, identifier)."""
+        after_provider, after_identifier = after or ("", "")
+        parameters = {
+            "tenant_id": tenant_id,
+            "provider": provider,
+            "limit": int8(limit),
+            "after_provider": after_provider,
+            "after_identifier": after_identifier,
+            "now": self._database.now(),
+        }
+        rows = await self._database.fetch(self._queries["list_accounts"], parameters)
+        now = rows[0][_NOW]
+        if not _has_token(rows):
+            return [], now
+        by_account = groupby(rows, key=lambda row: (row[_PROVIDER], row[_IDENTIFIER]))
+        return [account_record(list(group)) for _, group in by_account], now
+
+    async def store_set(
+        self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
+    ) -> Change[tuple[AccountRecord, datetime]]:
+        """Store an account's tokens in one transaction and end its backoff."""
+
+        async def work(transaction: Transaction) -> Change[tuple[AccountRecord, datetime]]:
+            parameters = account_parameters(account) | {"now": transaction.now}
+            written = await write_tokens(transaction, self._queries, writes, actor)
+            if label is None:
+                await transaction.execute(self._queries["end_backoff"], parameters)
+            else:
+                await transaction.execute(self._queries["label_account"], parameters | {"label": label})
+            rows = await transaction.fetch(self._queries["get_account"], parameters)
+            return Change((account_record(rows), rows[0][_NOW]), written.events)
+
+        return await self._database.transact(work)
+
+    async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
+        """Delete an account's tokens and refresh state in one transaction."""
+
+        async def work(transaction: Transaction) -> Change[int]:
+            place = account_parameters(account)
+            parameters = place | {"actor": actor, "now": transaction.now}
+            rows = await transaction.fetch(self._queries["delete_account_tokens"], parameters)
+            if rows:
+                await transaction.execute(self._queries["lock_account"], place)
+                await transaction.execute(self._queries["delete_orphaned_account"], place)
+            return Change(len(rows), deletion_events(rows, account.tenant_id, account.provider, actor))
+
+        return await self._database.transact(work)
+
+
+def _has_token(rows: Sequence[Row]) -> bool:
+    return rows[0][0] is not None

@@ -1,0 +1,55 @@
+"""Cursors that read and write in our way on any connection, a host's included."""
+
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Loader
+from psycopg.pq import Format
+from psycopg.rows import tuple_row
+from psycopg.types.numeric import Int8
+
+Connection = psycopg.AsyncConnection[Any]
+Row = tuple[Any, ...]
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_unpack = struct.Struct("!q").unpack
+
+
+class UtcLoader(Loader):
+    """Loads a timestamptz as UTC: the driver gives it in the server's zone, and fails on what Python cannot hold."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> datetime:
+        """Return the time; one beyond Python's years, infinity included, is the last or first that it has."""
+        (micros,) = _unpack(data)
+        try:
+            return _EPOCH + timedelta(microseconds=micros)
+        except OverflowError:
+            return (datetime.max if micros > 0 else datetime.min).replace(tzinfo=UTC)
+
+
+_ADAPTERS = AdaptersMap(psycopg.adapters)
+_ADAPTERS.register_loader("timestamptz", UtcLoader)
+
+
+class VaultCursor(psycopg.AsyncCursor[Row]):
+    """A cursor whose types and rows do not depend on what its connection was configured for."""
+
+    __slots__ = ()
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        """One map for all connections."""
+        return _ADAPTERS
+
+
+def int8(value: int | None) -> Int8 | None:
+    """Return an integer whose type does not depend on its size, so that one prepared statement serves all."""
+    return None if value is None else Int8(value)

@@ -1,0 +1,170 @@
+"""A Postgres database: statements, and transactions that a cancellation cannot split."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, TypeVar
+
+import psycopg
+
+from vault_adapters.stores.batching import WRONG_LOOP
+from vault_adapters.stores.postgres.connections import Connections
+from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
+from vault_adapters.stores.postgres.errors import translate, translated_errors
+from vault_domain.errors import ConfigurationError
+
+T = TypeVar("T")
+Parameters = Mapping[str, Any]
+
+# Said each time: a role, a database or a host may have set another default.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+
+class Transaction:
+    """Statements of one transaction."""
+
+    def __init__(self, connection: Connection, now: datetime | None, *, prepare: bool) -> None:
+        self._connection = connection
+        self._prepare = prepare
+        self.now = now
+
+    async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
+        """Run a statement; return how many rows it changed."""
+        cursor = VaultCursor(self._connection)
+        await cursor.execute(sql, parameters, prepare=self._prepare, binary=True)
+        return cursor.rowcount
+
+    async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run a query; return its rows."""
+        return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+
+    async def run_script(self, sql: str) -> None:
+        """Run several statements without parameters."""
+        await VaultCursor(self._connection).execute(sql)
+
+
+class PostgresDatabase:
+    """Runs statements on pooled connections, on the event loop that opened it.
+
+    Args:
+        connections: where they come from; closed with this object.
+        prepare: whether statements are prepared on the server; not through every pooler.
+        clock: replaces the database's time.
+    """
+
+    def __init__(
+        self, connections: Connections, *, prepare: bool = True, clock: Callable[[], datetime] | None = None
+    ) -> None:
+        self._connections = connections
+        self._prepare = prepare
+        self._clock = clock
+        self._running: set[asyncio.Task[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def most_connections(self) -> int:
+        """How many statements may run at once."""
+        return self._connections.most
+
+    async def close(self) -> None:
+        """Finish what is under way and close."""
+        while self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+        with translated_errors():
+            await self._connections.close()
+
+    def now(self) -> datetime | None:
+        """Return the clock's time; None stands for the database's own, in every statement."""
+        return None if self._clock is None else self._clock()
+
+    async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run a query outside of any transaction; return its rows. A cancelled caller only leaves."""
+        return await self._shielded(self.read(sql, parameters))
+
+    async def write(self, sql: str, parameters: Parameters) -> list[Row]:
+        """Run one statement as a transaction of its own; return its rows. A cancelled caller only leaves.
+
+        It is not tried again where its connection is lost: it may have been committed.
+        """
+        return await self._shielded(self._write(sql, parameters))
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run ``work`` in a transaction; a cancelled caller neither splits nor loses it."""
+        return await self._shielded(self._transact(work))
+
+    async def read(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Do what `fetch` does, in a task that nobody cancels. It is tried once more where the connection is lost."""
+        try:
+            connection = await self._connections.take()
+            try:
+                return await _fetch(connection, sql, parameters, prepare=self._prepare)
+            except psycopg.OperationalError:
+                if not connection.closed:
+                    raise
+            finally:
+                await self._connections.give(connection)
+            return await self._read_again(sql, parameters)
+        except psycopg.Error as error:
+            translated = translate(error)
+        raise translated
+
+    async def _read_again(self, sql: str, parameters: Parameters | None) -> list[Row]:
+        connection = await self._connections.take_fresh()
+        try:
+            return await _fetch(connection, sql, parameters, prepare=self._prepare)
+        finally:
+            await self._connections.give(connection)
+
+    async def _write(self, sql: str, parameters: Parameters) -> list[Row]:
+        with translated_errors():
+            connection = await self._connections.take()
+            try:
+                if self._connections.is_plain(connection):
+                    return await _fetch(connection, sql, parameters, prepare=self._prepare)
+                return await self._enclosed(connection, lambda transaction: transaction.fetch(sql, parameters))
+            finally:
+                await self._connections.give(connection)
+
+    async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        with translated_errors():
+            connection = await self._connections.take()
+            try:
+                return await self._enclosed(connection, work)
+            finally:
+                await self._connections.give(connection)
+
+    async def _enclosed(self, connection: Connection, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        transaction = Transaction(connection, self.now(), prepare=self._prepare)
+        await transaction.run_script(_BEGIN)
+        try:
+            result = await work(transaction)
+            await transaction.run_script("COMMIT")
+        except BaseException:
+            with suppress(psycopg.Error):  # a lost connection has rolled back by itself
+                await transaction.run_script("ROLLBACK")
+            raise
+        return result
+
+    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        if asyncio.get_running_loop() is not self._loop:
+            work.close()
+            raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
+        task = self._loop.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be left to fetch it: its caller was cancelled
+
+
+async def _fetch(connection: Connection, sql: str, parameters: Parameters | None, *, prepare: bool) -> list[Row]:
+    cursor = VaultCursor(connection)
+    await cursor.execute(sql, parameters, prepare=prepare, binary=True)
+    result = cursor.pgresult
+    return await cursor.fetchall() if result is not None and result.nfields else []

@@ -1,0 +1,75 @@
+"""Opening a pool of our own, or taking over the host's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
+from psycopg_pool import AsyncConnectionPool
+
+from vault_adapters.stores.postgres.connections import PATIENCE_SECONDS, Connections
+from vault_adapters.stores.postgres.errors import translated_errors
+from vault_domain.errors import ConfigurationError
+
+
+async def open_connections(url: str, *, size: int, prepare: bool) -> Connections:
+    """Open a pool of our own.
+
+    Args:
+        url: a libpq URL; its parameters, and libpq's environment variables, count.
+        size: most connections.
+        prepare: whether statements are prepared on the server.
+
+    Raises:
+        ConfigurationError: libpq does not understand the URL.
+        StorageError: the server cannot be reached.
+    """
+    settings = _settings(url, prepare=prepare)
+    with translated_errors():
+        # A pool tries again and again; one attempt of its own says at once that it is in vain, and why.
+        await (await psycopg.AsyncConnection.connect(url, **settings)).close()
+        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            url, kwargs=settings, min_size=1, max_size=size, open=False, name="token-vault", timeout=PATIENCE_SECONDS
+        )
+        await pool.open(wait=True, timeout=PATIENCE_SECONDS)
+    return Connections(pool, is_ours=True)
+
+
+def adopt_pool(pool: object) -> Connections:
+    """Use the host's pool.
+
+    Raises:
+        ConfigurationError: it is not an open `psycopg_pool.AsyncConnectionPool`.
+    """
+    if not isinstance(pool, AsyncConnectionPool):
+        raise ConfigurationError("pool must be a psycopg_pool.AsyncConnectionPool", code="host_pool")
+    if pool.closed:
+        raise ConfigurationError("the pool is not open; open it before the vault", code="host_pool")
+    return Connections(pool, is_ours=False)
+
+
+def _settings(url: str, *, prepare: bool) -> dict[str, Any]:
+    given = _parsed(url)
+    if given is None:
+        raise ConfigurationError("database_url is not a connection URL that libpq understands")
+    settings: dict[str, Any] = {
+        "autocommit": True,
+        "client_encoding": "utf8",
+        "fallback_application_name": "token-vault",
+    }
+    if not prepare:
+        settings["prepare_threshold"] = None
+    if "connect_timeout" not in given:
+        settings["connect_timeout"] = int(PATIENCE_SECONDS)
+    return settings
+
+
+def _parsed(url: str) -> dict[str, Any] | None:
+    """Return the parameters of a URL and of libpq's environment; None where it is none: the error would repeat it."""
+    environment = {option.keyword.decode(): option.val for option in Conninfo.get_defaults() if option.val is not None}
+    try:
+        return environment | conninfo_to_dict(url)
+    except psycopg.Error:
+        return None

@@ -1,0 +1,126 @@
+"""Creating and migrating the schema, safe with several processes at once."""
+
+from __future__ import annotations
+
+import hashlib
+
+from vault_adapters.stores.migrations import Migration, load_migrations, pending_migrations, refuse_pending
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+
+_PACKAGE = "vault_adapters.stores.postgres"
+
+_SCHEMA_EXISTS = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %(schema)b)"
+_HAS_LEDGER = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %(schema)b AND c.relname = 'migration')
+"""
+_LOCK = "SELECT pg_advisory_xact_lock(%(key)b::bigint)"
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS {{schema}}.migration (
+    number bigint NOT NULL PRIMARY KEY,
+    name text NOT NULL,
+    digest text NOT NULL,
+    applied_at timestamptz NOT NULL
+)
+"""
+_APPLIED = "SELECT number, digest FROM {{schema}}.migration"
+_RECORD = """
+INSERT INTO {{schema}}.migration (number, name, digest, applied_at)
+VALUES (%(number)b::bigint, %(name)b, %(digest)b, coalesce(%(now)b::timestamptz, statement_timestamp()))
+"""
+
+
+def quoted(name: str) -> str:
+    """Return a name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text as an SQL literal, whatever the session's settings are."""
+    escaped = text.replace("'", "''")
+    return "E'" + escaped.replace("\\", "\\\\") + "'" if "\\" in text else f"'{escaped}'"
+
+
+async def prepare_schema(database: PostgresDatabase, schema: str, *, migrate: bool) -> list[str]:
+    """Bring the schema up to date; return the names of the migrations that were applied.
+
+    A role without the right to create anything may do this where the schema is up to date.
+
+    Args:
+        database: open.
+        schema: the schema's name.
+        migrate: False refuses a missing or old schema instead.
+
+    Raises:
+        SchemaOutdatedError: migrations are pending and ``migrate`` is False.
+        ConfigurationError: the database is of a newer release, or an applied migration was changed.
+    """
+    known = load_migrations(_PACKAGE)
+    pending = pending_migrations(known, await _applied(database, schema))
+    if not migrate:
+        refuse_pending(pending)
+    if not pending:
+        return []  # the common case takes no lock
+
+    async def work(transaction: Transaction) -> list[str]:
+        await transaction.fetch(_LOCK, {"key": _lock_key(schema)})
+        await _create_ledger(transaction, schema)
+        rows = await transaction.fetch(_filled(_APPLIED, schema))
+        missing = pending_migrations(known, dict(rows))  # another process may have been here first
+        for migration in missing:
+            await _apply(transaction, migration, schema)
+        return [f"{migration.number:04d}_{migration.name}" for migration in missing]
+
+    return await database.transact(work)
+
+
+def schema_sql(schema: str) -> str:
+    """Return a script that creates the schema, for whoever may not let the vault do it.
+
+    Afterwards `open_vault` finds the schema up to date, and its role needs only to use it.
+    """
+    steps = [f"CREATE SCHEMA {quoted(schema)};", _filled(_LEDGER, schema).strip() + ";"]
+    for migration in load_migrations(_PACKAGE):
+        title = f"-- Migration {migration.number:04d}: {migration.name.replace('_', ' ')}"
+        steps += [title, _filled(migration.sql, schema).strip(), _record_sql(migration, schema)]
+    return "\n\n".join(["BEGIN;", *steps, "COMMIT;"]) + "\n"
+
+
+def _record_sql(migration: Migration, schema: str) -> str:
+    values = {"number": str(migration.number), "name": literal(migration.name), "digest": literal(migration.digest)}
+    sql = _filled(_RECORD, schema).strip().replace("%(now)b", "NULL")
+    for name, value in values.items():
+        sql = sql.replace(f"%({name})b", value)
+    return sql + ";"
+
+
+async def _applied(database: PostgresDatabase, schema: str) -> dict[int, str]:
+    [(exists,)] = await database.fetch(_HAS_LEDGER, {"schema": schema})
+    return dict(await database.fetch(_filled(_APPLIED, schema))) if exists else {}
+
+
+async def _create_ledger(transaction: Transaction, schema: str) -> None:
+    # IF NOT EXISTS would ask for the right to create even where there is nothing to create.
+    [(exists,)] = await transaction.fetch(_SCHEMA_EXISTS, {"schema": schema})
+    if not exists:
+        await transaction.run_script(f"CREATE SCHEMA {quoted(schema)}")
+    [(exists,)] = await transaction.fetch(_HAS_LEDGER, {"schema": schema})
+    if not exists:
+        await transaction.run_script(_filled(_LEDGER, schema))
+
+
+async def _apply(transaction: Transaction, migration: Migration, schema: str) -> None:
+    await transaction.run_script(_filled(migration.sql, schema))
+    record = {"number": migration.number, "name": migration.name, "digest": migration.digest, "now": transaction.now}
+    await transaction.execute(_filled(_RECORD, schema), record)
+
+
+def _filled(sql: str, schema: str) -> str:
+    return sql.replace("{{schema}}", quoted(schema))
+
+
+def _lock_key(schema: str) -> int:
+    """Return the advisory lock's number; a schema's own, so that vaults in other schemas do not wait."""
+    digest = hashlib.sha256(f"token-vault migrations of {schema}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

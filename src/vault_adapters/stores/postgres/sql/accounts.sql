@@ -1,0 +1,86 @@
+-- name: get_account
+-- An account's tokens, each with the account's label and refresh state; a row in any case, for the time.
+SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
+       t.lifetime, t.created_at, t.updated_at, t.tenant_id, t.provider, t.kind, t.identifier,
+       coalesce(%(now)b::timestamptz, statement_timestamp()),
+       a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
+       a.next_attempt_at, a.unknown_since, a.error_code
+FROM (SELECT) one
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
+    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+
+-- name: list_accounts
+-- The tokens of a tenant's accounts behind a position, each with its account's label and refresh state.
+WITH page AS MATERIALIZED (
+    SELECT DISTINCT provider, identifier FROM {{schema}}.token
+    WHERE tenant_id = %(tenant_id)b AND (provider, identifier) > (%(after_provider)b, %(after_identifier)b)
+        AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+    ORDER BY provider, identifier
+    LIMIT %(limit)b::bigint)
+SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
+       t.lifetime, t.created_at, t.updated_at, t.tenant_id, t.provider, t.kind, t.identifier,
+       coalesce(%(now)b::timestamptz, statement_timestamp()),
+       a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
+       a.next_attempt_at, a.unknown_since, a.error_code
+FROM (SELECT) one
+LEFT JOIN (page p
+    JOIN {{schema}}.token t
+        ON t.tenant_id = %(tenant_id)b AND t.provider = p.provider AND t.identifier = p.identifier
+        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+ORDER BY t.provider, t.identifier
+
+-- name: label_account
+-- Set an account's label and end its backoff and unknown outcome; an attempt under way keeps its lease.
+INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, label)
+VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, %(label)b)
+ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
+    label = excluded.label, failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
+    lease_until = CASE WHEN a.lease_until > coalesce(%(now)b::timestamptz, statement_timestamp()) THEN a.lease_until END
+
+-- name: end_backoff
+-- The same for an account that keeps its label.
+UPDATE {{schema}}.account SET
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
+    lease_until = CASE WHEN lease_until > coalesce(%(now)b::timestamptz, statement_timestamp()) THEN lease_until END
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+
+-- name: lock_account
+-- Of two deletions that take an account's last tokens the later one has to see the other's. Everywhere data keys
+-- are locked first, then tokens in the order of their keys, then accounts.
+SELECT FROM {{schema}}.account
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+FOR UPDATE
+
+-- name: delete_orphaned_account
+-- Delete the row of an account that has no token left.
+DELETE FROM {{schema}}.account a
+WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+    AND NOT EXISTS (
+        SELECT FROM {{schema}}.token t
+        WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier
+            AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'))
+
+-- name: lock_provider_accounts
+-- The same lock for all accounts of a tenant at a provider, in order.
+SELECT FROM {{schema}}.account
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b
+ORDER BY identifier
+FOR UPDATE
+
+-- name: delete_orphaned_provider_accounts
+-- Delete the rows of a tenant's accounts at a provider that have no token left.
+DELETE FROM {{schema}}.account a
+WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b
+    AND NOT EXISTS (
+        SELECT FROM {{schema}}.token t
+        WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier
+            AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'))

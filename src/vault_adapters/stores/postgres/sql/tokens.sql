@@ -1,0 +1,302 @@
+-- name: get_token
+-- One token by its key; a row in any case, for the time.
+SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
+       t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob, coalesce(%(now)b::timestamptz, statement_timestamp())
+FROM (SELECT) one
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+
+-- name: get_tokens
+-- One row per key sent, in their order; the first carries the time.
+SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
+       t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob,
+       CASE WHEN k.ord = 1 THEN coalesce(%(now)b::timestamptz, statement_timestamp()) END
+FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
+    WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+ORDER BY k.ord
+
+-- name: get_tokens_with_data_keys
+-- The same, each row with its wrapped data key: a cold tenant costs no further round trip.
+SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
+       t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob,
+       CASE WHEN k.ord = 1 THEN coalesce(%(now)b::timestamptz, statement_timestamp()) END,
+       d.state, d.swept_at, w.kek_ids, w.wraps
+FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
+    WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+LEFT JOIN {{schema}}.dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id
+LEFT JOIN LATERAL (
+    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
+    FROM {{schema}}.dek_wrap
+    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w ON true
+ORDER BY k.ord
+
+-- name: store_token
+-- Insert or replace one value, if its data key is active, and append the event. FOR SHARE holds off whoever
+-- is about to end that key: a foreign key would let a value slip in behind it.
+WITH guarded AS (
+    SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    FROM {{schema}}.dek
+    WHERE tenant_id = %(tenant_id)b AND dek_id = %(dek_id)b AND state = 'active'
+    FOR SHARE),
+stored AS (
+    INSERT INTO {{schema}}.token AS t (
+        tenant_id, provider, kind, identifier, id, dek_id, blob, status, expires_at, lifetime, scopes, generation,
+        last_refreshed_at, created_at, updated_at)
+    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(id)b, %(dek_id)b, %(blob)b, 'valid',
+        coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
+        %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now
+    FROM guarded g
+    ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
+        dek_id = excluded.dek_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+        expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
+        generation = t.generation + 1,
+        last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at),
+        updated_at = excluded.updated_at
+    RETURNING *),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
+SELECT s.id, s.status, s.error_code, s.expires_at, s.scopes, s.generation, u.last_used_at, s.last_refreshed_at,
+       s.lifetime, s.created_at, s.updated_at
+FROM stored s
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = s.tenant_id AND u.provider = s.provider AND u.kind = s.kind AND u.identifier = s.identifier
+
+-- name: store_new_token
+-- The same for a key that must not exist; one row in any case: whether the data key was active, and what was stored.
+WITH guarded AS (
+    SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    FROM {{schema}}.dek
+    WHERE tenant_id = %(tenant_id)b AND dek_id = %(dek_id)b AND state = 'active'
+    FOR SHARE),
+stored AS (
+    INSERT INTO {{schema}}.token (
+        tenant_id, provider, kind, identifier, id, dek_id, blob, status, expires_at, lifetime, scopes, generation,
+        last_refreshed_at, created_at, updated_at)
+    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(id)b, %(dek_id)b, %(blob)b, 'valid',
+        coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
+        %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now
+    FROM guarded g
+    ON CONFLICT (tenant_id, provider, kind, identifier) DO NOTHING
+    RETURNING *),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
+SELECT s.id, s.status, s.error_code, s.expires_at, s.scopes, s.generation, NULL::timestamptz, s.last_refreshed_at,
+       s.lifetime, s.created_at, s.updated_at, EXISTS (SELECT FROM guarded)
+FROM (SELECT) one
+LEFT JOIN stored s ON true
+
+-- name: replace_token
+-- The same for a key that must hold a certain generation.
+WITH guarded AS (
+    SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    FROM {{schema}}.dek
+    WHERE tenant_id = %(tenant_id)b AND dek_id = %(dek_id)b AND state = 'active'
+    FOR SHARE),
+stored AS (
+    UPDATE {{schema}}.token t SET
+        dek_id = %(dek_id)b, blob = %(blob)b, status = 'valid', error_code = NULL,
+        expires_at = coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
+        lifetime = %(lifetime)b::bigint, scopes = coalesce(%(scopes)b::text, t.scopes),
+        generation = t.generation + 1,
+        last_refreshed_at = CASE WHEN %(refreshed)b::boolean THEN g.now ELSE t.last_refreshed_at END,
+        updated_at = g.now
+    FROM guarded g
+    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
+        AND t.identifier = %(identifier)b AND t.generation = %(expected_generation)b::bigint
+    RETURNING t.*),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
+SELECT s.id, s.status, s.error_code, s.expires_at, s.scopes, s.generation, u.last_used_at, s.last_refreshed_at,
+       s.lifetime, s.created_at, s.updated_at, EXISTS (SELECT FROM guarded)
+FROM (SELECT) one
+LEFT JOIN stored s ON true
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = s.tenant_id AND u.provider = s.provider AND u.kind = s.kind AND u.identifier = s.identifier
+
+-- name: store_tokens
+-- Many values at once, sorted by key; those whose data key is not active are missing from what comes back.
+WITH guarded AS (
+    SELECT s.*, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    FROM unnest(
+        %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
+        %(dek_ids)b::bytea[], %(blobs)b::bytea[], %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[],
+        %(scopes)b::text[], %(refreshed)b::boolean[]) WITH ORDINALITY s (
+            tenant_id, provider, kind, identifier, id, dek_id, blob, expires_at, lifetime, scopes, refreshed, ord)
+    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state = 'active'
+    ORDER BY s.ord
+    FOR SHARE OF d),
+stored AS (
+    INSERT INTO {{schema}}.token AS t (
+        tenant_id, provider, kind, identifier, id, dek_id, blob, status, expires_at, lifetime, scopes, generation,
+        last_refreshed_at, created_at, updated_at)
+    SELECT tenant_id, provider, kind, identifier, id, dek_id, blob, 'valid',
+        coalesce(expires_at, now + lifetime * interval '1 microsecond'),
+        lifetime, scopes, 1, CASE WHEN refreshed THEN now END, now, now
+    FROM guarded
+    ORDER BY ord
+    ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
+        dek_id = excluded.dek_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+        expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
+        generation = t.generation + 1,
+        last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at),
+        updated_at = excluded.updated_at
+    RETURNING *),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    SELECT s.tenant_id, CASE WHEN g.refreshed THEN 'token_refreshed' ELSE 'token_stored' END, s.updated_at,
+        s.provider, s.identifier, s.kind, s.generation, %(actor)b::text
+    FROM guarded g
+    JOIN stored s USING (tenant_id, provider, kind, identifier)
+    ORDER BY g.ord)
+SELECT s.id, s.status, s.error_code, s.expires_at, s.scopes, s.generation, u.last_used_at, s.last_refreshed_at,
+       s.lifetime, s.created_at, s.updated_at
+FROM guarded g
+JOIN stored s USING (tenant_id, provider, kind, identifier)
+LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
+ORDER BY g.ord
+
+-- name: invalidate_token
+-- Make one value invalid and append the event; compare-and-set on id and generation.
+WITH marked AS (
+    UPDATE {{schema}}.token SET
+        status = 'invalid', error_code = %(error_code)b,
+        updated_at = coalesce(%(now)b::timestamptz, statement_timestamp())
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+        AND id = %(id)b AND generation = %(generation)b::bigint AND status <> 'invalid'
+    RETURNING *),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
+    SELECT tenant_id, 'token_invalidated', updated_at, provider, identifier, kind, generation, %(actor)b::text, error_code
+    FROM marked)
+SELECT updated_at FROM marked
+
+-- name: is_invalid
+-- Whether exactly this value is there and invalid.
+SELECT EXISTS (
+    SELECT FROM {{schema}}.token
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+        AND id = %(id)b AND generation = %(generation)b::bigint AND status = 'invalid')
+
+-- name: delete_token
+-- Delete one token and append the event.
+WITH gone AS (
+    DELETE FROM {{schema}}.token
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+    RETURNING *),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    SELECT tenant_id, 'token_deleted', coalesce(%(now)b::timestamptz, statement_timestamp()), provider, identifier,
+        kind, generation, %(actor)b::text
+    FROM gone)
+SELECT kind, identifier, generation, coalesce(%(now)b::timestamptz, statement_timestamp()) FROM gone
+
+-- name: delete_account_tokens
+-- Delete an account's tokens, locked in the order of their keys as everywhere, and append the events.
+WITH doomed AS (
+    SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+        AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
+    ORDER BY kind
+    FOR UPDATE),
+gone AS (
+    DELETE FROM {{schema}}.token t USING doomed d
+    WHERE t.tenant_id = d.tenant_id AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
+    RETURNING t.*),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    SELECT tenant_id, 'token_deleted', coalesce(%(now)b::timestamptz, statement_timestamp()), provider, identifier,
+        kind, generation, %(actor)b::text
+    FROM gone
+    ORDER BY kind)
+SELECT kind, identifier, generation, coalesce(%(now)b::timestamptz, statement_timestamp()) FROM gone ORDER BY kind
+
+-- name: delete_provider_tokens
+-- The same for all of a tenant's tokens at a provider.
+WITH doomed AS (
+    SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b
+    ORDER BY kind, identifier
+    FOR UPDATE),
+gone AS (
+    DELETE FROM {{schema}}.token t USING doomed d
+    WHERE t.tenant_id = d.tenant_id AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
+    RETURNING t.*),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    SELECT tenant_id, 'token_deleted', coalesce(%(now)b::timestamptz, statement_timestamp()), provider, identifier,
+        kind, generation, %(actor)b::text
+    FROM gone
+    ORDER BY kind, identifier)
+SELECT kind, identifier, generation, coalesce(%(now)b::timestamptz, statement_timestamp())
+FROM gone
+ORDER BY kind, identifier
+
+-- name: find_expiring_tokens
+-- Valid access tokens that expire by a time, soonest first, behind a position; reads the partial index.
+SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
+       t.lifetime, t.created_at, t.updated_at, t.tenant_id, t.provider, t.kind, t.identifier
+FROM {{schema}}.token t
+LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
+WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
+    AND t.expires_at <= coalesce(%(now)b::timestamptz, statement_timestamp()) + %(within)b::bigint * interval '1 microsecond'
+    AND (t.expires_at, t.tenant_id, t.id)
+        > (%(after_expires_at)b::timestamptz, %(after_tenant_id)b::text, %(after_id)b::uuid)
+    AND (%(provider)b::text IS NULL OR t.provider = %(provider)b)
+ORDER BY t.expires_at, t.tenant_id, t.id
+LIMIT %(limit)b::bigint
+
+-- name: list_tokens
+-- A tenant's tokens behind a position.
+SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
+       t.lifetime, t.created_at, t.updated_at, t.tenant_id, t.provider, t.kind, t.identifier
+FROM {{schema}}.token t
+LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
+WHERE t.tenant_id = %(tenant_id)b
+    AND (t.provider, t.kind, t.identifier) > (%(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+    AND (%(provider)b::text IS NULL OR t.provider = %(provider)b)
+ORDER BY t.provider, t.kind, t.identifier
+LIMIT %(limit)b::bigint
+
+-- name: record_uses
+-- Note when tokens were last used; never moves one back, and never for a token that was replaced by another id.
+INSERT INTO {{schema}}.token_use AS u (tenant_id, provider, kind, identifier, last_used_at)
+SELECT k.tenant_id, k.provider, k.kind, k.identifier, k.used_at
+FROM unnest(
+    %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
+    %(used_at)b::timestamptz[]) WITH ORDINALITY k (tenant_id, provider, kind, identifier, id, used_at, ord)
+JOIN {{schema}}.token t
+    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
+    AND t.id = k.id
+ORDER BY k.ord
+ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at = excluded.last_used_at
+    WHERE u.last_used_at < excluded.last_used_at
+
+-- name: count_health
+-- How many tokens stand how, by provider.
+SELECT provider,
+    CASE
+        WHEN status = 'invalid' THEN 'invalid'
+        WHEN expires_at <= coalesce(%(now)b::timestamptz, statement_timestamp()) THEN 'expired'
+        WHEN status = 'unknown' THEN 'unknown'
+        WHEN expires_at - coalesce(%(now)b::timestamptz, statement_timestamp())
+            <= %(buffer)b::bigint * interval '1 microsecond' THEN 'expiring'
+        ELSE 'fresh'
+    END AS health,
+    count(*)
+FROM {{schema}}.token
+WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
+GROUP BY 1, 2

@@ -1,0 +1,78 @@
+"""The Postgres store as a whole: one pool, the repositories over it, opened and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from attrs import frozen
+
+from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
+from vault_adapters.stores.postgres.audit import PostgresAuditLog
+from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.keys import PostgresKeyRepository
+from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
+from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
+from vault_adapters.stores.postgres.schema import prepare_schema, quoted
+from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
+from vault_adapters.stores.queries import load_queries
+
+
+@frozen
+class PostgresStore:
+    """The repositories of one schema."""
+
+    tokens: PostgresTokenRepository
+    accounts: PostgresAccountRepository
+    keys: PostgresKeyRepository
+    audit: PostgresAuditLog
+    refreshes: PostgresRefreshLedger
+
+
+@asynccontextmanager
+async def open_postgres_store(
+    url: str,
+    *,
+    migrate: bool,
+    clock: Callable[[], datetime] | None = None,
+    schema: str = "token_vault",
+    pool: object = None,
+    pool_size: int = 10,
+    prepare: bool = True,
+) -> AsyncIterator[PostgresStore]:
+    """Open a schema of a Postgres database as a store and close it afterwards.
+
+    Args:
+        url: a libpq URL; unused where a pool is given.
+        migrate: whether to create and migrate the schema; otherwise an old or missing one is refused.
+        clock: replaces the database's time.
+        schema: the schema's name.
+        pool: the host's `psycopg_pool.AsyncConnectionPool`; it is used, never configured and never closed.
+        pool_size: most connections of a pool of our own.
+        prepare: whether statements are prepared on the server; not behind every pooler.
+
+    Raises:
+        SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.
+        ConfigurationError: the URL, the server's version or the host's pool cannot be used.
+        StorageError: the server cannot be reached.
+    """
+    own = pool is None
+    connections = await open_connections(url, size=pool_size, prepare=prepare) if own else adopt_pool(pool)
+    database = PostgresDatabase(connections, prepare=prepare, clock=clock)
+    try:
+        await prepare_schema(database, schema, migrate=migrate)
+        queries = load_queries("vault_adapters.stores.postgres", schema=quoted(schema))
+        tokens = PostgresTokenRepository(database, queries)
+        try:
+            yield PostgresStore(
+                tokens,
+                PostgresAccountRepository(database, queries),
+                PostgresKeyRepository(database, queries),
+                PostgresAuditLog(database, queries),
+                PostgresRefreshLedger(database, queries),
+            )
+        finally:
+            await tokens.close()
+    finally:
+        await database.close()

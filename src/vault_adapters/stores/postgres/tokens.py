@@ -1,0 +1,272 @@
+"""The token table on Postgres."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.postgres.audit import token_event
+from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.rows import (
+    MICROSECOND,
+    account_parameters,
+    key_parameters,
+    keys_parameters,
+    micros,
+    sort_key,
+    stored_token,
+    token_info,
+    wrapped_data_key,
+    write_parameters,
+    writes_parameters,
+)
+from vault_adapters.stores.queries import Queries
+from vault_domain.account import TokenKey
+from vault_domain.audit import AuditAction, AuditEvent
+from vault_domain.errors import GenerationConflictError, StorageError
+from vault_domain.page import Cursor
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.token_repository import Reading
+from vault_domain.report import HealthCount
+from vault_domain.token import MarkOutcome, StoredToken, TokenHealth, TokenInfo, TokenRef, TokenWrite
+
+_ROWS_PER_STATEMENT = 1000
+_FOREIGN_KEY_VIOLATION = "23503"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
+
+_Wanted = tuple[TokenKey, bool]
+"""A key, and whether its wrapped data key is to be read along."""
+
+
+class PostgresTokenRepository:
+    """Implements `TokenRepository`."""
+
+    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+        self._reads: ReadBatcher[_Wanted, Reading] = ReadBatcher(self._read, most_batches=database.most_connections)
+
+    async def close(self) -> None:
+        """Wait for the reads under way."""
+        await self._reads.drain()
+
+    async def get(self, key: TokenKey, *, with_data_key: bool = False) -> Reading:
+        """Read one token, together with others that are asked for now."""
+        return await self._reads.get((key, with_data_key))
+
+    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
+        """Read the tokens that exist of these keys."""
+        if not keys:
+            [(now,)] = await self._database.fetch(_TIME, {"now": self._database.now()})
+            return [], now
+        parameters = keys_parameters(keys) | {"now": self._database.now()}
+        rows = await self._database.fetch(self._queries["get_tokens"], parameters)
+        found = [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
+        return [token for token in found if token is not None], rows[0][13]
+
+    async def store(
+        self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
+    ) -> Change[list[TokenInfo]]:
+        """Insert or replace, all or nothing."""
+        if len(writes) == 1:
+            return await self._store_one(writes[0], actor, expected_generation)
+        return await self._database.transact(
+            lambda transaction: write_tokens(transaction, self._queries, writes, actor)
+        )
+
+    async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
+        """Make exactly this value invalid."""
+        value = key_parameters(ref.key) | {"id": ref.id, "generation": int8(ref.generation)}
+        parameters = value | {"error_code": error_code, "actor": actor, "now": self._database.now()}
+        rows = await self._database.write(self._queries["invalidate_token"], parameters)
+        if rows:
+            action = AuditAction.TOKEN_INVALIDATED
+            event = token_event(action, ref.key, ref.generation, rows[0][0], actor, error_code)
+            return Change(MarkOutcome.APPLIED, (event,))
+        # A value that was made invalid stays so until its generation changes.
+        [(is_invalid,)] = await self._database.fetch(self._queries["is_invalid"], value)
+        return Change(MarkOutcome.ALREADY_INVALID if is_invalid else MarkOutcome.STALE)
+
+    async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
+        """Delete one token; with an account's last token its refresh state goes too."""
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            parameters = key_parameters(key) | {"actor": actor, "now": transaction.now}
+            rows = await transaction.fetch(self._queries["delete_token"], parameters)
+            if rows:
+                account = account_parameters(key.account)
+                await transaction.execute(self._queries["lock_account"], account)
+                await transaction.execute(self._queries["delete_orphaned_account"], account)
+            return Change(bool(rows), deletion_events(rows, key.tenant_id, key.provider, actor))
+
+        return await self._database.transact(work)
+
+    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
+        """Delete all tokens and refresh states of a tenant at a provider."""
+
+        async def work(transaction: Transaction) -> Change[int]:
+            place = {"tenant_id": tenant_id, "provider": provider}
+            parameters = place | {"actor": actor, "now": transaction.now}
+            rows = await transaction.fetch(self._queries["delete_provider_tokens"], parameters)
+            await transaction.execute(self._queries["lock_provider_accounts"], place)
+            await transaction.execute(self._queries["delete_orphaned_provider_accounts"], place)
+            return Change(len(rows), deletion_events(rows, tenant_id, provider, actor))
+
+        return await self._database.transact(work)
+
+    async def find_expiring(
+        self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
+    ) -> list[TokenInfo]:
+        """Find valid access tokens that expire before then."""
+        expires_at, tenant_id, id_hex = after or (-1, "", "")
+        parameters = {
+            "now": self._database.now(),
+            "within": micros(within),
+            "after_expires_at": _EPOCH + min(max(int(expires_at), -1), _LAST_MICROS) * MICROSECOND,
+            "after_tenant_id": tenant_id,
+            "after_id": _uuid(str(id_hex)),
+            "provider": provider,
+            "limit": int8(limit),
+        }
+        return [
+            token_info(row) for row in await self._database.fetch(self._queries["find_expiring_tokens"], parameters)
+        ]
+
+    async def list_tenant(
+        self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
+    ) -> list[TokenInfo]:
+        """List a tenant's tokens by (provider, kind, identifier)."""
+        after_provider, after_kind, after_identifier = after or ("", "", "")
+        parameters = {
+            "tenant_id": tenant_id,
+            "after_provider": after_provider,
+            "after_kind": after_kind,
+            "after_identifier": after_identifier,
+            "provider": provider,
+            "limit": int8(limit),
+        }
+        return [token_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
+
+    async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
+        """Note when tokens were last used."""
+        ordered = sorted(uses.items(), key=lambda use: sort_key(use[0].key))
+        # A key that was deleted and stored again may be named by its former id too; one statement takes a key once.
+        latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(ordered, key=lambda use: use[1])}
+        keys = sorted(latest, key=sort_key)
+        for start in range(0, len(keys), _ROWS_PER_STATEMENT):
+            await self._record({key: latest[key] for key in keys[start : start + _ROWS_PER_STATEMENT]})
+
+    async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
+        """Count tokens by provider and health."""
+        parameters = {"tenant_id": tenant_id, "now": self._database.now(), "buffer": micros(buffer)}
+        rows = await self._database.fetch(self._queries["count_health"], parameters)
+        return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
+
+    async def ping(self) -> None:
+        """Return if the database answers."""
+        await self._database.fetch("SELECT 1")
+
+    async def _read(self, wanted: Sequence[_Wanted]) -> list[Reading]:
+        now = self._database.now()
+        if len(wanted) == 1 and not wanted[0][1]:
+            [(key, _)] = wanted
+            [row] = await self._database.read(self._queries["get_token"], key_parameters(key) | {"now": now})
+            return [Reading(stored_token(row, key), row[13])]
+        with_data_keys = any(with_data_key for _, with_data_key in wanted)
+        query = self._queries["get_tokens_with_data_keys" if with_data_keys else "get_tokens"]
+        rows = await self._database.read(query, keys_parameters(key for key, _ in wanted) | {"now": now})
+        now = rows[0][13]
+        return [
+            Reading(stored_token(row, key), now, wrapped_data_key(row, key) if with_data_key else None)
+            for row, (key, with_data_key) in zip(rows, wanted, strict=True)
+        ]
+
+    async def _store_one(
+        self, write: TokenWrite, actor: str | None, expected_generation: int | None
+    ) -> Change[list[TokenInfo]]:
+        action = AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED
+        parameters = write_parameters(write) | {"actor": actor, "action": action.value, "now": self._database.now()}
+        if expected_generation is None:
+            rows = await self._database.write(self._queries["store_token"], parameters)
+            if not rows:
+                raise DataKeyInactiveError
+        else:
+            rows = await self._store_expecting(write, parameters, expected_generation)
+        info = token_info(rows[0], write.key)
+        event = token_event(action, write.key, info.generation, info.updated_at, actor)
+        return Change([info], (event,))
+
+    async def _store_expecting(
+        self, write: TokenWrite, parameters: dict[str, Any], expected_generation: int
+    ) -> list[Row]:
+        query = self._queries["replace_token" if expected_generation else "store_new_token"]
+        parameters |= {"expected_generation": int8(expected_generation)}
+        rows = await self._database.write(query, parameters)
+        if rows[0][0] is None:
+            is_key_active = rows[0][-1]
+            raise GenerationConflictError(account=write.key.account) if is_key_active else DataKeyInactiveError
+        return rows
+
+    async def _record(self, uses: Mapping[TokenKey, tuple[UUID, datetime]]) -> None:
+        parameters = keys_parameters(uses) | {
+            "ids": [id_ for id_, _ in uses.values()],
+            "used_at": [used_at for _, used_at in uses.values()],
+        }
+        try:
+            await self._database.write(self._queries["record_uses"], parameters)
+        except StorageError as error:
+            if error.reason != _FOREIGN_KEY_VIOLATION:
+                raise
+            # A token was deleted while the statement ran; another time it is not among them.
+            await self._database.write(self._queries["record_uses"], parameters)
+
+
+async def write_tokens(
+    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
+) -> Change[list[TokenInfo]]:
+    """Write values whose data keys are active, and their events, in the transaction given.
+
+    Raises:
+        DataKeyInactiveError: one is not; the transaction is to be rolled back.
+    """
+    # Every writer locks keys in the same order; otherwise two of them would wait for each other.
+    ordered = sorted(writes, key=lambda write: sort_key(write.key))
+    infos: dict[TokenKey, TokenInfo] = {}
+    for start in range(0, len(ordered), _ROWS_PER_STATEMENT):
+        sent = ordered[start : start + _ROWS_PER_STATEMENT]
+        parameters = writes_parameters(sent) | {"actor": actor, "now": transaction.now}
+        rows = await transaction.fetch(queries["store_tokens"], parameters)
+        if len(rows) < len(sent):
+            raise DataKeyInactiveError
+        infos.update((write.key, token_info(row, write.key)) for row, write in zip(rows, sent, strict=True))
+    return Change(
+        [infos[write.key] for write in writes], tuple(_stored(infos[write.key], write, actor) for write in ordered)
+    )
+
+
+def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
+    """Return the events of the tokens that a deletion returned as (kind, identifier, generation, time)."""
+    return tuple(
+        token_event(
+            AuditAction.TOKEN_DELETED, TokenKey(tenant_id, provider, kind, identifier), generation, occurred_at, actor
+        )
+        for kind, identifier, generation, occurred_at in rows
+    )
+
+
+def _stored(info: TokenInfo, write: TokenWrite, actor: str | None) -> AuditEvent:
+    action = AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED
+    return token_event(action, info.key, info.generation, info.updated_at, actor)
+
+
+def _uuid(id_hex: str) -> UUID:
+    try:
+        return UUID(hex=id_hex)
+    except ValueError:
+        return UUID(int=0)  # a cursor that somebody made up: it only starts elsewhere in what the caller may see
+
+
+_TIME = "SELECT coalesce(%(now)b::timestamptz, statement_timestamp())"
