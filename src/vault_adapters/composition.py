@@ -154,10 +154,10 @@ async def _run(
         stack.push_async_callback(cipher.aclose)
         bound = await _bind(refreshers or {}, http_client, stack)
         tasks = AsyncioTasks()
-        stack.push_async_callback(tasks.drain)
         parts = _Parts(config, store, cipher, CallbackSink(on_event), tasks, journal, bound)
         await parts.keeper.recover()
         await stack.enter_async_context(repeating(parts.keeper.retry_all, _RETRY_SECONDS))
+        stack.push_async_callback(tasks.drain, parts.timing.lease.total_seconds())
         await stack.enter_async_context(repeating(parts.uses.flush, _FLUSH_SECONDS))
         yield TokenVault(parts.services())
 
@@ -239,14 +239,14 @@ class _Parts:
     ) -> None:
         self._store, self._cipher, self._sink, self._tasks, self._refreshers = store, cipher, sink, tasks, refreshers
         self._policy = RefreshPolicy(config.refresh_buffer)
-        self._timing = RefreshTiming(config.refresh_deadline, config.quiescence)
+        self.timing = RefreshTiming(config.refresh_deadline, config.quiescence)
         self._rules = {
-            name: RefreshRule.of(refresher.spends, refresher.rotation, self._timing)
+            name: RefreshRule.of(refresher.spends, refresher.rotation, self.timing)
             for name, refresher in refreshers.items()
         }
         self._opener = TokenOpener(cipher, sink)
         self.uses = UseTracker(store.tokens)
-        self.keeper = AnswerKeeper(store.refreshes, cipher, self._opener, sink, journal, tasks, self._timing)
+        self.keeper = AnswerKeeper(store.refreshes, cipher, self._opener, sink, journal, tasks, self.timing)
 
     def services(self) -> VaultServices:
         """Return the use cases."""
@@ -254,8 +254,8 @@ class _Parts:
         ledger, opener, keeper, tasks = store.refreshes, self._opener, self.keeper, self._tasks
         spends = {name: rule.spends for name, rule in rules.items()}
         tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, policy)
-        runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, self._timing, self._refreshers)
-        revoker = RevocationService(ledger, opener, tasks, self._refreshers, self._timing.deadline)
+        runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, self.timing, self._refreshers)
+        revoker = RevocationService(ledger, opener, tasks, self._refreshers, self.timing.deadline)
         return VaultServices(
             tokens=tokens,
             accounts=AccountService(store.accounts, cipher, sink, revoker, spends),

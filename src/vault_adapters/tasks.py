@@ -6,6 +6,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 from uuid import UUID, uuid4
 
@@ -72,11 +73,18 @@ class AsyncioTasks:
             for name, job in jobs:
                 group.create_task(limited(name, job))
 
-    async def drain(self) -> None:
-        """Wait for the calls under way: what a provider has answered must be written down."""
-        while self._flights:
-            await asyncio.gather(*self._flights.values(), return_exceptions=True)
-            await asyncio.sleep(0)
+    async def drain(self, seconds: float) -> None:
+        """Wait for the calls under way, so long at most: what a provider has answered must be written down.
+
+        What is left then only waits for others, or has lost the database; it is cancelled.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._flights:
+                    await asyncio.wait(list(self._flights.values()))
+        for task in list(self._flights.values()):
+            task.cancel()
+        await asyncio.gather(*self._flights.values(), return_exceptions=True)
 
     def _landed(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         if self._flights.get(key) is task:

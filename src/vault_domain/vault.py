@@ -11,7 +11,7 @@ from vault_domain.account import Account, AccountDeletion, AccountInfo, Connecti
 from vault_domain.audit import AuditEvent
 from vault_domain.page import Page, walk_pages
 from vault_domain.report import HealthReport, SweepReport
-from vault_domain.scrub import scrubbed_async
+from vault_domain.scrub import scrubbed, scrubbed_async
 from vault_domain.secret import Secret, as_secret
 from vault_domain.services import arguments as read
 from vault_domain.services.accounts import AccountService
@@ -51,6 +51,7 @@ class TokenVault:
         self._services = services
         self._actor = actor
 
+    @scrubbed
     def with_actor(self, actor: str | None) -> TokenVault:
         """Return a view of this vault whose audit events carry ``actor`` (1 to 255 characters, or None)."""
         return TokenVault(self._services, as_label(actor, "actor"))

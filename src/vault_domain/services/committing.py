@@ -63,7 +63,7 @@ class AnswerKeeper:
         entry = JournalEntry(attempt, tuple(writes), actor)
         try:
             await self._commit(entry)
-        except StorageError as error:
+        except VaultError as error:  # the database, or the master key where the data key has just changed
             _log.warning("a refreshed token could not be stored yet (%s)", error.code)
         else:
             return None
