@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from vault_adapters.composition import open_vault
 from vault_adapters.config import VaultConfig
-from vault_domain import TokenVault
+from vault_domain import InvalidInputError, TokenVault
 
 T = TypeVar("T")
 
@@ -38,6 +38,8 @@ def with_vault(work: Callable[[TokenVault], Awaitable[T]], config: VaultConfig, 
 
 async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
     """Return the items of an iterator, at most ``limit`` of them."""
+    if limit is not None and limit < 1:
+        raise InvalidInputError("limit must be at least 1")
     found: list[T] = []
     async for item in items:
         if limit is not None and len(found) >= limit:

@@ -53,7 +53,8 @@ def store(
 ) -> None:
     """Store a value that is read from standard input.
 
-    On a terminal it is asked for and not shown. It replaces what is there. One line end at the end of standard input is not part of the value.
+    On a terminal it is asked for and not shown. It replaces what is there. One line end at the end of standard
+    input is not part of the value.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     expiry = as_expiry(expires_in, expires_at)
@@ -80,7 +81,8 @@ def get(
 ) -> None:
     """Show what is known of a token; its value only with --reveal.
 
-    The value is opened in any case: one that does not open in its place is an error (exit code 6), with and without --reveal.
+    The value is opened in any case: one that does not open in its place is an error (exit code 6), with and
+    without --reveal.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     config = VaultConfig.from_env()

@@ -23,7 +23,7 @@ async def connect(stage: Stage) -> None:
     """Store tokens of several tenants and providers."""
     stage.screen.heading(
         "Three tenants connect their accounts",
-        "store_token_set and store_tokens with invented values, then list_accounts",
+        "invented values, by store_token_set and store_tokens; list_accounts:",
     )
     for connection in connections():
         await stage.vault.store_token_set(connection.account, connection.token_set, label=connection.label)

@@ -1,0 +1,106 @@
+"""Running the real command: a process of its own, in a pipe or on a terminal."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+from attrs import field, frozen
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = [sys.executable, "-m", "vault_adapters.cli"]
+CONFIGURED = ("DATABASE_URL", "ENCRYPTION_SECRET", "TOKEN_VAULT_")
+
+
+def clean_environment() -> dict[str, str]:
+    """The tests' environment without anything that configures a vault or a terminal."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURED)}
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+        kept.pop(name, None)
+    return {**kept, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
+
+
+@frozen
+class Result:
+    """How a run ended."""
+
+    code: int
+    stdout: bytes
+    stderr: str = ""
+
+    @property
+    def out(self) -> str:
+        return self.stdout.decode()
+
+
+@frozen
+class CommandLine:
+    """`token-vault` with an environment and a working directory.
+
+    Attributes:
+        folder: the working directory.
+        variables: what configures it.
+    """
+
+    folder: Path
+    variables: dict[str, str] = field(factory=dict)
+
+    def __call__(self, *arguments: str, stdin: str | bytes = b"", **variables: str) -> Result:
+        """Run it in a pipe."""
+        done = subprocess.run(
+            [*PROGRAM, *arguments],
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            capture_output=True,
+            cwd=self.folder,
+            env=self.environment(**variables),
+            timeout=60,
+        )
+        return Result(done.returncode, done.stdout, done.stderr.decode())
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        return {**clean_environment(), **self.variables, **variables}
+
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Start it and leave it running."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [*PROGRAM, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.folder, env=self.environment()
+        )
+
+    def on_terminal(self, *arguments: str, typed: str = "", columns: int = 100) -> Result:
+        """Run it on a terminal of its own; what it writes to either stream comes back as one."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=self.folder,
+            env=self.environment(TERM="xterm-256color"),
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        shown = _read_all(ours, typed.encode())
+        os.close(ours)
+        return Result(process.wait(timeout=60), shown)
+
+
+def _read_all(terminal: int, typed: bytes) -> bytes:
+    shown = b""
+    while True:
+        try:
+            piece = os.read(terminal, 65536)
+        except OSError:  # Linux says EIO where the other end was closed
+            return shown
+        if not piece:
+            return shown
+        shown += piece
+        if typed and shown.rstrip().endswith(b":"):  # it asks
+            os.write(terminal, typed)
+            typed = b""

@@ -1,0 +1,41 @@
+import shutil
+
+import pytest
+from tests.adapters.cli.command import CommandLine
+
+SECRET = "a-secret-that-only-these-tests-use-0123456789"
+
+
+def variables_for(folder):
+    return {
+        "DATABASE_URL": f"sqlite:///{folder}/vault.db",
+        "ENCRYPTION_SECRET": SECRET,
+        "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
+    }
+
+
+@pytest.fixture
+def unprepared(tmp_path):
+    """The command line, configured for a database that does not exist yet."""
+    return CommandLine(tmp_path, variables_for(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """A database that `init` has made; copying it is quicker than making one for each test."""
+    folder = tmp_path_factory.mktemp("template")
+    assert CommandLine(folder, variables_for(folder))("init").code == 0
+    return folder / "vault.db"
+
+
+@pytest.fixture
+def token_vault(unprepared, template):
+    """The command line over a database that is ready for use."""
+    shutil.copy(template, unprepared.folder)
+    return unprepared
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """The command line without any configuration."""
+    return CommandLine(tmp_path)

@@ -1,0 +1,123 @@
+"""Signals, pipes, terminals and a missing extra: the command as a good citizen of a shell."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.adapters.cli.command import PROGRAM, clean_environment
+
+KEY = ("t1", "google", "access_token")
+BOXES = set("─│╭╮╰╯━┃┏┓┗┛═║")
+
+
+def test_an_interrupt_is_quiet(token_vault):
+    running = token_vault.start("store", *KEY)
+    time.sleep(1.5)  # until it reads standard input
+    assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, out, err) == (130, b"", b"")
+
+
+def test_a_reader_that_goes_away_is_no_error(token_vault):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*PROGRAM, "generate-secret"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            env=token_vault.environment(),
+            timeout=30,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_a_full_disk_is_one_line(token_vault):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, "generate-secret"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=token_vault.environment(),
+            timeout=30,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"token-vault: the system refused a file operation (ENOSPC)\n"
+
+
+def test_pipes_get_neither_colours_nor_boxes(token_vault):
+    token_vault("store", *KEY, "--expires-in", "1h", stdin="v")
+    for arguments in (["list", "t1"], ["health"], ["expiring"], ["accounts", "t1"], ["audit"], ["get", *KEY]):
+        done = token_vault(*arguments, FORCE_COLOR="1", TERM="xterm-256color")
+        assert done.code == 0
+        assert "\x1b" not in done.out
+        assert BOXES.isdisjoint(done.out)
+
+
+def test_terminals_get_tables_and_colours(token_vault):
+    token_vault("store", *KEY, "--expires-in", "1h", stdin="v")
+    shown = token_vault.on_terminal("health").out
+    assert "\x1b[32m1" in shown.replace("\x1b[0m", "")
+    assert not BOXES.isdisjoint(shown)
+    assert "in 60 min" in token_vault.on_terminal("list", "t1").out
+
+
+def test_a_terminal_is_asked_without_an_echo(token_vault):
+    done = token_vault.on_terminal("store", *KEY, typed="typed-canary\n")
+    assert done.code == 0
+    assert "Value" in done.out
+    assert "typed-canary" not in done.out
+    assert token_vault("get", *KEY, "--reveal").out == "typed-canary"
+    assert token_vault.on_terminal("get", *KEY, "--reveal").out.strip() == "typed-canary"
+
+
+def test_identifiers_do_not_steer_the_terminal(token_vault):
+    evil = "\x1b[2Jgone\r\nrow"
+    token_vault("store", *KEY, "--identifier", evil, stdin="v")
+    for shown in (token_vault("list", "t1").out, token_vault.on_terminal("list", "t1", columns=160).out):
+        assert "\x1b[2J" not in shown
+        assert r"\x1b[2Jgone\r\nrow" in shown
+    assert json.loads(token_vault("list", "t1", "--json").out)[0]["identifier"] == evil
+
+
+def test_a_small_character_set_is_no_crash(token_vault):
+    token_vault("store", *KEY, "--identifier", "Žofie", stdin="v")
+    done = token_vault("list", "t1", PYTHONIOENCODING="ascii")
+    assert done.code == 0
+    assert r"\u017dofie" in done.out
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path):
+    (tmp_path / "blocked").mkdir()
+    # An import that fails as it does where the package is missing: by a finder that does not find it.
+    (tmp_path / "blocked" / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('cyclopts', 'rich'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+    )
+    environment = clean_environment()
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "blocked"), environment["PYTHONPATH"]])
+    program = "import sys; from vault_adapters.cli.__main__ import main; sys.exit(main(['health']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment, timeout=30)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr == b"token-vault: the command line needs the extra [cli]: pip install 'token-vault[cli]'\n"
+
+
+def test_help_does_not_import_what_it_does_not_need(bare):
+    program = (
+        "import sys; from vault_adapters.cli.__main__ import main; sys.argv = ['token-vault']; main(['health', '--x'])\n"
+        "print(sorted({'rich.table', 'sqlite3.dump'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=bare.environment(), timeout=30)
+    assert done.stdout.decode().strip() == "[]"
