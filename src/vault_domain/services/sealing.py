@@ -1,25 +1,44 @@
 """Sealing drafts and writing them, again where the data key changed in between."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from vault_domain.account import TokenKey
 from vault_domain.errors import StorageError
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.token import TokenDraft, TokenWrite
+from vault_domain.secret import Secret
+from vault_domain.token import SealedToken
 
 T = TypeVar("T")
+W = TypeVar("W")
+W_co = TypeVar("W_co", covariant=True)
 
 # Each round loses only against a rotation or erasure that committed meanwhile; more than a few in a row is a fault.
 _ROUNDS = 8
 
 
+class Draft(Protocol[W_co]):
+    """A value in clear that is to be stored: `TokenDraft`, `ImportedToken`."""
+
+    @property
+    def key(self) -> TokenKey:
+        """Where."""
+
+    @property
+    def value(self) -> Secret:
+        """What."""
+
+    def seal(self, sealed: SealedToken) -> W_co:
+        """Return the write of this draft with its value sealed."""
+
+
 async def write_sealed(
     cipher: Cipher,
     sink: EventSink,
-    drafts: Sequence[TokenDraft],
-    write: Callable[[list[TokenWrite]], Awaitable[Change[T]]],
+    drafts: Sequence[Draft[W]],
+    write: Callable[[list[W]], Awaitable[Change[T]]],
 ) -> T:
     """Seal drafts, write them in one transaction and publish its events.
 

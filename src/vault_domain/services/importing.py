@@ -1,0 +1,188 @@
+"""Importing tokens from another system: in batches, without end, and harmless when it is run again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+
+from attrs import frozen
+
+from vault_domain.errors import DecryptionError, InvalidInputError
+from vault_domain.imported import ImportedToken, ImportFailure, ImportOutcome, ImportReport
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.importing import ImportRepository, ImportRun
+from vault_domain.services.sealing import write_sealed
+
+ImportRow = ImportedToken | ImportFailure
+ImportRows = Iterable[ImportRow] | AsyncIterable[ImportRow]
+Progress = Callable[[ImportReport], object]
+
+_BATCH = 1000
+_MOST_FAILURES = 1000
+
+DATA_KEY_UNREADABLE = "data_key_unreadable"
+"""The tenant's data key was tampered with: its rows fail, those of other tenants go on."""
+
+
+@frozen
+class ImportOptions:
+    """How to import; see `TokenVault.import_tokens`."""
+
+    overwrite: bool = False
+    dry_run: bool = False
+    source: str | None = None
+
+
+class ImportService:
+    """The import of the vault; arguments are validated by its caller."""
+
+    def __init__(self, imports: ImportRepository, cipher: Cipher, sink: EventSink) -> None:
+        self._imports = imports
+        self._cipher = cipher
+        self._sink = sink
+
+    async def run(
+        self, rows: ImportRows, options: ImportOptions, progress: Progress | None, *, actor: str | None
+    ) -> ImportReport:
+        """Import rows and return the counts.
+
+        Args:
+            rows: tokens, and failures of those who read them, which are counted and passed on.
+            options: how.
+            progress: called with the counts after each batch.
+            actor: for the audit log.
+        """
+        batches: _DryRun | _Writer
+        if options.dry_run:
+            batches = _DryRun(self._imports, overwrite=options.overwrite)
+        else:
+            run = self._imports.begin(None if options.overwrite else options.source)
+            batches = _Writer(run, self._cipher, self._sink, overwrite=options.overwrite, actor=actor)
+        tally = _Tally()
+        async for batch in _batches(rows, tally):
+            latest = _latest(batch)
+            tally.count([ImportOutcome.SKIPPED] * (len(batch) - len(latest)))
+            if latest:
+                tally.count(await batches.take(latest))
+            if progress is not None:
+                progress(tally.report())
+        return tally.report()
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(ImportOutcome, 0)
+        self._failed = 0
+        self._failures: list[ImportFailure] = []
+
+    def count(self, outcomes: Iterable[ImportOutcome | ImportFailure]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, ImportOutcome):
+                self._counts[outcome] += 1
+                continue
+            self._failed += 1
+            if len(self._failures) < _MOST_FAILURES:
+                self._failures.append(outcome)
+
+    def report(self) -> ImportReport:
+        counts = {outcome.value: count for outcome, count in self._counts.items()}
+        return ImportReport(**counts, failed=self._failed, failures=tuple(self._failures))
+
+
+class _Writer:
+    """Seals batches and stores them."""
+
+    def __init__(self, run: ImportRun, cipher: Cipher, sink: EventSink, *, overwrite: bool, actor: str | None) -> None:
+        self._run = run
+        self._cipher = cipher
+        self._sink = sink
+        self._overwrite = overwrite
+        self._actor = actor
+
+    async def take(self, tokens: Sequence[ImportedToken]) -> list[ImportOutcome | ImportFailure]:
+        try:
+            return [*await self._write(tokens)]
+        except DecryptionError:
+            by_tenant = defaultdict(list)
+            for token in tokens:
+                by_tenant[token.key.tenant_id].append(token)
+        if len(by_tenant) == 1:
+            return [ImportFailure(token.line, DATA_KEY_UNREADABLE) for token in tokens]
+        # Nothing of the batch was written: one tenant after the other finds out whose key it is.
+        return [outcome for part in by_tenant.values() for outcome in await self.take(part)]
+
+    async def _write(self, tokens: Sequence[ImportedToken]) -> list[ImportOutcome]:
+        return await write_sealed(
+            self._cipher,
+            self._sink,
+            tokens,
+            lambda writes: self._run.write(writes, overwrite=self._overwrite, actor=self._actor),
+        )
+
+
+class _DryRun:
+    """Only looks; it keeps a hash of each key to count as an import would, which knows its own rows by their ids."""
+
+    def __init__(self, imports: ImportRepository, *, overwrite: bool) -> None:
+        self._imports = imports
+        self._there = ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED
+        self._seen: set[int] = set()
+
+    async def take(self, tokens: Sequence[ImportedToken]) -> list[ImportOutcome]:
+        existing = await self._imports.existing([token.key for token in tokens])
+        outcomes = []
+        for token in tokens:
+            if hash(token.key) in self._seen:
+                outcomes.append(ImportOutcome.SKIPPED)
+            else:
+                outcomes.append(self._there if token.key in existing else ImportOutcome.IMPORTED)
+            self._seen.add(hash(token.key))
+        return outcomes
+
+
+def _latest(tokens: Sequence[ImportedToken]) -> list[ImportedToken]:
+    """Return one token per key: the one with the latest time, and of the same time the first."""
+    latest: dict[object, ImportedToken] = {}
+    for token in tokens:
+        held = latest.setdefault(token.key, token)
+        if held is not token and _is_later(token, held):
+            latest[token.key] = token
+    return list(latest.values())
+
+
+def _is_later(token: ImportedToken, held: ImportedToken) -> bool:
+    """Whether a token is newer than another; one without a time is of now."""
+    if held.updated_at is None:
+        return False
+    return token.updated_at is None or token.updated_at > held.updated_at
+
+
+async def _batches(rows: ImportRows, tally: _Tally) -> AsyncIterator[list[ImportedToken]]:
+    """Yield tokens in batches, each with a key at most as often as it came; failures are counted on the way."""
+    batch: list[ImportedToken] = []
+    read = 0
+    async for row in _each(rows):
+        read += 1
+        if isinstance(row, ImportFailure):
+            tally.count([row])
+        elif isinstance(row, ImportedToken):
+            batch.append(row)
+        else:
+            raise InvalidInputError("rows must be ImportedToken or ImportFailure")
+        if read == _BATCH:
+            yield batch
+            batch, read = [], 0
+    if read:
+        yield batch
+
+
+async def _each(rows: ImportRows) -> AsyncIterator[ImportRow]:
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            yield row
+    elif isinstance(rows, Iterable):
+        for row in rows:
+            yield row
+    else:
+        raise InvalidInputError("rows must be an iterable or an asynchronous one")
