@@ -12,6 +12,7 @@ from vault_adapters.stores.queries import load_queries
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.database import SqliteDatabase
+from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
 from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
 from vault_adapters.stores.sqlite.schema import prepare_schema
@@ -27,6 +28,7 @@ class SqliteStore:
     keys: SqliteKeyRepository
     audit: SqliteAuditLog
     refreshes: SqliteRefreshLedger
+    imports: SqliteImportRepository
 
 
 @asynccontextmanager
@@ -57,6 +59,7 @@ async def open_sqlite_store(
                 SqliteKeyRepository(database, queries),
                 SqliteAuditLog(database, queries),
                 SqliteRefreshLedger(database, queries),
+                SqliteImportRepository(database, queries),
             )
         finally:
             await tokens.close()

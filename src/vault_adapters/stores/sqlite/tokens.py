@@ -21,6 +21,7 @@ from vault_adapters.stores.sqlite.rows import (
 from vault_domain.account import TokenKey
 from vault_domain.audit import AuditAction
 from vault_domain.errors import GenerationConflictError
+from vault_domain.imported import ImportedWrite
 from vault_domain.page import Cursor
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import Reading
@@ -191,11 +192,7 @@ async def write_tokens(
     Raises:
         DataKeyInactiveError: one is not; the transaction is to be rolled back.
     """
-    data_keys = {(write.key.tenant_id, write.sealed.data_key_id.hex().upper()) for write in writes}
-    guard = {"data_keys": json.dumps(sorted(data_keys))}
-    [(inactive,)] = await transaction.fetch(queries["count_inactive_data_keys"], guard)
-    if inactive:
-        raise DataKeyInactiveError
+    await require_active_data_keys(transaction, queries, writes)
     parameters = [write_parameters(write, uuid4(), transaction.now) for write in writes]
     await transaction.execute_many(queries["upsert_token"], parameters)
     keys = [write.key for write in writes]
@@ -209,6 +206,21 @@ async def write_tokens(
     ]
     await append_events(transaction, queries, events)
     return Change(infos, tuple(events))
+
+
+async def require_active_data_keys(
+    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite | ImportedWrite]
+) -> None:
+    """Return if all of these values are sealed under active data keys.
+
+    Raises:
+        DataKeyInactiveError: one is not; the transaction is to be rolled back.
+    """
+    data_keys = {(write.key.tenant_id, write.sealed.data_key_id.hex().upper()) for write in writes}
+    guard = {"data_keys": json.dumps(sorted(data_keys))}
+    [(inactive,)] = await transaction.fetch(queries["count_inactive_data_keys"], guard)
+    if inactive:
+        raise DataKeyInactiveError
 
 
 def _bytes(id_hex: str) -> bytes:

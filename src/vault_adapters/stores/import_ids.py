@@ -1,0 +1,54 @@
+"""Ids that say which import stored a row, for as long as nobody stores another value there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from uuid import UUID
+
+from attrs import frozen
+
+_TAG = 6
+_VARIANT = 0x8000 << 48
+_VERSION = 8 << 12
+_RANDOM_A = 0xFFF
+_RANDOM_B = (1 << 62) - 1
+
+
+@frozen
+class ImportIds:
+    """UUIDs of version 8 (RFC 9562): six bytes that an import has of its own, then 74 random bits.
+
+    A run finds out by the id whether a row is its own, without remembering any. Ids of other writers are of
+    version 4, so that they are never among these.
+    """
+
+    _tag: bytes
+
+    @classmethod
+    def of(cls, source: str | None) -> ImportIds:
+        """Return the ids for a source; without one, ids that no other run will know."""
+        if source is None:
+            return cls(os.urandom(_TAG))
+        return cls(hashlib.sha256(source.encode()).digest()[:_TAG])
+
+    @property
+    def first(self) -> UUID:
+        """The least of these ids."""
+        return self._id(0, 0)
+
+    @property
+    def last(self) -> UUID:
+        """The greatest of these ids."""
+        return self._id(_RANDOM_A, _RANDOM_B)
+
+    def new(self) -> UUID:
+        """Return an id that nobody has yet."""
+        random = int.from_bytes(os.urandom(10))
+        return self._id(random & _RANDOM_A, random >> 12 & _RANDOM_B)
+
+    def __contains__(self, id_: UUID) -> bool:
+        return self.first <= id_ <= self.last
+
+    def _id(self, a: int, b: int) -> UUID:
+        return UUID(int=int.from_bytes(self._tag) << 80 | (_VERSION | a) << 64 | _VARIANT | b)

@@ -1,0 +1,135 @@
+"""Importing tokens into SQLite: one writer at a time, so that it can look first and write then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from vault_adapters.stores.import_ids import ImportIds
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, to_micros
+from vault_adapters.stores.sqlite.tokens import require_active_data_keys
+from vault_domain.account import TokenKey, TokenKind
+from vault_domain.audit import AuditAction, AuditEvent
+from vault_domain.imported import ImportedWrite, ImportOutcome
+from vault_domain.ports.change import Change
+
+_ID, _GENERATION, _UPDATED_AT = 4, 5, 6
+
+
+class SqliteImportRepository:
+    """Implements `ImportRepository`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    def begin(self, source: str | None) -> SqliteImportRun:
+        """Begin an import."""
+        return SqliteImportRun(self._database, self._queries, ImportIds.of(source))
+
+    async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
+        """Return those of these keys that hold a token."""
+        rows = await self._database.fetch(self._queries["get_import_state"], {"keys": keys_parameter(keys)})
+        return {_key(row) for row in rows}
+
+
+class SqliteImportRun:
+    """Implements `ImportRun`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries, ids: ImportIds) -> None:
+        self._database = database
+        self._queries = queries
+        self._ids = ids
+
+    async def write(
+        self, writes: Sequence[ImportedWrite], *, overwrite: bool, actor: str | None
+    ) -> Change[list[ImportOutcome]]:
+        """Store a batch in one transaction."""
+
+        async def work(transaction: Transaction) -> Change[list[ImportOutcome]]:
+            await require_active_data_keys(transaction, self._queries, writes)
+            state = {"keys": keys_parameter([write.key for write in writes])}
+            rows = await transaction.fetch(self._queries["get_import_state"], state)
+            decided = self._decide(writes, {_key(row): row for row in rows}, transaction.now, overwrite=overwrite)
+            stored = [(write, outcome) for write, is_stored, outcome in decided if is_stored]
+            await self._store([write for write, _ in stored], transaction)
+            events = tuple(_event(write, outcome, transaction, actor) for write, outcome in stored)
+            await append_events(transaction, self._queries, events)
+            return Change([outcome for _, _, outcome in decided], events)
+
+        return await self._database.write(work)
+
+    def _decide(
+        self, writes: Sequence[ImportedWrite], there: Mapping[TokenKey, Row], now: datetime, *, overwrite: bool
+    ) -> list[tuple[ImportedWrite, bool, ImportOutcome]]:
+        """Return for each write whether it is stored, and how it counts."""
+        decided = []
+        for write in writes:
+            row = there.get(write.key)
+            if row is None:
+                decided.append((write, True, ImportOutcome.IMPORTED))
+            elif UUID(bytes=row[_ID]) in self._ids:
+                is_later = row[_GENERATION] == 1 and row[_UPDATED_AT] < _past(write.updated_at, now)
+                decided.append((write, is_later, ImportOutcome.SKIPPED))
+            else:
+                decided.append((write, overwrite, ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED))
+        return decided
+
+    async def _store(self, writes: Sequence[ImportedWrite], transaction: Transaction) -> None:
+        now = transaction.now
+        parameters = [_parameters(write, self._ids.new(), now) for write in writes]
+        await transaction.execute_many(self._queries["import_token"], parameters)
+        uses = [
+            {**values, "used_at": _past(write.last_used_at, now)}
+            for write, values in zip(writes, parameters, strict=True)
+            if write.last_used_at is not None
+        ]
+        await transaction.execute_many(self._queries["record_use"], uses)
+
+
+def _key(row: Row) -> TokenKey:
+    return TokenKey(row[0], row[1], TokenKind(row[2]), row[3])
+
+
+def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any]:
+    refreshed_at = write.last_refreshed_at
+    return {
+        **key_parameters(write.key),
+        "id": id_.bytes,
+        "dek_id": write.sealed.data_key_id,
+        "blob": write.sealed.blob,
+        "status": write.status.value,
+        "error_code": write.error_code,
+        "expires_at": to_micros(write.expires_at),
+        "scopes": json.dumps(write.scopes, separators=(",", ":")),
+        "last_refreshed_at": None if refreshed_at is None else _past(refreshed_at, now),
+        "created_at": _past(write.created_at, now),
+        "updated_at": _past(write.updated_at, now),
+    }
+
+
+def _past(moment: datetime | None, now: datetime) -> int:
+    """Return a time that is not in the future, in microseconds; None is now."""
+    micros = to_micros(now if moment is None else min(moment, now))
+    assert micros is not None  # noqa: S101 - only None becomes None
+    return micros
+
+
+def _event(write: ImportedWrite, outcome: ImportOutcome, transaction: Transaction, actor: str | None) -> AuditEvent:
+    return AuditEvent(
+        AuditAction.TOKEN_IMPORTED,
+        transaction.now,
+        tenant_id=write.key.tenant_id,
+        account=write.key.account,
+        kind=write.key.kind,
+        generation=1,
+        actor=actor,
+        code="replaced" if outcome is ImportOutcome.REPLACED else None,
+    )

@@ -1,0 +1,21 @@
+-- name: get_import_state
+-- What an import must know of the tokens of the keys in a JSON array of [tenant_id, provider, kind, identifier].
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.generation, t.updated_at
+FROM json_each(:keys) k
+CROSS JOIN token_vault_token t
+    ON t.tenant_id = json_extract(k.value, '$[0]') AND t.provider = json_extract(k.value, '$[1]')
+    AND t.kind = json_extract(k.value, '$[2]') AND t.identifier = json_extract(k.value, '$[3]')
+
+-- name: import_token
+-- Insert or replace one value as another system kept it; what is replaced begins anew.
+INSERT INTO token_vault_token (
+    tenant_id, provider, kind, identifier, id, dek_id, blob, status, error_code, expires_at, lifetime, scopes,
+    generation, last_refreshed_at, created_at, updated_at)
+VALUES (
+    :tenant_id, :provider, :kind, :identifier, :id, :dek_id, :blob, :status, :error_code, :expires_at, NULL, :scopes,
+    1, :last_refreshed_at, :created_at, :updated_at)
+ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
+    id = excluded.id, dek_id = excluded.dek_id, blob = excluded.blob, status = excluded.status,
+    error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL, scopes = excluded.scopes,
+    generation = 1, last_refreshed_at = excluded.last_refreshed_at, created_at = excluded.created_at,
+    updated_at = excluded.updated_at
