@@ -20,6 +20,8 @@ def report(error: Exception) -> ExitCode:
         complain(f"the system refused a file operation ({errno.errorcode.get(error.errno or 0, 'unknown')})")
         discard_output()
         return ExitCode.UNEXPECTED
+    if sys.flags.dev_mode:  # python -X dev -m vault_adapters.cli
+        raise error
     # The text of an error that nobody foresaw may hold anything, a credential included.
     complain(f"unexpected error ({type(error).__name__}); this is a bug, please report it")
     return ExitCode.UNEXPECTED

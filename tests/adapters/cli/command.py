@@ -83,12 +83,16 @@ class CommandLine:
             cwd=self.folder,
             env=self.environment(TERM="xterm-256color"),
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - no threads run here
         )
         os.close(theirs)
         shown = _read_all(ours, typed.encode())
         os.close(ours)
         return Result(process.wait(timeout=60), shown)
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _read_all(terminal: int, typed: bytes) -> bytes:
