@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
 from vault_domain.errors import ConfigurationError, StorageError
@@ -18,21 +19,26 @@ class ReadBatcher(Generic[K, V]):
     A caller that is cancelled only leaves; an error of the query reaches each caller as an error of its own.
 
     Args:
-        fetch: reads the keys given, which may repeat, and returns one value per key, in order.
+        session: gives what reads the keys given, which may repeat, and returns one value per key, in order. It is
+            open while batches follow one another without a pause, so that it may hold a connection.
         most_keys: the largest batch.
         most_batches: how many batches may be under way at once.
     """
 
     def __init__(
-        self, fetch: Callable[[Sequence[K]], Awaitable[Sequence[V]]], *, most_keys: int = 256, most_batches: int = 1
+        self,
+        session: Callable[[], AbstractAsyncContextManager[Callable[[Sequence[K]], Awaitable[Sequence[V]]]]],
+        *,
+        most_keys: int = 256,
+        most_batches: int = 1,
     ) -> None:
-        self._fetch = fetch
+        self._session = session
         self._most_keys = most_keys
         self._most_batches = most_batches
         self._waiting: list[_Waiter[K, V]] = []
         self._running: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._scheduled = False
+        self._is_starting = False
 
     async def get(self, key: K) -> V:
         """Read one key."""
@@ -41,43 +47,58 @@ class ReadBatcher(Generic[K, V]):
             raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
         future: asyncio.Future[V] = loop.create_future()
         self._waiting.append((key, future))
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._start)
+        self._start()
         return await future
 
     async def drain(self) -> None:
         """Wait until no read is under way."""
-        while self._running or self._waiting:
+        while self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
             await asyncio.sleep(0)
 
     def _start(self) -> None:
-        self._scheduled = False
-        while self._waiting and len(self._running) < self._most_batches:
-            batch, self._waiting = self._waiting[: self._most_keys], self._waiting[self._most_keys :]
-            task = self._loop.create_task(self._run(batch))
+        if self._waiting and not self._is_starting and len(self._running) < self._most_batches:
+            # The task takes its first step in the next tick; whoever asks until then goes along.
+            self._is_starting = True
+            task = self._loop.create_task(self._run())
             self._running.add(task)
             task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        if task.cancelled():
+            self._is_starting = False
+        else:
+            task.exception()  # its callers have been told
         self._start()
 
-    async def _run(self, batch: list[_Waiter[K, V]]) -> None:
-        wanted = [(key, future) for key, future in batch if not future.done()]
-        if not wanted:
-            return
-        try:
-            values = await self._fetch([key for key, _ in wanted])
-        except BaseException as error:
-            _fail([future for _, future in wanted], error)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for (_, future), value in zip(wanted, values, strict=True):
-            if not future.done():
-                future.set_result(value)
+    async def _run(self) -> None:
+        async with self._session() as fetch:
+            self._is_starting = False
+            while self._waiting:
+                batch, self._waiting = self._waiting[: self._most_keys], self._waiting[self._most_keys :]
+                self._start()
+                await _answer(fetch, batch)
+                # Whoever was answered may ask again at once: that saves finding a task and a connection anew.
+                self._is_starting = True
+                await asyncio.sleep(0)
+                self._is_starting = False
+
+
+async def _answer(fetch: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: list[_Waiter[K, V]]) -> None:
+    wanted = [(key, future) for key, future in batch if not future.done()]
+    if not wanted:
+        return
+    try:
+        values = await fetch([key for key, _ in wanted])
+    except BaseException as error:
+        _fail([future for _, future in wanted], error)
+        if not isinstance(error, Exception):
+            raise
+        return
+    for (_, future), value in zip(wanted, values, strict=True):
+        if not future.done():
+            future.set_result(value)
 
 
 WRONG_LOOP = "this vault was opened on another event loop; open one vault per event loop"

@@ -77,7 +77,7 @@ class Connections:
 
     def is_plain(self, connection: Connection) -> bool:
         """Whether a lone statement on it runs READ COMMITTED and may write."""
-        return self._plain[connection]
+        return self._plain.get(connection, True)
 
     async def close(self) -> None:
         """Close the pool, if it is ours."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -46,6 +46,38 @@ class Transaction:
         await VaultCursor(self._connection).execute(sql)
 
 
+class Reader:
+    """Runs queries on one connection, taken when it is needed first; each is a transaction of its own."""
+
+    def __init__(self, connections: Connections, *, prepare: bool) -> None:
+        self._connections = connections
+        self._prepare = prepare
+        self._connection: Connection | None = None
+
+    async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+        """Run a query; return its rows. It is tried once more, elsewhere, where its connection is lost."""
+        try:
+            if self._connection is None:
+                self._connection = await self._connections.take()
+            try:
+                return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+            except psycopg.OperationalError:
+                if not self._connection.closed:
+                    raise
+            await self.close()
+            self._connection = await self._connections.take_fresh()
+            return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+        except psycopg.Error as error:
+            translated = translate(error)
+        raise translated
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._connections.give(connection)
+
+
 class PostgresDatabase:
     """Runs statements on pooled connections, on the event loop that opened it.
 
@@ -82,7 +114,7 @@ class PostgresDatabase:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query outside of any transaction; return its rows. A cancelled caller only leaves."""
-        return await self._shielded(self.read(sql, parameters))
+        return await self._shielded(self._read(sql, parameters))
 
     async def write(self, sql: str, parameters: Parameters) -> list[Row]:
         """Run one statement as a transaction of its own; return its rows. A cancelled caller only leaves.
@@ -95,28 +127,19 @@ class PostgresDatabase:
         """Run ``work`` in a transaction; a cancelled caller neither splits nor loses it."""
         return await self._shielded(self._transact(work))
 
-    async def read(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Do what `fetch` does, in a task that nobody cancels. It is tried once more where the connection is lost."""
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Reader]:
+        """Give a reader for several queries; for a task that nobody cancels."""
+        reader = Reader(self._connections, prepare=self._prepare)
         try:
-            connection = await self._connections.take()
-            try:
-                return await _fetch(connection, sql, parameters, prepare=self._prepare)
-            except psycopg.OperationalError:
-                if not connection.closed:
-                    raise
-            finally:
-                await self._connections.give(connection)
-            return await self._read_again(sql, parameters)
-        except psycopg.Error as error:
-            translated = translate(error)
-        raise translated
-
-    async def _read_again(self, sql: str, parameters: Parameters | None) -> list[Row]:
-        connection = await self._connections.take_fresh()
-        try:
-            return await _fetch(connection, sql, parameters, prepare=self._prepare)
+            yield reader
         finally:
-            await self._connections.give(connection)
+            with translated_errors():
+                await reader.close()
+
+    async def _read(self, sql: str, parameters: Parameters | None) -> list[Row]:
+        async with self.reader() as reader:
+            return await reader.fetch(sql, parameters)
 
     async def _write(self, sql: str, parameters: Parameters) -> list[Row]:
         with translated_errors():

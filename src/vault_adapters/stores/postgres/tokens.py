@@ -1,21 +1,27 @@
 """The token table on Postgres."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from itertools import groupby
+from typing import Any, TypeVar
 from uuid import UUID
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.postgres.rows import (
+    INFO_COLUMNS,
     MICROSECOND,
+    TIME,
     account_parameters,
+    in_order,
     key_parameters,
     keys_parameters,
     micros,
-    sort_key,
+    place,
     stored_token,
     token_info,
     wrapped_data_key,
@@ -32,6 +38,8 @@ from vault_domain.ports.token_repository import Reading
 from vault_domain.report import HealthCount
 from vault_domain.token import MarkOutcome, StoredToken, TokenHealth, TokenInfo, TokenRef, TokenWrite
 
+T = TypeVar("T")
+
 _ROWS_PER_STATEMENT = 1000
 _FOREIGN_KEY_VIOLATION = "23503"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,6 +48,8 @@ _LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
 _Wanted = tuple[TokenKey, bool]
 """A key, and whether its wrapped data key is to be read along."""
 
+_Read = Callable[[Sequence[_Wanted]], Awaitable[Sequence[Reading]]]
+
 
 class PostgresTokenRepository:
     """Implements `TokenRepository`."""
@@ -47,7 +57,7 @@ class PostgresTokenRepository:
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
-        self._reads: ReadBatcher[_Wanted, Reading] = ReadBatcher(self._read, most_batches=database.most_connections)
+        self._reads: ReadBatcher[_Wanted, Reading] = ReadBatcher(self._reading, most_batches=database.most_connections)
 
     async def close(self) -> None:
         """Wait for the reads under way."""
@@ -63,9 +73,9 @@ class PostgresTokenRepository:
             [(now,)] = await self._database.fetch(_TIME, {"now": self._database.now()})
             return [], now
         parameters = keys_parameters(keys) | {"now": self._database.now()}
-        rows = await self._database.fetch(self._queries["get_tokens"], parameters)
+        rows = in_order(await self._database.fetch(self._queries["get_tokens"], parameters))
         found = [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
-        return [token for token in found if token is not None], rows[0][13]
+        return [token for token in found if token is not None], rows[0][TIME]
 
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
@@ -108,11 +118,11 @@ class PostgresTokenRepository:
         """Delete all tokens and refresh states of a tenant at a provider."""
 
         async def work(transaction: Transaction) -> Change[int]:
-            place = {"tenant_id": tenant_id, "provider": provider}
-            parameters = place | {"actor": actor, "now": transaction.now}
+            where = {"tenant_id": tenant_id, "provider": provider}
+            parameters = where | {"actor": actor, "now": transaction.now}
             rows = await transaction.fetch(self._queries["delete_provider_tokens"], parameters)
-            await transaction.execute(self._queries["lock_provider_accounts"], place)
-            await transaction.execute(self._queries["delete_orphaned_provider_accounts"], place)
+            await transaction.execute(self._queries["lock_provider_accounts"], where)
+            await transaction.execute(self._queries["delete_orphaned_provider_accounts"], where)
             return Change(len(rows), deletion_events(rows, tenant_id, provider, actor))
 
         return await self._database.transact(work)
@@ -152,12 +162,10 @@ class PostgresTokenRepository:
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Note when tokens were last used."""
-        ordered = sorted(uses.items(), key=lambda use: sort_key(use[0].key))
-        # A key that was deleted and stored again may be named by its former id too; one statement takes a key once.
-        latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(ordered, key=lambda use: use[1])}
-        keys = sorted(latest, key=sort_key)
-        for start in range(0, len(keys), _ROWS_PER_STATEMENT):
-            await self._record({key: latest[key] for key in keys[start : start + _ROWS_PER_STATEMENT]})
+        # A key that was deleted and stored again may be named by its former id too; a statement takes a key once.
+        latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(uses.items(), key=lambda use: use[1])}
+        for keys in _batches(sorted(latest, key=place)):
+            await self._record({key: latest[key] for key in keys})
 
     async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
         """Count tokens by provider and health."""
@@ -169,16 +177,21 @@ class PostgresTokenRepository:
         """Return if the database answers."""
         await self._database.fetch("SELECT 1")
 
-    async def _read(self, wanted: Sequence[_Wanted]) -> list[Reading]:
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[_Read]:
+        async with self._database.reader() as reader:
+            yield partial(self._read, reader)
+
+    async def _read(self, reader: Reader, wanted: Sequence[_Wanted]) -> list[Reading]:
         now = self._database.now()
         if len(wanted) == 1 and not wanted[0][1]:
             [(key, _)] = wanted
-            [row] = await self._database.read(self._queries["get_token"], key_parameters(key) | {"now": now})
-            return [Reading(stored_token(row, key), row[13])]
+            [row] = await reader.fetch(self._queries["get_token"], key_parameters(key) | {"now": now})
+            return [Reading(stored_token(row, key), row[TIME])]
         with_data_keys = any(with_data_key for _, with_data_key in wanted)
         query = self._queries["get_tokens_with_data_keys" if with_data_keys else "get_tokens"]
-        rows = await self._database.read(query, keys_parameters(key for key, _ in wanted) | {"now": now})
-        now = rows[0][13]
+        rows = in_order(await reader.fetch(query, keys_parameters(key for key, _ in wanted) | {"now": now}))
+        now = rows[0][TIME]
         return [
             Reading(stored_token(row, key), now, wrapped_data_key(row, key) if with_data_key else None)
             for row, (key, with_data_key) in zip(rows, wanted, strict=True)
@@ -187,8 +200,8 @@ class PostgresTokenRepository:
     async def _store_one(
         self, write: TokenWrite, actor: str | None, expected_generation: int | None
     ) -> Change[list[TokenInfo]]:
-        action = AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED
-        parameters = write_parameters(write) | {"actor": actor, "action": action.value, "now": self._database.now()}
+        common = {"action": _action(write).value, "actor": actor, "now": self._database.now()}
+        parameters = write_parameters(write) | common
         if expected_generation is None:
             rows = await self._database.write(self._queries["store_token"], parameters)
             if not rows:
@@ -196,8 +209,7 @@ class PostgresTokenRepository:
         else:
             rows = await self._store_expecting(write, parameters, expected_generation)
         info = token_info(rows[0], write.key)
-        event = token_event(action, write.key, info.generation, info.updated_at, actor)
-        return Change([info], (event,))
+        return Change([info], (_stored_event(info, write, actor),))
 
     async def _store_expecting(
         self, write: TokenWrite, parameters: dict[str, Any], expected_generation: int
@@ -233,18 +245,19 @@ async def write_tokens(
         DataKeyInactiveError: one is not; the transaction is to be rolled back.
     """
     # Every writer locks keys in the same order; otherwise two of them would wait for each other.
-    ordered = sorted(writes, key=lambda write: sort_key(write.key))
-    infos: dict[TokenKey, TokenInfo] = {}
-    for start in range(0, len(ordered), _ROWS_PER_STATEMENT):
-        sent = ordered[start : start + _ROWS_PER_STATEMENT]
-        parameters = writes_parameters(sent) | {"actor": actor, "now": transaction.now}
-        rows = await transaction.fetch(queries["store_tokens"], parameters)
-        if len(rows) < len(sent):
-            raise DataKeyInactiveError
-        infos.update((write.key, token_info(row, write.key)) for row, write in zip(rows, sent, strict=True))
-    return Change(
-        [infos[write.key] for write in writes], tuple(_stored(infos[write.key], write, actor) for write in ordered)
-    )
+    ordered = sorted(writes, key=lambda write: place(write.key))
+    infos: dict[tuple[str, ...], TokenInfo] = {}
+    for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
+        for sent in _batches(list(alike)):
+            common = {"refreshed": refreshed, "action": _action(sent[0]).value, "actor": actor, "now": transaction.now}
+            rows = await transaction.fetch(queries["store_tokens"], writes_parameters(sent) | common)
+            if len(rows) < len(sent):
+                raise DataKeyInactiveError
+            keys = {place(write.key): write.key for write in sent}
+            infos.update((row[INFO_COLUMNS:], token_info(row, keys[row[INFO_COLUMNS:]])) for row in rows)
+    stored = [infos[place(write.key)] for write in writes]
+    events = [_stored_event(info, write, actor) for info, write in zip(stored, writes, strict=True)]
+    return Change(stored, tuple(events))
 
 
 def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
@@ -257,9 +270,16 @@ def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: s
     )
 
 
-def _stored(info: TokenInfo, write: TokenWrite, actor: str | None) -> AuditEvent:
-    action = AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED
-    return token_event(action, info.key, info.generation, info.updated_at, actor)
+def _action(write: TokenWrite) -> AuditAction:
+    return AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED
+
+
+def _stored_event(info: TokenInfo, write: TokenWrite, actor: str | None) -> AuditEvent:
+    return token_event(_action(write), info.key, info.generation, info.updated_at, actor)
+
+
+def _batches(items: list[T]) -> Iterator[list[T]]:
+    return (items[start : start + _ROWS_PER_STATEMENT] for start in range(0, len(items), _ROWS_PER_STATEMENT))
 
 
 def _uuid(id_hex: str) -> UUID:

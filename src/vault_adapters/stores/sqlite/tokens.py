@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -35,7 +36,7 @@ class SqliteTokenRepository:
     def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
-        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(self._read)
+        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(lambda: nullcontext(self._read))
 
     async def close(self) -> None:
         """Wait for the reads under way."""

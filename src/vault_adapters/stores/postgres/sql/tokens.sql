@@ -9,24 +9,23 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: get_tokens
--- One row per key sent, in their order; the first carries the time.
+-- One row per key sent, with the key's number; the first carries the time.
 SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
        t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob,
-       CASE WHEN k.ord = 1 THEN coalesce(%(now)b::timestamptz, statement_timestamp()) END
+       CASE WHEN k.ord = 1 THEN coalesce(%(now)b::timestamptz, statement_timestamp()) END, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-ORDER BY k.ord
 
 -- name: get_tokens_with_data_keys
 -- The same, each row with its wrapped data key: a cold tenant costs no further round trip.
 SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
        t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob,
        CASE WHEN k.ord = 1 THEN coalesce(%(now)b::timestamptz, statement_timestamp()) END,
-       d.state, d.swept_at, w.kek_ids, w.wraps
+       d.state, d.swept_at, w.kek_ids, w.wraps, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
 LEFT JOIN {{schema}}.token t
@@ -38,7 +37,6 @@ LEFT JOIN LATERAL (
     SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
     FROM {{schema}}.dek_wrap
     WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w ON true
-ORDER BY k.ord
 
 -- name: store_token
 -- Insert or replace one value, if its data key is active, and append the event. FOR SHARE holds off whoever
@@ -133,8 +131,8 @@ WITH guarded AS (
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
         %(dek_ids)b::bytea[], %(blobs)b::bytea[], %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[],
-        %(scopes)b::text[], %(refreshed)b::boolean[]) WITH ORDINALITY s (
-            tenant_id, provider, kind, identifier, id, dek_id, blob, expires_at, lifetime, scopes, refreshed, ord)
+        %(scopes)b::text[]) WITH ORDINALITY s (
+            tenant_id, provider, kind, identifier, id, dek_id, blob, expires_at, lifetime, scopes, ord)
     JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
@@ -144,7 +142,7 @@ stored AS (
         last_refreshed_at, created_at, updated_at)
     SELECT tenant_id, provider, kind, identifier, id, dek_id, blob, 'valid',
         coalesce(expires_at, now + lifetime * interval '1 microsecond'),
-        lifetime, scopes, 1, CASE WHEN refreshed THEN now END, now, now
+        lifetime, scopes, 1, CASE WHEN %(refreshed)b::boolean THEN now END, now, now
     FROM guarded
     ORDER BY ord
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
@@ -156,17 +154,12 @@ stored AS (
     RETURNING *),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT s.tenant_id, CASE WHEN g.refreshed THEN 'token_refreshed' ELSE 'token_stored' END, s.updated_at,
-        s.provider, s.identifier, s.kind, s.generation, %(actor)b::text
-    FROM guarded g
-    JOIN stored s USING (tenant_id, provider, kind, identifier)
-    ORDER BY g.ord)
+    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
 SELECT s.id, s.status, s.error_code, s.expires_at, s.scopes, s.generation, u.last_used_at, s.last_refreshed_at,
-       s.lifetime, s.created_at, s.updated_at
-FROM guarded g
-JOIN stored s USING (tenant_id, provider, kind, identifier)
-LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
-ORDER BY g.ord
+       s.lifetime, s.created_at, s.updated_at, s.tenant_id, s.provider, s.kind, s.identifier
+FROM stored s
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = s.tenant_id AND u.provider = s.provider AND u.kind = s.kind AND u.identifier = s.identifier
 
 -- name: invalidate_token
 -- Make one value invalid and append the event; compare-and-set on id and generation.
