@@ -261,6 +261,6 @@ class _Parts:
             accounts=AccountService(store.accounts, cipher, sink, revoker, spends),
             listing=ListingService(store.tokens, store.accounts, store.audit, spends),
             health=HealthService(store.tokens, cipher, opener, policy.buffer),
-            refreshing=RefreshService(tokens, ledger, opener, runner, keeper, tasks, policy, rules),
+            refreshing=RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules),
             sweeping=SweepService(ledger, runner, keeper, tasks, policy, rules),
         )

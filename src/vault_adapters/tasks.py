@@ -6,9 +6,10 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar, cast
 from uuid import UUID, uuid4
+
+import anyio
 
 from vault_domain.errors import VaultError
 
@@ -20,6 +21,7 @@ class AsyncioTasks:
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, asyncio.Task[Any]] = {}
+        self._jobs: set[asyncio.Task[None]] = set()
 
     def monotonic(self) -> float:
         """Return seconds of a clock that never goes back."""
@@ -69,22 +71,30 @@ class AsyncioTasks:
             async with limits[group]:
                 await job()
 
-        async with asyncio.TaskGroup() as group:
-            for name, job in jobs:
-                group.create_task(limited(name, job))
+        tasks = [asyncio.create_task(limited(group, job)) for group, job in jobs]
+        for task in tasks:
+            self._jobs.add(task)
+            task.add_done_callback(self._jobs.discard)
+        # Not a TaskGroup: neither the failure of one nor a cancelled caller may end a job that has spent a credential.
+        for result in await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True)):
+            if isinstance(result, BaseException):
+                raise result
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the calls under way, so long at most: what a provider has answered must be written down.
+        """Wait for what is under way, so long at most: what a provider has answered must be written down.
 
         What is left then only waits for others, or has lost the database; it is cancelled.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._flights:
-                    await asyncio.wait(list(self._flights.values()))
-        for task in list(self._flights.values()):
+        end = self.monotonic() + seconds
+        with anyio.CancelScope(shield=True):  # a host that is being cancelled closes the vault all the same
+            while (running := self._running()) and (left := end - self.monotonic()) > 0:
+                await asyncio.wait(running, timeout=left)
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._flights.values(), return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _running(self) -> set[asyncio.Task[Any]]:
+        return {task for task in (*self._flights.values(), *self._jobs) if not task.done()}
 
     def _landed(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         if self._flights.get(key) is task:

@@ -108,7 +108,14 @@ def _sync_directory(directory: Path) -> None:
 def _read_all(directory: Path) -> list[JournalEntry]:
     entries = []
     for path in sorted(directory.glob(f"*{_SUFFIX}")):
-        entry = _read(path)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            continue  # another process has drained it
+        except OSError as error:
+            _log.error("a journal file cannot be read (%s): %s", os.strerror(error.errno or 0), path.name)
+            continue
+        entry = _read(data)
         if entry is not None:
             entries.append(entry)
             continue
@@ -118,12 +125,10 @@ def _read_all(directory: Path) -> list[JournalEntry]:
     return entries
 
 
-def _read(path: Path) -> JournalEntry | None:
+def _read(data: bytes) -> JournalEntry | None:
     try:
-        return _decode(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return None  # another process has drained it
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return _decode(json.loads(data))
+    except Exception:  # whatever is wrong with it, it must not keep the vault from opening
         return None
 
 

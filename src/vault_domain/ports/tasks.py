@@ -42,4 +42,7 @@ class Tasks(Protocol):
         """
 
     async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
-        """Run jobs at once, at most ``per_group`` of the same group; returns when all have ended."""
+        """Run jobs at once, at most ``per_group`` of the same group; returns when all have ended.
+
+        Where one fails the others go on, and then its error is raised. A caller that is cancelled only leaves.
+        """

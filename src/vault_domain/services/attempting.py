@@ -105,9 +105,14 @@ class AttemptRunner:
             RefreshNotPersistedError: the answer is in this process's memory only.
             DecryptionError: the credential does not open.
         """
-        prepared = await self._prepare(attempt, started)
+        try:
+            self.refuse_known_bad(attempt.account)
+            prepared = await self._prepare(attempt, started)
+        except VaultError:
+            await self._release(attempt)
+            raise
         if prepared is None:
-            await self._ledger.release(attempt)
+            await self._release(attempt)
             return NothingSent()
         request, failures, sealer = prepared
         answer = await self._ask(request)
@@ -120,15 +125,11 @@ class AttemptRunner:
         """Read again under the lease, and get everything at hand before the credential is spent."""
         snapshot = await self._ledger.read(attempt.account)
         credential = _unmoved_credential(attempt, snapshot)
-        if credential is None or snapshot.record is None:
-            return None
-        try:
-            sealed = snapshot.sealed[attempt.credential.key.kind]
-            token = await self._opener.open(StoredToken(credential, sealed), snapshot.now)
-            sealer = await self._cipher.sealer(attempt.account.tenant_id)
-        except VaultError:
-            await self._ledger.release(attempt)
-            raise
+        if credential is None or snapshot.record is None or self._keeper.is_pending(attempt.account):
+            return None  # an answer that waits for the database was paid for with this same credential
+        sealed = snapshot.sealed[attempt.credential.key.kind]
+        token = await self._opener.open(StoredToken(credential, sealed), snapshot.now)
+        sealer = await self._cipher.sealer(attempt.account.tenant_id)
         spent = timedelta(seconds=self._tasks.monotonic() - started)
         if attempt.lease - spent < self._timing.deadline + self._timing.commit_budget:
             return None
@@ -186,6 +187,12 @@ class AttemptRunner:
         raise RefreshFailedError(
             account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
         )
+
+    async def _release(self, attempt: Attempt) -> None:
+        try:
+            await self._ledger.release(attempt)
+        except StorageError as error:
+            _log.warning("an unused lease could not be given back (%s); it runs out", error.code)
 
     async def _fail(self, attempt: Attempt, failure: Failure) -> None:
         try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 
 from attrs import evolve, frozen
 
 from vault_domain.account import Account, TokenKind
-from vault_domain.errors import DecryptionError, RefreshNotPersistedError, StorageError, VaultError
+from vault_domain.errors import DecryptionError, KeyUnavailableError, RefreshNotPersistedError, StorageError, VaultError
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
@@ -21,12 +22,15 @@ from vault_domain.token import StoredToken, Token, TokenInfo, TokenStatus, Token
 
 _log = logging.getLogger(__name__)
 _ROUNDS = 8
+_FIRST_SHARE = 0.5
+"""After this share of the time for a commit an answer goes into the journal: the database may only be slow."""
 
 
 @frozen
 class _Pending:
     entry: JournalEntry
     journaled: bool
+    since: float
 
 
 class AnswerKeeper:
@@ -61,15 +65,14 @@ class AnswerKeeper:
             RefreshNotPersistedError: it is in this process's memory only.
         """
         entry = JournalEntry(attempt, tuple(writes), actor)
-        try:
-            await self._commit(entry)
-        except VaultError as error:  # the database, or the master key where the data key has just changed
-            _log.warning("a refreshed token could not be stored yet (%s)", error.code)
-        else:
+        budget = self._timing.commit_budget.total_seconds()
+        end = self._tasks.monotonic() + budget
+        if await self._is_committed(entry, budget * _FIRST_SHARE):
             return None
+        _log.warning("a refreshed token could not be stored yet")
         journaled = await self._write_down(entry)
-        self._pending[attempt.account] = _Pending(entry, journaled)
-        if await self._retry_for_a_while(attempt.account):
+        self._pending[attempt.account] = _Pending(entry, journaled, self._tasks.monotonic())
+        if await self._retry_until(end, attempt.account):
             return None
         return await self._held(attempt.account)
 
@@ -91,12 +94,30 @@ class AnswerKeeper:
     async def recover(self) -> int:
         """Commit what earlier processes left in the journal; return how many entries it held."""
         entries = await self._journal.entries()
-        for entry in entries:
-            self._pending.setdefault(entry.attempt.account, _Pending(entry, journaled=True))
-            await self._try_pending(entry.attempt.account)
+        # Of two answers for the same credential the later one counts.
+        for entry in sorted(entries, key=lambda entry: entry.attempt.claimed_at, reverse=True):
+            account = entry.attempt.account
+            if account not in self._pending and await self._is_at_home(entry):
+                self._pending[account] = _Pending(entry, journaled=True, since=self._tasks.monotonic())
+                await self._try_pending(account)
         if entries:
             _log.warning("the journal held %d refreshed token sets; %d still wait", len(entries), len(self._pending))
         return len(entries)
+
+    async def _is_at_home(self, entry: JournalEntry) -> bool:
+        """Whether an entry's values open under this database's keys; another vault's entry is not ours to drop."""
+        try:
+            for write in entry.writes:
+                await self._cipher.open(write.key, write.sealed)
+        except (KeyUnavailableError, StorageError):
+            return True  # it waits until the master key or the database is back
+        except (UnreadableError, DecryptionError):
+            _log.error(
+                "an entry of the journal stays there: it does not open under this database's keys (attempt %s)",
+                entry.attempt.attempt_id.hex,
+            )
+            return False
+        return True
 
     async def _write_down(self, entry: JournalEntry) -> bool:
         try:
@@ -106,8 +127,19 @@ class AnswerKeeper:
             return False
         return True
 
-    async def _retry_for_a_while(self, account: Account) -> bool:
-        end = self._tasks.monotonic() + self._timing.commit_budget.total_seconds()
+    async def _is_committed(self, entry: JournalEntry, seconds: float) -> bool:
+        """Commit an entry; False where that fails or takes too long. Then it goes on, and the next try joins it."""
+        flight = ("commit", entry.attempt.attempt_id)
+        try:
+            await self._tasks.share(flight, lambda: self._commit(entry), seconds)
+        except TimeoutError:
+            return False
+        except VaultError as error:  # the database, or the master key where the data key has just changed
+            _log.debug("a commit failed (%s)", error.code)
+            return False
+        return True
+
+    async def _retry_until(self, end: float, account: Account) -> bool:
         pause = 0.05
         while self._tasks.monotonic() + pause < end:
             await self._tasks.sleep(pause)
@@ -120,11 +152,10 @@ class AnswerKeeper:
         pending = self._pending.get(account)
         if pending is None:
             return True
-        try:
-            await self._commit(pending.entry)
-        except VaultError:  # the database or the master key is still away: it waits on
+        if not await self._is_committed(pending.entry, self._timing.commit_budget.total_seconds() * _FIRST_SHARE):
             return False
-        self._pending.pop(account, None)
+        if self._pending.get(account) is pending:
+            del self._pending[account]
         if pending.journaled:
             await self._journal.remove(pending.entry)
         return True
@@ -135,14 +166,17 @@ class AnswerKeeper:
             return None
         if not pending.journaled:
             raise RefreshNotPersistedError(account=account)
-        return await self._predict(pending.entry)
+        return await self._predict(pending)
 
-    async def _predict(self, entry: JournalEntry) -> Token | None:
+    async def _predict(self, pending: _Pending) -> Token | None:
         """Return the access token of an answer as it will be stored."""
-        write = next((write for write in entry.writes if write.key.kind is TokenKind.ACCESS_TOKEN), None)
+        attempt = pending.entry.attempt
+        write = next((write for write in pending.entry.writes if write.key.kind is TokenKind.ACCESS_TOKEN), None)
         if write is None:
             return None
-        attempt = entry.attempt
+        waited = timedelta(seconds=self._tasks.monotonic() - pending.since)
+        if write.expires_at is not None and write.expires_at <= attempt.claimed_at + waited:
+            raise StorageError("a refreshed token expired while it waited for the database", retryable=True)
         info = TokenInfo(
             id=attempt.access.id if attempt.access else attempt.attempt_id,
             key=write.key,

@@ -36,7 +36,6 @@ from vault_domain.refresh_rules import (
 )
 from vault_domain.services.attempting import AttemptRunner, NothingSent, Refreshed
 from vault_domain.services.committing import AnswerKeeper
-from vault_domain.services.opening import TokenOpener
 from vault_domain.services.tokens import TokenService
 from vault_domain.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef
 
@@ -69,7 +68,6 @@ class RefreshService:
         self,
         tokens: TokenService,
         ledger: RefreshLedger,
-        opener: TokenOpener,
         runner: AttemptRunner,
         keeper: AnswerKeeper,
         tasks: Tasks,
@@ -78,7 +76,6 @@ class RefreshService:
     ) -> None:
         self._tokens = tokens
         self._ledger = ledger
-        self._opener = opener
         self._runner = runner
         self._keeper = keeper
         self._tasks = tasks
@@ -199,8 +196,7 @@ class RefreshService:
         return (RefreshTiming() if rule is None else rule.timing).lease
 
     async def _open(self, snapshot: Snapshot, info: TokenInfo) -> Token:
-        sealed = snapshot.sealed[info.key.kind]
-        return await self._opener.open(StoredToken(info, sealed), snapshot.now)
+        return await self._tokens.hand_out(StoredToken(info, snapshot.sealed[info.key.kind]), snapshot.now)
 
     async def _pause(self, poll: float, left: timedelta) -> None:
         wanted = poll * (0.5 + self._tasks.jitter())

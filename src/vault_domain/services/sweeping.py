@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
+from vault_domain.account import Account
 from vault_domain.errors import DecryptionError, ReauthorizationRequiredError, VaultError
 from vault_domain.policy import RefreshPolicy
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
@@ -20,6 +21,7 @@ from vault_domain.services.committing import AnswerKeeper
 _log = logging.getLogger(__name__)
 
 _BATCH = 50
+_MOMENT = timedelta(microseconds=1)
 _PER_PROVIDER = 10
 """Refreshes under way at one provider: a batch must get its turn while its leases last."""
 
@@ -47,20 +49,23 @@ class SweepService:
         """Refresh up to ``limit`` accounts that are due (None: all), soonest first."""
         await self._keeper.retry_all()
         counts: Counter[str] = Counter()
+        seen: set[Account] = set()
         after: datetime | None = None
-        while self._rules and (limit is None or counts["claimed"] < limit):
-            wanted = _BATCH if limit is None else min(_BATCH, limit - counts["claimed"])
+        while self._rules and (limit is None or len(seen) < limit):
+            wanted = _BATCH if limit is None else min(_BATCH, limit - len(seen))
             started = self._tasks.monotonic()
             batch = await self._claim(wanted, after)
             if not batch:
                 break
-            counts["claimed"] += len(batch)
-            jobs = [
-                (attempt.account.provider, partial(self._run, attempt, started, counts, actor)) for attempt, _ in batch
-            ]
+            new = [attempt for attempt, _ in batch if attempt.account not in seen]
+            # Those that came to nothing without a backoff are due still: once in a sweep is enough.
+            again = [attempt for attempt, _ in batch if attempt.account in seen]
+            seen.update(attempt.account for attempt in new)
+            jobs = [(attempt.account.provider, partial(self._run, attempt, started, counts, actor)) for attempt in new]
+            jobs += [(attempt.account.provider, partial(self._ledger.release, attempt)) for attempt in again]
             await self._tasks.run_all(jobs, _PER_PROVIDER)
-            after = batch[-1][1]
-        return SweepReport(**counts)
+            after = batch[-1][1] if new else batch[-1][1] + _MOMENT
+        return SweepReport(claimed=len(seen), **counts)
 
     async def _claim(self, limit: int, after: datetime | None) -> list[tuple[Attempt, datetime]]:
         rules = {name: rule for name, rule in self._rules.items() if not self._runner.is_refused(name)}
@@ -77,5 +82,8 @@ class SweepService:
         except VaultError as error:
             counts["failed"] += 1
             _log.info("a refresh at %s failed (%s)", attempt.account.provider, error.reason or error.code)
+        except Exception as error:  # the others of the sweep must not fall with it
+            counts["failed"] += 1
+            _log.error("a refresh at %s ended with %s", attempt.account.provider, type(error).__qualname__)
         else:
             counts["refreshed" if isinstance(outcome, Refreshed) else "skipped"] += 1

@@ -1,10 +1,11 @@
 """Storing, reading, invalidating and deleting single tokens."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from vault_domain.account import Account, TokenKey, TokenKind
 from vault_domain.errors import DecryptionError
+from vault_domain.key import DataKeyRecord
 from vault_domain.policy import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
@@ -50,7 +51,7 @@ class TokenService:
     async def get(self, key: TokenKey) -> Token | None:
         """Return the token, whatever its status, and note its use."""
         reading = await self._read(key)
-        return None if reading.row is None else await self._hand_out(reading, reading.row)
+        return None if reading.row is None else await self.hand_out(reading.row, reading.now, reading.data_key)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token]:
         """Return the tokens that exist of these keys, in their order.
@@ -81,7 +82,8 @@ class TokenService:
         found = freshness(row.info, reading.now, self._policy, buffer)
         if found is Freshness.UNUSABLE:
             return None
-        return UsableToken(await self._hand_out(reading, row), needs_refresh=found is Freshness.DUE)
+        token = await self.hand_out(row, reading.now, reading.data_key)
+        return UsableToken(token, needs_refresh=found is Freshness.DUE)
 
     async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token where it may be used now."""
@@ -89,7 +91,13 @@ class TokenService:
         row = reading.row
         if row is None or not is_usable(row.info, reading.now):
             return None
-        return await self._hand_out(reading, row)
+        return await self.hand_out(row, reading.now, reading.data_key)
+
+    async def hand_out(self, row: StoredToken, now: datetime, data_key: DataKeyRecord | None = None) -> Token:
+        """Open a row that was read at ``now``, and note the token's use."""
+        token = await self._opener.open(row, now, data_key)
+        self._uses.record(row.info, now)
+        return token
 
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
         """Make exactly the value that ``info`` describes invalid."""
@@ -111,8 +119,3 @@ class TokenService:
 
     async def _read(self, key: TokenKey) -> Reading:
         return await self._tokens.get(key, with_data_key=not self._cipher.is_warm(key.tenant_id))
-
-    async def _hand_out(self, reading: Reading, row: StoredToken) -> Token:
-        token = await self._opener.open(row, reading.now, reading.data_key)
-        self._uses.record(row.info, reading.now)
-        return token
