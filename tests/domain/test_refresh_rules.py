@@ -1,0 +1,408 @@
+"""The decision about a refresh, as laws over whatever may be stored."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from vault_domain.account import Account, TokenKind
+from vault_domain.errors import InvalidInputError
+from vault_domain.policy import Freshness, RefreshPolicy, credential_of, freshness, is_usable
+from vault_domain.refresh_rules import (
+    LONGEST_BACKOFF,
+    BackOff,
+    Claim,
+    Demand,
+    NoRefresher,
+    NothingStored,
+    Reauthorize,
+    RefreshRule,
+    RefreshTiming,
+    Use,
+    Wait,
+    backoff,
+    decide,
+)
+from vault_domain.refresh_state import AccountRecord, RefreshState
+from vault_domain.rotation import Rotation, RotationKind
+from vault_domain.token import TokenInfo, TokenRef, TokenStatus
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+ACCOUNT = Account("t1", "acme", "ann")
+POLICY = RefreshPolicy()
+TIMING = RefreshTiming()
+IDS = [UUID(int=number) for number in range(1, 5)]
+
+moments = st.integers(-4000, 4000).map(lambda seconds: NOW + seconds * SECOND)
+optional_moments = st.none() | moments
+
+
+def token(
+    kind=TokenKind.ACCESS_TOKEN, *, expires_at=None, status=TokenStatus.VALID, lifetime=None, generation=1, id_=0
+):
+    return TokenInfo(
+        id=IDS[id_],
+        key=ACCOUNT.key(kind),
+        status=status,
+        error_code=None,
+        expires_at=expires_at,
+        scopes=(),
+        generation=generation,
+        last_used_at=None,
+        last_refreshed_at=None,
+        lifetime=lifetime,
+        created_at=NOW - timedelta(days=1),
+        updated_at=NOW - timedelta(hours=1),
+    )
+
+
+def record(*tokens, **state):
+    return AccountRecord(ACCOUNT, {each.key.kind: each for each in tokens}, refresh=RefreshState(**state))
+
+
+def state_of(credential, **state):
+    return {"credential_id": credential.id, "credential_generation": credential.generation, **state}
+
+
+REFRESH = token(TokenKind.REFRESH_TOKEN, id_=1)
+EXPIRED = token(expires_at=NOW - SECOND)
+DUE = token(expires_at=NOW + 60 * SECOND)
+FRESH = token(expires_at=NOW + timedelta(hours=1))
+STRICT = RefreshRule(TokenKind.REFRESH_TOKEN, Rotation.strict(), TIMING)
+FORCED = Demand(forced=True, replaced=TokenRef.of(EXPIRED))
+
+
+@st.composite
+def tokens(draw, kind):
+    # Each default first and repeated, so that most of what is drawn is of use.
+    return token(
+        kind,
+        expires_at=draw(optional_moments),
+        status=draw(st.sampled_from([TokenStatus.VALID, TokenStatus.VALID, TokenStatus.UNKNOWN, TokenStatus.INVALID])),
+        lifetime=draw(st.none() | st.integers(1, 7200).map(lambda seconds: seconds * SECOND)),
+        generation=draw(st.integers(1, 2)),
+        id_=draw(st.integers(0, 1)),
+    )
+
+
+@st.composite
+def states(draw, credential):
+    """A state that speaks of the credential, three times out of four."""
+    own = credential is not None and draw(st.integers(0, 3)) > 0
+    return RefreshState(
+        credential_id=credential.id if own else draw(st.none() | st.sampled_from(IDS[:2])),
+        credential_generation=credential.generation if own else draw(st.none() | st.integers(1, 2)),
+        attempt_id=draw(st.none() | st.just(IDS[3])),
+        lease_until=draw(optional_moments),
+        sent_at=draw(optional_moments),
+        failures=draw(st.integers(0, 3)),
+        next_attempt_at=draw(optional_moments),
+        unknown_since=draw(optional_moments),
+        error_code=draw(st.none() | st.just("server_error")),
+    )
+
+
+rules = st.builds(
+    lambda spends, rotation: RefreshRule.of(spends, rotation, TIMING),
+    st.sampled_from([TokenKind.REFRESH_TOKEN, TokenKind.API_KEY, TokenKind.ACCESS_TOKEN]),
+    st.just(Rotation.strict()) | st.just(Rotation.non_rotating()) | st.integers(1, 3600).map(Rotation.grace),
+)
+
+
+@st.composite
+def situations(draw, rule=rules):
+    """What is stored, and the rule of its provider."""
+    known = draw(rule)
+    kinds = draw(st.sets(st.sampled_from(TokenKind), min_size=1))
+    if draw(st.integers(0, 4)):
+        kinds = kinds | {known.spends}
+    stored = {kind: draw(tokens(kind)) for kind in sorted(kinds)}
+    return AccountRecord(ACCOUNT, stored, refresh=draw(states(stored.get(known.spends)))), known
+
+
+@st.composite
+def demands(draw):
+    replaced = draw(st.none() | st.tuples(st.sampled_from(IDS[:2]), st.integers(1, 2)))
+    ref = None if replaced is None else TokenRef(ACCOUNT.key(TokenKind.ACCESS_TOKEN), *replaced)
+    return Demand(forced=draw(st.booleans()), replaced=ref)
+
+
+# Only some of the situations have what a law speaks of.
+law = settings(max_examples=50, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow], deadline=None)
+
+
+# What must hold whatever is stored
+
+
+@law
+@given(situations(), demands())
+def test_a_lease_on_the_same_credential_is_never_overtaken(situation, demand):
+    stored, rule = situation
+    credential = credential_of(stored, rule.spends)
+    assume(stored.refresh.concerns(credential))
+    assume(stored.refresh.lease_until is not None)
+    assume(stored.refresh.lease_until > NOW)
+    assert not isinstance(decide(stored, NOW, POLICY, rule, demand), Claim)
+
+
+@law
+@given(situations(), demands())
+def test_a_claim_spends_what_is_stored_and_usable(situation, demand):
+    stored, rule = situation
+    decision = decide(stored, NOW, POLICY, rule, demand)
+    assume(isinstance(decision, Claim))
+    credential, access = stored.tokens[rule.spends], stored.tokens.get(TokenKind.ACCESS_TOKEN)
+    assert decision.credential == TokenRef.of(credential)
+    assert is_usable(credential, NOW)
+    assert decision.access == (None if access is None else TokenRef.of(access))
+    assert decision.seen_attempt == stored.refresh.attempt_id
+
+
+@law
+@given(situations(), demands(), st.booleans())
+def test_what_is_handed_out_is_usable_and_not_what_was_refused(situation, demand, known):
+    stored, rule = situation
+    decision = decide(stored, NOW, POLICY, rule if known else None, demand)
+    assume(isinstance(decision, Use))
+    assert decision.access is stored.tokens[TokenKind.ACCESS_TOKEN]
+    assert is_usable(decision.access, NOW)
+    assert TokenRef.of(decision.access) != demand.replaced
+
+
+@law
+@given(situations())
+def test_a_fresh_token_never_leads_to_a_claim(situation):
+    stored, rule = situation
+    access = stored.tokens.get(TokenKind.ACCESS_TOKEN)
+    assume(access is not None)
+    assume(freshness(access, NOW, POLICY) is Freshness.FRESH)
+    assert decide(stored, NOW, POLICY, rule) == Use(access)
+
+
+@law
+@given(situations(), demands())
+def test_state_about_another_credential_counts_for_nothing(situation, demand):
+    stored, rule = situation
+    assume(not stored.refresh.concerns(credential_of(stored, rule.spends)))
+    forgotten = evolve(stored, refresh=RefreshState(attempt_id=stored.refresh.attempt_id))
+    assert decide(stored, NOW, POLICY, rule, demand) == decide(forgotten, NOW, POLICY, rule, demand)
+
+
+@law
+@given(situations(), demands())
+def test_whoever_can_be_served_is_served(situation, demand):
+    """A usable token is never withheld because of a lease, backoff or an unknown outcome."""
+    stored, rule = situation
+    access = stored.tokens.get(TokenKind.ACCESS_TOKEN)
+    assume(access is not None)
+    assume(is_usable(access, NOW))
+    assume(TokenRef.of(access) != demand.replaced)
+    assert isinstance(decide(stored, NOW, POLICY, rule, demand), (Use, Claim))
+
+
+@law
+@given(situations(), demands())
+def test_waits_have_an_end(situation, demand):
+    stored, rule = situation
+    decision = decide(stored, NOW, POLICY, rule, demand)
+    if isinstance(decision, Wait):
+        assert decision.until > NOW
+    if isinstance(decision, BackOff):
+        assert timedelta(0) < decision.retry_after < timedelta(days=1)
+        later = NOW + decision.retry_after
+        assert not isinstance(decide(stored, later, POLICY, rule, demand), (BackOff, Wait))
+
+
+@law
+@given(situations(), st.integers(0, 4000))
+def test_what_may_be_attempted_may_be_attempted_later(situation, seconds):
+    """Once nothing holds an attempt back, time alone holds it back no more; only a grace period ends."""
+    stored, rule = situation
+    assume(rule.rotation.kind is not RotationKind.GRACE)
+    assume(isinstance(decide(stored, NOW, POLICY, rule), Claim))
+    later = decide(stored, NOW + seconds * SECOND, POLICY, rule)
+    assert isinstance(later, (Claim, Reauthorize))
+
+
+# What a strict provider asks for
+
+
+@law
+@given(situations(st.just(STRICT)), demands())
+def test_strict_is_not_presented_again_before_quiescence_nor_while_the_token_serves(situation, demand):
+    stored, _ = situation
+    assume(not demand.forced)
+    credential = credential_of(stored, STRICT.spends)
+    assume(stored.refresh.concerns(credential))
+    since = stored.refresh.unknown_at(NOW)
+    assume(since is not None)
+    decision = decide(stored, NOW, POLICY, STRICT, demand)
+    if isinstance(decision, Claim):
+        access = stored.tokens.get(TokenKind.ACCESS_TOKEN)
+        assert since + TIMING.quiescence <= NOW
+        assert access is None or not is_usable(access, NOW) or TokenRef.of(access) == demand.replaced
+
+
+@pytest.mark.parametrize("age", [59, 60, 61])
+@pytest.mark.parametrize("how", ["said", "lease over"])
+def test_strict_after_quiescence(age, how):
+    since = NOW - age * SECOND
+    unknown = {"unknown_since": since} if how == "said" else {"lease_until": since}
+    stored = record(EXPIRED, REFRESH, **state_of(REFRESH, **unknown))
+    expected = Claim if age >= 60 else BackOff
+    assert isinstance(decide(stored, NOW, POLICY, STRICT), expected)
+    assert isinstance(decide(stored, NOW, POLICY, STRICT, FORCED), Claim)
+
+
+def test_an_unknown_outcome_counts_from_the_later_of_both():
+    unknown = {"lease_until": NOW - 10 * SECOND, "unknown_since": NOW - 100 * SECOND}
+    decision = decide(record(EXPIRED, REFRESH, **state_of(REFRESH, **unknown)), NOW, POLICY, STRICT)
+    assert decision == BackOff(50 * SECOND)
+
+
+def test_strict_while_the_token_serves():
+    stored = record(DUE, REFRESH, **state_of(REFRESH, unknown_since=NOW - timedelta(days=1)))
+    assert decide(stored, NOW, POLICY, STRICT) == Use(DUE)
+    assert isinstance(decide(stored, NOW + 61 * SECOND, POLICY, STRICT), Claim)
+
+
+# The grace period and providers that do not rotate
+
+
+@given(st.integers(36, 600), st.integers(0, 600), st.integers(0, 60))
+@example(60, 49, 0)
+@example(60, 50, 0)
+def test_grace_lasts_until_a_whole_deadline_no_longer_fits(grace, sent_ago, unknown_ago):
+    assume(unknown_ago <= sent_ago)
+    rule = RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.grace(grace), TIMING)
+    state = {"sent_at": NOW - sent_ago * SECOND, "unknown_since": NOW - unknown_ago * SECOND}
+    decision = decide(record(EXPIRED, REFRESH, **state_of(REFRESH, **state)), NOW, POLICY, rule)
+    fits = sent_ago + TIMING.deadline.total_seconds() < grace
+    assert isinstance(decision, Claim) == (fits or unknown_ago >= TIMING.quiescence.total_seconds())
+
+
+@pytest.mark.parametrize(("seconds", "kind"), [(30, RotationKind.STRICT), (30.001, RotationKind.GRACE)])
+def test_a_grace_period_too_short_to_help_is_none(seconds, kind):
+    assert TIMING.lease + TIMING.deadline == 30 * SECOND
+    assert RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.grace(seconds), TIMING).rotation.kind is kind
+
+
+@law
+@given(situations(st.just(RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.non_rotating(), TIMING))), demands())
+def test_without_rotation_only_lease_and_backoff_count(situation, demand):
+    stored, rule = situation
+    known = evolve(stored, refresh=evolve(stored.refresh, unknown_since=None, sent_at=None))
+    assert decide(stored, NOW, POLICY, rule, demand) == decide(known, NOW, POLICY, rule, demand)
+
+
+# Backoff
+
+
+@law
+@given(situations(), demands())
+def test_backoff_is_respected_unless_forced(situation, demand):
+    stored, rule = situation
+    assume(not demand.forced)
+    assume(stored.refresh.concerns(credential_of(stored, rule.spends)))
+    assume(stored.refresh.next_attempt_at is not None)
+    assume(stored.refresh.next_attempt_at > NOW)
+    assert not isinstance(decide(stored, NOW, POLICY, rule, demand), Claim)
+
+
+def test_backoff_and_its_reason_reach_the_caller():
+    state = state_of(REFRESH, next_attempt_at=NOW + 7 * SECOND, failures=1, error_code="temporarily_unavailable")
+    stored = record(EXPIRED, REFRESH, **state)
+    assert decide(stored, NOW, POLICY, STRICT) == BackOff(7 * SECOND, "temporarily_unavailable")
+    assert isinstance(decide(stored, NOW, POLICY, STRICT, FORCED), Claim)
+    assert decide(record(DUE, REFRESH, **state), NOW, POLICY, STRICT) == Use(DUE)
+
+
+@given(st.integers(1, 1000), st.floats(0, 1), st.none() | st.integers(-5, 10**6).map(lambda seconds: seconds * SECOND))
+def test_backoff_is_between_half_a_second_and_an_hour_and_as_long_as_asked(failures, jitter, asked):
+    wait = backoff(failures, jitter, asked)
+    assert timedelta(seconds=0.5) <= wait <= LONGEST_BACKOFF
+    assert wait >= min(asked or wait, LONGEST_BACKOFF)
+    assert wait <= backoff(failures + 1, 1.0, asked)
+    assert backoff(1, jitter, None) <= SECOND
+
+
+def test_backoff_doubles():
+    assert [backoff(count, 1.0, None).total_seconds() for count in (1, 2, 3, 11, 12, 13, 999)] == [
+        1, 2, 4, 1024, 2048, 3600, 3600,
+    ]  # fmt: skip
+
+
+# What is there to work with
+
+
+@pytest.mark.parametrize(
+    ("stored", "rule", "expected"),
+    [
+        (None, STRICT, NothingStored()),
+        (record(token(TokenKind.WEBHOOK_SECRET)), STRICT, NothingStored()),
+        (record(token(TokenKind.API_KEY)), STRICT, NothingStored()),
+        (record(token(TokenKind.API_KEY)), None, NoRefresher()),
+        (record(EXPIRED), STRICT, Reauthorize(None)),
+        (record(EXPIRED), None, Reauthorize(None)),
+        (record(EXPIRED, REFRESH), None, NoRefresher()),
+        (record(DUE, REFRESH), None, Use(DUE)),
+        (record(DUE), STRICT, Use(DUE)),
+        (record(token()), STRICT, Use(token())),
+        (record(token(status=TokenStatus.UNKNOWN)), STRICT, Use(token(status=TokenStatus.UNKNOWN))),
+        (record(EXPIRED, evolve(REFRESH, status=TokenStatus.INVALID, error_code="invalid_grant")), STRICT,
+         Reauthorize("invalid_grant")),
+        (record(DUE, evolve(REFRESH, status=TokenStatus.INVALID)), STRICT, Use(DUE)),
+        (record(EXPIRED, evolve(REFRESH, expires_at=NOW)), STRICT, Reauthorize(None)),
+        (record(token(status=TokenStatus.INVALID)), STRICT, Reauthorize(None)),
+    ],
+)  # fmt: skip
+def test_what_is_there(stored, rule, expected):
+    assert decide(stored, NOW, POLICY, rule) == expected
+
+
+def test_a_credential_imported_with_an_unknown_status_is_tried():
+    unknown = evolve(REFRESH, status=TokenStatus.UNKNOWN)
+    assert isinstance(decide(record(EXPIRED, unknown), NOW, POLICY, STRICT), Claim)
+
+
+def test_metas_token_is_spent_while_it_serves_and_dead_afterwards():
+    rule = RefreshRule.of(TokenKind.ACCESS_TOKEN, Rotation.non_rotating(), TIMING)
+    assert decide(record(DUE), NOW, POLICY, rule) == Claim(TokenRef.of(DUE), TokenRef.of(DUE), None)
+    assert decide(record(EXPIRED), NOW, POLICY, rule) == Reauthorize(None)
+
+
+def test_a_forced_refresh_is_content_with_what_another_has_just_got():
+    newer = evolve(FRESH, generation=2)
+    assert isinstance(decide(record(EXPIRED, REFRESH), NOW, POLICY, STRICT, FORCED), Claim)
+    assert decide(record(newer, REFRESH), NOW, POLICY, STRICT, FORCED) == Use(newer)
+
+
+def test_a_lease_makes_wait_only_who_has_nothing():
+    state = state_of(REFRESH, lease_until=NOW + SECOND)
+    assert decide(record(EXPIRED, REFRESH, **state), NOW, POLICY, STRICT) == Wait(NOW + SECOND)
+    assert decide(record(DUE, REFRESH, **state), NOW, POLICY, STRICT) == Use(DUE)
+    assert decide(record(EXPIRED, REFRESH, **state), NOW, POLICY, STRICT, FORCED) == Wait(NOW + SECOND)
+
+
+@given(st.integers(1, 7200), st.integers(1, 7200))
+def test_the_buffer_is_at_most_half_a_lifetime(lifetime, left):
+    assume(left <= lifetime)
+    access = token(expires_at=NOW + left * SECOND, lifetime=lifetime * SECOND)
+    due = left <= min(300, lifetime / 2)
+    assert isinstance(decide(record(access, REFRESH), NOW, POLICY, STRICT), Claim if due else Use)
+
+
+@pytest.mark.parametrize("bad", [{"deadline": timedelta(0)}, {"slack": -SECOND}, {"quiescence": -SECOND}])
+def test_times_are_positive(bad):
+    with pytest.raises(InvalidInputError):
+        RefreshTiming(**bad)
+
+
+@given(st.integers(1, 300), st.integers(0, 60), st.integers(0, 60))
+def test_a_lease_outlives_deadline_and_commit(deadline, commit, slack):
+    timing = RefreshTiming(deadline * SECOND, commit_budget=commit * SECOND, slack=slack * SECOND)
+    assert timing.lease >= timing.deadline + timing.commit_budget
