@@ -34,6 +34,9 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
 )
 
+# A checkpoint waits for readers, and this process's writers wait for it meanwhile.
+_SHORT_PATIENCE = "PRAGMA busy_timeout = 2000"
+
 
 class Transaction:
     """Statements of one write transaction, and the time that they share."""
@@ -47,10 +50,10 @@ class Transaction:
         async with self._connection.execute(sql, parameters or {}) as cursor:
             return cursor.rowcount
 
-    async def execute_many(self, sql: str, parameters: Sequence[Parameters]) -> None:
-        """Run a statement once per set of parameters."""
-        async with self._connection.executemany(sql, parameters):
-            pass
+    async def execute_many(self, sql: str, parameters: Sequence[Parameters]) -> int:
+        """Run a statement once per set of parameters; return how many rows all of them changed."""
+        async with self._connection.executemany(sql, parameters) as cursor:
+            return max(cursor.rowcount, 0)
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
@@ -109,6 +112,18 @@ class SqliteDatabase:
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
+    async def checkpoint(self) -> bool:
+        """Move all of the write-ahead log into the file and empty it; return False where a reader prevents that."""
+        self._check_loop()
+        with translated_errors():
+            async with self._lock:
+                await self._writer.execute_fetchall(_SHORT_PATIENCE)
+                try:
+                    [(busy, *_)] = await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    await self._writer.execute_fetchall(_PRAGMAS[0])
+                return not busy
+
     async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         with translated_errors():
             async with self._lock:
@@ -156,7 +171,7 @@ async def _close(connection: aiosqlite.Connection) -> None:
 async def _end_of_thread(connection: aiosqlite.Connection) -> None:
     # aiosqlite lets its thread end by itself, which after a failure to connect still speaks to the event loop: it
     # would complain on stderr of one that is closed by then. (Older releases are threads themselves.)
-    thread = getattr(connection, "_thread", connection)
+    thread: Any = getattr(connection, "_thread", connection)
     while thread.is_alive():  # noqa: ASYNC110 - a thread has no event to wait for
         await asyncio.sleep(0.0005)
 

@@ -1,0 +1,126 @@
+"""Every mutation tells of itself once, in its own transaction; without its event it does not happen."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import (
+    ACCESS,
+    ACCOUNT,
+    REFRESH,
+    ContractFixtures,
+    events_of,
+    key,
+    tokens_of,
+)
+from vault_domain.account import Account
+from vault_domain.audit import AuditAction, AuditEvent
+from vault_domain.errors import GenerationConflictError, InvalidInputError
+from vault_domain.token import TokenRef, TokenWrite
+from vault_domain.token_set import TokenSet
+from vault_domain.vault import TokenVault
+
+# No database stores it, so the event of a mutation by this actor cannot be written.
+UNWRITABLE = "\ud800"
+
+
+class EventCases(ContractFixtures):
+    """The audit log and on_event."""
+
+    async def test_each_changed_token_gives_one_event(
+        self, vault: TokenVault, clock: ManualClock, happened: list[AuditEvent]
+    ) -> None:
+        actor = vault.with_actor("user:42")
+        first = await vault.store_token(ACCESS, "v1")
+        clock.advance(timedelta(seconds=1))
+        await actor.store_token_set(ACCOUNT, TokenSet("v2", "r"))
+        info = (await tokens_of(vault))[ACCESS]
+        await actor.mark_token_invalid(first, "stale")
+        await actor.mark_token_invalid(info, "invalid_token")
+        await actor.mark_token_invalid(info, "invalid_token")
+        await vault.delete_token(ACCESS)
+        await vault.delete_token(ACCESS)
+        await actor.delete_account(ACCOUNT)
+        await actor.delete_account(ACCOUNT)
+        await vault.store_tokens([(key("a"), "v"), (key("b"), "v")])
+        await vault.delete_provider_tokens("t1", "google")
+        await vault.delete_provider_tokens("t1", "google")
+        stored, start = await events_of(vault), first.created_at
+        told = [
+            (event.action, event.account, event.kind, event.generation, event.actor, event.code) for event in stored
+        ]
+        a, r, by = ACCESS.kind, REFRESH.kind, "user:42"
+        account_a, account_b = Account("t1", "google", "a"), Account("t1", "google", "b")
+        assert told[:6] == [
+            (AuditAction.TOKEN_STORED, ACCOUNT, a, 1, None, None),
+            (AuditAction.TOKEN_STORED, ACCOUNT, a, 2, by, None),
+            (AuditAction.TOKEN_STORED, ACCOUNT, r, 1, by, None),
+            (AuditAction.TOKEN_INVALIDATED, ACCOUNT, a, 2, by, "invalid_token"),
+            (AuditAction.TOKEN_DELETED, ACCOUNT, a, 2, None, None),
+            (AuditAction.TOKEN_DELETED, ACCOUNT, r, 1, by, None),
+        ]
+        assert sorted(told[6:], key=repr) == sorted(
+            [
+                (AuditAction.TOKEN_STORED, account_a, a, 1, None, None),
+                (AuditAction.TOKEN_STORED, account_b, a, 1, None, None),
+                (AuditAction.TOKEN_DELETED, account_a, a, 1, None, None),
+                (AuditAction.TOKEN_DELETED, account_b, a, 1, None, None),
+            ],
+            key=repr,
+        )
+        assert {event.tenant_id for event in stored} == {"t1"}
+        assert [event.occurred_at for event in stored] == [start] + [clock.now()] * 9
+        # on_event is told the same, once each; the cursor comes with reading.
+        assert [evolve(event, cursor=None) for event in happened] == [evolve(event, cursor=None) for event in stored]
+
+    async def test_refused_mutations_leave_no_event(self, vault: TokenVault, happened: list[AuditEvent]) -> None:
+        await vault.store_token(ACCESS, "v")
+        with pytest.raises(GenerationConflictError):
+            await vault.store_token(ACCESS, "v", expected_generation=7)
+        with pytest.raises(InvalidInputError):
+            await vault.store_tokens([(key(1), "v"), (key(1), "v")])
+        with pytest.raises(InvalidInputError):
+            vault.with_actor("\ud800")
+        assert len(await events_of(vault)) == len(happened) == 1
+
+    async def test_a_failing_listener_changes_nothing(self, store: Store) -> None:
+        def fail(event: AuditEvent) -> None:
+            raise LookupError(event.action)
+
+        async with self.vault_over(store, on_event=fail) as vault:
+            await vault.store_token(ACCESS, "v")
+            assert await vault.delete_token(ACCESS) is True
+            assert len(await events_of(vault)) == 2
+
+    @pytest.mark.parametrize("mutation", ["store", "store_set", "mark_invalid", "delete", "delete_provider", "account"])
+    async def test_without_its_event_a_mutation_does_not_happen(
+        self, store: Store, vault: TokenVault, mutation: str
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="before")
+        before, events = await tokens_of(vault), await events_of(vault)
+        row = (await store.tokens.get(ACCESS)).row
+        assert row is not None
+        writes = [TokenWrite(ACCESS, row.sealed), TokenWrite(key("new"), row.sealed)]
+        mutations: dict[str, Callable[[], Awaitable[object]]] = {
+            "store": lambda: store.tokens.store(writes, actor=UNWRITABLE),
+            "store_set": lambda: store.accounts.store_set(ACCOUNT, writes[:1], label="after", actor=UNWRITABLE),
+            "mark_invalid": lambda: store.tokens.mark_invalid(TokenRef.of(row.info), "x", actor=UNWRITABLE),
+            "delete": lambda: store.tokens.delete(ACCESS, actor=UNWRITABLE),
+            "delete_provider": lambda: store.tokens.delete_provider("t1", "google", actor=UNWRITABLE),
+            "account": lambda: store.accounts.delete(ACCOUNT, actor=UNWRITABLE),
+        }
+        with pytest.raises(Exception):  # noqa: B017, PT011 - how it fails is the store's own affair
+            await mutations[mutation]()
+        assert await tokens_of(vault) == before
+        assert await events_of(vault) == events
+        info = await vault.get_account(ACCOUNT)
+        assert info is not None
+        assert info.label == "before"
+        # The store is as usable as before.
+        assert (await vault.store_token(ACCESS, "again")).generation == 2

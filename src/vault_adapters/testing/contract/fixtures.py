@@ -1,0 +1,110 @@
+"""What the cases start from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import pytest
+
+from vault_adapters.composition import Store, open_vault_over
+from vault_adapters.config import VaultConfig
+from vault_adapters.testing.clock import ManualClock
+from vault_domain.account import Account, TokenKey, TokenKind
+from vault_domain.audit import AuditEvent
+from vault_domain.page import Page
+from vault_domain.ports.clock import Clock
+from vault_domain.token import TokenInfo
+from vault_domain.vault import TokenVault
+
+SECRET = "the encryption secret of the contract suite"
+CONFIG = VaultConfig("sqlite:///:memory:", encryption_secret=SECRET, scrypt_log2_n=14)
+
+ACCOUNT = Account("t1", "google", "ann")
+ACCESS = ACCOUNT.key(TokenKind.ACCESS_TOKEN)
+REFRESH = ACCOUNT.key(TokenKind.REFRESH_TOKEN)
+
+
+class OpenStore(Protocol):
+    """Opens the test's database once more; the clock given decides all times."""
+
+    def __call__(self, clock: Clock, /) -> AbstractAsyncContextManager[Store]:
+        """Return the store, to be entered and left."""
+
+
+class ContractFixtures:
+    """Opens a store and a vault over it for each test."""
+
+    pytestmark = pytest.mark.anyio
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        """Run on asyncio, as the vault does."""
+        return "asyncio"
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        """Give the function that opens the store under test."""
+        raise NotImplementedError("override the fixture open_store")
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        """Give the clock of the store."""
+        return ManualClock()
+
+    @pytest.fixture
+    def happened(self) -> list[AuditEvent]:
+        """Give the events that `vault` tells of."""
+        return []
+
+    @pytest.fixture
+    async def store(self, open_store: OpenStore, clock: ManualClock) -> AsyncIterator[Store]:
+        """Open the store; at the end nothing may be under way in it."""
+        async with open_store(clock) as store:
+            yield store
+            await self.check_idle(store)
+
+    @pytest.fixture
+    async def vault(self, store: Store, happened: list[AuditEvent]) -> AsyncIterator[TokenVault]:
+        """Open a vault over the store."""
+        async with self.vault_over(store, on_event=happened.append) as vault:
+            yield vault
+
+    def vault_over(
+        self, store: Store, config: VaultConfig = CONFIG, *, on_event: Callable[[AuditEvent], object] | None = None
+    ) -> AbstractAsyncContextManager[TokenVault]:
+        """Open a vault over a store; override it to run the cases through another face of the vault."""
+        return open_vault_over(store, config, on_event=on_event)
+
+    async def check_idle(self, store: Store) -> None:
+        """Fail where a connection is checked out or a transaction open; override it where the store can tell."""
+
+
+async def tokens_of(vault: TokenVault, tenant_id: str = "t1") -> dict[TokenKey, TokenInfo]:
+    """Return all of a tenant's tokens by key; none may be listed twice."""
+    infos = [info async for info in vault.iter_tokens(tenant_id)]
+    found = {info.key: info for info in infos}
+    assert len(found) == len(infos)
+    return found
+
+
+async def events_of(vault: TokenVault, tenant_id: str | None = None) -> list[AuditEvent]:
+    """Return all stored events."""
+    return [event async for event in vault.iter_audit_events(tenant_id=tenant_id)]
+
+
+def key(identifier: object = None, kind: TokenKind = TokenKind.ACCESS_TOKEN, provider: str = "google") -> TokenKey:
+    """Return a key of the tenant ``t1``."""
+    return TokenKey("t1", provider, kind, None if identifier is None else str(identifier))
+
+
+async def value_of(vault: TokenVault, token_key: TokenKey) -> str | None:
+    """Return a stored value in clear."""
+    token = await vault.get_token(token_key)
+    return None if token is None else token.value.reveal()
+
+
+def keys_on(page: Page[TokenInfo]) -> list[TokenKey]:
+    """Return the keys of a page's tokens."""
+    return [info.key for info in page.items]

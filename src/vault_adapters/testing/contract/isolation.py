@@ -1,0 +1,101 @@
+"""Another tenant's key answers exactly as one that does not exist."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, ContractFixtures, events_of, tokens_of
+from vault_domain.account import Account, TokenKey, TokenKind
+from vault_domain.errors import GenerationConflictError
+from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.token import MarkOutcome, TokenWrite
+from vault_domain.token_set import TokenSet
+from vault_domain.vault import TokenVault
+
+STRANGERS = ["t2", "T1", "t", "t11", " t1", "t1 ", "%", "_1", "t1'", "0"]
+
+
+class IsolationCases(ContractFixtures):
+    """Every method, asked in the name of another tenant."""
+
+    @pytest.mark.parametrize("stranger", STRANGERS)
+    async def test_a_stranger_finds_and_changes_nothing(
+        self, vault: TokenVault, clock: ManualClock, stranger: str
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r", expires_in=60), label="mine")
+        before = await tokens_of(vault)
+        token = await vault.get_token(ACCESS)
+        assert token is not None
+        account = Account(stranger, "google", "ann")
+        keys = [account.key(kind) for kind in TokenKind]
+        info = evolve(token.info, key=keys[0])
+
+        assert [await vault.get_token(key) for key in keys] == [None] * 4
+        assert await vault.get_tokens(keys) == {}
+        assert await vault.get_access_token(account) is None
+        assert await vault.get_refresh_token(account) is None
+        assert await vault.mark_token_invalid(info, "invalid_token") is MarkOutcome.STALE
+        assert [await vault.delete_token(key) for key in keys] == [False] * 4
+        assert await vault.delete_provider_tokens(stranger, "google") == 0
+        assert await vault.get_account(account) is None
+        assert (await vault.delete_account(account)).deleted == 0
+        assert (await vault.list_tokens(stranger)).items == ()
+        assert (await vault.list_accounts(stranger)).items == ()
+        assert await events_of(vault, stranger) == []
+        assert (await vault.health(tenant_id=stranger)).counts == ()
+        with pytest.raises(GenerationConflictError):
+            await vault.store_token(keys[0], "x", expected_generation=1)
+
+        assert await tokens_of(vault) == before
+        assert [event.tenant_id for event in await events_of(vault)] == ["t1", "t1"]
+
+    async def test_equal_keys_of_two_tenants_live_apart(self, vault: TokenVault) -> None:
+        mine = await vault.store_token(ACCESS, "mine")
+        other = evolve(ACCESS, tenant_id="t2")
+        theirs = await vault.store_token(other, "theirs", expected_generation=0)
+        assert mine.id != theirs.id
+        found = await vault.get_tokens([other, ACCESS])
+        assert {key.tenant_id: token.value.reveal() for key, token in found.items()} == {"t1": "mine", "t2": "theirs"}
+        assert await vault.delete_provider_tokens("t2", "google") == 1
+        assert set(await tokens_of(vault)) == {ACCESS}
+
+    async def test_a_data_key_is_its_tenants_alone(self, store: Store, vault: TokenVault) -> None:
+        await vault.store_token(ACCESS, "v")
+        row = (await store.tokens.get(ACCESS, with_data_key=True)).row
+        assert row is not None
+        key_id = row.sealed.data_key_id
+        mine = await store.keys.data_key("t1", key_id)
+        assert mine is not None
+        assert (mine.tenant_id, mine.key_id) == ("t1", key_id)
+        active = await store.keys.active_data_key("t1")
+        assert active == mine
+        for stranger in STRANGERS:
+            assert await store.keys.data_key(stranger, key_id) is None
+            assert await store.keys.active_data_key(stranger) is None
+
+    async def test_what_is_sealed_under_anothers_key_is_not_stored(self, store: Store, vault: TokenVault) -> None:
+        await vault.store_token(ACCESS, "mine")
+        stranger = TokenKey("t2", "google", TokenKind.ACCESS_TOKEN, "ann")
+        await vault.store_token(stranger, "theirs")
+        row = (await store.tokens.get(ACCESS)).row
+        assert row is not None
+        with pytest.raises(DataKeyInactiveError):
+            await store.tokens.store([TokenWrite(stranger, row.sealed)], actor=None)
+        with pytest.raises(DataKeyInactiveError):
+            await store.accounts.store_set(stranger.account, [TokenWrite(stranger, row.sealed)], label=None, actor=None)
+        token = await vault.get_token(stranger)
+        assert token is not None
+        assert (token.value.reveal(), token.info.generation) == ("theirs", 1)
+
+    async def test_the_list_of_what_expires_is_the_operators_and_names_tenants(
+        self, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        for tenant in ("t1", "t2"):
+            await vault.store_token(evolve(ACCESS, tenant_id=tenant), "v", expires_at=clock.now())
+        page = await vault.find_expiring_tokens(timedelta(0))
+        assert [info.key.tenant_id for info in page.items] == ["t1", "t2"]

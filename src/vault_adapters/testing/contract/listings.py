@@ -1,0 +1,254 @@
+"""Lists by pages: complete, ordered, and stable while others write."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, key, keys_on
+from vault_domain.account import Account, ConnectionState, TokenKey, TokenKind
+from vault_domain.audit import AuditEvent
+from vault_domain.errors import InvalidInputError
+from vault_domain.page import Page, encode_cursor
+from vault_domain.report import HealthCount
+from vault_domain.token import TokenHealth, TokenInfo
+from vault_domain.token_set import TokenSet
+from vault_domain.vault import TokenVault
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+
+
+def _order(token_key: TokenKey) -> tuple[bytes, bytes, bytes]:
+    return token_key.provider.encode(), token_key.kind.encode(), (token_key.identifier or "").encode()
+
+
+async def _walk_expiring(vault: TokenVault, limit: int) -> list[TokenInfo]:
+    found: list[TokenInfo] = []
+    after = None
+    while True:
+        page = await vault.find_expiring_tokens(DAY, limit=limit, after=after)
+        found += page.items
+        if (after := page.next) is None:
+            return found
+
+
+class ListingCases(ContractFixtures):
+    """list_tokens, list_accounts, find_expiring_tokens, audit_events and health."""
+
+    async def test_tokens_come_by_provider_kind_and_identifier(self, vault: TokenVault) -> None:
+        identifiers = [None, "A", "B", "a", "aa", "b", "\u00e9", "\uffee", "\U0001f511"]
+        keys = [
+            TokenKey("t1", provider, kind, identifier)
+            for provider in ("google", "google-2", "google2", "a.b")
+            for kind in TokenKind
+            for identifier in identifiers
+        ]
+        await vault.store_tokens([(each, "v") for each in reversed(keys)])
+        expected = sorted(keys, key=_order)
+        for limit in (1, 7, len(keys) - 1, len(keys), 10_000):
+            found: list[TokenKey] = []
+            after = None
+            while True:
+                page = await vault.list_tokens("t1", limit=limit, after=after)
+                assert len(page.items) <= limit
+                found += keys_on(page)
+                if (after := page.next) is None:
+                    break
+            assert found == expected
+        only = [each for each in expected if each.provider == "google"]
+        assert keys_on(await vault.list_tokens("t1", provider="google")) == only
+
+    async def test_paging_tokens_is_stable_while_others_write(self, vault: TokenVault) -> None:
+        keys = [key(f"k{number:02d}") for number in range(40)]
+        await vault.store_tokens([(each, "v") for each in keys])
+        seen: list[TokenKey] = []
+        gone, after = set(), None
+        for step in range(100):
+            page = await vault.list_tokens("t1", limit=3, after=after)
+            seen += keys_on(page)
+            if (after := page.next) is None:
+                break
+            ahead, behind = keys[(step * 7 + 9) % 40], seen[0]
+            gone |= {ahead, behind, seen[-1]}
+            for victim in (ahead, behind, seen[-1]):
+                await vault.delete_token(victim)
+            await vault.store_token(keys[-1], "again")
+            await vault.store_token(key(f"a{step}"), "before the cursor")
+        assert len(seen) == len(set(seen)), "a token came twice"
+        assert set(keys) - gone <= set(seen), "a token was skipped"
+
+    async def test_accounts_by_provider_identifier_and_state(self, vault: TokenVault) -> None:
+        accounts = [Account("t1", provider, f"u{number}") for provider in ("b", "a") for number in range(9)]
+        for number, account in enumerate(accounts):
+            await vault.store_token_set(account, TokenSet("a", "r"))
+            if number % 3 == 0:
+                dead = await vault.get_refresh_token(account)
+                assert dead is not None
+                await vault.mark_token_invalid(dead, "invalid_grant")
+        expected = sorted(accounts, key=lambda account: (account.provider, account.identifier))
+        dead_accounts = {account for number, account in enumerate(accounts) if number % 3 == 0}
+        for state, wanted in {
+            None: expected,
+            ConnectionState.REAUTHORIZATION_REQUIRED: [each for each in expected if each in dead_accounts],
+            ConnectionState.CONNECTED: [each for each in expected if each not in dead_accounts],
+            ConnectionState.RETRYING: [],
+        }.items():
+            for limit in (1, 2, 5, 6, 100):
+                found: list[Account] = []
+                after = None
+                while True:
+                    page = await vault.list_accounts("t1", state=state, limit=limit, after=after)
+                    assert len(page.items) <= limit
+                    found += [info.account for info in page.items]
+                    if (after := page.next) is None:
+                        break
+                    if len(found) == 2:
+                        await vault.store_token_set(Account("t1", "0", f"new{limit}{state}"), TokenSet("a", "r"))
+                assert found == wanted
+                await vault.delete_provider_tokens("t1", "0")
+        page = await vault.list_accounts("t1", provider="a")
+        assert [info.account for info in page.items] == expected[:9]
+
+    async def test_expiring_is_soonest_first_and_misses_nobody(self, vault: TokenVault, clock: ManualClock) -> None:
+        now = clock.now()
+        expected = []
+        for number in range(30):
+            # Several expire at the same microsecond, and in several tenants.
+            stored = await vault.store_token(
+                TokenKey(f"t{number % 3}", "google", TokenKind.ACCESS_TOKEN, str(number)),
+                "v",
+                expires_at=now + (number % 5 - 1) * MINUTE,
+            )
+            expected.append(stored)
+        await vault.store_token(key("no expiry"), "v")
+        await vault.store_token(key("refresh", TokenKind.REFRESH_TOKEN), "v", expires_at=now)
+        await vault.store_token(key("later"), "v", expires_at=now + DAY + timedelta(microseconds=1))
+        last = await vault.store_token(key("last"), "v", expires_at=now + DAY)
+        dead = await vault.store_token(key("dead"), "v", expires_at=now)
+        await vault.mark_token_invalid(dead, "invalid_token")
+        expected.sort(key=lambda info: (info.expires_at, info.key.tenant_id, info.id.bytes))
+        for limit in (1, 4, 31, 1000):
+            assert await _walk_expiring(vault, limit) == [*expected, last]
+        assert (await vault.find_expiring_tokens(DAY, provider="other")).items == ()
+        assert len((await vault.find_expiring_tokens(timedelta(0))).items) == 12
+
+    async def test_a_token_without_expiry_left_the_queue(self, vault: TokenVault, clock: ManualClock) -> None:
+        await vault.store_token(ACCESS, "v", expires_at=clock.now() + MINUTE)
+        await vault.store_token(ACCESS, "v")
+        assert (await vault.find_expiring_tokens(DAY)).items == ()
+        await vault.store_token_set(ACCESS.account, TokenSet("v", expires_in=60))
+        assert keys_on(await vault.find_expiring_tokens(DAY)) == [ACCESS]
+        await vault.store_token_set(ACCESS.account, TokenSet("v"))
+        assert (await vault.find_expiring_tokens(DAY)).items == ()
+
+    async def test_paging_what_expires_is_stable_while_others_write(
+        self, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        now = clock.now()
+        keys = [key(f"k{number:02d}") for number in range(30)]
+        await vault.store_tokens([(each, "v", now + (number // 4) * MINUTE) for number, each in enumerate(keys)])
+        seen: list[TokenKey] = []
+        gone, after = set(), None
+        for step in range(100):
+            page = await vault.find_expiring_tokens(DAY, limit=4, after=after)
+            seen += keys_on(page)
+            if (after := page.next) is None:
+                break
+            # What was shown is refreshed, as a worker does; something ahead goes, something soon comes.
+            for each in page.items:
+                await vault.store_token(each.key, "w", expires_at=now + 2 * DAY)
+            ahead = keys[(step * 5 + 8) % 30]
+            gone.add(ahead)
+            await vault.delete_token(ahead)
+            await vault.store_token(key(f"new{step}"), "v", expires_at=now - DAY)
+        assert len(seen) == len(set(seen)), "a token came twice"
+        assert set(keys) - gone <= set(seen), "a token was skipped"
+
+    async def test_following_the_audit_log_misses_nothing(self, vault: TokenVault) -> None:
+        await vault.store_tokens([(key(number), "v") for number in range(10)])
+        seen: list[AuditEvent] = []
+        after = None
+        for step in range(30):
+            page = await vault.audit_events(limit=3, after=after)
+            seen += page.items
+            if page.items:
+                after = page.items[-1].cursor
+            if step < 10:
+                await vault.store_token(key(step), "w")
+                await vault.delete_token(key(step + 1))
+        assert seen == await events_of(vault)
+        assert len({event.cursor for event in seen}) == len(seen)
+        assert len(seen) == 10 + 10 + 9
+        assert (await vault.audit_events(after=after)).items == ()
+
+    async def test_cursors_are_for_their_own_listing(self, vault: TokenVault, clock: ManualClock) -> None:
+        await vault.store_tokens([(key(number), "v", clock.now()) for number in range(3)])
+        cursors = [
+            (await vault.list_tokens("t1", limit=1)).next,
+            (await vault.list_accounts("t1", limit=1)).next,
+            (await vault.find_expiring_tokens(DAY, limit=1)).next,
+            (await vault.audit_events(limit=1)).next,
+        ]
+        assert None not in cursors
+        listings: list[Callable[[Any], Awaitable[Page[Any]]]] = [
+            lambda after: vault.list_tokens("t1", after=after),
+            lambda after: vault.list_accounts("t1", after=after),
+            lambda after: vault.find_expiring_tokens(DAY, after=after),
+            lambda after: vault.audit_events(after=after),
+        ]
+        for number, listing in enumerate(listings):
+            for other, cursor in enumerate(cursors):
+                if number == other:
+                    assert len((await listing(cursor)).items) == 2
+                else:
+                    with pytest.raises(InvalidInputError):
+                        await listing(cursor)
+            for garbage in ("", "x", "'; --", "AAAA", 5, b"AAAA", "W10", "e30", "WzFd" * 4000):
+                with pytest.raises(InvalidInputError):
+                    await listing(garbage)
+
+    async def test_made_up_cursors_only_start_elsewhere(self, vault: TokenVault, clock: ManualClock) -> None:
+        await vault.store_token(ACCESS, "v", expires_at=clock.now())
+        for hostile in ("'; --", "\U0001f511", "zz", "00" * 16, "x" * 1000):
+            await vault.list_tokens("t1", after=encode_cursor((hostile, hostile, hostile)))
+            await vault.list_accounts("t1", after=encode_cursor((hostile, hostile)))
+            for number in (0, -(2**63), 2**63 - 1):
+                await vault.find_expiring_tokens(DAY, after=encode_cursor((number, hostile, hostile)))
+        for number in (0, -1, -(2**63), 2**63 - 1):
+            await vault.audit_events(after=encode_cursor((number, number)))
+
+    @pytest.mark.parametrize("limit", [0, -1, 10_001, True, "1", 1.0, None, 2**70])
+    async def test_limits(self, vault: TokenVault, limit: object) -> None:
+        for listing in (
+            vault.list_tokens("t1", limit=limit),  # type: ignore[arg-type]
+            vault.list_accounts("t1", limit=limit),  # type: ignore[arg-type]
+            vault.find_expiring_tokens(DAY, limit=limit),  # type: ignore[arg-type]
+            vault.audit_events(limit=limit),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(InvalidInputError):
+                await listing
+
+    async def test_health_counts_as_each_token_says(self, vault: TokenVault, clock: ManualClock) -> None:
+        now = clock.now()
+        expiries = [None, now, now + timedelta(microseconds=1), now + 5 * MINUTE, now + 6 * MINUTE, now - DAY]
+        for number, expires_at in enumerate(expiries):
+            for provider in ("google", "github"):
+                await vault.store_token(key(number, provider=provider), "v", expires_at=expires_at)
+        dead = await vault.store_token(key("dead"), "v", expires_at=now - DAY)
+        await vault.mark_token_invalid(dead, "invalid_token")
+        await vault.store_token(TokenKey("t2", "google", TokenKind.API_KEY), "v")
+        report = await vault.health(tenant_id="t1")
+        tally: dict[tuple[str, TokenHealth], int] = {}
+        async for info in vault.iter_tokens("t1"):
+            at = (info.key.provider, info.health(now))
+            tally[at] = tally.get(at, 0) + 1
+        assert set(report.counts) == {HealthCount(provider, health, n) for (provider, health), n in tally.items()}
+        assert tally["google", TokenHealth.EXPIRING] == 2
+        assert (report.ok, report.failed_reads) == (True, 0)
+        everybody = sum(count.count for count in (await vault.health()).counts)
+        assert everybody == sum(tally.values()) + 1

@@ -1,0 +1,117 @@
+"""Several openings of one database."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from vault_adapters.composition import Store
+from vault_adapters.config import VaultConfig
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import (
+    ACCESS,
+    CONFIG,
+    ContractFixtures,
+    OpenStore,
+    events_of,
+    tokens_of,
+    value_of,
+)
+from vault_domain.account import TokenKey, TokenKind
+from vault_domain.errors import ConfigurationError, WrongEncryptionSecretError
+from vault_domain.secret import Secret
+from vault_domain.vault import TokenVault
+
+
+async def _open_several(
+    case: SharingCases, open_store: OpenStore, clock: ManualClock, stack: AsyncExitStack, count: int
+) -> list[TokenVault]:
+    """Open the database and a vault over it several times, at the same moment."""
+    contexts = [AsyncExitStack() for _ in range(count)]
+    for context in contexts:
+        stack.push_async_callback(context.aclose)
+
+    async def open_one(context: AsyncExitStack) -> TokenVault:
+        store = await context.enter_async_context(open_store(clock))
+        return await context.enter_async_context(case.vault_over(store))
+
+    return await asyncio.gather(*map(open_one, contexts))
+
+
+class SharingCases(ContractFixtures):
+    """What several processes on one database rely on."""
+
+    async def test_several_that_bootstrap_at_once_agree(self, open_store: OpenStore, clock: ManualClock) -> None:
+        async with AsyncExitStack() as stack:
+            vaults = await _open_several(self, open_store, clock, stack, 4)
+            for number, vault in enumerate(vaults):
+                await vault.store_token(TokenKey("t1", "google", TokenKind.API_KEY, str(number)), str(number))
+            for vault in vaults:
+                found = await tokens_of(vault)
+                assert len(await vault.get_tokens(found)) == 4
+            store = await stack.enter_async_context(open_store(clock))
+            assert len(await store.keys.master_keys()) == 1
+
+    async def test_first_tokens_of_several_share_one_data_key(self, open_store: OpenStore, clock: ManualClock) -> None:
+        keys = [TokenKey("new", "google", TokenKind.API_KEY, str(number)) for number in range(8)]
+        async with AsyncExitStack() as stack:
+            vaults = await _open_several(self, open_store, clock, stack, 8)
+            await asyncio.gather(*(vault.store_token(key, "v") for vault, key in zip(vaults, keys, strict=True)))
+            for vault in vaults:
+                assert len(await vault.get_tokens(keys)) == 8
+            store = await stack.enter_async_context(open_store(clock))
+            rows, _ = await store.tokens.get_many(keys)
+            assert len({row.sealed.data_key_id for row in rows}) == 1
+
+    async def test_several_writers_of_one_key_leave_one_row(self, open_store: OpenStore, clock: ManualClock) -> None:
+        async with AsyncExitStack() as stack:
+            vaults = await _open_several(self, open_store, clock, stack, 4)
+            stored = await asyncio.gather(
+                *(vaults[number % 4].store_token(ACCESS, f"v{number}") for number in range(64))
+            )
+            assert sorted(info.generation for info in stored) == list(range(1, 65))
+            assert len({info.id for info in stored}) == 1
+            [last] = [number for number, info in enumerate(stored) if info.generation == 64]
+            assert {await value_of(vault, ACCESS) for vault in vaults} == {f"v{last}"}
+            for vault in vaults:
+                assert len(await events_of(vault)) == 64
+
+    async def test_what_one_writes_the_other_reads(self, open_store: OpenStore, clock: ManualClock) -> None:
+        async with AsyncExitStack() as stack:
+            one, other = await _open_several(self, open_store, clock, stack, 2)
+            first = await one.store_token(ACCESS, "v1")
+            assert await value_of(other, ACCESS) == "v1"
+            await other.mark_token_invalid(first, "invalid_token")
+            assert await one.get_access_token(ACCESS.account) is None
+            assert await other.delete_token(ACCESS) is True
+            assert await one.get_token(ACCESS) is None
+
+    @pytest.mark.parametrize(
+        ("secret", "error"),
+        [
+            ("another encryption secret, long enough", WrongEncryptionSecretError),
+            (CONFIG.encryption_secret.reveal() + " " if CONFIG.encryption_secret else "", WrongEncryptionSecretError),
+            ("too short", ConfigurationError),
+            (None, ConfigurationError),
+        ],
+        ids=["wrong", "trailing_space", "short", "missing"],
+    )
+    async def test_a_wrong_secret_is_refused_before_any_write(
+        self, store: Store, vault: TokenVault, secret: str | None, error: type[Exception]
+    ) -> None:
+        await vault.store_token(ACCESS, "v")
+        keys, tokens, events = await store.keys.master_keys(), await tokens_of(vault), await events_of(vault)
+        wrong = VaultConfig(
+            CONFIG.database_url,
+            encryption_secret=None if secret is None else Secret(secret),
+            scrypt_log2_n=14,
+        )
+        with pytest.raises(error):
+            async with self.vault_over(store, wrong):
+                pass
+        assert await store.keys.master_keys() == keys
+        assert await tokens_of(vault) == tokens
+        assert await events_of(vault) == events
+        assert await value_of(vault, ACCESS) == "v"

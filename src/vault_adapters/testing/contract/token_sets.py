@@ -1,0 +1,187 @@
+"""Token sets and accounts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from attrs import evolve
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import (
+    ACCESS,
+    ACCOUNT,
+    REFRESH,
+    ContractFixtures,
+    events_of,
+    tokens_of,
+    value_of,
+)
+from vault_domain.account import Account, ConnectionState, TokenKind
+from vault_domain.errors import InvalidInputError
+from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.refresh_ledger import Attempt, Failure
+from vault_domain.token import SealedToken, TokenRef, TokenStatus, TokenWrite
+from vault_domain.token_set import TokenSet
+from vault_domain.vault import TokenVault
+
+HOUR = timedelta(hours=1)
+
+
+async def _attempt(store: Store) -> Attempt:
+    """Claim the account, as a refresh does."""
+    record, now = await store.accounts.get(ACCOUNT)
+    assert record is not None
+    tokens = record.tokens
+    access = tokens.get(TokenKind.ACCESS_TOKEN)
+    attempt = Attempt(
+        ACCOUNT,
+        uuid4(),
+        TokenRef.of(tokens[TokenKind.REFRESH_TOKEN]),
+        None if access is None else TokenRef.of(access),
+        now,
+        timedelta(minutes=1),
+    )
+    assert await store.refreshes.claim(attempt, record.refresh.attempt_id) is not None
+    return attempt
+
+
+class TokenSetCases(ContractFixtures):
+    """store_token_set, get_account and delete_account."""
+
+    async def test_a_set_is_stored_as_an_account(self, vault: TokenVault, clock: ManualClock) -> None:
+        until = clock.now() + 24 * HOUR
+        token_set = TokenSet("a1", "r1", expires_in=HOUR, scopes=["x", "y"], refresh_token_expires_at=until)
+        info = await vault.store_token_set(ACCOUNT, token_set, label="ann@example.com")
+        assert (info.account, info.state, info.reason) == (ACCOUNT, ConnectionState.CONNECTED, None)
+        assert (info.label, info.scopes, info.expires_at) == ("ann@example.com", ("x", "y"), clock.now() + HOUR)
+        assert await vault.get_account(ACCOUNT) == info
+        stored = await tokens_of(vault)
+        assert set(stored) == {ACCESS, REFRESH}
+        assert (stored[ACCESS].lifetime, stored[ACCESS].expires_at) == (HOUR, clock.now() + HOUR)
+        assert (stored[REFRESH].lifetime, stored[REFRESH].expires_at) == (None, until)
+        assert await value_of(vault, ACCESS) == "a1"
+        assert await value_of(vault, REFRESH) == "r1"
+
+    async def test_the_expiry_given_wins_over_the_lifetime(self, vault: TokenVault, clock: ManualClock) -> None:
+        until = clock.now() + timedelta(minutes=59)
+        info = await vault.store_token_set(ACCOUNT, TokenSet("a", expires_at=until, expires_in=3600))
+        assert info.expires_at == until
+        assert (await tokens_of(vault))[ACCESS].lifetime == HOUR
+
+    async def test_what_a_set_lacks_is_kept(self, vault: TokenVault, clock: ManualClock) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=60, scopes=["x"]), label="first")
+        kept = (await tokens_of(vault))[REFRESH]
+        clock.advance(HOUR)
+        info = await vault.store_token_set(ACCOUNT, TokenSet("a2", ""))
+        assert (info.label, info.scopes, info.expires_at) == ("first", ("x",), None)
+        stored = await tokens_of(vault)
+        assert stored[REFRESH] == kept
+        assert (stored[ACCESS].generation, stored[ACCESS].lifetime) == (2, None)
+        assert await value_of(vault, REFRESH) == "r1"
+        info = await vault.store_token_set(ACCOUNT, TokenSet("a3", "r2", scopes=["y"]), label="second")
+        assert (info.label, info.scopes) == ("second", ("y",))
+        assert await value_of(vault, REFRESH) == "r2"
+
+    async def test_a_kept_invalid_refresh_token_stays_invalid(self, vault: TokenVault) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"))
+        dead = await vault.get_refresh_token(ACCOUNT)
+        assert dead is not None
+        await vault.mark_token_invalid(dead, "invalid_grant")
+        info = await vault.store_token_set(ACCOUNT, TokenSet("a2"))
+        assert (info.state, info.reason) == (ConnectionState.REAUTHORIZATION_REQUIRED, "invalid_grant")
+        assert (await tokens_of(vault))[REFRESH].status is TokenStatus.INVALID
+        info = await vault.store_token_set(ACCOUNT, TokenSet("a3", "r2"))
+        assert (info.state, info.reason) == (ConnectionState.CONNECTED, None)
+        assert (await tokens_of(vault))[REFRESH].status is TokenStatus.VALID
+
+    async def test_an_invalid_access_token_becomes_valid(self, vault: TokenVault) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a1"))
+        usable = await vault.get_access_token(ACCOUNT)
+        assert usable is not None
+        await vault.mark_token_invalid(usable.token, "invalid_token")
+        assert (await vault.store_token_set(ACCOUNT, TokenSet("a2"))).state is ConnectionState.CONNECTED
+        assert (await tokens_of(vault))[ACCESS].error_code is None
+
+    @pytest.mark.parametrize("unknown", [False, True])
+    async def test_backoff_and_unknown_outcome_end(
+        self, store: Store, vault: TokenVault, clock: ManualClock, unknown: bool
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR))
+        await store.refreshes.fail(await _attempt(store), Failure("temporarily_unavailable", HOUR, unknown))
+        info = await vault.get_account(ACCOUNT)
+        assert info is not None
+        assert (info.state, info.reason) == (ConnectionState.RETRYING, "temporarily_unavailable")
+        assert info.next_attempt_at == clock.now() + HOUR
+        # A new access token alone ends it too: the state speaks of the same, kept refresh token.
+        info = await vault.store_token_set(ACCOUNT, TokenSet("a2"))
+        assert (info.state, info.reason, info.next_attempt_at) == (ConnectionState.CONNECTED, None, None)
+        assert await vault.get_account(ACCOUNT) == info
+
+    async def test_a_set_is_written_whole_or_not_at_all(self, store: Store, vault: TokenVault) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")
+        before, events = await tokens_of(vault), await events_of(vault)
+        for victim in (ACCESS, REFRESH):
+            row = (await store.tokens.get(victim)).row
+            assert row is not None
+            good = [TokenWrite(key, row.sealed) for key in (ACCESS, REFRESH)]
+            bad = [
+                evolve(write, sealed=SealedToken(bytes(16), row.sealed.blob)) if write.key == victim else write
+                for write in good
+            ]
+            with pytest.raises(DataKeyInactiveError):
+                await store.accounts.store_set(ACCOUNT, bad, label="after", actor=None)
+            with pytest.raises(DataKeyInactiveError):
+                await store.tokens.store(bad, actor=None)
+        info = await vault.get_account(ACCOUNT)
+        assert info is not None
+        assert info.label == "before"
+        assert await tokens_of(vault) == before
+        assert await events_of(vault) == events
+        assert await value_of(vault, ACCESS) == "a1"
+
+    async def test_only_token_sets_are_taken(self, vault: TokenVault) -> None:
+        with pytest.raises(InvalidInputError):
+            await vault.store_token_set(ACCOUNT, {"access_token": "a"})  # type: ignore[arg-type]
+        assert await vault.get_account(ACCOUNT) is None
+
+    async def test_deleting_an_account_leaves_its_neighbours(self, vault: TokenVault) -> None:
+        others = [
+            Account("t1", "google"),
+            Account("t1", "google", "anna"),
+            Account("t1", "google2", "ann"),
+            Account("t2", "google", "ann"),
+        ]
+        for account in [ACCOUNT, *others]:
+            await vault.store_token_set(account, TokenSet("a", "r"), label="kept")
+        await vault.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "w")
+        await vault.store_token(ACCOUNT.key(TokenKind.API_KEY), "k")
+        deletion = await vault.delete_account(ACCOUNT)
+        assert (deletion.deleted, deletion.revoked) == (4, None)
+        assert (await vault.delete_account(ACCOUNT)).deleted == 0
+        assert await vault.get_account(ACCOUNT) is None
+        for account in others:
+            info = await vault.get_account(account)
+            assert info is not None
+            assert info.label == "kept"
+
+    @pytest.mark.parametrize("how", ["delete_token", "delete_account", "delete_provider_tokens"])
+    async def test_an_account_ends_with_its_last_token(self, store: Store, vault: TokenVault, how: str) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="gone")
+        await store.refreshes.fail(await _attempt(store), Failure(None, HOUR, unknown=True))
+        if how == "delete_token":
+            await vault.delete_token(ACCESS)
+            kept = await vault.get_account(ACCOUNT)
+            assert kept is not None
+            assert kept.label == "gone"
+            await vault.delete_token(REFRESH)
+        elif how == "delete_account":
+            await vault.delete_account(ACCOUNT)
+        else:
+            await vault.delete_provider_tokens("t1", "google")
+        assert await vault.get_account(ACCOUNT) is None
+        assert (await vault.list_accounts("t1")).items == ()
+        again = await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
+        assert (again.label, again.state) == (None, ConnectionState.CONNECTED)

@@ -1,0 +1,167 @@
+"""Single tokens: stored, replaced, compared, marked and deleted."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from attrs import evolve
+
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, key, tokens_of, value_of
+from vault_domain.account import TokenKey, TokenKind
+from vault_domain.errors import GenerationConflictError, InvalidInputError
+from vault_domain.token import MarkOutcome, TokenStatus
+from vault_domain.vault import TokenVault
+
+HOUR = timedelta(hours=1)
+
+
+class TokenCases(ContractFixtures):
+    """store_token, store_tokens, get_token, get_tokens, mark_token_invalid and the deletions."""
+
+    async def test_what_is_stored_comes_back(self, vault: TokenVault, clock: ManualClock) -> None:
+        now = clock.now()
+        stored = await vault.store_token(ACCESS, "v1", expires_at=now + HOUR, scopes=["b", "a", "b"])
+        token = await vault.get_token(ACCESS)
+        assert token is not None
+        assert token.value.reveal() == "v1"
+        assert token.info == stored
+        assert (stored.key, stored.status, stored.error_code) == (ACCESS, TokenStatus.VALID, None)
+        assert (stored.expires_at, stored.scopes, stored.generation) == (now + HOUR, ("b", "a"), 1)
+        assert (stored.created_at, stored.updated_at) == (now, now)
+        assert (stored.last_used_at, stored.last_refreshed_at, stored.lifetime) == (None, None, None)
+        assert (await tokens_of(vault)) == {ACCESS: stored}
+
+    async def test_what_was_never_stored_is_none(self, vault: TokenVault) -> None:
+        assert await vault.get_token(ACCESS) is None
+        assert await vault.get_tokens([ACCESS]) == {}
+        assert await vault.delete_token(ACCESS) is False
+        assert (await vault.list_tokens("t1")).items == ()
+
+    async def test_storing_again_replaces_everything_and_counts(self, vault: TokenVault, clock: ManualClock) -> None:
+        first = await vault.store_token(ACCESS, "v1", expires_at=clock.now() + HOUR, scopes=["a"])
+        await vault.mark_token_invalid(first, "invalid_token")
+        clock.advance(HOUR)
+        second = await vault.store_token(ACCESS, "v2")
+        assert second == evolve(first, expires_at=None, scopes=(), generation=2, updated_at=clock.now())
+        assert await value_of(vault, ACCESS) == "v2"
+        assert (await tokens_of(vault)) == {ACCESS: second}
+
+    async def test_a_deleted_key_starts_again_under_another_id(self, vault: TokenVault) -> None:
+        first = await vault.store_token(ACCESS, "v1")
+        await vault.store_token(ACCESS, "v2")
+        assert await vault.delete_token(ACCESS) is True
+        assert await vault.get_token(ACCESS) is None
+        again = await vault.store_token(ACCESS, "v3")
+        assert again.generation == 1
+        assert again.id != first.id
+
+    async def test_no_identifier_and_the_empty_one_are_one(self, vault: TokenVault) -> None:
+        await vault.store_token(TokenKey("t1", "google", TokenKind.ACCESS_TOKEN), "v1")
+        stored = await vault.store_token(TokenKey("t1", "google", TokenKind.ACCESS_TOKEN, ""), "v2")
+        assert (stored.generation, stored.key.identifier) == (2, None)
+        assert len(await tokens_of(vault)) == 1
+        assert len((await vault.list_accounts("t1")).items) == 1
+
+    async def test_identifiers_are_compared_in_nfc_and_with_their_case(self, vault: TokenVault) -> None:
+        await vault.store_token(key("Zo\u0065\u0308"), "decomposed")
+        assert await value_of(vault, key("Zo\u00eb")) == "decomposed"
+        assert await vault.get_token(key("zo\u00eb")) is None
+        assert await vault.get_token(key("Zo\u00eb ")) is None
+
+    async def test_times_are_exact_and_in_utc(self, vault: TokenVault) -> None:
+        moment = datetime.fromisoformat("2031-02-03T04:05:06.789012+05:30")
+        stored = await vault.store_token(ACCESS, "v", expires_at=moment)
+        assert stored.expires_at == moment
+        assert stored.expires_at.utcoffset() == timedelta(0)
+        [listed] = (await vault.list_tokens("t1")).items
+        assert listed.expires_at == moment
+        assert listed.expires_at.utcoffset() == timedelta(0)
+
+    @pytest.mark.parametrize("text", ["1970-01-01T00:00:00+00:00", "9998-12-31T23:59:59.999999+00:00"])
+    async def test_the_first_and_the_last_time(self, vault: TokenVault, text: str) -> None:
+        moment = datetime.fromisoformat(text)
+        assert (await vault.store_token(ACCESS, "v", expires_at=moment)).expires_at == moment
+
+    async def test_times_without_a_zone_are_refused(self, vault: TokenVault, clock: ManualClock) -> None:
+        naive = clock.now().replace(tzinfo=None)
+        with pytest.raises(InvalidInputError):
+            await vault.store_token(ACCESS, "v", expires_at=naive)
+        with pytest.raises(InvalidInputError):
+            await vault.store_tokens([(key("a"), "v", clock.now()), (key("b"), "v", naive)])
+        assert await tokens_of(vault) == {}
+
+    async def test_expected_generation(self, vault: TokenVault) -> None:
+        with pytest.raises(GenerationConflictError) as caught:
+            await vault.store_token(ACCESS, "x", expected_generation=1)
+        assert caught.value.account == ACCESS.account
+        assert (await vault.store_token(ACCESS, "v1", expected_generation=0)).generation == 1
+        for wrong in (0, 2, 2**63 - 1):
+            with pytest.raises(GenerationConflictError):
+                await vault.store_token(ACCESS, "x", expected_generation=wrong)
+        assert (await vault.store_token(ACCESS, "v2", expected_generation=1)).generation == 2
+        await vault.delete_token(ACCESS)
+        with pytest.raises(GenerationConflictError):
+            await vault.store_token(ACCESS, "x", expected_generation=2)
+        assert await vault.get_token(ACCESS) is None
+        assert len(await events_of(vault)) == 3
+
+    async def test_a_mark_hits_its_own_value_and_no_other(self, vault: TokenVault, clock: ManualClock) -> None:
+        first = await vault.store_token(ACCESS, "v1")
+        second = await vault.store_token(ACCESS, "v2")
+        assert await vault.mark_token_invalid(first, "invalid_token") is MarkOutcome.STALE
+        token = await vault.get_token(ACCESS)
+        assert token is not None
+        assert token.info.status is TokenStatus.VALID
+        clock.advance(HOUR)
+        assert await vault.mark_token_invalid(token, "invalid_token") is MarkOutcome.APPLIED
+        assert await vault.mark_token_invalid(second, "another_code") is MarkOutcome.ALREADY_INVALID
+        marked = (await tokens_of(vault))[ACCESS]
+        assert (marked.status, marked.error_code, marked.generation) == (TokenStatus.INVALID, "invalid_token", 2)
+        assert marked.updated_at == clock.now()
+        assert await value_of(vault, ACCESS) == "v2"
+
+    async def test_a_mark_misses_what_was_deleted(self, vault: TokenVault) -> None:
+        first = await vault.store_token(ACCESS, "v1")
+        await vault.delete_token(ACCESS)
+        assert await vault.mark_token_invalid(first, "invalid_token") is MarkOutcome.STALE
+        again = await vault.store_token(ACCESS, "v2")
+        assert again.generation == first.generation
+        assert await vault.mark_token_invalid(first, "invalid_token") is MarkOutcome.STALE
+        assert (await tokens_of(vault))[ACCESS].status is TokenStatus.VALID
+
+    async def test_deleting_a_provider_leaves_the_others(self, vault: TokenVault) -> None:
+        others = [key("a", provider="googl"), key("a", provider="google2"), TokenKey("t2", "google", "api_key", "a")]
+        mine = [key("a"), key("b"), key("a", TokenKind.REFRESH_TOKEN), key(None, TokenKind.API_KEY)]
+        await vault.store_tokens([(each, "v") for each in others + mine])
+        assert await vault.delete_provider_tokens("t1", "google") == 4
+        assert await vault.delete_provider_tokens("t1", "google") == 0
+        assert set(await vault.get_tokens(others + mine)) == set(others)
+
+    async def test_many_at_once_come_back_in_their_order(self, vault: TokenVault, clock: ManualClock) -> None:
+        keys = [TokenKey(f"t{number % 7}", "google", TokenKind.API_KEY, str(number)) for number in range(300)]
+        keys = keys[1::2] + keys[-2::-2]
+        stored = await vault.store_tokens([(each, f"v{each.identifier}", clock.now() + HOUR) for each in keys])
+        assert [info.key for info in stored] == keys
+        assert {info.generation for info in stored} == {1}
+        found = await vault.get_tokens([*reversed(keys), keys[0]])
+        assert list(found) == list(reversed(keys))
+        assert all(token.value.reveal() == f"v{each.identifier}" for each, token in found.items())
+        assert {info.generation for info in await vault.store_tokens([(each, "w") for each in keys])} == {2}
+        assert await vault.store_tokens([]) == []
+        assert await vault.get_tokens([]) == {}
+
+    async def test_many_at_once_are_all_or_nothing(self, vault: TokenVault) -> None:
+        await vault.store_token(key(0), "before")
+        for bad in ["x" * 65_537, "\ud800", 7]:
+            with pytest.raises(InvalidInputError):
+                await vault.store_tokens([(key(0), "after"), (key(1), "after"), (key(2), bad)])  # type: ignore[list-item]
+        assert await value_of(vault, key(0)) == "before"
+        assert len(await tokens_of(vault)) == 1
+
+    async def test_a_key_twice_is_refused(self, vault: TokenVault) -> None:
+        twice = [TokenKey("t1", "google", TokenKind.API_KEY, None), TokenKey("t1", "google", TokenKind.API_KEY, "")]
+        with pytest.raises(InvalidInputError):
+            await vault.store_tokens([(twice[0], "a"), (twice[1], "b")])
+        assert await tokens_of(vault) == {}
