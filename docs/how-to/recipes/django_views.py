@@ -1,0 +1,23 @@
+"""Django views, sync and async, over one vault of the process."""
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, JsonResponse
+
+from vault_adapters import Account, TokenNotFoundError, VaultConfig, open_sync_vault
+
+# Returns at once and opens on the first call, so it may stand in a module that is imported before the server forks.
+vault = open_sync_vault(VaultConfig.from_env())
+
+
+def connection(request: HttpRequest, tenant_id: str) -> JsonResponse:
+    account = vault.get_account(Account(tenant_id, "github"))
+    return JsonResponse({"state": account.state if account else "not_connected"})
+
+
+async def repositories(request: HttpRequest, tenant_id: str) -> JsonResponse:
+    # Django has no place to open an async vault in: the sync one runs in a thread, off the event loop.
+    try:
+        token = await sync_to_async(vault.ensure_access_token)(Account(tenant_id, "github"))
+    except TokenNotFoundError:
+        return JsonResponse({"error": "not connected"}, status=404)
+    return JsonResponse({"status": token.info.status})
