@@ -1,0 +1,62 @@
+"""The stores under test: how to open them, and how to see that nothing is under way in them."""
+
+import asyncio
+import secrets
+
+import psycopg
+import pytest
+
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_adapters.stores.sqlite.store import open_sqlite_store
+
+
+def open_sqlite(path):
+    """Return the contract's `open_store` over a SQLite database."""
+    return lambda clock: open_sqlite_store(str(path), migrate=True, clock=clock.now)
+
+
+def open_postgres(url, schema, **settings):
+    """Return the contract's `open_store` over a schema of a Postgres database."""
+    return lambda clock: open_postgres_store(
+        url, migrate=True, clock=clock.now, schema=schema, **{"pool_size": 8, **settings}
+    )
+
+
+async def check_sqlite_idle(store):
+    database = store.tokens._database
+    assert not database._writes
+    assert not database._lock.locked()
+    assert not database._writer.in_transaction
+    assert not database._reader.in_transaction
+
+
+async def check_postgres_idle(store):
+    pool = store.tokens._database._connections._pool
+    for _ in range(100):
+        stats = pool.get_stats()
+        if stats["pool_available"] == stats["pool_size"]:
+            break
+        await asyncio.sleep(0.01)  # a batch of reads gives its connection back a tick after its answers
+    assert stats["pool_available"] == stats["pool_size"], "a connection is checked out"
+    assert stats.get("requests_waiting", 0) == 0
+    idle = psycopg.pq.TransactionStatus.IDLE
+    assert all(connection.pgconn.transaction_status == idle for connection in pool._pool)
+
+
+def drop_schema(url, schema):
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+
+@pytest.fixture(scope="session")
+def contract_database(postgres):
+    """Give a database in which each test has a schema of its own: making one is cheaper than a database."""
+    return postgres.create_database(f"contract_{secrets.token_hex(4)}")
+
+
+@pytest.fixture
+def postgres_schema(contract_database):
+    """Give a database's URL and the name of a schema that goes away with the test."""
+    schema = f"vault_{secrets.token_hex(6)}"
+    yield contract_database, schema
+    drop_schema(contract_database, schema)

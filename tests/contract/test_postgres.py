@@ -1,0 +1,15 @@
+"""The contract on Postgres."""
+
+import pytest
+from tests.contract.stores import check_postgres_idle, open_postgres
+
+from vault_adapters.testing.contract import SharedStoreContract
+
+
+class TestPostgres(SharedStoreContract):
+    @pytest.fixture
+    def open_store(self, postgres_schema):
+        return open_postgres(*postgres_schema)
+
+    async def check_idle(self, store):
+        await check_postgres_idle(store)
