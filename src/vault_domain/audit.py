@@ -35,12 +35,12 @@ class AuditEvent:
     Attributes:
         action: what happened.
         occurred_at: when, UTC.
-        tenant_id: whose token or key; None for a master key, and after the tenant was erased.
+        tenant_id: whose token or key; None for a master key, and for what came before the tenant was erased.
         account: the account, where the event is about one.
         kind: the token's kind, where the event is about one token.
         generation: the token's generation after the change, where it has one.
         actor: who did it, as given to `with_actor`, or None.
-        code: an error code or a reason code, where there is one.
+        code: an error code or a reason code, or the id of the key concerned, where there is one.
         cursor: pass it as ``after`` to `audit_events` to go on behind this event; None where it is not stored.
     """
 

@@ -52,5 +52,8 @@ class Cipher(Protocol):
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """Look the active key of these tenants up again before the next seal."""
 
+    def forget_tenant(self, tenant_id: str) -> None:
+        """Forget all keys of a tenant, which was erased."""
+
     async def check(self) -> None:
         """Return if the master key can be used now."""

@@ -6,14 +6,18 @@ master key that is not retired.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import timedelta
 from typing import Protocol
 
 from attrs import frozen
 
 from vault_domain.account import TokenKey
 from vault_domain.key import DataKeyRecord, DataKeyWrap, MasterKeyRecord
+from vault_domain.ports.change import Change
 from vault_domain.token import SealedToken
+
+DataKeyPlace = tuple[str, bytes]
+"""A data key's tenant and id: the position behind which a page of data keys begins."""
 
 
 @frozen
@@ -34,11 +38,20 @@ class Resealed:
 
 
 @frozen
+class PlacedWrap:
+    """A wrap and the data key that it is of."""
+
+    tenant_id: str
+    data_key_id: bytes
+    wrap: DataKeyWrap
+
+
+@frozen
 class KeyCounts:
-    """How a rotation stands.
+    """How the keys stand.
 
     Attributes:
-        wraps: how many data keys each master key wraps, by its id; master keys without any included.
+        wraps: how many data keys each master key wraps, by its id; master keys without any are left out.
         active: active data keys.
         decrypt_only: data keys that only open values.
         destroyed: tombstones.
@@ -50,21 +63,6 @@ class KeyCounts:
     decrypt_only: int
     destroyed: int
     tokens_to_reseal: int
-
-
-class DataKeyWrapper(Protocol):
-    """Makes data keys and wraps; the keys in clear stay inside it."""
-
-    async def new_data_key(self, tenant_id: str) -> DataKeyRecord:
-        """Return a new data key, not stored yet, wrapped under every master key that this process can open."""
-
-    async def missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
-        """Return the wraps that a data key lacks under the open master keys.
-
-        Raises:
-            UnreadableError: none of its wraps can be trusted.
-            KeyUnavailableError: no master key that wraps it can be used now.
-        """
 
 
 class KeyRotationRepository(Protocol):
@@ -79,10 +77,12 @@ class KeyRotationRepository(Protocol):
     async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
         """Count, over all tenants or for one."""
 
-    async def replace_active_data_key(self, replaced: bytes, record: DataKeyRecord) -> DataKeyRecord:
+    async def replace_active_data_key(
+        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
+    ) -> Change[DataKeyRecord | None]:
         """Make a new data key the active one and the replaced one decrypt_only; return the tenant's active one.
 
-        Where the active key is not ``replaced`` any more, somebody else rotated: nothing changes.
+        Where the active key is not ``replaced`` any more, somebody else rotated or erased: nothing changes.
         """
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
@@ -94,7 +94,8 @@ class KeyRotationRepository(Protocol):
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """Replace values whose row still holds exactly ``before``; return how many.
 
-        Generation, times, status and audit log stay as they are. Rows are updated in the order of their keys.
+        Generation, times, status and audit log stay as they are. Rows are locked in the order given, which must be
+        that of their keys.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a data key that is not active; nothing was written.
@@ -106,29 +107,45 @@ class KeyRotationRepository(Protocol):
         A time that was noted stays. No token can come back under such a key, since writes need an active one.
         """
 
-    async def destroy_swept(self, tenant_id: str | None, swept_before: datetime) -> int:
-        """Delete the wraps of decrypt_only data keys that were swept before then, keeping tombstones; count them."""
+    async def destroy_swept(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
+        """Delete the wraps of decrypt_only data keys that were swept that long ago, keeping tombstones; count them."""
 
-    async def activate_master_key(self, key_id: bytes) -> list[MasterKeyRecord]:
-        """Make a master key active and the one that was unwrap_only, in one statement; return all records.
+    async def activate_master_key(
+        self, key_id: bytes, replaced: bytes, *, actor: str | None
+    ) -> Change[list[MasterKeyRecord]]:
+        """Make a master key active and the replaced one unwrap_only; return all records.
 
-        A key that is retired or not there is left alone, and so is the active one then.
+        Nothing changes where ``replaced`` is not active any more, or the other is retired or not there.
         """
 
     async def data_keys_without_wrap(
-        self, master_key_id: bytes, after: tuple[str, bytes] | None, limit: int
+        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
     ) -> list[DataKeyRecord]:
         """Return data keys, not destroyed, that this master key does not wrap, by tenant and id."""
 
-    async def add_wraps(self, wraps: Sequence[tuple[str, bytes, DataKeyWrap]]) -> list[DataKeyRecord]:
-        """Store wraps of data keys (tenant, id); return those data keys as they were read after the commit.
+    async def data_keys_with_wrap(
+        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+    ) -> list[DataKeyRecord]:
+        """Return data keys that this master key wraps, with all their wraps, by tenant and id."""
+
+    async def add_wraps(self, wraps: Sequence[PlacedWrap]) -> int:
+        """Store wraps of data keys; return how many were not there.
 
         A wrap that is there stays. Left out are wraps under a retired master key, and of a data key that was
         destroyed meanwhile.
         """
 
-    async def delete_wraps(self, master_key_id: bytes, limit: int) -> int:
-        """Delete wraps under a master key that is not active, of data keys that the active one wraps; count them."""
+    async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
+        """Delete the wraps of data keys under a master key, where exactly the kept wrap is stored; return how many.
 
-    async def retire_master_key(self, key_id: bytes) -> bool:
-        """Retire a master key; return False, and change nothing, where it is active or still wraps anything."""
+        Args:
+            master_key_id: whose wraps go.
+            kept: one wrap per data key, under the active master key; where that is not active any more, nothing is
+                deleted.
+        """
+
+    async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
+        """Retire a master key; return False, and change nothing, where it is active or still wraps anything.
+
+        One that is retired already is True without an event.
+        """

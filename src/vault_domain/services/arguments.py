@@ -1,13 +1,13 @@
 """Reading the arguments of the public methods: each is kept in its checked form or refused without its value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from vault_domain.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.errors import InvalidInputError
 from vault_domain.page import MAX_PAGE
 from vault_domain.secret import Secret, as_secret
-from vault_domain.text import as_count, as_duration, as_provider, as_scopes, as_time
+from vault_domain.text import as_count, as_duration, as_provider, as_scopes, as_tenant_id, as_time
 from vault_domain.token import Token, TokenDraft, TokenInfo
 from vault_domain.token_set import TokenSet
 
@@ -81,6 +81,18 @@ def as_token_set(token_set: object) -> TokenSet:
 def as_optional_provider(provider: object) -> str | None:
     """Return a provider's name, or None for all."""
     return None if provider is None else as_provider(provider)
+
+
+def as_optional_tenant_id(tenant_id: object) -> str | None:
+    """Return a tenant's id, or None for all."""
+    return None if tenant_id is None else as_tenant_id(tenant_id)
+
+
+def as_progress(progress: object) -> Callable[[int, int], object] | None:
+    """Return what is to be told of progress, or None."""
+    if progress is None or callable(progress):
+        return progress
+    raise InvalidInputError("progress must be a function of two numbers")
 
 
 def as_optional_state(state: object) -> ConnectionState | None:

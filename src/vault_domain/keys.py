@@ -1,0 +1,76 @@
+"""`VaultKeys`: the keys of a vault over their life; what `TokenVault.keys` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vault_domain.key_report import DataKeyRotation, KeyStatus, MasterKeyRotation, Reencryption
+from vault_domain.scrub import scrubbed_async
+from vault_domain.services.arguments import as_optional_tenant_id, as_progress
+from vault_domain.services.use_cases import KeyServices
+from vault_domain.text import as_tenant_id
+
+
+class VaultKeys:
+    """Rotates keys while everything else goes on reading and writing.
+
+    Every method may be called again, also after a crash, and by several processes at once: how far a rotation got
+    is seen from the data itself.
+    """
+
+    __slots__ = ("_actor", "_services")
+
+    def __init__(self, services: KeyServices, actor: str | None = None) -> None:
+        self._services = services
+        self._actor = actor
+
+    @scrubbed_async
+    async def status(self) -> KeyStatus:
+        """Return how master keys and data keys stand, as counts; nothing is decrypted."""
+        return await self._services.rotating.status()
+
+    @scrubbed_async
+    async def rotate_data_key(self, tenant_id: str) -> DataKeyRotation:
+        """Give a tenant a new data key: what is stored from now on is sealed under it.
+
+        The old one still opens what it has sealed; `reencrypt` brings that over.
+
+        Raises:
+            KeyUnavailableError: the new key cannot be wrapped now; nothing changed.
+        """
+        return await self._services.rotating.rotate(as_tenant_id(tenant_id), actor=self._actor)
+
+    @scrubbed_async
+    async def rotate_master_key(self) -> MasterKeyRotation:
+        """Make the configured master key the active one and let go of those that this process has open beside it.
+
+        Configure the new one as current and the old one as previous in every process first. A local secret and a
+        key service are rotated into each other in the same way. Master keys that this process cannot open stay.
+
+        Raises:
+            ConfigurationError: another master key was made active since this vault was opened, or a key service
+                refuses for good.
+            KeyUnavailableError: a key service cannot be reached; run it again.
+        """
+        return await self._services.rewrapping.rotate(actor=self._actor)
+
+    @scrubbed_async
+    async def reencrypt(
+        self, tenant_id: str | None = None, progress: Callable[[int, int], object] | None = None
+    ) -> Reencryption:
+        """Bring what is sealed under old data keys under the active ones, page by page.
+
+        Generations and times of the tokens stay, and a value that is stored meanwhile wins. What cannot be opened is
+        counted and left as it is. An old data key is destroyed by the first run that comes 24 hours or more after
+        the one that found nothing under it.
+
+        Args:
+            tenant_id: one tenant; None for all.
+            progress: called after each page with how many values are done and how many there are; what it raises
+                ends the run, which can be run again.
+
+        Raises:
+            KeyUnavailableError: the master key cannot be asked now; run it again.
+        """
+        tenant, report = as_optional_tenant_id(tenant_id), as_progress(progress)
+        return await self._services.resealing.reencrypt(tenant, report, actor=self._actor)

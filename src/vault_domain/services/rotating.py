@@ -1,0 +1,74 @@
+"""Rotating a tenant's data key, and how all keys stand."""
+
+from vault_domain.key import MasterKeyRecord
+from vault_domain.key_report import DataKeyRotation, KeyStatus, MasterKeyStatus
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.data_key_wrapper import DataKeyWrapper
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.key_rotation import KeyCounts, KeyRotationRepository
+from vault_domain.ports.master_key import MasterKeys
+
+
+class RotationService:
+    """Flips data keys; what is sealed under the old one is brought over by `ResealingService`."""
+
+    def __init__(
+        self,
+        keys: KeyRepository,
+        rotation: KeyRotationRepository,
+        wrapper: DataKeyWrapper,
+        cipher: Cipher,
+        sink: EventSink,
+        master_keys: MasterKeys,
+    ) -> None:
+        self._keys = keys
+        self._rotation = rotation
+        self._wrapper = wrapper
+        self._cipher = cipher
+        self._sink = sink
+        self._master_keys = master_keys
+
+    async def status(self) -> KeyStatus:
+        """Return how all keys stand."""
+        counts = await self._rotation.key_counts()
+        records = await self._keys.master_keys()
+        return KeyStatus(
+            master_keys=tuple(self._describe(record, counts) for record in records),
+            active=counts.active,
+            decrypt_only=counts.decrypt_only,
+            destroyed=counts.destroyed,
+            tokens_to_reencrypt=counts.tokens_to_reseal,
+            wraps_missing=max(
+                counts.active + counts.decrypt_only - counts.wraps.get(self._master_keys.configured_id, 0), 0
+            ),
+        )
+
+    async def rotate(self, tenant_id: str, *, actor: str | None) -> DataKeyRotation:
+        """Give a tenant a new active data key; the old one opens what it has sealed."""
+        before = await self._keys.active_data_key(tenant_id)
+        if before is None:
+            return DataKeyRotation(rotated=False, data_key_id=None, tokens_to_reencrypt=0)
+        record = await self._wrapper.new_data_key(tenant_id)
+        change = await self._rotation.replace_active_data_key(before.key_id, record, actor=actor)
+        self._cipher.forget_active([tenant_id])
+        self._sink.publish(change.events)
+        active = change.result
+        counts = await self._rotation.key_counts(tenant_id)
+        return DataKeyRotation(
+            rotated=active is not None and active.key_id == record.key_id,
+            data_key_id=None if active is None else active.key_id.hex(),
+            tokens_to_reencrypt=counts.tokens_to_reseal,
+        )
+
+    def _describe(self, record: MasterKeyRecord, counts: KeyCounts) -> MasterKeyStatus:
+        return MasterKeyStatus(
+            key_id=record.key_id.hex(),
+            provider=record.provider,
+            uri=record.uri,
+            state=record.state,
+            data_keys=counts.wraps.get(record.key_id, 0),
+            is_open=record.key_id in self._master_keys.opened,
+            is_configured=record.key_id == self._master_keys.configured_id,
+            created_at=record.created_at,
+        )
