@@ -1,6 +1,7 @@
 """The tenants' data keys: found, made and unwrapped, one call at a time for each key."""
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -101,6 +102,25 @@ class Keyring:
         if not lacking:
             return ()
         return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, lacking)
+
+    async def wraps_agree(self, record: DataKeyRecord) -> bool:
+        """Whether all wraps of a data key under open master keys open, and to the same key; at least one must.
+
+        Raises:
+            KeyUnavailableError: a master key is not available now.
+        """
+        digests = set()
+        for wrap in record.wraps:
+            master = self._master_keys.opened.get(wrap.master_key_id)
+            if master is None:
+                continue
+            try:
+                data_key = await master.unwrap(wrap.wrapped, record.tenant_id, record.key_id)
+            except UnreadableError:
+                return False
+            digests.add(hashlib.sha256(data_key).digest())
+            del data_key
+        return len(digests) == 1
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """Look the active key of these tenants up again before the next seal."""

@@ -11,9 +11,11 @@ from attrs import frozen
 from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
 from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
 from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
+from vault_adapters.stores.postgres.rotation import PostgresKeyRotation
 from vault_adapters.stores.postgres.schema import prepare_schema, quoted
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_adapters.stores.queries import load_queries
@@ -28,6 +30,8 @@ class PostgresStore:
     keys: PostgresKeyRepository
     audit: PostgresAuditLog
     refreshes: PostgresRefreshLedger
+    rotation: PostgresKeyRotation
+    eraser: PostgresTenantEraser
 
 
 @asynccontextmanager
@@ -71,6 +75,8 @@ async def open_postgres_store(
                 PostgresKeyRepository(database, queries),
                 PostgresAuditLog(database, queries),
                 PostgresRefreshLedger(database, queries),
+                PostgresKeyRotation(database, queries),
+                PostgresTenantEraser(database, queries),
             )
         finally:
             await tokens.close()

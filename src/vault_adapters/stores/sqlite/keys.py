@@ -7,6 +7,7 @@ from typing import Any
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros, to_time
+from vault_domain.errors import KeyUnavailableError
 from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 
 
@@ -19,7 +20,7 @@ class SqliteKeyRepository:
 
     async def master_keys(self) -> list[MasterKeyRecord]:
         """Return all master key records."""
-        return [_master_key(row) for row in await self._database.fetch(self._queries["list_master_keys"])]
+        return [master_key_record(row) for row in await self._database.fetch(self._queries["list_master_keys"])]
 
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
         """Store the first master key as active, unless there is one; return all records afterwards."""
@@ -43,28 +44,46 @@ class SqliteKeyRepository:
     async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
         """Return the tenant's active data key, or None."""
         query = self._queries["get_active_data_key"]
-        return _data_key(await self._database.fetch(query, {"tenant_id": tenant_id}))
+        return data_key_record(await self._database.fetch(query, {"tenant_id": tenant_id}))
 
     async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
         """Return one data key of this tenant."""
         query = self._queries["get_data_key"]
-        return _data_key(await self._database.fetch(query, {"tenant_id": tenant_id, "dek_id": key_id}))
+        return data_key_record(await self._database.fetch(query, {"tenant_id": tenant_id, "dek_id": key_id}))
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store the tenant's first active data key; return the one that is active."""
 
         async def work(transaction: Transaction) -> DataKeyRecord:
-            parameters = {"tenant_id": record.tenant_id, "dek_id": record.key_id, "now": to_micros(transaction.now)}
-            if await transaction.execute(self._queries["insert_data_key"], parameters):
-                wraps = [{**parameters, "kek_id": wrap.master_key_id, "wrapped": wrap.wrapped} for wrap in record.wraps]
-                await transaction.execute_many(self._queries["insert_data_key_wrap"], wraps)
-            rows = await transaction.fetch(self._queries["get_active_data_key"], parameters)
-            return _data_key(rows) or record
+            query, parameters = self._queries["get_active_data_key"], {"tenant_id": record.tenant_id}
+            active = data_key_record(await transaction.fetch(query, parameters))
+            if active is None:
+                await insert_data_key(transaction, self._queries, record)
+                active = data_key_record(await transaction.fetch(query, parameters))
+            return active or record
 
         return await self._database.write(work)
 
     async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
-        return [_master_key(row) for row in await transaction.fetch(self._queries["list_master_keys"])]
+        return [master_key_record(row) for row in await transaction.fetch(self._queries["list_master_keys"])]
+
+
+async def insert_data_key(transaction: Transaction, queries: Queries, record: DataKeyRecord) -> None:
+    """Store an active data key with those of its wraps whose master key is not retired.
+
+    Raises:
+        KeyUnavailableError: there is no such wrap: this process knows a retired master key only.
+    """
+    live = {key_id for (key_id,) in await transaction.fetch(queries["list_live_master_keys"])}
+    wraps = [wrap for wrap in record.wraps if wrap.master_key_id in live]
+    if not wraps:
+        raise KeyUnavailableError("the master key was retired meanwhile", reason="retired_master_key")
+    parameters = {"tenant_id": record.tenant_id, "dek_id": record.key_id, "now": to_micros(transaction.now)}
+    await transaction.execute(queries["insert_data_key"], parameters)
+    await transaction.execute_many(
+        queries["insert_data_key_wrap"],
+        [{**parameters, "kek_id": wrap.master_key_id, "wrapped": wrap.wrapped} for wrap in wraps],
+    )
 
 
 def _parameters(record: MasterKeyRecord, transaction: Transaction) -> dict[str, Any]:
@@ -78,12 +97,14 @@ def _parameters(record: MasterKeyRecord, transaction: Transaction) -> dict[str, 
     }
 
 
-def _master_key(row: Row) -> MasterKeyRecord:
+def master_key_record(row: Row) -> MasterKeyRecord:
+    """Return the master key of a row."""
     key_id, provider, uri, kdf, check_value, state, created_at = row
     return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), to_time(created_at))
 
 
-def _data_key(rows: Sequence[Row]) -> DataKeyRecord | None:
+def data_key_record(rows: Sequence[Row]) -> DataKeyRecord | None:
+    """Return the data key whose wraps these rows are, or None where there are none."""
     if not rows:
         return None
     tenant_id, key_id, state, swept_at = rows[0][:4]

@@ -12,9 +12,11 @@ from vault_adapters.stores.queries import load_queries
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.database import SqliteDatabase
+from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
 from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
+from vault_adapters.stores.sqlite.rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
 
@@ -28,6 +30,8 @@ class SqliteStore:
     keys: SqliteKeyRepository
     audit: SqliteAuditLog
     refreshes: SqliteRefreshLedger
+    rotation: SqliteKeyRotation
+    eraser: SqliteTenantEraser
     imports: SqliteImportRepository
 
 
@@ -59,6 +63,8 @@ async def open_sqlite_store(
                 SqliteKeyRepository(database, queries),
                 SqliteAuditLog(database, queries),
                 SqliteRefreshLedger(database, queries),
+                SqliteKeyRotation(database, queries),
+                SqliteTenantEraser(database, queries),
                 SqliteImportRepository(database, queries),
             )
         finally:

@@ -1,0 +1,45 @@
+"""Erasing a tenant on Postgres."""
+
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.rotation import append_key_event
+from vault_adapters.stores.queries import Queries
+from vault_domain.audit import AuditAction
+from vault_domain.ports.change import Change
+from vault_domain.ports.tenant_eraser import Erased
+
+# Locks are taken in the order data keys, accounts, tokens.
+_STEPS = {
+    "data_keys": "destroy_tenant_data_keys",
+    "accounts": "delete_tenant_accounts",
+    "tokens": "delete_tenant_tokens",
+    "wraps": "delete_tenant_wraps",
+    "audit_events": "empty_tenant_audit_events",
+}
+
+
+class PostgresTenantEraser:
+    """Implements `TenantEraser`."""
+
+    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
+        """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
+
+        async def work(transaction: Transaction) -> Change[Erased]:
+            # Each statement sees what those who were waited for have committed.
+            counts = {
+                name: await transaction.execute(self._queries[query], {"tenant_id": tenant_id})
+                for name, query in _STEPS.items()
+            }
+            if not any(counts.values()):
+                return Change(Erased(**counts))
+            action = AuditAction.TENANT_ERASED
+            event = await append_key_event(transaction, self._queries, action, actor, tenant_id=tenant_id)
+            return Change(Erased(**counts), (event,))
+
+        return await self._database.transact(work)
+
+    async def purge(self) -> None:
+        """Leave it to the server: only VACUUM and the recycling of its log remove deleted rows from its files."""

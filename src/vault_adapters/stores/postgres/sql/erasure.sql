@@ -1,0 +1,40 @@
+-- name: destroy_tenant_data_keys
+-- A tenant's data keys become tombstones. Waits for the writes under them, which hold them FOR SHARE; later ones are
+-- refused.
+WITH doomed AS (
+    SELECT tenant_id, dek_id FROM {{schema}}.dek
+    WHERE tenant_id = %(tenant_id)b AND state <> 'destroyed'
+    ORDER BY dek_id
+    FOR UPDATE)
+UPDATE {{schema}}.dek d SET state = 'destroyed' FROM doomed o
+WHERE d.tenant_id = o.tenant_id AND d.dek_id = o.dek_id
+
+-- name: delete_tenant_wraps
+-- Delete all wraps of a tenant's destroyed data keys.
+DELETE FROM {{schema}}.dek_wrap w USING {{schema}}.dek d
+WHERE w.tenant_id = %(tenant_id)b AND d.tenant_id = w.tenant_id AND d.dek_id = w.dek_id AND d.state = 'destroyed'
+
+-- name: delete_tenant_accounts
+-- Delete a tenant's labels and refresh states.
+WITH doomed AS (
+    SELECT tenant_id, provider, identifier FROM {{schema}}.account
+    WHERE tenant_id = %(tenant_id)b
+    ORDER BY provider, identifier
+    FOR UPDATE)
+DELETE FROM {{schema}}.account a USING doomed o
+WHERE a.tenant_id = o.tenant_id AND a.provider = o.provider AND a.identifier = o.identifier
+
+-- name: delete_tenant_tokens
+-- Delete a tenant's tokens, locked in the order of their keys as everywhere; their uses go with them.
+WITH doomed AS (
+    SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
+    WHERE tenant_id = %(tenant_id)b
+    ORDER BY provider, kind, identifier
+    FOR UPDATE)
+DELETE FROM {{schema}}.token t USING doomed o
+WHERE t.tenant_id = o.tenant_id AND t.provider = o.provider AND t.kind = o.kind AND t.identifier = o.identifier
+
+-- name: empty_tenant_audit_events
+-- What happened to a tenant stays, without saying whose it was; earlier erasures are tombstones, and stay.
+UPDATE {{schema}}.audit_event SET tenant_id = '', identifier = NULL
+WHERE tenant_id = %(tenant_id)b AND action <> 'tenant_erased'

@@ -1,0 +1,211 @@
+-- name: count_data_keys
+-- How many data keys are in which state.
+SELECT state, count(*) FROM {{schema}}.dek
+WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
+GROUP BY state
+
+-- name: count_wraps
+-- How many data keys each master key wraps.
+SELECT kek_id, count(*) FROM {{schema}}.dek_wrap
+WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
+GROUP BY kek_id
+
+-- name: count_rows_to_reseal
+-- How many tokens are under data keys that only decrypt.
+SELECT count(*)
+FROM {{schema}}.dek d
+JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id
+WHERE d.state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+
+-- name: demote_data_key
+-- A tenant's active data key only decrypts from now on. Waits for the writes under it, which hold it FOR SHARE.
+UPDATE {{schema}}.dek SET state = 'decrypt_only'
+WHERE tenant_id = %(tenant_id)b AND dek_id = %(replaced)b AND state = 'active'
+
+-- name: find_rows_to_reseal
+-- Tokens under data keys that only decrypt, behind a position.
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.dek_id, t.blob
+FROM {{schema}}.token t
+JOIN {{schema}}.dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id AND d.state = 'decrypt_only'
+WHERE (t.tenant_id, t.provider, t.kind, t.identifier)
+    > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
+LIMIT %(limit)b::bigint
+
+-- name: find_tenant_rows_to_reseal
+-- The same for one tenant.
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.dek_id, t.blob
+FROM {{schema}}.token t
+JOIN {{schema}}.dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id AND d.state = 'decrypt_only'
+WHERE t.tenant_id = %(tenant_id)b
+    AND (t.provider, t.kind, t.identifier) > (%(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+ORDER BY t.provider, t.kind, t.identifier
+LIMIT %(limit)b::bigint
+
+-- name: reseal_tokens
+-- Replace sealed values whose rows still hold exactly those that were opened; nothing else of them changes. All or
+-- nothing: only where every new value's data key is active, and stays so until the commit. Rows are locked in the
+-- order of their keys before they are written, or two batches could wait for each other. One row in any case: how
+-- many values were guarded, and how many written.
+WITH guarded AS (
+    SELECT s.*
+    FROM unnest(
+        %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[],
+        %(before_dek_ids)b::bytea[], %(before_blobs)b::bytea[], %(dek_ids)b::bytea[], %(blobs)b::bytea[])
+        WITH ORDINALITY s (
+            tenant_id, provider, kind, identifier, before_dek_id, before_blob, dek_id, blob, ord)
+    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state = 'active'
+    ORDER BY s.ord
+    FOR SHARE OF d),
+locked AS (
+    SELECT g.*
+    FROM guarded g
+    JOIN {{schema}}.token t
+        ON t.tenant_id = g.tenant_id AND t.provider = g.provider AND t.kind = g.kind AND t.identifier = g.identifier
+        AND t.dek_id = g.before_dek_id AND t.blob = g.before_blob
+    WHERE (SELECT count(*) FROM guarded) = cardinality(%(blobs)b::bytea[])
+    ORDER BY g.ord
+    FOR UPDATE OF t),
+resealed AS (
+    UPDATE {{schema}}.token t SET dek_id = l.dek_id, blob = l.blob
+    FROM locked l
+    WHERE t.tenant_id = l.tenant_id AND t.provider = l.provider AND t.kind = l.kind AND t.identifier = l.identifier
+    RETURNING 1)
+SELECT (SELECT count(*) FROM guarded), (SELECT count(*) FROM resealed)
+
+-- name: mark_swept
+-- Note the time on data keys that only decrypt and that no token is under any more.
+UPDATE {{schema}}.dek d SET swept_at = coalesce(%(now)b::timestamptz, statement_timestamp())
+WHERE d.state = 'decrypt_only' AND d.swept_at IS NULL
+    AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+    AND NOT EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id)
+
+-- name: destroy_swept_data_keys
+-- Data keys that were swept that long ago become tombstones, without wraps, and say so in the audit log.
+WITH swept AS (
+    SELECT tenant_id, dek_id FROM {{schema}}.dek
+    WHERE state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b)
+        AND swept_at <= coalesce(%(now)b::timestamptz, statement_timestamp())
+            - %(age)b::bigint * interval '1 microsecond'
+    ORDER BY tenant_id, dek_id
+    FOR UPDATE),
+unwrapped AS (
+    DELETE FROM {{schema}}.dek_wrap w USING swept s WHERE w.tenant_id = s.tenant_id AND w.dek_id = s.dek_id),
+destroyed AS (
+    UPDATE {{schema}}.dek d SET state = 'destroyed' FROM swept s
+    WHERE d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id
+    RETURNING d.tenant_id, d.dek_id, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
+    SELECT tenant_id, 'data_key_destroyed', now, %(actor)b::text, encode(dek_id, 'hex')
+    FROM destroyed
+    ORDER BY tenant_id, dek_id)
+SELECT tenant_id, dek_id, now FROM destroyed ORDER BY tenant_id, dek_id
+
+-- name: demote_master_key
+-- The active master key only unwraps from now on, if another may take its place.
+UPDATE {{schema}}.kek SET state = 'unwrap_only'
+WHERE kek_id = %(replaced)b AND state = 'active'
+    AND EXISTS (SELECT FROM {{schema}}.kek WHERE kek_id = %(kek_id)b AND state = 'unwrap_only')
+
+-- name: promote_master_key
+-- A master key takes the place of the active one, which was demoted in the same transaction.
+UPDATE {{schema}}.kek SET state = 'active' WHERE kek_id = %(kek_id)b
+
+-- name: find_data_keys_without_wrap
+-- Data keys that a master key does not wrap, behind a position, with the wraps that they have.
+SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_ids, w.wraps
+FROM {{schema}}.dek d
+LEFT JOIN LATERAL (
+    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
+    FROM {{schema}}.dek_wrap
+    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w ON true
+WHERE d.state <> 'destroyed' AND (d.tenant_id, d.dek_id) > (%(after_tenant_id)b::text, %(after_dek_id)b::bytea)
+    AND NOT EXISTS (
+        SELECT FROM {{schema}}.dek_wrap o
+        WHERE o.tenant_id = d.tenant_id AND o.dek_id = d.dek_id AND o.kek_id = %(kek_id)b)
+ORDER BY d.tenant_id, d.dek_id
+LIMIT %(limit)b::bigint
+
+-- name: find_data_keys_with_wrap
+-- Data keys that a master key wraps, behind a position, with all their wraps.
+SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_ids, w.wraps
+FROM {{schema}}.dek d
+JOIN {{schema}}.dek_wrap o ON o.tenant_id = d.tenant_id AND o.dek_id = d.dek_id AND o.kek_id = %(kek_id)b
+CROSS JOIN LATERAL (
+    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
+    FROM {{schema}}.dek_wrap
+    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w
+WHERE (d.tenant_id, d.dek_id) > (%(after_tenant_id)b::text, %(after_dek_id)b::bytea)
+ORDER BY d.tenant_id, d.dek_id
+LIMIT %(limit)b::bigint
+
+-- name: add_wraps
+-- Wraps of data keys, unless they have one, or were destroyed, or the master key was retired. Both are held FOR SHARE,
+-- data keys first as everywhere: a foreign key would let a wrap slip in behind a retirement.
+WITH kept AS (
+    SELECT s.*
+    FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[], %(kek_ids)b::bytea[], %(wraps)b::bytea[])
+        WITH ORDINALITY s (tenant_id, dek_id, kek_id, wrapped, ord)
+    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state <> 'destroyed'
+    ORDER BY s.ord
+    FOR SHARE OF d),
+live AS (
+    SELECT kek_id FROM {{schema}}.kek
+    WHERE kek_id IN (SELECT kek_id FROM kept) AND state <> 'retired'
+    ORDER BY kek_id
+    FOR SHARE),
+added AS (
+    INSERT INTO {{schema}}.dek_wrap (tenant_id, dek_id, kek_id, wrapped)
+    SELECT k.tenant_id, k.dek_id, kek_id, k.wrapped
+    FROM kept k
+    JOIN live USING (kek_id)
+    ORDER BY k.ord
+    ON CONFLICT (tenant_id, dek_id, kek_id) DO NOTHING
+    RETURNING 1)
+SELECT count(*) FROM added
+
+-- name: delete_wraps
+-- Delete data keys' wraps under one master key, where exactly these wraps under the active one are there. Its row is
+-- held FOR SHARE, so that it stays the active one until the commit.
+WITH active AS (
+    SELECT kek_id FROM {{schema}}.kek
+    WHERE kek_id = ANY (%(kek_ids)b::bytea[]) AND state = 'active' AND kek_id <> %(replaced)b
+    FOR SHARE),
+kept AS (
+    SELECT w.tenant_id, w.dek_id
+    FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[], %(kek_ids)b::bytea[], %(wraps)b::bytea[])
+        WITH ORDINALITY s (tenant_id, dek_id, kek_id, wrapped, ord)
+    JOIN active USING (kek_id)
+    JOIN {{schema}}.dek_wrap w
+        ON w.tenant_id = s.tenant_id AND w.dek_id = s.dek_id AND w.kek_id = s.kek_id AND w.wrapped = s.wrapped
+    ORDER BY s.ord
+    FOR SHARE OF w),
+doomed AS (
+    SELECT w.tenant_id, w.dek_id
+    FROM kept k
+    JOIN {{schema}}.dek_wrap w ON w.tenant_id = k.tenant_id AND w.dek_id = k.dek_id AND w.kek_id = %(replaced)b
+    ORDER BY w.tenant_id, w.dek_id
+    FOR UPDATE OF w),
+deleted AS (
+    DELETE FROM {{schema}}.dek_wrap w USING doomed d
+    WHERE w.tenant_id = d.tenant_id AND w.dek_id = d.dek_id AND w.kek_id = %(replaced)b
+    RETURNING 1)
+SELECT count(*) FROM deleted
+
+-- name: lock_master_key
+-- Hold off whoever is about to store a wrap under a master key; what they stored is seen by the next statement.
+SELECT state FROM {{schema}}.kek WHERE kek_id = %(kek_id)b FOR UPDATE
+
+-- name: retire_master_key
+-- Retire a master key that is not active and wraps nothing; its row is locked already.
+UPDATE {{schema}}.kek SET state = 'retired'
+WHERE kek_id = %(kek_id)b AND state = 'unwrap_only'
+    AND NOT EXISTS (SELECT FROM {{schema}}.dek_wrap w WHERE w.kek_id = %(kek_id)b)
+
+-- name: append_key_event
+-- Append an event about a key, in the transaction of what it reports; return its time.
+INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
+VALUES (coalesce(%(tenant_id)b::text, ''), %(action)b::text, coalesce(%(now)b::timestamptz, statement_timestamp()),
+    %(actor)b::text, %(code)b::text)
+RETURNING occurred_at

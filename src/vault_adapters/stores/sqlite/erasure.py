@@ -1,0 +1,42 @@
+"""Erasing a tenant on SQLite."""
+
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_domain.audit import AuditAction, AuditEvent
+from vault_domain.ports.change import Change
+from vault_domain.ports.tenant_eraser import Erased
+
+_STEPS = (
+    "delete_tenant_tokens",
+    "delete_tenant_accounts",
+    "destroy_tenant_data_keys",
+    "delete_tenant_wraps",
+    "empty_tenant_audit_events",
+)
+"""In the order of the fields of `Erased`."""
+
+
+class SqliteTenantEraser:
+    """Implements `TenantEraser`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
+        """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
+
+        async def work(transaction: Transaction) -> Change[Erased]:
+            counts = [await transaction.execute(self._queries[step], {"tenant_id": tenant_id}) for step in _STEPS]
+            if not any(counts):
+                return Change(Erased(*counts))
+            event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
+            await append_events(transaction, self._queries, [event])
+            return Change(Erased(*counts), (event,))
+
+        return await self._database.write(work)
+
+    async def purge(self) -> bool:
+        """Empty the write-ahead log; what was deleted from the file itself is zeros already (secure_delete)."""
+        return await self._database.checkpoint()

@@ -1,0 +1,20 @@
+-- name: destroy_tenant_data_keys
+-- A tenant's data keys become tombstones; no write is accepted under them from here on.
+UPDATE token_vault_dek SET state = 'destroyed' WHERE tenant_id = :tenant_id AND state != 'destroyed'
+
+-- name: delete_tenant_wraps
+-- Delete all wraps of a tenant's data keys.
+DELETE FROM token_vault_dek_wrap WHERE tenant_id = :tenant_id
+
+-- name: delete_tenant_accounts
+-- Delete a tenant's labels and refresh states.
+DELETE FROM token_vault_account WHERE tenant_id = :tenant_id
+
+-- name: delete_tenant_tokens
+-- Delete a tenant's tokens; their uses go with them.
+DELETE FROM token_vault_token WHERE tenant_id = :tenant_id
+
+-- name: empty_tenant_audit_events
+-- What happened to a tenant stays, without saying whose it was; earlier erasures are tombstones, and stay.
+UPDATE token_vault_audit_event SET tenant_id = NULL, identifier = NULL
+WHERE tenant_id = :tenant_id AND action != 'tenant_erased'
