@@ -28,23 +28,31 @@ from vault_domain.ports.clock import Clock
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import RefreshJournal
 from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.key_rotation import KeyRotationRepository
+from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.refresh_rules import RefreshRule, RefreshTiming
 from vault_domain.services.accounts import AccountService
 from vault_domain.services.attempting import AttemptRunner
 from vault_domain.services.committing import AnswerKeeper
+from vault_domain.services.erasing import ErasureService
 from vault_domain.services.health import HealthService
 from vault_domain.services.listing import ListingService
 from vault_domain.services.opening import TokenOpener
 from vault_domain.services.refreshing import RefreshService
+from vault_domain.services.resealing import ResealingService
 from vault_domain.services.revoking import RevocationService
+from vault_domain.services.rewrapping import RewrappingService
+from vault_domain.services.rotating import RotationService
 from vault_domain.services.sweeping import SweepService
 from vault_domain.services.tokens import TokenService
+from vault_domain.services.use_cases import KeyServices, VaultServices
 from vault_domain.services.uses import UseTracker
-from vault_domain.vault import TokenVault, VaultServices
+from vault_domain.vault import TokenVault
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +82,14 @@ class Store(Protocol):
     @property
     def refreshes(self) -> RefreshLedger:
         """The leases on accounts."""
+
+    @property
+    def rotation(self) -> KeyRotationRepository:
+        """The states of keys."""
+
+    @property
+    def eraser(self) -> TenantEraser:
+        """The end of a tenant."""
 
 
 @asynccontextmanager
@@ -150,16 +166,18 @@ async def _run(
 ) -> AsyncIterator[TokenVault]:
     journal = NoJournal() if config.journal_dir is None else FileJournal(config.journal_dir)
     async with AsyncExitStack() as stack:
-        cipher = await _open_cipher(store.keys, sources, config)
+        master_keys = await open_with_sources(store.keys, sources)
+        cipher = AesGcmCipher(store.keys, master_keys, ttl=config.data_key_ttl)
         stack.push_async_callback(cipher.aclose)
         bound = await _bind(refreshers or {}, http_client, stack)
         tasks = AsyncioTasks()
-        parts = _Parts(config, store, cipher, CallbackSink(on_event), tasks, journal, bound)
+        sink = CallbackSink(on_event)
+        parts = _Parts(config, store, cipher, sink, tasks, journal, bound)
         await parts.keeper.recover()
         await stack.enter_async_context(repeating(parts.keeper.retry_all, _RETRY_SECONDS))
         stack.push_async_callback(tasks.drain, parts.timing.lease.total_seconds())
         await stack.enter_async_context(repeating(parts.uses.flush, _FLUSH_SECONDS))
-        yield TokenVault(parts.services())
+        yield TokenVault(parts.services(_key_services(store, cipher, sink, tasks, master_keys)))
 
 
 async def _bind(
@@ -219,9 +237,15 @@ def _open_postgres_store(
     )
 
 
-async def _open_cipher(keys: KeyRepository, sources: tuple[MasterKeySource, ...], config: VaultConfig) -> AesGcmCipher:
-    master_keys = await open_with_sources(keys, sources)
-    return AesGcmCipher(keys, master_keys, ttl=config.data_key_ttl)
+def _key_services(
+    store: Store, cipher: AesGcmCipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
+) -> KeyServices:
+    keys, rotation, wrapper = store.keys, store.rotation, cipher.keyring
+    return KeyServices(
+        rotating=RotationService(keys, rotation, wrapper, cipher, sink, master_keys),
+        resealing=ResealingService(rotation, cipher, sink),
+        rewrapping=RewrappingService(keys, rotation, wrapper, sink, tasks, master_keys),
+    )
 
 
 class _Parts:
@@ -248,8 +272,8 @@ class _Parts:
         self.uses = UseTracker(store.tokens)
         self.keeper = AnswerKeeper(store.refreshes, cipher, self._opener, sink, journal, tasks, self.timing)
 
-    def services(self) -> VaultServices:
-        """Return the use cases."""
+    def services(self, keys: KeyServices) -> VaultServices:
+        """Return the use cases, together with those that concern keys."""
         store, cipher, sink, policy, rules = self._store, self._cipher, self._sink, self._policy, self._rules
         ledger, opener, keeper, tasks = store.refreshes, self._opener, self.keeper, self._tasks
         spends = {name: rule.spends for name, rule in rules.items()}
@@ -263,4 +287,6 @@ class _Parts:
             health=HealthService(store.tokens, cipher, opener, policy.buffer),
             refreshing=RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules),
             sweeping=SweepService(ledger, runner, keeper, tasks, policy, rules),
+            keys=keys,
+            erasing=ErasureService(store.eraser, cipher, sink),
         )

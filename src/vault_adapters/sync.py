@@ -13,6 +13,7 @@ from vault_adapters.composition import open_vault
 from vault_adapters.config import VaultConfig
 from vault_domain.account import AccountInfo, ConnectionState
 from vault_domain.audit import AuditEvent
+from vault_domain.keys import VaultKeys
 from vault_domain.page import Page
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.token_refresher import TokenRefresher
@@ -22,6 +23,18 @@ from vault_domain.token import TokenInfo
 from vault_domain.vault import TokenVault
 
 T = TypeVar("T")
+
+
+class SyncKeys(View[VaultKeys]):
+    """Rotates keys while everything else goes on; the methods are those of `VaultKeys`, without await.
+
+    A progress callback runs on the vault's own thread and cannot call this vault.
+    """
+
+    status = blocking(VaultKeys.status)
+    rotate_data_key = blocking(VaultKeys.rotate_data_key)
+    rotate_master_key = blocking(VaultKeys.rotate_master_key)
+    reencrypt = blocking(VaultKeys.reencrypt)
 
 
 class SyncVault(View[TokenVault]):
@@ -79,6 +92,12 @@ class SyncVault(View[TokenVault]):
     audit_events = blocking(TokenVault.audit_events)
 
     health = blocking(TokenVault.health)
+    erase_tenant = blocking(TokenVault.erase_tenant)
+
+    @property
+    def keys(self) -> SyncKeys:
+        """The keys behind this vault: their status and their rotation."""
+        return SyncKeys(self._session, lambda vault: self._target(vault).keys)
 
     def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[TokenInfo]:
         """Walk all pages of `list_tokens`."""

@@ -21,6 +21,17 @@ from vault_domain.errors import (
     VaultError,
     WrongEncryptionSecretError,
 )
+from vault_domain.key import MasterKeyState
+from vault_domain.key_report import (
+    DataKeyRotation,
+    ErasureReport,
+    KeyStatus,
+    MasterKeyRotation,
+    MasterKeyStatus,
+    Reencryption,
+    UnreadableKey,
+)
+from vault_domain.keys import VaultKeys
 from vault_domain.page import Page
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
 from vault_domain.report import HealthCount, HealthReport, SweepReport
@@ -38,16 +49,23 @@ __all__ = [
     "AuditEvent",
     "ConfigurationError",
     "ConnectionState",
+    "DataKeyRotation",
     "DecryptionError",
+    "ErasureReport",
     "GenerationConflictError",
     "HealthCount",
     "HealthReport",
     "InvalidInputError",
+    "KeyStatus",
     "KeyUnavailableError",
     "MarkOutcome",
+    "MasterKeyRotation",
+    "MasterKeyState",
+    "MasterKeyStatus",
     "Page",
     "ProviderConfigurationError",
     "ReauthorizationRequiredError",
+    "Reencryption",
     "RefreshFailedError",
     "RefreshNotPersistedError",
     "RefreshRequest",
@@ -67,7 +85,9 @@ __all__ = [
     "TokenSet",
     "TokenStatus",
     "TokenVault",
+    "UnreadableKey",
     "UsableToken",
     "VaultError",
+    "VaultKeys",
     "WrongEncryptionSecretError",
 ]

@@ -5,37 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 
-from attrs import frozen
-
 from vault_domain.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey
 from vault_domain.audit import AuditEvent
+from vault_domain.key_report import ErasureReport
+from vault_domain.keys import VaultKeys
 from vault_domain.page import Page, walk_pages
 from vault_domain.report import HealthReport, SweepReport
 from vault_domain.scrub import scrubbed, scrubbed_async
 from vault_domain.secret import Secret, as_secret
 from vault_domain.services import arguments as read
-from vault_domain.services.accounts import AccountService
 from vault_domain.services.arguments import StoreItem
-from vault_domain.services.health import HealthService
-from vault_domain.services.listing import ListingService
-from vault_domain.services.refreshing import RefreshService
-from vault_domain.services.sweeping import SweepService
-from vault_domain.services.tokens import TokenService
+from vault_domain.services.use_cases import VaultServices
 from vault_domain.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
 from vault_domain.token import MarkOutcome, Token, TokenInfo, UsableToken
 from vault_domain.token_set import TokenSet
-
-
-@frozen
-class VaultServices:
-    """The use cases behind a vault, wired by the composition root."""
-
-    tokens: TokenService
-    accounts: AccountService
-    listing: ListingService
-    health: HealthService
-    refreshing: RefreshService
-    sweeping: SweepService
 
 
 class TokenVault:
@@ -55,6 +38,11 @@ class TokenVault:
     def with_actor(self, actor: str | None) -> TokenVault:
         """Return a view of this vault whose audit events carry ``actor`` (1 to 255 characters, or None)."""
         return TokenVault(self._services, as_label(actor, "actor"))
+
+    @property
+    def keys(self) -> VaultKeys:
+        """The keys behind this vault: their status and their rotation."""
+        return VaultKeys(self._services.keys, self._actor)
 
     # Single tokens
 
@@ -340,3 +328,12 @@ class TokenVault:
     async def health(self, *, tenant_id: str | None = None) -> HealthReport:
         """Return counts by provider and health, failed reads so far, and whether store and master key answer."""
         return await self._services.health.report(None if tenant_id is None else as_tenant_id(tenant_id))
+
+    @scrubbed_async
+    async def erase_tenant(self, tenant_id: str) -> ErasureReport:
+        """Delete everything of a tenant and destroy its data keys, in one transaction.
+
+        Earlier audit events lose tenant and identifier. A refresh under way is dropped; a store that comes later
+        starts afresh. Backups, and other processes' cached keys until their time is over, are not reached.
+        """
+        return await self._services.erasing.erase(as_tenant_id(tenant_id), actor=self._actor)
