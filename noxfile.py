@@ -74,7 +74,7 @@ def wheel(session):
 @nox.session
 def bench(session):
     """Measure against the bare drivers and against peers; prints ratios."""
-    session.install("-e", ".[test]")
+    session.install("-e", ".[test,bench]")
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
 

@@ -1,0 +1,14 @@
+"""The cases, in the order in which they run."""
+
+from tests.benchmarks.bench import Case
+from tests.benchmarks.cases.bulk import BULK
+from tests.benchmarks.cases.claim import CLAIM
+from tests.benchmarks.cases.crypto import CRYPTO
+from tests.benchmarks.cases.ensure import ENSURE
+from tests.benchmarks.cases.expiring import EXPIRING
+from tests.benchmarks.cases.get import GET
+from tests.benchmarks.cases.peers import PEERS
+from tests.benchmarks.cases.sqlite import SQLITE
+from tests.benchmarks.cases.store import STORE
+
+CASES: tuple[Case, ...] = (GET, STORE, BULK, EXPIRING, CRYPTO, SQLITE, ENSURE, CLAIM, PEERS)

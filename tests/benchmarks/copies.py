@@ -1,0 +1,42 @@
+"""A copy of the token table for the bare driver: same columns, same indexes, same storage."""
+
+from __future__ import annotations
+
+from tests.benchmarks.floors import Connection
+
+_COPY = """
+DROP SCHEMA IF EXISTS bare CASCADE;
+CREATE SCHEMA bare;
+CREATE TABLE bare.token (LIKE token_vault.token INCLUDING ALL) WITH (fillfactor = 85);
+INSERT INTO bare.token SELECT * FROM token_vault.token;
+ANALYZE bare.token;
+"""
+
+_SET = """
+ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
+    dek_id = excluded.dek_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+    expires_at = excluded.expires_at, generation = t.generation + 1, updated_at = excluded.updated_at
+"""
+
+_INTO = """
+INSERT INTO bare.token AS t (
+    tenant_id, provider, kind, identifier, id, dek_id, blob, expires_at, status, generation, created_at, updated_at)
+"""
+
+UPSERT = f"""{_INTO}
+VALUES (%b, %b, %b, %b, %b, %b, %b, %b, 'valid', 1, statement_timestamp(), statement_timestamp())
+{_SET}
+RETURNING id, generation, created_at, updated_at
+"""
+
+UPSERT_MANY = f"""{_INTO}
+SELECT s.*, 'valid', 1, statement_timestamp(), statement_timestamp()
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::bytea[], %b::bytea[], %b::timestamptz[]) s
+{_SET}
+RETURNING id, generation, created_at, updated_at
+"""
+
+
+async def copy_table(connection: Connection) -> None:
+    """Make the copy, with what is in the table now."""
+    await connection.execute(_COPY)
