@@ -1,0 +1,26 @@
+"""Sealed values and keys as the store takes them; it never looks inside."""
+
+from vault_domain.account import Account, TokenKind
+from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord
+from vault_domain.token import SealedToken, TokenWrite
+
+SCHEMA = "token_vault"
+MASTER_KEY = MasterKeyRecord(b"k" * 16, "local")
+ACCOUNT = Account("acme", "google", "ann@example.com")
+ACCESS = ACCOUNT.key(TokenKind.ACCESS_TOKEN)
+REFRESH = ACCOUNT.key(TokenKind.REFRESH_TOKEN)
+
+
+def data_key(tenant_id="acme", key_id=b"d" * 16):
+    return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, (DataKeyWrap(MASTER_KEY.key_id, b"wrapped"),))
+
+
+def write(key=ACCESS, blob=b"sealed", key_id=b"d" * 16, **fields):
+    return TokenWrite(key, SealedToken(key_id, blob), **fields)
+
+
+async def prepare(store, *tenant_ids):
+    """Store a master key, and for each tenant an active data key."""
+    await store.keys.introduce_first_master_key(MASTER_KEY)
+    for tenant_id in tenant_ids or ("acme",):
+        await store.keys.create_data_key(data_key(tenant_id))

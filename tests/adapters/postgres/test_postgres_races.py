@@ -1,0 +1,212 @@
+"""What several processes do to the same rows at the same moment."""
+
+import asyncio
+from collections import Counter
+from uuid import uuid4
+
+import pytest
+from tests.adapters.postgres.samples import ACCESS, ACCOUNT, MASTER_KEY, REFRESH, SCHEMA, data_key, prepare, write
+from tests.support.processes import Call, run_processes
+
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_domain.account import Account, TokenKind
+from vault_domain.errors import GenerationConflictError
+from vault_domain.key import MasterKeyRecord
+from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.token import MarkOutcome, TokenRef
+
+
+def opened(url):
+    return open_postgres_store(url, migrate=True, schema=SCHEMA, pool_size=4)
+
+
+async def make_data_key(url):
+    async with opened(url) as store:
+        return (await store.keys.create_data_key(data_key(key_id=uuid4().bytes))).key_id.hex()
+
+
+async def introduce_first(url, number):
+    async with opened(url) as store:
+        records = await store.keys.introduce_first_master_key(MasterKeyRecord(bytes([number]) * 16, "local"))
+        return [record.key_id.hex() for record in records]
+
+
+async def introduce(url, number):
+    async with opened(url) as store:
+        known = frozenset({MASTER_KEY.key_id})
+        records = await store.keys.introduce_master_key(MasterKeyRecord(bytes([number]) * 16, "local"), known)
+        return sorted(record.key_id.hex() for record in records)
+
+
+async def store_expecting(url, generation):
+    async with opened(url) as store:
+        try:
+            await store.tokens.store([write()], actor=None, expected_generation=generation)
+        except GenerationConflictError:
+            return "conflict"
+        return "stored"
+
+
+async def store_many(url, seed):
+    """Store the same 300 keys, in an order of this process's own, several times."""
+    async with opened(url) as store:
+        keys = [Account("acme", "google", f"u{number}").key(TokenKind.ACCESS_TOKEN) for number in range(300)]
+        for turn in range(4):
+            shift = (seed * 37 + turn * 11) % 300
+            await store.tokens.store(
+                [write(key) for key in (keys[shift:] + keys[:shift])[:: -1 if seed % 2 else 1]], actor=None
+            )
+
+
+async def test_32_processes_make_one_data_key(url, store):
+    await prepare(store, "other")
+    assert len(set(run_processes([Call(make_data_key, [url])] * 32))) == 1
+
+
+async def test_of_many_first_master_keys_one_wins(url, store):
+    answers = run_processes([Call(introduce_first, [url, number]) for number in range(16)])
+    assert len({tuple(answer) for answer in answers}) == 1
+    assert len(answers[0]) == 1
+
+
+async def test_of_many_further_master_keys_one_wins(url, store):
+    await prepare(store)
+    answers = run_processes([Call(introduce, [url, number]) for number in range(16)])
+    assert len({tuple(answer) for answer in answers}) == 1
+    assert len(answers[0]) == 2
+
+
+@pytest.mark.parametrize("generation", [0, 1])
+async def test_of_many_with_one_expected_generation_one_stores(url, store, generation):
+    await prepare(store)
+    if generation:
+        await store.tokens.store([write()], actor=None)
+    outcomes = Counter(run_processes([Call(store_expecting, [url, generation])] * 16))
+    assert outcomes == {"stored": 1, "conflict": 15}
+
+
+async def test_bulk_writers_of_the_same_keys_do_not_deadlock(url, store, execute):
+    await prepare(store)
+    run_processes([Call(store_many, [url, seed]) for seed in range(8)])
+    assert execute(f"SELECT DISTINCT generation FROM {SCHEMA}.token") == [(32,)]
+    assert execute(f"SELECT count(*) FROM {SCHEMA}.audit_event") == [(32 * 300,)]
+
+
+async def test_an_expected_generation_is_not_met_by_a_row_that_is_gone(store):
+    await prepare(store)
+    await store.tokens.store([write()], actor=None)
+    await store.tokens.delete(ACCESS, actor=None)
+    with pytest.raises(GenerationConflictError):
+        await store.tokens.store([write()], actor=None, expected_generation=1)
+    assert (await store.tokens.get(ACCESS)).row is None
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_write_waits_for_whoever_ends_its_data_key_and_is_refused(store, raw, many):
+    await prepare(store)
+    writes = [write(), write(REFRESH)] if many else [write()]
+    async with raw.transaction():
+        await raw.execute(f"UPDATE {SCHEMA}.dek SET state = 'decrypt_only'")
+        waiting = asyncio.create_task(store.tokens.store(writes, actor=None))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+    with pytest.raises(DataKeyInactiveError):
+        await waiting
+    assert (await store.tokens.get(ACCESS)).row is None
+    assert await store.audit.page(None, limit=9, after=None) == []
+
+
+async def test_whoever_ends_a_data_key_waits_for_the_writes_under_it(store, raw, execute):
+    """A foreign key would let the value slip in behind: it holds off the key's deletion, not its change of state."""
+    await prepare(store)
+    async with raw.transaction():
+        # A store up to its commit.
+        await raw.execute(f"SELECT FROM {SCHEMA}.token FOR UPDATE")
+        await raw.execute(f"SELECT FROM {SCHEMA}.dek WHERE state = 'active' FOR SHARE")
+        ending = asyncio.create_task(asyncio.to_thread(execute, f"UPDATE {SCHEMA}.dek SET state = 'destroyed'"))
+        await asyncio.sleep(0.2)
+        assert not ending.done()
+    await ending
+
+
+async def test_the_store_itself_holds_its_data_key(store, raw, execute):
+    await prepare(store)
+    await raw.execute("BEGIN")
+    await raw.execute(
+        f"INSERT INTO {SCHEMA}.token SELECT 'acme', 'google', 'access_token', 'ann@example.com', "
+        "gen_random_uuid(), decode(repeat('64', 16), 'hex'), 'x', 'valid', NULL, NULL, NULL, NULL, 1, "
+        "NULL, now(), now()"
+    )
+    storing = asyncio.create_task(store.tokens.store([write()], actor=None))  # waits for the row
+    await asyncio.sleep(0.2)
+    ending = asyncio.create_task(asyncio.to_thread(execute, f"UPDATE {SCHEMA}.dek SET state = 'destroyed'"))
+    await asyncio.sleep(0.2)
+    assert not storing.done()
+    assert not ending.done()
+    await raw.execute("COMMIT")
+    assert (await storing).result[0].generation == 2
+    await ending
+
+
+async def test_a_mark_that_waited_does_not_hit_the_newer_value(store, raw):
+    await prepare(store)
+    [info] = (await store.tokens.store([write()], actor=None)).result
+    async with raw.transaction():
+        await raw.execute(f"UPDATE {SCHEMA}.token SET generation = generation + 1")
+        marking = asyncio.create_task(store.tokens.mark_invalid(TokenRef.of(info), "dead", actor=None))
+        await asyncio.sleep(0.2)
+        assert not marking.done()
+    assert (await marking).result is MarkOutcome.STALE
+    assert (await store.tokens.get(ACCESS)).row.info.status == "valid"
+
+
+async def test_the_last_two_tokens_deleted_at_once_take_the_account_along(store, execute):
+    await prepare(store)
+    for _ in range(30):
+        await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+        await asyncio.gather(store.tokens.delete(ACCESS, actor=None), store.tokens.delete(REFRESH, actor=None))
+        assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
+
+
+async def test_deletions_and_stores_at_once_end_in_a_whole_state(store, execute):
+    await prepare(store)
+
+    async def turn(number):
+        if number % 3 == 0:
+            await store.accounts.delete(ACCOUNT, actor=None)
+        elif number % 3 == 1:
+            await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+        else:
+            await store.tokens.delete_provider("acme", "google", actor=None)
+
+    await asyncio.gather(*map(turn, range(90)))
+    await store.accounts.delete(ACCOUNT, actor=None)
+    assert execute(f"SELECT count(*) FROM {SCHEMA}.token") == [(0,)]
+    assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
+
+
+async def test_a_page_of_events_ends_before_the_oldest_running_transaction(store, raw):
+    await prepare(store)
+    await raw.execute("BEGIN")
+    await raw.execute(f"INSERT INTO {SCHEMA}.audit_event (action, occurred_at) VALUES ('account_changed', now())")
+    await store.tokens.store([write()], actor=None)
+    assert await store.audit.page(None, limit=9, after=None) == []
+    assert await store.audit.page("acme", limit=9, after=None) == []
+    await raw.execute("COMMIT")
+    late, stored = await store.audit.page(None, limit=9, after=None)
+    assert (late.action, stored.action) == ("account_changed", "token_stored")
+
+
+async def test_uses_of_tokens_that_are_being_deleted_are_dropped(store, raw):
+    await prepare(store)
+    keys = [Account("acme", "google", f"u{number}").key(TokenKind.ACCESS_TOKEN) for number in range(20)]
+    infos = (await store.tokens.store([write(key) for key in keys], actor=None)).result
+    used_at = (await store.tokens.get(keys[0])).now
+    async with raw.transaction():
+        await raw.execute(f"DELETE FROM {SCHEMA}.token WHERE identifier = 'u7'")
+        recording = asyncio.create_task(store.tokens.record_uses({TokenRef.of(info): used_at for info in infos}))
+        await asyncio.sleep(0.2)
+        assert not recording.done()
+    await recording
+    rows = (await store.tokens.get_many(keys))[0]
+    assert [row.info.last_used_at for row in rows] == [used_at] * 19
