@@ -1,0 +1,60 @@
+import itertools
+from contextlib import AsyncExitStack
+
+import pytest
+from tests.adapters.refresh.refresh_kit import make_config
+from tests.support.scripted_provider import scripted_provider
+
+from vault_adapters import open_vault
+from vault_adapters.testing import ManualClock
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def refresh_database(postgres):
+    """One database for all tests; each has a schema of its own in it."""
+    return postgres.create_database("refresh_tests")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def config(request, tmp_path):
+    """A vault over an empty store."""
+    if request.param == "sqlite":
+        return make_config(f"sqlite:///{tmp_path}/vault.db")
+    return make_config(request.getfixturevalue("refresh_database"), postgres_schema=f"refresh_{next(_numbers)}")
+
+
+@pytest.fixture
+def sqlite_config(tmp_path):
+    """For what does not depend on the store."""
+    return make_config(f"sqlite:///{tmp_path}/vault.db")
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+async def opened(config, clock):
+    """Open vaults over the same store, as other processes would; all are closed at the end."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(refresher=None, **options):
+            options = {"clock": clock, **options}
+            refreshers = {} if refresher is None else {"acme": refresher}
+            return await stack.enter_async_context(open_vault(config, refreshers=refreshers, **options))
+
+        yield open_one
+
+
+@pytest.fixture
+def provider():
+    with scripted_provider() as scripted:
+        yield scripted
