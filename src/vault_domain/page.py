@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from attrs import field, frozen
 
 from vault_domain.errors import InvalidInputError
+from vault_domain.scrub import scrubbed
 
 T = TypeVar("T")
 Cursor = tuple[str | int, ...]
@@ -56,6 +57,7 @@ def encode_cursor(position: Cursor) -> str:
     return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
+@scrubbed
 def decode_cursor(after: object, *kinds: type) -> Cursor | None:
     """Return the position that `encode_cursor` was given.
 

@@ -78,6 +78,7 @@ class TokenSet:
     refresh_token_expires_at: datetime | None = field(default=None, converter=_as_refresh_expires_at)
 
     @classmethod
+    @scrubbed
     def from_response(cls, response: Mapping[str, Any], received_at: datetime | None = None) -> TokenSet:
         """Read a token endpoint's answer: RFC 6749 section 5.1, plus Authlib's ``expires_at`` (an epoch).
 
@@ -93,27 +94,22 @@ class TokenSet:
         Raises:
             InvalidInputError: there is no usable ``access_token``. Nothing of the response is repeated.
         """
-        return _read_response(cls, response, received_at)
-
-
-@scrubbed
-def _read_response(cls: type[TokenSet], response: object, received_at: object) -> TokenSet:
-    if not isinstance(response, Mapping):
-        raise InvalidInputError("the response must be a mapping")
-    start = as_time(received_at, "received_at")
-    lifetime = _seconds(response.get("expires_in")) or None
-    expires_at = _epoch(response.get("expires_at"))
-    if expires_at is None and start is not None and lifetime is not None:
-        expires_at = start + lifetime
-    token_type = response.get("token_type")
-    return cls(
-        access_token=response.get("access_token"),
-        refresh_token=response.get("refresh_token"),
-        expires_at=expires_at,
-        expires_in=lifetime,
-        scopes=_scopes(response.get("scope")),
-        token_type=token_type if isinstance(token_type, str) and len(token_type) <= 64 else "Bearer",
-    )
+        if not isinstance(response, Mapping):
+            raise InvalidInputError("the response must be a mapping")
+        start = as_time(received_at, "received_at")
+        lifetime = _seconds(response.get("expires_in")) or None
+        expires_at = _epoch(response.get("expires_at"))
+        if expires_at is None and start is not None and lifetime is not None:
+            expires_at = start + lifetime
+        token_type = response.get("token_type")
+        return cls(
+            access_token=response.get("access_token"),
+            refresh_token=response.get("refresh_token"),
+            expires_at=expires_at,
+            expires_in=lifetime,
+            scopes=_scopes(response.get("scope")),
+            token_type=token_type if isinstance(token_type, str) and len(token_type) <= 64 else "Bearer",
+        )
 
 
 def _number(value: object) -> float | None:

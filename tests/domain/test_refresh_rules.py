@@ -132,7 +132,9 @@ def demands(draw):
 
 
 # Only some of the situations have what a law speaks of.
-law = settings(max_examples=50, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow], deadline=None)
+law = settings(
+    max_examples=50, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow], deadline=None
+)
 
 
 # What must hold whatever is stored

@@ -1,0 +1,77 @@
+"""What a host shows of an account."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+
+from vault_domain import Account, ConnectionState, TokenInfo, TokenKind, TokenStatus
+from vault_domain.policy import describe_account
+from vault_domain.refresh_state import AccountRecord, RefreshState
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+ACCOUNT = Account("t", "google", "ana")
+ACCESS, REFRESH, API_KEY = TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN, TokenKind.API_KEY
+CONNECTED, RETRYING, REAUTHORIZE = ConnectionState
+
+
+def info(kind, **changes):
+    plain = TokenInfo(
+        UUID(int=list(TokenKind).index(kind) + 1), ACCOUNT.key(kind), TokenStatus.VALID, None, None, (), 1,
+        None, None, None, NOW, NOW,
+    )  # fmt: skip
+    return evolve(plain, **changes)
+
+
+def record(*tokens, **refresh):
+    state = RefreshState(credential_id=info(REFRESH).id, credential_generation=1, **refresh)
+    return AccountRecord(ACCOUNT, {token.key.kind: token for token in tokens}, "label", state)
+
+
+good, expired = info(ACCESS, expires_at=NOW + HOUR), info(ACCESS, expires_at=NOW)
+dead = info(REFRESH, status=TokenStatus.INVALID, error_code="invalid_grant")
+
+
+@pytest.mark.parametrize(
+    ("account", "state", "reason"),
+    [
+        (record(good, info(REFRESH)), CONNECTED, None),
+        (record(expired, info(REFRESH)), CONNECTED, None),
+        (record(good), CONNECTED, None),
+        (record(expired), REAUTHORIZE, "token_expired"),
+        (record(good, dead), REAUTHORIZE, "invalid_grant"),
+        (record(info(REFRESH)), CONNECTED, None),
+        (record(info(REFRESH, expires_at=NOW)), REAUTHORIZE, "token_expired"),
+        (record(info(API_KEY)), CONNECTED, None),
+        (record(evolve(good, status=TokenStatus.INVALID, error_code="revoked")), REAUTHORIZE, "revoked"),
+        (record(good, info(REFRESH), failures=2), RETRYING, "temporarily_unavailable"),
+        (record(good, info(REFRESH), failures=2, error_code="server_error"), RETRYING, "server_error"),
+        (record(good, info(REFRESH), unknown_since=NOW - HOUR), RETRYING, "outcome_unknown"),
+        (record(good, info(REFRESH), lease_until=NOW), RETRYING, "outcome_unknown"),
+        (record(good, info(REFRESH), lease_until=NOW + HOUR), CONNECTED, None),
+        (record(good, info(REFRESH, generation=2), failures=2), CONNECTED, None),
+    ],
+)
+def test_state(account, state, reason):
+    described = describe_account(account, NOW)
+    assert (described.state, described.reason) == (state, reason)
+    assert described.label == "label"
+
+
+def test_the_credential_is_the_kind_that_the_refresher_spends():
+    account = record(expired, info(API_KEY), dead)
+    assert describe_account(account, NOW, API_KEY).state is CONNECTED
+    assert describe_account(account, NOW, REFRESH).state is REAUTHORIZE
+
+
+def test_a_token_that_refreshes_itself_is_gone_once_expired():
+    assert describe_account(record(good), NOW, ACCESS).state is CONNECTED
+    assert describe_account(record(expired), NOW, ACCESS).state is REAUTHORIZE
+
+
+def test_the_next_attempt_shows_only_while_retrying():
+    due = NOW + HOUR
+    assert describe_account(record(good, info(REFRESH), failures=1, next_attempt_at=due), NOW).next_attempt_at == due
+    assert describe_account(record(good, info(REFRESH), next_attempt_at=due), NOW).next_attempt_at is None

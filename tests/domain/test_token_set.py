@@ -1,0 +1,189 @@
+"""`TokenSet`, and reading what token endpoints answer: the RFC's form, and what servers make of it."""
+
+from collections import UserDict
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.domain.leaks import assert_refused
+
+from vault_domain.secret import Secret
+from vault_domain.token_set import TokenSet
+
+CANARY = "canary-7f3a9c"
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def read(received_at=None, **members):
+    return TokenSet.from_response({"access_token": "a", **members}, received_at)
+
+
+# Of its own arguments
+
+
+def test_texts_become_secrets():
+    token_set = TokenSet("a", "r", expires_in=3600, scopes=["x", "y", "x"])
+    assert token_set.access_token == Secret("a")
+    assert token_set.refresh_token == Secret("r")
+    assert (token_set.expires_in, token_set.scopes, token_set.token_type) == (HOUR, ("x", "y"), "Bearer")
+    assert TokenSet(Secret("a"), Secret("r")) == TokenSet("a", "r")
+
+
+@pytest.mark.parametrize("missing", [None, ""])
+def test_no_refresh_token(missing):
+    assert TokenSet("a", missing).refresh_token is None
+
+
+BAD = [
+    {"access_token": ""}, {"access_token": None}, {"access_token": 5}, {"access_token": CANARY.encode()},
+    {"access_token": f"{CANARY}\ud800"}, {"access_token": CANARY + "x" * 65_536}, {"access_token": [CANARY]},
+    {"access_token": Secret("")}, {"refresh_token": 5}, {"refresh_token": f"{CANARY}\udc00"}, {"refresh_token": {CANARY: 1}},
+    {"refresh_token": False}, {"expires_at": datetime(2030, 1, 1)}, {"expires_at": CANARY}, {"expires_at": 1_900_000_000},
+    {"expires_at": datetime(9999, 1, 1, tzinfo=UTC)}, {"expires_at": datetime(1969, 1, 1, tzinfo=UTC)},
+    {"expires_in": -1}, {"expires_in": CANARY}, {"expires_in": True}, {"expires_in": float("nan")},
+    {"expires_in": float("inf")}, {"expires_in": 10**400}, {"expires_in": timedelta(days=-1)}, {"expires_in": "3600"},
+    {"scopes": CANARY}, {"scopes": [f"{CANARY} b"]}, {"scopes": 5}, {"refresh_token_expires_at": CANARY},
+    {"refresh_token_expires_at": datetime(2030, 1, 1)},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", BAD, ids=range(len(BAD)))
+def test_bad_arguments_are_refused_in_silence(arguments):
+    good = {"access_token": f"{CANARY}-good", "refresh_token": f"{CANARY}-too"}
+    assert_refused(lambda: TokenSet(**{**good, **arguments}), CANARY)
+
+
+def test_it_shows_no_secret():
+    token_set = TokenSet(CANARY, f"{CANARY}-r", scopes=["x"])
+    assert CANARY not in repr(token_set)
+    assert CANARY not in f"{token_set}"
+
+
+# Of what a server answered
+
+
+@pytest.mark.parametrize("members", [{}, {"refresh_token": None}, {"refresh_token": ""}])
+def test_the_refresh_token_may_be_absent_null_or_empty(members):
+    assert read(**members).refresh_token is None
+
+
+def test_members_that_it_does_not_know_are_dropped():
+    token_set = read(id_token=CANARY, refresh_token="r", token_type="bearer", error=None, ext=[CANARY])
+    assert token_set == TokenSet("a", "r", token_type="bearer")
+    assert TokenSet.from_response(UserDict(access_token="a")) == TokenSet("a")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (3600, 3600), ("3600", 3600), (3599.5, 3599.5), ("3599.5", 3599.5), (" 60 ", 60), (0, None), ("0", None), (-1, None),
+        ("-1", None), (None, None), ("", None), ("soon", None), (True, None), (False, None), (float("nan"), None), ("nan", None),
+        ("inf", None), (float("inf"), None), (10**400, None), ("1" * 33, None), ([3600], None), ({}, None), (b"60", None),
+        (36_525 * 86_400, 36_525 * 86_400), (36_525 * 86_400 + 1, None), (Decimal(60), None), ("1e3", 1000), ("\ud800", None),
+    ],
+    ids=range(28),
+)  # fmt: skip
+def test_lifetimes(value, seconds):
+    token_set = read(expires_in=value, refresh_token="r")
+    assert token_set.expires_in == (None if seconds is None else timedelta(seconds=seconds))
+    assert token_set.expires_at is None
+    assert token_set.refresh_token == Secret("r")
+
+
+def test_a_lifetime_counts_from_the_answers_arrival():
+    token_set = read(NOW, expires_in=3600)
+    assert (token_set.expires_in, token_set.expires_at) == (HOUR, NOW + HOUR)
+    east = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert read(east, expires_in=3600).expires_at == NOW + HOUR
+    assert read(NOW).expires_at is None
+    assert read(NOW, expires_in=0).expires_at is None
+
+
+def test_a_lifetime_that_ends_after_the_calendar_does_not_cost_the_tokens():
+    late = datetime(9998, 6, 1, tzinfo=UTC)
+    token_set = read(late, expires_in=365 * 86_400, refresh_token="r")
+    assert token_set.refresh_token == Secret("r")
+    assert token_set.expires_at is None
+
+
+@pytest.mark.parametrize("value", [datetime(2030, 1, 1), CANARY, 5, datetime(9999, 1, 1, tzinfo=UTC)], ids=str)
+def test_the_time_of_arrival_is_the_hosts_own_and_must_be_right(value):
+    assert_refused(lambda: read(value, access_token=CANARY), CANARY)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1_893_456_000, NOW), ("1893456000", NOW), (1_893_456_000.5, NOW + timedelta(seconds=0.5)), (3600, None), (0, None),
+        (-1, None), (True, None), (None, None), ("tomorrow", None), (float("nan"), None), (10**30, None), (10**400, None),
+        ("2030-01-01", None), (253_370_764_800, None), (253_370_764_799, datetime(9998, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_authlibs_epoch(value, expected):
+    assert read(expires_at=value).expires_at == expected
+
+
+def test_authlibs_epoch_wins_over_the_arrival():
+    token_set = read(NOW + HOUR, expires_at=1_893_456_000, expires_in=3600)
+    assert (token_set.expires_at, token_set.expires_in) == (NOW, HOUR)
+
+
+@pytest.mark.parametrize(
+    ("value", "scopes"),
+    [
+        ("a b", ("a", "b")), ("  a   b a ", ("a", "b")), ("", ()), (None, ()), (["a", "b", "a"], ("a", "b")), ([], ()),
+        (["a", 5, None, "b c", ""], ("a",)), ('a "b" c\\ d', ("a", "d")), (5, ()), ({"a": 1}, ()), ("\u00e9 a", ("a",)),
+        ("https://www.googleapis.com/auth/drive openid", ("https://www.googleapis.com/auth/drive", "openid")),
+        ("a\tb\nc", ("a", "b", "c")), ("x" * 1025, ()), ([["a"]], ()),
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_scopes(value, scopes):
+    assert read(scope=value).scopes == scopes
+
+
+def test_more_scopes_than_anybody_has_are_cut():
+    assert len(read(scope=" ".join(map(str, range(5000)))).scopes) == 1000
+
+
+@pytest.mark.parametrize(("value", "kept"), [("MAC", "MAC"), (None, "Bearer"), (5, "Bearer"), ("x" * 65, "Bearer")])
+def test_the_type(value, kept):
+    assert read(token_type=value).token_type == kept
+
+
+BAD_RESPONSES = [
+    {}, {"access_token": None}, {"access_token": ""}, {"access_token": 5}, {"access_token": [CANARY]}, [CANARY], CANARY, None,
+    5, f'{{"access_token": "{CANARY}"}}', {"error": CANARY}, {"access_token": f"{CANARY}\ud800"},
+    {"access_token": CANARY * 6000}, {"access_token": CANARY.encode()}, [("access_token", CANARY)],
+    {"access_token": CANARY, "refresh_token": 5}, {"access_token": CANARY, "refresh_token": f"{CANARY}\ud800"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("response", BAD_RESPONSES, ids=range(len(BAD_RESPONSES)))
+def test_an_answer_without_usable_tokens_is_refused_in_silence(response):
+    assert_refused(lambda: TokenSet.from_response(response), CANARY)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=[]), max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(["expires_in", "expires_at", "scope", "token_type"], json_values))
+)
+def test_no_oddity_of_a_server_costs_a_new_refresh_token(members):
+    token_set = read(NOW, refresh_token="r", **members)
+    assert token_set.refresh_token == Secret("r")
+    assert token_set.expires_in is None or timedelta(0) < token_set.expires_in <= timedelta(days=36_525)
+    assert token_set.expires_at is None or 2000 <= token_set.expires_at.year <= 9998
