@@ -2,8 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 
 from attrs import define, field
@@ -15,6 +16,7 @@ from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.key_rotation import KeyRotationRepository, Resealed, SealedRow
+from vault_domain.ports.tasks import Tasks
 from vault_domain.secret import Secret
 
 _log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ DESTROY_AFTER = timedelta(hours=24)
 """How long an old data key outlives its sweep: a journal of refreshed tokens may still need it."""
 
 _PAGE = 1000
+_Opened = tuple[SealedRow, Secret]
 # Each round loses only against another rotation of the same tenant that committed meanwhile.
 _ROUNDS = 8
 # A pass follows where values were overtaken: what overtook them may have been rotated away again.
@@ -48,13 +51,23 @@ class _Run:
             self.progress(done, max(done, self.total))
 
 
+@define
+class _Page:
+    """Values that were read and opened, and where the next page begins."""
+
+    opened: list[_Opened] = field(factory=list)
+    last: TokenKey | None = None
+    is_end: bool = False
+
+
 class ResealingService:
     """Re-encryption. Its progress is the data itself, so that a run that was killed is simply run again."""
 
-    def __init__(self, rotation: KeyRotationRepository, cipher: Cipher, sink: EventSink) -> None:
+    def __init__(self, rotation: KeyRotationRepository, cipher: Cipher, sink: EventSink, tasks: Tasks) -> None:
         self._rotation = rotation
         self._cipher = cipher
         self._sink = sink
+        self._tasks = tasks
 
     async def reencrypt(self, tenant_id: str | None, progress: Progress | None, *, actor: str | None) -> Reencryption:
         """Seal values anew that are under old data keys, then let go of old data keys that nothing is under."""
@@ -80,21 +93,28 @@ class ResealingService:
         )
 
     async def _sweep(self, tenant_id: str | None, run: _Run) -> None:
-        """Go over all values under old data keys once."""
-        after: TokenKey | None = None
-        while rows := await self._rotation.rows_to_reseal(tenant_id, after, _PAGE):
-            await self._reseal_page(rows, run)
-            after = rows[-1].key
+        """Go over all values under old data keys once; one page is written while the next is read and opened."""
+        page = _Page()
+        while not page.is_end:
+            following = _Page()
+            write = partial(self._write, page.opened, run)
+            read = partial(self._read, following, tenant_id, page.last, run)
+            await self._tasks.run_all([("write", write), ("read", read)], 1)
             run.report_progress()
+            page = following
 
-    async def _reseal_page(self, rows: Sequence[SealedRow], run: _Run) -> None:
-        opened: list[tuple[SealedRow, Secret]] = []
+    async def _read(self, page: _Page, tenant_id: str | None, after: TokenKey | None, run: _Run) -> None:
+        rows = await self._rotation.rows_to_reseal(tenant_id, after, _PAGE)
+        page.is_end = not rows
+        page.last = rows[-1].key if rows else None
         for row in rows:
             secret = await self._open(row)
             if secret is None:
                 run.unreadable[_name(row)] += 1
             else:
-                opened.append((row, secret))
+                page.opened.append((row, secret))
+
+    async def _write(self, opened: list[_Opened], run: _Run) -> None:
         for _ in range(_ROUNDS):
             resealed = await self._seal(opened, run)
             try:
@@ -108,7 +128,7 @@ class ResealingService:
         raise StorageError("the data keys kept changing; run it again", retryable=True)
 
     async def _open(self, row: SealedRow) -> Secret | None:
-        """Return the value; None where it cannot be had here, whoever is asked again."""
+        """Return the value; None where it cannot be had here, however often one asks."""
         try:
             return await self._cipher.open(row.key, row.sealed)
         except UnreadableError as error:
@@ -118,7 +138,7 @@ class ResealingService:
                 raise
         return None
 
-    async def _seal(self, opened: list[tuple[SealedRow, Secret]], run: _Run) -> list[Resealed]:
+    async def _seal(self, opened: list[_Opened], run: _Run) -> list[Resealed]:
         """Seal tenant by tenant: one whose own active key is damaged must not stand in the others' way."""
         resealed: list[Resealed] = []
         for tenant_id, group in groupby(list(opened), key=lambda item: item[0].key.tenant_id):
