@@ -17,6 +17,7 @@ from vault_domain.errors import (
     TokenNotFoundError,
     VaultError,
 )
+from vault_domain.oauth_codes import CLIENT_CODES
 from vault_domain.policy import RefreshPolicy, is_usable
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
@@ -208,6 +209,8 @@ def _access(snapshot: Snapshot) -> TokenInfo | None:
 
 
 def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
+    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES:
+        return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not mend it
     if isinstance(decision, BackOff):
         return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
     if isinstance(decision, Reauthorize):
