@@ -20,12 +20,12 @@ class ImportRun(Protocol):
         A key that holds nothing is stored under. A row of this very import that nobody has changed since is replaced
         where ``updated_at`` is later, and counts as SKIPPED then, as it would have had the rows come in the other
         order. With ``overwrite`` everything else is replaced; otherwise it is SKIPPED. What is replaced gets a new
-        id and begins at generation 1, as if it had been deleted and stored again. Times that lie in the future
-        become the present, but for `expires_at`.
+        id and begins at generation 1, as if it had been deleted and stored again, and its event has the code
+        ``replaced``. Times that lie in the future become the present, but for `expires_at`.
 
         Args:
             writes: each key at most once.
-            overwrite: whether to replace what other writers stored; the audit event has code ``replaced`` then.
+            overwrite: whether to replace what other writers stored.
             actor: for the audit log.
 
         Returns:

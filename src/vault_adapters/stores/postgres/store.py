@@ -12,6 +12,7 @@ from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
+from vault_adapters.stores.postgres.importing import PostgresImportRepository
 from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
@@ -32,6 +33,7 @@ class PostgresStore:
     refreshes: PostgresRefreshLedger
     rotation: PostgresKeyRotation
     eraser: PostgresTenantEraser
+    imports: PostgresImportRepository
 
 
 @asynccontextmanager
@@ -77,6 +79,7 @@ async def open_postgres_store(
                 PostgresRefreshLedger(database, queries),
                 PostgresKeyRotation(database, queries),
                 PostgresTenantEraser(database, queries),
+                PostgresImportRepository(database, queries),
             )
         finally:
             await tokens.close()

@@ -58,9 +58,10 @@ class SqliteImportRun:
             state = {"keys": keys_parameter([write.key for write in writes])}
             rows = await transaction.fetch(self._queries["get_import_state"], state)
             decided = self._decide(writes, {_key(row): row for row in rows}, transaction.now, overwrite=overwrite)
-            stored = [(write, outcome) for write, is_stored, outcome in decided if is_stored]
-            await self._store([write for write, _ in stored], transaction)
-            events = tuple(_event(write, outcome, transaction, actor) for write, outcome in stored)
+            stored = [write for write, is_stored, _ in decided if is_stored]
+            await self._store(stored, transaction)
+            new = {write.key for write, _, outcome in decided if outcome is ImportOutcome.IMPORTED}
+            events = tuple(_event(write, transaction, actor, is_new=write.key in new) for write in stored)
             await append_events(transaction, self._queries, events)
             return Change([outcome for _, _, outcome in decided], events)
 
@@ -122,7 +123,7 @@ def _past(moment: datetime | None, now: datetime) -> int:
     return micros
 
 
-def _event(write: ImportedWrite, outcome: ImportOutcome, transaction: Transaction, actor: str | None) -> AuditEvent:
+def _event(write: ImportedWrite, transaction: Transaction, actor: str | None, *, is_new: bool) -> AuditEvent:
     return AuditEvent(
         AuditAction.TOKEN_IMPORTED,
         transaction.now,
@@ -131,5 +132,5 @@ def _event(write: ImportedWrite, outcome: ImportOutcome, transaction: Transactio
         kind=write.key.kind,
         generation=1,
         actor=actor,
-        code="replaced" if outcome is ImportOutcome.REPLACED else None,
+        code=None if is_new else "replaced",
     )

@@ -1,0 +1,111 @@
+"""Importing tokens into Postgres: a batch is one statement, which decides row by row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from vault_adapters.stores.import_ids import ImportIds
+from vault_adapters.stores.postgres.audit import token_event
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.rows import key_parameters, keys_parameters
+from vault_adapters.stores.queries import Queries
+from vault_domain.account import TokenKey
+from vault_domain.audit import AuditAction, AuditEvent
+from vault_domain.imported import ImportedWrite, ImportOutcome
+from vault_domain.ports.change import Change, DataKeyInactiveError
+
+_Stored = tuple[ImportedWrite, UUID, bool, datetime]
+"""A write that was stored: under which id, whether its key held nothing, and when."""
+
+
+class PostgresImportRepository:
+    """Implements `ImportRepository`."""
+
+    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    def begin(self, source: str | None) -> PostgresImportRun:
+        """Begin an import."""
+        return PostgresImportRun(self._database, self._queries, ImportIds.of(source))
+
+    async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
+        """Return those of these keys that hold a token."""
+        rows = await self._database.fetch(self._queries["find_ids"], keys_parameters(keys))
+        return {keys[number - 1] for number, _ in rows}
+
+
+class PostgresImportRun:
+    """Implements `ImportRun`."""
+
+    def __init__(self, database: PostgresDatabase, queries: Queries, ids: ImportIds) -> None:
+        self._database = database
+        self._queries = queries
+        self._ids = ids
+
+    async def write(
+        self, writes: Sequence[ImportedWrite], *, overwrite: bool, actor: str | None
+    ) -> Change[list[ImportOutcome]]:
+        """Store a batch in one transaction."""
+        # Every writer locks keys in the same order; otherwise two of them would wait for each other.
+        ordered = sorted(writes, key=lambda write: tuple(key_parameters(write.key).values()))
+        by_id = {self._ids.new(): write for write in ordered}
+        parameters = self._parameters(by_id) | {"overwrite": overwrite, "actor": actor}
+
+        async def work(transaction: Transaction) -> Change[list[ImportOutcome]]:
+            own = await self._own(transaction, ordered) if overwrite else {write.key for write in ordered}
+            rows = await transaction.fetch(self._queries["import_tokens"], parameters | {"now": transaction.now})
+            if rows[0][0] < len(ordered):
+                raise DataKeyInactiveError
+            stored = [(by_id[id_], id_, is_new, now) for _, id_, is_new, now in rows if id_ is not None]
+            await self._note_uses(transaction, stored)
+            outcomes = {write.key: _outcome(write, own, is_new=is_new) for write, _, is_new, _ in stored}
+            events = tuple(_event(write, now, actor, is_new=is_new) for write, _, is_new, now in stored)
+            return Change([outcomes.get(write.key, ImportOutcome.SKIPPED) for write in writes], events)
+
+        return await self._database.transact(work)
+
+    async def _own(self, transaction: Transaction, writes: Sequence[ImportedWrite]) -> AbstractSet[TokenKey]:
+        """Return the keys under which this import has stored a row before."""
+        rows = await transaction.fetch(self._queries["find_ids"], keys_parameters(write.key for write in writes))
+        return {writes[number - 1].key for number, id_ in rows if id_ in self._ids}
+
+    async def _note_uses(self, transaction: Transaction, stored: Sequence[_Stored]) -> None:
+        used = [(write.key, id_, min(write.last_used_at, now)) for write, id_, _, now in stored if write.last_used_at]
+        if used:
+            parameters = {"ids": [id_ for _, id_, _ in used], "used_at": [used_at for _, _, used_at in used]}
+            keys = keys_parameters(key for key, _, _ in used)
+            await transaction.execute(self._queries["record_uses"], keys | parameters)
+
+    def _parameters(self, by_id: Mapping[UUID, ImportedWrite]) -> dict[str, Any]:
+        writes = by_id.values()
+        return {
+            **keys_parameters(write.key for write in writes),
+            "ids": list(by_id),
+            "dek_ids": [write.sealed.data_key_id for write in writes],
+            "blobs": [write.sealed.blob for write in writes],
+            "statuses": [write.status.value for write in writes],
+            "error_codes": [write.error_code for write in writes],
+            "expires_at": [write.expires_at for write in writes],
+            "scopes": [json.dumps(write.scopes, separators=(",", ":")) if write.scopes else "[]" for write in writes],
+            "refreshed_at": [write.last_refreshed_at for write in writes],
+            "created_at": [write.created_at for write in writes],
+            "updated_at": [write.updated_at for write in writes],
+            "first_id": self._ids.first,
+            "last_id": self._ids.last,
+        }
+
+
+def _outcome(write: ImportedWrite, own: AbstractSet[TokenKey], *, is_new: bool) -> ImportOutcome:
+    if is_new:
+        return ImportOutcome.IMPORTED
+    return ImportOutcome.SKIPPED if write.key in own else ImportOutcome.REPLACED
+
+
+def _event(write: ImportedWrite, now: datetime, actor: str | None, *, is_new: bool) -> AuditEvent:
+    return token_event(AuditAction.TOKEN_IMPORTED, write.key, 1, now, actor, None if is_new else "replaced")

@@ -1,0 +1,57 @@
+-- name: import_tokens
+-- Insert values as another system kept them and append their events. A row of this very import that nobody has changed
+-- since is replaced by a later one; any other only where that was asked for. Back come how many values have an active
+-- data key, then for each that was stored its id, whether its key held nothing, and when. Nothing is joined with what
+-- was sent: the planner cannot know how much that is, and would do so row by row.
+WITH guarded AS (
+    SELECT s.*, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    FROM unnest(
+        %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
+        %(dek_ids)b::bytea[], %(blobs)b::bytea[], %(statuses)b::text[], %(error_codes)b::text[],
+        %(expires_at)b::timestamptz[], %(scopes)b::text[], %(refreshed_at)b::timestamptz[],
+        %(created_at)b::timestamptz[], %(updated_at)b::timestamptz[])
+        WITH ORDINALITY s (
+            tenant_id, provider, kind, identifier, id, dek_id, blob, status, error_code, expires_at, scopes,
+            last_refreshed_at, created_at, updated_at, ord)
+    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state = 'active'
+    ORDER BY s.ord
+    FOR SHARE OF d),
+stored AS (
+    INSERT INTO {{schema}}.token AS t (
+        tenant_id, provider, kind, identifier, id, dek_id, blob, status, error_code, expires_at, scopes, generation,
+        last_refreshed_at, created_at, updated_at)
+    -- least() passes over NULL, so that what has no time is of now.
+    SELECT tenant_id, provider, kind, identifier, id, dek_id, blob, status, error_code, expires_at, scopes, 1,
+        CASE WHEN last_refreshed_at IS NOT NULL THEN least(last_refreshed_at, now) END,
+        least(created_at, now), least(updated_at, now)
+    FROM guarded
+    ORDER BY ord
+    ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
+        id = excluded.id, dek_id = excluded.dek_id, blob = excluded.blob, status = excluded.status,
+        error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL, scopes = excluded.scopes,
+        generation = 1, last_refreshed_at = excluded.last_refreshed_at, created_at = excluded.created_at,
+        updated_at = excluded.updated_at
+    WHERE CASE
+        WHEN t.id BETWEEN %(first_id)b::uuid AND %(last_id)b::uuid
+        THEN t.generation = 1 AND t.updated_at < excluded.updated_at
+        ELSE %(overwrite)b::boolean END
+    -- A row version that replaces another one carries the lock of this transaction.
+    RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.xmax = 0 AS is_new,
+        coalesce(%(now)b::timestamptz, statement_timestamp()) AS now),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
+    SELECT tenant_id, 'token_imported', now, provider, identifier, kind, 1, %(actor)b::text,
+        CASE WHEN NOT is_new THEN 'replaced' END
+    FROM stored)
+SELECT (SELECT count(*) FROM guarded), s.id, s.is_new, s.now
+FROM (SELECT) one
+LEFT JOIN stored s ON true
+
+-- name: find_ids
+-- The ids under the keys sent, and the numbers of the keys from 1.
+SELECT k.ord, t.id
+FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
+    WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
+JOIN {{schema}}.token t
+    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
