@@ -10,6 +10,8 @@ from attrs import frozen
 from vault_domain.scrub import scrubbed
 from vault_domain.text import as_duration
 
+_LONGEST = 36_525 * 86_400
+
 
 class RotationKind(enum.StrEnum):
     """What a refresh does to the refresh token."""
@@ -40,7 +42,9 @@ class Rotation:
     @scrubbed
     def grace(cls, seconds: float | timedelta) -> Rotation:
         """A used refresh token works again for a while (Auth0's leeway, Okta's grace period)."""
-        period = timedelta(seconds=seconds) if isinstance(seconds, (int, float)) else seconds
+        # A number beyond these limits, or none at all (NaN), is left as it is and refused below.
+        number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST
+        period = timedelta(seconds=seconds) if number else seconds  # type: ignore[arg-type]  # it is a number then
         return cls(RotationKind.GRACE, as_duration(period, "seconds", positive=True))
 
     @classmethod

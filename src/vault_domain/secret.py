@@ -48,7 +48,11 @@ class Secret:
         fields.clear()  # the frame of an error must not hold them
         if encoded is None:
             raise InvalidInputError("a secret of fields needs at least one field, each of them a string")
-        return cls(encoded)
+        secret = as_secret(encoded)
+        del encoded
+        if isinstance(secret, InvalidInputError):
+            raise secret
+        return secret
 
     def reveal(self) -> str:
         """Return the credential in clear."""
@@ -120,7 +124,7 @@ def _problem_with(text: object) -> str | None:
 def _parse_fields(text: str) -> dict[str, str] | None:
     try:
         fields = json.loads(text)
-    except ValueError:  # it holds the text: it must not become the context of another error
+    except (ValueError, RecursionError):  # it holds the text: it must not become the context of another error
         return None
     if isinstance(fields, dict) and all(isinstance(value, str) for value in fields.values()):
         return fields

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from vault_domain.errors import InvalidInputError
 from vault_domain.scrub import scrubbed, scrubbed_class
 from vault_domain.secret import Secret
-from vault_domain.text import as_duration, as_scopes, as_time, is_scope
+from vault_domain.text import LATEST, as_duration, as_scopes, as_time, is_scope
 
 _LONGEST_LIFETIME = timedelta(days=36_525)
 
@@ -99,7 +99,7 @@ class TokenSet:
         start = as_time(received_at, "received_at")
         lifetime = _seconds(response.get("expires_in")) or None
         expires_at = _epoch(response.get("expires_at"))
-        if expires_at is None and start is not None and lifetime is not None:
+        if expires_at is None and start is not None and lifetime is not None and lifetime < LATEST - start:
             expires_at = start + lifetime
         token_type = response.get("token_type")
         return cls(

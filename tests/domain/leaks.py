@@ -3,6 +3,8 @@
 import traceback
 from pathlib import Path
 
+import pytest
+
 from vault_domain.errors import InvalidInputError
 
 _HERE = str(Path(__file__).parent)
@@ -28,14 +30,12 @@ def shown_by(error):
 
 def assert_refused(call, canary, error=InvalidInputError):
     """Assert that a call is refused and that nothing of the error shows the canary."""
-    try:
+    with pytest.raises(error) as caught:
         call()
-    except error as refusal:
-        shown = shown_by(refusal)
-        assert canary not in shown, shown
-        assert refusal.code
-        return refusal
-    raise AssertionError(f"not refused with {error.__name__}")
+    shown = shown_by(caught.value)
+    assert canary not in shown, shown
+    assert caught.value.code
+    return caught.value
 
 
 def run(coroutine):

@@ -1,7 +1,5 @@
-"""Accounts, keys, texts, times and cursors: what is taken, what it becomes, and what is refused in silence."""
+"""Accounts, keys, texts and times: what is taken, what it becomes, and what is refused in silence."""
 
-import base64
-import json
 import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
@@ -16,7 +14,7 @@ from tests.domain.leaks import assert_refused
 from vault_domain import text
 from vault_domain.account import Account, TokenKey, TokenKind
 from vault_domain.errors import InvalidInputError
-from vault_domain.page import MAX_PAGE, decode_cursor, encode_cursor, make_page
+from vault_domain.page import MAX_PAGE
 from vault_domain.rotation import Rotation
 
 CANARY = "canary-7f3a9c"
@@ -115,8 +113,9 @@ def test_account_and_key_belong_together(identifier, kind):
 
 
 BAD_NAMES = [
-    f"{CANARY}\0", f"\ud800{CANARY}", f"{CANARY}\udfff", CANARY + "x" * 250, "", None, True, False, 1.5, b"canary-7f3a9c",
-    [CANARY], {CANARY: CANARY}, (CANARY,), object(), datetime(2030, 1, 1, tzinfo=UTC), 10**255, -(10**255),
+    f"{CANARY}\0", f"\ud800{CANARY}", f"{CANARY}\udfff", CANARY + "x" * 250, "", None, True, False, 1.5,
+    CANARY.encode(), [CANARY], {CANARY: CANARY}, (CANARY,), object(), datetime(2030, 1, 1, tzinfo=UTC), 10**255,
+    -(10**255),
 ]  # fmt: skip
 
 
@@ -127,8 +126,10 @@ def test_bad_names_are_refused_in_silence(value):
     assert_refused(lambda: TokenKey("t1", "google", value), CANARY)
     if value not in (None, ""):
         assert_refused(lambda: Account("t1", "google", value), CANARY)
-    assert_refused(lambda: text.as_label(value or 0), CANARY)
-    assert_refused(lambda: text.as_error_code(value), CANARY)
+    for inner in (text.as_label, text.as_error_code):
+        with pytest.raises(InvalidInputError) as caught:
+            inner(0 if value is None else value)
+        assert CANARY not in repr(caught.value)
 
 
 def test_a_huge_number_is_refused_before_it_is_written_out():
@@ -138,8 +139,11 @@ def test_a_huge_number_is_refused_before_it_is_written_out():
 @pytest.mark.parametrize("value", [f"Google-{CANARY}", f"{CANARY}!", f"{CANARY}\n", " google", "-google", CANARY * 5])
 def test_bad_providers_and_codes_are_refused_in_silence(value):
     assert_refused(lambda: Account("t1", value), CANARY)
-    assert_refused(lambda: text.as_error_code(value), CANARY)
-    assert_refused(lambda: TokenKind(value), CANARY)
+    for inner in (text.as_error_code, TokenKind):
+        with pytest.raises(InvalidInputError) as caught:
+            inner(value)
+        assert CANARY not in repr(caught.value)
+        assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_subclasses_of_str_are_kept_as_plain_text():
@@ -154,7 +158,9 @@ def test_values_are_frozen_and_are_checked_again_when_they_evolve():
     with pytest.raises(FrozenInstanceError):
         account.tenant_id = "t2"
     assert evolve(account, identifier="").identifier is None
-    assert_refused(lambda: evolve(account, tenant_id=f"{CANARY}\0"), CANARY)
+    with pytest.raises(InvalidInputError) as caught:
+        evolve(account, tenant_id=f"{CANARY}\0")
+    assert CANARY not in repr(caught.value)
     assert asdict(account) == {"tenant_id": "t1", "provider": "google", "identifier": "ann"}
 
 
@@ -268,64 +274,3 @@ def test_the_edges_of_time():
     east = datetime(1970, 1, 1, 5, 29, tzinfo=timezone(timedelta(hours=5, minutes=30)))
     with pytest.raises(InvalidInputError):
         text.as_time(east, "expires_at")
-
-
-# Cursors
-
-storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
-members = st.integers(-(2**63), 2**63 - 1) | storable
-
-
-@given(st.lists(members, min_size=1, max_size=4))
-def test_a_cursor_comes_back_as_it_was_and_for_its_own_listing_only(position):
-    kinds = [type(member) for member in position]
-    after = encode_cursor(tuple(position))
-    assert after.isascii()
-    assert decode_cursor(after, *kinds) == tuple(position)
-    for wrong in ([*kinds, str], kinds[1:], [str if kind is int else int for kind in kinds]):
-        assert_refused(lambda wrong=wrong: decode_cursor(after, *wrong), after)
-
-
-def cursor(value):
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
-
-
-@pytest.mark.parametrize(
-    "after",
-    [
-        "", " ", "x", "A", "====", "\u00e9", "\ud800", "A" * 8193, b"WyJhIl0", 5, True, (), cursor([True]), cursor([None]),
-        cursor([1.5]), cursor([["a"]]), cursor({"a": 1}), cursor("a"), cursor([2**63]), cursor([-(2**63) - 1]),
-        cursor(["a\0"]), cursor(["\ud800"]), cursor([]), cursor(["a"]) + "\n", cursor(["a"]) + "=",
-        base64.b64encode(b"[" * 3000).decode(), base64.b64encode(b'["a", NaN]').decode(), cursor([1, "a"]),
-    ],
-    ids=range(28),
-)  # fmt: skip
-def test_made_up_cursors_are_refused(after):
-    with pytest.raises(InvalidInputError) as caught:
-        decode_cursor(after, str)
-    assert caught.value.__cause__ is None
-    assert caught.value.__context__ is None
-
-
-@given(any_text | st.binary(max_size=60).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
-def test_no_text_breaks_the_reader_of_cursors(after):
-    try:
-        position = decode_cursor(after, str, int)
-    except InvalidInputError:
-        return
-    assert [type(member) for member in position] == [str, int]
-
-
-@given(st.lists(st.integers(), max_size=30, unique=True), st.integers(1, 10))
-def test_pages_cover_everything_once(items, limit):
-    items = sorted(items)
-    seen, start = [], 0
-    while True:
-        page = make_page(items[start : start + limit + 1], limit, lambda item: (str(item),))
-        assert len(page.items) <= limit
-        seen += page.items
-        if page.next is None:
-            break
-        (last,) = decode_cursor(page.next, str)
-        start = items.index(int(last)) + 1
-    assert seen == items

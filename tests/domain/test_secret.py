@@ -148,7 +148,7 @@ def test_fields_come_back(fields):
     "text", [CANARY, f'["{CANARY}"]', f'{{"a": 1, "b": "{CANARY}"}}', f'{{"a": "{CANARY}"', "[" * 9999]
 )
 def test_what_has_no_fields_says_so_in_silence(text):
-    assert_refused(Secret(text).reveal_fields, CANARY)
+    assert_refused(Secret(text).reveal_fields, text)
 
 
 def test_fields_are_needed_and_are_texts():

@@ -38,16 +38,37 @@ def test_no_refresh_token(missing):
 
 
 BAD = [
-    {"access_token": ""}, {"access_token": None}, {"access_token": 5}, {"access_token": CANARY.encode()},
-    {"access_token": f"{CANARY}\ud800"}, {"access_token": CANARY + "x" * 65_536}, {"access_token": [CANARY]},
-    {"access_token": Secret("")}, {"refresh_token": 5}, {"refresh_token": f"{CANARY}\udc00"}, {"refresh_token": {CANARY: 1}},
-    {"refresh_token": False}, {"expires_at": datetime(2030, 1, 1)}, {"expires_at": CANARY}, {"expires_at": 1_900_000_000},
-    {"expires_at": datetime(9999, 1, 1, tzinfo=UTC)}, {"expires_at": datetime(1969, 1, 1, tzinfo=UTC)},
-    {"expires_in": -1}, {"expires_in": CANARY}, {"expires_in": True}, {"expires_in": float("nan")},
-    {"expires_in": float("inf")}, {"expires_in": 10**400}, {"expires_in": timedelta(days=-1)}, {"expires_in": "3600"},
-    {"scopes": CANARY}, {"scopes": [f"{CANARY} b"]}, {"scopes": 5}, {"refresh_token_expires_at": CANARY},
+    {"access_token": ""},
+    {"access_token": None},
+    {"access_token": 5},
+    {"access_token": CANARY.encode()},
+    {"access_token": f"{CANARY}\ud800"},
+    {"access_token": CANARY + "x" * 65_536},
+    {"access_token": [CANARY]},
+    {"access_token": Secret("")},
+    {"refresh_token": 5},
+    {"refresh_token": f"{CANARY}\udc00"},
+    {"refresh_token": {CANARY: 1}},
+    {"refresh_token": False},
+    {"expires_at": datetime(2030, 1, 1)},
+    {"expires_at": CANARY},
+    {"expires_at": 1_900_000_000},
+    {"expires_at": datetime(9999, 1, 1, tzinfo=UTC)},
+    {"expires_at": datetime(1969, 1, 1, tzinfo=UTC)},
+    {"expires_in": -1},
+    {"expires_in": CANARY},
+    {"expires_in": True},
+    {"expires_in": float("nan")},
+    {"expires_in": float("inf")},
+    {"expires_in": 10**400},
+    {"expires_in": timedelta(days=-1)},
+    {"expires_in": "3600"},
+    {"scopes": CANARY},
+    {"scopes": [f"{CANARY} b"]},
+    {"scopes": 5},
+    {"refresh_token_expires_at": CANARY},
     {"refresh_token_expires_at": datetime(2030, 1, 1)},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("arguments", BAD, ids=range(len(BAD)))
@@ -79,13 +100,37 @@ def test_members_that_it_does_not_know_are_dropped():
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        (3600, 3600), ("3600", 3600), (3599.5, 3599.5), ("3599.5", 3599.5), (" 60 ", 60), (0, None), ("0", None), (-1, None),
-        ("-1", None), (None, None), ("", None), ("soon", None), (True, None), (False, None), (float("nan"), None), ("nan", None),
-        ("inf", None), (float("inf"), None), (10**400, None), ("1" * 33, None), ([3600], None), ({}, None), (b"60", None),
-        (36_525 * 86_400, 36_525 * 86_400), (36_525 * 86_400 + 1, None), (Decimal(60), None), ("1e3", 1000), ("\ud800", None),
+        (3600, 3600),
+        ("3600", 3600),
+        (3599.5, 3599.5),
+        ("3599.5", 3599.5),
+        (" 60 ", 60),
+        (0, None),
+        ("0", None),
+        (-1, None),
+        ("-1", None),
+        (None, None),
+        ("", None),
+        ("soon", None),
+        (True, None),
+        (False, None),
+        (float("nan"), None),
+        ("nan", None),
+        ("inf", None),
+        (float("inf"), None),
+        (10**400, None),
+        ("1" * 33, None),
+        ([3600], None),
+        ({}, None),
+        (b"60", None),
+        (36_525 * 86_400, 36_525 * 86_400),
+        (36_525 * 86_400 + 1, None),
+        (Decimal(60), None),
+        ("1e3", 1000),
+        ("\ud800", None),
     ],
     ids=range(28),
-)  # fmt: skip
+)
 def test_lifetimes(value, seconds):
     token_set = read(expires_in=value, refresh_token="r")
     assert token_set.expires_in == (None if seconds is None else timedelta(seconds=seconds))
@@ -117,12 +162,24 @@ def test_the_time_of_arrival_is_the_hosts_own_and_must_be_right(value):
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (1_893_456_000, NOW), ("1893456000", NOW), (1_893_456_000.5, NOW + timedelta(seconds=0.5)), (3600, None), (0, None),
-        (-1, None), (True, None), (None, None), ("tomorrow", None), (float("nan"), None), (10**30, None), (10**400, None),
-        ("2030-01-01", None), (253_370_764_800, None), (253_370_764_799, datetime(9998, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        (1_893_456_000, NOW),
+        ("1893456000", NOW),
+        (1_893_456_000.5, NOW + timedelta(seconds=0.5)),
+        (3600, None),
+        (0, None),
+        (-1, None),
+        (True, None),
+        (None, None),
+        ("tomorrow", None),
+        (float("nan"), None),
+        (10**30, None),
+        (10**400, None),
+        ("2030-01-01", None),
+        (253_370_764_800, None),
+        (253_370_764_799, datetime(9998, 12, 31, 23, 59, 59, tzinfo=UTC)),
     ],
     ids=range(15),
-)  # fmt: skip
+)
 def test_authlibs_epoch(value, expected):
     assert read(expires_at=value).expires_at == expected
 
@@ -135,13 +192,24 @@ def test_authlibs_epoch_wins_over_the_arrival():
 @pytest.mark.parametrize(
     ("value", "scopes"),
     [
-        ("a b", ("a", "b")), ("  a   b a ", ("a", "b")), ("", ()), (None, ()), (["a", "b", "a"], ("a", "b")), ([], ()),
-        (["a", 5, None, "b c", ""], ("a",)), ('a "b" c\\ d', ("a", "d")), (5, ()), ({"a": 1}, ()), ("\u00e9 a", ("a",)),
+        ("a b", ("a", "b")),
+        ("  a   b a ", ("a", "b")),
+        ("", ()),
+        (None, ()),
+        (["a", "b", "a"], ("a", "b")),
+        ([], ()),
+        (["a", 5, None, "b c", ""], ("a",)),
+        ('a "b" c\\ d', ("a", "d")),
+        (5, ()),
+        ({"a": 1}, ()),
+        ("\u00e9 a", ("a",)),
         ("https://www.googleapis.com/auth/drive openid", ("https://www.googleapis.com/auth/drive", "openid")),
-        ("a\tb\nc", ("a", "b", "c")), ("x" * 1025, ()), ([["a"]], ()),
+        ("a\tb\nc", ("a", "b", "c")),
+        ("x" * 1025, ()),
+        ([["a"]], ()),
     ],
     ids=range(15),
-)  # fmt: skip
+)
 def test_scopes(value, scopes):
     assert read(scope=value).scopes == scopes
 
@@ -156,11 +224,24 @@ def test_the_type(value, kept):
 
 
 BAD_RESPONSES = [
-    {}, {"access_token": None}, {"access_token": ""}, {"access_token": 5}, {"access_token": [CANARY]}, [CANARY], CANARY, None,
-    5, f'{{"access_token": "{CANARY}"}}', {"error": CANARY}, {"access_token": f"{CANARY}\ud800"},
-    {"access_token": CANARY * 6000}, {"access_token": CANARY.encode()}, [("access_token", CANARY)],
-    {"access_token": CANARY, "refresh_token": 5}, {"access_token": CANARY, "refresh_token": f"{CANARY}\ud800"},
-]  # fmt: skip
+    {},
+    {"access_token": None},
+    {"access_token": ""},
+    {"access_token": 5},
+    {"access_token": [CANARY]},
+    [CANARY],
+    CANARY,
+    None,
+    5,
+    f'{{"access_token": "{CANARY}"}}',
+    {"error": CANARY},
+    {"access_token": f"{CANARY}\ud800"},
+    {"access_token": CANARY * 6000},
+    {"access_token": CANARY.encode()},
+    [("access_token", CANARY)],
+    {"access_token": CANARY, "refresh_token": 5},
+    {"access_token": CANARY, "refresh_token": f"{CANARY}\ud800"},
+]
 
 
 @pytest.mark.parametrize("response", BAD_RESPONSES, ids=range(len(BAD_RESPONSES)))
@@ -168,20 +249,16 @@ def test_an_answer_without_usable_tokens_is_refused_in_silence(response):
     assert_refused(lambda: TokenSet.from_response(response), CANARY)
 
 
+ANY = st.characters(exclude_categories=[])
+MEMBERS = ["expires_in", "expires_at", "scope", "token_type"]
 json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters(exclude_categories=[]), max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(ANY, max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=6,
 )
 
 
-@given(
-    st.fixed_dictionaries({}, optional=dict.fromkeys(["expires_in", "expires_at", "scope", "token_type"], json_values))
-)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(MEMBERS, json_values)))
 def test_no_oddity_of_a_server_costs_a_new_refresh_token(members):
     token_set = read(NOW, refresh_token="r", **members)
     assert token_set.refresh_token == Secret("r")
