@@ -43,30 +43,19 @@ class Connections:
         """How many connections there are at most."""
         return self._pool.max_size
 
-    async def take(self) -> Connection:
-        """Return a connection in autocommit mode, outside of any transaction; `give` it back."""
-        connection: Connection = await self._pool.getconn(PATIENCE_SECONDS)
-        if not self._is_ours or connection not in self._plain:
-            try:
-                await self._adopt(connection)
-            except BaseException:
-                await self.give(connection)
-                raise
-        return connection
+    async def take(self, *, fresh: bool = False) -> Connection:
+        """Return a connection in autocommit mode, outside of any transaction; `give` it back.
 
-    async def take_fresh(self) -> Connection:
-        """Return one that answers: after a restart of the server a pool may hold nothing but dead ones."""
+        Args:
+            fresh: one that answers: after a restart of the server a pool may hold nothing but dead ones.
+        """
         for _ in range(self.most):
-            connection = await self.take()
-            try:
-                await VaultCursor(connection).execute("SELECT 1")
-            except BaseException as error:
-                await self.give(connection)  # a pool does not keep what is closed
-                if not connection.closed or not isinstance(error, psycopg.OperationalError):
-                    raise
-            else:
+            connection: Connection = await self._pool.getconn(PATIENCE_SECONDS)
+            if connection in self._plain and self._is_ours and not fresh:
                 return connection
-        return await self.take()
+            if await self._is_fit(connection, fresh=fresh):
+                return connection
+        raise psycopg.OperationalError("the pool gives dead connections only")
 
     async def give(self, connection: Connection) -> None:
         """Give a connection back as it was."""
@@ -84,10 +73,23 @@ class Connections:
         if self._is_ours:
             await self._pool.close()
 
+    async def _is_fit(self, connection: Connection, *, fresh: bool) -> bool:
+        """Prepare a connection for us; give it back where it turns out to be dead: a pool does not keep those."""
+        try:
+            await self._adopt(connection)
+            if fresh:
+                await VaultCursor(connection).execute("SELECT 1")
+        except BaseException as error:
+            await self.give(connection)
+            if isinstance(error, psycopg.OperationalError) and connection.closed:
+                return False
+            raise
+        return True
+
     async def _adopt(self, connection: Connection) -> None:
         """Switch a host's connection to autocommit while we have it, and look at it once."""
         if connection.closed:
-            return  # the statement will say so
+            raise psycopg.OperationalError("the connection is closed")
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:
             raise ConfigurationError("the pool handed out a connection that is inside a transaction", code="host_pool")
         if not connection.autocommit:

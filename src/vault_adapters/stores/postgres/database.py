@@ -13,7 +13,7 @@ import psycopg
 from vault_adapters.stores.batching import WRONG_LOOP
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
-from vault_adapters.stores.postgres.errors import translate, translated_errors
+from vault_adapters.stores.postgres.errors import translated
 from vault_domain.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -56,20 +56,19 @@ class Reader:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows. It is tried once more, elsewhere, where its connection is lost."""
+        return await translated(self._fetch(sql, parameters))
+
+    async def _fetch(self, sql: str, parameters: Parameters | None) -> list[Row]:
+        if self._connection is None:
+            self._connection = await self._connections.take()
         try:
-            if self._connection is None:
-                self._connection = await self._connections.take()
-            try:
-                return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
-            except psycopg.OperationalError:
-                if not self._connection.closed:
-                    raise
-            await self.close()
-            self._connection = await self._connections.take_fresh()
             return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
-        except psycopg.Error as error:
-            translated = translate(error)
-        raise translated
+        except psycopg.OperationalError:
+            if not self._connection.closed:
+                raise
+        await self.close()
+        self._connection = await self._connections.take(fresh=True)
+        return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -105,8 +104,7 @@ class PostgresDatabase:
         """Finish what is under way and close."""
         while self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
-        with translated_errors():
-            await self._connections.close()
+        await translated(self._connections.close())
 
     def now(self) -> datetime | None:
         """Return the clock's time; None stands for the database's own, in every statement."""
@@ -121,11 +119,11 @@ class PostgresDatabase:
 
         It is not tried again where its connection is lost: it may have been committed.
         """
-        return await self._shielded(self._write(sql, parameters))
+        return await self._shielded(translated(self._write(sql, parameters)))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction; a cancelled caller neither splits nor loses it."""
-        return await self._shielded(self._transact(work))
+        return await self._shielded(translated(self._transact(work)))
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Reader]:
@@ -134,30 +132,27 @@ class PostgresDatabase:
         try:
             yield reader
         finally:
-            with translated_errors():
-                await reader.close()
+            await translated(reader.close())
 
     async def _read(self, sql: str, parameters: Parameters | None) -> list[Row]:
         async with self.reader() as reader:
             return await reader.fetch(sql, parameters)
 
     async def _write(self, sql: str, parameters: Parameters) -> list[Row]:
-        with translated_errors():
-            connection = await self._connections.take()
-            try:
-                if self._connections.is_plain(connection):
-                    return await _fetch(connection, sql, parameters, prepare=self._prepare)
-                return await self._enclosed(connection, lambda transaction: transaction.fetch(sql, parameters))
-            finally:
-                await self._connections.give(connection)
+        connection = await self._connections.take()
+        try:
+            if self._connections.is_plain(connection):
+                return await _fetch(connection, sql, parameters, prepare=self._prepare)
+            return await self._enclosed(connection, lambda transaction: transaction.fetch(sql, parameters))
+        finally:
+            await self._connections.give(connection)
 
     async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        with translated_errors():
-            connection = await self._connections.take()
-            try:
-                return await self._enclosed(connection, work)
-            finally:
-                await self._connections.give(connection)
+        connection = await self._connections.take()
+        try:
+            return await self._enclosed(connection, work)
+        finally:
+            await self._connections.give(connection)
 
     async def _enclosed(self, connection: Connection, work: Callable[[Transaction], Awaitable[T]]) -> T:
         transaction = Transaction(connection, self.now(), prepare=self._prepare)

@@ -1,32 +1,31 @@
 """Translating the driver's errors at the boundary."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import psycopg
 import psycopg_pool
 
 from vault_domain.errors import StorageError
 
+T = TypeVar("T")
+
 # Serialization failure, deadlock, lock timeout, too many connections, and sessions that the server ended:
 # shutdown, crash, start-up, idle timeouts.
 _PASSING = {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
 
 
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Raise the driver's errors as `StorageError`, with their SQLSTATE and nothing else of them.
+async def translated(work: Awaitable[T]) -> T:
+    """Await ``work`` and raise the driver's errors as `StorageError`, with their SQLSTATE and nothing else of them.
 
-    A server's message and DETAIL may repeat what was sent.
+    A server's message and DETAIL may repeat what was sent. This is no context manager, since what one raises in
+    place of an error keeps that as its context.
     """
     try:
-        yield
+        return await work
     except psycopg.Error as error:
-        translated = translate(error)
-    else:
-        return
-    # Raised outside of the handler, so that the driver's error is not its context.
-    raise translated from None
+        translation = translate(error)
+    raise translation
 
 
 def translate(error: psycopg.Error) -> StorageError:

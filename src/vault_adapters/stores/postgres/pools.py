@@ -9,8 +9,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 from psycopg_pool import AsyncConnectionPool
 
-from vault_adapters.stores.postgres.connections import PATIENCE_SECONDS, Connections
-from vault_adapters.stores.postgres.errors import translated_errors
+from vault_adapters.stores.postgres.connections import PATIENCE_SECONDS, Connections, Pool
+from vault_adapters.stores.postgres.errors import translated
 from vault_domain.errors import ConfigurationError
 
 
@@ -26,15 +26,17 @@ async def open_connections(url: str, *, size: int, prepare: bool) -> Connections
         ConfigurationError: libpq does not understand the URL.
         StorageError: the server cannot be reached.
     """
-    settings = _settings(url, prepare=prepare)
-    with translated_errors():
-        # A pool tries again and again; one attempt of its own says at once that it is in vain, and why.
-        await (await psycopg.AsyncConnection.connect(url, **settings)).close()
-        pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            url, kwargs=settings, min_size=1, max_size=size, open=False, name="token-vault", timeout=PATIENCE_SECONDS
-        )
-        await pool.open(wait=True, timeout=PATIENCE_SECONDS)
-    return Connections(pool, is_ours=True)
+    return Connections(await translated(_open_pool(url, size, _settings(url, prepare=prepare))), is_ours=True)
+
+
+async def _open_pool(url: str, size: int, settings: dict[str, Any]) -> Pool:
+    # A pool tries again and again; one attempt of its own says at once that it is in vain, and why.
+    await (await psycopg.AsyncConnection.connect(url, **settings)).close()
+    pool: Pool = AsyncConnectionPool(
+        url, kwargs=settings, min_size=1, max_size=size, open=False, name="token-vault", timeout=PATIENCE_SECONDS
+    )
+    await pool.open(wait=True, timeout=PATIENCE_SECONDS)
+    return pool
 
 
 def adopt_pool(pool: object) -> Connections:

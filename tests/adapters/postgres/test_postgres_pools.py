@@ -1,0 +1,318 @@
+"""Connections: a host's pool stays as it is, poolers in between, servers that go away, callers that leave."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+from tests.adapters.postgres.samples import ACCESS, ACCOUNT, REFRESH, SCHEMA, prepare, write
+from tests.support.pgbouncer import start_pgbouncer
+from tests.support.postgres import start_postgres
+
+from vault_adapters import VaultConfig, open_vault
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_domain.account import Account, TokenKey, TokenKind
+from vault_domain.errors import ConfigurationError, StorageError
+from vault_domain.ports.change import DataKeyInactiveError
+
+SECRET = "an encryption secret of the tests, long enough"
+
+
+def pool_of(store):
+    return store.tokens._database._connections._pool
+
+
+def assert_idle(pool):
+    """Assert that no connection is checked out, and none is inside a transaction."""
+    stats = pool.get_stats()
+    assert stats["pool_available"] == stats["pool_size"]
+    for connection in pool._pool:
+        assert connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+async def use(store):
+    """Go once through reads, single writes, transactions and lists."""
+    await prepare(store)
+    await store.tokens.store([write(scopes=("a", "b"))], actor="user:1")
+    await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+    assert (await store.tokens.get(ACCESS)).row.info.generation == 2
+    readings = await asyncio.gather(*(store.tokens.get(key, with_data_key=True) for key in (ACCESS, REFRESH, ACCESS)))
+    assert [reading.row.info.generation for reading in readings] == [2, 1, 2]
+    assert readings[0].data_key.wraps[0].wrapped == b"wrapped"
+    assert (await store.accounts.get(ACCOUNT))[0].label == "Ann"
+    assert len(await store.audit.page(None, limit=10, after=None)) == 3
+    with pytest.raises(DataKeyInactiveError):
+        await store.accounts.store_set(ACCOUNT, [write(key_id=b"z" * 16), write(REFRESH)], label="Bea", actor=None)
+    assert (await store.accounts.get(ACCOUNT))[0].label == "Ann"
+
+
+HOST_SETTINGS = {
+    "plain": {"autocommit": True},
+    "manual": {"autocommit": False},
+    "dicts": {"autocommit": True, "row_factory": dict_row},
+    "serializable_role": {"autocommit": True, "options": "-c default_transaction_isolation=serializable"},
+    "read_only_role": {"autocommit": False, "options": "-c default_transaction_read_only=on"},
+    "another_zone": {"autocommit": True, "options": "-c TimeZone=Asia/Kathmandu -c search_path=pg_catalog"},
+    "unprepared": {"autocommit": True, "prepare_threshold": None},
+}
+
+
+@pytest.mark.parametrize("settings", HOST_SETTINGS.values(), ids=HOST_SETTINGS)
+async def test_a_hosts_pool_is_used_as_it_is_and_left_as_it_was(url, store, settings):
+    async def configure(connection):
+        await connection.set_isolation_level(psycopg.IsolationLevel.SERIALIZABLE)
+
+    async with AsyncConnectionPool(
+        url, kwargs=settings, min_size=1, max_size=3, open=False, configure=configure
+    ) as pool:
+        async with open_postgres_store("", migrate=True, schema=SCHEMA, pool=pool) as over_pool:
+            await use(over_pool)
+            assert_idle(pool)
+        assert not pool.closed
+        async with pool.connection() as connection:
+            assert connection.autocommit is settings["autocommit"]
+            assert connection.isolation_level is psycopg.IsolationLevel.SERIALIZABLE
+            assert connection.row_factory is settings.get("row_factory", psycopg.rows.tuple_row)
+            cursor = await connection.execute("SELECT 1 AS one")
+            assert await cursor.fetchone() == ({"one": 1} if "row_factory" in settings else (1,))
+
+
+async def test_writers_under_a_serializable_default_do_not_fail_each_other(url, store):
+    await prepare(store)
+    strict = f"{url}&options=-cdefault_transaction_isolation%3Dserializable"
+    async with open_postgres_store(strict, migrate=False, schema=SCHEMA) as strict_store:
+        await asyncio.gather(*(strict_store.tokens.store([write()], actor=None) for _ in range(40)))
+    assert (await store.tokens.get(ACCESS)).row.info.generation == 40
+
+
+async def test_what_is_no_open_pool_is_refused(url):
+    closed = AsyncConnectionPool(url, open=False)
+    for pool in (closed, object()):
+        with pytest.raises(ConfigurationError) as caught:
+            async with open_postgres_store("", migrate=True, pool=pool):
+                pass
+        assert caught.value.code == "host_pool"
+    with pytest.raises(ConfigurationError):
+        async with open_vault(VaultConfig(database_url="sqlite:///:memory:", encryption_secret=SECRET), pool=closed):
+            pass
+
+
+async def test_a_vault_over_a_hosts_pool(url):
+    config = VaultConfig(database_url=url, encryption_secret=SECRET, scrypt_log2_n=14)
+    async with AsyncConnectionPool(url, min_size=1, max_size=2, open=False) as pool:
+        async with open_vault(config, pool=pool) as vault:
+            await vault.store_token(ACCESS, "value")
+            assert (await vault.get_token(ACCESS)).value.reveal() == "value"
+        assert_idle(pool)
+
+
+async def test_times_are_utc_whatever_the_server_thinks(url, store):
+    await prepare(store)
+    async with open_postgres_store(f"{url}&options=-cTimeZone%3DAsia/Kathmandu", migrate=False) as other:
+        [info] = (await other.tokens.store([write()], actor=None)).result
+        reading = await other.tokens.get(ACCESS)
+    assert {info.created_at.utcoffset().total_seconds(), reading.now.utcoffset().total_seconds()} == {0.0}
+    assert abs((reading.now - info.created_at).total_seconds()) < 60
+
+
+async def test_through_a_pooler_that_knows_no_prepared_statements(postgres, url):
+    database = url.split("?")[0].rsplit("/", 1)[1]
+    with start_pgbouncer(postgres, database=database, pool_size=2) as pooled:
+        if pooled is None:
+            pytest.skip("pgbouncer is not installed")
+        async with open_postgres_store(pooled, migrate=True, schema=SCHEMA, prepare=False, pool_size=8) as store:
+            tenant_ids = [f"tenant-{number}" for number in range(20)]
+            await prepare(store, *tenant_ids)
+            keys = [Account(tenant_id, "google").key(TokenKind.ACCESS_TOKEN) for tenant_id in tenant_ids]
+
+            async def turn(key):
+                for number in range(10):
+                    await store.tokens.store([write(key, f"{key.tenant_id}".encode())], actor=None)
+                    reading = await store.tokens.get(key, with_data_key=number % 2 == 0)
+                    assert reading.row.sealed.blob == key.tenant_id.encode()
+                    assert reading.row.info.generation == number + 1
+
+            await asyncio.gather(*map(turn, keys))
+            await store.accounts.delete(keys[0].account, actor=None)
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchall() == [(0,)]
+
+
+async def test_through_a_pooler_as_a_whole_vault(postgres, url):
+    database = url.split("?")[0].rsplit("/", 1)[1]
+    with start_pgbouncer(postgres, database=database, pool_size=2) as pooled:
+        if pooled is None:
+            pytest.skip("pgbouncer is not installed")
+        config = VaultConfig(database_url=pooled, encryption_secret=SECRET, scrypt_log2_n=14, prepared_statements=False)
+        async with open_vault(config) as first, open_vault(config) as second:
+            keys = [TokenKey(f"t{number}", "google", "access_token") for number in range(30)]
+            await asyncio.gather(*(first.store_token(key, key.tenant_id) for key in keys))
+            tokens = await asyncio.gather(*(second.get_token(key) for key in keys for _ in range(3)))
+            assert [token.value.reveal() for token in tokens] == [key.tenant_id for key in keys for _ in range(3)]
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_a_read_survives_a_restart_of_the_server_and_a_write_says_so(mode):
+    with start_postgres(private=True, settings={"synchronous_commit": "on"}) as server:
+        async with open_postgres_store(server.url, migrate=True, pool_size=3) as store:
+            await use(store)
+            await asyncio.gather(*(store.tokens.list_tenant("acme", provider=None, limit=9, after=None) for _ in "abc"))
+            server.stop(mode)
+            server.start()
+            assert (await store.tokens.get(ACCESS)).row.info.generation == 2
+            assert len(await store.tokens.list_tenant("acme", provider=None, limit=9, after=None)) == 2
+            server.stop(mode)
+            server.start()
+            with pytest.raises(StorageError) as caught:
+                await store.tokens.store([write()], actor=None)
+            assert caught.value.retryable
+            assert caught.value.__cause__ is caught.value.__context__ is None
+            for _ in range(4):
+                with contextlib.suppress(StorageError):
+                    await store.tokens.store([write()], actor=None)
+            assert (await store.tokens.get(ACCESS)).row is not None
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["postgresql://nobody@127.0.0.1:1/x", "postgresql://u:hunter2secret@/x?host=/nonexistent", "DATABASE"],
+)
+async def test_a_server_that_is_away_fails_at_once_and_tells_nothing(url, target, caplog):
+    caplog.set_level(logging.DEBUG)
+    target = url.replace("/postgres_store", "/no_such") if target == "DATABASE" else target
+    with pytest.raises(StorageError) as caught:
+        async with asyncio.timeout(8), open_postgres_store(target, migrate=True):
+            pass
+    assert caught.value.retryable
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert "hunter2secret" not in caplog.text + str(caught.value)
+
+
+async def test_a_url_that_libpq_does_not_know_is_not_repeated():
+    with pytest.raises(ConfigurationError) as caught:
+        async with open_postgres_store("postgresql://u:hunter2secret@h/x?nonsense=1", migrate=True):
+            pass
+    assert caught.value.__context__ is None
+    assert "hunter2secret" not in str(caught.value)
+
+
+async def test_parameters_of_the_url_reach_the_server(url, execute):
+    async with open_postgres_store(f"{url}&application_name=billing", migrate=True):
+        assert execute("SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'billing'") == [(True,)]
+
+
+async def test_errors_of_the_server_leave_their_details_behind(store, execute):
+    await prepare(store)
+    execute(f"ALTER TABLE {SCHEMA}.token ADD CHECK (identifier <> 'canary')")
+    key = Account("acme", "google", "canary").key(TokenKind.ACCESS_TOKEN)
+    with pytest.raises(StorageError) as caught:
+        await store.tokens.store([write(key)], actor=None)
+    assert (caught.value.reason, caught.value.retryable) == ("23514", False)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+async def test_where_the_event_cannot_be_written_nothing_is(store, execute):
+    await prepare(store)
+    await store.tokens.store([write(REFRESH)], actor=None)
+    execute(f"ALTER TABLE {SCHEMA}.audit_event ADD CHECK (seq < 0) NOT VALID")
+    for attempt in (
+        lambda: store.tokens.store([write()], actor=None),
+        lambda: store.tokens.store([write(), write(REFRESH)], actor=None),
+        lambda: store.tokens.store([write()], actor=None, expected_generation=0),
+        lambda: store.tokens.store([write(REFRESH)], actor=None, expected_generation=1),
+        lambda: store.accounts.store_set(ACCOUNT, [write()], label="Ann", actor=None),
+        lambda: store.tokens.delete(REFRESH, actor=None),
+        lambda: store.accounts.delete(ACCOUNT, actor=None),
+        lambda: store.tokens.delete_provider("acme", "google", actor=None),
+    ):
+        with pytest.raises(StorageError):
+            await attempt()
+    assert [info.generation for info in await store.tokens.list_tenant("acme", provider=None, limit=9, after=None)] == [
+        1
+    ]
+    assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
+
+
+async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(store, execute):
+    await prepare(store)
+    other = Account("acme", "google", "bea").key(TokenKind.ACCESS_TOKEN)
+    for turn in range(60):
+        callers = [
+            asyncio.create_task(store.tokens.store([write()], actor=None)),
+            asyncio.create_task(store.tokens.store([write(other), write(REFRESH)], actor=None)),
+            asyncio.create_task(store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="x", actor=None)),
+            asyncio.create_task(store.tokens.get(ACCESS)),
+            asyncio.create_task(store.audit.page(None, limit=9, after=None)),
+        ]
+        await asyncio.sleep(turn / 10_000)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+    survivor = await asyncio.wait_for(store.tokens.get(ACCESS), 10)
+    await asyncio.gather(*store.tokens._database._running, return_exceptions=True)
+    await store.tokens.delete_provider("acme", "google", actor=None)
+    await store.tokens._reads.drain()
+    assert survivor.row is not None
+    assert_idle(pool_of(store))
+    assert execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == [(0,)]
+    # Each write happened as a whole or not at all: generations and events agree.
+    [(stored,)] = execute(f"SELECT count(*) FROM {SCHEMA}.audit_event WHERE action = 'token_stored'")
+    [(counted,)] = execute(f"SELECT sum(generation)::int FROM {SCHEMA}.audit_event WHERE action = 'token_deleted'")
+    assert stored == counted
+
+
+async def test_one_caller_that_leaves_does_not_take_the_others_along(store):
+    await prepare(store)
+    await store.tokens.store([write()], actor=None)
+    callers = [asyncio.create_task(store.tokens.get(ACCESS)) for _ in range(20)]
+    await asyncio.sleep(0)
+    callers[7].cancel()
+    readings = await asyncio.gather(*callers, return_exceptions=True)
+    assert isinstance(readings.pop(7), asyncio.CancelledError)
+    assert all(reading.row is not None for reading in readings)
+
+
+async def test_closing_waits_for_what_is_under_way(url, execute):
+    async with open_postgres_store(url, migrate=True, schema=SCHEMA) as store:
+        await prepare(store)
+        caller = asyncio.create_task(store.tokens.store([write()], actor=None))
+        await asyncio.sleep(0)
+    await caller
+    assert execute(f"SELECT count(*) FROM {SCHEMA}.token") == [(1,)]
+    await asyncio.sleep(0.1)
+    assert execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'token-vault'") == [(0,)]
+
+
+async def test_another_event_loop_is_refused(store):
+    async def calls():
+        for call in (store.tokens.get(ACCESS), store.audit.page(None, limit=1, after=None)):
+            with pytest.raises(ConfigurationError) as caught:
+                await call
+            assert caught.value.code == "wrong_event_loop"
+
+    errors = []
+
+    def elsewhere():
+        try:
+            asyncio.run(calls())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    await asyncio.to_thread(thread.join)
+    assert errors == []
+
+
+async def test_infinite_times_are_read_as_the_farthest_there_are(store, execute):
+    await prepare(store)
+    await store.tokens.store([write()], actor=None)
+    execute(f"ALTER TABLE {SCHEMA}.token DROP CONSTRAINT token_expires_at_check")
+    execute(f"UPDATE {SCHEMA}.token SET expires_at = 'infinity', last_refreshed_at = '-infinity'")
+    info = (await store.tokens.get(ACCESS)).row.info
+    assert (info.expires_at.year, info.last_refreshed_at.year) == (9999, 1)
