@@ -1,0 +1,244 @@
+"""Other writes to the account at every step of a refresh: no lost update, no resurrection, no stale invalidation."""
+
+import asyncio
+
+import pytest
+from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, account_state, answer, store, stored
+
+from vault_adapters import ReauthorizationRequiredError, TokenKind, TokenSet, VaultError
+from vault_adapters.composition import open_vault_over
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_adapters.stores.sqlite.store import open_sqlite_store
+from vault_adapters.testing import ScriptedRefresher
+
+ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
+
+
+class Steps:
+    """Stops a refresh at one of its steps, for as long as the test needs to do something else."""
+
+    def __init__(self, place):
+        self._place = place
+        self.reached, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def at(self, place):
+        if place == self._place and not self.reached.is_set():
+            self.reached.set()
+            await self.go_on.wait()
+
+
+class SteppedLedger:
+    """The store's own ledger, with a step before and after each of its methods."""
+
+    def __init__(self, ledger, steps):
+        self._ledger, self._steps = ledger, steps
+
+    def __getattr__(self, name):
+        method = getattr(self._ledger, name)
+
+        async def stepped(*args, **kwargs):
+            await self._steps.at(f"before {name}")
+            result = await method(*args, **kwargs)
+            await self._steps.at(f"after {name}")
+            return result
+
+        return stepped
+
+
+class SteppedStore:
+    def __init__(self, store, steps):
+        self._store = store
+        self.refreshes = SteppedLedger(store.refreshes, steps)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+
+@pytest.fixture
+async def the_store(config, clock):
+    if config.database_url.startswith("sqlite"):
+        opening = open_sqlite_store(config.database_url.removeprefix("sqlite:///"), migrate=True, clock=clock.now)
+    else:
+        schema = config.postgres_schema
+        opening = open_postgres_store(config.database_url, migrate=True, clock=clock.now, schema=schema)
+    async with opening as opened:
+        yield opened
+
+
+# What else happens, and what may be stored in the end where it came in time.
+
+
+async def store_set(vault):
+    await store(vault, 7)
+
+
+async def store_access(vault):
+    await vault.store_token(ACCESS, "access-7")
+
+
+async def store_refresh(vault):
+    await vault.store_token(REFRESH, "refresh-7")
+
+
+async def store_access_set(vault):
+    await vault.store_token_set(ACCOUNT, TokenSet("access-7", expires_in=HOUR))
+
+
+async def delete_account(vault):
+    await vault.delete_account(ACCOUNT)
+
+
+async def delete_and_store(vault):
+    await vault.delete_account(ACCOUNT)
+    await store(vault, 7)
+
+
+async def delete_access(vault):
+    await vault.delete_token(ACCESS)
+
+
+async def delete_refresh(vault):
+    await vault.delete_token(REFRESH)
+
+
+async def delete_provider(vault):
+    await vault.delete_provider_tokens("t1", "acme")
+
+
+async def mark_access(vault):
+    await vault.mark_token_invalid(await vault.get_token(ACCESS), "invalid_token")
+
+
+async def mark_refresh(vault):
+    await vault.mark_token_invalid(await vault.get_token(REFRESH), "revoked")
+
+
+PLACES = ["before read", "after read", "before claim", "after claim", "provider", "before commit", "after commit"]
+OTHERS = [store_set, store_access, store_refresh, store_access_set, delete_account, delete_and_store, delete_access,
+          delete_refresh, delete_provider, mark_access, mark_refresh]  # fmt: skip
+
+
+def may_be_stored(other, place, rejects):
+    """Return what is right after a write in the middle of a refresh that began with access-0 and refresh-0."""
+    sent = place in ("provider", "before commit")
+    late = place == "after commit"
+    if rejects:
+        return {
+            store_set: {"access_token": "access-7", "refresh_token": "refresh-7"},
+            store_access: {"access_token": "access-7"},
+            store_refresh: {"refresh_token": "refresh-7"},
+            store_access_set: {"access_token": "access-7"},
+            delete_account: {},
+            delete_and_store: {"access_token": "access-7", "refresh_token": "refresh-7"},
+            delete_access: {"access_token": None},
+            delete_refresh: {"refresh_token": None},
+            delete_provider: {},
+            mark_access: {"access_token": "access-0 invalid: invalid_token"},
+            mark_refresh: {"access_token": "access-0"},
+        }[other]
+    won = {"access_token": "access-1", "refresh_token": "refresh-1"}
+    return {
+        store_set: {"access_token": "access-7", "refresh_token": "refresh-7"},
+        # Of the row that was written the write counts; of the other one the refresh, where it was under way.
+        store_access: {"access_token": "access-7"} | ({"refresh_token": "refresh-1"} if sent or late else {}),
+        store_refresh: {"refresh_token": "refresh-7"} if sent or late else {},
+        store_access_set: {"access_token": "access-7"} | ({"refresh_token": "refresh-1"} if sent or late else {}),
+        delete_account: {},
+        delete_and_store: {"access_token": "access-7", "refresh_token": "refresh-7"},
+        delete_access: {"access_token": None, "refresh_token": "refresh-1"} if late else {},
+        delete_refresh: {"refresh_token": None},
+        delete_provider: {},
+        mark_access: {"access_token": "access-1 invalid: invalid_token"} if late else won,
+        mark_refresh: won if sent else {},
+    }[other]
+
+
+async def interleave(config, the_store, clock, place, other, rejects):
+    """Return what is stored in the end, and what the caller got."""
+    steps = Steps(place)
+
+    async def ask(request):
+        await steps.at("provider")
+        if rejects:
+            raise ReauthorizationRequiredError(reason="invalid_grant")
+        return answer(1)
+
+    # One answer: whatever is decided afterwards, the provider is not asked again behind the test's back.
+    refresher = ScriptedRefresher(ask)
+    stepped = SteppedStore(the_store, steps)
+    async with (
+        open_vault_over(the_store, config) as vault,
+        open_vault_over(stepped, config, refreshers={"acme": refresher}) as refreshing,
+    ):
+        await store(vault)
+        clock.advance(HOUR)
+        call = asyncio.create_task(refreshing.ensure_access_token(ACCOUNT))
+        async with asyncio.timeout(20):
+            await steps.reached.wait()
+            await other(vault)
+            steps.go_on.set()
+            [result] = await asyncio.gather(call, return_exceptions=True)
+        return await stored(vault), result, refresher
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("other", OTHERS)
+async def test_a_refresh_and_another_write(config, the_store, clock, place, other):
+    found, result, refresher = await interleave(config, the_store, clock, place, other, rejects=False)
+    expected = may_be_stored(other, place, rejects=False)
+    if other in (delete_account, delete_provider):
+        assert found == {}
+    assert {kind: found.get(kind) for kind in expected} == expected
+    if isinstance(result, VaultError):
+        assert result.code in ("reauthorization_required", "token_not_found", "provider_configuration")
+    else:
+        assert result.value.reveal() in ("access-1", "access-7")
+    assert len(refresher.calls) <= 2
+    assert not any(row["lease_until"] for row in account_state(config))
+
+
+@pytest.mark.parametrize("place", ["provider", "before reject"])
+@pytest.mark.parametrize("other", OTHERS)
+async def test_a_refused_refresh_and_another_write(config, the_store, clock, place, other):
+    found, _, _ = await interleave(config, the_store, clock, place, other, rejects=True)
+    expected = may_be_stored(other, place, rejects=True)
+    if other in (delete_account, delete_provider):
+        assert found == {}
+    assert {kind: found.get(kind) for kind in expected} == expected
+    # Only the value that was refused may become invalid, never what was stored meanwhile.
+    assert not {text for text in found.values() if "-7 invalid" in text}
+    if other in (store_access, store_access_set, delete_access):
+        assert found["refresh_token"] == "refresh-0 invalid: invalid_grant"
+    if other is mark_refresh:
+        assert found["refresh_token"].startswith("refresh-0 invalid")
+    assert not any(row["lease_until"] for row in account_state(config))
+
+
+async def test_two_refreshes_of_one_account_stop_at_each_step(config, the_store, clock):
+    """Whatever step the first stands at, the second neither asks at the same time nor undoes what the first did."""
+    for place in [*PLACES[:4], "provider", "before commit", "after commit"]:
+        steps = Steps(place)
+
+        async def ask(request, steps=steps):
+            await steps.at("provider")
+            return answer(1)
+
+        async def ask_again(request):
+            return answer(2)
+
+        first, second = ScriptedRefresher(ask), ScriptedRefresher(ask_again)
+        async with (
+            open_vault_over(SteppedStore(the_store, steps), config, refreshers={"acme": first}) as one,
+            open_vault_over(the_store, config, refreshers={"acme": second}) as two,
+        ):
+            await store(two)
+            clock.advance(HOUR)
+            calls = [asyncio.create_task(one.ensure_access_token(ACCOUNT))]
+            await steps.reached.wait()
+            calls.append(asyncio.create_task(two.ensure_access_token(ACCOUNT)))
+            await asyncio.sleep(0.1)
+            steps.go_on.set()
+            tokens = await asyncio.gather(*calls)
+            assert len({token.value.reveal() for token in tokens}) == 1, place
+            assert len(first.calls) + len(second.calls) == 1, place
+            await two.delete_account(ACCOUNT)
