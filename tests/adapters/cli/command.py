@@ -64,13 +64,6 @@ class CommandLine:
     def environment(self, **variables: str) -> dict[str, str]:
         return {**clean_environment(), **self.variables, **variables}
 
-    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """Start it and leave it running."""
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [*PROGRAM, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.folder, env=self.environment()
-        )
-
     def on_terminal(self, *arguments: str, typed: str = "", columns: int = 100) -> Result:
         """Run it on a terminal of its own; what it writes to either stream comes back as one."""
         ours, theirs = pty.openpty()
