@@ -36,6 +36,15 @@ FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::byte
 RETURNING id, generation, created_at, updated_at
 """
 
+RESEAL_MANY = """
+UPDATE bare.token t SET dek_id = s.dek_id, blob = s.blob
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::bytea[])
+    s (tenant_id, provider, kind, identifier, before_blob, dek_id, blob)
+WHERE t.tenant_id = s.tenant_id AND t.provider = s.provider AND t.kind = s.kind AND t.identifier = s.identifier
+    AND t.blob = s.before_blob
+RETURNING 1
+"""
+
 
 async def copy_table(connection: Connection) -> None:
     """Make the copy, with what is in the table now."""

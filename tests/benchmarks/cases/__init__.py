@@ -7,8 +7,10 @@ from tests.benchmarks.cases.crypto import CRYPTO
 from tests.benchmarks.cases.ensure import ENSURE
 from tests.benchmarks.cases.expiring import EXPIRING
 from tests.benchmarks.cases.get import GET
+from tests.benchmarks.cases.importing import IMPORTING
 from tests.benchmarks.cases.peers import PEERS
+from tests.benchmarks.cases.reencrypt import REENCRYPT
 from tests.benchmarks.cases.sqlite import SQLITE
 from tests.benchmarks.cases.store import STORE
 
-CASES: tuple[Case, ...] = (GET, STORE, BULK, EXPIRING, CRYPTO, SQLITE, ENSURE, CLAIM, PEERS)
+CASES: tuple[Case, ...] = (GET, STORE, BULK, EXPIRING, CRYPTO, SQLITE, ENSURE, CLAIM, REENCRYPT, IMPORTING, PEERS)

@@ -20,7 +20,7 @@ INSERT INTO {schema}.token (tenant_id, provider, kind, identifier, id, dek_id, b
     created_at, updated_at)
 SELECT 'tenant-' || n % 1000, 'google', 'access_token', 'user' || n || '@example.com', gen_random_uuid(),
     '\\x00112233445566778899aabbccddeeff', decode(repeat('e7', 384), 'hex'), 'valid',
-    now() + (n * 7919 % {rows}) * interval '30 days' / {rows}, 1, now(), now()
+    now() + (n::bigint * 7919 % {rows}) * interval '30 days' / {rows}, 1, now(), now()
 FROM generate_series(1, {rows}) n;
 INSERT INTO {schema}.token_use (tenant_id, provider, kind, identifier, last_used_at)
 SELECT tenant_id, provider, kind, identifier, now() FROM {schema}.token WHERE get_byte(uuid_send(id), 0) < 26;
