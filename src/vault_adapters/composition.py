@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, Protocol, cast
 
@@ -16,16 +16,18 @@ from vault_adapters.database_url import parse_url
 from vault_adapters.providers.http import HttpBound, own_client
 from vault_adapters.runtime import CallbackSink, repeating
 from vault_adapters.stores.journal import FileJournal, NoJournal
+from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.tasks import AsyncioTasks
 from vault_domain.audit import AuditEvent
-from vault_domain.errors import ConfigurationError
+from vault_domain.errors import ConfigurationError, InvalidInputError
 from vault_domain.policy import RefreshPolicy
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.journal import RefreshJournal
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
@@ -41,6 +43,7 @@ from vault_domain.services.attempting import AttemptRunner
 from vault_domain.services.committing import AnswerKeeper
 from vault_domain.services.erasing import ErasureService
 from vault_domain.services.health import HealthService
+from vault_domain.services.importing import ImportService
 from vault_domain.services.listing import ListingService
 from vault_domain.services.opening import TokenOpener
 from vault_domain.services.refreshing import RefreshService
@@ -90,6 +93,10 @@ class Store(Protocol):
     @property
     def eraser(self) -> TenantEraser:
         """The end of a tenant."""
+
+    @property
+    def imports(self) -> ImportRepository:
+        """Where tokens of another system go."""
 
 
 @asynccontextmanager
@@ -216,16 +223,44 @@ def _open_store(
     return open_sqlite_store(url.target, migrate=migrate, clock=now)
 
 
-def _open_postgres_store(
-    url: str, config: VaultConfig, pool: Any, now: Callable[[], datetime] | None, *, migrate: bool
-) -> AbstractAsyncContextManager[Store]:
+def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tenants_column: str = "id") -> str:
+    """Return the SQL that creates the schema in the configured kind of database.
+
+    Args:
+        config: the database's URL, and the schema's name on Postgres.
+        tenants_table: the host's own table, as ``schema.table``: gives the trigger instead that erases a tenant in
+            the vault when its row there is deleted (Postgres only).
+        tenants_column: that table's column with the ids.
+
+    Raises:
+        InvalidInputError: the table or column is no name, or the database is not Postgres.
+    """
+    if parse_url(config.database_url).backend == "postgres":
+        with _postgres_extra():
+            from vault_adapters.stores.postgres import schema, tenants
+        if tenants_table is None:
+            return schema.schema_sql(config.postgres_schema)
+        return tenants.tenants_trigger_sql(config.postgres_schema, tenants_table, tenants_column)
+    if tenants_table is not None:
+        raise InvalidInputError("the trigger on a table of tenants exists for Postgres only")
+    return sqlite_schema_sql()
+
+
+@contextmanager
+def _postgres_extra() -> Iterator[None]:
     try:
-        # Imported here: a host on SQLite need not have the driver.
-        from vault_adapters.stores.postgres.store import open_postgres_store
+        yield  # imported only where it is used: a host on SQLite need not have the driver
     except ImportError:
         raise ConfigurationError(
             "Postgres needs psycopg and psycopg-pool: install token-vault[postgres]", code="missing_extra"
         ) from None
+
+
+def _open_postgres_store(
+    url: str, config: VaultConfig, pool: Any, now: Callable[[], datetime] | None, *, migrate: bool
+) -> AbstractAsyncContextManager[Store]:
+    with _postgres_extra():
+        from vault_adapters.stores.postgres.store import open_postgres_store
     return open_postgres_store(
         url,
         migrate=migrate,
@@ -289,4 +324,5 @@ class _Parts:
             sweeping=SweepService(ledger, runner, keeper, tasks, policy, rules),
             keys=keys,
             erasing=ErasureService(store.eraser, cipher, sink),
+            importing=ImportService(store.imports, cipher, sink),
         )

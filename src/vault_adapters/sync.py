@@ -91,6 +91,8 @@ class SyncVault(View[TokenVault]):
     list_accounts = blocking(TokenVault.list_accounts)
     audit_events = blocking(TokenVault.audit_events)
 
+    import_tokens = blocking(TokenVault.import_tokens)
+
     health = blocking(TokenVault.health)
     erase_tenant = blocking(TokenVault.erase_tenant)
 

@@ -22,6 +22,7 @@ from vault_domain.errors import (
     WrongEncryptionSecretError,
 )
 from vault_domain.key import MasterKeyState
+from vault_domain.imported import ImportedToken, ImportFailure, ImportReport
 from vault_domain.key_report import (
     DataKeyRotation,
     ErasureReport,
@@ -55,6 +56,9 @@ __all__ = [
     "GenerationConflictError",
     "HealthCount",
     "HealthReport",
+    "ImportFailure",
+    "ImportReport",
+    "ImportedToken",
     "InvalidInputError",
     "KeyStatus",
     "KeyUnavailableError",

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from vault_domain.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey
-from vault_domain.audit import AuditEvent
+from vault_domain.account import Account, AccountDeletion, AccountInfo, TokenKey
+from vault_domain.imported import ImportReport
 from vault_domain.key_report import ErasureReport
 from vault_domain.keys import VaultKeys
-from vault_domain.page import Page, walk_pages
+from vault_domain.lists import VaultLists
 from vault_domain.report import HealthReport, SweepReport
 from vault_domain.scrub import scrubbed, scrubbed_async
 from vault_domain.secret import Secret, as_secret
 from vault_domain.services import arguments as read
 from vault_domain.services.arguments import StoreItem
+from vault_domain.services.importing import ImportOptions, ImportRows, Progress
 from vault_domain.services.use_cases import VaultServices
 from vault_domain.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
 from vault_domain.token import MarkOutcome, Token, TokenInfo, UsableToken
 from vault_domain.token_set import TokenSet
 
 
-class TokenVault:
+class TokenVault(VaultLists):
     """Keeps a service's tokens; made by `open_vault`.
 
     Every method may raise `InvalidInputError` (nothing happened) and `StorageError`; those that seal or open a value
@@ -31,6 +32,7 @@ class TokenVault:
     __slots__ = ("_actor", "_services")
 
     def __init__(self, services: VaultServices, actor: str | None = None) -> None:
+        super().__init__(services.listing)
         self._services = services
         self._actor = actor
 
@@ -242,85 +244,39 @@ class TokenVault:
         most = None if limit is None else read.as_limit(limit)
         return await self._services.sweeping.sweep(most, actor=self._actor)
 
-    # Lists, by pages
+    # Tokens of another system
 
     @scrubbed_async
-    async def find_expiring_tokens(
-        self, within: timedelta, *, provider: str | None = None, limit: int = 1000, after: str | None = None
-    ) -> Page[TokenInfo]:
-        """Return valid access tokens that expire within ``within``, those already expired included, soonest first.
-
-        Nothing is decrypted. A token without expiry is never among them.
-        """
-        return await self._services.listing.expiring(
-            as_duration(within, "within"),
-            provider=read.as_optional_provider(provider),
-            limit=read.as_limit(limit),
-            after=after,
-        )
-
-    @scrubbed_async
-    async def list_tokens(
-        self, tenant_id: str, *, provider: str | None = None, limit: int = 1000, after: str | None = None
-    ) -> Page[TokenInfo]:
-        """Return a tenant's tokens by provider, kind and identifier; nothing is decrypted."""
-        return await self._services.listing.tokens(
-            as_tenant_id(tenant_id),
-            provider=read.as_optional_provider(provider),
-            limit=read.as_limit(limit),
-            after=after,
-        )
-
-    @scrubbed_async
-    async def list_accounts(
+    async def import_tokens(
         self,
-        tenant_id: str,
+        rows: ImportRows,
         *,
-        provider: str | None = None,
-        state: ConnectionState | None = None,
-        limit: int = 1000,
-        after: str | None = None,
-    ) -> Page[AccountInfo]:
-        """Return a tenant's accounts by provider and identifier, all or those of one state."""
-        return await self._services.listing.accounts(
-            as_tenant_id(tenant_id),
-            provider=read.as_optional_provider(provider),
-            state=read.as_optional_state(state),
-            limit=read.as_limit(limit),
-            after=after,
-        )
+        overwrite: bool = False,
+        dry_run: bool = False,
+        source: str | None = None,
+        progress: Progress | None = None,
+    ) -> ImportReport:
+        """Store tokens of another system, a thousand at a time; running it again is harmless.
 
-    @scrubbed_async
-    async def audit_events(
-        self, *, tenant_id: str | None = None, limit: int = 1000, after: str | None = None
-    ) -> Page[AuditEvent]:
-        """Return what happened, in the order of commits; a page ends before the oldest running transaction.
+        What is stored under a key stays, and its row counts as skipped: it may have been refreshed since. Of several
+        rows for one key the one with the latest `updated_at` goes in, of equal ones the first.
 
         Args:
-            tenant_id: one tenant's events; None for all.
-            limit: 1 to 10,000.
-            after: a page's ``next`` or an event's ``cursor``.
+            rows: `ImportedToken`, and an `ImportFailure` for each row that could not be read.
+            overwrite: replace what is stored; its id changes and its generation begins at 1.
+            dry_run: only count. This alone takes memory, about a hundred bytes a row.
+            source: names the rows, such as a file that does not change: after an interruption, a run of the same
+                source recognizes the rows of the former one, so that the latest wins even then. ``overwrite``
+                has no use for it.
+            progress: called with the counts so far after each batch.
+
+        Raises:
+            InvalidInputError: a row is neither of the two; batches before it are stored.
         """
-        tenant = None if tenant_id is None else as_tenant_id(tenant_id)
-        return await self._services.listing.events(tenant, limit=read.as_limit(limit), after=after)
-
-    def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> AsyncIterator[TokenInfo]:
-        """Walk all pages of `list_tokens`."""
-        return walk_pages(lambda after: self.list_tokens(tenant_id, provider=provider, after=after))
-
-    def iter_accounts(
-        self, tenant_id: str, *, provider: str | None = None, state: ConnectionState | None = None
-    ) -> AsyncIterator[AccountInfo]:
-        """Walk all pages of `list_accounts`."""
-        return walk_pages(lambda after: self.list_accounts(tenant_id, provider=provider, state=state, after=after))
-
-    def iter_expiring_tokens(self, within: timedelta, *, provider: str | None = None) -> AsyncIterator[TokenInfo]:
-        """Walk all pages of `find_expiring_tokens`."""
-        return walk_pages(lambda after: self.find_expiring_tokens(within, provider=provider, after=after))
-
-    def iter_audit_events(self, *, tenant_id: str | None = None) -> AsyncIterator[AuditEvent]:
-        """Walk all pages of `audit_events`."""
-        return walk_pages(lambda after: self.audit_events(tenant_id=tenant_id, after=after))
+        options = ImportOptions(
+            read.as_flag(overwrite, "overwrite"), read.as_flag(dry_run, "dry_run"), as_label(source, "source")
+        )
+        return await self._services.importing.run(rows, options, progress, actor=self._actor)
 
     # The vault itself
 

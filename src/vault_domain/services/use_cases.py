@@ -5,6 +5,7 @@ from attrs import frozen
 from vault_domain.services.accounts import AccountService
 from vault_domain.services.erasing import ErasureService
 from vault_domain.services.health import HealthService
+from vault_domain.services.importing import ImportService
 from vault_domain.services.listing import ListingService
 from vault_domain.services.refreshing import RefreshService
 from vault_domain.services.resealing import ResealingService
@@ -35,3 +36,4 @@ class VaultServices:
     sweeping: SweepService
     keys: KeyServices
     erasing: ErasureService
+    importing: ImportService

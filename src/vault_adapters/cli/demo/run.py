@@ -13,6 +13,7 @@ from vault_adapters.cli.demo import steps
 from vault_adapters.cli.demo.attack import attack
 from vault_adapters.cli.demo.intruder import Intruder
 from vault_adapters.cli.demo.place import Place
+from vault_adapters.cli.demo.refresh import refresh
 from vault_adapters.cli.demo.stage import Stage
 from vault_adapters.cli.output import Screen
 from vault_adapters.cli.session import with_vault
@@ -26,6 +27,7 @@ STEPS: tuple[Step, ...] = (
     steps.watch_health,
     steps.watch_expiry,
     steps.invalidate,
+    refresh,
     attack,
 )
 

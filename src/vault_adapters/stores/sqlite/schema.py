@@ -54,6 +54,16 @@ async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str
     return await database.write(work)
 
 
+def schema_sql() -> str:
+    """Return a script that creates the schema, for whoever does not let the vault do it."""
+    steps = [_LEDGER.strip() + ";"]
+    for migration in load_migrations(_PACKAGE):
+        title = f"-- Migration {migration.number:04d}: {migration.name.replace('_', ' ')}"
+        values = f"{migration.number}, '{migration.name}', '{migration.digest}', strftime('%s', 'now') * 1000000"
+        steps += [title, migration.sql.strip(), f"INSERT INTO token_vault_migration VALUES ({values});"]  # noqa: S608 - our own files
+    return "\n\n".join(["BEGIN IMMEDIATE;", *steps, "COMMIT;"]) + "\n"
+
+
 async def _applied(database: SqliteDatabase) -> dict[int, str]:
     [(exists,)] = await database.fetch(_HAS_LEDGER)
     if not exists:

@@ -1,0 +1,30 @@
+"""`schema`: the SQL of the vault's tables, for whoever does not let the vault make them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vault_adapters.composition import schema_script
+from vault_adapters.config import VaultConfig
+
+
+def add_to(app: App) -> None:
+    """Add this module's command."""
+    app.command(schema)
+
+
+def schema(
+    *,
+    tenants_table: Annotated[str | None, Parameter(help="Your table of tenants, as schema.table.")] = None,
+    tenants_column: Annotated[str, Parameter(help="Its column with the tenants' ids.")] = "id",
+) -> None:
+    """Print the SQL that creates the schema; nothing is run, and no secret is needed.
+
+    With --tenants-table it prints the Postgres trigger instead that erases a tenant in the vault when its row in your
+    own table is deleted.
+    """
+    config = VaultConfig.from_env()
+    sys.stdout.write(schema_script(config, tenants_table=tenants_table, tenants_column=tenants_column))

@@ -1,0 +1,86 @@
+"""A small OAuth server on the loopback interface, with refresh tokens that work once."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
+
+_LONGEST_BODY = 64 * 1024
+
+
+class LoopbackProvider:
+    """Answers the refresh_token grant of RFC 6749 section 6 and rotates the refresh token each time.
+
+    Attributes:
+        token_url: where it listens.
+        requests: how many token requests came.
+        refused: how many of them presented a refresh token that was used before, or that it never gave out.
+    """
+
+    def __init__(self, token_url: str) -> None:
+        self.token_url = token_url
+        self.requests = 0
+        self.refused = 0
+        self._live: set[str] = set()
+        self._lock = threading.Lock()
+
+    def issue(self) -> str:
+        """Return a new refresh token, as a user's consent would give it."""
+        token = "demo-refresh-" + secrets.token_urlsafe(18)
+        with self._lock:
+            self._live.add(token)
+        return token
+
+    def answer(self, form: dict[str, list[str]]) -> tuple[HTTPStatus, dict[str, Any]]:
+        """Answer one token request."""
+        [presented] = form.get("refresh_token") or [""]
+        with self._lock:
+            self.requests += 1
+            if presented not in self._live:
+                self.refused += 1
+                return HTTPStatus.BAD_REQUEST, {"error": "invalid_grant"}
+            self._live.discard(presented)
+        access_token = "demo-access-" + secrets.token_urlsafe(18)
+        return HTTPStatus.OK, {"access_token": access_token, "refresh_token": self.issue(), "expires_in": 3600}
+
+
+@contextmanager
+def loopback_provider() -> Iterator[LoopbackProvider]:
+    """Run a provider on a free port until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    provider = LoopbackProvider(f"http://127.0.0.1:{server.server_port}/token")
+    server.RequestHandlerClass = type("_BoundHandler", (_Handler,), {"provider": provider})
+    thread = threading.Thread(target=server.serve_forever, name="demo-provider", daemon=True)
+    thread.start()
+    try:
+        yield provider
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    provider: LoopbackProvider
+
+    def do_POST(self) -> None:
+        """Answer a token request."""
+        size = min(int(self.headers.get("Content-Length", 0)), _LONGEST_BODY)
+        status, members = self.provider.answer(parse_qs(self.rfile.read(size).decode("ascii", "replace")))
+        body = json.dumps(members).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
+        """Say nothing: a request line is of no use here."""
