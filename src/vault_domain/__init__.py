@@ -21,8 +21,8 @@ from vault_domain.errors import (
     VaultError,
     WrongEncryptionSecretError,
 )
-from vault_domain.key import MasterKeyState
 from vault_domain.imported import ImportedToken, ImportFailure, ImportReport
+from vault_domain.key import MasterKeyState
 from vault_domain.key_report import (
     DataKeyRotation,
     ErasureReport,

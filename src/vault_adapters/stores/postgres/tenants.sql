@@ -1,0 +1,69 @@
+-- Erase a tenant in the vault when the host deletes it: its tokens, labels, refresh states and key wraps go, its data
+-- keys become tombstones, and its audit events stay without saying whose they were. As with any deletion, files,
+-- replicas and backups of the database keep deleted rows for a while.
+BEGIN;
+
+CREATE OR REPLACE FUNCTION {{schema}}.erase_tenants(ids text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+DECLARE
+    known text[];
+BEGIN
+    -- Locks go in the order of everywhere: data keys, which waits for the writes under them and refuses later ones,
+    -- then tokens in the order of their keys, then accounts. Each statement sees what those have committed.
+    PERFORM FROM {{schema}}.dek WHERE tenant_id = ANY (ids) ORDER BY tenant_id, dek_id FOR UPDATE;
+    PERFORM FROM {{schema}}.token WHERE tenant_id = ANY (ids)
+        ORDER BY tenant_id, provider, kind, identifier FOR UPDATE;
+    PERFORM FROM {{schema}}.account WHERE tenant_id = ANY (ids) ORDER BY tenant_id, provider, identifier FOR UPDATE;
+    known := ARRAY(
+        SELECT tenant_id FROM {{schema}}.dek WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
+        UNION SELECT tenant_id FROM {{schema}}.token WHERE tenant_id = ANY (ids)
+        UNION SELECT tenant_id FROM {{schema}}.account WHERE tenant_id = ANY (ids)
+        ORDER BY 1);
+    UPDATE {{schema}}.dek SET state = 'destroyed' WHERE tenant_id = ANY (ids) AND state <> 'destroyed';
+    DELETE FROM {{schema}}.dek_wrap WHERE tenant_id = ANY (ids);
+    DELETE FROM {{schema}}.token WHERE tenant_id = ANY (ids);
+    DELETE FROM {{schema}}.account WHERE tenant_id = ANY (ids);
+    UPDATE {{schema}}.audit_event SET tenant_id = '', identifier = NULL
+        WHERE tenant_id = ANY (ids) AND action <> 'tenant_erased';
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor)
+        SELECT tenant_id, 'tenant_erased', statement_timestamp(), 'database:' || session_user
+        FROM unnest(known) tenant_id;
+END
+$body$;
+
+-- Both run with the rights of whoever runs this script, so only the triggers below may use them.
+CREATE OR REPLACE FUNCTION {{schema}}.erase_deleted_tenants() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    PERFORM {{schema}}.erase_tenants(ids) FROM (
+        SELECT array_agg(DISTINCT gone.{{column}}::text) AS ids FROM gone WHERE gone.{{column}} IS NOT NULL) g
+    WHERE ids IS NOT NULL;
+    RETURN NULL;
+END
+$body$;
+
+CREATE OR REPLACE FUNCTION {{schema}}.erase_all_tenants() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+    PERFORM {{schema}}.erase_tenants(ids) FROM (
+        SELECT array_agg(DISTINCT host.{{column}}::text) AS ids FROM {{table}} host
+        WHERE host.{{column}} IS NOT NULL) h
+    WHERE ids IS NOT NULL;
+    RETURN NULL;
+END
+$body$;
+
+REVOKE ALL ON FUNCTION {{schema}}.erase_tenants(text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION {{schema}}.erase_deleted_tenants() FROM PUBLIC;
+REVOKE ALL ON FUNCTION {{schema}}.erase_all_tenants() FROM PUBLIC;
+
+-- Once per statement: many tenants deleted at once are locked in one order, whatever order they go in.
+DROP TRIGGER IF EXISTS token_vault_erase_deleted ON {{table}};
+CREATE TRIGGER token_vault_erase_deleted AFTER DELETE ON {{table}}
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION {{schema}}.erase_deleted_tenants();
+
+DROP TRIGGER IF EXISTS token_vault_erase_all ON {{table}};
+CREATE TRIGGER token_vault_erase_all BEFORE TRUNCATE ON {{table}}
+    FOR EACH STATEMENT EXECUTE FUNCTION {{schema}}.erase_all_tenants();
+
+COMMIT;
