@@ -210,3 +210,17 @@ async def test_uses_of_tokens_that_are_being_deleted_are_dropped(store, raw):
     await recording
     rows = (await store.tokens.get_many(keys))[0]
     assert [row.info.last_used_at for row in rows] == [used_at] * 19
+
+
+async def test_an_erasure_and_deletions_do_not_wait_for_each_other(store):
+    await prepare(store, "other")
+    for turn in range(40):
+        key_id = turn.to_bytes(16, "big")
+        await store.keys.create_data_key(data_key(key_id=key_id))
+        writes = [write(key_id=key_id), write(REFRESH, key_id=key_id)]
+        await store.accounts.store_set(ACCOUNT, writes, label="Ann", actor=None)
+        await asyncio.gather(
+            store.tokens.delete(REFRESH, actor=None),
+            store.eraser.erase("acme", actor=None),
+            store.accounts.delete(ACCOUNT, actor=None),
+        )

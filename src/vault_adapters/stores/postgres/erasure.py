@@ -7,11 +7,11 @@ from vault_domain.audit import AuditAction
 from vault_domain.ports.change import Change
 from vault_domain.ports.tenant_eraser import Erased
 
-# Locks are taken in the order data keys, accounts, tokens.
+# Locks are taken in the order of everywhere: data keys, tokens, accounts.
 _STEPS = {
     "data_keys": "destroy_tenant_data_keys",
-    "accounts": "delete_tenant_accounts",
     "tokens": "delete_tenant_tokens",
+    "accounts": "delete_tenant_accounts",
     "wraps": "delete_tenant_wraps",
     "audit_events": "empty_tenant_audit_events",
 }
