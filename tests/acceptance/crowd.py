@@ -64,11 +64,11 @@ def _exists(path):
     return Path(path).exists()
 
 
-async def ensure_in_rounds(store, server, signals, accounts, calls, seed):
+async def ensure_in_rounds(store, server, signals, accounts, calls, seed, options):
     """Ask for tokens from many tasks at once, round by round; return the tokens per round and account."""
     choose = random.Random(seed)
     rounds = []
-    async with vault_of(store, server) as vault:
+    async with vault_of(store, server, **options) as vault:
         for number, signal in enumerate(signals):
             print(f"ready {number}", flush=True)
             await wait_for(signal)

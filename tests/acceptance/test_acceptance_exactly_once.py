@@ -9,14 +9,14 @@ from tests.support.oauth_server import start_oauth_server
 from tests.support.processes import Call, start_processes
 
 
-async def crowd(store, tmp_path, *, processes, calls, rounds, accounts):
+async def crowd(store, tmp_path, *, processes, calls, rounds, accounts, **options):
     """Let processes ask for tokens that have all just expired; return (tokens by round, the server's stats)."""
     signals = [str(tmp_path / f"round-{number}") for number in range(rounds)]
     with start_oauth_server() as server:
         async with vault_of(store) as vault:
             await store_pairs(vault, server.issue(accounts))
             jobs = [
-                Call(ensure_in_rounds, [store, describe(server), signals, accounts, calls, seed])
+                Call(ensure_in_rounds, [store, describe(server), signals, accounts, calls, seed, options])
                 for seed in range(processes)
             ]
             with start_processes(jobs) as group:
@@ -69,7 +69,7 @@ async def test_one_account_in_full(store, tmp_path):
 
 @pytest.mark.soak
 async def test_some_hot_accounts_among_many_in_full(store, tmp_path):
-    outcome = await crowd(store, tmp_path, processes=16, calls=800, rounds=1, accounts=200)
+    outcome = await crowd(store, tmp_path, processes=16, calls=800, rounds=1, accounts=200, refresh_deadline=60)
     check(*outcome, rounds=1, accounts=200)
 
 

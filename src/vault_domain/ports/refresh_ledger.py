@@ -66,6 +66,10 @@ class Failure:
     unknown: bool
 
 
+DuePlace = tuple[datetime, str, UUID]
+"""Where an account stands in the order of what is due: its access token's expiry, its tenant and that token's id."""
+
+
 class CommitOutcome(enum.Enum):
     """What became of a provider's answer."""
 
@@ -116,8 +120,8 @@ class RefreshLedger(Protocol):
         """
 
     async def claim_due(
-        self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: datetime | None
-    ) -> list[tuple[Attempt, datetime]]:
+        self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: DuePlace | None
+    ) -> list[tuple[Attempt, DuePlace]]:
         """Claim up to ``limit`` accounts that are due, soonest first, skipping those that others hold.
 
         Due is a valid access token that expires within ``horizon`` (capped at half of its lifetime), with a usable
@@ -128,10 +132,10 @@ class RefreshLedger(Protocol):
             rules: by provider; accounts of other providers are left alone.
             horizon: how long before its end a token is refreshed.
             limit: at most so many.
-            after: only tokens that expire then or later: where an earlier batch of the same sweep stood.
+            after: only what is due behind this place: the last of an earlier batch of the same sweep.
 
         Returns:
-            The attempts, each with when its access token expires.
+            The attempts, in order, each with its place.
         """
 
     async def release(self, attempt: Attempt) -> None:

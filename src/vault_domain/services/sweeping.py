@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from functools import partial
 
 from vault_domain.account import Account
 from vault_domain.errors import DecryptionError, ReauthorizationRequiredError, VaultError
 from vault_domain.policy import RefreshPolicy
-from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
+from vault_domain.ports.refresh_ledger import Attempt, DuePlace, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.refresh_rules import RefreshRule
 from vault_domain.report import SweepReport
@@ -20,10 +19,11 @@ from vault_domain.services.committing import AnswerKeeper
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 50
-_MOMENT = timedelta(microseconds=1)
 _PER_PROVIDER = 10
-"""Refreshes under way at one provider: a batch must get its turn while its leases last."""
+"""Refreshes under way at one provider."""
+
+_BATCH = 2 * _PER_PROVIDER
+"""Accounts claimed together: the last of them must get its turn while its lease lasts."""
 
 
 class SweepService:
@@ -50,24 +50,24 @@ class SweepService:
         await self._keeper.retry_all()
         counts: Counter[str] = Counter()
         seen: set[Account] = set()
-        after: datetime | None = None
+        after: DuePlace | None = None
         while self._rules and (limit is None or len(seen) < limit):
             wanted = _BATCH if limit is None else min(_BATCH, limit - len(seen))
             started = self._tasks.monotonic()
             batch = await self._claim(wanted, after)
             if not batch:
                 break
+            # An answer may be due again at once, behind this place: once in a sweep is enough.
             new = [attempt for attempt, _ in batch if attempt.account not in seen]
-            # Those that came to nothing without a backoff are due still: once in a sweep is enough.
             again = [attempt for attempt, _ in batch if attempt.account in seen]
             seen.update(attempt.account for attempt in new)
             jobs = [(attempt.account.provider, partial(self._run, attempt, started, counts, actor)) for attempt in new]
             jobs += [(attempt.account.provider, partial(self._ledger.release, attempt)) for attempt in again]
             await self._tasks.run_all(jobs, _PER_PROVIDER)
-            after = batch[-1][1] if new else batch[-1][1] + _MOMENT
+            after = batch[-1][1]
         return SweepReport(claimed=len(seen), **counts)
 
-    async def _claim(self, limit: int, after: datetime | None) -> list[tuple[Attempt, datetime]]:
+    async def _claim(self, limit: int, after: DuePlace | None) -> list[tuple[Attempt, DuePlace]]:
         rules = {name: rule for name, rule in self._rules.items() if not self._runner.is_refused(name)}
         return await self._ledger.claim_due(rules, horizon=self._policy.horizon, limit=limit, after=after)
 

@@ -21,7 +21,7 @@ from vault_adapters.stores.queries import Queries
 from vault_domain.account import Account, TokenKind
 from vault_domain.audit import AuditAction, AuditEvent
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, Failure, Snapshot, still_wanted
+from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DuePlace, Failure, Snapshot, still_wanted
 from vault_domain.refresh_rules import RefreshRule
 from vault_domain.token import SealedToken, TokenRef, TokenWrite
 
@@ -64,13 +64,16 @@ class PostgresRefreshLedger:
         return rows[0][0] if rows else None
 
     async def claim_due(
-        self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: datetime | None
-    ) -> list[tuple[Attempt, datetime]]:
+        self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: DuePlace | None
+    ) -> list[tuple[Attempt, DuePlace]]:
         """Claim up to ``limit`` accounts that are due, soonest first."""
+        after_time, after_tenant_id, after_id = after or (_EPOCH, "", UUID(int=0))
         parameters = _rules_parameters(rules) | {
             "now": self._database.now(),
             "horizon": micros(horizon),
-            "after": after or _EPOCH,
+            "after": after_time,
+            "after_tenant_id": after_tenant_id,
+            "after_id": after_id,
             "limit": int8(limit),
         }
         for _ in range(_ROUNDS):
@@ -193,7 +196,7 @@ def _rules_parameters(rules: Mapping[str, RefreshRule]) -> dict[str, Any]:
     }
 
 
-def _due_attempt(row: Row, rules: Mapping[str, RefreshRule]) -> tuple[Attempt, datetime]:
+def _due_attempt(row: Row, rules: Mapping[str, RefreshRule]) -> tuple[Attempt, DuePlace]:
     tenant_id, provider, identifier, access_id, access_generation, expires_at, kind, id_, generation, *rest = row
     attempt_id, now = rest
     account = Account(tenant_id, provider, identifier)
@@ -205,4 +208,4 @@ def _due_attempt(row: Row, rules: Mapping[str, RefreshRule]) -> tuple[Attempt, d
         now,
         rules[provider].timing.lease,
     )
-    return attempt, expires_at
+    return attempt, (expires_at, tenant_id, access_id)

@@ -21,7 +21,7 @@ from vault_adapters.stores.sqlite.tokens import write_tokens
 from vault_domain.account import Account, TokenKind
 from vault_domain.audit import AuditAction
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, Failure, Snapshot, still_wanted
+from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DuePlace, Failure, Snapshot, still_wanted
 from vault_domain.refresh_rules import RefreshRule
 from vault_domain.refresh_state import AccountRecord
 from vault_domain.token import SealedToken, TokenRef, TokenWrite
@@ -53,23 +53,26 @@ class SqliteRefreshLedger:
         return await self._database.write(work)
 
     async def claim_due(
-        self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: datetime | None
-    ) -> list[tuple[Attempt, datetime]]:
+        self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: DuePlace | None
+    ) -> list[tuple[Attempt, DuePlace]]:
         """Claim up to ``limit`` accounts that are due, soonest first."""
 
-        async def work(transaction: Transaction) -> list[tuple[Attempt, datetime]]:
+        async def work(transaction: Transaction) -> list[tuple[Attempt, DuePlace]]:
+            expires_at, tenant_id, id_ = after or (None, "", None)
             parameters = {
                 "rules": json.dumps([_rule(provider, rule) for provider, rule in rules.items()]),
                 "horizon": horizon // _MICROSECOND,
-                "after": -1 if after is None else to_micros(after),
+                "after": -1 if expires_at is None else to_micros(expires_at),
+                "after_tenant_id": tenant_id,
+                "after_id": b"" if id_ is None else id_.bytes,
                 "limit": limit,
                 "now": to_micros(transaction.now),
             }
             claimed = []
             for row in await transaction.fetch(self._queries["find_due_accounts"], parameters):
-                attempt, expires_at, seen = _due_attempt(row, rules, transaction.now)
+                attempt, place, seen = _due_attempt(row, rules, transaction.now)
                 if await self._claim(transaction, attempt, seen):
-                    claimed.append((attempt, expires_at))
+                    claimed.append((attempt, place))
             return claimed
 
         return await self._database.write(work)
@@ -157,7 +160,7 @@ def _rule(provider: str, rule: RefreshRule) -> list[Any]:
     return [provider, rule.spends, rule.rotation.kind, *(time // _MICROSECOND for time in times)]
 
 
-def _due_attempt(row: Row, rules: Mapping[str, RefreshRule], now: datetime) -> tuple[Attempt, datetime, UUID | None]:
+def _due_attempt(row: Row, rules: Mapping[str, RefreshRule], now: datetime) -> tuple[Attempt, DuePlace, UUID | None]:
     tenant_id, provider, identifier, access_id, access_generation, expires_at, kind, id_, generation, seen = row
     account = Account(tenant_id, provider, identifier)
     attempt = Attempt(
@@ -168,4 +171,5 @@ def _due_attempt(row: Row, rules: Mapping[str, RefreshRule], now: datetime) -> t
         now,
         rules[provider].timing.lease,
     )
-    return attempt, to_time(expires_at) or now, None if seen is None else UUID(bytes=seen)
+    place = (to_time(expires_at) or now, tenant_id, UUID(bytes=access_id))
+    return attempt, place, None if seen is None else UUID(bytes=seen)

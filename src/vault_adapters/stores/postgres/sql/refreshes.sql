@@ -71,7 +71,8 @@ due AS MATERIALIZED (
     LEFT JOIN {{schema}}.account a
         ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
     WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
-        AND t.expires_at >= %(after)b::timestamptz
+        AND (t.expires_at, t.tenant_id, t.id)
+            > (%(after)b::timestamptz, %(after_tenant_id)b::text, %(after_id)b::uuid)
         AND t.expires_at <= coalesce(%(now)b::timestamptz, statement_timestamp())
             + %(horizon)b::bigint * interval '1 microsecond'
         AND t.expires_at <= clock.now + least(%(horizon)b::bigint, t.lifetime / 2) * interval '1 microsecond'

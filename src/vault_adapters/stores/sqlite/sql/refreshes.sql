@@ -59,7 +59,8 @@ JOIN token_vault_token c
 LEFT JOIN token_vault_account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
-    AND t.expires_at >= :after AND t.expires_at <= :now + :horizon
+    AND (t.expires_at, t.tenant_id, t.id) > (:after, :after_tenant_id, :after_id)
+    AND t.expires_at <= :now + :horizon
     AND t.expires_at <= :now + coalesce(min(:horizon, t.lifetime / 2), :horizon)
     AND c.status != 'invalid' AND (c.expires_at IS NULL OR c.expires_at > :now)
     AND (a.credential_id IS NULL OR a.credential_id IS NOT c.id OR a.credential_generation IS NOT c.generation
