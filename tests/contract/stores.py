@@ -5,6 +5,7 @@ import secrets
 
 import psycopg
 import pytest
+from tests.support.databases import PostgresSchema, SqliteFile
 
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite.store import open_sqlite_store
@@ -60,3 +61,14 @@ def postgres_schema(contract_database):
     schema = f"vault_{secrets.token_hex(6)}"
     yield contract_database, schema
     drop_schema(contract_database, schema)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request, tmp_path):
+    """Give an empty database of each kind, to be opened as a vault and looked at from outside."""
+    if request.param == "sqlite":
+        yield SqliteFile(tmp_path / "vault.db")
+        return
+    schema = PostgresSchema(request.getfixturevalue("contract_database"))
+    yield schema
+    schema.drop()

@@ -1,12 +1,14 @@
 """The local master key: derived from the configured secret with scrypt, once per process."""
 
+import asyncio
 import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
-from anyio import to_thread
 from attrs import frozen
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose, encode_context
@@ -130,10 +132,22 @@ class _Derived:
 
 async def _derive(secret: Secret, parameters: ScryptParameters) -> _Derived:
     # A thread: scrypt would stall the event loop. It raises nothing there, since its frames hold the secret.
-    derived = await to_thread.run_sync(_derive_now, secret, parameters)
+    derived = await _in_a_thread_of_its_own(_derive_now, secret, parameters)
     if derived is None:
         raise ConfigurationError("there is not enough memory to run scrypt", code="scrypt_memory", retryable=True)
     return derived
+
+
+async def _in_a_thread_of_its_own(
+    work: Callable[[Secret, ScryptParameters], _Derived | None], secret: Secret, parameters: ScryptParameters
+) -> _Derived | None:
+    """Run the work; the thread ends with it, where those of anyio and asyncio would stay with the event loop."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="token-vault-scrypt")
+    future = asyncio.get_running_loop().run_in_executor(executor, work, secret, parameters)
+    try:
+        return await future
+    finally:
+        executor.shutdown(wait=not future.cancelled())
 
 
 def _derive_now(secret: Secret, parameters: ScryptParameters) -> _Derived | None:

@@ -1,0 +1,76 @@
+"""An empty database of either kind, seen from outside: to be tampered with, and to be looked into."""
+
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+
+from vault_adapters import VaultConfig
+
+SECRET = "an encryption secret for tests, long enough"
+
+
+class Database(Protocol):
+    """What a test does to a database behind the vault's back."""
+
+    kind: str
+
+    def config(self, **settings: Any) -> VaultConfig:
+        """Return a configuration that opens it, with the cheapest scrypt."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement that names tables as ``{token}`` and parameters as ``?``; return its rows."""
+
+
+class SqliteFile:
+    """A file."""
+
+    kind = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def config(self, **settings: Any) -> VaultConfig:
+        """See `Database`."""
+        return _config(f"sqlite:///{self.path}", settings)
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See `Database`."""
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA busy_timeout = 10000")
+            return connection.execute(sql.replace("{", "token_vault_").replace("}", ""), parameters).fetchall()
+        finally:
+            connection.close()
+
+
+class PostgresSchema:
+    """A schema of its own, in a database that others use too."""
+
+    kind = "postgres"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.schema = f"vault_{secrets.token_hex(6)}"
+
+    def config(self, **settings: Any) -> VaultConfig:
+        """See `Database`."""
+        return _config(self.url, {"postgres_schema": self.schema, "pool_size": 4, **settings})
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See `Database`."""
+        statement = sql.replace("{", f"{self.schema}.").replace("}", "").replace("?", "%s")
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def drop(self) -> None:
+        """Remove it."""
+        self.execute(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
+
+
+def _config(url: str, settings: dict[str, Any]) -> VaultConfig:
+    return VaultConfig(url, **{"encryption_secret": SECRET, "scrypt_log2_n": 14, **settings})
