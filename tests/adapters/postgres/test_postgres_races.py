@@ -12,6 +12,7 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.account import Account, TokenKind
 from vault_domain.errors import GenerationConflictError
 from vault_domain.key import MasterKeyRecord
+from vault_domain.page import decode_cursor
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.token import MarkOutcome, TokenRef
 
@@ -195,6 +196,21 @@ async def test_a_page_of_events_ends_before_the_oldest_running_transaction(store
     await raw.execute("COMMIT")
     late, stored = await store.audit.page(None, limit=9, after=None)
     assert (late.action, stored.action) == ("account_changed", "token_stored")
+
+
+@pytest.mark.parametrize("tenant_id", [None, "acme"])
+async def test_events_are_in_the_order_of_their_transactions_numbers_not_texts(store, execute, tenant_id):
+    for xid in (10, 9, 101, 100, 8):
+        execute(
+            f"INSERT INTO {SCHEMA}.audit_event (tenant_id, xid, action, occurred_at, generation)"
+            " VALUES ('acme', %s::text::xid8, 'token_stored', now(), %s)",
+            [str(xid), xid],
+        )
+    events, after = [], None
+    while page := await store.audit.page(tenant_id, limit=2, after=after):
+        events += page
+        after = decode_cursor(page[-1].cursor, int, int)
+    assert [event.generation for event in events] == [8, 9, 10, 100, 101]
 
 
 async def test_uses_of_tokens_that_are_being_deleted_are_dropped(store, raw):
