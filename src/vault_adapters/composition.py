@@ -324,5 +324,5 @@ class _Parts:
             sweeping=SweepService(ledger, runner, keeper, tasks, policy, rules),
             keys=keys,
             erasing=ErasureService(store.eraser, cipher, sink),
-            importing=ImportService(store.imports, cipher, sink),
+            importing=ImportService(store.imports, cipher, sink, tasks),
         )

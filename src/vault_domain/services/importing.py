@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol
 
 from attrs import frozen
 
@@ -12,12 +13,14 @@ from vault_domain.imported import ImportedToken, ImportFailure, ImportOutcome, I
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.importing import ImportRepository, ImportRun
+from vault_domain.ports.tasks import Tasks
 from vault_domain.services.sealing import write_sealed
 
 ImportRow = ImportedToken | ImportFailure
 ImportRows = Iterable[ImportRow] | AsyncIterable[ImportRow]
 Progress = Callable[[ImportReport], object]
 
+_Batch = list[ImportedToken]
 _BATCH = 1000
 _MOST_FAILURES = 1000
 
@@ -37,10 +40,11 @@ class ImportOptions:
 class ImportService:
     """The import of the vault; arguments are validated by its caller."""
 
-    def __init__(self, imports: ImportRepository, cipher: Cipher, sink: EventSink) -> None:
+    def __init__(self, imports: ImportRepository, cipher: Cipher, sink: EventSink, tasks: Tasks) -> None:
         self._imports = imports
         self._cipher = cipher
         self._sink = sink
+        self._tasks = tasks
 
     async def run(
         self, rows: ImportRows, options: ImportOptions, progress: Progress | None, *, actor: str | None
@@ -53,21 +57,41 @@ class ImportService:
             progress: called with the counts after each batch.
             actor: for the audit log.
         """
-        batches: _DryRun | _Writer
-        if options.dry_run:
-            batches = _DryRun(self._imports, overwrite=options.overwrite)
-        else:
-            run = self._imports.begin(None if options.overwrite else options.source)
-            batches = _Writer(run, self._cipher, self._sink, overwrite=options.overwrite, actor=actor)
         tally = _Tally()
-        async for batch in _batches(rows, tally):
-            latest = _latest(batch)
-            tally.count([ImportOutcome.SKIPPED] * (len(batch) - len(latest)))
-            if latest:
-                tally.count(await batches.take(latest))
+        taker = self._taker(options, actor)
+        batches = _batches(rows, tally)
+        batch = await anext(batches, None)
+        while batch is not None:
+            batch = await self._step(batch, taker, batches, tally)
             if progress is not None:
                 progress(tally.report())
         return tally.report()
+
+    def _taker(self, options: ImportOptions, actor: str | None) -> _Taker:
+        if options.dry_run:
+            return _DryRun(self._imports, overwrite=options.overwrite)
+        run = self._imports.begin(None if options.overwrite else options.source)
+        return _Writer(run, self._cipher, self._sink, overwrite=options.overwrite, actor=actor)
+
+    async def _step(self, batch: _Batch, taker: _Taker, batches: AsyncIterator[_Batch], tally: _Tally) -> _Batch | None:
+        """Write a batch, and read the next one while the database works."""
+        following: list[_Batch | None] = []
+
+        async def write() -> None:
+            latest = _latest(batch)
+            tally.count([ImportOutcome.SKIPPED] * (len(batch) - len(latest)))
+            if latest:
+                tally.count(await taker.take(latest))
+
+        async def read() -> None:
+            following.append(await anext(batches, None))
+
+        await self._tasks.run_all([("write", write), ("read", read)], 1)
+        return following[0]
+
+
+class _Taker(Protocol):
+    async def take(self, tokens: Sequence[ImportedToken]) -> Sequence[ImportOutcome | ImportFailure]: ...
 
 
 class _Tally:
@@ -158,9 +182,9 @@ def _is_later(token: ImportedToken, held: ImportedToken) -> bool:
     return token.updated_at is None or token.updated_at > held.updated_at
 
 
-async def _batches(rows: ImportRows, tally: _Tally) -> AsyncIterator[list[ImportedToken]]:
+async def _batches(rows: ImportRows, tally: _Tally) -> AsyncIterator[_Batch]:
     """Yield tokens in batches, each with a key at most as often as it came; failures are counted on the way."""
-    batch: list[ImportedToken] = []
+    batch: _Batch = []
     read = 0
     async for row in _each(rows):
         read += 1

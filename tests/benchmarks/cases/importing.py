@@ -11,6 +11,7 @@ from tests.benchmarks.vaults import EXPIRY, VALUE, access_keys, bench_vault
 from vault_adapters import Secret
 from vault_adapters.runtime import CallbackSink
 from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_adapters.tasks import AsyncioTasks
 from vault_domain.imported import ImportedToken
 from vault_domain.services.importing import ImportOptions, ImportService
 
@@ -22,7 +23,7 @@ async def _run(bench: Bench) -> None:
         open_postgres_store(bench.server.url, migrate=True) as store,
         bench.connection() as connection,
     ):
-        service = ImportService(store.imports, vault._services.tokens._cipher, CallbackSink(None))
+        service = ImportService(store.imports, vault._services.tokens._cipher, CallbackSink(None), AsyncioTasks())
 
         async def import_all() -> int:
             rows = (ImportedToken(key, Secret(VALUE), expires_at=EXPIRY, line=n) for n, key in enumerate(keys, 1))

@@ -1,0 +1,69 @@
+"""Reader of Fernet and MultiFernet columns; see https://github.com/fernet/spec."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from vault_domain.errors import ConfigurationError, InvalidInputError
+from vault_domain.secret import MAX_SECRET_BYTES, Secret
+
+_KEY_BYTES = 32
+# Version, time, IV and tag, and a block of padding, in base64; the same again where bytea spells it in hexadecimal.
+_MOST_TEXT = 2 + 2 * 4 * (-(-(57 + MAX_SECRET_BYTES + 16) // 3))
+
+
+class FernetReader:
+    """Opens values under any of some keys, as MultiFernet does; their age does not matter.
+
+    Args:
+        keys: each as `Fernet.generate_key` made it.
+
+    Raises:
+        ConfigurationError: there is none, or one is no such key; it names the number and not the key.
+    """
+
+    def __init__(self, keys: Sequence[Secret]) -> None:
+        for number, key in enumerate(keys, 1):
+            if not _is_key(key.reveal()):
+                raise ConfigurationError(f"key {number} is no Fernet key: 32 bytes in URL-safe base64")
+        if not keys:
+            raise ConfigurationError("there is no Fernet key")
+        self._fernet = MultiFernet([Fernet(key.reveal()) for key in keys])
+
+    def read(self, encoded: str) -> Secret | None:
+        """Return a value, or None where it does not decrypt.
+
+        Args:
+            encoded: the column's text in its canonical form: what encoding again gives. As Postgres prints bytea,
+                hexadecimal behind ``\\x``, it is taken too.
+        """
+        token = _canonical(encoded)
+        if token is None:
+            return None
+        try:
+            return Secret(self._fernet.decrypt(token).decode())
+        except (InvalidToken, UnicodeDecodeError, InvalidInputError):
+            return None
+
+
+def _canonical(encoded: str) -> bytes | None:
+    """Return the token; None where it is not canonical: Fernet itself passes over what is not base64."""
+    if len(encoded) > _MOST_TEXT:
+        return None
+    try:
+        token = bytes.fromhex(encoded[2:]) if encoded.startswith("\\x") else encoded.encode("ascii")
+        return token if base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)) == token else None
+    except ValueError:  # binascii.Error and UnicodeError are such
+        return None
+
+
+def _is_key(text: str) -> bool:
+    try:
+        raw = base64.urlsafe_b64decode(text)
+    except (binascii.Error, ValueError):
+        return False
+    return len(raw) == _KEY_BYTES and base64.urlsafe_b64encode(raw).decode() == text

@@ -1,0 +1,136 @@
+"""What each format's columns mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from attrs import field, frozen
+
+from vault_adapters.importing.failing import UnreadableRowError
+from vault_adapters.importing.fields import Values, key_of, optional_text, text_of, time_of, truth_of
+from vault_domain.account import TokenKey
+from vault_domain.errors import InvalidInputError
+from vault_domain.imported import ImportedToken
+from vault_domain.secret import Secret
+from vault_domain.text import as_error_code, as_scopes
+from vault_domain.token import TokenStatus
+
+_TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "updated_at")
+_PLACE = ("tenant_id", "provider", "identifier")
+# The words that the original wrote into last_error when it read a token that had expired.
+_EXPIRED = "Token expired"
+
+
+@frozen
+class Draft:
+    """A row whose value is not opened yet.
+
+    Attributes:
+        key: where it is to be.
+        content: the column with the value, as it stands there.
+        times: by name.
+    """
+
+    key: TokenKey
+    content: str = field(repr=False)
+    times: dict[str, datetime | None]
+    status: TokenStatus = TokenStatus.VALID
+    error_code: str | None = None
+    scopes: tuple[str, ...] = ()
+
+    def complete(self, value: Secret, line: int) -> ImportedToken:
+        """Return the token with its value."""
+        return ImportedToken(
+            self.key,
+            value,
+            status=self.status,
+            error_code=self.error_code,
+            scopes=self.scopes,
+            line=line,
+            **self.times,
+        )
+
+
+@frozen
+class Format:
+    """A format of rows.
+
+    Attributes:
+        required: the columns that must be there.
+        parse: makes a draft of a row; raises `UnreadableRowError`.
+    """
+
+    required: tuple[str, ...]
+    parse: Callable[[Values], Draft]
+
+
+def _original(values: Values) -> Draft:
+    # The original did not restrict names; ours are lower-case. What else does not fit is for a person to decide.
+    key = key_of(values, "token_type", text_of(values, "provider").lower())
+    return Draft(key, text_of(values, "encrypted_value"), _times(values), _original_status(values))
+
+
+def _original_status(values: Values) -> TokenStatus:
+    is_valid = truth_of(values, "is_valid")
+    if is_valid is None:
+        return TokenStatus.UNKNOWN
+    # It called a token invalid as soon as it read it expired, which kept it from being refreshed.
+    return TokenStatus.VALID if is_valid or values.get("last_error") == _EXPIRED else TokenStatus.INVALID
+
+
+def _plain(column: str) -> Callable[[Values], Draft]:
+    known = frozenset({*_PLACE, *_TIMES, "kind", column, "status", "error_code", "scopes"})
+
+    def parse(values: Values) -> Draft:
+        if not known.issuperset(values):
+            # A misspelt expires_at would make a token that is never refreshed.
+            raise UnreadableRowError("unknown_column")
+        status = _status(values)
+        error_code = _checked(as_error_code, values, "error_code")
+        if error_code is not None and status is not TokenStatus.INVALID:
+            raise UnreadableRowError("invalid_error_code")
+        key = key_of(values, "kind", text_of(values, "provider"))
+        return Draft(key, text_of(values, column), _times(values), status, error_code, _scopes(values))
+
+    return parse
+
+
+def _times(values: Values) -> dict[str, datetime | None]:
+    return {name: time_of(values, name) for name in _TIMES if values.get(name) is not None}
+
+
+def _status(values: Values) -> TokenStatus:
+    text = optional_text(values, "status")
+    status = next((status for status in TokenStatus if status.value == text), None)
+    if status is None and text is not None:
+        raise UnreadableRowError("invalid_status")
+    return status or TokenStatus.VALID
+
+
+def _scopes(values: Values) -> tuple[str, ...]:
+    scopes = values.get("scopes")
+    # As RFC 6749 writes them in one text, or as a list.
+    given = {**values, "scopes": scopes.split() if isinstance(scopes, str) else scopes}
+    return _checked(as_scopes, given, "scopes") or ()
+
+
+def _checked(check: Callable[[object], Any], values: Values, name: str) -> Any:
+    value = values.get(name)
+    if value is None:
+        return None
+    try:
+        return check(value)
+    except InvalidInputError:
+        pass
+    raise UnreadableRowError(f"invalid_{name}")
+
+
+def _format(required: Iterable[str], parse: Callable[[Values], Draft]) -> Format:
+    return Format(tuple(required), parse)
+
+
+ORIGINAL = _format(("tenant_id", "provider", "token_type", "encrypted_value"), _original)
+TOKENS = _format(("tenant_id", "provider", "kind", "value"), _plain("value"))
+FERNET = _format(("tenant_id", "provider", "kind", "encrypted_value"), _plain("encrypted_value"))

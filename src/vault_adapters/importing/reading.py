@@ -1,0 +1,72 @@
+"""From a dump to tokens: rows are parsed and opened a few at a time, however long it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from itertools import islice
+from typing import BinaryIO
+
+from vault_adapters.importing.failing import UnreadableRowError
+from vault_adapters.importing.formats import Draft, Format
+from vault_adapters.importing.records import Record, read_records
+from vault_domain.errors import InvalidInputError
+from vault_domain.imported import ImportedToken, ImportFailure
+from vault_domain.secret import Secret
+
+Opener = Callable[[Sequence[str]], Awaitable[Sequence[Secret | None]]]
+"""Opens the column with the values; None stands for one that cannot be opened."""
+
+_AT_ONCE = 64
+"""Rows that are opened together: enough for a pool of threads, and little enough to be held in memory."""
+
+_MOST_CONTENT = 400_000
+"""No value of 64 KiB is longer in any of the formats."""
+
+_Parsed = tuple[int, Draft] | ImportFailure
+
+
+async def read_dump(stream: BinaryIO, form: Format, opener: Opener) -> AsyncIterator[ImportedToken | ImportFailure]:
+    """Yield the tokens of a dump, and a failure for each row that is none, in order.
+
+    Args:
+        stream: JSON lines or CSV; see `read_records`.
+        form: what its columns mean.
+        opener: opens the values.
+    """
+    rows = (_parse(record, form) for record in read_records(stream, form.required))
+    while chunk := list(islice(rows, _AT_ONCE)):
+        drafts = [row for row in chunk if not isinstance(row, ImportFailure)]
+        values = iter(await opener([draft.content for _, draft in drafts]))
+        for row in chunk:
+            yield row if isinstance(row, ImportFailure) else _complete(row, values)
+
+
+async def open_plain(texts: Sequence[str]) -> list[Secret | None]:
+    """Take values that are not encrypted."""
+    return [_secret(text) for text in texts]
+
+
+def _parse(record: Record | ImportFailure, form: Format) -> _Parsed:
+    if isinstance(record, ImportFailure):
+        return record
+    try:
+        draft = form.parse(record.values)
+    except UnreadableRowError as error:
+        return ImportFailure(record.line, error.code)
+    # Refused here, since it would be held until its neighbours are opened.
+    return (
+        ImportFailure(record.line, "unreadable_value") if len(draft.content) > _MOST_CONTENT else (record.line, draft)
+    )
+
+
+def _complete(row: tuple[int, Draft], values: Iterator[Secret | None]) -> ImportedToken | ImportFailure:
+    line, draft = row
+    value = next(values)
+    return ImportFailure(line, "unreadable_value") if value is None else draft.complete(value, line)
+
+
+def _secret(text: str) -> Secret | None:
+    try:
+        return Secret(text)
+    except InvalidInputError:
+        return None

@@ -1,0 +1,133 @@
+"""Rows of a dump as names and values, from JSON lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from attrs import field, frozen
+
+from vault_adapters.importing.lines import MOST_BYTES, Line, read_lines
+from vault_domain.imported import ImportFailure
+
+_NULLS = frozenset({"", "\\N", "NULL", "null"})
+"""How CSV spells that there is nothing: COPY, psql and other tools each in their own way."""
+
+_Lines = Iterator[Line | ImportFailure]
+
+
+@frozen
+class Record:
+    """A row.
+
+    Attributes:
+        line: where it begins, from 1.
+        values: by the names of the columns; they may be credentials.
+    """
+
+    line: int
+    values: Mapping[str, Any] = field(repr=False)
+
+
+def read_records(stream: BinaryIO, required: Sequence[str]) -> Iterator[Record | ImportFailure]:
+    """Yield the rows of a dump.
+
+    It is CSV where its first line names the columns, otherwise JSON, an object a line. Empty lines are passed over.
+
+    Args:
+        stream: read to its end.
+        required: the columns that a header must name.
+    """
+    lines = _filled(read_lines(stream))
+    first = next(lines, None)
+    if first is None:
+        return
+    header = _header(first, required)
+    if header is not None:
+        yield from _csv_records(lines, header)
+        return
+    yield _json_record(first)
+    for line in lines:
+        yield _json_record(line)
+
+
+def _filled(lines: _Lines) -> _Lines:
+    return (line for line in lines if isinstance(line, ImportFailure) or line.text.strip("\r\n\t "))
+
+
+def _header(line: Line | ImportFailure, required: Sequence[str]) -> list[str] | None:
+    fields = None if isinstance(line, ImportFailure) else _fields(line.text)
+    if fields is None:
+        return None
+    names = [name.strip() for name in fields]
+    return names if set(required) <= set(names) and len(set(names)) == len(names) else None
+
+
+def _json_record(line: Line | ImportFailure) -> Record | ImportFailure:
+    if isinstance(line, ImportFailure):
+        return line
+    try:
+        # Python would take the last of equal names, and another reader the first.
+        values = json.loads(line.text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        return ImportFailure(line.number, "not_json")
+    if not isinstance(values, dict):
+        return ImportFailure(line.number, "not_an_object")
+    return Record(line.number, values)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError
+    return values
+
+
+def _csv_records(lines: _Lines, header: list[str]) -> Iterator[Record | ImportFailure]:
+    """Yield rows; a quoted text may go over several lines.
+
+    Where such a row is not right, only its first line is blamed and the others are read anew: one stray quote must
+    not swallow the rows behind it.
+    """
+    again: list[Line | ImportFailure] = []
+    while (line := again.pop() if again else next(lines, None)) is not None:
+        if isinstance(line, ImportFailure):
+            yield line
+            continue
+        taken = _whole_row(line, again, lines)
+        texts = [part.text for part in taken if isinstance(part, Line)]
+        fields = _fields("".join(texts)) if len(texts) == len(taken) else None
+        if fields is None or len(fields) != len(header):
+            again.extend(reversed(taken[1:]))
+            yield ImportFailure(line.number, "not_csv" if fields is None else "wrong_number_of_columns")
+            continue
+        values = (None if text in _NULLS else text for text in fields)
+        yield Record(line.number, dict(zip(header, values, strict=True)))
+
+
+def _whole_row(line: Line, again: list[Line | ImportFailure], lines: _Lines) -> list[Line | ImportFailure]:
+    """Return the line and those behind it until no quote is open, as far as that may take."""
+    taken: list[Line | ImportFailure] = [line]
+    size, is_open = len(line.text), line.text.count('"') % 2 == 1
+    while is_open and size <= MOST_BYTES:
+        following = again.pop() if again else next(lines, None)
+        if following is None:
+            break
+        taken.append(following)
+        if isinstance(following, ImportFailure):
+            break
+        size += len(following.text)
+        is_open ^= following.text.count('"') % 2 == 1
+    return taken
+
+
+def _fields(text: str) -> list[str] | None:
+    """Return the fields of one row, or None where it is not one."""
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error:  # among them: a field of more than 128 KiB
+        return None
+    return rows[0] if len(rows) == 1 else None
