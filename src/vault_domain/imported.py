@@ -62,8 +62,8 @@ class ImportedToken:
         scopes: as granted.
         last_used_at: zone-aware, or None.
         last_refreshed_at: zone-aware, or None.
-        created_at: zone-aware; None is the time of the import.
-        updated_at: the same. Of several tokens for one key the latest goes in.
+        created_at: zone-aware; None is `updated_at`.
+        updated_at: zone-aware; None is the time of the import. Of several tokens for one key the latest goes in.
         line: where it stood, for the report.
 
     Raises:
@@ -98,7 +98,7 @@ class ImportedToken:
             self.scopes,
             self.last_used_at,
             self.last_refreshed_at,
-            self.created_at,
+            self.created_at or self.updated_at,
             self.updated_at,
         )
 

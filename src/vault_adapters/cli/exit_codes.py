@@ -36,6 +36,8 @@ class ExitCode(enum.IntEnum):
     REFRESH_FAILED = 10
     REFRESH_NOT_PERSISTED = 11
     PROVIDER_CONFIGURATION = 12
+    # Done, but for some rows that could not be read.
+    INCOMPLETE = 13
     # By a shell's convention, 128 and the signal's number.
     INTERRUPTED = 130
     BROKEN_PIPE = 141

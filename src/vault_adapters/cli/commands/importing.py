@@ -1,0 +1,134 @@
+"""`import` and `export`: tokens of another system in, and what is known of the stored ones out."""
+
+from __future__ import annotations
+
+import csv
+import json as json_lines
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from vault_adapters.cli.dumps import Dump, format_of, open_dump
+from vault_adapters.cli.exit_codes import ExitCode
+from vault_adapters.cli.output import open_screen, print_json
+from vault_adapters.cli.parameters import Json, OnlyProvider, Tenant
+from vault_adapters.cli.progress import Waiting, waiting
+from vault_adapters.cli.session import with_vault
+from vault_adapters.cli.views import token_json
+from vault_adapters.config import VaultConfig
+from vault_adapters.importing.formats import Format
+from vault_adapters.importing.reading import Opener
+from vault_domain import ImportedToken, ImportFailure, ImportReport, TokenVault
+
+_FormatName = Annotated[
+    Literal["original", "tokens", "fernet"],
+    Parameter(name="--format", help="The original's table, tokens in clear, or a Fernet column."),
+]
+
+
+_SHOWN_EACH = 100
+"""After so many rows the bar moves."""
+
+_EXPORTED = (
+    *("tenant_id", "provider", "kind", "identifier", "id", "status", "health", "error_code", "expires_at", "scopes"),
+    *("generation", "lifetime_seconds", "last_used_at", "last_refreshed_at", "created_at", "updated_at"),
+)
+
+
+def add_to(app: App) -> None:
+    """Add this module's commands."""
+    app.command(import_dump, name="import")
+    app.command(export)
+
+
+def import_dump(
+    dump: Annotated[
+        str, Parameter(help="A file of JSON lines or CSV; - is standard input.", allow_leading_hyphen=True)
+    ],
+    /,
+    *,
+    format_: _FormatName,
+    secret_file: Annotated[str | None, Parameter(help="The file with the original's encryption secret.")] = None,
+    key_file: Annotated[str | None, Parameter(help="The file with the Fernet keys, one a line.")] = None,
+    overwrite: Annotated[bool, Parameter(help="Replace what is stored.", show_default=False)] = False,
+    dry_run: Annotated[bool, Parameter(help="Read and count; write nothing.", show_default=False)] = False,
+    json: Json = False,
+) -> ExitCode:
+    """Import tokens that another system kept.
+
+    What is stored already stays and is counted, so that running it again is harmless. A row that cannot be read is
+    named by its line and a code on standard error; the others go in, and the exit code is 13.
+    """
+    form, opener = format_of(format_, secret_file, key_file)
+    config = VaultConfig.from_env()
+    with open_dump(dump) as opened, waiting("importing", opened.size) as shown:
+
+        async def work(vault: TokenVault) -> ImportReport:
+            return await vault.import_tokens(
+                _watched(opened, form, opener, shown), overwrite=overwrite, dry_run=dry_run, source=opened.source
+            )
+
+        report = with_vault(work, config)
+    _show(report, json=json, dry_run=dry_run)
+    return ExitCode.INCOMPLETE if report.failed else ExitCode.OK
+
+
+def export(
+    tenant: Tenant,
+    /,
+    *,
+    provider: OnlyProvider = None,
+    format_: Annotated[Literal["jsonl", "csv"], Parameter(name="--format", help="JSON lines or CSV.")] = "jsonl",
+) -> None:
+    """Write what is known of a tenant's tokens, never their values.
+
+    A row per token, by provider, kind and identifier.
+    """
+    config = VaultConfig.from_env()
+
+    async def work(vault: TokenVault) -> None:
+        write = _csv_rows() if format_ == "csv" else _json_row
+        async for info in vault.iter_tokens(tenant, provider=provider):
+            write(token_json(info, config.refresh_buffer))
+
+    with_vault(work, config)
+
+
+async def _watched(
+    dump: Dump, form: Format, opener: Opener, shown: Waiting
+) -> AsyncIterator[ImportedToken | ImportFailure]:
+    """Pass the rows on, and tell of the failures at once: a report holds a thousand of them at most."""
+    read = 0
+    async for row in dump.rows(form, opener):
+        if isinstance(row, ImportFailure):
+            shown.note(f"line {row.line}: {row.code}")
+        if (read := read + 1) % _SHOWN_EACH == 0:
+            shown.advance(dump.position)
+        yield row
+
+
+def _show(report: ImportReport, *, json: bool, dry_run: bool) -> None:
+    counts = {"imported": report.imported, "replaced": report.replaced, "skipped": report.skipped}
+    counts["failed"] = report.failed
+    if json:
+        failures = [{"line": failure.line, "code": failure.code} for failure in report.failures]
+        print_json({"dry_run": dry_run, **counts, "failures": failures})
+        return
+    screen = open_screen()
+    if dry_run:
+        screen.text("a dry run: nothing was written")
+    screen.fields(list(counts.items()))
+
+
+def _json_row(row: dict[str, Any]) -> None:
+    sys.stdout.write(json_lines.dumps(row) + "\n")
+
+
+def _csv_rows() -> Callable[[dict[str, Any]], None]:
+    # CSV has no escapes for what another character set lacks.
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    table = csv.DictWriter(sys.stdout, _EXPORTED, lineterminator="\n")
+    table.writeheader()
+    return lambda row: table.writerow({**row, "scopes": " ".join(row["scopes"])})

@@ -1,0 +1,128 @@
+"""The files of `import`: the dump, and the keys to its values."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from vault_adapters.crypto.fernet import FernetReader
+from vault_adapters.crypto.legacy import read_originals
+from vault_adapters.importing.formats import FERNET, ORIGINAL, TOKENS, Format
+from vault_adapters.importing.reading import Opener, open_plain, read_dump
+from vault_domain import ConfigurationError, ImportedToken, ImportFailure, InvalidInputError, Secret
+
+STANDARD_INPUT = "-"
+_MOST_KEY_BYTES = 64 * 1024
+_MOST_THREADS = 8
+
+
+class Dump:
+    """An open dump.
+
+    Attributes:
+        size: its bytes, where that is known.
+        source: names the file as long as nobody changes it; None where it is no file.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        found = os.fstat(stream.fileno())
+        is_file = stat.S_ISREG(found.st_mode)
+        self.size = found.st_size if is_file else None
+        # Nothing of its content: that would let whoever reads the database try guesses of a value.
+        numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        self.source = ":".join(map(str, numbers)) if is_file else None
+
+    @property
+    def position(self) -> int:
+        """How many bytes have been read."""
+        return self._stream.tell() if self.size is not None else 0
+
+    def rows(self, form: Format, opener: Opener) -> AsyncIterator[ImportedToken | ImportFailure]:
+        """Read its rows."""
+        return read_dump(self._stream, form, opener)
+
+
+@contextmanager
+def open_dump(path: str) -> Iterator[Dump]:
+    """Open a dump; ``-`` is standard input."""
+    if path == STANDARD_INPUT:
+        yield Dump(sys.stdin.buffer)
+        return
+    if path.startswith("-"):  # so that a misspelt option is not taken for a file
+        raise InvalidInputError("there is no such option; see `token-vault import --help`")
+    with _open(path, "DUMP") as stream:
+        yield Dump(stream)
+
+
+def format_of(name: str, secret_file: str | None, key_file: str | None) -> tuple[Format, Opener]:
+    """Return the format, and what opens its values.
+
+    Args:
+        name: ``original``, ``tokens`` or ``fernet``.
+        secret_file: where the original's secret stands, for ``original`` only.
+        key_file: where the Fernet keys stand, one a line, for ``fernet`` only.
+    """
+    if (secret_file is not None) != (name == "original"):
+        raise InvalidInputError("--secret-file goes with --format original, and that needs it")
+    if (key_file is not None) != (name == "fernet"):
+        raise InvalidInputError("--key-file goes with --format fernet, and that needs it")
+    if secret_file is not None:
+        return ORIGINAL, _original_opener(_only_line_end_removed(_read(secret_file, "--secret-file")))
+    if key_file is not None:
+        keys = [Secret(line.strip()) for line in _read(key_file, "--key-file").reveal().splitlines() if line.strip()]
+        return FERNET, _fernet_opener(FernetReader(keys))
+    return TOKENS, open_plain
+
+
+def _original_opener(secret: Secret) -> Opener:
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+
+    async def opener(texts: Sequence[str]) -> list[Secret | None]:
+        return [value async for value in read_originals(texts, secret, threads=threads)]
+
+    return opener
+
+
+def _fernet_opener(reader: FernetReader) -> Opener:
+    async def opener(texts: Sequence[str]) -> list[Secret | None]:
+        return [reader.read(text) for text in texts]
+
+    return opener
+
+
+def _only_line_end_removed(secret: Secret) -> Secret:
+    text = secret.reveal()
+    text = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+    if not text:
+        raise ConfigurationError("the file of --secret-file is empty")
+    return Secret(text)
+
+
+def _read(path: str, option: str) -> Secret:
+    with _open(path, option) as stream:
+        raw = stream.read(_MOST_KEY_BYTES + 1)
+    text = _decoded(raw) if len(raw) <= _MOST_KEY_BYTES else None
+    if text is None:
+        raise ConfigurationError(f"the file of {option} must be UTF-8 text of at most 64 KiB")
+    return Secret(text)
+
+
+def _decoded(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _open(path: str, name: str) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except (OSError, ValueError):  # the error names the path, which may be a secret in the wrong place
+        pass
+    raise InvalidInputError(f"the file of {name} cannot be read")

@@ -1,0 +1,48 @@
+"""A bar for a person who waits; a pipe and a dumb terminal get none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from vault_adapters.cli.failures import complain
+
+Advance = Callable[[int], None]
+
+
+class Waiting:
+    """What is shown on standard error while a command works.
+
+    Attributes:
+        advance: told how far it is.
+        note: writes a line, above the bar where there is one.
+    """
+
+    def __init__(self, advance: Advance, note: Callable[[str], None]) -> None:
+        self.advance = advance
+        self.note = note
+
+
+@contextmanager
+def waiting(title: str, total: int | None) -> Iterator[Waiting]:
+    """Show how far something is, for as long as it takes.
+
+    Args:
+        title: what is under way.
+        total: where it ends; None where nobody knows.
+    """
+    if not sys.stderr.isatty():
+        yield Waiting(lambda _: None, complain)
+        return
+    from rich.console import Console  # slow to import, and a pipe does not need it
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=console.is_dumb_terminal) as progress:
+        task = progress.add_task(title, total=total)
+        yield Waiting(
+            lambda done: progress.update(task, completed=done),
+            lambda line: console.print(f"token-vault: {line}", markup=False, soft_wrap=True),
+        )
