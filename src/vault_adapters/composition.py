@@ -181,6 +181,7 @@ async def _run(
         sink = CallbackSink(on_event)
         parts = _Parts(config, store, cipher, sink, tasks, journal, bound)
         await parts.keeper.recover()
+        stack.callback(parts.keeper.report_lost)
         await stack.enter_async_context(repeating(parts.keeper.retry_all, _RETRY_SECONDS))
         stack.push_async_callback(tasks.drain, parts.timing.lease.total_seconds())
         await stack.enter_async_context(repeating(parts.uses.flush, _FLUSH_SECONDS))

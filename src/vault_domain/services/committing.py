@@ -91,6 +91,12 @@ class AnswerKeeper:
         for account in list(self._pending):
             await self._try_pending(account)
 
+    def report_lost(self) -> None:
+        """Say at the end what dies with this process's memory."""
+        lost = sum(not pending.journaled for pending in self._pending.values())
+        if lost:
+            _log.error("%d refreshed token sets are lost: the database stayed away and no journal took them", lost)
+
     async def recover(self) -> int:
         """Commit what earlier processes left in the journal; return how many entries it held."""
         entries = await self._journal.entries()

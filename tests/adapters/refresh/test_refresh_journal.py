@@ -1,0 +1,446 @@
+"""The database dies between the provider's answer and the commit: nothing is lost, nothing is said that is not so."""
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import sqlite3
+import stat
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+from tests.adapters.refresh.refresh_kit import (
+    ACCOUNT,
+    HOUR,
+    MINUTE,
+    answer,
+    eventually,
+    failure,
+    is_connected,
+    make_config,
+    store,
+    stored,
+)
+from tests.support.processes import Call, run_processes
+
+from vault_adapters import (
+    Account,
+    ConfigurationError,
+    RefreshNotPersistedError,
+    Secret,
+    StorageError,
+    TokenKind,
+    VaultError,
+    open_vault,
+)
+from vault_adapters.testing import ManualClock, ScriptedRefresher
+
+NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
+
+
+class BrokenSqlite:
+    """Makes a SQLite database refuse writes at once, and heals it: its account table goes away and comes back."""
+
+    def __init__(self, config):
+        self._path = config.database_url.removeprefix("sqlite:///")
+
+    def down(self):
+        self._run("ALTER TABLE token_vault_account RENAME TO token_vault_account_gone")
+
+    def up(self):
+        self._run("ALTER TABLE token_vault_account_gone RENAME TO token_vault_account")
+
+    def lock(self):
+        """Take the write lock, as a stuck process would."""
+        self._lock = sqlite3.connect(self._path, isolation_level=None)
+        self._lock.execute("BEGIN EXCLUSIVE")
+
+    def unlock(self):
+        self._lock.execute("ROLLBACK")
+        self._lock.close()
+
+    def _run(self, sql):
+        connection = sqlite3.connect(self._path, timeout=30)
+        with connection:
+            connection.execute(sql)
+        connection.close()
+
+
+@pytest.fixture
+def journal_dir(tmp_path):
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def config(sqlite_config, journal_dir):
+    return evolve(sqlite_config, journal_dir=journal_dir)
+
+
+@pytest.fixture
+def database(config):
+    return BrokenSqlite(config)
+
+
+def refresher_that(do, *more):
+    async def act_then_answer(request):
+        do()
+        return answer(1)
+
+    return ScriptedRefresher(act_then_answer, *more)
+
+
+def opened_over(config, clock, refresher=None):
+    return open_vault(config, refreshers={"acme": refresher or ScriptedRefresher()}, clock=clock)
+
+
+@pytest.fixture(scope="module")
+def left_behind(tmp_path_factory):
+    """A database and a journal as a process leaves them whose database stayed away until its end."""
+    directory = tmp_path_factory.mktemp("left")
+    config = make_config(f"sqlite:///{directory}/vault.db", journal_dir=directory / "journal")
+    database, clock = BrokenSqlite(config), ManualClock()
+
+    async def leave():
+        async with opened_over(config, clock, refresher_that(database.down)) as vault:
+            await store(vault)
+            clock.advance(HOUR)
+            await vault.ensure_access_token(ACCOUNT)
+
+    asyncio.run(leave())
+    database.up()
+    return directory
+
+
+@pytest.fixture
+def drained(left_behind, tmp_path, clock):
+    """Put what was left behind into this test's place."""
+    shutil.copytree(left_behind, tmp_path, dirs_exist_ok=True)
+    clock.advance(HOUR)
+
+
+def files(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+# With a journal
+
+
+async def test_the_answer_is_journaled_returned_and_committed_later(config, clock, database, journal_dir):
+    refresher = refresher_that(database.down)
+    async with opened_over(config, clock, refresher) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        token = await vault.ensure_access_token(ACCOUNT)
+        assert token.value.reveal() == "access-1"
+        assert token.info.generation == 2
+        [path] = journal_dir.iterdir()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(journal_dir.stat().st_mode) == 0o700
+        text = path.read_text()
+        assert not [part for part in ("access-1", "refresh-1", "access-0", "refresh-0") if part in text]
+        # While the database is away, callers get the token, and the provider is asked no more.
+        assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+        database.up()
+
+        async def is_drained():
+            return not files(journal_dir)
+
+        await eventually(is_drained)
+        assert await stored(vault) == NEW
+        found = await vault.ensure_access_token(ACCOUNT)
+        assert (found.info.id, found.info.generation) == (token.info.id, token.info.generation)
+        assert await is_connected(vault)
+    assert len(refresher.calls) == 1
+
+
+@pytest.mark.usefixtures("drained")
+async def test_the_journal_is_drained_at_start(config, clock, journal_dir):
+    assert len(files(journal_dir)) == 1
+    async with opened_over(config, clock) as vault:
+        assert files(journal_dir) == []
+        assert await stored(vault) == NEW
+        assert (await vault.ensure_access_token(ACCOUNT)).info.expires_at == clock.now() + HOUR
+
+
+@pytest.mark.usefixtures("drained")
+async def test_draining_twice_is_draining_once(config, clock, journal_dir):
+    [path] = journal_dir.iterdir()
+    copy = path.read_bytes()
+    for _ in range(2):
+        async with opened_over(config, clock) as vault:
+            page = await vault.list_tokens(ACCOUNT.tenant_id)
+            assert {info.generation for info in page.items} == {2}
+        path.write_bytes(copy)
+
+
+@pytest.mark.usefixtures("drained")
+async def test_an_old_entry_does_not_overwrite_what_came_later(config, clock, journal_dir):
+    async with opened_over(evolve(config, journal_dir=None), clock) as vault:
+        await store(vault, 7)
+    async with opened_over(config, clock) as vault:
+        assert await stored(vault) == {"access_token": "access-7", "refresh_token": "refresh-7"}
+    assert files(journal_dir) == []
+
+
+@pytest.mark.usefixtures("drained")
+async def test_a_deleted_account_stays_deleted(config, clock, journal_dir):
+    async with opened_over(evolve(config, journal_dir=None), clock) as vault:
+        await vault.delete_account(ACCOUNT)
+    async with opened_over(config, clock) as vault:
+        assert await stored(vault) == {}
+    assert files(journal_dir) == []
+
+
+async def open_and_close(url, directory, seconds):
+    clock = ManualClock()
+    clock.advance(timedelta(seconds=seconds))
+    async with opened_over(make_config(url, journal_dir=directory), clock) as vault:
+        return await stored(vault)
+
+
+@pytest.mark.usefixtures("drained")
+async def test_two_processes_drain_at_once(config, clock, journal_dir):
+    jobs = [Call(open_and_close, [config.database_url, str(journal_dir), 3600])] * 3
+    assert await asyncio.to_thread(run_processes, jobs) == [NEW] * 3
+    assert files(journal_dir) == []
+    async with opened_over(config, clock) as vault:
+        page = await vault.list_tokens(ACCOUNT.tenant_id)
+        assert {info.generation for info in page.items} == {2}
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"version": 2}', "cut", "long"])
+@pytest.mark.usefixtures("drained")
+async def test_a_damaged_file_is_set_aside(config, clock, journal_dir, caplog, damage):
+    [path] = journal_dir.iterdir()
+    whole = path.read_bytes()
+    if damage == "long":
+        damage = json.dumps(json.loads(whole) | {"lease": 1e300}).encode()
+    path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else damage)
+    async with opened_over(config, clock) as vault:
+        assert (await stored(vault))["refresh_token"] == "refresh-0"
+    assert files(journal_dir) == [path.name + ".damaged"]
+    assert path.name in caplog.text
+
+
+@pytest.mark.usefixtures("drained")
+async def test_a_changed_value_is_not_committed(config, clock, journal_dir, caplog):
+    [path] = journal_dir.iterdir()
+    data = json.loads(path.read_text())
+    for write in data["writes"]:
+        write["blob"] = write["blob"][:-2] + ("00" if write["blob"][-2:] != "00" else "01")
+    path.write_text(json.dumps(data))
+    async with opened_over(config, clock) as vault:
+        assert (await stored(vault))["refresh_token"] == "refresh-0"
+    assert "does not open" in caplog.text
+    assert files(journal_dir) == [path.name]
+
+
+@pytest.mark.usefixtures("drained")
+async def test_another_vaults_entry_is_left_to_it(config, clock, journal_dir, tmp_path):
+    other = make_config(f"sqlite:///{tmp_path}/other.db", journal_dir=journal_dir)
+    async with opened_over(other, clock) as vault:
+        await store(vault)
+        assert (await stored(vault))["access_token"] == "access-0"
+    assert len(files(journal_dir)) == 1
+    async with opened_over(config, clock) as vault:
+        assert await stored(vault) == NEW
+
+
+async def test_a_directory_that_cannot_be_written_to_is_told_at_start(sqlite_config, tmp_path, clock):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    for directory in (blocked, blocked / "below"):
+        with pytest.raises(ConfigurationError) as caught:
+            async with opened_over(evolve(sqlite_config, journal_dir=directory), clock):
+                pass
+        assert caught.value.code == "journal_unusable"
+
+
+@contextmanager
+def no_file_may_grow():
+    """A full disk, as this process sees one: every write beyond the first 100 bytes of a file fails."""
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("how", ["full disk", "directory gone"])
+async def test_a_journal_that_cannot_be_written_is_an_error_and_the_answer_is_kept(
+    config, clock, database, journal_dir, how
+):
+    from contextlib import ExitStack
+
+    with ExitStack() as trouble:
+
+        def fail():
+            database.down()
+            if how == "full disk":
+                trouble.enter_context(no_file_may_grow())
+            else:
+                os.rmdir(journal_dir)
+
+        refresher = refresher_that(fail)
+        async with opened_over(config, clock, refresher) as vault:
+            await store(vault)
+            clock.advance(HOUR)
+            error = await failure(vault.ensure_access_token(ACCOUNT))
+            assert isinstance(error, RefreshNotPersistedError)
+            trouble.close()
+            database.up()
+            assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+            assert await stored(vault) == NEW
+    assert len(refresher.calls) == 1
+    assert not journal_dir.exists() or files(journal_dir) == []
+
+
+# Without a journal
+
+
+async def test_without_a_journal_it_is_never_a_silent_success(sqlite_config, clock):
+    database = BrokenSqlite(sqlite_config)
+    refresher = refresher_that(database.down, answer(2))
+    async with opened_over(sqlite_config, clock, refresher) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        for call in (vault.ensure_access_token, vault.refresh_account):
+            error = await failure(call(ACCOUNT))
+            assert isinstance(error, (RefreshNotPersistedError, StorageError))
+            if call == vault.ensure_access_token:
+                assert (type(error), error.account) == (RefreshNotPersistedError, ACCOUNT)
+        assert len(refresher.calls) == 1  # the old refresh token is not used again
+        database.up()
+
+        async def is_stored():
+            return await stored(vault) == NEW
+
+        await eventually(is_stored)  # by the vault itself: nobody has to ask
+        assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+    assert len(refresher.calls) == 1
+
+
+async def test_a_sweep_does_not_spend_again_what_waits_for_the_database(sqlite_config, clock):
+    database = BrokenSqlite(sqlite_config)
+    refresher = refresher_that(database.down, answer(2))
+    async with opened_over(sqlite_config, clock, refresher) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        await failure(vault.ensure_access_token(ACCOUNT))
+        clock.advance(10 * MINUTE)  # lease and quiescence are over
+        assert isinstance(await failure(vault.refresh_due()), StorageError)
+        database.up()
+        assert (await vault.refresh_due()).refreshed == 0
+        assert await stored(vault) == NEW
+    assert len(refresher.calls) == 1
+
+
+async def test_closing_without_the_database_ends_and_says_what_is_lost(sqlite_config, clock, caplog):
+    database = BrokenSqlite(sqlite_config)
+    async with asyncio.timeout(60):
+        async with opened_over(sqlite_config, clock, refresher_that(database.down)) as vault:
+            await store(vault)
+            clock.advance(HOUR)
+            await failure(vault.ensure_access_token(ACCOUNT))
+    assert "lost" in caplog.text
+    database.up()
+
+
+# A database that hangs
+
+
+async def test_a_database_that_hangs_costs_no_token(config, clock, database, journal_dir):
+    async with asyncio.timeout(60):
+        async with opened_over(config, clock, refresher_that(database.lock)) as vault:
+            await store(vault)
+            clock.advance(HOUR)
+            assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+            assert len(files(journal_dir)) == 1
+            database.unlock()
+
+            async def is_drained():
+                return not files(journal_dir)
+
+            await eventually(is_drained, 20)
+            assert await stored(vault) == NEW
+            assert {info.generation for info in (await vault.list_tokens("t1")).items} == {2}
+
+
+async def test_the_database_is_away_for_the_claim(config, clock, database):
+    """Nothing is spent where it could not be written down that it is."""
+    refresher = ScriptedRefresher(answer(1))
+    async with opened_over(config, clock, refresher) as vault:
+        await store(vault)
+        clock.advance(56 * MINUTE)
+        database.down()
+        assert isinstance(await failure(vault.ensure_access_token(ACCOUNT)), VaultError)
+        assert refresher.calls == []
+        database.up()
+        assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+
+
+async def test_a_failure_that_cannot_be_noted_is_an_unknown_outcome(config, clock, database):
+    from vault_adapters import RefreshFailedError
+
+    async def fail(request):
+        database.down()
+        raise RefreshFailedError(reason="temporarily_unavailable")
+
+    refresher = ScriptedRefresher(fail, answer(2))
+    async with opened_over(config, clock, refresher) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        assert (await failure(vault.ensure_access_token(ACCOUNT))).reason == "temporarily_unavailable"
+        database.up()
+        clock.advance(MINUTE)
+        assert isinstance(await failure(vault.ensure_access_token(ACCOUNT)), RefreshFailedError)
+        clock.advance(MINUTE)
+        assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-2"
+
+
+# The data key
+
+
+@pytest.mark.usefixtures("drained")
+async def test_an_erased_tenants_entry_brings_nothing_back(config, clock, journal_dir):
+    async with opened_over(evolve(config, journal_dir=None), clock) as vault:
+        await vault.erase_tenant(ACCOUNT.tenant_id)
+    async with opened_over(config, clock) as vault:
+        assert await stored(vault) == {}
+
+
+@pytest.mark.usefixtures("drained")
+async def test_a_rotated_data_key_is_used_for_what_waited(config, clock, journal_dir):
+    async with opened_over(evolve(config, journal_dir=None), clock) as vault:
+        await vault.keys.rotate_data_key(ACCOUNT.tenant_id)
+    async with opened_over(config, clock) as vault:
+        assert await stored(vault) == NEW
+    assert files(journal_dir) == []
+
+
+@pytest.mark.usefixtures("drained")
+async def test_another_secret_opens_nothing(config, clock):
+    wrong = evolve(config, encryption_secret=Secret("x" * 40))
+    with pytest.raises(ConfigurationError):
+        async with opened_over(wrong, clock):
+            pass
+
+
+async def test_other_accounts_do_not_wait(config, clock, database, journal_dir):
+    other = Account("t2", "acme")
+    async with opened_over(config, clock, refresher_that(database.down)) as vault:
+        await store(vault)
+        await store(vault, account=other, lifetime=10 * HOUR)
+        clock.advance(HOUR)
+        await vault.ensure_access_token(ACCOUNT)
+        assert (await vault.ensure_access_token(other)).value.reveal() == "access-0"
+        assert (await vault.get_token(other.key(TokenKind.REFRESH_TOKEN))) is not None
+        database.up()
