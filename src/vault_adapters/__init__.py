@@ -1,5 +1,7 @@
 """The token vault's adapters and its composition root; hosts import everything public from here."""
 
+import logging
+
 from vault_adapters.composition import open_vault
 from vault_adapters.config import VaultConfig
 from vault_adapters.crypto.local_key import generate_encryption_secret
@@ -57,6 +59,9 @@ from vault_domain import (
     VaultKeys,
     WrongEncryptionSecretError,
 )
+
+# A library is silent until its host wants to hear it.
+logging.getLogger("vault_adapters").addHandler(logging.NullHandler())
 
 __all__ = [
     "Account",

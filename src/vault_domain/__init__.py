@@ -3,6 +3,8 @@
 Hosts import from `vault_adapters`, which exports these names too.
 """
 
+import logging
+
 from vault_domain.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey, TokenKind
 from vault_domain.audit import AuditAction, AuditEvent
 from vault_domain.errors import (
@@ -41,6 +43,9 @@ from vault_domain.secret import Secret
 from vault_domain.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
 from vault_domain.token_set import TokenSet
 from vault_domain.vault import TokenVault
+
+# A library is silent until its host wants to hear it.
+logging.getLogger("vault_domain").addHandler(logging.NullHandler())
 
 __all__ = [
     "Account",

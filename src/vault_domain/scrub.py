@@ -22,15 +22,15 @@ def scrubbed_class(cls: C) -> C:
 
     @functools.wraps(construct)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it becomes the class's __init__
+        refusal = None
         try:
             construct(self, *args, **kwargs)
         except VaultError as error:
             refusal = error
-        else:
-            return
-        # Raised outside of the handler, so that the error carries no context with frames of its own.
-        del self, args, kwargs
-        raise refusal.with_traceback(None)
+        if refusal is not None:
+            # Raised outside of the handler, so that the error carries no context with frames of its own.
+            del self, args, kwargs
+            raise refusal.with_traceback(None)
 
     cls.__init__ = __init__
     return cls

@@ -107,8 +107,8 @@ class PostgresRefreshLedger:
         async def work(transaction: Transaction) -> Change[bool]:
             value = {"id": credential.id, "generation": int8(credential.generation), "error_code": code}
             parameters = key_parameters(credential.key) | value | {"actor": actor, "now": transaction.now}
-            await transaction.execute(self._queries["release_account"], _place(attempt))
             rows = await transaction.fetch(self._queries["invalidate_token"], parameters)
+            await transaction.execute(self._queries["release_account"], _place(attempt))
             if rows:
                 action = AuditAction.TOKEN_INVALIDATED
                 event = token_event(action, credential.key, credential.generation, rows[0][0], actor, code)
@@ -126,8 +126,8 @@ class PostgresRefreshLedger:
         async def work(transaction: Transaction) -> Change[CommitOutcome]:
             place = _place(attempt)
             active = await self._lock_data_keys(transaction, attempt.account, writes)
-            committed = await transaction.fetch(self._queries["lock_commit"], place)
             stored = await self._lock_tokens(transaction, attempt.account)
+            committed = await transaction.fetch(self._queries["lock_commit"], place)
             if committed and committed[0][0] == attempt.attempt_id:
                 return Change(CommitOutcome.WRITTEN)
             outcome, wanted = still_wanted(attempt, stored, writes)
