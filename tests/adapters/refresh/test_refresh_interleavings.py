@@ -10,6 +10,7 @@ from vault_adapters.composition import open_vault_over
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ScriptedRefresher
+from vault_domain.refresh_rules import RefreshTiming
 
 ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 
@@ -242,3 +243,30 @@ async def test_two_refreshes_of_one_account_stop_at_each_step(config, the_store,
             assert len({token.value.reveal() for token in tokens}) == 1, place
             assert len(first.calls) + len(second.calls) == 1, place
             await two.delete_account(ACCOUNT)
+
+
+async def test_nothing_is_sent_with_too_little_left_of_the_lease(sqlite_config):
+    """A process that was held up between claim and request gives the lease back and claims again."""
+    steps = Steps("after claim")
+    claims = []
+
+    class CountingLedger(SteppedLedger):
+        def __getattr__(self, name):
+            claims.extend([name] * (name == "claim"))
+            return super().__getattr__(name)
+
+    refresher = ScriptedRefresher(answer(1))
+    path = sqlite_config.database_url.removeprefix("sqlite:///")
+    async with open_sqlite_store(path, migrate=True, clock=None) as store_below:
+        stepped = SteppedStore(store_below, steps)
+        stepped.refreshes = CountingLedger(store_below.refreshes, steps)
+        async with open_vault_over(stepped, sqlite_config, refreshers={"acme": refresher}) as vault:
+            await vault.store_token_set(ACCOUNT, TokenSet("access-0", "refresh-0", expires_in=0))
+            call = asyncio.create_task(vault.ensure_access_token(ACCOUNT))
+            await steps.reached.wait()
+            await asyncio.sleep(RefreshTiming().slack.total_seconds() + 0.1)
+            assert refresher.calls == []
+            steps.go_on.set()
+            assert (await call).value.reveal() == "access-1"
+    assert len(claims) == 2
+    assert len(refresher.calls) == 1
