@@ -12,7 +12,7 @@ from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, P
 from vault_adapters.crypto.key_cache import KeyCache
 from vault_domain.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap
-from vault_domain.ports.cipher import UnreadableError
+from vault_domain.ports.cipher import DESTROYED_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
 
@@ -167,7 +167,9 @@ class Keyring:
     async def _find(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None) -> EnvelopeKey:
         if record is None or record.tenant_id != tenant_id or record.key_id != key_id:
             record = await self._repository.data_key(tenant_id, key_id)
-        if record is None or record.state is DataKeyState.DESTROYED or not record.wraps:
+        if record is not None and record.state is DataKeyState.DESTROYED:
+            raise UnreadableError(DESTROYED_KEY)
+        if record is None or not record.wraps:
             raise UnreadableError("unknown_key")
         return EnvelopeKey(await self._unwrap(tenant_id, record), key_id, Purpose.VALUE)
 

@@ -8,12 +8,16 @@ from vault_domain.key import DataKeyRecord
 from vault_domain.secret import Secret
 from vault_domain.token import SealedToken
 
+DESTROYED_KEY = "destroyed_key"
+"""The reason where the data key was this tenant's, and was destroyed."""
+
 
 class UnreadableError(Exception):
     """A sealed value does not open in its place.
 
     Attributes:
-        reason: a code for operators (header, commitment, tag, unknown_key); callers get one `DecryptionError`.
+        reason: a code for operators (header, commitment, tag, unknown_key, `DESTROYED_KEY`); callers get one
+            `DecryptionError`.
     """
 
     def __init__(self, reason: str) -> None:

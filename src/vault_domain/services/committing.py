@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from vault_domain.account import Account, TokenKind
 from vault_domain.errors import DecryptionError, KeyUnavailableError, RefreshNotPersistedError, StorageError, VaultError
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.cipher import Cipher, UnreadableError
+from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, RefreshJournal
 from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, RefreshLedger
@@ -117,7 +117,9 @@ class AnswerKeeper:
                 await self._cipher.open(write.key, write.sealed)
         except (KeyUnavailableError, StorageError):
             return True  # it waits until the master key or the database is back
-        except (UnreadableError, DecryptionError):
+        except (UnreadableError, DecryptionError) as error:
+            if isinstance(error, UnreadableError) and error.reason == DESTROYED_KEY:
+                return True  # its tenant was erased: committing finds the credential gone, and drops the entry
             _log.error(
                 "an entry of the journal stays there: it does not open under this database's keys (attempt %s)",
                 entry.attempt.attempt_id.hex,

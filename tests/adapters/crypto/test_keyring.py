@@ -287,15 +287,15 @@ class TestHolding:
         sealed = await seal(cipher)
         (record,) = repository.data.values()
         repository.erase("tenant-1")
-        assert await refusal(other, KEY, sealed) == "unknown_key"
-        assert await refusal(other, KEY, sealed, evolve(record, state=DataKeyState.DESTROYED)) == "unknown_key"
+        assert await refusal(other, KEY, sealed) == "destroyed_key"
+        assert await refusal(other, KEY, sealed, evolve(record, state=DataKeyState.DESTROYED)) == "destroyed_key"
         assert await refusal(other, KEY, sealed, evolve(record, wraps=())) == "unknown_key"
 
     async def test_another_process_loses_a_destroyed_key_in_time(self, cipher, repository, seconds):
         sealed = await seal(cipher)
         repository.erase("tenant-1")
         seconds.now += TTL.total_seconds()
-        assert await refusal(cipher, KEY, sealed) == "unknown_key"
+        assert await refusal(cipher, KEY, sealed) == "destroyed_key"
 
     async def test_least_recently_used_tenants_leave_first(self, repository, master):
         cipher = cipher_over(repository, master, capacity=2)
@@ -322,7 +322,7 @@ class TestHolding:
         repository.erase("tenant-1")
         cipher.forget_tenant("tenant-1")
         assert not cipher.is_warm("tenant-1")
-        assert await refusal(cipher, KEY, before) == "unknown_key"
+        assert await refusal(cipher, KEY, before) == "destroyed_key"
         after = await seal(cipher)
         assert after.data_key_id != before.data_key_id
         assert await cipher.open(KEY, after) == VALUE
