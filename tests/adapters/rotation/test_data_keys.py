@@ -1,0 +1,167 @@
+"""Rotating data keys and re-encrypting what is under the old ones."""
+
+from datetime import timedelta
+
+import pytest
+from tests.adapters.rotation.place import read_all
+
+from vault_adapters import AuditAction, DecryptionError, InvalidInputError, TokenKey, TokenKind
+from vault_adapters.testing import ManualClock
+
+pytestmark = pytest.mark.usefixtures("cheap_scrypt")
+
+KEYS = [TokenKey("t1", "acme", TokenKind.API_KEY, f"a{number}") for number in range(5)]
+OTHER = TokenKey("t2", "acme", TokenKind.API_KEY)
+
+
+async def filled(vault):
+    await vault.store_tokens([(key, f"value {key.identifier}") for key in KEYS])
+    await vault.store_token(OTHER, "another tenant's")
+
+
+async def test_what_is_stored_then_is_under_the_new_key_and_what_was_is_still_read(place):
+    async with place.vault() as vault, place.vault() as another:
+        await filled(vault)
+        assert await read_all(another, KEYS[:1]) == ["value a0"]
+        report = await vault.keys.rotate_data_key("t1")
+        assert (report.rotated, report.tokens_to_reencrypt) == (True, 5)
+        # The other process still takes the old key for the active one, and must not write under it.
+        await another.store_token(KEYS[0], "newer")
+        assert await read_all(vault, KEYS[:2]) == ["newer", "value a1"]
+        assert place.rows(
+            "SELECT count(*) FROM {token} t JOIN {dek} d USING (tenant_id, dek_id) WHERE state = 'active'"
+        ) == [(2,)]
+        status = await vault.keys.status()
+        assert (status.active, status.decrypt_only, status.tokens_to_reencrypt) == (2, 1, 4)
+
+
+async def test_a_tenant_without_a_key_has_nothing_to_rotate(place):
+    async with place.vault() as vault:
+        report = await vault.keys.rotate_data_key("nobody")
+        assert (report.rotated, report.data_key_id) == (False, None)
+        assert place.rows("SELECT count(*) FROM {dek}") == [(0,)]
+
+
+async def test_reencrypting_changes_nothing_that_can_be_seen(place):
+    clock = ManualClock()
+    async with place.vault(clock=clock) as vault:
+        await filled(vault)
+        await vault.mark_token_invalid(await vault.get_token(KEYS[1]), "revoked")
+        before = [token async for token in vault.iter_tokens("t1")]
+        events = len([event async for event in vault.iter_audit_events()])
+        await vault.keys.rotate_data_key("t1")
+        clock.advance(timedelta(hours=1))
+        seen = []
+        report = await vault.keys.reencrypt(progress=lambda done, total: seen.append((done, total)))
+        assert (report.reencrypted, report.swept, report.incomplete) == (5, 1, False)
+        assert seen == [(5, 5)]
+        assert [token async for token in vault.iter_tokens("t1")] == before
+        assert await read_all(vault, KEYS) == [f"value a{number}" for number in range(5)]
+        assert len([event async for event in vault.iter_audit_events()]) == events + 1  # the rotation's
+    async with place.vault(clock=clock) as vault:
+        assert await read_all(vault, [*KEYS, OTHER]) == [*(f"value a{n}" for n in range(5)), "another tenant's"]
+        again = await vault.keys.reencrypt()
+        assert (again.reencrypted, again.swept, again.destroyed) == (0, 0, 0)
+
+
+async def test_an_old_key_outlives_its_sweep_by_a_day(place):
+    clock = ManualClock()
+    async with place.vault(clock=clock) as vault:
+        await filled(vault)
+        old = place.rows("SELECT dek_id FROM {dek} WHERE tenant_id = 't1'")[0][0]
+        await vault.keys.rotate_data_key("t1")
+        clock.advance(timedelta(days=3))
+        assert (await vault.keys.reencrypt()).destroyed == 0  # swept only now, however old the rotation is
+        clock.advance(timedelta(hours=23, minutes=59))
+        assert (await vault.keys.reencrypt()).destroyed == 0
+        clock.advance(timedelta(minutes=1))
+        assert (await vault.keys.reencrypt("t2")).destroyed == 0
+        assert (await vault.with_actor("cron").keys.reencrypt("t1")).destroyed == 1
+        assert place.rows("SELECT count(*) FROM {dek_wrap} WHERE dek_id = ?", old) == [(0,)]
+        assert place.rows("SELECT state FROM {dek} WHERE dek_id = ?", old) == [("destroyed",)]
+        events = [event async for event in vault.iter_audit_events(tenant_id="t1")]
+        assert [(event.action, event.actor) for event in events][-2:] == [
+            (AuditAction.DATA_KEY_ROTATED, None),
+            (AuditAction.DATA_KEY_DESTROYED, "cron"),
+        ]
+        assert events[-1].code == bytes(old).hex()
+        assert await read_all(vault, KEYS[:1]) == ["value a0"]
+
+
+async def test_one_tenant_only(place):
+    async with place.vault() as vault:
+        await filled(vault)
+        await vault.keys.rotate_data_key("t1")
+        await vault.keys.rotate_data_key("t2")
+        assert (await vault.keys.reencrypt("t2")).reencrypted == 1
+        assert (await vault.keys.status()).tokens_to_reencrypt == 5
+
+
+async def test_what_cannot_be_opened_is_counted_named_and_left(place):
+    async with place.vault() as vault:
+        await filled(vault)
+        place.rows(
+            "UPDATE {token} SET blob = (SELECT blob FROM {token} WHERE identifier = 'a1') WHERE identifier = 'a3'"
+        )
+        rotated = await vault.keys.rotate_data_key("t1")
+        report = await vault.keys.reencrypt()
+        assert report.incomplete
+        assert (report.reencrypted, report.remaining, report.unreadable_count, report.swept) == (4, 1, 1, 0)
+        [(damaged, blob)] = place.rows("SELECT dek_id, blob FROM {token} WHERE identifier = 'a3'")
+        [named] = report.unreadable
+        assert (named.tenant_id, named.data_key_id, named.count) == ("t1", bytes(damaged).hex(), 1)
+        assert bytes(damaged).hex() != rotated.data_key_id
+        with pytest.raises(DecryptionError):
+            await vault.get_token(KEYS[3])
+        again = await vault.keys.reencrypt()
+        assert (again.reencrypted, again.unreadable) == (0, report.unreadable)
+        assert place.rows("SELECT blob FROM {token} WHERE identifier = 'a3'") == [(blob,)]
+        await vault.store_token(KEYS[3], "stored anew")
+        assert not (await vault.keys.reencrypt()).incomplete
+
+
+async def test_a_tenant_whose_active_key_is_damaged_does_not_stand_in_the_others_way(place):
+    async with place.vault() as vault:
+        await filled(vault)
+        await vault.keys.rotate_data_key("t1")
+        await vault.keys.rotate_data_key("t2")
+    flipped = "(SELECT wrapped FROM {dek_wrap} WHERE tenant_id = 't2' LIMIT 1)"
+    place.rows(
+        f"UPDATE {{dek_wrap}} SET wrapped = {flipped} WHERE tenant_id = 't1' AND dek_id IN "
+        "(SELECT dek_id FROM {dek} WHERE state = 'active')"
+    )
+    async with place.vault() as vault:
+        report = await vault.keys.reencrypt()
+        assert (report.reencrypted, report.unreadable_count, report.remaining) == (1, 5, 5)
+        assert await read_all(vault, KEYS[:1]) == ["value a0"]
+
+
+async def test_a_run_that_ends_early_is_simply_run_again(place):
+    keys = [TokenKey("t1", "acme", TokenKind.API_KEY, f"a{number:04d}") for number in range(1100)]
+
+    class EnoughError(Exception):
+        pass
+
+    def stop(done, total):
+        raise EnoughError
+
+    async with place.vault() as vault:
+        await vault.store_tokens([(key, "value") for key in keys])
+        await vault.keys.rotate_data_key("t1")
+        with pytest.raises(EnoughError):
+            await vault.keys.reencrypt(progress=stop)
+        assert (await vault.keys.status()).tokens_to_reencrypt == 100
+        assert (await vault.keys.reencrypt()).reencrypted == 100
+        assert set(await read_all(vault, keys[::50])) == {"value"}
+
+
+async def test_arguments_are_checked(place):
+    async with place.vault() as vault:
+        for call in (
+            vault.keys.rotate_data_key(""),
+            vault.keys.reencrypt(""),
+            vault.keys.reencrypt(progress=1),
+            vault.erase_tenant(None),
+        ):
+            with pytest.raises(InvalidInputError):
+                await call

@@ -1,0 +1,199 @@
+"""Rotation, and what others do to the same row, at every moment between two calls of the store."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.adapters.rotation.gated import GatedStore
+from tests.adapters.rotation.place import NEW, OLD
+
+from vault_adapters import Account, KeyUnavailableError, Rotation, TokenKey, TokenKind, TokenNotFoundError, TokenSet
+from vault_adapters.composition import open_vault_over
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_adapters.stores.sqlite.store import open_sqlite_store
+
+pytestmark = pytest.mark.usefixtures("cheap_scrypt")
+
+
+class Provider:
+    """Gives a new access token for each refresh token, and keeps that."""
+
+    rotation = Rotation.non_rotating()
+    spends = TokenKind.REFRESH_TOKEN
+
+    async def refresh(self, request):
+        return TokenSet("refreshed", expires_in=3600)
+
+
+@asynccontextmanager
+async def gated_vault(place, secret=OLD, previous=None):
+    """Open a vault behind a gate, and an ordinary one beside it."""
+    if place.is_sqlite:
+        opened = open_sqlite_store(place.url.removeprefix("sqlite:///"), migrate=True, clock=None)
+    else:
+        opened = open_postgres_store(place.url, migrate=True, schema=place.settings["postgres_schema"], pool_size=3)
+    refreshers = {"acme": Provider()}
+    async with opened as store:
+        gated = GatedStore(store)
+        async with (
+            open_vault_over(gated, place.config(secret, previous), refreshers=refreshers) as vault,
+            place.vault(secret, previous, refreshers=refreshers) as beside,
+        ):
+            yield gated, vault, beside
+
+
+async def connect(vault, tenant):
+    account = Account(tenant, "acme")
+    await vault.store_token_set(account, TokenSet("first", "refresh", expires_in=3600))
+    return account
+
+
+async def value_of(vault, account):
+    token = await vault.get_token(account.key(TokenKind.ACCESS_TOKEN))
+    return None if token is None else (token.value.reveal(), token.info.generation)
+
+
+ACTIONS = {
+    "store": (lambda vault, a: vault.store_token(a.key(TokenKind.ACCESS_TOKEN), "stored"), ("stored", 2)),
+    "delete": (lambda vault, a: vault.delete_token(a.key(TokenKind.ACCESS_TOKEN)), None),
+    "refresh": (lambda vault, a: vault.refresh_account(a), ("refreshed", 2)),
+    "rotate": (lambda vault, a: vault.keys.rotate_data_key(a.tenant_id), ("first", 1)),
+    "reencrypt": (lambda vault, a: vault.keys.reencrypt(a.tenant_id), ("first", 1)),
+    "erase": (lambda vault, a: vault.erase_tenant(a.tenant_id), None),
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_something_happens_to_a_row_while_it_is_reencrypted(place, action):
+    act, expected = ACTIONS[action]
+    async with gated_vault(place) as (gated, vault, beside):
+
+        async def rotate_all(tenant):
+            await vault.keys.rotate_data_key(tenant)
+            return await vault.keys.reencrypt(tenant)
+
+        await connect(vault, "counted")
+        moments = await gated.moments_of(lambda: rotate_all("counted"))
+        assert moments >= 12
+        for at in range(moments):
+            tenant = f"t{at}"
+            account = await connect(vault, tenant)
+            try:
+                report = await gated.run(at, lambda a=account: act(beside, a), lambda t=tenant: rotate_all(t))
+            except AssertionError:
+                assert action == "erase"  # nothing is left to rotate, so that it ends earlier
+                continue
+            assert report.unreadable == ()
+            for reader in (vault, beside):
+                assert await value_of(reader, account) == expected
+            await vault.keys.reencrypt(tenant)
+            under = place.rows(
+                "SELECT count(*) FROM {token} t JOIN {dek} d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id "
+                "WHERE d.state <> 'active' AND t.tenant_id = ?",
+                tenant,
+            )
+            assert under == [(0,)]
+            assert await value_of(beside, account) == expected
+
+
+WORK = {
+    "store": (lambda vault, a: vault.store_token(a.key(TokenKind.ACCESS_TOKEN), "stored"), ("stored", 2)),
+    "refresh": (lambda vault, a: vault.refresh_account(a), ("refreshed", 2)),
+    "read": (lambda vault, a: vault.get_token(a.key(TokenKind.ACCESS_TOKEN)), ("first", 1)),
+    "delete": (lambda vault, a: vault.delete_token(a.key(TokenKind.ACCESS_TOKEN)), None),
+}
+
+
+@pytest.mark.parametrize("work", WORK)
+async def test_keys_are_rotated_in_the_middle_of(place, work):
+    do, expected = WORK[work]
+    async with gated_vault(place) as (gated, vault, beside):
+        account = await connect(vault, "counted")
+        moments = await gated.moments_of(lambda: do(vault, account))
+        assert moments >= 2
+        for at in range(moments):
+            account = await connect(vault, f"t{at}")
+
+            async def rotate(account=account):
+                await beside.keys.rotate_data_key(account.tenant_id)
+                assert not (await beside.keys.reencrypt(account.tenant_id)).incomplete
+
+            await gated.run(at, rotate, lambda a=account: do(vault, a))
+            for reader in (vault, beside):
+                assert await value_of(reader, account) == expected
+
+
+@pytest.mark.parametrize("work", ["store", "refresh"])
+async def test_a_tenant_is_erased_in_the_middle_of(place, work):
+    do, _ = WORK[work]
+    async with gated_vault(place) as (gated, vault, beside):
+        account = await connect(vault, "counted")
+        moments = await gated.moments_of(lambda: do(vault, account))
+        for at in range(moments):
+            account = await connect(vault, f"t{at}")
+            outcome = "done"
+            try:
+                await gated.run(at, lambda a=account: beside.erase_tenant(a.tenant_id), lambda a=account: do(vault, a))
+            except TokenNotFoundError:
+                outcome = "not found"
+            value = await value_of(beside, account)
+            if work == "refresh":
+                # However late it comes back, it brings nothing back.
+                assert value is None
+                assert place.rows("SELECT count(*) FROM {account} WHERE tenant_id = ?", account.tenant_id) == [(0,)]
+            else:
+                # A store either came before, and is erased, or starts afresh under a new data key.
+                assert outcome == "done"
+                assert value in (None, ("stored", 1))
+            states = place.rows("SELECT state FROM {dek} WHERE tenant_id = ? ORDER BY state", account.tenant_id)
+            assert states == ([("destroyed",)] if value is None else [("active",), ("destroyed",)])
+
+
+MASTER_ACTIONS = {
+    "a process that knows the old secret only makes a tenant": "old",
+    "a process that knows both makes a tenant": "both",
+    "another rotator comes by": "rotate",
+    "a tenant is erased": "erase",
+}
+
+
+@pytest.mark.parametrize("action", MASTER_ACTIONS.values(), ids=MASTER_ACTIONS)
+async def test_something_happens_while_the_master_key_is_rotated(place, action):
+    at, moments = 0, 1
+    while at < moments:
+        fresh = place.fresh(at)
+        key = TokenKey("made meanwhile", "acme", TokenKind.API_KEY)
+        async with fresh.vault(OLD) as old_only, gated_vault(fresh, NEW, OLD) as (gated, vault, beside):
+            await old_only.store_token(TokenKey("t1", "acme", TokenKind.API_KEY), "one")
+            await old_only.store_token(TokenKey("t2", "acme", TokenKind.API_KEY), "two")
+            refused = []
+
+            async def act(old_only=old_only, beside=beside, refused=refused, key=key):
+                if action == "rotate":
+                    assert not (await beside.keys.rotate_master_key()).incomplete
+                elif action == "erase":
+                    await beside.erase_tenant("t2")
+                else:
+                    refused.append(await attempt((old_only if action == "old" else beside), key))
+
+            report = await gated.run(at, act, vault.keys.rotate_master_key)
+            moments = gated.passed
+            assert not report.incomplete
+        async with fresh.vault(NEW) as new_only:
+            assert (await new_only.get_token(TokenKey("t1", "acme", TokenKind.API_KEY))).value.reveal() == "one"
+            if refused == [None]:
+                assert (await new_only.get_token(key)).value.reveal() == "made"
+            elif action in ("old", "both"):
+                assert action == "old"  # too late: the key it knows is retired
+                assert refused == ["retired_master_key"]
+        assert fresh.states() == ["retired", "active"]
+        at += 1
+    assert moments >= 14
+
+
+async def attempt(vault, key):
+    """Make a tenant; return why that was refused, or None."""
+    try:
+        await vault.store_token(key, "made")
+    except KeyUnavailableError as error:
+        return error.reason
+    return None

@@ -1,0 +1,245 @@
+"""Rotating the master key: a rolling deployment step by step, and what is refused on the way."""
+
+import asyncio
+
+import pytest
+from tests.adapters.rotation.place import NEW, NEWEST, OLD, read_all
+
+from vault_adapters import (
+    AuditAction,
+    ConfigurationError,
+    KeyUnavailableError,
+    MasterKeyState,
+    TokenKey,
+    TokenKind,
+    WrongEncryptionSecretError,
+)
+
+pytestmark = pytest.mark.usefixtures("cheap_scrypt")
+
+KEYS = [TokenKey(f"t{number}", "acme", TokenKind.API_KEY) for number in range(4)]
+VALUES = [f"value {number}" for number in range(4)]
+
+
+async def fill(place):
+    async with place.vault() as vault:
+        await vault.store_tokens(list(zip(KEYS, VALUES, strict=True)))
+
+
+def wraps(place):
+    return sorted(count for (count,) in place.rows("SELECT count(*) FROM {dek_wrap} GROUP BY tenant_id, dek_id"))
+
+
+async def test_a_rolling_deployment(place):
+    """One process after another learns the new secret, the keys are rotated, the old secret goes; nobody fails."""
+    newcomers = [TokenKey(f"new{number}", "acme", TokenKind.API_KEY) for number in range(3)]
+    async with place.vault(OLD) as old_only:
+        await old_only.store_tokens(list(zip(KEYS, VALUES, strict=True)))
+        async with place.vault(NEW, OLD) as both:
+            # Step 1, half deployed: nothing has changed but that the new key is known.
+            assert place.states() == ["active", "unwrap_only"]
+            await both.store_token(newcomers[0], "by one that knows both")
+            await old_only.store_token(newcomers[1], "by one that knows the old secret only")
+            for vault in (old_only, both):
+                assert await read_all(vault, [*newcomers[:2], *KEYS])
+            status = await both.keys.status()
+            assert status.master_key_rotation_due
+            assert (status.wraps_missing, [key.data_keys for key in status.master_keys]) == (5, [6, 1])
+            assert not (await old_only.keys.status()).master_key_rotation_due
+        async with place.vault(NEW, OLD) as both, place.vault(NEW, OLD) as another:
+            # Step 2: rotate, once. Processes that were open before go on, with their older view of the keys.
+            report = await both.with_actor("ops").keys.rotate_master_key()
+            assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (True, 5, 6, 1)
+            assert not report.incomplete
+            assert place.states() == ["retired", "active"]
+            for vault in (another, both):
+                assert await read_all(vault, KEYS) == VALUES
+            await another.store_token(newcomers[2], "by one that was open before")
+            assert wraps(place) == [1] * 7
+            assert (await both.get_token(newcomers[2])).value.reveal() == "by one that was open before"
+            events = [event async for event in both.iter_audit_events()]
+            assert [(e.action, e.actor, e.tenant_id) for e in events if e.action.startswith("master_key")] == [
+                (AuditAction.MASTER_KEY_ACTIVATED, "ops", None),
+                (AuditAction.MASTER_KEY_RETIRED, "ops", None),
+            ]
+            assert report.master_key_id in [event.code for event in events]
+        # What only the old secret knows serves from its memory, and makes nothing under a retired key.
+        assert await read_all(old_only, KEYS) == VALUES
+        with pytest.raises(KeyUnavailableError) as caught:
+            await old_only.store_token(TokenKey("late", "acme", TokenKind.API_KEY), "value")
+        assert caught.value.reason == "retired_master_key"
+        with pytest.raises(KeyUnavailableError):
+            await old_only.keys.rotate_data_key("t1")
+        assert place.rows("SELECT count(*) FROM {dek} WHERE tenant_id = 'late' OR state <> 'active'") == [(0,)]
+    # Step 3: without the previous secret.
+    async with place.vault(NEW) as new_only:
+        assert await read_all(new_only, KEYS) == VALUES
+        assert not (await new_only.keys.status()).master_key_rotation_due
+    with pytest.raises(WrongEncryptionSecretError):
+        async with place.vault(OLD):
+            pass
+
+
+async def test_running_it_again_and_without_a_reason_changes_nothing(place):
+    await fill(place)
+    async with place.vault(OLD) as vault:
+        report = await vault.keys.rotate_master_key()
+        assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (False, 0, 0, 0)
+    async with place.vault(NEW, OLD) as vault:
+        await vault.keys.rotate_master_key()
+        before = place.rows("SELECT * FROM {dek_wrap} ORDER BY 1, 2, 3")
+        report = await vault.keys.rotate_master_key()
+        assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (False, 0, 0, 0)
+        assert place.rows("SELECT * FROM {dek_wrap} ORDER BY 1, 2, 3") == before
+
+
+async def test_giving_up_before_the_flip_goes_back(place):
+    await fill(place)
+    async with place.vault(NEW, OLD) as vault:
+        await vault.store_token(TokenKey("both", "acme", TokenKind.API_KEY), "value")
+    async with place.vault(OLD, NEW) as vault:
+        report = await vault.keys.rotate_master_key()
+        assert (report.activated, report.unwrapped, report.retired) == (False, 1, 1)
+        assert place.states() == ["active", "retired"]
+        assert await read_all(vault, KEYS) == VALUES
+    async with place.vault(OLD) as vault:
+        assert await read_all(vault, KEYS) == VALUES
+
+
+async def test_giving_up_after_the_flip_goes_back_too(place):
+    await fill(place)
+    async with place.vault(NEW, OLD) as vault:
+        await vault.keys.rotate_master_key()
+    async with place.vault(OLD, NEW) as vault:  # the old secret with a new salt: a retired local key stays retired
+        assert (await vault.keys.rotate_master_key()).retired == 1
+        assert place.states() == ["retired", "retired", "active"]
+    async with place.vault(OLD) as vault:
+        assert await read_all(vault, KEYS) == VALUES
+
+
+async def test_two_rotators_at_once(place):
+    await fill(place)
+    async with place.vault(NEW, OLD) as one, place.vault(NEW, OLD) as two:
+        reports = await asyncio.gather(*(vault.keys.rotate_master_key() for vault in (one, two)))
+        assert not any(report.incomplete for report in reports)
+        assert sum(report.activated for report in reports) == sum(report.retired for report in reports) == 1
+        assert sum(report.wrapped for report in reports) == sum(report.unwrapped for report in reports) == 4
+        assert wraps(place) == [1] * 4
+        assert place.states() == ["retired", "active"]
+        await asyncio.gather(*(vault.keys.rotate_data_key("t1") for vault in (one, two)))
+        runs = await asyncio.gather(*(vault.keys.reencrypt() for vault in (one, two)))
+        assert sum(run.reencrypted for run in runs) == 1
+        assert await read_all(two, KEYS) == VALUES
+
+
+async def test_a_process_that_was_overtaken_does_not_flip_back(place):
+    await fill(place)
+    async with place.vault(NEW, OLD) as stale:
+        await stale.keys.rotate_master_key()
+        async with place.vault(NEWEST, NEW) as vault:
+            await vault.keys.rotate_master_key()
+        with pytest.raises(ConfigurationError) as caught:
+            await stale.keys.rotate_master_key()
+        assert caught.value.code == "master_key_conflict"
+        assert place.states() == ["retired", "retired", "active"]
+    async with place.vault(NEWEST) as vault:
+        assert await read_all(vault, KEYS) == VALUES
+
+
+async def test_a_master_key_in_use_is_not_retired(place):
+    """Neither one that still wraps something nor the active one, whoever asks the store."""
+    await fill(place)
+    async with place.vault(NEW, OLD) as vault:
+        store = vault._services.keys.rewrapping._rotation
+        old, new = (bytes(key_id) for (key_id,) in place.rows("SELECT kek_id FROM {kek} ORDER BY created_at"))
+        assert not (await store.retire_master_key(old, actor=None)).result
+        await store.activate_master_key(new, old, actor=None)
+        for key_id in (old, new):
+            assert not (await store.retire_master_key(key_id, actor=None)).result
+        assert place.states() == ["unwrap_only", "active"]
+        assert (await vault.keys.rotate_master_key()).retired == 1
+
+
+async def test_a_key_kept_offline_is_left_alone(place):
+    """A master key that no process opens, such as one for recovery, keeps its wraps through rotations."""
+    await fill(place)
+    async with place.vault(NEWEST, OLD) as vault:
+        await vault.store_token(TokenKey("both", "acme", TokenKind.API_KEY), "value")
+    async with place.vault(NEW, OLD) as vault:
+        report = await vault.keys.rotate_master_key()
+        assert (report.incomplete, report.retired) == (False, 1)
+    assert place.states() == ["retired", "unwrap_only", "active"]
+    assert wraps(place) == [1, 1, 1, 1, 2]
+
+
+async def test_a_data_key_that_does_not_open_keeps_its_wrap_and_the_old_key(place):
+    await fill(place)
+    swapped = "(SELECT wrapped FROM {dek_wrap} WHERE tenant_id = 't1')"
+    place.rows(f"UPDATE {{dek_wrap}} SET wrapped = {swapped} WHERE tenant_id = 't2'")
+    async with place.vault(NEW, OLD) as vault:
+        report = await vault.keys.rotate_master_key()
+        assert (report.incomplete, report.in_use, report.wrapped, report.unwrapped, report.retired) == (
+            True,
+            1,
+            3,
+            0,
+            0,
+        )
+        [named] = report.unreadable
+        assert (named.tenant_id, named.count) == ("t2", 1)
+        assert place.states() == ["unwrap_only", "active"]
+        assert await read_all(vault, KEYS[:2]) == VALUES[:2]
+        await vault.erase_tenant("t2")
+        assert not (await vault.keys.rotate_master_key()).incomplete
+
+
+@pytest.mark.parametrize("under", ["old", "new"])
+async def test_no_wrap_goes_before_the_other_was_read_back(place, under):
+    """A new wrap that was damaged in the database must not be the only one that is left."""
+    await fill(place)
+    async with place.vault(NEW, OLD) as vault:
+        for key in KEYS:
+            await vault.keys.rotate_data_key(key.tenant_id)  # wrapped under both
+    state = {"old": "active", "new": "unwrap_only"}[under]
+    [(master,)] = place.rows("SELECT kek_id FROM {kek} WHERE state = ?", state)
+    active = "SELECT dek_id FROM {dek} WHERE state = 'active' AND tenant_id = ?"
+    one, two = (place.rows(active, tenant)[0][0] for tenant in ("t1", "t2"))
+    [(foreign,)] = place.rows("SELECT wrapped FROM {dek_wrap} WHERE kek_id = ? AND dek_id = ?", master, one)
+    place.rows("UPDATE {dek_wrap} SET wrapped = ? WHERE kek_id = ? AND dek_id = ?", foreign, master, two)
+    async with place.vault(NEW, OLD) as vault:
+        report = await vault.keys.rotate_master_key()
+        assert report.incomplete
+        assert [key.tenant_id for key in report.unreadable] == ["t2"]
+        assert place.rows("SELECT count(*) FROM {dek_wrap} WHERE dek_id = ?", two) == [(2,)]
+        status = await vault.keys.status()
+        assert [key.state for key in status.master_keys] == [MasterKeyState.UNWRAP_ONLY, MasterKeyState.ACTIVE]
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+async def test_to_a_key_service_and_back(place, monkeypatch):
+    from moto.server import ThreadedMotoServer
+    from tests.adapters.crypto.kms_service import REGION, client_for, new_key
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    values = {"AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": REGION}
+    for name, value in {**values, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        client = client_for(endpoint)
+        uri = f"aws-kms:{new_key(client)}"
+        client.close()
+        await fill(place)
+        async with place.vault(OLD, master_key=uri, previous_master_key="local") as vault:
+            assert (await vault.keys.rotate_master_key()).retired == 1
+            assert await read_all(vault, KEYS) == VALUES
+        async with place.vault(None, master_key=uri) as vault:
+            assert await read_all(vault, KEYS) == VALUES
+            await vault.store_token(TokenKey("kms", "acme", TokenKind.API_KEY), "value")
+        async with place.vault(NEW, master_key="local", previous_master_key=uri) as vault:
+            assert (await vault.keys.rotate_master_key()).retired == 1
+        async with place.vault(NEW) as vault:
+            assert await read_all(vault, KEYS) == VALUES
+    finally:
+        server.stop()
