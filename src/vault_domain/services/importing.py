@@ -20,7 +20,7 @@ ImportRow = ImportedToken | ImportFailure
 ImportRows = Iterable[ImportRow] | AsyncIterable[ImportRow]
 Progress = Callable[[ImportReport], object]
 
-_Batch = list[ImportedToken]
+_Batch = list[ImportRow]
 _BATCH = 1000
 _MOST_FAILURES = 1000
 
@@ -59,7 +59,7 @@ class ImportService:
         """
         tally = _Tally()
         taker = self._taker(options, actor)
-        batches = _batches(rows, tally)
+        batches = _batches(rows)
         batch = await anext(batches, None)
         while batch is not None:
             batch = await self._step(batch, taker, batches, tally)
@@ -78,8 +78,10 @@ class ImportService:
         following: list[_Batch | None] = []
 
         async def write() -> None:
-            latest = _latest(batch)
-            tally.count([ImportOutcome.SKIPPED] * (len(batch) - len(latest)))
+            tokens = [row for row in batch if isinstance(row, ImportedToken)]
+            latest = _latest(tokens)
+            tally.count(row for row in batch if isinstance(row, ImportFailure))
+            tally.count([ImportOutcome.SKIPPED] * (len(tokens) - len(latest)))
             if latest:
                 tally.count(await taker.take(latest))
 
@@ -182,22 +184,16 @@ def _is_later(token: ImportedToken, held: ImportedToken) -> bool:
     return token.updated_at is None or token.updated_at > held.updated_at
 
 
-async def _batches(rows: ImportRows, tally: _Tally) -> AsyncIterator[_Batch]:
-    """Yield tokens in batches, each with a key at most as often as it came; failures are counted on the way."""
+async def _batches(rows: ImportRows) -> AsyncIterator[_Batch]:
     batch: _Batch = []
-    read = 0
     async for row in _each(rows):
-        read += 1
-        if isinstance(row, ImportFailure):
-            tally.count([row])
-        elif isinstance(row, ImportedToken):
-            batch.append(row)
-        else:
+        if not isinstance(row, ImportedToken | ImportFailure):
             raise InvalidInputError("rows must be ImportedToken or ImportFailure")
-        if read == _BATCH:
+        batch.append(row)
+        if len(batch) == _BATCH:
             yield batch
-            batch, read = [], 0
-    if read:
+            batch = []
+    if batch:
         yield batch
 
 

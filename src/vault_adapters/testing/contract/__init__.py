@@ -13,7 +13,7 @@ it opens offers the ports that `Store` names. A store whose database only its op
 
 import pytest
 
-_CASES = ("access", "concurrency", "decryption", "events", "fixtures", "isolation", "listings", "sharing")
+_CASES = ("access", "concurrency", "decryption", "events", "fixtures", "importing", "isolation", "listings", "sharing")
 # Before the cases are imported, so that their assertions show values when they fail.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in (*_CASES, "token_sets", "tokens", "values")))
 
@@ -23,6 +23,7 @@ from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa
 from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import OpenStore  # noqa: E402
+from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
 from vault_adapters.testing.contract.isolation import IsolationCases  # noqa: E402
 from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
@@ -42,6 +43,7 @@ class StoreContract(
     IsolationCases,
     DecryptionCases,
     EventCases,
+    ImportCases,
     ConcurrencyCases,
 ):
     """What every store keeps. Override `open_store`, and `check_idle` where the store can tell."""
