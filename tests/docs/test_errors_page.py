@@ -1,0 +1,22 @@
+"""The page about errors says of each what the class says."""
+
+import re
+from pathlib import Path
+
+import vault_adapters
+from vault_adapters import VaultError
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
+
+
+def test_every_error_stands_there_with_its_code():
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)`", PAGE.read_text(), re.MULTILINE))
+    public = [getattr(vault_adapters, name) for name in vault_adapters.__all__]
+    errors = [item for item in public if isinstance(item, type) and issubclass(item, VaultError)]
+    assert rows == {error.__name__: error().code for error in errors if error is not VaultError}
+
+
+def test_what_is_said_to_be_retryable_is():
+    for name, said in re.findall(r"^\| `(\w+)` \| `\w+`[^|]*\| (\w+)", PAGE.read_text(), re.MULTILINE):
+        if said in ("yes", "no"):
+            assert getattr(vault_adapters, name)().retryable == (said == "yes"), name
