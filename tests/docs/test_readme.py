@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.answers import Answer
+from tests.support.scripted_provider import scripted_provider
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 SECRET = "a-secret-that-only-these-tests-use-0123456789"
@@ -19,10 +22,17 @@ def environment(folder):
 
 def test_its_program_runs(tmp_path):
     [program] = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True, timeout=60
-    )
-    assert (done.stdout, done.stderr) == ("{'Authorization': 'Bearer ya29.an-example'}\n", "")
+    with scripted_provider(accept_the_example) as api:
+        program = program.replace("https://www.googleapis.com", api.base_url)
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True, timeout=60
+        )
+    assert (done.stdout, done.stderr) == ("200\n", "")
+
+
+def accept_the_example(request):
+    accepted = request.headers.get("authorization") == "Bearer ya29.an-example"
+    return Answer(status=200 if accepted else 401, json={})
 
 
 def test_its_shell_session_runs(tmp_path):
