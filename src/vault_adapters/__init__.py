@@ -6,6 +6,7 @@ from vault_adapters.composition import open_vault
 from vault_adapters.config import VaultConfig
 from vault_adapters.crypto.local_key import generate_encryption_secret
 from vault_adapters.sync import SyncKeys, SyncVault, open_sync_vault
+from vault_adapters.worker import RefreshWorker
 from vault_domain import (
     Account,
     AccountDeletion,
@@ -94,6 +95,7 @@ __all__ = [
     "RefreshFailedError",
     "RefreshNotPersistedError",
     "RefreshRequest",
+    "RefreshWorker",
     "Rotation",
     "SchemaOutdatedError",
     "Secret",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from vault_domain.account import Account, AccountDeletion, AccountInfo, TokenKey
@@ -235,14 +235,17 @@ class TokenVault(VaultLists):
         return await self._services.refreshing.rejected(read.as_access_info(token), actor=self._actor)
 
     @scrubbed_async
-    async def refresh_due(self, *, limit: int | None = None) -> SweepReport:
+    async def refresh_due(
+        self, *, limit: int | None = None, should_stop: Callable[[], bool] | None = None
+    ) -> SweepReport:
         """Refresh the accounts that are due: one sweep. Any number of processes may do so at once.
 
         Args:
             limit: at most so many accounts; None: all that are due.
+            should_stop: asked now and then; once it says True, the sweep ends with what is under way.
         """
         most = None if limit is None else read.as_limit(limit)
-        return await self._services.sweeping.sweep(most, actor=self._actor)
+        return await self._services.sweeping.sweep(most, should_stop, actor=self._actor)
 
     # Tokens of another system
 

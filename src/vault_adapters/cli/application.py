@@ -8,7 +8,18 @@ from importlib import metadata
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
-from vault_adapters.cli.commands import accounts, audit, demo, importing, schema, setup, tokens, watching
+from vault_adapters.cli.commands import (
+    accounts,
+    audit,
+    demo,
+    importing,
+    keys,
+    refreshing,
+    schema,
+    setup,
+    tokens,
+    watching,
+)
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.usage import explain
@@ -31,7 +42,7 @@ def build() -> App:
         # No --no-json and --empty-scope: one way to say a thing.
         default_parameter=Parameter(negative=()),
     )
-    for group in (demo, setup, schema, tokens, accounts, watching, importing, audit):
+    for group in (demo, setup, schema, tokens, accounts, refreshing, watching, importing, keys, audit):
         group.add_to(app)
     return app
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from vault_adapters.composition import open_vault
 from vault_adapters.config import VaultConfig
-from vault_domain import InvalidInputError, TokenVault
+from vault_domain import InvalidInputError, TokenRefresher, TokenVault
 
 T = TypeVar("T")
 
@@ -18,7 +18,13 @@ ACTOR = "cli"
 """Who the audit events of commands name."""
 
 
-def with_vault(work: Callable[[TokenVault], Awaitable[T]], config: VaultConfig, *, migrate: bool = False) -> T:
+def with_vault(
+    work: Callable[[TokenVault], Awaitable[T]],
+    config: VaultConfig,
+    *,
+    migrate: bool = False,
+    refreshers: Mapping[str, TokenRefresher] | None = None,
+) -> T:
     """Open a vault, do the work, close the vault; return what the work returned.
 
     Args:
@@ -26,10 +32,11 @@ def with_vault(work: Callable[[TokenVault], Awaitable[T]], config: VaultConfig, 
         config: which vault.
         migrate: whether to create or migrate the schema. Only `init` does: an operator who lists tokens with a newer
             release must not change the database under the services that run.
+        refreshers: how to get a new access token, by provider.
     """
 
     async def opened() -> T:
-        async with open_vault(config, migrate=migrate) as vault:
+        async with open_vault(config, migrate=migrate, refreshers=refreshers) as vault:
             return await work(vault.with_actor(ACTOR))
 
     _show_warnings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from vault_domain.account import Account
@@ -45,13 +45,17 @@ class SweepService:
         self._policy = policy
         self._rules = rules
 
-    async def sweep(self, limit: int | None, *, actor: str | None) -> SweepReport:
-        """Refresh up to ``limit`` accounts that are due (None: all), soonest first."""
+    async def sweep(
+        self, limit: int | None, should_stop: Callable[[], bool] | None, *, actor: str | None
+    ) -> SweepReport:
+        """Refresh up to ``limit`` accounts that are due (None: all), soonest first, until it is to stop."""
         await self._keeper.retry_all()
         counts: Counter[str] = Counter()
         seen: set[Account] = set()
         after: DuePlace | None = None
         while self._rules and (limit is None or len(seen) < limit):
+            if should_stop is not None and should_stop():
+                break
             wanted = _BATCH if limit is None else min(_BATCH, limit - len(seen))
             started = self._tasks.monotonic()
             batch = await self._claim(wanted, after)

@@ -1,0 +1,64 @@
+"""Finding a host's refreshers by the name of a module and of what it holds."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from vault_domain import ConfigurationError, InvalidInputError, TokenRefresher
+
+VARIABLE = "TOKEN_VAULT_REFRESHERS"
+
+Refreshers = Annotated[
+    str | None,
+    Parameter(
+        name="--refreshers",
+        env_var=VARIABLE,
+        show_env_var=False,
+        help=f"package.module:attribute with the refreshers by provider; {VARIABLE} where it is left out.",
+    ),
+]
+
+_PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", re.ASCII)
+
+
+def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
+    """Return the refreshers that a module of the host's holds, or that a function of it returns.
+
+    Args:
+        place: ``package.module:attribute``; the working directory is searched first, as Python's `-m` does.
+
+    Raises:
+        InvalidInputError: it is no such place.
+        ConfigurationError: there is nothing there that could be used.
+    """
+    if place is None:
+        raise ConfigurationError(
+            f"no refreshers are named: pass --refreshers package.module:attribute, or set {VARIABLE}"
+        )
+    if not _PLACE.match(place):
+        raise InvalidInputError("--refreshers must be package.module:attribute")
+    found, problem = _found(*place.split(":"))
+    if problem is not None:
+        raise ConfigurationError(problem)
+    if not isinstance(found, Mapping) or not found:
+        raise ConfigurationError("the refreshers must be a mapping by provider, or a function that returns one")
+    return dict(found)
+
+
+def _found(module_name: str, attribute: str) -> tuple[Any, str | None]:
+    """Return what stands there, or what is wrong; the text of a host's error may hold anything."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for name in attribute.split("."):
+            found = getattr(found, name)
+        return (found() if callable(found) else found), None
+    except Exception as error:
+        return None, f"the refreshers could not be loaded ({type(error).__qualname__}); import the module to see why"
