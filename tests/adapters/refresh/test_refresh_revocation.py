@@ -1,0 +1,99 @@
+"""`delete_account(revoke=True)`: asks the provider first, and deletes whatever it answers."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, Gate, account_state, answer, store, stored
+from tests.support.scripted_provider import Answer, error_answer
+
+from vault_adapters import TokenKind, open_vault
+from vault_adapters.providers import OAuth2Refresher
+from vault_adapters.testing import ScriptedRefresher
+
+
+@pytest.mark.parametrize(
+    ("answered", "revoked"),
+    [(Answer(status=200), True), (error_answer("unsupported_token_type"), False), (Answer(status=503), False),
+     (Answer(drop="rst"), False)],
+)  # fmt: skip
+async def test_it_is_deleted_whatever_the_provider_answers(opened, provider, config, answered, revoked):
+    provider.answer(answered)
+    refresher = OAuth2Refresher(provider.token_url, "client", "secret", revocation_url=provider.revocation_url)
+    vault = await opened(refresher)
+    await store(vault)
+    deletion = await vault.delete_account(ACCOUNT, revoke=True)
+    assert (deletion.deleted, deletion.revoked) == (2, revoked)
+    assert await stored(vault) == {}
+    assert account_state(config) == []
+    [request] = provider.requests
+    assert request.form == {"token": "refresh-0", "token_type_hint": "refresh_token"}
+
+
+async def test_the_access_token_where_there_is_no_other(opened, provider):
+    provider.answer(Answer(status=200))
+    refresher = OAuth2Refresher(provider.token_url, "client", "secret", revocation_url=provider.revocation_url)
+    vault = await opened(refresher)
+    await store(vault, refresh=False)
+    assert (await vault.delete_account(ACCOUNT, revoke=True)).revoked is True
+    assert provider.requests[0].form == {"token": "access-0", "token_type_hint": "access_token"}
+
+
+async def test_where_there_is_nobody_to_ask(opened, provider):
+    for refresher in (None, ScriptedRefresher(), OAuth2Refresher(provider.token_url, "client", "secret")):
+        vault = await opened(refresher)
+        await store(vault)
+        deletion = await vault.delete_account(ACCOUNT, revoke=True)
+        assert (deletion.deleted, deletion.revoked) == (2, None)
+        assert (await vault.delete_account(ACCOUNT, revoke=True)).revoked is None
+    assert provider.requests == []
+
+
+async def test_without_revoke_nobody_is_asked(opened, provider):
+    refresher = OAuth2Refresher(provider.token_url, "client", "secret", revocation_url=provider.revocation_url)
+    vault = await opened(refresher)
+    await store(vault)
+    assert (await vault.delete_account(ACCOUNT)).revoked is None
+    assert provider.requests == []
+
+
+async def test_a_slow_provider_does_not_hold_the_deletion(sqlite_config, provider):
+    provider.answer(Answer(delay=30))
+    config = evolve(sqlite_config, refresh_deadline=timedelta(seconds=0.3))
+    refresher = OAuth2Refresher(provider.token_url, "client", "secret", revocation_url=provider.revocation_url)
+    async with asyncio.timeout(10), open_vault(config, refreshers={"acme": refresher}) as vault:
+        await store(vault)
+        assert (await vault.delete_account(ACCOUNT, revoke=True)).revoked is False
+        assert await stored(vault) == {}
+
+
+async def test_a_delete_during_a_refresh_is_not_undone(opened, config, clock):
+    gate = Gate(answer(1))
+    vault = await opened(ScriptedRefresher(gate))
+    await store(vault)
+    clock.advance(HOUR)
+    call = asyncio.create_task(vault.ensure_access_token(ACCOUNT))
+    await gate.reached.wait()
+    await vault.delete_account(ACCOUNT)
+    gate.open.set()
+    [error] = await asyncio.gather(call, return_exceptions=True)
+    assert error.code == "token_not_found"
+    assert await stored(vault) == {}
+    assert account_state(config) == []
+    assert await vault.get_token(ACCOUNT.key(TokenKind.REFRESH_TOKEN)) is None
+
+
+async def test_a_tenant_erased_during_a_refresh_stays_erased(opened, config, clock):
+    gate = Gate(answer(1))
+    vault = await opened(ScriptedRefresher(gate))
+    await store(vault)
+    clock.advance(HOUR)
+    call = asyncio.create_task(vault.ensure_access_token(ACCOUNT))
+    await gate.reached.wait()
+    await vault.erase_tenant(ACCOUNT.tenant_id)
+    gate.open.set()
+    [error] = await asyncio.gather(call, return_exceptions=True)
+    assert error.code == "token_not_found"
+    assert await stored(vault) == {}
+    assert account_state(config) == []
