@@ -27,7 +27,7 @@ def echoing():
     yield Answer(body=f"<html>{ECHO}".encode(), headers=headers)
     yield Answer(json={"refresh_token": FRESH, "error": ECHO, "error_description": ECHO})
     yield Answer(json={"access_token": ["not", "a", "text", FRESH]})
-    yield token_answer(FRESH, FRESH, expires_in=FRESH, scope=[FRESH, 7], token_type=FRESH, id_token=FRESH)
+    yield token_answer(FRESH, FRESH, expires_in=FRESH, token_type=FRESH, id_token=FRESH)
 
 
 def traceback_with_locals(error):
