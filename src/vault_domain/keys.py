@@ -25,9 +25,13 @@ class VaultKeys:
         self._actor = actor
 
     @scrubbed_async
-    async def status(self) -> KeyStatus:
-        """Return how master keys and data keys stand, as counts; nothing is decrypted."""
-        return await self._services.rotating.status()
+    async def status(self, *, tenant_id: str | None = None) -> KeyStatus:
+        """Return how master keys and data keys stand, as counts; nothing is decrypted.
+
+        Args:
+            tenant_id: count one tenant's data keys and tokens; None for all.
+        """
+        return await self._services.rotating.status(as_optional_tenant_id(tenant_id))
 
     @scrubbed_async
     async def rotate_data_key(self, tenant_id: str) -> DataKeyRotation:

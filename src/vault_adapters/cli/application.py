@@ -13,6 +13,7 @@ from vault_adapters.cli.commands import (
     audit,
     demo,
     importing,
+    keys,
     refreshing,
     schema,
     setup,
@@ -41,7 +42,7 @@ def build() -> App:
         # No --no-json and --empty-scope: one way to say a thing.
         default_parameter=Parameter(negative=()),
     )
-    for group in (demo, setup, schema, tokens, accounts, refreshing, watching, importing, audit):
+    for group in (demo, setup, schema, tokens, accounts, refreshing, watching, importing, keys, audit):
         group.add_to(app)
     return app
 

@@ -25,16 +25,17 @@ from cyclopts.exceptions import (
 def explain(app: App, error: CycloptsError, arguments: list[str]) -> str:
     """Return one line that says what is wrong and where to look it up."""
     command = _command(app, arguments)
-    # The program itself takes no parameters, only commands do.
-    collection = () if command is app else command.assemble_argument_collection()
+    # The program itself and groups of commands take no parameters, only commands do.
+    collection = () if command.default_command is None else command.assemble_argument_collection()
     names = [name for argument in collection for name in argument.names]
-    return f"{_problem(error, app, names, arguments)}; see `{' '.join(_path(app, arguments))} --help`"
+    path = _path(app, arguments)
+    return f"{_problem(error, command, names, arguments[len(path) - 1 :])}; see `{' '.join(path)} --help`"
 
 
-def _problem(error: CycloptsError, app: App, names: list[str], arguments: list[str]) -> str:
+def _problem(error: CycloptsError, command: App, names: list[str], arguments: list[str]) -> str:
     match error:
         case UnknownCommandError():
-            return "there is no such command" + _suggestion(arguments[:1], _commands(app))
+            return "there is no such command" + _suggestion(arguments[:1], _commands(command))
         case UnknownOptionError():
             options = [name for name in names if name.startswith("--")]
             unknown = [text.partition("=")[0] for text in arguments if text.startswith("-")]

@@ -29,9 +29,9 @@ class RotationService:
         self._sink = sink
         self._master_keys = master_keys
 
-    async def status(self) -> KeyStatus:
-        """Return how all keys stand."""
-        counts = await self._rotation.key_counts()
+    async def status(self, tenant_id: str | None) -> KeyStatus:
+        """Return how all keys stand, or those of one tenant."""
+        counts = await self._rotation.key_counts(tenant_id)
         records = await self._keys.master_keys()
         return KeyStatus(
             master_keys=tuple(self._describe(record, counts) for record in records),

@@ -1,0 +1,178 @@
+"""`keys`, `reencrypt` and `erase-tenant`: keys over their life, and the end of a tenant."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vault_adapters.cli.exit_codes import ExitCode
+from vault_adapters.cli.failures import complain
+from vault_adapters.cli.key_views import (
+    MASTER_KEY_COLUMNS,
+    count_fields,
+    master_key_row,
+    report_json,
+    status_fields,
+    status_json,
+)
+from vault_adapters.cli.output import open_screen, print_json
+from vault_adapters.cli.parameters import Json, OnlyTenant, Tenant
+from vault_adapters.cli.progress import waiting
+from vault_adapters.cli.session import gather, with_vault
+from vault_adapters.config import VaultConfig
+from vault_domain import (
+    InvalidInputError,
+    KeyStatus,
+    MasterKeyRotation,
+    Reencryption,
+    TokenVault,
+    UnreadableKey,
+)
+
+_DryRun = Annotated[
+    bool, Parameter(name="--dry-run", help="Show what there is to do; change nothing.", show_default=False)
+]
+
+
+def add_to(app: App) -> None:
+    """Add this module's commands."""
+    keys = App(name="keys", help="See how keys stand, and rotate them while the service runs.")
+    app.command(keys)
+    keys.command(status)
+    keys.command(rotate_data)
+    keys.command(rotate_master)
+    app.command(reencrypt)
+    app.command(erase_tenant)
+
+
+def status(*, tenant: OnlyTenant = None, json: Json = False) -> None:
+    """Show how keys stand; nothing is decrypted."""
+    _show_status(_status(tenant), json=json)
+
+
+def rotate_data(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
+    """Give a tenant a new data key.
+
+    What is stored from now on is sealed under it; `reencrypt` brings the rest over. The exit code is 4 where nothing
+    was ever stored for the tenant.
+    """
+    if dry_run:
+        found = _status(tenant)
+        _show_status(found, json=json)
+        return ExitCode.OK if found.active else ExitCode.NOT_FOUND
+    report = with_vault(lambda vault: vault.keys.rotate_data_key(tenant), VaultConfig.from_env())
+    if report.data_key_id is None:
+        complain("the tenant has no data key")
+        return ExitCode.NOT_FOUND
+    _show(report, json=json)
+    return ExitCode.OK
+
+
+def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
+    """Make the configured master key the active one.
+
+    Configure the new secret or key as current and the old one as previous, in every process, before. The exit code is
+    13 where a data key could not be brought over, so that the old one is still needed.
+    """
+    if dry_run:
+        _show_status(_status(None), json=json)
+        return ExitCode.OK
+    report = with_vault(lambda vault: vault.keys.rotate_master_key(), VaultConfig.from_env())
+    _show(report, json=json)
+    _name_unreadable(report.unreadable, "data key {} cannot be opened; it was left as it is")
+    if report.in_use:
+        complain("the previous master key still wraps data keys: keep it configured, and run this again")
+    return _exit_code(report)
+
+
+def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
+    """Bring values under old data keys under the active ones.
+
+    It may be stopped and run again, and by several at once. What cannot be opened is named by its data key and left as
+    it is; the exit code is 13 then.
+    """
+    if dry_run:
+        _show_status(_status(tenant), json=json)
+        return ExitCode.OK
+    with waiting("re-encrypting", 100) as shown:
+
+        def progress(done: int, total: int) -> None:
+            shown.advance(done * 100 // total)
+
+        report = with_vault(lambda vault: vault.keys.reencrypt(tenant, progress), VaultConfig.from_env())
+    _show(report, json=json)
+    _name_unreadable(report.unreadable, "under data key {} values cannot be opened; they were left as they are")
+    return _exit_code(report)
+
+
+def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
+    """Delete everything of a tenant and destroy its keys.
+
+    The tenant's id must be given a second time, on standard input: there is no option that spares it, since nothing
+    brings the tenant back. The exit code is 13 where a reader kept SQLite from emptying its write-ahead log.
+    """
+    config = VaultConfig.from_env()
+    if dry_run:
+        found = with_vault(lambda vault: _count(vault, tenant), config)
+        _show_counts({"dry_run": True, **found}, json=json)
+        return ExitCode.OK
+    _confirm(tenant)
+    report = with_vault(lambda vault: vault.erase_tenant(tenant), config)
+    _show(report, json=json)
+    if report.checkpointed is False:
+        complain("somebody reads the database, so its write-ahead log still holds what was deleted; run this again")
+        return ExitCode.INCOMPLETE
+    return ExitCode.OK
+
+
+def _confirm(tenant: str) -> None:
+    """Ask for the tenant's id again; a slip of the finger, or a variable that was empty, must not erase anybody."""
+    if sys.stdin.isatty():
+        sys.stderr.write("Nothing brings the tenant back. Type its id again to erase it: ")
+        sys.stderr.flush()
+    if sys.stdin.readline().rstrip("\r\n") != tenant:
+        raise InvalidInputError("the tenant's id was not repeated on standard input; nothing was erased")
+
+
+async def _count(vault: TokenVault, tenant: str) -> dict[str, int]:
+    counts = await vault.keys.status(tenant_id=tenant)
+    return {
+        "tokens": len(await gather(vault.iter_tokens(tenant))),
+        "accounts": len(await gather(vault.iter_accounts(tenant))),
+        "data_keys": counts.active + counts.decrypt_only,
+    }
+
+
+def _status(tenant: str | None) -> KeyStatus:
+    return with_vault(lambda vault: vault.keys.status(tenant_id=tenant), VaultConfig.from_env())
+
+
+def _show_status(found: KeyStatus, *, json: bool) -> None:
+    if json:
+        print_json(status_json(found))
+        return
+    screen = open_screen()
+    screen.table(MASTER_KEY_COLUMNS, [master_key_row(key, screen) for key in found.master_keys])
+    screen.fields(status_fields(found))
+
+
+def _show(report: object, *, json: bool) -> None:
+    _show_counts(report_json(report), json=json)
+
+
+def _show_counts(counts: dict[str, object], *, json: bool) -> None:
+    if json:
+        print_json(counts)
+    else:
+        open_screen().fields(count_fields(counts))
+
+
+def _name_unreadable(unreadable: tuple[UnreadableKey, ...], message: str) -> None:
+    for key in unreadable:
+        complain(message.format(key.data_key_id))
+
+
+def _exit_code(report: MasterKeyRotation | Reencryption) -> ExitCode:
+    return ExitCode.INCOMPLETE if report.incomplete else ExitCode.OK

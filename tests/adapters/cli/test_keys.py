@@ -1,0 +1,120 @@
+"""Keys and the end of a tenant from the command line."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+KEY = ("t1", "acme", "api_key")
+NEW_SECRET = "another-secret-that-only-these-tests-use-0123"
+
+
+@pytest.fixture
+def filled(token_vault):
+    for name in ("a", "b"):
+        assert token_vault("store", *KEY, "--identifier", name, stdin=name).code == 0
+    return token_vault
+
+
+def read(result):
+    return json.loads(result.out)
+
+
+def damage(command_line, where):
+    """Put one value in another's place."""
+    with closing(sqlite3.connect(command_line.folder / "vault.db", isolation_level=None)) as connection:
+        connection.execute(f"UPDATE token_vault_token SET blob = zeroblob(256) WHERE {where}")
+
+
+def test_the_life_of_a_data_key(filled):
+    before = read(filled("keys", "rotate-data", "t1", "--dry-run", "--json"))
+    assert (before["active"], before["decrypt_only"]) == (1, 0)
+    rotated = read(filled("keys", "rotate-data", "t1", "--json"))
+    assert (rotated["rotated"], rotated["tokens_to_reencrypt"]) == (True, 2)
+    assert read(filled("reencrypt", "--tenant", "t1", "--dry-run", "--json"))["tokens_to_reencrypt"] == 2
+    assert read(filled("reencrypt", "--tenant", "t2", "--dry-run", "--json"))["tokens_to_reencrypt"] == 0
+    done = filled("reencrypt", "--json")
+    assert (done.code, done.stderr) == (0, "")
+    report = read(done)
+    assert (report["reencrypted"], report["swept"], report["incomplete"]) == (2, 1, False)
+    assert filled("get", *KEY, "--identifier", "b", "--reveal").stdout == b"b"
+    assert [event["actor"] for event in read(filled("audit", "--json"))] == ["cli"] * 3
+
+
+def test_a_tenant_without_a_key(filled):
+    done = filled("keys", "rotate-data", "nobody")
+    assert (done.code, done.stdout, done.stderr) == (4, b"", "token-vault: the tenant has no data key\n")
+    assert filled("keys", "rotate-data", "nobody", "--dry-run").code == 4
+
+
+def test_what_cannot_be_opened_is_named_and_the_exit_code_is_its_own(filled):
+    damage(filled, "identifier = 'a'")
+    filled("keys", "rotate-data", "t1")
+    done = filled("reencrypt", "--json")
+    report = read(done)
+    assert (done.code, report["incomplete"], report["reencrypted"]) == (13, True, 1)
+    [named] = report["unreadable"]
+    assert done.stderr.count("\n") == 1
+    assert named["data_key_id"] in done.stderr
+
+
+def test_the_master_key_is_rotated_and_the_old_secret_is_no_longer_needed(filled):
+    both = {"ENCRYPTION_SECRET": NEW_SECRET, "ENCRYPTION_SECRET_PREVIOUS": filled.variables["ENCRYPTION_SECRET"]}
+    due = read(filled("keys", "rotate-master", "--dry-run", "--json", **both))
+    assert (due["master_key_rotation_due"], due["wraps_missing"]) == (True, 1)
+    report = read(filled("keys", "rotate-master", "--json", **both))
+    assert [report[name] for name in ("activated", "wrapped", "retired", "incomplete")] == [True, 1, 1, False]
+    assert not read(filled("keys", "status", "--json", **both))["master_key_rotation_due"]
+    after = {"ENCRYPTION_SECRET": NEW_SECRET}
+    assert filled("get", *KEY, "--identifier", "a", "--reveal", **after).stdout == b"a"
+    assert filled("list", "t1").code == 3
+
+
+def test_a_tenant_is_erased_only_if_it_is_named_twice(filled):
+    counts = read(filled("erase-tenant", "t1", "--dry-run", "--json"))
+    assert counts == {"dry_run": True, "tokens": 2, "accounts": 2, "data_keys": 1}
+    for answer in ("", "t2\n", "yes\n", " t1\n"):
+        refused = filled("erase-tenant", "t1", stdin=answer)
+        assert (refused.code, refused.stdout) == (2, b"")
+        assert "nothing was erased" in refused.stderr
+    done = filled("erase-tenant", "t1", "--json", stdin="t1\n")
+    assert done.code == 0
+    report = read(done)
+    assert (report["tokens"], report["data_keys"], report["wraps"], report["checkpointed"]) == (2, 1, 1, True)
+    assert read(filled("list", "t1", "--json")) == []
+
+
+def test_a_reader_that_keeps_the_log_from_being_emptied_is_told_of(filled):
+    with closing(sqlite3.connect(filled.folder / "vault.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM token_vault_token").fetchall()
+        done = filled("erase-tenant", "t1", "--json", stdin="t1")
+    assert (done.code, read(done)["checkpointed"]) == (13, False)
+    assert "run this again" in done.stderr
+
+
+def test_on_a_terminal_it_asks_and_shows_tables(filled):
+    shown = filled.on_terminal("keys", "status").out
+    assert "active" in shown
+    assert "configured" in shown
+    asked = filled.on_terminal("erase-tenant", "t1", typed="t1\n")
+    assert asked.code == 0
+    assert "Type its id again" in asked.out
+    filled.on_terminal("reencrypt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("keys", "rotate"), "there is no such command"),
+        (("keys", "statsu"), "did you mean status?"),
+        (("keys", "rotate-data"), "TENANT is missing"),
+        (("keys", "rotate-data", "t1", "--dry"), "there is no such option"),
+    ],
+)
+def test_what_is_wrong_is_told(token_vault, arguments, told):
+    done = token_vault(*arguments)
+    assert done.code == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
