@@ -33,9 +33,10 @@ from vault_adapters.testing import ManualClock
 
 MINUTE = timedelta(minutes=1)
 
-tenants = st.sampled_from(["t1", "t2", "T1"])
+# Few names, so that calls meet the same rows again and again.
+tenants = st.sampled_from(["t1", "T1"])
 providers = st.sampled_from(["google", "a.b"])
-identifiers = st.sampled_from([None, "ann", "Ann", "\U0001f511", "\u00e9"])
+identifiers = st.sampled_from([None, "\u00e9"])
 accounts = st.builds(Account, tenants, providers, identifiers)
 keys = st.builds(TokenKey, tenants, providers, st.sampled_from(TokenKind), identifiers)
 values = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
@@ -216,6 +217,12 @@ class Lockstep(RuleBasedStateMachine):
         doomed = [key] if key in self.model.tokens else []
         assert self.agreed(lambda vault: vault.delete_token(key)) is bool(self.model.delete(doomed))
 
+    @precondition(lambda self: self.model.tokens)
+    @rule(data=st.data())
+    def delete_what_is_there(self, data):
+        key = data.draw(st.sampled_from(sorted(self.model.tokens, key=repr)))
+        assert self.agreed(lambda vault: vault.delete_token(key)) is bool(self.model.delete([key]))
+
     @rule(account=accounts)
     def delete_account(self, account):
         answer = self.agreed(lambda vault: vault.delete_account(account))
@@ -340,7 +347,7 @@ def run(machine, examples, steps):
 
 
 def test_both_stores_answer_as_the_model_does(lockstep):
-    run(lockstep, examples=15, steps=30)
+    run(lockstep, examples=20, steps=40)
 
 
 @pytest.mark.soak
