@@ -24,6 +24,7 @@ from tests.adapters.refresh.refresh_kit import (
     store,
     stored,
 )
+from tests.adapters.refresh.stepping import SteppedStore, Steps
 from tests.support.processes import Call, run_processes
 
 from vault_adapters import (
@@ -36,6 +37,8 @@ from vault_adapters import (
     VaultError,
     open_vault,
 )
+from vault_adapters.composition import open_vault_over
+from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 
 NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
@@ -340,6 +343,28 @@ async def test_a_sweep_does_not_spend_again_what_waits_for_the_database(sqlite_c
         database.up()
         assert (await vault.refresh_due()).refreshed == 0
         assert await stored(vault) == NEW
+    assert len(refresher.calls) == 1
+
+
+async def test_a_sweep_that_was_faster_than_the_retry_spends_nothing_either(sqlite_config, clock):
+    """The database comes back between the sweep's own try to commit and its claim."""
+    database, steps = BrokenSqlite(sqlite_config), Steps("before claim_due")
+    refresher = refresher_that(database.down, answer(2))
+    path = sqlite_config.database_url.removeprefix("sqlite:///")
+    async with (
+        open_sqlite_store(path, migrate=True, clock=clock.now) as below,
+        open_vault_over(SteppedStore(below, steps), sqlite_config, refreshers={"acme": refresher}) as vault,
+    ):
+        await store(vault)
+        clock.advance(HOUR)
+        await failure(vault.ensure_access_token(ACCOUNT))
+        clock.advance(10 * MINUTE)
+        sweep = asyncio.create_task(vault.refresh_due())
+        await steps.reached.wait()
+        database.up()
+        steps.go_on.set()
+        assert (await sweep).refreshed == 0
+        assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
     assert len(refresher.calls) == 1
 
 
