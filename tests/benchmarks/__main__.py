@@ -70,8 +70,6 @@ def _settings(url: str) -> str:
 
 
 def _print_summary(bench: Bench) -> None:
-    for found in bench.profiles:
-        print(f"\nprofile of {found.subject}\n{found.table}")
     missed = [finding.subject for finding in bench.findings if finding.met is False]
     kept = sum(finding.met is True for finding in bench.findings)
     print(f"\n{kept} goals met, {len(missed)} not met" + "".join(f"\n  not met: {name}" for name in missed))

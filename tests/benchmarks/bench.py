@@ -75,6 +75,7 @@ class Bench:
         self.say(f"  {_line(finding)}")
         if self.profiled and finding.met is False:
             self.profiles.append(Profile(suspect.name, await profile(suspect)))
+            self.say(self.profiles[-1].table)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:

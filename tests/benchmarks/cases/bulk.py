@@ -39,7 +39,7 @@ async def _run(bench: Bench) -> None:
             "bare unnest, 1,000 rows a statement", lambda: _unnest(connection, rows), lambda: forget("bare.token")
         )
         many = Contestant("bare executemany", lambda: _many(connection, rows), lambda: forget("bare.token"))
-        series = await bench.race([ours, unnest, many], 15)
+        series = await bench.race([ours, unnest, many], 9)
         await bench.rate(ours, series, "rows/s", Goal(30_000, at_least=True))
         await bench.rate(unnest, series, "rows/s")
         await bench.rate(many, series, "rows/s")

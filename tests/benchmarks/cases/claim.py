@@ -24,7 +24,8 @@ from vault_domain.refresh_rules import RefreshRule, RefreshTiming
 _SCHEMA = "claims"
 _BATCH = 50
 _HORIZON = timedelta(minutes=10)
-_RULES = {PROVIDER: RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.non_rotating(), RefreshTiming())}
+_TIMING = RefreshTiming(deadline=timedelta(minutes=5))  # no lease may end while a slow machine claims
+_RULES = {PROVIDER: RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.non_rotating(), _TIMING)}
 
 _QUEUE = """
 DROP SCHEMA IF EXISTS queue CASCADE;
@@ -40,7 +41,7 @@ _CLAIM_FROM_QUEUE = """
 WITH picked AS (
     SELECT tenant_id, provider, identifier FROM queue.due WHERE due_at <= statement_timestamp()
     ORDER BY due_at FOR UPDATE SKIP LOCKED LIMIT %b::bigint)
-UPDATE queue.due d SET due_at = statement_timestamp() + interval '20 seconds', attempt_id = gen_random_uuid()
+UPDATE queue.due d SET due_at = statement_timestamp() + interval '5 minutes', attempt_id = gen_random_uuid()
 FROM picked p WHERE d.tenant_id = p.tenant_id AND d.provider = p.provider AND d.identifier = p.identifier
 RETURNING d.tenant_id, d.provider, d.identifier, d.attempt_id
 """

@@ -17,7 +17,7 @@ from vault_domain.services.importing import ImportOptions, ImportService
 
 
 async def _run(bench: Bench) -> None:
-    keys = sorted(access_keys(bench.amount(20_000, 300), name="import"), key=parts)
+    keys = sorted(access_keys(bench.amount(10_000, 300), name="import"), key=parts)
     async with (
         bench_vault(bench.server.url) as vault,
         open_postgres_store(bench.server.url, migrate=True) as store,
@@ -44,7 +44,7 @@ async def _run(bench: Bench) -> None:
 IMPORTING = Case(
     "import",
     "Import tokens of another system",
-    "Plain rows that were parsed already, twenty thousand of twenty tenants, into a table that holds none of "
+    "Plain rows that were parsed already, ten thousand of twenty tenants, into a table that holds none of "
     "them: checked, sealed and stored a thousand at a time, each with an audit event.",
     _run,
 )

@@ -14,7 +14,7 @@ from tests.benchmarks.timing import Contestant
 from tests.benchmarks.vaults import VALUE, access_keys, bench_vault, endless, fill
 
 _GOALS = {1: Goal(3, at_least=True), 64: Goal(20, at_least=True)}
-_ROUNDS = {1: 60, 64: 25}
+_ROUNDS = {1: 40, 64: 15}
 
 
 async def _run(bench: Bench) -> None:
