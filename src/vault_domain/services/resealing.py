@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
@@ -10,7 +11,7 @@ from itertools import groupby
 from attrs import define, field
 
 from vault_domain.account import TokenKey
-from vault_domain.errors import DecryptionError, KeyUnavailableError, StorageError
+from vault_domain.errors import DecryptionError, KeyUnavailableError, StorageError, VaultError
 from vault_domain.key_report import Reencryption, UnreadableKey
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher, UnreadableError
@@ -28,6 +29,7 @@ DESTROY_AFTER = timedelta(hours=24)
 """How long an old data key outlives its sweep: a journal of refreshed tokens may still need it."""
 
 _PAGE = 1000
+_AT_ONCE = 8
 _Opened = tuple[SealedRow, Secret]
 # Each round loses only against another rotation of the same tenant that committed meanwhile.
 _ROUNDS = 8
@@ -107,12 +109,22 @@ class ResealingService:
         rows = await self._rotation.rows_to_reseal(tenant_id, after, _PAGE)
         page.is_end = not rows
         page.last = rows[-1].key if rows else None
+        firsts = {row.key.tenant_id: row for row in reversed(rows)}
+        await self._tasks.run_all([("key", partial(self._fetch_keys, row)) for row in firsts.values()], _AT_ONCE)
         for row in rows:
             secret = await self._open(row)
             if secret is None:
                 run.unreadable[_name(row)] += 1
             else:
                 page.opened.append((row, secret))
+
+    async def _fetch_keys(self, row: SealedRow) -> None:
+        """Get a tenant's keys at hand, several tenants' at once: one after the other, waiting would be most of it."""
+        if self._cipher.is_warm(row.key.tenant_id):
+            return
+        with suppress(UnreadableError, VaultError):  # whatever it is, the page's rows meet it again, and tell of it
+            await self._cipher.open(row.key, row.sealed)
+            await self._cipher.sealer(row.key.tenant_id)
 
     async def _write(self, opened: list[_Opened], run: _Run) -> None:
         for _ in range(_ROUNDS):

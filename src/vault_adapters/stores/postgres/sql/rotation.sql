@@ -23,23 +23,33 @@ UPDATE {{schema}}.dek SET state = 'decrypt_only'
 WHERE tenant_id = %(tenant_id)b AND dek_id = %(replaced)b AND state = 'active'
 
 -- name: find_rows_to_reseal
--- Tokens under data keys that only decrypt, behind a position.
+-- Tokens under data keys that only decrypt, behind a position. Tenant by tenant, and each by the primary key: joined
+-- and sorted as a whole, every page would read all that is left. The loop keeps the order of the tenants.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.dek_id, t.blob
-FROM {{schema}}.token t
-JOIN {{schema}}.dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id AND d.state = 'decrypt_only'
-WHERE (t.tenant_id, t.provider, t.kind, t.identifier)
-    > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
-ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
+FROM (
+    SELECT tenant_id, array_agg(dek_id) AS dek_ids FROM {{schema}}.dek
+    WHERE state = 'decrypt_only' AND swept_at IS NULL AND tenant_id >= %(after_tenant_id)b::text
+    GROUP BY tenant_id
+    ORDER BY tenant_id) d
+CROSS JOIN LATERAL (
+    SELECT * FROM {{schema}}.token
+    WHERE tenant_id = d.tenant_id AND dek_id = ANY (d.dek_ids)
+        AND (tenant_id, provider, kind, identifier)
+            > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+    ORDER BY provider, kind, identifier
+    LIMIT %(limit)b::bigint) t
 LIMIT %(limit)b::bigint
 
 -- name: find_tenant_rows_to_reseal
 -- The same for one tenant.
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.dek_id, t.blob
-FROM {{schema}}.token t
-JOIN {{schema}}.dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id AND d.state = 'decrypt_only'
-WHERE t.tenant_id = %(tenant_id)b
-    AND (t.provider, t.kind, t.identifier) > (%(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
-ORDER BY t.provider, t.kind, t.identifier
+SELECT tenant_id, provider, kind, identifier, dek_id, blob
+FROM {{schema}}.token
+WHERE tenant_id = %(tenant_id)b
+    AND (provider, kind, identifier) > (%(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+    AND dek_id = ANY (ARRAY (
+        SELECT dek_id FROM {{schema}}.dek
+        WHERE tenant_id = %(tenant_id)b AND state = 'decrypt_only' AND swept_at IS NULL))
+ORDER BY provider, kind, identifier
 LIMIT %(limit)b::bigint
 
 -- name: reseal_tokens

@@ -27,10 +27,11 @@ UPDATE token_vault_dek SET state = 'decrypt_only'
 WHERE tenant_id = :tenant_id AND dek_id = :replaced AND state = 'active'
 
 -- name: find_rows_to_reseal
--- Tokens under data keys that only decrypt, behind a position.
+-- Tokens under data keys that only decrypt, behind a position. CROSS JOIN fixes the order of the loops: the other way
+-- round every page would read and sort all that is left.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.dek_id, t.blob
 FROM token_vault_token t
-JOIN token_vault_dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id AND d.state = 'decrypt_only'
+CROSS JOIN token_vault_dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id AND d.state = 'decrypt_only'
 WHERE (t.tenant_id, t.provider, t.kind, t.identifier)
     > (:after_tenant_id, :after_provider, :after_kind, :after_identifier)
 ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
@@ -40,7 +41,7 @@ LIMIT :limit
 -- The same for one tenant.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.dek_id, t.blob
 FROM token_vault_token t
-JOIN token_vault_dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id AND d.state = 'decrypt_only'
+CROSS JOIN token_vault_dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id AND d.state = 'decrypt_only'
 WHERE t.tenant_id = :tenant_id
     AND (t.provider, t.kind, t.identifier) > (:after_provider, :after_kind, :after_identifier)
 ORDER BY t.provider, t.kind, t.identifier
