@@ -63,7 +63,8 @@ class ImportedToken:
         last_used_at: zone-aware, or None.
         last_refreshed_at: zone-aware, or None.
         created_at: zone-aware; None is `updated_at`.
-        updated_at: zone-aware; None is the time of the import. Of several tokens for one key the latest goes in.
+        updated_at: zone-aware; None is the time of the import. Of several tokens for one key the one
+            that is known to be the latest goes in.
         line: where it stood, for the report.
 
     Raises:

@@ -262,7 +262,7 @@ class TokenVault(VaultLists):
         """Store tokens of another system, a thousand at a time; running it again is harmless.
 
         What is stored under a key stays, and its row counts as skipped: it may have been refreshed since. Of several
-        rows for one key the one with the latest `updated_at` goes in, of equal ones the first.
+        rows for one key the one with the latest `updated_at` goes in; of equal ones, and where one has none, the first.
 
         Args:
             rows: `ImportedToken`, and an `ImportFailure` for each row that could not be read.

@@ -41,8 +41,8 @@ def read_records(stream: BinaryIO, required: Sequence[str]) -> Iterator[Record |
         stream: read to its end.
         required: the columns that a header must name.
     """
-    lines = _filled(read_lines(stream))
-    first = next(lines, None)
+    lines = read_lines(stream)
+    first = next((line for line in lines if not _is_blank(line)), None)
     if first is None:
         return
     header = _header(first, required)
@@ -51,11 +51,12 @@ def read_records(stream: BinaryIO, required: Sequence[str]) -> Iterator[Record |
         return
     yield _json_record(first)
     for line in lines:
-        yield _json_record(line)
+        if not _is_blank(line):
+            yield _json_record(line)
 
 
-def _filled(lines: _Lines) -> _Lines:
-    return (line for line in lines if isinstance(line, ImportFailure) or line.text.strip("\r\n\t "))
+def _is_blank(line: Line | ImportFailure) -> bool:
+    return isinstance(line, Line) and not line.text.strip("\r\n\t ")
 
 
 def _header(line: Line | ImportFailure, required: Sequence[str]) -> list[str] | None:
@@ -94,6 +95,8 @@ def _csv_records(lines: _Lines, header: list[str]) -> Iterator[Record | ImportFa
     """
     again: list[Line | ImportFailure] = []
     while (line := again.pop() if again else next(lines, None)) is not None:
+        if _is_blank(line):
+            continue
         if isinstance(line, ImportFailure):
             yield line
             continue

@@ -18,10 +18,10 @@ class ImportRun(Protocol):
         """Store a batch in one transaction, and an event ``token_imported`` for each row that was stored.
 
         A key that holds nothing is stored under. A row of this very import that nobody has changed since is replaced
-        where ``updated_at`` is later, and counts as SKIPPED then, as it would have had the rows come in the other
-        order. With ``overwrite`` everything else is replaced; otherwise it is SKIPPED. What is replaced gets a new
-        id and begins at generation 1, as if it had been deleted and stored again, and its event has the code
-        ``replaced``. Times that lie in the future become the present, but for `expires_at`.
+        where ``updated_at`` is later and in the past, and counts as SKIPPED then, as it would have had the rows come
+        in the other order. With ``overwrite`` everything else is replaced; otherwise it is SKIPPED. What is replaced
+        gets a new id and begins at generation 1, as if it had been deleted and stored again, and its event has the
+        code ``replaced``. Times that lie in the future become the present, but for `expires_at`.
 
         Args:
             writes: each key at most once.

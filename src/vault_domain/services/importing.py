@@ -178,10 +178,10 @@ def _latest(tokens: Sequence[ImportedToken]) -> list[ImportedToken]:
 
 
 def _is_later(token: ImportedToken, held: ImportedToken) -> bool:
-    """Whether a token is newer than another; one without a time is of now."""
-    if held.updated_at is None:
+    """Whether a token is known to be newer than another; of one without a time nothing is known."""
+    if token.updated_at is None or held.updated_at is None:
         return False
-    return token.updated_at is None or token.updated_at > held.updated_at
+    return token.updated_at > held.updated_at
 
 
 async def _batches(rows: ImportRows) -> AsyncIterator[_Batch]:

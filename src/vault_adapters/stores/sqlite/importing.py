@@ -77,7 +77,8 @@ class SqliteImportRun:
             if row is None:
                 decided.append((write, True, ImportOutcome.IMPORTED))
             elif UUID(bytes=row[_ID]) in self._ids:
-                is_later = row[_GENERATION] == 1 and row[_UPDATED_AT] < _past(write.updated_at, now)
+                # What has no time, or one that has to be made the present, does not count as later.
+                is_later = row[_GENERATION] == 1 and row[_UPDATED_AT] < _past(write.updated_at, now) < _past(now, now)
                 decided.append((write, is_later, ImportOutcome.SKIPPED))
             else:
                 decided.append((write, overwrite, ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED))

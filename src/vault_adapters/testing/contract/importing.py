@@ -138,7 +138,7 @@ class ImportCases(ContractFixtures):
         assert (report.skipped, report.rows) == (2, len(rows))
 
     @pytest.mark.parametrize("apart", [0, 1000])
-    @pytest.mark.parametrize(("first", "second"), [(1, 1), (None, 1), (None, None)])
+    @pytest.mark.parametrize(("first", "second"), [(1, 1), (None, 1), (1, None), (None, None)])
     async def test_of_equal_rows_the_first_wins(
         self, vault: TokenVault, first: int | None, second: int | None, apart: int
     ) -> None:
@@ -162,6 +162,13 @@ class ImportCases(ContractFixtures):
         await vault.import_tokens([row(ACCESS, "old", day=1)], source="file")
         report = await vault.import_tokens([row(ACCESS, "old", day=1), row(ACCESS, "new", day=2)], source="file")
         assert (report, await value_of(vault, ACCESS)) == (ImportReport(skipped=2), "new")
+
+    @pytest.mark.parametrize("day", [None, 1])
+    async def test_a_token_marked_invalid_between_runs_stays_so(self, vault: TokenVault, day: int | None) -> None:
+        await vault.import_tokens([row(ACCESS, "v", day)], source="file")
+        await vault.mark_token_invalid((await tokens_of(vault))[ACCESS], "revoked")
+        assert await vault.import_tokens([row(ACCESS, "v", day)], source="file") == ImportReport(skipped=1)
+        assert (await tokens_of(vault))[ACCESS].error_code == "revoked"
 
     async def test_another_source_does_not_replace(self, vault: TokenVault) -> None:
         await vault.import_tokens([row(ACCESS, "old", day=1)], source="file")

@@ -32,8 +32,10 @@ stored AS (
         generation = 1, last_refreshed_at = excluded.last_refreshed_at, created_at = excluded.created_at,
         updated_at = excluded.updated_at
     WHERE CASE
+        -- What has no time, or one that had to be made the present, does not count as later.
         WHEN t.id BETWEEN %(first_id)b::uuid AND %(last_id)b::uuid
         THEN t.generation = 1 AND t.updated_at < excluded.updated_at
+            AND excluded.updated_at < coalesce(%(now)b::timestamptz, statement_timestamp())
         ELSE %(overwrite)b::boolean END
     -- A row version that replaces another one carries the lock of this transaction.
     RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.xmax = 0 AS is_new,
