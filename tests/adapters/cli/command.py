@@ -3,16 +3,19 @@
 import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 from attrs import field, frozen
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = [sys.executable, "-m", "vault_adapters.cli"]
+_PATIENCE_SECONDS = 90.0
 CONFIGURED = ("DATABASE_URL", "ENCRYPTION_SECRET", "TOKEN_VAULT_")
 
 
@@ -79,8 +82,13 @@ class CommandLine:
             preexec_fn=_take_terminal,  # noqa: PLW1509 - no threads run here
         )
         os.close(theirs)
-        shown = _read_all(ours, typed.encode())
-        os.close(ours)
+        try:
+            shown = _read_all(ours, typed.encode())
+        except TimeoutError:
+            process.kill()
+            raise
+        finally:
+            os.close(ours)
         return Result(process.wait(timeout=60), shown)
 
 
@@ -89,8 +97,17 @@ def _take_terminal() -> None:
 
 
 def _read_all(terminal: int, typed: bytes) -> bytes:
-    shown = b""
+    shown, typed_last = b"", b""
+    end = time.monotonic() + _PATIENCE_SECONDS
     while True:
+        if not select.select([terminal], [], [], 1.0)[0]:
+            if time.monotonic() > end:
+                raise TimeoutError("the program neither writes nor ends")
+            if typed_last == b"\x03":
+                # An interrupt between Python's look for signals and its read goes unnoticed until the next one; a
+                # person would press the keys again.
+                os.write(terminal, typed_last)
+            continue
         try:
             piece = os.read(terminal, 65536)
         except OSError:  # Linux says EIO where the other end was closed
@@ -100,4 +117,4 @@ def _read_all(terminal: int, typed: bytes) -> bytes:
         shown += piece
         if typed and shown.rstrip().endswith(b":"):  # it asks
             os.write(terminal, typed)
-            typed = b""
+            typed, typed_last = b"", typed
