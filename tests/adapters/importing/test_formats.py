@@ -201,7 +201,9 @@ def test_fernet_takes_canonical_texts_only():
 
 
 @pytest.mark.parametrize(
-    "key", ["", "canary", KEYS[0] + "=", KEYS[0][:-1], base64.b64encode(b"\xff" * 32).decode(), "é"]
+    "key",
+    ["", "canary", KEYS[0] + "=", KEYS[0][:-1], base64.b64encode(b"\xff" * 32).decode(), "é"],
+    ids=["empty", "no key", "too long", "too short", "other alphabet", "not ascii"],  # the keys are new in each process
 )
 def test_a_bad_fernet_key_is_named_by_its_number(key):
     with pytest.raises(ConfigurationError, match="key 2 ") as caught:
