@@ -27,6 +27,9 @@ def scrubbed_class(cls: C) -> C:
             construct(self, *args, **kwargs)
         except VaultError as error:
             refusal = error
+        except BaseException:
+            del self, args, kwargs  # an error of another kind, of a missing argument say, passes through this frame
+            raise
         if refusal is not None:
             # Raised outside of the handler, so that the error carries no context with frames of its own.
             del self, args, kwargs

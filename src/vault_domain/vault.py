@@ -244,8 +244,8 @@ class TokenVault(VaultLists):
             limit: at most so many accounts; None: all that are due.
             should_stop: asked now and then; once it says True, the sweep ends with what is under way.
         """
-        most = None if limit is None else read.as_limit(limit)
-        return await self._services.sweeping.sweep(most, should_stop, actor=self._actor)
+        most, stop = None if limit is None else read.as_limit(limit), read.as_function(should_stop, "should_stop")
+        return await self._services.sweeping.sweep(most, stop, actor=self._actor)
 
     # Tokens of another system
 
@@ -279,7 +279,8 @@ class TokenVault(VaultLists):
         options = ImportOptions(
             read.as_flag(overwrite, "overwrite"), read.as_flag(dry_run, "dry_run"), as_label(source, "source")
         )
-        return await self._services.importing.run(rows, options, progress, actor=self._actor)
+        report = read.as_function(progress, "progress")
+        return await self._services.importing.run(rows, options, report, actor=self._actor)
 
     # The vault itself
 

@@ -21,6 +21,7 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_domain.keys import VaultKeys
 
 HOUR = timedelta(hours=1)
 
@@ -114,16 +115,16 @@ def _wrong(text: str) -> list[Any]:
 
 
 async def _pass_wrong_arguments(vault: TokenVault, supply: Iterator[str], watcher: Watcher) -> None:
-    for name, method in inspect.getmembers(TokenVault, inspect.iscoroutinefunction):
-        if name.startswith("_"):
-            continue
+    methods = [(vault, *found) for found in inspect.getmembers(TokenVault, inspect.iscoroutinefunction)]
+    methods += [(vault.keys, *found) for found in inspect.getmembers(VaultKeys, inspect.iscoroutinefunction)]
+    for target, name, method in methods:
         parameters = list(inspect.signature(method).parameters.values())[1:]
         for parameter in parameters:
             for wrong in _wrong(next(supply)):
                 arguments = {each.name: _right(each.name) for each in parameters if each.default is each.empty}
                 arguments[parameter.name] = wrong
                 try:
-                    await getattr(vault, name)(**arguments)
+                    await getattr(target, name)(**arguments)
                 except Exception as error:
                     watcher.see(error)
     for make in (Account, TokenKey, TokenSet, Secret, Secret.from_fields, TokenSet.from_response):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from vault_domain.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.errors import InvalidInputError
@@ -12,6 +13,8 @@ from vault_domain.token import Token, TokenDraft, TokenInfo
 from vault_domain.token_set import TokenSet
 
 StoreItem = tuple[TokenKey, Secret | str] | tuple[TokenKey, Secret | str, datetime | None]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _MOST_GENERATIONS = 2**63 - 1
 
@@ -93,6 +96,13 @@ def as_progress(progress: object) -> Callable[[int, int], object] | None:
     if progress is None or callable(progress):
         return progress
     raise InvalidInputError("progress must be a function of two numbers")
+
+
+def as_function(function: F | None, name: str) -> F | None:
+    """Return a function, or None."""
+    if function is None or callable(function):
+        return function
+    raise InvalidInputError(f"{name} must be a function")
 
 
 def as_optional_state(state: object) -> ConnectionState | None:
