@@ -132,6 +132,33 @@ async def test_two_rotators_at_once(place):
         assert await read_all(two, KEYS) == VALUES
 
 
+async def test_tenants_that_are_made_at_the_same_moment(place):
+    """Whoever makes a data key while a master key is retired comes first or is refused, and nothing is lost."""
+    keys = [TokenKey(f"n{number:02d}", "acme", TokenKind.API_KEY) for number in range(40)]
+    async with place.vault(OLD) as old_only, place.vault(NEW, OLD) as both, place.vault(NEW, OLD) as rotator:
+        await old_only.store_token(KEYS[0], "value")
+
+        async def make(number, key):
+            await asyncio.sleep(number * 0.001)
+            await (old_only if number % 2 else both).store_token(key, "value")
+
+        makers = [make(number, key) for number, key in enumerate(keys)]
+        report, *outcomes = await asyncio.gather(rotator.keys.rotate_master_key(), *makers, return_exceptions=True)
+        while report.incomplete:
+            report = await rotator.keys.rotate_master_key()
+    refused = {key for key, outcome in zip(keys, outcomes, strict=True) if outcome is not None}
+    reasons = {outcome.reason for outcome in outcomes if outcome is not None}
+    # The second: its data key was stored, and brought over, before it was read back.
+    assert reasons <= {"retired_master_key", "unknown_master_key"}
+    assert {key.tenant_id for key in refused} <= {key.tenant_id for key in keys[1::2]}
+    assert place.states() == ["retired", "active"]
+    async with place.vault(NEW) as vault:
+        for key in keys:
+            token = await vault.get_token(key)
+            assert (token is None) is (key in refused)
+    assert wraps(place) == [1] * place.rows("SELECT count(*) FROM {dek}")[0][0]
+
+
 async def test_a_process_that_was_overtaken_does_not_flip_back(place):
     await fill(place)
     async with place.vault(NEW, OLD) as stale:

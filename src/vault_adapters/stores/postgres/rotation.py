@@ -113,6 +113,7 @@ class PostgresKeyRotation:
             parameters = {"kek_id": key_id, "replaced": replaced}
             # Excludes other rotations and introductions, so that what the first statement sees holds for the second.
             await transaction.execute(self._queries["lock_master_keys"])
+            await transaction.execute(self._queries["lock_both_master_keys"], parameters)
             events: tuple[AuditEvent, ...] = ()
             if await transaction.execute(self._queries["demote_master_key"], parameters):
                 await transaction.execute(self._queries["promote_master_key"], {"kek_id": key_id})

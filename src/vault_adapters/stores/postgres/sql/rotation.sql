@@ -112,6 +112,10 @@ audited AS (
     ORDER BY tenant_id, dek_id)
 SELECT tenant_id, dek_id, now FROM destroyed ORDER BY tenant_id, dek_id
 
+-- name: lock_both_master_keys
+-- Hold both in the order in which whoever makes a data key holds them FOR SHARE, or the two could wait for each other.
+SELECT FROM {{schema}}.kek WHERE kek_id IN (%(kek_id)b, %(replaced)b) ORDER BY kek_id FOR UPDATE
+
 -- name: demote_master_key
 -- The active master key only unwraps from now on, if another may take its place.
 UPDATE {{schema}}.kek SET state = 'unwrap_only'
