@@ -45,7 +45,7 @@ def _as_line(value: object) -> int | None:
 
 
 def _as_moment(value: object) -> datetime | None:
-    return as_time(value, "each time")
+    return None if value is None else as_time(value, "each time")
 
 
 @scrubbed_class

@@ -71,8 +71,7 @@ def _json_record(line: Line | ImportFailure) -> Record | ImportFailure:
     if isinstance(line, ImportFailure):
         return line
     try:
-        # Python would take the last of equal names, and another reader the first.
-        values = json.loads(line.text, object_pairs_hook=_unique)
+        values = _decode(line.text)
     except (ValueError, RecursionError):
         return ImportFailure(line.number, "not_json")
     if not isinstance(values, dict):
@@ -85,6 +84,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         raise ValueError
     return values
+
+
+# Python would take the last of equal names, and another reader the first. `json.loads` makes a decoder each time.
+_decode = json.JSONDecoder(object_pairs_hook=_unique).decode
 
 
 def _csv_records(lines: _Lines, header: list[str]) -> Iterator[Record | ImportFailure]:
