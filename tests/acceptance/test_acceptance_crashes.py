@@ -150,8 +150,8 @@ def wait_for_requests(server, count):
 
 @pytest.fixture(scope="module")
 def mortal():
-    """A Postgres of these tests' own, to be stopped."""
-    with start_postgres(private=True) as server:
+    """A Postgres of these tests' own, to be stopped, which keeps what it has committed as one in production does."""
+    with start_postgres(settings={"synchronous_commit": "on", "fsync": "on"}) as server:
         yield server
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import timedelta
 
 from attrs import evolve, frozen
@@ -24,6 +24,9 @@ _log = logging.getLogger(__name__)
 _ROUNDS = 8
 _FIRST_SHARE = 0.5
 """After this share of the time for a commit an answer goes into the journal: the database may only be slow."""
+
+_PATIENCE_SECONDS = 30.0
+"""How long a commit that hangs is waited for where there is no journal."""
 
 
 @frozen
@@ -72,6 +75,9 @@ class AnswerKeeper:
         _log.warning("a refreshed token could not be stored yet")
         journaled = await self._write_down(entry)
         self._pending[attempt.account] = _Pending(entry, journaled, self._tasks.monotonic())
+        if not journaled and self._tasks.is_flying(_flight(entry)):
+            # Only slow so far: with nowhere else to put the answer, waiting is better than an error.
+            end = self._tasks.monotonic() + _PATIENCE_SECONDS
         if await self._retry_until(end, attempt.account):
             return None
         return await self._held(attempt.account)
@@ -137,9 +143,8 @@ class AnswerKeeper:
 
     async def _is_committed(self, entry: JournalEntry, seconds: float) -> bool:
         """Commit an entry; False where that fails or takes too long. Then it goes on, and the next try joins it."""
-        flight = ("commit", entry.attempt.attempt_id)
         try:
-            await self._tasks.share(flight, lambda: self._commit(entry), seconds)
+            await self._tasks.share(_flight(entry), lambda: self._commit(entry), seconds)
         except TimeoutError:
             return False
         except VaultError as error:  # the database, or the master key where the data key has just changed
@@ -228,3 +233,7 @@ class AnswerKeeper:
         sealed = await self._cipher.seal(values)
         writes = [evolve(write, sealed=value) for write, value in zip(entry.writes, sealed, strict=True)]
         return evolve(entry, writes=tuple(writes))
+
+
+def _flight(entry: JournalEntry) -> Hashable:
+    return "commit", entry.attempt.attempt_id

@@ -399,6 +399,17 @@ async def test_a_database_that_hangs_costs_no_token(config, clock, database, jou
             assert {info.generation for info in (await vault.list_tokens("t1")).items} == {2}
 
 
+async def test_without_a_journal_a_slow_database_is_waited_for(sqlite_config, clock):
+    database = BrokenSqlite(sqlite_config)
+    refresher = refresher_that(database.lock)
+    async with asyncio.timeout(60), opened_over(sqlite_config, clock, refresher) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        asyncio.get_running_loop().call_later(7, database.unlock)
+        assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+        assert await stored(vault) == NEW
+
+
 async def test_the_database_is_away_for_the_claim(config, clock, database):
     """Nothing is spent where it could not be written down that it is."""
     refresher = ScriptedRefresher(answer(1))
