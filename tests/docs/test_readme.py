@@ -25,7 +25,7 @@ def test_its_program_runs(tmp_path):
     with scripted_provider(accept_the_example) as api:
         program = program.replace("https://www.googleapis.com", api.base_url)
         done = subprocess.run(
-            [sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True, timeout=240
         )
     assert (done.stdout, done.stderr) == ("200\n", "")
 
@@ -45,7 +45,7 @@ def test_its_shell_session_runs(tmp_path):
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "sk_test_1" in done.stdout
