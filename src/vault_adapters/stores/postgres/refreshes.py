@@ -125,6 +125,7 @@ class PostgresRefreshLedger:
 
         async def work(transaction: Transaction) -> Change[CommitOutcome]:
             place = _place(attempt)
+            await transaction.fetch(self._queries["make_commit_durable"])
             active = await self._lock_data_keys(transaction, attempt.account, writes)
             stored = await self._lock_tokens(transaction, attempt.account)
             committed = await transaction.fetch(self._queries["lock_commit"], place)

@@ -155,6 +155,11 @@ UPDATE {{schema}}.account SET
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND attempt_id = %(attempt_id)b::uuid
 
+-- name: make_commit_durable
+-- A rotated refresh token must outlive a crash of the server, even where the host lets its own commits be lost; for this
+-- transaction only, and never weaker than what is set.
+SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+
 -- name: lock_data_keys
 -- The active ones of a tenant's data keys, held until the transaction ends: the first of the locks.
 SELECT dek_id FROM {{schema}}.dek
