@@ -15,6 +15,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.importing import ImportRepository, ImportRun
 from vault_domain.ports.tasks import Tasks
 from vault_domain.services.sealing import write_sealed
+from vault_domain.token import SealedToken
 
 ImportRow = ImportedToken | ImportFailure
 ImportRows = Iterable[ImportRow] | AsyncIterable[ImportRow]
@@ -59,7 +60,7 @@ class ImportService:
         """
         tally = _Tally()
         taker = self._taker(options, actor)
-        batches = _batches(rows)
+        batches = _prepared(rows, taker)
         batch = await anext(batches, None)
         while batch is not None:
             batch = await self._step(batch, taker, batches, tally)
@@ -73,17 +74,17 @@ class ImportService:
         run = self._imports.begin(None if options.overwrite else options.source)
         return _Writer(run, self._cipher, self._sink, overwrite=options.overwrite, actor=actor)
 
-    async def _step(self, batch: _Batch, taker: _Taker, batches: AsyncIterator[_Batch], tally: _Tally) -> _Batch | None:
-        """Write a batch, and read the next one while the database works."""
-        following: list[_Batch | None] = []
+    async def _step(
+        self, batch: _Prepared, taker: _Taker, batches: AsyncIterator[_Prepared], tally: _Tally
+    ) -> _Prepared | None:
+        """Write a batch; read and seal the next one while the database works."""
+        following: list[_Prepared | None] = []
 
         async def write() -> None:
-            tokens = [row for row in batch if isinstance(row, ImportedToken)]
-            latest = _latest(tokens)
-            tally.count(row for row in batch if isinstance(row, ImportFailure))
-            tally.count([ImportOutcome.SKIPPED] * (len(tokens) - len(latest)))
-            if latest:
-                tally.count(await taker.take(latest))
+            tally.count(batch.failures)
+            tally.count([ImportOutcome.SKIPPED] * batch.passed_over)
+            if batch.tokens:
+                tally.count(await taker.take(batch.tokens, batch.sealed))
 
         async def read() -> None:
             following.append(await anext(batches, None))
@@ -92,8 +93,24 @@ class ImportService:
         return following[0]
 
 
+@frozen
+class _Prepared:
+    """A batch that only has to be written: each key once, its values sealed where they could be."""
+
+    tokens: list[ImportedToken]
+    sealed: list[SealedToken] | None
+    failures: list[ImportFailure]
+    passed_over: int
+
+
 class _Taker(Protocol):
-    async def take(self, tokens: Sequence[ImportedToken]) -> Sequence[ImportOutcome | ImportFailure]: ...
+    async def seal(self, tokens: Sequence[ImportedToken]) -> list[SealedToken] | None:
+        """Seal ahead; None where it is to be done when they are taken."""
+
+    async def take(
+        self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None
+    ) -> Sequence[ImportOutcome | ImportFailure]:
+        """Store tokens, or only count."""
 
 
 class _Tally:
@@ -126,9 +143,17 @@ class _Writer:
         self._overwrite = overwrite
         self._actor = actor
 
-    async def take(self, tokens: Sequence[ImportedToken]) -> list[ImportOutcome | ImportFailure]:
+    async def seal(self, tokens: Sequence[ImportedToken]) -> list[SealedToken] | None:
         try:
-            return [*await self._write(tokens)]
+            return await self._cipher.seal([(token.key, token.value) for token in tokens])
+        except DecryptionError:
+            return None  # told again, and by whom, when they are taken
+
+    async def take(
+        self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None = None
+    ) -> list[ImportOutcome | ImportFailure]:
+        try:
+            return [*await self._write(tokens, sealed)]
         except DecryptionError:
             by_tenant = defaultdict(list)
             for token in tokens:
@@ -138,12 +163,13 @@ class _Writer:
         # Nothing of the batch was written: one tenant after the other finds out whose key it is.
         return [outcome for part in by_tenant.values() for outcome in await self.take(part)]
 
-    async def _write(self, tokens: Sequence[ImportedToken]) -> list[ImportOutcome]:
+    async def _write(self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None) -> list[ImportOutcome]:
         return await write_sealed(
             self._cipher,
             self._sink,
             tokens,
             lambda writes: self._run.write(writes, overwrite=self._overwrite, actor=self._actor),
+            sealed,
         )
 
 
@@ -155,7 +181,10 @@ class _DryRun:
         self._there = ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED
         self._seen: set[int] = set()
 
-    async def take(self, tokens: Sequence[ImportedToken]) -> list[ImportOutcome]:
+    async def seal(self, tokens: Sequence[ImportedToken]) -> None:
+        """Nothing is written, so nothing is sealed."""
+
+    async def take(self, tokens: Sequence[ImportedToken], sealed: object) -> list[ImportOutcome]:
         existing = await self._imports.existing([token.key for token in tokens])
         outcomes = []
         for token in tokens:
@@ -182,6 +211,14 @@ def _is_later(token: ImportedToken, held: ImportedToken) -> bool:
     if token.updated_at is None or held.updated_at is None:
         return False
     return token.updated_at > held.updated_at
+
+
+async def _prepared(rows: ImportRows, taker: _Taker) -> AsyncIterator[_Prepared]:
+    async for batch in _batches(rows):
+        tokens = [row for row in batch if isinstance(row, ImportedToken)]
+        failures = [row for row in batch if isinstance(row, ImportFailure)]
+        latest = _latest(tokens)
+        yield _Prepared(latest, await taker.seal(latest), failures, len(tokens) - len(latest))
 
 
 async def _batches(rows: ImportRows) -> AsyncIterator[_Batch]:

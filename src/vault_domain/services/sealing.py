@@ -39,6 +39,7 @@ async def write_sealed(
     sink: EventSink,
     drafts: Sequence[Draft[W]],
     write: Callable[[list[W]], Awaitable[Change[T]]],
+    sealed: Sequence[SealedToken] | None = None,
 ) -> T:
     """Seal drafts, write them in one transaction and publish its events.
 
@@ -47,16 +48,19 @@ async def write_sealed(
         sink: is told after the commit.
         drafts: what to store, each key once.
         write: the store's method; it refuses what is sealed under a key that is no longer active.
+        sealed: the drafts' values, where they were sealed ahead.
 
     Raises:
         StorageError: the data keys kept changing.
     """
     for _ in range(_ROUNDS):
-        sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
+        if sealed is None:
+            sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
         try:
             change = await write([draft.seal(value) for draft, value in zip(drafts, sealed, strict=True)])
         except DataKeyInactiveError:
             cipher.forget_active({draft.key.tenant_id for draft in drafts})
+            sealed = None
         else:
             sink.publish(change.events)
             return change.result
