@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,6 +35,7 @@ class Bench:
     skipped: list[Skipped] = field(factory=list)
     profiles: list[Profile] = field(factory=list)
     bars: list[Bar] = field(factory=list)
+    loads: list[float] = field(factory=list)
     case: str = ""
 
     def amount(self, full: int, quick: int) -> int:
@@ -42,6 +44,7 @@ class Bench:
 
     async def race(self, contestants: Sequence[Contestant], rounds: int) -> Mapping[str, Series]:
         """Run contestants against each other; a quick run does two rounds."""
+        self.loads.append(os.getloadavg()[0] / (os.cpu_count() or 1))
         return await interleave(contestants, self.amount(rounds, 2))
 
     async def ratio(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import statistics
+import textwrap
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 
@@ -25,11 +27,15 @@ written by `nox -s bench`, which measures everything on it in one run; nothing i
 - **Whole calls.** The vault's side is what a host calls, arguments checked, policy, decryption, objects and the noting
   of uses included. One asyncio event loop of the standard library, one process.
 - **A real server** on the same machine, over a Unix socket: the shortest way there is, so that nothing hides what the
-  vault adds. {settings}.
+  vault adds; and nobody waits for a disk, which would hide it when tokens are stored.
+  {settings}.
 - Values have 257 bytes, about what a large provider's access token has.
 
-Versions: {versions}.
+{load}
+{versions}
 """
+
+_BUSY = 1.0
 
 _FOOT = """
 ## Run it yourself
@@ -52,7 +58,8 @@ def render(bench: Bench, cases: Sequence[Case], settings: str, chart: str | None
         settings: how the server was set up, as a sentence without its full stop.
         chart: the name of the picture's file beside the page, or None.
     """
-    parts = [_HEAD.format(settings=settings, versions=", ".join(_versions()))]
+    versions = f"Versions: {', '.join(_versions())}."
+    parts = [_HEAD.format(settings=settings, load=_wrapped(_load(bench)), versions=_wrapped(versions))]
     if chart:
         parts.append(f"## At a glance\n\n![{CHART_TITLE}]({chart})\n")
     for case in cases:
@@ -64,7 +71,7 @@ def render(bench: Bench, cases: Sequence[Case], settings: str, chart: str | None
 
 
 def _section(case: Case, bench: Bench) -> str:
-    head = f"## {case.title}\n\n{case.method}\n"
+    head = f"## {case.title}\n\n{_wrapped(case.method)}"
     skipped = [skip.reason for skip in bench.skipped if skip.case == case.name]
     if skipped:
         return f"{head}\nNot measured in this run: {skipped[0]}.\n"
@@ -84,6 +91,19 @@ def _profiles(profiles: Iterable[Profile]) -> str:
     parts = ["## What stands in the way\n\nProfiles of what missed its goal. A profiler makes calls dearer.\n"]
     parts += [f"### {found.subject}\n\n```text\n{found.table}\n```\n" for found in profiles]
     return "\n".join(parts)
+
+
+def _load(bench: Bench) -> str:
+    """Say how busy the machine was: this run alone keeps about one core busy, and the server a part of another."""
+    load = statistics.median(bench.loads) if bench.loads else 0.0
+    said = f"The machine's load in this run was {load:.1f} for each of its cores, this run included. "
+    if load <= _BUSY:
+        return said + "It had little else to do."
+    return said + "It was busy with other things too, which widens the quartiles and may move the medians either way."
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 118, break_long_words=False, break_on_hyphens=False)) + "\n"
 
 
 def _versions() -> list[str]:
