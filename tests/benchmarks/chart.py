@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from tests.benchmarks.findings import Bar, number
 
-_WIDTH, _LABELS, _RIGHT = 860, 330, 70
+_WIDTH, _LABELS, _RIGHT = 940, 400, 70
 _ROW, _HEAD, _GAP = 24, 34, 14
 _OURS, _OTHERS, _INK, _FAINT = "#0a7d5a", "#8a94a6", "#1f2933", "#d5dae1"
 
