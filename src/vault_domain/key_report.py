@@ -4,7 +4,11 @@ from datetime import datetime
 
 from attrs import frozen
 
+from vault_domain.account import TokenKey
 from vault_domain.key import MasterKeyState
+
+MOST_NAMED = 1000
+"""How many tokens a report names one by one; it counts all."""
 
 
 @frozen
@@ -102,6 +106,7 @@ class Reencryption:
         destroyed: data keys that were swept at least 24 hours ago, and whose wraps are deleted now.
         remaining: values that are still under data keys that only decrypt.
         unreadable: what could not be opened, by data key.
+        unreadable_tokens: the places of the first thousand of those values, in the order of their keys.
     """
 
     reencrypted: int
@@ -110,6 +115,7 @@ class Reencryption:
     destroyed: int
     remaining: int
     unreadable: tuple[UnreadableKey, ...] = ()
+    unreadable_tokens: tuple[TokenKey, ...] = ()
 
     @property
     def unreadable_count(self) -> int:

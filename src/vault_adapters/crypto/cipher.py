@@ -9,6 +9,7 @@ from datetime import timedelta
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.keyring import DEFAULT_CAPACITY, DEFAULT_TTL, Keyring
 from vault_adapters.crypto.place import PlaceEncoder
+from vault_adapters.crypto.resealing import reseal
 from vault_domain.account import TokenKey
 from vault_domain.errors import DecryptionError, InvalidInputError
 from vault_domain.key import DataKeyRecord
@@ -89,6 +90,10 @@ class AesGcmCipher:
         if secret is None:
             raise UnreadableError("encoding")
         return secret
+
+    async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | None]:
+        """See `Cipher`."""
+        return await reseal(self.keyring, self._places, values)
 
     def is_warm(self, tenant_id: str) -> bool:
         """See `Cipher`."""

@@ -50,6 +50,14 @@ class Cipher(Protocol):
             UnreadableError: it does not belong there, was changed, or its key is gone.
         """
 
+    async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | None]:
+        """Seal values anew under their tenants' present active keys; none of them leaves the cipher in clear.
+
+        Returns:
+            One for each value, in their order: None where it cannot be had here, however often one asks, which the
+            log gives the reason of.
+        """
+
     def is_warm(self, tenant_id: str) -> bool:
         """Whether a key of this tenant is at hand."""
 

@@ -55,7 +55,7 @@ class KeyCounts:
         active: active data keys.
         decrypt_only: data keys that only open values.
         destroyed: tombstones.
-        tokens_to_reseal: tokens under a decrypt_only data key.
+        tokens_to_reseal: tokens under a decrypt_only data key that was not swept.
     """
 
     wraps: dict[bytes, int]
@@ -108,7 +108,10 @@ class KeyRotationRepository(Protocol):
         """
 
     async def destroy_swept(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete the wraps of decrypt_only data keys that were swept that long ago, keeping tombstones; count them."""
+        """Delete the wraps of decrypt_only data keys that were swept that long ago, keeping tombstones; count them.
+
+        One that a token is under again, which only a restored row can be, loses the note of its sweep instead.
+        """
 
     async def activate_master_key(
         self, key_id: bytes, replaced: bytes, *, actor: str | None

@@ -55,8 +55,12 @@ def test_what_cannot_be_opened_is_named_and_the_exit_code_is_its_own(filled):
     report = read(done)
     assert (done.code, report["incomplete"], report["reencrypted"]) == (13, True, 1)
     [named] = report["unreadable"]
-    assert done.stderr.count("\n") == 1
-    assert named["data_key_id"] in done.stderr
+    first, second, end = done.stderr.split("\n")
+    assert named["data_key_id"] in first
+    assert (second, end) == ("token-vault: cannot be opened: t1 acme api_key a", "")
+    assert report["unreadable_tokens"] == [
+        {"tenant_id": "t1", "provider": "acme", "kind": "api_key", "identifier": "a"}
+    ]
 
 
 def test_the_master_key_is_rotated_and_the_old_secret_is_no_longer_needed(filled):

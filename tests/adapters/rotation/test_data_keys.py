@@ -165,3 +165,31 @@ async def test_arguments_are_checked(place):
         ):
             with pytest.raises(InvalidInputError):
                 await call
+
+
+async def test_a_key_that_has_tokens_again_is_not_destroyed_but_swept_again(place):
+    clock = ManualClock()
+    async with place.vault(clock=clock) as vault:
+        await filled(vault)
+        where = "WHERE tenant_id = 't1' AND identifier = 'a0'"
+        [(old_key, old_blob)] = place.rows(f"SELECT dek_id, blob FROM {{token}} {where}")
+        await vault.keys.rotate_data_key("t1")
+        assert (await vault.keys.reencrypt()).swept == 1
+        # Somebody restores one row of a backup.
+        place.rows(f"UPDATE {{token}} SET dek_id = ?, blob = ? {where}", old_key, old_blob)
+        clock.advance(timedelta(days=2))
+        report = await vault.keys.reencrypt()
+        assert (report.destroyed, report.reencrypted, report.swept, report.incomplete) == (0, 1, 1, False)
+        clock.advance(timedelta(days=2))
+        assert (await vault.keys.reencrypt()).destroyed == 1
+        assert await read_all(vault, KEYS[:1]) == ["value a0"]
+
+
+async def test_what_cannot_be_opened_is_named_by_its_place(place):
+    async with place.vault() as vault:
+        await filled(vault)
+        place.rows("UPDATE {token} SET blob = ? WHERE identifier IN ('a1', 'a3')", b"\0" * 256)
+        await vault.keys.rotate_data_key("t1")
+        report = await vault.keys.reencrypt()
+        assert report.unreadable_tokens == (KEYS[1], KEYS[3])
+        assert report.unreadable_count == 2

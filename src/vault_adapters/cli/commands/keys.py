@@ -17,7 +17,7 @@ from vault_adapters.cli.key_views import (
     status_fields,
     status_json,
 )
-from vault_adapters.cli.output import open_screen, print_json
+from vault_adapters.cli.output import open_screen, print_json, printable
 from vault_adapters.cli.parameters import Json, OnlyTenant, Tenant
 from vault_adapters.cli.progress import waiting
 from vault_adapters.cli.session import gather, with_vault
@@ -90,8 +90,8 @@ def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
 def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     """Bring values under old data keys under the active ones.
 
-    It may be stopped and run again, and by several at once. What cannot be opened is named by its data key and left as
-    it is; the exit code is 13 then.
+    It may be stopped and run again, and by several at once. What cannot be opened is named and left as it is; the exit
+    code is 13 then.
     """
     if dry_run:
         _show_status(_status(tenant), json=json)
@@ -104,6 +104,9 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
         report = with_vault(lambda vault: vault.keys.reencrypt(tenant, progress), VaultConfig.from_env())
     _show(report, json=json)
     _name_unreadable(report.unreadable, "under data key {} values cannot be opened; they were left as they are")
+    for key in report.unreadable_tokens:
+        place = (key.tenant_id, key.provider, key.kind.value, key.identifier)
+        complain(f"cannot be opened: {' '.join(map(printable, place))}")
     return _exit_code(report)
 
 

@@ -107,8 +107,11 @@ class SqliteKeyRotation:
         async def work(transaction: Transaction) -> Change[int]:
             parameters = {"tenant_id": tenant_id, "until": to_micros(transaction.now - age)}
             events = []
-            for owner, key_id in await transaction.fetch(self._queries["find_swept"], parameters):
+            for owner, key_id, in_use in await transaction.fetch(self._queries["find_swept"], parameters):
                 place = {"tenant_id": owner, "dek_id": key_id}
+                if in_use:
+                    await transaction.execute(self._queries["clear_swept"], place)
+                    continue
                 await transaction.execute(self._queries["delete_data_key_wraps"], place)
                 await transaction.execute(self._queries["destroy_data_key"], place)
                 action = AuditAction.DATA_KEY_DESTROYED

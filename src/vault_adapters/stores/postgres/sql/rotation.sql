@@ -11,11 +11,12 @@ WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
 GROUP BY kek_id
 
 -- name: count_rows_to_reseal
--- How many tokens are under data keys that only decrypt.
+-- How many tokens are under data keys that only decrypt. Those that were swept are passed over: with each of them
+-- all tokens of its tenant would be read again.
 SELECT count(*)
 FROM {{schema}}.dek d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id
-WHERE d.state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+WHERE d.state = 'decrypt_only' AND d.swept_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: demote_data_key
 -- A tenant's active data key only decrypts from now on. Waits for the writes under it, which hold it FOR SHARE.
@@ -91,14 +92,22 @@ WHERE d.state = 'decrypt_only' AND d.swept_at IS NULL
     AND NOT EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id)
 
 -- name: destroy_swept_data_keys
--- Data keys that were swept that long ago become tombstones, without wraps, and say so in the audit log.
-WITH swept AS (
-    SELECT tenant_id, dek_id FROM {{schema}}.dek
-    WHERE state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b)
-        AND swept_at <= coalesce(%(now)b::timestamptz, statement_timestamp())
+-- Data keys that were swept that long ago become tombstones, without wraps, and say so in the audit log. One that has
+-- tokens again, from a backup that was restored in part, is to be swept again instead.
+WITH due AS (
+    SELECT d.tenant_id, d.dek_id,
+        EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id) AS in_use
+    FROM {{schema}}.dek d
+    WHERE d.state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+        AND d.swept_at <= coalesce(%(now)b::timestamptz, statement_timestamp())
             - %(age)b::bigint * interval '1 microsecond'
-    ORDER BY tenant_id, dek_id
-    FOR UPDATE),
+    ORDER BY d.tenant_id, d.dek_id
+    FOR UPDATE OF d),
+kept AS (
+    UPDATE {{schema}}.dek d SET swept_at = NULL FROM due
+    WHERE d.tenant_id = due.tenant_id AND d.dek_id = due.dek_id AND due.in_use),
+swept AS (
+    SELECT tenant_id, dek_id FROM due WHERE NOT in_use),
 unwrapped AS (
     DELETE FROM {{schema}}.dek_wrap w USING swept s WHERE w.tenant_id = s.tenant_id AND w.dek_id = s.dek_id),
 destroyed AS (

@@ -11,11 +11,12 @@ WHERE :tenant_id IS NULL OR tenant_id = :tenant_id
 GROUP BY kek_id
 
 -- name: count_rows_to_reseal
--- How many tokens are under data keys that only decrypt.
+-- How many tokens are under data keys that only decrypt. Those that were swept are passed over: with each of them
+-- all tokens of its tenant would be read again.
 SELECT count(*)
 FROM token_vault_dek d
 JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id
-WHERE d.state = 'decrypt_only' AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
+WHERE d.state = 'decrypt_only' AND d.swept_at IS NULL AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
 
 -- name: list_live_master_keys
 -- The ids of master keys that are not retired.
@@ -62,10 +63,17 @@ WHERE state = 'decrypt_only' AND swept_at IS NULL AND (:tenant_id IS NULL OR ten
         WHERE t.tenant_id = token_vault_dek.tenant_id AND t.dek_id = token_vault_dek.dek_id)
 
 -- name: find_swept
--- Data keys that were swept before a time.
-SELECT tenant_id, dek_id FROM token_vault_dek
+-- Data keys that were swept before a time, and whether tokens are under them again.
+SELECT tenant_id, dek_id, EXISTS (
+    SELECT 1 FROM token_vault_token t
+    WHERE t.tenant_id = token_vault_dek.tenant_id AND t.dek_id = token_vault_dek.dek_id)
+FROM token_vault_dek
 WHERE state = 'decrypt_only' AND swept_at <= :until AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
 ORDER BY tenant_id, dek_id
+
+-- name: clear_swept
+-- A data key that has tokens again, from a backup that was restored in part, is to be swept again.
+UPDATE token_vault_dek SET swept_at = NULL WHERE tenant_id = :tenant_id AND dek_id = :dek_id
 
 -- name: destroy_data_key
 -- A data key becomes a tombstone, once its wraps are gone.
