@@ -278,7 +278,7 @@ def _key_services(
 ) -> KeyServices:
     keys, rotation, wrapper = store.keys, store.rotation, cipher.keyring
     return KeyServices(
-        rotating=RotationService(keys, rotation, wrapper, cipher, sink, master_keys),
+        rotating=RotationService(keys, rotation, wrapper, cipher, sink, tasks, master_keys),
         resealing=ResealingService(rotation, cipher, sink, tasks),
         rewrapping=RewrappingService(keys, rotation, wrapper, sink, tasks, master_keys),
     )

@@ -27,6 +27,7 @@ from vault_domain.imported import ImportedToken, ImportFailure, ImportReport
 from vault_domain.key import MasterKeyState
 from vault_domain.key_report import (
     DataKeyRotation,
+    DataKeyRotations,
     ErasureReport,
     KeyStatus,
     MasterKeyRotation,
@@ -56,6 +57,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionState",
     "DataKeyRotation",
+    "DataKeyRotations",
     "DecryptionError",
     "ErasureReport",
     "GenerationConflictError",

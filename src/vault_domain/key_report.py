@@ -81,6 +81,23 @@ class DataKeyRotation:
 
 
 @frozen
+class DataKeyRotations:
+    """What `rotate_data_keys` did, or would do.
+
+    Attributes:
+        due: how many tenants had a data key to rotate.
+        rotated: how many of them have a new one since; none in a dry run.
+        overtaken: tenants that somebody else rotated or erased at that moment.
+        tokens_to_reencrypt: all tokens that `reencrypt` has still to bring under active data keys.
+    """
+
+    due: int
+    rotated: int
+    overtaken: int
+    tokens_to_reencrypt: int
+
+
+@frozen
 class UnreadableKey:
     """A data key, or values under it, that could not be opened and was left as it is.
 

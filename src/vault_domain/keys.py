@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
-from vault_domain.key_report import DataKeyRotation, KeyStatus, MasterKeyRotation, Reencryption
+from vault_domain.key_report import DataKeyRotation, DataKeyRotations, KeyStatus, MasterKeyRotation, Reencryption
 from vault_domain.scrub import scrubbed_async
-from vault_domain.services.arguments import as_optional_tenant_id, as_progress
+from vault_domain.services.arguments import as_flag, as_optional_tenant_id, as_progress
 from vault_domain.services.use_cases import KeyServices
-from vault_domain.text import as_tenant_id
+from vault_domain.text import as_duration, as_tenant_id
 
 
 class VaultKeys:
@@ -45,18 +46,48 @@ class VaultKeys:
         return await self._services.rotating.rotate(as_tenant_id(tenant_id), actor=self._actor)
 
     @scrubbed_async
-    async def rotate_master_key(self) -> MasterKeyRotation:
+    async def rotate_data_keys(
+        self,
+        *,
+        older_than: timedelta = timedelta(0),
+        dry_run: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> DataKeyRotations:
+        """Give all tenants a new data key, those whose key is younger than ``older_than`` left out.
+
+        A run that was interrupted may be gone on with: with the time since it began as ``older_than``, it passes over
+        the tenants that are done.
+
+        Args:
+            older_than: how old a data key must be at least.
+            dry_run: only count.
+            progress: called after each page with how many tenants are done and how many there are; what it raises
+                ends the run.
+
+        Raises:
+            KeyUnavailableError: a new key cannot be wrapped now; tenants before it are done.
+        """
+        age, report = as_duration(older_than, "older_than"), as_progress(progress)
+        only_count = as_flag(dry_run, "dry_run")
+        return await self._services.rotating.rotate_all(age, report, dry_run=only_count, actor=self._actor)
+
+    @scrubbed_async
+    async def rotate_master_key(self, progress: Callable[[int, int], object] | None = None) -> MasterKeyRotation:
         """Make the configured master key the active one and let go of those that this process has open beside it.
 
         Configure the new one as current and the old one as previous in every process first. A local secret and a
         key service are rotated into each other in the same way. Master keys that this process cannot open stay.
+
+        Args:
+            progress: called after each page with how many wraps were added or let go, and how many there are; what it
+                raises ends the run, which can be run again.
 
         Raises:
             ConfigurationError: another master key was made active since this vault was opened, or a key service
                 refuses for good.
             KeyUnavailableError: a key service cannot be reached; run it again.
         """
-        return await self._services.rewrapping.rotate(actor=self._actor)
+        return await self._services.rewrapping.rotate(as_progress(progress), actor=self._actor)
 
     @scrubbed_async
     async def reencrypt(

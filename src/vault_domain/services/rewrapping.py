@@ -27,14 +27,27 @@ _Page = Callable[[DataKeyPlace | None], Awaitable[list[DataKeyRecord]]]
 _Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
 
 
+Progress = Callable[[int, int], object]
+"""Called after each page with how many wraps were added or let go, and how many there are."""
+
+
 @define
 class _Run:
+    progress: Progress | None = None
+    done: int = 0
+    total: int = 0
     activated: bool = False
     wrapped: int = 0
     unwrapped: int = 0
     retired: int = 0
     in_use: int = 0
     unreadable: set[DataKeyPlace] = field(factory=set)
+
+    def report_progress(self, visited: int) -> None:
+        self.done += visited
+        self.total = max(self.total, self.done)  # data keys that were made meanwhile
+        if self.progress is not None:
+            self.progress(self.done, self.total)
 
 
 class RewrappingService:
@@ -62,10 +75,11 @@ class RewrappingService:
         self._master_keys = master_keys
         self._target = master_keys.configured_id
 
-    async def rotate(self, *, actor: str | None) -> MasterKeyRotation:
+    async def rotate(self, progress: Progress | None, *, actor: str | None) -> MasterKeyRotation:
         """Bring all data keys under the configured master key."""
-        run = _Run()
+        run = _Run(progress)
         await self._activate(run, actor)
+        run.total = await self._count_wraps()
         for _ in range(_ROUNDS):
             run.unreadable.clear()
             previous = await self._previous()
@@ -100,6 +114,12 @@ class RewrappingService:
         run.activated = bool(change.events)
         if _active(change.result) != self._target:
             raise _overtaken()
+
+    async def _count_wraps(self) -> int:
+        """Return how many wraps are to be added, and after that to be deleted."""
+        counts = await self._rotation.key_counts()
+        missing = counts.active + counts.decrypt_only - counts.wraps.get(self._target, 0)
+        return max(missing, 0) + sum(counts.wraps.get(key_id, 0) for key_id in await self._previous())
 
     async def _previous(self) -> list[bytes]:
         """Return the other master keys of this process that are not retired, once the target is seen to be active."""
@@ -157,6 +177,7 @@ class RewrappingService:
             found = await self._visit_page(records, visit, run)
             if found:
                 yield found
+            run.report_progress(len(records))
 
     async def _visit_page(self, records: list[DataKeyRecord], visit: _Visit, run: _Run) -> list[PlacedWrap]:
         found: dict[DataKeyPlace, PlacedWrap] = {}

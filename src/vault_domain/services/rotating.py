@@ -1,13 +1,24 @@
-"""Rotating a tenant's data key, and how all keys stand."""
+"""Rotating data keys, and how all keys stand."""
 
-from vault_domain.key import MasterKeyRecord
-from vault_domain.key_report import DataKeyRotation, KeyStatus, MasterKeyStatus
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from vault_domain.key import DataKeyRecord, MasterKeyRecord
+from vault_domain.key_report import DataKeyRotation, DataKeyRotations, KeyStatus, MasterKeyStatus
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.data_key_wrapper import DataKeyWrapper
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyCounts, KeyRotationRepository
 from vault_domain.ports.master_key import MasterKeys
+from vault_domain.ports.tasks import Tasks
+
+Progress = Callable[[int, int], object]
+"""Called after each page with how many tenants are done, and how many there are."""
+
+_PAGE = 200
+_AT_ONCE = 8
 
 
 class RotationService:
@@ -20,6 +31,7 @@ class RotationService:
         wrapper: DataKeyWrapper,
         cipher: Cipher,
         sink: EventSink,
+        tasks: Tasks,
         master_keys: MasterKeys,
     ) -> None:
         self._keys = keys
@@ -27,6 +39,7 @@ class RotationService:
         self._wrapper = wrapper
         self._cipher = cipher
         self._sink = sink
+        self._tasks = tasks
         self._master_keys = master_keys
 
     async def status(self, tenant_id: str | None) -> KeyStatus:
@@ -46,20 +59,50 @@ class RotationService:
 
     async def rotate(self, tenant_id: str, *, actor: str | None) -> DataKeyRotation:
         """Give a tenant a new active data key; the old one opens what it has sealed."""
+        active, rotated = await self._flip(tenant_id, actor)
+        counts = None if active is None else await self._rotation.key_counts(tenant_id)
+        return DataKeyRotation(
+            rotated=rotated,
+            data_key_id=None if active is None else active.key_id.hex(),
+            tokens_to_reencrypt=0 if counts is None else counts.tokens_to_reseal,
+        )
+
+    async def rotate_all(
+        self, older_than: timedelta, progress: Progress | None, *, dry_run: bool, actor: str | None
+    ) -> DataKeyRotations:
+        """Do so for each tenant whose active data key is at least that old."""
+        total = await self._rotation.count_tenants_to_rotate(older_than)
+        outcomes: list[bool] = []
+
+        async def flip(tenant_id: str) -> None:
+            _, rotated = await self._flip(tenant_id, actor)
+            outcomes.append(rotated)
+
+        after = ""
+        while not dry_run and (tenants := await self._rotation.tenants_to_rotate(older_than, after, _PAGE)):
+            after = tenants[-1]
+            await self._tasks.run_all([("flip", partial(flip, tenant_id)) for tenant_id in tenants], _AT_ONCE)
+            if progress is not None:
+                progress(len(outcomes), max(len(outcomes), total))
+        counts = await self._rotation.key_counts()
+        return DataKeyRotations(
+            due=max(len(outcomes), total),
+            rotated=sum(outcomes),
+            overtaken=len(outcomes) - sum(outcomes),
+            tokens_to_reencrypt=counts.tokens_to_reseal,
+        )
+
+    async def _flip(self, tenant_id: str, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
+        """Return a tenant's active data key now, None where it has none, and whether it was made here."""
         before = await self._keys.active_data_key(tenant_id)
         if before is None:
-            return DataKeyRotation(rotated=False, data_key_id=None, tokens_to_reencrypt=0)
+            return None, False
         record = await self._wrapper.new_data_key(tenant_id)
         change = await self._rotation.replace_active_data_key(before.key_id, record, actor=actor)
         self._cipher.forget_active([tenant_id])
         self._sink.publish(change.events)
         active = change.result
-        counts = await self._rotation.key_counts(tenant_id)
-        return DataKeyRotation(
-            rotated=active is not None and active.key_id == record.key_id,
-            data_key_id=None if active is None else active.key_id.hex(),
-            tokens_to_reencrypt=counts.tokens_to_reseal,
-        )
+        return active, active is not None and active.key_id == record.key_id
 
     def _describe(self, record: MasterKeyRecord, counts: KeyCounts) -> MasterKeyStatus:
         return MasterKeyStatus(

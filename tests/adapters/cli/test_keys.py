@@ -42,6 +42,18 @@ def test_the_life_of_a_data_key(filled):
     assert [event["actor"] for event in read(filled("audit", "--json"))] == ["cli"] * 3
 
 
+def test_all_tenants_get_a_new_data_key(filled):
+    assert filled("store", "t2", "acme", "api_key", stdin="other").code == 0
+    young = read(filled("keys", "rotate-data", "--all", "--older-than", "1d", "--json"))
+    assert (young["due"], young["rotated"]) == (0, 0)
+    due = read(filled("keys", "rotate-data", "--all", "--dry-run", "--json"))
+    assert (due["due"], due["rotated"], due["tokens_to_reencrypt"]) == (2, 0, 0)
+    report = read(filled("keys", "rotate-data", "--all", "--json"))
+    assert (report["due"], report["rotated"], report["tokens_to_reencrypt"]) == (2, 2, 3)
+    assert "rotated" in filled("keys", "rotate-data", "--all").out
+    assert read(filled("reencrypt", "--json"))["reencrypted"] == 3
+
+
 def test_a_tenant_without_a_key(filled):
     done = filled("keys", "rotate-data", "nobody")
     assert (done.code, done.stdout, done.stderr) == (4, b"", "token-vault: the tenant has no data key\n")
@@ -113,7 +125,10 @@ def test_on_a_terminal_it_asks_and_shows_tables(filled):
     [
         (("keys", "rotate"), "there is no such command"),
         (("keys", "statsu"), "did you mean status?"),
-        (("keys", "rotate-data"), "TENANT is missing"),
+        (("keys", "rotate-data"), "name one tenant, or say --all"),
+        (("keys", "rotate-data", "t1", "--all"), "name one tenant, or say --all"),
+        (("keys", "rotate-data", "t1", "--older-than", "1d"), "--older-than goes with --all"),
+        (("keys", "rotate-data", "--all", "--older-than", "soon"), "--older-than must be a duration"),
         (("keys", "rotate-data", "t1", "--dry"), "there is no such option"),
     ],
 )

@@ -1,5 +1,6 @@
 """Rotating data keys and re-encrypting what is under the old ones."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -161,6 +162,10 @@ async def test_arguments_are_checked(place):
             vault.keys.rotate_data_key(""),
             vault.keys.reencrypt(""),
             vault.keys.reencrypt(progress=1),
+            vault.keys.rotate_data_keys(older_than=1),
+            vault.keys.rotate_data_keys(dry_run=1),
+            vault.keys.rotate_data_keys(progress=1),
+            vault.keys.rotate_master_key(1),
             vault.erase_tenant(None),
         ):
             with pytest.raises(InvalidInputError):
@@ -193,3 +198,38 @@ async def test_what_cannot_be_opened_is_named_by_its_place(place):
         report = await vault.keys.reencrypt()
         assert report.unreadable_tokens == (KEYS[1], KEYS[3])
         assert report.unreadable_count == 2
+
+
+async def test_all_tenants_at_once(place):
+    clock = ManualClock()
+    keys = [TokenKey(f"t{number:03d}", "acme", TokenKind.API_KEY) for number in range(450)]
+    async with place.vault(clock=clock) as vault:
+        await vault.store_tokens([(key, f"value {key.tenant_id}") for key in keys])
+        clock.advance(timedelta(days=365))
+        await vault.keys.rotate_data_key("t007")
+        await vault.store_token(OTHER, "a tenant that is new")
+        due = await vault.keys.rotate_data_keys(older_than=timedelta(days=365), dry_run=True)
+        assert (due.due, due.rotated, due.tokens_to_reencrypt) == (449, 0, 1)
+        seen = []
+        report = await vault.with_actor("cron").keys.rotate_data_keys(
+            older_than=timedelta(days=365), progress=lambda done, total: seen.append((done, total))
+        )
+        assert (report.due, report.rotated, report.overtaken, report.tokens_to_reencrypt) == (449, 449, 0, 450)
+        assert seen == [(200, 449), (400, 449), (449, 449)]
+        assert place.rows("SELECT count(*) FROM {dek} WHERE state = 'active'") == [(451,)]
+        actors = place.rows("SELECT count(*) FROM {audit_event} WHERE action = 'data_key_rotated' AND actor = 'cron'")
+        assert actors == [(449,)]
+        assert (await vault.keys.reencrypt()).swept == 450
+        assert await read_all(vault, keys[::100]) == [f"value {key.tenant_id}" for key in keys[::100]]
+        assert (await vault.keys.rotate_data_keys()).rotated == 451
+
+
+async def test_two_who_rotate_all_tenants(place):
+    keys = [TokenKey(f"t{number:03d}", "acme", TokenKind.API_KEY) for number in range(60)]
+    async with place.vault() as one, place.vault() as another:
+        await one.store_tokens([(key, "value") for key in keys])
+        reports = await asyncio.gather(one.keys.rotate_data_keys(), another.keys.rotate_data_keys())
+        assert {report.rotated + report.overtaken for report in reports} == {60}
+        assert place.rows("SELECT count(*) FROM {dek} WHERE state = 'active'") == [(60,)]
+        await one.keys.reencrypt()
+        assert set(await read_all(another, keys)) == {"value"}

@@ -80,6 +80,19 @@ async def test_a_rolling_deployment(place):
             pass
 
 
+async def test_it_tells_how_far_it_is(place):
+    await fill(place)
+    seen = []
+    async with place.vault(NEW, OLD) as vault:
+        tenants = len(wraps(place))
+        await vault.keys.rotate_master_key(lambda done, total: seen.append((done, total)))
+        assert seen[-1] == (2 * tenants, 2 * tenants)  # a wrap more for each, then one less
+        assert seen == sorted(seen)
+        seen.clear()
+        await vault.keys.rotate_master_key(progress=lambda done, total: seen.append((done, total)))
+        assert seen == []
+
+
 async def test_running_it_again_and_without_a_reason_changes_nothing(place):
     await fill(place)
     async with place.vault(OLD) as vault:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
+from vault_adapters.cli.inputs import as_duration
 from vault_adapters.cli.key_views import (
     MASTER_KEY_COLUMNS,
     count_fields,
@@ -52,12 +56,28 @@ def status(*, tenant: OnlyTenant = None, json: Json = False) -> None:
     _show_status(_status(tenant), json=json)
 
 
-def rotate_data(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
-    """Give a tenant a new data key.
+def rotate_data(
+    tenant: Annotated[str | None, Parameter(help="The tenant's id.")] = None,
+    /,
+    *,
+    all_: Annotated[bool, Parameter(name="--all", help="All tenants instead of one.", show_default=False)] = False,
+    older_than: Annotated[
+        str | None, Parameter(help="With --all: only data keys that are at least so old, such as 365d.")
+    ] = None,
+    dry_run: _DryRun = False,
+    json: Json = False,
+) -> ExitCode:
+    """Give a tenant, or all of them, a new data key.
 
     What is stored from now on is sealed under it; `reencrypt` brings the rest over. The exit code is 4 where nothing
     was ever stored for the tenant.
     """
+    if (tenant is None) is not all_:
+        raise InvalidInputError("name one tenant, or say --all")
+    if tenant is None:
+        return _rotate_all(older_than, dry_run=dry_run, json=json)
+    if older_than is not None:
+        raise InvalidInputError("--older-than goes with --all")
     if dry_run:
         found = _status(tenant)
         _show_status(found, json=json)
@@ -79,7 +99,8 @@ def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     if dry_run:
         _show_status(_status(None), json=json)
         return ExitCode.OK
-    report = with_vault(lambda vault: vault.keys.rotate_master_key(), VaultConfig.from_env())
+    with _bar("rewrapping") as progress:
+        report = with_vault(lambda vault: vault.keys.rotate_master_key(progress), VaultConfig.from_env())
     _show(report, json=json)
     _name_unreadable(report.unreadable, "data key {} cannot be opened; it was left as it is")
     if report.in_use:
@@ -96,11 +117,7 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
     if dry_run:
         _show_status(_status(tenant), json=json)
         return ExitCode.OK
-    with waiting("re-encrypting", 100) as shown:
-
-        def progress(done: int, total: int) -> None:
-            shown.advance(done * 100 // total)
-
+    with _bar("re-encrypting") as progress:
         report = with_vault(lambda vault: vault.keys.reencrypt(tenant, progress), VaultConfig.from_env())
     _show(report, json=json)
     _name_unreadable(report.unreadable, "under data key {} values cannot be opened; they were left as they are")
@@ -128,6 +145,24 @@ def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = Fa
         complain("somebody reads the database, so its write-ahead log still holds what was deleted; run this again")
         return ExitCode.INCOMPLETE
     return ExitCode.OK
+
+
+def _rotate_all(older_than: str | None, *, dry_run: bool, json: bool) -> ExitCode:
+    age = timedelta(0) if older_than is None else as_duration(older_than, "--older-than")
+    with _bar("rotating") as progress:
+        report = with_vault(
+            lambda vault: vault.keys.rotate_data_keys(older_than=age, dry_run=dry_run, progress=progress),
+            VaultConfig.from_env(),
+        )
+    _show(report, json=json)
+    return ExitCode.OK
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far something is; give what is to be told of it."""
+    with waiting(title, 100) as shown:
+        yield lambda done, total: shown.advance(done * 100 // total)
 
 
 def _confirm(tenant: str) -> None:

@@ -33,6 +33,18 @@ class PostgresKeyRotation:
         active, decrypt_only, destroyed = (states.get(state.value, 0) for state in DataKeyState)
         return KeyCounts(wraps, active, decrypt_only, destroyed, tokens)
 
+    async def count_tenants_to_rotate(self, age: timedelta) -> int:
+        """Count the tenants whose active data key was made that long ago."""
+        parameters = {"age": micros(age), "now": self._database.now()}
+        [(count,)] = await self._database.fetch(self._queries["count_tenants_to_rotate"], parameters)
+        return int(count)
+
+    async def tenants_to_rotate(self, age: timedelta, after: str, limit: int) -> list[str]:
+        """Return those tenants behind a tenant's id."""
+        parameters = {"age": micros(age), "now": self._database.now(), "after": after, "limit": int8(limit)}
+        rows = await self._database.fetch(self._queries["find_tenants_to_rotate"], parameters)
+        return [tenant_id for (tenant_id,) in rows]
+
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
     ) -> Change[DataKeyRecord | None]:

@@ -18,6 +18,20 @@ FROM {{schema}}.dek d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id
 WHERE d.state = 'decrypt_only' AND d.swept_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
+-- name: count_tenants_to_rotate
+-- How many tenants have an active data key that was made that long ago.
+SELECT count(*) FROM {{schema}}.dek
+WHERE state = 'active' AND created_at
+    <= coalesce(%(now)b::timestamptz, statement_timestamp()) - %(age)b::bigint * interval '1 microsecond'
+
+-- name: find_tenants_to_rotate
+-- Those tenants, behind a position.
+SELECT tenant_id FROM {{schema}}.dek
+WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
+    <= coalesce(%(now)b::timestamptz, statement_timestamp()) - %(age)b::bigint * interval '1 microsecond'
+ORDER BY tenant_id
+LIMIT %(limit)b::bigint
+
 -- name: demote_data_key
 -- A tenant's active data key only decrypts from now on. Waits for the writes under it, which hold it FOR SHARE.
 UPDATE {{schema}}.dek SET state = 'decrypt_only'
