@@ -58,12 +58,12 @@ def as_error_code(value: object) -> str:
 
 def as_scopes(value: object) -> tuple[str, ...]:
     """Return scopes as a tuple of RFC 6749 scope tokens, in the order given, each once."""
-    if value is None:
+    if value is None or value == ():
         return ()
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidInputError("scopes must be a sequence of strings")
     scopes = tuple(value)
-    if len(scopes) > 1000 or not all(is_scope(scope) for scope in scopes):
+    if len(scopes) > 1000 or not all(map(is_scope, scopes)):
         raise InvalidInputError("a scope must be printable ASCII without space, quote and backslash")
     return tuple(dict.fromkeys(scopes))
 

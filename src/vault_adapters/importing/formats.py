@@ -19,6 +19,7 @@ from vault_domain.token import TokenStatus
 
 _TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "updated_at")
 _PLACE = ("tenant_id", "provider", "identifier")
+_STATUSES = {status.value: status for status in TokenStatus}
 # The words that the original wrote into last_error when it read a token that had expired.
 _EXPIRED = "Token expired"
 
@@ -103,10 +104,12 @@ def _times(values: Values) -> dict[str, datetime | None]:
 
 def _status(values: Values) -> TokenStatus:
     text = optional_text(values, "status")
-    status = next((status for status in TokenStatus if status.value == text), None)
-    if status is None and text is not None:
+    if text is None:
+        return TokenStatus.VALID
+    status = _STATUSES.get(text)
+    if status is None:
         raise UnreadableRowError("invalid_status")
-    return status or TokenStatus.VALID
+    return status
 
 
 def _scopes(values: Values) -> tuple[str, ...]:

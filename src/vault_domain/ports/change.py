@@ -1,5 +1,6 @@
 """Change: what a mutation gave, and the audit events that its transaction wrote."""
 
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from attrs import frozen
@@ -15,11 +16,12 @@ class Change(Generic[T]):
 
     Attributes:
         result: what it gave.
-        events: what was appended to the audit log in the same transaction.
+        events: what was appended to the audit log in the same transaction; a store may make them only when they are
+            looked at.
     """
 
     result: T
-    events: tuple[AuditEvent, ...] = ()
+    events: Sequence[AuditEvent] = ()
 
 
 class DataKeyInactiveError(Exception):

@@ -12,6 +12,7 @@ from uuid import UUID
 from vault_adapters.stores.import_ids import ImportIds
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.rows import key_parameters, keys_parameters
 from vault_adapters.stores.queries import Queries
 from vault_domain.account import TokenKey
@@ -65,7 +66,7 @@ class PostgresImportRun:
             stored = [(by_id[id_], id_, is_new, now) for _, id_, is_new, now in rows if id_ is not None]
             await self._note_uses(transaction, stored)
             outcomes = {write.key: _outcome(write, own, is_new=is_new) for write, _, is_new, _ in stored}
-            events = tuple(_event(write, now, actor, is_new=is_new) for write, _, is_new, now in stored)
+            events = DeferredEvents(len(stored), lambda number: _event(stored[number], actor))
             return Change([outcomes.get(write.key, ImportOutcome.SKIPPED) for write in writes], events)
 
         return await self._database.transact(work)
@@ -107,5 +108,6 @@ def _outcome(write: ImportedWrite, own: AbstractSet[TokenKey], *, is_new: bool) 
     return ImportOutcome.SKIPPED if write.key in own else ImportOutcome.REPLACED
 
 
-def _event(write: ImportedWrite, now: datetime, actor: str | None, *, is_new: bool) -> AuditEvent:
+def _event(stored: _Stored, actor: str | None) -> AuditEvent:
+    write, _, is_new, now = stored
     return token_event(AuditAction.TOKEN_IMPORTED, write.key, 1, now, actor, None if is_new else "replaced")

@@ -164,7 +164,7 @@ class PostgresRefreshLedger:
             else:
                 events += (token_event(AuditAction.TOKEN_REFRESHED, write.key, row[5], row[10], actor),)
         if others:
-            events += (await write_tokens(transaction, self._queries, others, actor)).events
+            events += tuple((await write_tokens(transaction, self._queries, others, actor)).events)
         return events, outcome
 
     async def _lock_data_keys(self, transaction: Transaction, account: Account, writes: Sequence[TokenWrite]) -> bool:

@@ -12,6 +12,7 @@ from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
+from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.rows import (
     INFO_COLUMNS,
     MICROSECOND,
@@ -256,8 +257,8 @@ async def write_tokens(
             keys = {place(write.key): write.key for write in sent}
             infos.update((row[INFO_COLUMNS:], token_info(row, keys[row[INFO_COLUMNS:]])) for row in rows)
     stored = [infos[place(write.key)] for write in writes]
-    events = [_stored_event(info, write, actor) for info, write in zip(stored, writes, strict=True)]
-    return Change(stored, tuple(events))
+    events = DeferredEvents(len(stored), lambda number: _stored_event(stored[number], writes[number], actor))
+    return Change(stored, events)
 
 
 def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
