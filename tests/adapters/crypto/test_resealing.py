@@ -1,0 +1,133 @@
+"""Sealing values anew in bulk: keys are fetched once, several at once, and none is tried in vain for ever."""
+
+import asyncio
+import os
+
+import pytest
+from attrs import evolve
+from tests.adapters.crypto.open_keys import SwitchableMasterKey, cipher_over
+
+from vault_domain.account import TokenKey
+from vault_domain.errors import KeyUnavailableError
+from vault_domain.ports.cipher import UnreadableError
+from vault_domain.secret import Secret
+from vault_domain.token import SealedToken
+
+VALUE = Secret("gho_16C7e42F292c6912E7710c838347Ae178B4a")
+KEYS = [TokenKey(f"tenant-{number % 20}", "github", "access_token", f"user{number}") for number in range(300)]
+
+
+@pytest.fixture
+def master():
+    return SwitchableMasterKey()
+
+
+@pytest.fixture
+async def cipher(repository, master):
+    cipher = cipher_over(repository, master)
+    yield cipher
+    await cipher.aclose()
+
+
+async def rotated(cipher, repository, keys=KEYS):
+    """Seal values and rotate all data keys; return the values as (key, sealed)."""
+    values = list(zip(keys, await cipher.seal([(key, VALUE) for key in keys]), strict=True))
+    for tenant in {key.tenant_id for key in keys}:
+        repository.replace_active(await cipher.keyring.new_data_key(tenant))
+    cipher.forget_active({key.tenant_id for key in keys})
+    return values
+
+
+async def test_values_are_under_the_active_keys_then_and_open_in_their_places_only(cipher, repository):
+    values = await rotated(cipher, repository)
+    resealed = await cipher.reseal(values)
+    for (key, before), after in zip(values, resealed, strict=True):
+        assert after.data_key_id != before.data_key_id
+        assert await cipher.open(key, after) == VALUE
+    with pytest.raises(UnreadableError):
+        await cipher.open(KEYS[0], resealed[20])
+    assert len({after.blob for after in resealed}) == len(KEYS)
+
+
+async def test_a_cold_cipher_asks_for_each_key_once_and_for_several_at_a_time(cipher, repository, master):
+    values = await rotated(cipher, repository)
+    cold = cipher_over(repository, master)
+    master.gate, master.unwraps = asyncio.Event(), 0
+    resealing = asyncio.create_task(cold.reseal(values))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert master.unwraps == 8  # the others wait for their turn
+    master.gate.set()
+    assert None not in await resealing
+    assert master.unwraps == 40  # each tenant's old and new key
+    await cold.aclose()
+
+
+async def test_others_get_their_turn_meanwhile(cipher, repository):
+    values = await rotated(cipher, repository)
+    await cipher.reseal(values)  # all keys are at hand now
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await cipher.reseal(values)
+    counting.cancel()
+    assert turns >= 2
+
+
+async def test_what_was_changed_is_left_out_and_the_log_says_why(cipher, repository, caplog):
+    values = await rotated(cipher, repository)
+    key, sealed = values[3]
+    flipped = sealed.blob[:-1] + bytes([sealed.blob[-1] ^ 1])
+    values[3] = (key, evolve(sealed, blob=flipped))
+    values[4] = (values[4][0], values[24][1])  # another place of the same tenant
+    values[5] = (values[5][0], SealedToken(os.urandom(16), values[5][1].blob))
+    resealed = await cipher.reseal(values)
+    assert [number for number, after in enumerate(resealed) if after is None] == [3, 4, 5]
+    reasons = [record.getMessage() for record in caplog.records]
+    assert sorted(reason.rsplit(": ")[1] for reason in reasons) == ["commitment", "tag", "unknown_key"]
+    assert VALUE.reveal() not in caplog.text
+
+
+async def test_a_damaged_active_key_is_the_trouble_of_its_tenant_alone(cipher, repository, master, caplog):
+    values = await rotated(cipher, repository)
+    record = repository._active("tenant-7")
+    damaged = tuple(evolve(wrap, wrapped=wrap.wrapped[:-1] + b"?") for wrap in record.wraps)
+    repository.data["tenant-7", record.key_id] = evolve(record, wraps=damaged)
+    cold = cipher_over(repository, master)
+    resealed = await cold.reseal(values)
+    assert [key.tenant_id for (key, _), after in zip(values, resealed, strict=True) if after is None] == [
+        "tenant-7"
+    ] * 15
+    assert "active_data_key_tag" in caplog.text or "active_data_key_commitment" in caplog.text
+    await cold.aclose()
+
+
+async def test_a_master_key_that_is_away_ends_it_and_is_not_asked_for_the_rest(cipher, repository, master):
+    values = await rotated(cipher, repository)
+    cold = cipher_over(repository, master)
+    master.switch_off()
+    master.unwraps = 0
+    with pytest.raises(KeyUnavailableError) as caught:
+        await cold.reseal(values)
+    assert caught.value.retryable
+    assert master.unwraps <= 8
+    assert repository.calls.count("create_data_key") == 20  # those of the beginning: none is made in its place
+    await cold.aclose()
+
+
+async def test_a_key_of_a_master_key_that_nobody_has_here_is_left_out(cipher, repository):
+    values = await rotated(cipher, repository, KEYS[:3])
+    stranger = cipher_over(repository, SwitchableMasterKey())
+    assert await stranger.reseal(values) == [None, None, None]
+    await stranger.aclose()
+
+
+async def test_nothing_is_asked_for_nothing(cipher, repository):
+    assert await cipher.reseal([]) == []
+    assert repository.calls == []
