@@ -46,7 +46,6 @@ class AesGcmCipher:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.keyring = Keyring(repository, master_keys, ttl=ttl, capacity=capacity, monotonic=monotonic)
-        self._master_keys = master_keys
         self._places = PlaceEncoder()
 
     async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
@@ -109,7 +108,8 @@ class AesGcmCipher:
 
     async def check(self) -> None:
         """See `Cipher`."""
-        await self._master_keys.active.check()
+        master_key = await self.keyring.active_master_key()
+        await master_key.check()
 
     async def aclose(self) -> None:
         """Forget all keys and end what is under way."""

@@ -10,8 +10,8 @@ from functools import partial
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
 from vault_adapters.crypto.key_cache import KeyCache
-from vault_domain.errors import ConfigurationError, KeyUnavailableError
-from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap
+from vault_domain.errors import ConfigurationError, KeyUnavailableError, StorageError
+from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
 from vault_domain.ports.cipher import DESTROYED_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
@@ -83,6 +83,25 @@ class Keyring:
             KeyUnavailableError: as above.
         """
         return self._cache.active(tenant_id) or await self._share((tenant_id, None), lambda: self._active(tenant_id))
+
+    async def active_master_key(self) -> MasterKey:
+        """Return the master key that is active now, which a rotation may have changed since this was opened.
+
+        Where the repository cannot be asked, it is the one that was active then.
+
+        Raises:
+            KeyUnavailableError: this process does not have it.
+        """
+        try:
+            records = await self._repository.master_keys()
+        except StorageError:
+            return self._master_keys.active
+        active = next((record.key_id for record in records if record.state is MasterKeyState.ACTIVE), b"")
+        if active not in self._master_keys.opened:
+            raise KeyUnavailableError(
+                "another master key is active, which this process does not have", reason="unknown_master_key"
+            )
+        return self._master_keys.opened[active]
 
     async def new_data_key(self, tenant_id: str) -> DataKeyRecord:
         """Return a new data key, not stored yet, with a wrap under every master key that this process can open."""

@@ -25,7 +25,8 @@ class KeyRepository(Protocol):
         It is stored only where no record exists whose key id is not in ``known``; checking and storing exclude
         other introductions (a lock on the table, or an immediate transaction). So of two processes that introduce
         the key of the same secret one wins, and the other finds that key among the records returned. A retired
-        record with the same key id becomes unwrap_only again: a key service's key may come back.
+        record with the same key id becomes unwrap_only again: a key service's key may come back. Either appends the
+        event MASTER_KEY_INTRODUCED in the same transaction; creating a database appends none.
 
         Args:
             record: to be stored, whatever its `state` says.

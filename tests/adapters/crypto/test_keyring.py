@@ -11,7 +11,7 @@ from tests.adapters.crypto.open_keys import Seconds, SwitchableMasterKey, cipher
 
 from vault_domain.account import TokenKey
 from vault_domain.errors import ConfigurationError, DecryptionError, KeyUnavailableError
-from vault_domain.key import DataKeyState, DataKeyWrap
+from vault_domain.key import DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.secret import Secret
 from vault_domain.token import SealedToken
@@ -455,8 +455,21 @@ class TestSeveralMasterKeys:
         assert await cipher_over(repository, second).keyring.missing_wraps(repository.data[place]) == ()
 
 
-async def test_check_asks_the_active_master_key(cipher, master):
+async def test_check_asks_the_active_master_key(repository, master):
+    later, stranger = SwitchableMasterKey(), SwitchableMasterKey()
+    cipher = cipher_over(repository, master, later)
+    for key, state in (master, MasterKeyState.ACTIVE), (later, MasterKeyState.UNWRAP_ONLY):
+        repository.masters[key.key_id] = MasterKeyRecord(key.key_id, "local", state=state)
     await cipher.check()
     master.switch_off()
-    with pytest.raises(KeyUnavailableError):
+    with pytest.raises(KeyUnavailableError) as caught:
         await cipher.check()
+    assert caught.value.reason == "kms_unavailable"
+    # Somebody else has rotated it meanwhile.
+    repository.activate_master_key(later.key_id)
+    await cipher.check()
+    repository.masters[stranger.key_id] = MasterKeyRecord(stranger.key_id, "local")
+    repository.activate_master_key(stranger.key_id)
+    with pytest.raises(KeyUnavailableError) as caught:
+        await cipher.check()
+    assert caught.value.reason == "unknown_master_key"

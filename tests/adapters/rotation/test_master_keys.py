@@ -59,6 +59,7 @@ async def test_a_rolling_deployment(place):
             assert (await both.get_token(newcomers[2])).value.reveal() == "by one that was open before"
             events = [event async for event in both.iter_audit_events()]
             assert [(e.action, e.actor, e.tenant_id) for e in events if e.action.startswith("master_key")] == [
+                (AuditAction.MASTER_KEY_INTRODUCED, None, None),
                 (AuditAction.MASTER_KEY_ACTIVATED, "ops", None),
                 (AuditAction.MASTER_KEY_RETIRED, "ops", None),
             ]

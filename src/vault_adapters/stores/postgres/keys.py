@@ -7,7 +7,9 @@ from typing import Any
 
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.rotation import append_key_event
 from vault_adapters.stores.queries import Queries
+from vault_domain.audit import AuditAction
 from vault_domain.errors import KeyUnavailableError, StorageError
 from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 
@@ -34,7 +36,8 @@ class PostgresKeyRepository:
             [(has_data,)] = await transaction.fetch(self._queries["has_data"])
             if stored or has_data:
                 return stored
-            return await self._insert(transaction, record, MasterKeyState.ACTIVE)
+            await self._insert(transaction, record, MasterKeyState.ACTIVE)
+            return await self._all(transaction)
 
         return await self._database.transact(work)
 
@@ -45,7 +48,10 @@ class PostgresKeyRepository:
             stored = await self._locked(transaction)
             if any(other.key_id not in known for other in stored):
                 return stored
-            return await self._insert(transaction, record, MasterKeyState.UNWRAP_ONLY)
+            if await self._insert(transaction, record, MasterKeyState.UNWRAP_ONLY):
+                action, code = AuditAction.MASTER_KEY_INTRODUCED, record.key_id.hex()
+                await append_key_event(transaction, self._queries, action, None, code=code)
+            return await self._all(transaction)
 
         return await self._database.transact(work)
 
@@ -82,11 +88,10 @@ class PostgresKeyRepository:
         await transaction.execute(self._queries["lock_master_keys"])
         return await self._all(transaction)
 
-    async def _insert(
-        self, transaction: Transaction, record: MasterKeyRecord, state: MasterKeyState
-    ) -> list[MasterKeyRecord]:
-        await transaction.execute(self._queries["insert_master_key"], _parameters(record, state, transaction.now))
-        return await self._all(transaction)
+    async def _insert(self, transaction: Transaction, record: MasterKeyRecord, state: MasterKeyState) -> bool:
+        """Return whether it was stored, or came back from retirement."""
+        parameters = _parameters(record, state, transaction.now)
+        return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
 
     async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
         return [_master_key(row) for row in await transaction.fetch(self._queries["list_master_keys"])]

@@ -5,8 +5,10 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros, to_time
+from vault_domain.audit import AuditAction, AuditEvent
 from vault_domain.errors import KeyUnavailableError
 from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 
@@ -36,7 +38,7 @@ class SqliteKeyRepository:
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             if all(stored.key_id in known for stored in await self._all(transaction)):
-                await transaction.execute(self._queries["upsert_master_key"], _parameters(record, transaction))
+                await self._introduce(transaction, record)
             return await self._all(transaction)
 
         return await self._database.write(work)
@@ -63,6 +65,11 @@ class SqliteKeyRepository:
             return active or record
 
         return await self._database.write(work)
+
+    async def _introduce(self, transaction: Transaction, record: MasterKeyRecord) -> None:
+        if await transaction.execute(self._queries["upsert_master_key"], _parameters(record, transaction)):
+            action, code = AuditAction.MASTER_KEY_INTRODUCED, record.key_id.hex()
+            await append_events(transaction, self._queries, [AuditEvent(action, transaction.now, code=code)])
 
     async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
         return [master_key_record(row) for row in await transaction.fetch(self._queries["list_master_keys"])]
