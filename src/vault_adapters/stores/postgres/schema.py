@@ -6,6 +6,7 @@ import hashlib
 
 from vault_adapters.stores.migrations import Migration, load_migrations, pending_migrations, refuse_pending
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.queries import Queries
 
 _PACKAGE = "vault_adapters.stores.postgres"
 
@@ -71,6 +72,24 @@ async def prepare_schema(database: PostgresDatabase, schema: str, *, migrate: bo
         for migration in missing:
             await _apply(transaction, migration, schema)
         return [f"{migration.number:04d}_{migration.name}" for migration in missing]
+
+    return await database.transact(work)
+
+
+async def adopt_restored(database: PostgresDatabase, queries: Queries, schema: str) -> bool:
+    """Take over the audit log of a database that was restored from another server's dump; return whether it was one.
+
+    Its events carry the numbers of that server's transactions. Pages, which go by those, would not show them before
+    this server has reached the same numbers, and would order what is new before them.
+    """
+    [(foreign,)] = await database.fetch(queries["has_foreign_audit_events"])
+    if not foreign:
+        return False
+
+    async def work(transaction: Transaction) -> bool:
+        await transaction.fetch(_LOCK, {"key": _lock_key(schema)})
+        [(still,)] = await transaction.fetch(queries["has_foreign_audit_events"])
+        return bool(still) and await transaction.execute(queries["adopt_audit_events"]) > 0
 
     return await database.transact(work)
 

@@ -17,7 +17,7 @@ from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.rotation import PostgresKeyRotation
-from vault_adapters.stores.postgres.schema import prepare_schema, quoted
+from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema, quoted
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_adapters.stores.queries import load_queries
 
@@ -69,6 +69,8 @@ async def open_postgres_store(
     try:
         await prepare_schema(database, schema, migrate=migrate)
         queries = load_queries("vault_adapters.stores.postgres", schema=quoted(schema))
+        if migrate:
+            await adopt_restored(database, queries, schema)
         tokens = PostgresTokenRepository(database, queries)
         try:
             yield PostgresStore(
