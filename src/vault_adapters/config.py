@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import Attribute, field, frozen
 
-from vault_adapters.database_url import redacted_url, refuse_bad_url
+from vault_adapters.database_url import ConfiguredUrl, refuse_bad_url
 from vault_adapters.environment import read_environment
 from vault_domain.errors import ConfigurationError
 from vault_domain.scrub import scrubbed_class
@@ -22,7 +22,7 @@ _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
 
 
-class _DefaultUrl(str):
+class _DefaultUrl(ConfiguredUrl):
     """The default, told apart from the same text given on purpose: only the former deserves a warning."""
 
     __slots__ = ()
@@ -44,7 +44,7 @@ def _as_url(value: object) -> str:
     if not isinstance(value, str):
         raise ConfigurationError("database_url must be a string")
     refuse_bad_url(value)
-    return value
+    return value if isinstance(value, ConfiguredUrl) else ConfiguredUrl(value)
 
 
 def _as_master_key(value: object) -> str:
@@ -123,7 +123,7 @@ class VaultConfig:
         ConfigurationError: a field breaks its rule; its value is not repeated.
     """
 
-    database_url: str = field(default=DEFAULT_DATABASE_URL, converter=_as_url, repr=redacted_url)
+    database_url: str = field(default=DEFAULT_DATABASE_URL, converter=_as_url)
     encryption_secret: Secret | None = field(default=None, converter=_as_optional_secret)
     previous_encryption_secret: Secret | None = field(default=None, converter=_as_optional_secret)
     master_key: str = field(default="local", converter=_as_master_key)

@@ -8,7 +8,8 @@ from vault_domain.errors import ConfigurationError
 
 _POSTGRES = re.compile(r"(postgres|postgresql)(\+[a-z0-9_]+)?://")
 _SQLITE = re.compile(r"sqlite(\+[a-z0-9_]+)?:///")
-_PASSWORD = re.compile(r"(?<=:)[^:/@]*(?=@)|(?<=password=)[^&]*")
+# libpq takes everything up to the first @ for the password, colons included.
+_PASSWORD = re.compile(r"(?P<before>://[^:/@?]*:)[^/@]*(?=@)|(?P<name>password=)[^&]*")
 
 
 @frozen
@@ -47,6 +48,10 @@ def refuse_bad_url(url: str) -> None:
     parse_url(url)
 
 
-def redacted_url(url: str) -> str:
-    """Return a URL as it may be shown: without its password."""
-    return repr(_PASSWORD.sub("***", str(url)))
+class ConfiguredUrl(str):
+    """A URL that shows itself without its password, also where `vars`, `attrs.asdict` and debuggers look."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(_PASSWORD.sub(lambda found: f"{found['before'] or found['name']}***", str(self)))

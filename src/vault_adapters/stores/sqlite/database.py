@@ -13,7 +13,7 @@ import aiosqlite
 
 from vault_adapters.stores.batching import WRONG_LOOP
 from vault_adapters.stores.sqlite.errors import translated_errors
-from vault_domain.errors import ConfigurationError
+from vault_domain.errors import ConfigurationError, SchemaOutdatedError
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
@@ -75,11 +75,18 @@ class SqliteDatabase:
         self._writes: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
 
-    async def open(self) -> None:
-        """Open the file, making it where it is missing, for its owner only."""
+    async def open(self, *, create: bool = True) -> None:
+        """Open the file.
+
+        Args:
+            create: make it where it is missing, for its owner only.
+
+        Raises:
+            SchemaOutdatedError: it is missing and may not be made.
+        """
         with translated_errors():
             if self._path != MEMORY:
-                _make_private(Path(self._path))
+                _find(Path(self._path), create=create)
             self._writer = await _connect(self._path)
             self._reader = self._writer if self._path == MEMORY else await _connect(self._path)
 
@@ -190,7 +197,10 @@ async def _run_pragma(connection: aiosqlite.Connection, pragma: str) -> None:
     await connection.execute_fetchall(pragma)
 
 
-def _make_private(path: Path) -> None:
+def _find(path: Path, *, create: bool) -> None:
+    """See that there is a file: SQLite would make one, for everybody, even where it is only to look."""
+    if not create and not path.exists():
+        raise SchemaOutdatedError
     if not path.exists():
         # SQLite gives its WAL the mode of the database file.
         with suppress(FileExistsError, FileNotFoundError):

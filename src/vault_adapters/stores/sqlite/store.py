@@ -51,7 +51,7 @@ async def open_sqlite_store(
         StorageError: the file cannot be opened.
     """
     database = SqliteDatabase(path, clock)
-    await database.open()
+    await database.open(create=migrate)
     try:
         await prepare_schema(database, migrate=migrate)
         queries = load_queries("vault_adapters.stores.sqlite")

@@ -1,0 +1,182 @@
+"""`VaultConfig`: what it takes, where it reads that, and what it shows of it."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import attrs
+import pytest
+
+from vault_adapters import ConfigurationError, VaultConfig
+
+SECRET = "a-secret-of-more-than-32-characters-0123"
+CANARY = "hunter2-canary"
+
+
+def read(**variables):
+    return VaultConfig.from_env(variables)
+
+
+def test_nothing_set_is_the_default():
+    config = read()
+    assert config == VaultConfig()
+    assert config.uses_default_database
+    assert not VaultConfig("sqlite:///token-vault.db").uses_default_database
+    assert not read(DATABASE_URL="sqlite:///token-vault.db").uses_default_database
+
+
+def test_every_field_has_a_variable(tmp_path):
+    config = read(
+        DATABASE_URL="postgresql://u@h/d",
+        ENCRYPTION_SECRET=SECRET,
+        ENCRYPTION_SECRET_PREVIOUS=SECRET[::-1],
+        TOKEN_VAULT_MASTER_KEY="aws-kms:alias/vault",
+        TOKEN_VAULT_PREVIOUS_MASTER_KEY="local",
+        TOKEN_VAULT_REFRESH_BUFFER="90",
+        TOKEN_VAULT_REFRESH_DEADLINE="2.5",
+        TOKEN_VAULT_QUIESCENCE="1",
+        TOKEN_VAULT_JOURNAL_DIR=str(tmp_path),
+        TOKEN_VAULT_DATA_KEY_TTL="7",
+        TOKEN_VAULT_POOL_SIZE="3",
+        TOKEN_VAULT_PREPARED_STATEMENTS="False",
+        TOKEN_VAULT_POSTGRES_SCHEMA="elsewhere",
+        TOKEN_VAULT_SCRYPT_LOG2_N="15",
+    )
+    assert config.encryption_secret.reveal() == SECRET
+    assert config.previous_encryption_secret.reveal() == SECRET[::-1]
+    shown = attrs.asdict(config, filter=lambda attribute, _: "secret" not in attribute.name, recurse=False)
+    assert shown == {
+        "database_url": "postgresql://u@h/d",
+        "master_key": "aws-kms:alias/vault",
+        "previous_master_key": "local",
+        "refresh_buffer": timedelta(seconds=90),
+        "refresh_deadline": timedelta(seconds=2.5),
+        "quiescence": timedelta(seconds=1),
+        "journal_dir": tmp_path,
+        "data_key_ttl": timedelta(seconds=7),
+        "pool_size": 3,
+        "prepared_statements": False,
+        "postgres_schema": "elsewhere",
+        "scrypt_log2_n": 15,
+    }
+    # A field that is added must be read too.
+    assert len(shown) + 2 == len(attrs.fields(VaultConfig))
+
+
+def test_the_prefixed_name_wins_and_an_empty_one_is_not_set():
+    assert read(DATABASE_URL="sqlite:///a", TOKEN_VAULT_DATABASE_URL="sqlite:///b").database_url == "sqlite:///b"
+    assert read(DATABASE_URL="sqlite:///a", TOKEN_VAULT_DATABASE_URL="").database_url == "sqlite:///a"
+    assert read(ENCRYPTION_SECRET="").encryption_secret is None
+    assert read(TOKEN_VAULT_POOL_SIZE="").pool_size == 10
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        ("{}", "{}"),
+        ("{}\n", "{}"),
+        ("{}\r\n", "{}"),
+        ("{}\n\n", "{}\n"),
+        ("  {} \n", "  {} "),
+        ("{}\r", "{}\r"),
+        ("ö{}\n", "ö{}"),
+    ],
+)
+def test_of_a_file_exactly_one_line_end_goes(tmp_path, content, secret):
+    path = tmp_path / "secret"
+    path.write_bytes(content.format(SECRET).encode())
+    for name in ("ENCRYPTION_SECRET_FILE", "TOKEN_VAULT_ENCRYPTION_SECRET_FILE"):
+        assert read(**{name: str(path)}).encryption_secret.reveal() == secret.format(SECRET)
+    previous = read(ENCRYPTION_SECRET_PREVIOUS_FILE=str(path)).previous_encryption_secret
+    assert previous.reveal() == secret.format(SECRET)
+
+
+def test_a_prefixed_secret_wins_over_a_bare_file(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text(SECRET[::-1])
+    config = read(TOKEN_VAULT_ENCRYPTION_SECRET=SECRET, ENCRYPTION_SECRET_FILE=str(path))
+    assert config.encryption_secret.reveal() == SECRET
+    config = read(ENCRYPTION_SECRET=SECRET, TOKEN_VAULT_ENCRYPTION_SECRET_FILE=str(path))
+    assert config.encryption_secret.reveal() == SECRET[::-1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"DATABASE_URL": f"mysql://{CANARY}"}, "database_url"),
+        ({"DATABASE_URL": "sqlite:///"}, "database_url"),
+        ({"TOKEN_VAULT_MASTER_KEY": CANARY}, "master_key"),
+        ({"TOKEN_VAULT_PREVIOUS_MASTER_KEY": CANARY}, "master_key"),
+        ({"TOKEN_VAULT_REFRESH_BUFFER": CANARY}, "TOKEN_VAULT_REFRESH_BUFFER"),
+        ({"TOKEN_VAULT_REFRESH_BUFFER": "-1"}, "TOKEN_VAULT_REFRESH_BUFFER"),
+        ({"TOKEN_VAULT_REFRESH_BUFFER": "1e999"}, "TOKEN_VAULT_REFRESH_BUFFER"),
+        ({"TOKEN_VAULT_REFRESH_BUFFER": "86401"}, "refresh_buffer"),
+        ({"TOKEN_VAULT_REFRESH_DEADLINE": "0"}, "refresh_deadline"),
+        ({"TOKEN_VAULT_POOL_SIZE": "0"}, "pool_size"),
+        ({"TOKEN_VAULT_POOL_SIZE": "1.5"}, "TOKEN_VAULT_POOL_SIZE"),
+        ({"TOKEN_VAULT_PREPARED_STATEMENTS": CANARY}, "TOKEN_VAULT_PREPARED_STATEMENTS"),
+        ({"TOKEN_VAULT_POSTGRES_SCHEMA": f"x; {CANARY}"}, "postgres_schema"),
+        ({"TOKEN_VAULT_POSTGRES_SCHEMA": "pg_vault"}, "postgres_schema"),
+        ({"TOKEN_VAULT_SCRYPT_LOG2_N": "19"}, "scrypt_log2_n"),
+        ({"ENCRYPTION_SECRET_FILE": f"/nonexistent/{CANARY}"}, "ENCRYPTION_SECRET_FILE"),
+        ({"ENCRYPTION_SECRET": CANARY, "ENCRYPTION_SECRET_FILE": "/dev/null"}, "encryption_secret"),
+    ],
+)
+def test_what_cannot_be_used_is_named_and_not_repeated(variables, named):
+    with pytest.raises(ConfigurationError) as caught:
+        read(**variables)
+    assert named in str(caught.value)
+    assert CANARY not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_file_that_is_not_text(tmp_path):
+    path = tmp_path / "secret"
+    path.write_bytes(b"\xff\xfe" + SECRET.encode())
+    with pytest.raises(ConfigurationError, match="ENCRYPTION_SECRET_FILE must name a readable file"):
+        read(ENCRYPTION_SECRET_FILE=str(path))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"database_url": 1},
+        {"encryption_secret": b"x" * 40},
+        {"encryption_secret": "x" * 40 + "\ud800"},
+        {"refresh_buffer": 300},
+        {"journal_dir": ""},
+        {"prepared_statements": "yes"},
+        {"pool_size": True},
+    ],
+)
+def test_fields_of_another_kind(fields):
+    with pytest.raises(ConfigurationError):
+        VaultConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://user:{CANARY}@host/name",
+        f"postgres://user:{CANARY}:with:colons@host:5432/name",
+        f"postgresql+asyncpg://user:{CANARY}@host",
+        f"postgresql://host/name?user=u&password={CANARY}&sslmode=require",
+        f"postgresql://host/name?sslpassword={CANARY}",
+    ],
+)
+def test_no_way_of_looking_at_it_shows_the_password(url):
+    config = VaultConfig(url, encryption_secret=CANARY * 3)
+    fields = {field.name: getattr(config, field.name) for field in attrs.fields(VaultConfig)}
+    for shown in (repr(config), str(config), repr(attrs.asdict(config, recurse=False)), repr(fields), f"{config}"):
+        assert CANARY not in shown
+        assert "***" in shown
+    assert config.database_url == url  # the driver gets all of it
+    assert attrs.evolve(config, pool_size=1).database_url == url
+
+
+def test_a_url_without_a_password_is_shown_as_it_is():
+    for url in ("postgresql://user@host:5432/name", "sqlite:////var/lib/a:b@c.db", "postgresql:///name?host=/run/pg"):
+        assert repr(url) in repr(VaultConfig(url))
+
+
+def test_a_journal_directory_is_a_path():
+    assert VaultConfig(journal_dir="/a/b").journal_dir == Path("/a/b")
