@@ -13,9 +13,12 @@ it opens offers the ports that `Store` names. A store whose database only its op
 
 import pytest
 
-_CASES = ("access", "concurrency", "decryption", "events", "fixtures", "importing", "isolation", "listings", "sharing")
+_MODULES = (
+    *("access", "concurrency", "decryption", "events", "fixtures", "importing", "isolation", "listings", "rotation"),
+    *("sharing", "token_sets", "tokens", "values"),
+)
 # Before the cases are imported, so that their assertions show values when they fail.
-pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in (*_CASES, "token_sets", "tokens", "values")))
+pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
 
 from vault_adapters.composition import Store  # noqa: E402
 from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
@@ -26,6 +29,7 @@ from vault_adapters.testing.contract.fixtures import OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
 from vault_adapters.testing.contract.isolation import IsolationCases  # noqa: E402
 from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
+from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
 from vault_adapters.testing.contract.token_sets import TokenSetCases  # noqa: E402
 from vault_adapters.testing.contract.tokens import TokenCases  # noqa: E402
@@ -44,6 +48,8 @@ class StoreContract(
     DecryptionCases,
     EventCases,
     ImportCases,
+    DataKeyCases,
+    MasterKeyCases,
     ConcurrencyCases,
 ):
     """What every store keeps. Override `open_store`, and `check_idle` where the store can tell."""

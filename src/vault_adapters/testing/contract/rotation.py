@@ -1,0 +1,249 @@
+"""Keys over their life: rotation of both levels, re-encryption, erasure; each step harmless when it is repeated."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import (
+    ACCESS,
+    ACCOUNT,
+    CONFIG,
+    REFRESH,
+    SECRET,
+    ContractFixtures,
+    events_of,
+    key,
+    tokens_of,
+    value_of,
+)
+from vault_domain.account import TokenKey, TokenKind
+from vault_domain.audit import AuditAction
+from vault_domain.errors import KeyUnavailableError, WrongEncryptionSecretError
+from vault_domain.key import MasterKeyState
+from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.key_rotation import PlacedWrap, Resealed
+from vault_domain.token import TokenWrite
+from vault_domain.token_set import TokenSet
+from vault_domain.vault import TokenVault
+
+NEXT_SECRET = SECRET[::-1]
+BOTH = evolve(CONFIG, encryption_secret=NEXT_SECRET, previous_encryption_secret=SECRET)
+ONLY_NEXT = evolve(CONFIG, encryption_secret=NEXT_SECRET)
+OTHER = TokenKey("t2", "google", TokenKind.API_KEY)
+DAY = timedelta(days=1)
+
+
+class DataKeyCases(ContractFixtures):
+    """`KeyRotationRepository`, as far as data keys and what is under them go."""
+
+    async def test_a_rotated_key_opens_and_no_longer_seals(self, vault: TokenVault, store: Store) -> None:
+        await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
+        report = await vault.with_actor("me").keys.rotate_data_key("t1")
+        assert (report.rotated, report.tokens_to_reencrypt) == (True, 1)
+        [old] = await store.rotation.rows_to_reseal(None, None, 10)
+        assert old.key == ACCESS
+        assert report.data_key_id not in (None, old.sealed.data_key_id.hex())
+        with pytest.raises(DataKeyInactiveError):
+            await store.tokens.store([TokenWrite(REFRESH, old.sealed)], actor=None)
+        with pytest.raises(DataKeyInactiveError):
+            await store.tokens.store([TokenWrite(REFRESH, old.sealed), TokenWrite(OTHER, old.sealed)], actor=None)
+        assert await value_of(vault, ACCESS) == "a"
+        assert await value_of(vault, REFRESH) is None
+        event = (await events_of(vault, "t1"))[-1]
+        assert (event.action, event.actor, event.code) == (AuditAction.DATA_KEY_ROTATED, "me", report.data_key_id)
+
+    async def test_of_two_rotations_one_wins(self, vault: TokenVault, store: Store) -> None:
+        await vault.store_token(ACCESS, "a")
+        before = await store.keys.active_data_key("t1")
+        assert before is not None
+        await vault.keys.rotate_data_key("t1")
+        active = await store.keys.active_data_key("t1")
+        late = evolve(before, key_id=b"l" * 16)
+        change = await store.rotation.replace_active_data_key(before.key_id, late, actor=None)
+        assert (change.result, tuple(change.events)) == (active, ())
+        assert await store.keys.data_key("t1", late.key_id) is None
+
+    async def test_values_are_brought_over_and_nothing_else_changes(
+        self, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r", expires_in=3600, scopes=("s",)))
+        await vault.store_token(OTHER, "o")
+        await vault.keys.rotate_data_key("t1")
+        before, count = await tokens_of(vault), len(await events_of(vault))
+        clock.advance(DAY)
+        report = await vault.keys.reencrypt()
+        assert (report.reencrypted, report.overtaken, report.swept, report.incomplete) == (2, 0, 1, False)
+        assert await tokens_of(vault) == before
+        assert (await value_of(vault, ACCESS), await value_of(vault, REFRESH)) == ("a", "r")
+        assert len(await events_of(vault)) == count
+        again = await vault.keys.reencrypt()
+        assert (again.reencrypted, again.swept, again.destroyed) == (0, 0, 0)
+
+    async def test_pages_of_values_follow_the_keys(self, vault: TokenVault, store: Store) -> None:
+        keys = [key(f"{number}", kind) for kind in sorted(TokenKind) for number in range(3)]
+        await vault.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
+        await vault.keys.rotate_data_keys()
+        first = await store.rotation.rows_to_reseal(None, None, 5)
+        rest = await store.rotation.rows_to_reseal(None, first[-1].key, 100)
+        assert [row.key for row in (*first, *rest)] == [*keys, OTHER]
+        assert [row.key for row in await store.rotation.rows_to_reseal("t2", None, 100)] == [OTHER]
+
+    async def test_a_value_that_is_no_longer_there_is_not_replaced(self, vault: TokenVault, store: Store) -> None:
+        await vault.store_tokens([(ACCESS, "a"), (REFRESH, "r")])
+        await vault.keys.rotate_data_key("t1")
+        access, refresh = await store.rotation.rows_to_reseal("t1", None, 10)
+        await vault.store_token(ACCESS, "newer")
+        await vault.keys.reencrypt()
+        assert await store.rotation.rows_to_reseal("t1", None, 10) == []
+        active = (await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id
+        stale = [Resealed(row.key, row.sealed, evolve(row.sealed, data_key_id=active)) for row in (access, refresh)]
+        assert await store.rotation.reseal(stale) == 0
+        assert (await value_of(vault, ACCESS), await value_of(vault, REFRESH)) == ("newer", "r")
+
+    async def test_nothing_is_sealed_anew_under_a_key_that_is_not_active(self, vault: TokenVault, store: Store) -> None:
+        await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
+        await vault.keys.rotate_data_keys()
+        one, other = await store.rotation.rows_to_reseal(None, None, 10)
+        active = (await store.keys.active_data_key("t2") or pytest.fail("no key")).key_id
+        good = Resealed(other.key, other.sealed, evolve(other.sealed, data_key_id=active))
+        with pytest.raises(DataKeyInactiveError):
+            await store.rotation.reseal([Resealed(one.key, one.sealed, one.sealed), good])
+        assert await store.rotation.rows_to_reseal(None, None, 10) == [one, other]
+
+    async def test_an_old_key_ends_a_day_after_its_sweep(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        await vault.store_token(ACCESS, "a")
+        old = (await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id
+        await vault.keys.rotate_data_key("t1")
+        clock.advance(3 * DAY)
+        assert (await vault.keys.reencrypt()).destroyed == 0
+        clock.advance(DAY - timedelta(seconds=1))
+        assert (await vault.keys.reencrypt()).destroyed == 0
+        clock.advance(timedelta(seconds=1))
+        assert (await vault.with_actor("me").keys.reencrypt()).destroyed == 1
+        assert (await vault.keys.reencrypt()).destroyed == 0
+        record = await store.keys.data_key("t1", old)
+        assert (record.state, record.wraps) == ("destroyed", ()) if record else pytest.fail("its tombstone is gone")
+        event = (await events_of(vault, "t1"))[-1]
+        assert (event.action, event.actor, event.code) == (AuditAction.DATA_KEY_DESTROYED, "me", old.hex())
+
+    async def test_tenants_whose_key_is_old_enough(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
+        for tenant in ("c", "a", "b"):
+            await vault.store_token(TokenKey(tenant, "p", TokenKind.API_KEY), "v")
+        clock.advance(DAY)
+        await vault.keys.rotate_data_key("b")
+        assert await store.rotation.tenants_to_rotate(DAY, "", 10) == ["a", "c"]
+        assert await store.rotation.tenants_to_rotate(DAY, "a", 10) == ["c"]
+        assert await store.rotation.tenants_to_rotate(timedelta(0), "", 2) == ["a", "b"]
+        assert await store.rotation.count_tenants_to_rotate(DAY) == 2
+        assert await store.rotation.count_tenants_to_rotate(2 * DAY) == 0
+        assert (await vault.keys.rotate_data_keys(older_than=DAY)).rotated == 2
+
+    async def test_an_erased_tenant_leaves_tombstones_and_may_come_again(self, vault: TokenVault, store: Store) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="label")
+        await vault.store_token(OTHER, "o")
+        await vault.keys.rotate_data_key("t1")
+        report = await vault.with_actor("me").erase_tenant("t1")
+        assert (report.tokens, report.accounts, report.data_keys) == (2, 1, 2)
+        assert await tokens_of(vault) == {}
+        assert await value_of(vault, OTHER) == "o"
+        status = await vault.keys.status(tenant_id="t1")
+        assert (status.active, status.decrypt_only, status.destroyed) == (0, 0, 2)
+        assert [event.action for event in await events_of(vault, "t1")] == [AuditAction.TENANT_ERASED]
+        assert (await vault.erase_tenant("t1")).tokens == 0
+        await vault.store_token(ACCESS, "afresh")
+        assert await value_of(vault, ACCESS) == "afresh"
+        assert (await tokens_of(vault))[ACCESS].generation == 1
+
+
+class MasterKeyCases(ContractFixtures):
+    """`KeyRotationRepository`, as far as master keys and their wraps go."""
+
+    async def test_a_rotation_step_by_step(self, store: Store) -> None:
+        async with self.vault_over(store) as vault:
+            await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
+        [old] = await store.keys.master_keys()
+        async with self.vault_over(store, BOTH) as vault:
+            states = {record.key_id: record.state for record in await store.keys.master_keys()}
+            assert sorted(states.values()) == [MasterKeyState.ACTIVE, MasterKeyState.UNWRAP_ONLY]
+            [new] = set(states) - {old.key_id}
+            assert [record.tenant_id for record in await store.rotation.data_keys_without_wrap(new, None, 9)] == [
+                "t1",
+                "t2",
+            ]
+            report = await vault.keys.rotate_master_key()
+            assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (True, 2, 2, 1)
+            assert await store.rotation.data_keys_with_wrap(old.key_id, None, 9) == []
+            assert [record.tenant_id for record in await store.rotation.data_keys_with_wrap(new, None, 1)] == ["t1"]
+        async with self.vault_over(store, ONLY_NEXT) as vault:
+            assert (await value_of(vault, ACCESS), await value_of(vault, OTHER)) == ("a", "o")
+            actions = [event.action for event in await events_of(vault)]
+        assert [action for action in actions if action.startswith("master_key")] == [
+            AuditAction.MASTER_KEY_INTRODUCED,
+            AuditAction.MASTER_KEY_ACTIVATED,
+            AuditAction.MASTER_KEY_RETIRED,
+        ]
+        with pytest.raises(WrongEncryptionSecretError):
+            async with self.vault_over(store):
+                pass
+
+    async def test_a_master_key_in_use_is_not_retired(self, store: Store) -> None:
+        async with self.vault_over(store) as vault:
+            await vault.store_token(ACCESS, "a")
+        async with self.vault_over(store, BOTH):
+            old, new = await master_key_ids(store)
+            assert not (await store.rotation.retire_master_key(old, actor=None)).result
+            await store.rotation.activate_master_key(new, old, actor=None)
+            refused = await store.rotation.retire_master_key(old, actor=None)  # it still wraps a data key
+            assert (refused.result, tuple(refused.events)) == (False, ())
+
+    async def test_what_was_activated_meanwhile_is_not_replaced(self, store: Store) -> None:
+        async with self.vault_over(store, BOTH) as vault:
+            await vault.keys.rotate_master_key()
+            [active] = [record.key_id for record in await store.keys.master_keys() if record.state == "active"]
+            for other, replaced in (active, b"?" * 16), (b"?" * 16, active):
+                change = await store.rotation.activate_master_key(other, replaced, actor=None)
+                assert [record.key_id for record in change.result if record.state == "active"] == [active]
+                assert tuple(change.events) == ()
+
+    async def test_a_wrap_goes_only_where_the_kept_one_is_there(self, store: Store) -> None:
+        async with self.vault_over(store) as vault:
+            await vault.store_token(ACCESS, "a")
+        async with self.vault_over(store, BOTH) as vault:
+            old, new = await master_key_ids(store)
+            await vault.store_token(OTHER, "o")  # wrapped by both at once
+            [theirs] = await store.rotation.data_keys_with_wrap(new, None, 9)
+            kept = next(wrap for wrap in theirs.wraps if wrap.master_key_id == new)
+            placed = PlacedWrap("t2", theirs.key_id, kept)
+            assert await store.rotation.delete_wraps(old, [placed]) == 0  # that master key is not the active one yet
+            await store.rotation.activate_master_key(new, old, actor=None)
+            forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + b"?"))
+            assert await store.rotation.delete_wraps(old, [forged]) == 0
+            assert await store.rotation.delete_wraps(old, [placed]) == 1
+            assert await store.rotation.add_wraps([placed]) == 0  # it is there
+            assert await value_of(vault, OTHER) == "o"
+
+    async def test_nobody_makes_a_data_key_under_a_retired_master_key(self, store: Store) -> None:
+        async with self.vault_over(store) as behind:
+            await behind.store_token(ACCESS, "a")
+            async with self.vault_over(store, BOTH) as vault:
+                await vault.keys.rotate_master_key()
+            for call in behind.store_token(OTHER, "o"), behind.keys.rotate_data_key("t1"):
+                with pytest.raises(KeyUnavailableError) as caught:
+                    await call
+                assert caught.value.reason == "retired_master_key"
+            assert await store.keys.active_data_key("t2") is None
+            assert await value_of(behind, ACCESS) == "a"
+
+
+async def master_key_ids(store: Store) -> tuple[bytes, bytes]:
+    """Return the active master key's id and the other one's."""
+    records = sorted(await store.keys.master_keys(), key=lambda record: record.state != MasterKeyState.ACTIVE)
+    active, other = (record.key_id for record in records)
+    return active, other
