@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import TypeVar
 
 from attrs import field, frozen
 
@@ -27,7 +26,7 @@ class TokenKind(enum.StrEnum):
         raise InvalidInputError(_KIND_RULE)
 
 
-_Named = TypeVar("_Named", "Account", "TokenKey")
+_set = object.__setattr__  # what attrs itself fills frozen instances with
 _KIND_RULE = "kind must be one of access_token, refresh_token, api_key, webhook_secret"
 _KINDS = {kind.value: kind for kind in TokenKind}
 
@@ -61,8 +60,7 @@ class Account:
     @scrubbed
     def key(self, kind: TokenKind) -> TokenKey:
         """Return the key of this account's token of that kind."""
-        key: TokenKey = object.__new__(TokenKey)
-        return _with_checked(key, self.tenant_id, self.provider, self.identifier, kind=_as_kind(kind))
+        return _key_of(self.tenant_id, self.provider, _as_kind(kind), self.identifier)
 
 
 @scrubbed_class
@@ -89,17 +87,28 @@ class TokenKey:
     def account(self) -> Account:
         """The account that this key belongs to."""
         account: Account = object.__new__(Account)
-        return _with_checked(account, self.tenant_id, self.provider, self.identifier)
+        _set(account, "tenant_id", self.tenant_id)
+        _set(account, "provider", self.provider)
+        _set(account, "identifier", self.identifier)
+        return account
 
 
-def _with_checked(item: _Named, tenant_id: str, provider: str, identifier: str | None, **more: TokenKind) -> _Named:
-    """Fill a new account or key with parts of another one, which were checked when that was made.
+def stored_key(tenant_id: str, provider: str, kind: str, identifier: str) -> TokenKey:
+    """Return the key of a row, whose parts were checked when it was stored; ``""`` stands for no identifier.
 
-    Checking them again is most of what an audit event costs in a bulk store.
+    Checking them again is most of what a row of a long list costs.
     """
-    for name, value in ("tenant_id", tenant_id), ("provider", provider), ("identifier", identifier), *more.items():
-        object.__setattr__(item, name, value)
-    return item
+    return _key_of(tenant_id, provider, _as_kind(kind), identifier or None)
+
+
+def _key_of(tenant_id: str, provider: str, kind: TokenKind, identifier: str | None) -> TokenKey:
+    """Return a key of parts that were checked."""
+    key: TokenKey = object.__new__(TokenKey)
+    _set(key, "tenant_id", tenant_id)
+    _set(key, "provider", provider)
+    _set(key, "kind", kind)
+    _set(key, "identifier", identifier)
+    return key
 
 
 class ConnectionState(enum.StrEnum):

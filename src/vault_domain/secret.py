@@ -109,6 +109,22 @@ def as_secret(value: object) -> Secret | InvalidInputError:
         return error.with_traceback(None)
 
 
+def decoded_secret(plaintext: bytes) -> Secret | None:
+    """Return the secret that was kept as UTF-8; None where it is none, since the decoder's error holds the bytes.
+
+    It is not checked like one that is passed in: what was decoded has no lone surrogates.
+    """
+    if len(plaintext) > MAX_SECRET_BYTES:
+        return None
+    try:
+        text = plaintext.decode()
+    except UnicodeDecodeError:
+        return None
+    secret: Secret = object.__new__(Secret)
+    object.__setattr__(secret, "_text", text)
+    return secret
+
+
 def _problem_with(text: object) -> str | None:
     if type(text) is not str:
         return "a secret must be a string"

@@ -12,18 +12,24 @@ from vault_adapters.composition import open_vault_over
 from vault_adapters.sync import sync_vault_over
 from vault_adapters.testing.contract import SharedStoreContract
 from vault_adapters.testing.contract.fixtures import CONFIG
+from vault_domain.keys import VaultKeys
 from vault_domain.vault import TokenVault
 
 
 class AsyncAgain:
     """A `SyncVault` that can be awaited, so that the same cases run over it."""
 
-    def __init__(self, vault):
+    def __init__(self, vault, face=TokenVault):
         self._vault = vault
+        self._face = face
+
+    @property
+    def keys(self):
+        return AsyncAgain(self._vault.keys, VaultKeys)
 
     def __getattr__(self, name):
         method = getattr(self._vault, name)
-        if inspect.iscoroutinefunction(getattr(TokenVault, name)):
+        if inspect.iscoroutinefunction(getattr(self._face, name)):
             return functools.partial(_in_a_thread, method)
         if name.startswith("iter_"):
             return functools.partial(_walk_in_a_thread, method)

@@ -11,12 +11,12 @@ from vault_adapters.crypto.keyring import DEFAULT_CAPACITY, DEFAULT_TTL, Keyring
 from vault_adapters.crypto.place import PlaceEncoder
 from vault_adapters.crypto.resealing import reseal
 from vault_domain.account import TokenKey
-from vault_domain.errors import DecryptionError, InvalidInputError
+from vault_domain.errors import DecryptionError
 from vault_domain.key import DataKeyRecord
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKeys
-from vault_domain.secret import Secret
+from vault_domain.secret import Secret, decoded_secret
 from vault_domain.token import SealedToken
 
 _log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class AesGcmCipher:
         key_id = sealed.data_key_id
         opener = self.keyring.held(key.tenant_id, key_id) or await self.keyring.key(key.tenant_id, key_id, data_key)
         # The opener refuses an envelope that names another key than the row does.
-        secret = _as_secret(opener.open(sealed.blob, self._places.encode(key)))
+        secret = decoded_secret(opener.open(sealed.blob, self._places.encode(key)))
         if secret is None:
             raise UnreadableError("encoding")
         return secret
@@ -125,11 +125,3 @@ class AesGcmCipher:
             _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
         # Raised here, without a context.
         raise DecryptionError("the tenant's data key could not be decrypted")
-
-
-def _as_secret(plaintext: bytes) -> Secret | None:
-    """Return the text; None where it is none, since those errors would hold the value."""
-    try:
-        return Secret(plaintext.decode())
-    except (UnicodeDecodeError, InvalidInputError):
-        return None

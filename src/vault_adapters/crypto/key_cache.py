@@ -17,6 +17,7 @@ class _Held:
 @define
 class _TenantKeys:
     held: dict[bytes, _Held] = field(factory=dict)
+    until: float = 0.0  # that of the key that was put last
     active: _Held | None = None
 
 
@@ -58,16 +59,14 @@ class KeyCache:
     def is_warm(self, tenant_id: str) -> bool:
         """Whether any key of this tenant is held."""
         tenant = self._tenants.get(tenant_id)
-        if tenant is None:
-            return False
-        now = self._monotonic()
-        return any(held.until > now for held in tenant.held.values())
+        return tenant is not None and tenant.until > self._monotonic()
 
     def put(self, tenant_id: str, key: EnvelopeKey) -> None:
         """Hold a key from now on."""
         tenant = self._tenants.setdefault(tenant_id, _TenantKeys())
         self._size += key.key_id not in tenant.held
-        tenant.held[key.key_id] = _Held(key, self._monotonic() + self._ttl)
+        tenant.until = self._monotonic() + self._ttl
+        tenant.held[key.key_id] = _Held(key, tenant.until)
         self._tenants.move_to_end(tenant_id)
         while self._size > self._capacity:
             self.forget_tenant(next(iter(self._tenants)))

@@ -27,7 +27,7 @@ class UtcLoader(Loader):
         """Return the time; one beyond Python's years, infinity included, is the last or first that it has."""
         (micros,) = _unpack(data)
         try:
-            return _EPOCH + timedelta(microseconds=micros)
+            return _EPOCH + timedelta(0, 0, micros)
         except OverflowError:
             return (datetime.max if micros > 0 else datetime.min).replace(tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import keys_parameters, micros
 from vault_adapters.stores.queries import Queries
-from vault_domain.account import TokenKey, TokenKind
+from vault_domain.account import TokenKey, stored_key
 from vault_domain.audit import AuditAction, AuditEvent
 from vault_domain.errors import KeyUnavailableError
 from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
@@ -80,9 +80,7 @@ class PostgresKeyRotation:
         else:
             parameters["tenant_id"] = tenant_id
             rows = await self._database.fetch(self._queries["find_tenant_rows_to_reseal"], parameters)
-        return [
-            SealedRow(TokenKey(row[0], row[1], TokenKind(row[2]), row[3]), SealedToken(row[4], row[5])) for row in rows
-        ]
+        return [SealedRow(stored_key(*row[:4]), SealedToken(*row[4:])) for row in rows]
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """Replace values whose row still holds exactly what was opened."""

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_domain.account import Account, TokenKey, TokenKind
+from vault_domain.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap
 from vault_domain.refresh_state import AccountRecord, RefreshState
 from vault_domain.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
@@ -46,7 +46,7 @@ def token_info(row: Row, key: TokenKey | None = None) -> TokenInfo:
     lifetime, scopes = row[8], row[4]
     return TokenInfo(
         id=row[0],
-        key=key or TokenKey(row[11], row[12], _KINDS[row[13]], row[14]),
+        key=key or stored_key(*row[INFO_COLUMNS : INFO_COLUMNS + 4]),
         status=_STATUSES[row[1]],
         error_code=row[2],
         expires_at=row[3],

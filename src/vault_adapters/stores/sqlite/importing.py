@@ -15,7 +15,7 @@ from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, to_micros
 from vault_adapters.stores.sqlite.tokens import require_active_data_keys
-from vault_domain.account import TokenKey, TokenKind
+from vault_domain.account import TokenKey, stored_key
 from vault_domain.audit import AuditAction, AuditEvent
 from vault_domain.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
@@ -97,7 +97,7 @@ class SqliteImportRun:
 
 
 def _key(row: Row) -> TokenKey:
-    return TokenKey(row[0], row[1], TokenKind(row[2]), row[3])
+    return stored_key(*row[:4])
 
 
 def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.keys import data_key_record, insert_data_key, master_key_record
 from vault_adapters.stores.sqlite.rows import key_parameters, to_micros
-from vault_domain.account import TokenKey, TokenKind
+from vault_domain.account import TokenKey, stored_key
 from vault_domain.audit import AuditAction, AuditEvent
 from vault_domain.key import DataKeyRecord, DataKeyState, MasterKeyRecord
 from vault_domain.ports.change import Change, DataKeyInactiveError
@@ -78,9 +78,7 @@ class SqliteKeyRotation:
             "limit": limit,
         }
         rows = await self._database.fetch(query, parameters)
-        return [
-            SealedRow(TokenKey(row[0], row[1], TokenKind(row[2]), row[3]), SealedToken(row[4], row[5])) for row in rows
-        ]
+        return [SealedRow(stored_key(*row[:4]), SealedToken(*row[4:])) for row in rows]
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """Replace values whose row still holds exactly what was opened."""

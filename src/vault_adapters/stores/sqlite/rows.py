@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from vault_adapters.stores.sqlite.database import Parameters, Row
-from vault_domain.account import Account, TokenKey, TokenKind
+from vault_domain.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.refresh_state import AccountRecord, RefreshState
 from vault_domain.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
 
@@ -39,7 +39,7 @@ def token_info(row: Row, key: TokenKey | None = None) -> TokenInfo:
     """
     return TokenInfo(
         id=UUID(bytes=row[4]),
-        key=key or TokenKey(row[0], row[1], _KINDS[row[2]], row[3]),
+        key=key or stored_key(*row[:4]),
         status=_STATUSES[row[5]],
         error_code=row[6],
         expires_at=to_time(row[7]),
