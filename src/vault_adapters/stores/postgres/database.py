@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
@@ -40,6 +40,26 @@ class Transaction:
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
         return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+
+    async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
+        """Run a query with each of many parameters and yield the rows of each.
+
+        While the database works on one, the parameters of the next are made and the rows of the last are looked at,
+        which is the half of what a bulk write takes. Close it before anything else is done in the transaction.
+        """
+        running: asyncio.Task[list[Row]] | None = None
+        try:
+            for parameters in many:
+                rows = None if running is None else await running
+                running = asyncio.create_task(self.fetch(sql, parameters))
+                await asyncio.sleep(0)  # it is on its way then
+                if rows is not None:
+                    yield rows
+            if running is not None:
+                yield await running
+        finally:
+            if running is not None:
+                await asyncio.gather(running, return_exceptions=True)
 
     async def run_script(self, sql: str) -> None:
         """Run several statements without parameters."""

@@ -1,7 +1,8 @@
 """The token table on Postgres."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -42,6 +43,8 @@ from vault_domain.token import MarkOutcome, StoredToken, TokenHealth, TokenInfo,
 T = TypeVar("T")
 
 _ROWS_PER_STATEMENT = 1000
+_ROWS_AT_ONCE = 128
+"""Rows that are looked at before others get their turn, such as the statement behind them, which is being sent."""
 _FOREIGN_KEY_VIOLATION = "23503"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
@@ -249,16 +252,30 @@ async def write_tokens(
     ordered = sorted(writes, key=lambda write: place(write.key))
     infos: dict[tuple[str, ...], TokenInfo] = {}
     for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
-        for sent in _batches(list(alike)):
-            common = {"refreshed": refreshed, "action": _action(sent[0]).value, "actor": actor, "now": transaction.now}
-            rows = await transaction.fetch(queries["store_tokens"], writes_parameters(sent) | common)
-            if len(rows) < len(sent):
-                raise DataKeyInactiveError
-            keys = {place(write.key): write.key for write in sent}
-            infos.update((row[INFO_COLUMNS:], token_info(row, keys[row[INFO_COLUMNS:]])) for row in rows)
+        batches = list(_batches(list(alike)))
+        action = AuditAction.TOKEN_REFRESHED if refreshed else AuditAction.TOKEN_STORED
+        common = {"refreshed": refreshed, "action": action.value, "actor": actor, "now": transaction.now}
+        parameters = (writes_parameters(sent) | common for sent in batches)
+        async with aclosing(transaction.fetch_each(queries["store_tokens"], parameters)) as answers:
+            for sent in batches:
+                rows = await anext(answers)
+                if len(rows) < len(sent):
+                    raise DataKeyInactiveError
+                infos.update(await _stored_infos(sent, rows))
     stored = [infos[place(write.key)] for write in writes]
     events = DeferredEvents(len(stored), lambda number: _stored_event(stored[number], writes[number], actor))
     return Change(stored, events)
+
+
+async def _stored_infos(sent: Sequence[TokenWrite], rows: Sequence[Row]) -> dict[tuple[str, ...], TokenInfo]:
+    keys = {place(write.key): write.key for write in sent}
+    infos = {}
+    for number, row in enumerate(rows, 1):
+        written = row[INFO_COLUMNS:]
+        infos[written] = token_info(row, keys[written])
+        if number % _ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return infos
 
 
 def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:

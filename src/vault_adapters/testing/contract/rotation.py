@@ -57,6 +57,19 @@ class DataKeyCases(ContractFixtures):
         event = (await events_of(vault, "t1"))[-1]
         assert (event.action, event.actor, event.code) == (AuditAction.DATA_KEY_ROTATED, "me", report.data_key_id)
 
+    async def test_a_bulk_write_under_a_key_that_was_rotated_meanwhile(self, vault: TokenVault, store: Store) -> None:
+        await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
+        async with self.vault_over(store) as behind:
+            await behind.get_tokens([ACCESS, OTHER])
+            await behind.store_tokens([(REFRESH, "r"), (OTHER, "o")])  # it takes these keys for the active ones
+            await vault.keys.rotate_data_key("t1")
+            keys = [key(f"{number:04d}") for number in range(2100)]
+            await behind.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
+            assert [row.key for row in await store.rotation.rows_to_reseal(None, None, 10)] == [ACCESS, REFRESH]
+            assert await value_of(vault, keys[-1]) == "v"
+            assert len(await tokens_of(vault)) == 2102
+        assert len(await events_of(vault, "t1")) == 1 + 1 + 1 + 2100
+
     async def test_of_two_rotations_one_wins(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token(ACCESS, "a")
         before = await store.keys.active_data_key("t1")
