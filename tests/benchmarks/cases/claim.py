@@ -74,7 +74,7 @@ async def _statement(after: datetime | None = None) -> tuple[str, dict[str, Any]
 
 
 async def _run(bench: Bench) -> None:
-    accounts = bench.amount(2000, 200)
+    accounts = bench.amount(10_000, 200)
     async with AsyncExitStack() as stack:
         vault = await stack.enter_async_context(bench_vault(bench.server.url, schema=_SCHEMA))
         store = await stack.enter_async_context(
@@ -111,7 +111,7 @@ async def _run(bench: Bench) -> None:
         bare = contest("the same statement by the bare driver", bare_batch, 1, release)
         queue = contest("a bare queue: SKIP LOCKED on one narrow table", queue_batch, 1, requeue)
         ours = {n: contest(_name(n), our_batch, n, release) for n in (1, 4, 8)}
-        series = await bench.race([bare, queue, *ours.values()], 9)
+        series = await bench.race([bare, queue, *ours.values()], 5)
         await bench.ratio(ours[1], bare, series, Goal(1.3))
         await bench.ratio(ours[1], queue, series)
         for contestant in (queue, bare, *ours.values()):

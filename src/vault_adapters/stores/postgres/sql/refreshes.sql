@@ -54,7 +54,9 @@ RETURNING a.lease_until - %(lease)b::bigint * interval '1 microsecond'
 -- name: claim_due_accounts
 -- Claim accounts whose access token is due, whose credential is usable, and which nobody holds or must leave alone. An
 -- account that has no row yet gets one; those whose row another worker is claiming now are skipped. One row in any
--- case: how many were picked, which is more than were claimed where others were faster.
+-- case: how many were picked, which is more than were claimed where others were faster. The tokens are walked in the
+-- order of their index, and LIMIT 1 says what the keys say already: joined as tables, all that is due would be read and
+-- sorted for each batch.
 WITH clock AS MATERIALIZED (SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now),
 due AS MATERIALIZED (
     SELECT t.tenant_id, t.provider, t.identifier, t.expires_at, t.id AS access_id, t.generation AS access_generation,
@@ -62,14 +64,21 @@ due AS MATERIALIZED (
         a.tenant_id IS NOT NULL AS has_row, clock.now, clock.now + r.lease * interval '1 microsecond' AS lease_until
     FROM clock
     CROSS JOIN {{schema}}.token t
-    JOIN unnest(
-        %(providers)b::text[], %(spends)b::text[], %(rotations)b::text[], %(graces)b::bigint[],
-        %(quiescences)b::bigint[], %(deadlines)b::bigint[], %(leases)b::bigint[]) r (
-            provider, spends, rotation, grace, quiescence, deadline, lease) ON r.provider = t.provider
-    JOIN {{schema}}.token c
-        ON c.tenant_id = t.tenant_id AND c.provider = t.provider AND c.kind = r.spends AND c.identifier = t.identifier
-    LEFT JOIN {{schema}}.account a
-        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    CROSS JOIN LATERAL (
+        SELECT * FROM unnest(
+            %(spends)b::text[], %(rotations)b::text[], %(graces)b::bigint[], %(quiescences)b::bigint[],
+            %(deadlines)b::bigint[], %(leases)b::bigint[], %(providers)b::text[]) rules (
+                spends, rotation, grace, quiescence, deadline, lease, provider)
+        WHERE rules.provider = t.provider
+        LIMIT 1) r
+    CROSS JOIN LATERAL (
+        SELECT kind, id, generation, status, expires_at FROM {{schema}}.token
+        WHERE tenant_id = t.tenant_id AND provider = t.provider AND kind = r.spends AND identifier = t.identifier
+        LIMIT 1) c
+    LEFT JOIN LATERAL (
+        SELECT * FROM {{schema}}.account
+        WHERE tenant_id = t.tenant_id AND provider = t.provider AND identifier = t.identifier
+        LIMIT 1) a ON true
     WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
         AND (t.expires_at, t.tenant_id, t.id)
             > (%(after)b::timestamptz, %(after_tenant_id)b::text, %(after_id)b::uuid)

@@ -48,12 +48,13 @@ WHERE a.attempt_id IS :seen
 
 -- name: find_due_accounts
 -- Accounts whose access token is due, whose credential is usable, and which nobody holds or must leave alone; the
--- rules are a JSON array of [provider, kind spent, rotation, grace period, quiescence, deadline], in microseconds.
+-- rules are a JSON array of [provider, kind spent, rotation, grace period, quiescence, deadline], in microseconds. CROSS
+-- JOIN fixes the order of the loops: the tokens by their index, so that a batch ends where it is full.
 SELECT t.tenant_id, t.provider, t.identifier, t.id, t.generation, t.expires_at,
        c.kind, c.id, c.generation, a.attempt_id
 FROM token_vault_token t
-JOIN json_each(:rules) r ON json_extract(r.value, '$[0]') = t.provider
-JOIN token_vault_token c
+CROSS JOIN json_each(:rules) r ON json_extract(r.value, '$[0]') = t.provider
+CROSS JOIN token_vault_token c
     ON c.tenant_id = t.tenant_id AND c.provider = t.provider AND c.identifier = t.identifier
     AND c.kind = json_extract(r.value, '$[1]')
 LEFT JOIN token_vault_account a
