@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
 from vault_adapters.crypto.envelope import EnvelopeKey
+from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import DEFAULT_CAPACITY, DEFAULT_TTL, Keyring
 from vault_adapters.crypto.place import PlaceEncoder
 from vault_adapters.crypto.resealing import reseal
 from vault_domain.account import TokenKey
-from vault_domain.errors import DecryptionError
+from vault_domain.errors import DecryptionError, KeyUnavailableError
 from vault_domain.key import DataKeyRecord
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
@@ -54,13 +55,10 @@ class AesGcmCipher:
         Raises:
             DecryptionError: a tenant's active data key was tampered with.
         """
-        data_keys: dict[str, EnvelopeKey] = {}
+        data_keys = await self._active_keys({key.tenant_id for key, _ in values})
         sealed = []
         for number, (key, secret) in enumerate(values, 1):
-            data_key = data_keys.get(key.tenant_id)
-            if data_key is None:
-                data_key = data_keys[key.tenant_id] = await self._active_key(key.tenant_id)
-            sealed.append(self._seal(data_key, key, secret))
+            sealed.append(self._seal(data_keys[key.tenant_id], key, secret))
             if number % _SEALED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return sealed
@@ -117,6 +115,17 @@ class AesGcmCipher:
 
     def _seal(self, data_key: EnvelopeKey, key: TokenKey, secret: Secret) -> SealedToken:
         return SealedToken(data_key.key_id, data_key.seal(secret.reveal().encode(), self._places.encode(key)))
+
+    async def _active_keys(self, tenant_ids: set[str]) -> dict[str, EnvelopeKey]:
+        if len(tenant_ids) == 1:
+            [tenant_id] = tenant_ids
+            return {tenant_id: await self._active_key(tenant_id)}
+        keys: dict[str, EnvelopeKey] = {}
+        for tenant_id, key in (await fetch_keys(tenant_ids, self._active_key)).items():
+            if isinstance(key, str):
+                raise KeyUnavailableError(reason=key, retryable=False)
+            keys[tenant_id] = key
+        return keys
 
     async def _active_key(self, tenant_id: str) -> EnvelopeKey:
         try:

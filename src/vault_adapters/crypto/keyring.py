@@ -19,6 +19,8 @@ from vault_domain.ports.master_key import MasterKey, MasterKeys
 DEFAULT_TTL = timedelta(minutes=5)
 DEFAULT_CAPACITY = 10_000
 
+_AT_ONCE = 8
+
 _Flight = tuple[str, bytes | None]
 """A tenant and a key id; None stands for the tenant's active key."""
 
@@ -50,6 +52,8 @@ class Keyring:
         self._master_keys = master_keys
         self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic)
         self._flights: dict[_Flight, asyncio.Task[EnvelopeKey]] = {}
+        # A master key may be a service, which would answer a crowd by throttling.
+        self._asking = asyncio.Semaphore(_AT_ONCE)
 
     def held(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
         """Return a key that is at hand, or None."""
@@ -106,7 +110,8 @@ class Keyring:
     async def new_data_key(self, tenant_id: str) -> DataKeyRecord:
         """Return a new data key, not stored yet, with a wrap under every master key that this process can open."""
         key_id = os.urandom(KEY_ID_SIZE)
-        wraps = await _wrap(os.urandom(KEY_SIZE), tenant_id, key_id, self._master_keys)
+        async with self._asking:
+            wraps = await _wrap(os.urandom(KEY_SIZE), tenant_id, key_id, self._master_keys)
         return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, wraps)
 
     async def missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
@@ -208,7 +213,8 @@ class Keyring:
             if master.key_id not in wrapped:
                 continue
             try:
-                return await master.unwrap(wrapped[master.key_id], tenant_id, record.key_id)
+                async with self._asking:
+                    return await master.unwrap(wrapped[master.key_id], tenant_id, record.key_id)
             except (KeyUnavailableError, ConfigurationError) as error:
                 failure = error  # during a rotation another master key may be within reach
             except UnreadableError as error:

@@ -3,23 +3,18 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from vault_adapters.crypto.envelope import EnvelopeKey
+from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.place import PlaceEncoder
 from vault_domain.account import TokenKey
-from vault_domain.errors import KeyUnavailableError, VaultError
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.token import SealedToken
 
-T = TypeVar("T")
-
 _log = logging.getLogger(__name__)
 
-# A cold tenant costs a query and perhaps a call of a key service: one after the other, waiting would be most of it.
-_AT_ONCE = 8
 _RESEALED_AT_ONCE = 128
 """About a millisecond of work; then other tasks get a turn."""
 
@@ -29,8 +24,8 @@ _Sealed = tuple[TokenKey, SealedToken]
 async def reseal(keyring: Keyring, places: PlaceEncoder, values: Sequence[_Sealed]) -> list[SealedToken | None]:
     """See `Cipher.reseal`."""
     wanted = {(key.tenant_id, sealed.data_key_id) for key, sealed in values}
-    openers = await _fetched(wanted, lambda wish: keyring.key(*wish))
-    sealers = await _fetched({key.tenant_id for key, _ in values}, keyring.active_key)
+    openers = await fetch_keys(wanted, lambda wish: keyring.key(*wish))
+    sealers = await fetch_keys({key.tenant_id for key, _ in values}, keyring.active_key)
     refused: Counter[str] = Counter()
     resealed: list[SealedToken | None] = []
     for number, (key, sealed) in enumerate(values, 1):
@@ -56,33 +51,3 @@ def _resealed(opener: EnvelopeKey | str, sealer: EnvelopeKey | str, blob: bytes,
         return SealedToken(sealer.key_id, sealer.seal(opener.open(blob, place), place))
     except UnreadableError as error:
         return error.reason
-
-
-async def _fetched(wanted: Iterable[T], fetch: Callable[[T], Awaitable[EnvelopeKey]]) -> dict[T, EnvelopeKey | str]:
-    """Fetch keys, several at once; a text stands for one that cannot be had.
-
-    Raises:
-        KeyUnavailableError: one cannot be had now, but perhaps later.
-    """
-    limit = asyncio.Semaphore(_AT_ONCE)
-    found: dict[T, EnvelopeKey | str] = {}
-    failures: list[VaultError] = []
-
-    async def one(wish: T) -> None:
-        async with limit:
-            if failures:
-                return  # whoever holds the keys is away: asking for the rest helps nobody
-            try:
-                found[wish] = await fetch(wish)
-            except UnreadableError as error:
-                found[wish] = error.reason
-            except VaultError as error:
-                if isinstance(error, KeyUnavailableError) and not error.retryable:
-                    found[wish] = error.reason or error.code
-                else:
-                    failures.append(error)
-
-    await asyncio.gather(*map(one, wanted))
-    if failures:
-        raise failures[0]
-    return found

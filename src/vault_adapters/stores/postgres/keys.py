@@ -1,17 +1,28 @@
 """The key tables on Postgres."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.postgres.cursors import Row
-from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.postgres.rotation import append_key_event
+from vault_adapters.stores.postgres.rows import data_key_record, data_keys_parameters
 from vault_adapters.stores.queries import Queries
 from vault_domain.audit import AuditAction
 from vault_domain.errors import KeyUnavailableError, StorageError
-from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
+from vault_domain.key import DataKeyRecord, MasterKeyRecord, MasterKeyState
+from vault_domain.ports.key_rotation import DataKeyPlace
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_Answer = Callable[[Sequence[K]], Awaitable[Sequence[V]]]
+_Read = Callable[[Reader, Sequence[K]], Awaitable[Sequence[DataKeyRecord | None]]]
 
 # Each round loses only against an erasure that committed meanwhile.
 _ROUNDS = 8
@@ -23,6 +34,11 @@ class PostgresKeyRepository:
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
+        # A bulk write or a sweep asks for the keys of many tenants at once.
+        most = database.most_connections
+        self._active = ReadBatcher(partial(self._reading, self._read_active), most_batches=most)
+        self._by_id = ReadBatcher(partial(self._reading, self._read_by_id), most_batches=most)
+        self._creations = ReadBatcher(self._creating, most_batches=most)
 
     async def master_keys(self) -> list[MasterKeyRecord]:
         """Return all master key records."""
@@ -57,25 +73,16 @@ class PostgresKeyRepository:
 
     async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
         """Return the tenant's active data key, or None."""
-        query = self._queries["get_active_data_key"]
-        return _data_key(await self._database.fetch(query, {"tenant_id": tenant_id}))
+        return await self._active.get(tenant_id)
 
     async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
         """Return one data key of this tenant."""
-        query = self._queries["get_data_key"]
-        return _data_key(await self._database.fetch(query, {"tenant_id": tenant_id, "dek_id": key_id}))
+        return await self._by_id.get((tenant_id, key_id))
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store the tenant's first active data key; return the one that is active."""
-        parameters = {
-            "tenant_id": record.tenant_id,
-            "dek_id": record.key_id,
-            "kek_ids": [wrap.master_key_id for wrap in record.wraps],
-            "wraps": [wrap.wrapped for wrap in record.wraps],
-        }
         for _ in range(_ROUNDS):
-            now = self._database.now()
-            [(live,)] = await self._database.write(self._queries["create_data_key"], parameters | {"now": now})
+            live = await self._creations.get(record)
             # Whoever was first has committed by now: the insert waits for that.
             active = await self.active_data_key(record.tenant_id)
             if active is not None:
@@ -83,6 +90,38 @@ class PostgresKeyRepository:
             if not live:
                 raise KeyUnavailableError("the master key was retired meanwhile", reason="retired_master_key")
         raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        for batcher in (self._creations, self._active, self._by_id):
+            await batcher.drain()
+
+    @asynccontextmanager
+    async def _reading(self, read: _Read[K]) -> AsyncIterator[_Answer[K, DataKeyRecord | None]]:
+        async with self._database.reader() as reader:
+            yield partial(read, reader)
+
+    async def _read_active(self, reader: Reader, tenant_ids: Sequence[str]) -> list[DataKeyRecord | None]:
+        rows = await reader.fetch(self._queries["get_active_data_keys"], {"tenant_ids": list(set(tenant_ids))})
+        found = {record.tenant_id: record for record in map(data_key_record, rows)}
+        return [found.get(tenant_id) for tenant_id in tenant_ids]
+
+    async def _read_by_id(self, reader: Reader, places: Sequence[DataKeyPlace]) -> list[DataKeyRecord | None]:
+        wanted = list(set(places))
+        parameters = {"tenant_ids": [place[0] for place in wanted], "dek_ids": [place[1] for place in wanted]}
+        rows = await reader.fetch(self._queries["get_data_keys"], parameters)
+        found = {(record.tenant_id, record.key_id): record for record in map(data_key_record, rows)}
+        return [found.get(place) for place in places]
+
+    @asynccontextmanager
+    async def _creating(self) -> AsyncIterator[_Answer[DataKeyRecord, int]]:
+        yield self._create
+
+    async def _create(self, records: Sequence[DataKeyRecord]) -> list[int]:
+        """Store new data keys in one transaction; return for each how many of the master keys are not retired."""
+        parameters = data_keys_parameters(records) | {"now": self._database.now()}
+        [(live,)] = await self._database.write(self._queries["create_data_keys"], parameters)
+        return [live] * len(records)
 
     async def _locked(self, transaction: Transaction) -> list[MasterKeyRecord]:
         await transaction.execute(self._queries["lock_master_keys"])
@@ -112,11 +151,3 @@ def _parameters(record: MasterKeyRecord, state: MasterKeyState, now: datetime | 
 def _master_key(row: Row) -> MasterKeyRecord:
     key_id, provider, uri, kdf, check_value, state, created_at = row
     return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), created_at)
-
-
-def _data_key(rows: Sequence[Row]) -> DataKeyRecord | None:
-    if not rows:
-        return None
-    tenant_id, key_id, state, swept_at = rows[0][:4]
-    wraps = tuple(DataKeyWrap(row[4], row[5]) for row in rows if row[4] is not None)
-    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), wraps, swept_at)

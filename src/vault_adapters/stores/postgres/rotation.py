@@ -6,12 +6,12 @@ from typing import Any
 
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.rows import keys_parameters, micros
+from vault_adapters.stores.postgres.rows import data_key_record, data_keys_parameters, keys_parameters, micros
 from vault_adapters.stores.queries import Queries
 from vault_domain.account import TokenKey, stored_key
 from vault_domain.audit import AuditAction, AuditEvent
 from vault_domain.errors import KeyUnavailableError
-from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
+from vault_domain.key import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.key_rotation import DataKeyPlace, KeyCounts, PlacedWrap, Resealed, SealedRow
 from vault_domain.token import SealedToken
@@ -61,8 +61,8 @@ class PostgresKeyRotation:
                         transaction, self._queries, action, actor, tenant_id=record.tenant_id, code=code
                     ),
                 )
-            rows = await transaction.fetch(self._queries["get_active_data_key"], {"tenant_id": record.tenant_id})
-            return Change(_joined_data_key(rows), events)
+            rows = await transaction.fetch(self._queries["get_active_data_keys"], {"tenant_ids": [record.tenant_id]})
+            return Change(data_key_record(rows[0]) if rows else None, events)
 
         return await self._database.transact(work)
 
@@ -173,14 +173,8 @@ class PostgresKeyRotation:
         return await self._database.transact(work)
 
     async def _insert(self, transaction: Transaction, record: DataKeyRecord) -> None:
-        parameters = {
-            "tenant_id": record.tenant_id,
-            "dek_id": record.key_id,
-            "kek_ids": [wrap.master_key_id for wrap in record.wraps],
-            "wraps": [wrap.wrapped for wrap in record.wraps],
-            "now": transaction.now,
-        }
-        [(live,)] = await transaction.fetch(self._queries["create_data_key"], parameters)
+        parameters = data_keys_parameters([record]) | {"now": transaction.now}
+        [(live,)] = await transaction.fetch(self._queries["create_data_keys"], parameters)
         if not live:
             raise KeyUnavailableError("the master key was retired meanwhile", reason="retired_master_key")
 
@@ -190,7 +184,7 @@ class PostgresKeyRotation:
         after_tenant_id, after_dek_id = after or ("", b"")
         parameters = {"kek_id": master_key_id, "after_tenant_id": after_tenant_id, "after_dek_id": after_dek_id}
         rows = await self._database.fetch(self._queries[query], parameters | {"limit": int8(limit)})
-        return [_data_key_record(row) for row in rows]
+        return [data_key_record(row) for row in rows]
 
 
 async def append_key_event(
@@ -220,23 +214,3 @@ def _wraps_parameters(wraps: Sequence[PlacedWrap]) -> dict[str, Any]:
 def _master_key(row: Row) -> MasterKeyRecord:
     key_id, provider, uri, kdf, check_value, state, created_at = row
     return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), created_at)
-
-
-def _joined_data_key(rows: Sequence[Row]) -> DataKeyRecord | None:
-    """Return the data key of rows that carry a wrap each."""
-    if not rows:
-        return None
-    wraps = [row[4:6] for row in rows if row[4] is not None]
-    return _data_key_record((*rows[0][:4], [wrap[0] for wrap in wraps], [wrap[1] for wrap in wraps]))
-
-
-def _data_key_record(row: Row) -> DataKeyRecord:
-    tenant_id, key_id, state, swept_at, master_key_ids, wraps = row
-    pairs = zip(master_key_ids or (), wraps or (), strict=True)
-    return DataKeyRecord(
-        tenant_id,
-        key_id,
-        DataKeyState(state),
-        tuple(DataKeyWrap(master_key_id, wrapped) for master_key_id, wrapped in pairs),
-        swept_at,
-    )

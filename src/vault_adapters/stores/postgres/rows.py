@@ -69,17 +69,35 @@ def stored_token(row: Row, key: TokenKey) -> StoredToken | None:
 
 def wrapped_data_key(row: Row, key: TokenKey) -> DataKeyRecord | None:
     """Return the data key of a row of `get_tokens_with_data_keys`."""
-    state, swept_at, master_key_ids, wraps = row[TIME + 1 : -1]
-    if state is None:
-        return None
+    state = row[TIME + 1]
+    return None if state is None else data_key_record((key.tenant_id, row[INFO_COLUMNS], *row[TIME + 1 : -1]))
+
+
+def data_key_record(row: Row) -> DataKeyRecord:
+    """Return the data key of a row that carries its wraps as two arrays."""
+    tenant_id, key_id, state, swept_at, master_key_ids, wraps = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
     return DataKeyRecord(
-        key.tenant_id,
-        row[INFO_COLUMNS],
+        tenant_id,
+        key_id,
         DataKeyState(state),
         tuple(DataKeyWrap(master_key_id, wrapped) for master_key_id, wrapped in pairs),
         swept_at,
     )
+
+
+def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
+    """Return new data keys and their wraps as arrays, in the order of the tenants."""
+    ordered = sorted(records, key=lambda record: record.tenant_id)
+    wraps = [(record, wrap) for record in ordered for wrap in record.wraps]
+    return {
+        "tenant_ids": [record.tenant_id for record in ordered],
+        "dek_ids": [record.key_id for record in ordered],
+        "wrap_tenant_ids": [record.tenant_id for record, _ in wraps],
+        "wrap_dek_ids": [record.key_id for record, _ in wraps],
+        "kek_ids": [wrap.master_key_id for _, wrap in wraps],
+        "wraps": [wrap.wrapped for _, wrap in wraps],
+    }
 
 
 def account_record(rows: Sequence[Row]) -> AccountRecord:

@@ -71,12 +71,12 @@ async def open_postgres_store(
         queries = load_queries("vault_adapters.stores.postgres", schema=quoted(schema))
         if migrate:
             await adopt_restored(database, queries, schema)
-        tokens = PostgresTokenRepository(database, queries)
+        tokens, keys = PostgresTokenRepository(database, queries), PostgresKeyRepository(database, queries)
         try:
             yield PostgresStore(
                 tokens,
                 PostgresAccountRepository(database, queries),
-                PostgresKeyRepository(database, queries),
+                keys,
                 PostgresAuditLog(database, queries),
                 PostgresRefreshLedger(database, queries),
                 PostgresKeyRotation(database, queries),
@@ -85,5 +85,6 @@ async def open_postgres_store(
             )
         finally:
             await tokens.close()
+            await keys.close()
     finally:
         await database.close()

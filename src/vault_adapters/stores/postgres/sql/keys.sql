@@ -17,38 +17,48 @@ VALUES (%(kek_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(state)b,
     coalesce(%(now)b::timestamptz, statement_timestamp()))
 ON CONFLICT (kek_id) DO UPDATE SET state = 'unwrap_only' WHERE kek.state = 'retired'
 
--- name: get_active_data_key
--- A tenant's active data key with its wraps.
-SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_id, w.wrapped
-FROM {{schema}}.dek d
-LEFT JOIN {{schema}}.dek_wrap w USING (tenant_id, dek_id)
-WHERE d.tenant_id = %(tenant_id)b AND d.state = 'active'
+-- name: get_active_data_keys
+-- The active data keys of the tenants sent, with their wraps.
+SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_ids, w.wraps
+FROM unnest(%(tenant_ids)b::text[]) k (tenant_id)
+JOIN {{schema}}.dek d ON d.tenant_id = k.tenant_id AND d.state = 'active'
+LEFT JOIN LATERAL (
+    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
+    FROM {{schema}}.dek_wrap
+    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w ON true
 
--- name: get_data_key
--- One data key of a tenant with its wraps.
-SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_id, w.wrapped
-FROM {{schema}}.dek d
-LEFT JOIN {{schema}}.dek_wrap w USING (tenant_id, dek_id)
-WHERE d.tenant_id = %(tenant_id)b AND d.dek_id = %(dek_id)b
+-- name: get_data_keys
+-- The data keys sent, each of its tenant, with their wraps.
+SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_ids, w.wraps
+FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[]) k (tenant_id, dek_id)
+JOIN {{schema}}.dek d ON d.tenant_id = k.tenant_id AND d.dek_id = k.dek_id
+LEFT JOIN LATERAL (
+    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
+    FROM {{schema}}.dek_wrap
+    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w ON true
 
--- name: create_data_key
--- A tenant's active data key, unless there is one, with its wraps under master keys that are not retired; FOR SHARE
--- holds off whoever is about to retire one. Returns how many of those there are.
+-- name: create_data_keys
+-- Active data keys of tenants that have none, in the order of the tenants, each with its wraps under master keys that are
+-- not retired; FOR SHARE holds off whoever is about to retire one. Returns how many of those there are.
 WITH live AS (
     SELECT kek_id FROM {{schema}}.kek
     WHERE kek_id = ANY (%(kek_ids)b::bytea[]) AND state <> 'retired'
     ORDER BY kek_id
     FOR SHARE),
+lasting AS (
+    SELECT w.*
+    FROM unnest(%(wrap_tenant_ids)b::text[], %(wrap_dek_ids)b::bytea[], %(kek_ids)b::bytea[], %(wraps)b::bytea[]) w (
+        tenant_id, dek_id, kek_id, wrapped)
+    JOIN live USING (kek_id)),
 created AS (
     INSERT INTO {{schema}}.dek (tenant_id, dek_id, state, created_at)
-    SELECT %(tenant_id)b, %(dek_id)b, 'active', coalesce(%(now)b::timestamptz, statement_timestamp())
-    WHERE EXISTS (SELECT FROM live)
+    SELECT s.tenant_id, s.dek_id, 'active', coalesce(%(now)b::timestamptz, statement_timestamp())
+    FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[]) WITH ORDINALITY s (tenant_id, dek_id, ord)
+    WHERE EXISTS (SELECT FROM lasting l WHERE l.tenant_id = s.tenant_id AND l.dek_id = s.dek_id)
+    ORDER BY s.ord
     ON CONFLICT (tenant_id) WHERE state = 'active' DO NOTHING
     RETURNING tenant_id, dek_id),
 wrapped AS (
     INSERT INTO {{schema}}.dek_wrap (tenant_id, dek_id, kek_id, wrapped)
-    SELECT c.tenant_id, c.dek_id, kek_id, w.wrapped
-    FROM created c
-    CROSS JOIN unnest(%(kek_ids)b::bytea[], %(wraps)b::bytea[]) w (kek_id, wrapped)
-    JOIN live USING (kek_id))
+    SELECT l.tenant_id, l.dek_id, l.kek_id, l.wrapped FROM lasting l JOIN created USING (tenant_id, dek_id))
 SELECT count(*) FROM live
