@@ -77,11 +77,11 @@ class KeyRotationRepository(Protocol):
     async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
         """Count, over all tenants or for one."""
 
-    async def count_tenants_to_rotate(self, age: timedelta) -> int:
-        """Count the tenants whose active data key was made that long ago."""
+    async def count_data_keys_to_rotate(self, age: timedelta) -> int:
+        """Count the active data keys that were made that long ago."""
 
-    async def tenants_to_rotate(self, age: timedelta, after: str, limit: int) -> list[str]:
-        """Return those tenants behind a tenant's id, in the order of the ids."""
+    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPlace]:
+        """Return those data keys behind a tenant's id, in the order of the tenants, each of which has one."""
 
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None

@@ -59,7 +59,8 @@ class RotationService:
 
     async def rotate(self, tenant_id: str, *, actor: str | None) -> DataKeyRotation:
         """Give a tenant a new active data key; the old one opens what it has sealed."""
-        active, rotated = await self._flip(tenant_id, actor)
+        before = await self._keys.active_data_key(tenant_id)
+        active, rotated = (None, False) if before is None else await self._flip(tenant_id, before.key_id, actor)
         counts = None if active is None else await self._rotation.key_counts(tenant_id)
         return DataKeyRotation(
             rotated=rotated,
@@ -71,17 +72,17 @@ class RotationService:
         self, older_than: timedelta, progress: Progress | None, *, dry_run: bool, actor: str | None
     ) -> DataKeyRotations:
         """Do so for each tenant whose active data key is at least that old."""
-        total = await self._rotation.count_tenants_to_rotate(older_than)
+        total = await self._rotation.count_data_keys_to_rotate(older_than)
         outcomes: list[bool] = []
 
-        async def flip(tenant_id: str) -> None:
-            _, rotated = await self._flip(tenant_id, actor)
+        async def flip(tenant_id: str, key_id: bytes) -> None:
+            _, rotated = await self._flip(tenant_id, key_id, actor)
             outcomes.append(rotated)
 
         after = ""
-        while not dry_run and (tenants := await self._rotation.tenants_to_rotate(older_than, after, _PAGE)):
-            after = tenants[-1]
-            await self._tasks.run_all([("flip", partial(flip, tenant_id)) for tenant_id in tenants], _AT_ONCE)
+        while not dry_run and (places := await self._rotation.data_keys_to_rotate(older_than, after, _PAGE)):
+            after = places[-1][0]
+            await self._tasks.run_all([("flip", partial(flip, *place)) for place in places], _AT_ONCE)
             if progress is not None:
                 progress(len(outcomes), max(len(outcomes), total))
         counts = await self._rotation.key_counts()
@@ -92,13 +93,10 @@ class RotationService:
             tokens_to_reencrypt=counts.tokens_to_reseal,
         )
 
-    async def _flip(self, tenant_id: str, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
-        """Return a tenant's active data key now, None where it has none, and whether it was made here."""
-        before = await self._keys.active_data_key(tenant_id)
-        if before is None:
-            return None, False
+    async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
+        """Replace a data key, if it is still the active one; return that, None where there is none, and whether."""
         record = await self._wrapper.new_data_key(tenant_id)
-        change = await self._rotation.replace_active_data_key(before.key_id, record, actor=actor)
+        change = await self._rotation.replace_active_data_key(replaced, record, actor=actor)
         self._cipher.forget_active([tenant_id])
         self._sink.publish(change.events)
         active = change.result

@@ -7,9 +7,8 @@ from vault_domain.audit import AuditAction
 from vault_domain.ports.change import Change
 from vault_domain.ports.tenant_eraser import Erased
 
-# Locks are taken in the order of everywhere: data keys, tokens, accounts.
+# Locks are taken in the order of everywhere: data keys, which come before these, tokens, accounts.
 _STEPS = {
-    "data_keys": "destroy_tenant_data_keys",
     "tokens": "delete_tenant_tokens",
     "accounts": "delete_tenant_accounts",
     "wraps": "delete_tenant_wraps",
@@ -28,11 +27,13 @@ class PostgresTenantEraser:
         """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
 
         async def work(transaction: Transaction) -> Change[Erased]:
-            # Each statement sees what those who were waited for have committed.
-            counts = {
-                name: await transaction.execute(self._queries[query], {"tenant_id": tenant_id})
-                for name, query in _STEPS.items()
-            }
+            # Each statement sees what those who were waited for have committed: a rotation may have made a new data
+            # key, which the statement that waited for it does not see yet.
+            counts, parameters = {"data_keys": 0}, {"tenant_id": tenant_id}
+            while destroyed := await transaction.execute(self._queries["destroy_tenant_data_keys"], parameters):
+                counts["data_keys"] += destroyed
+            for name, query in _STEPS.items():
+                counts[name] = await transaction.execute(self._queries[query], parameters)
             if not any(counts.values()):
                 return Change(Erased(**counts))
             action = AuditAction.TENANT_ERASED

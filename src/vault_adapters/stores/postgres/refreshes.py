@@ -128,7 +128,7 @@ class PostgresRefreshLedger:
             await transaction.fetch(self._queries["make_commit_durable"])
             active = await self._lock_data_keys(transaction, attempt.account, writes)
             stored = await self._lock_tokens(transaction, attempt.account)
-            committed = await transaction.fetch(self._queries["lock_commit"], place)
+            committed = await transaction.fetch(self._queries["find_commit"], place)
             if committed and committed[0][0] == attempt.attempt_id:
                 return Change(CommitOutcome.WRITTEN)
             outcome, wanted = still_wanted(attempt, stored, writes)

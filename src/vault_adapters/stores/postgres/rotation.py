@@ -33,17 +33,17 @@ class PostgresKeyRotation:
         active, decrypt_only, destroyed = (states.get(state.value, 0) for state in DataKeyState)
         return KeyCounts(wraps, active, decrypt_only, destroyed, tokens)
 
-    async def count_tenants_to_rotate(self, age: timedelta) -> int:
-        """Count the tenants whose active data key was made that long ago."""
+    async def count_data_keys_to_rotate(self, age: timedelta) -> int:
+        """Count the active data keys that were made that long ago."""
         parameters = {"age": micros(age), "now": self._database.now()}
-        [(count,)] = await self._database.fetch(self._queries["count_tenants_to_rotate"], parameters)
+        [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
         return int(count)
 
-    async def tenants_to_rotate(self, age: timedelta, after: str, limit: int) -> list[str]:
-        """Return those tenants behind a tenant's id."""
+    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPlace]:
+        """Return those data keys behind a tenant's id."""
         parameters = {"age": micros(age), "now": self._database.now(), "after": after, "limit": int8(limit)}
-        rows = await self._database.fetch(self._queries["find_tenants_to_rotate"], parameters)
-        return [tenant_id for (tenant_id,) in rows]
+        rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
+        return [(tenant_id, key_id) for tenant_id, key_id in rows]
 
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
@@ -162,6 +162,7 @@ class PostgresKeyRotation:
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = {"kek_id": key_id}
+            await transaction.execute(self._queries["lock_master_keys"])  # first, as an activation does
             rows = await transaction.fetch(self._queries["lock_master_key"], parameters)
             # A statement of its own: it sees the wraps that were stored while this one waited for the lock.
             if await transaction.execute(self._queries["retire_master_key"], parameters):

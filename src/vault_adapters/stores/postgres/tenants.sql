@@ -6,20 +6,30 @@ BEGIN;
 CREATE OR REPLACE FUNCTION {{schema}}.erase_tenants(ids text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
-    known text[];
+    known text[] := '{}';
+    found text[];
 BEGIN
     -- Locks go in the order of everywhere: data keys, which waits for the writes under them and refuses later ones,
-    -- then tokens in the order of their keys, then accounts. Each statement sees what those have committed.
-    PERFORM FROM {{schema}}.dek WHERE tenant_id = ANY (ids) ORDER BY tenant_id, dek_id FOR UPDATE;
+    -- then tokens in the order of their keys, then accounts. Each statement sees what those have committed, and so the
+    -- data key that a rotation made which was waited for.
+    LOOP
+        PERFORM FROM {{schema}}.dek WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
+            ORDER BY tenant_id, dek_id FOR UPDATE;
+        WITH destroyed AS (
+            UPDATE {{schema}}.dek SET state = 'destroyed' WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
+            RETURNING tenant_id)
+        SELECT array_agg(tenant_id) INTO found FROM destroyed;
+        EXIT WHEN found IS NULL;
+        known := known || found;
+    END LOOP;
     PERFORM FROM {{schema}}.token WHERE tenant_id = ANY (ids)
         ORDER BY tenant_id, provider, kind, identifier FOR UPDATE;
     PERFORM FROM {{schema}}.account WHERE tenant_id = ANY (ids) ORDER BY tenant_id, provider, identifier FOR UPDATE;
     known := ARRAY(
-        SELECT tenant_id FROM {{schema}}.dek WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
+        SELECT unnest(known)
         UNION SELECT tenant_id FROM {{schema}}.token WHERE tenant_id = ANY (ids)
         UNION SELECT tenant_id FROM {{schema}}.account WHERE tenant_id = ANY (ids)
         ORDER BY 1);
-    UPDATE {{schema}}.dek SET state = 'destroyed' WHERE tenant_id = ANY (ids) AND state <> 'destroyed';
     DELETE FROM {{schema}}.dek_wrap WHERE tenant_id = ANY (ids);
     DELETE FROM {{schema}}.token WHERE tenant_id = ANY (ids);
     DELETE FROM {{schema}}.account WHERE tenant_id = ANY (ids);

@@ -35,17 +35,17 @@ class SqliteKeyRotation:
         active, decrypt_only, destroyed = (states.get(state.value, 0) for state in DataKeyState)
         return KeyCounts(wraps, active, decrypt_only, destroyed, tokens)
 
-    async def count_tenants_to_rotate(self, age: timedelta) -> int:
-        """Count the tenants whose active data key was made that long ago."""
+    async def count_data_keys_to_rotate(self, age: timedelta) -> int:
+        """Count the active data keys that were made that long ago."""
         parameters = {"until": to_micros(self._database.now() - age)}
-        [(count,)] = await self._database.fetch(self._queries["count_tenants_to_rotate"], parameters)
+        [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
         return int(count)
 
-    async def tenants_to_rotate(self, age: timedelta, after: str, limit: int) -> list[str]:
-        """Return those tenants behind a tenant's id."""
+    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPlace]:
+        """Return those data keys behind a tenant's id."""
         parameters = {"until": to_micros(self._database.now() - age), "after": after, "limit": limit}
-        rows = await self._database.fetch(self._queries["find_tenants_to_rotate"], parameters)
-        return [tenant_id for (tenant_id,) in rows]
+        rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
+        return [(tenant_id, key_id) for tenant_id, key_id in rows]
 
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None

@@ -184,11 +184,10 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 ORDER BY kind
 FOR UPDATE
 
--- name: lock_commit
--- The attempt that was committed last, held until the transaction ends.
+-- name: find_commit
+-- The attempt that was committed last. It needs no lock: whoever commits holds the tokens.
 SELECT committed_attempt_id FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-FOR UPDATE
 
 -- name: settle_account
 -- An attempt was committed: failures and unknown outcome end, and the lease where it is this attempt's.

@@ -18,15 +18,15 @@ FROM {{schema}}.dek d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id
 WHERE d.state = 'decrypt_only' AND d.swept_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
--- name: count_tenants_to_rotate
--- How many tenants have an active data key that was made that long ago.
+-- name: count_data_keys_to_rotate
+-- How many active data keys were made that long ago.
 SELECT count(*) FROM {{schema}}.dek
 WHERE state = 'active' AND created_at
     <= coalesce(%(now)b::timestamptz, statement_timestamp()) - %(age)b::bigint * interval '1 microsecond'
 
--- name: find_tenants_to_rotate
--- Those tenants, behind a position.
-SELECT tenant_id FROM {{schema}}.dek
+-- name: find_data_keys_to_rotate
+-- Those data keys, behind a tenant.
+SELECT tenant_id, dek_id FROM {{schema}}.dek
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
     <= coalesce(%(now)b::timestamptz, statement_timestamp()) - %(age)b::bigint * interval '1 microsecond'
 ORDER BY tenant_id
@@ -203,20 +203,27 @@ added AS (
 SELECT count(*) FROM added
 
 -- name: delete_wraps
--- Delete data keys' wraps under one master key, where exactly these wraps under the active one are there. Its row is
--- held FOR SHARE, so that it stays the active one until the commit.
-WITH active AS (
+-- Delete data keys' wraps under one master key, where exactly these wraps under the active one are there. The data keys
+-- are held first, as everywhere, or an erasure of their tenant could be waited for that waits here; the master key's
+-- row too, so that it stays the active one until the commit.
+WITH held AS (
+    SELECT s.*
+    FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[], %(kek_ids)b::bytea[], %(wraps)b::bytea[])
+        WITH ORDINALITY s (tenant_id, dek_id, kek_id, wrapped, ord)
+    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state <> 'destroyed'
+    ORDER BY s.ord
+    FOR SHARE OF d),
+active AS (
     SELECT kek_id FROM {{schema}}.kek
     WHERE kek_id = ANY (%(kek_ids)b::bytea[]) AND state = 'active' AND kek_id <> %(replaced)b
     FOR SHARE),
 kept AS (
     SELECT w.tenant_id, w.dek_id
-    FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[], %(kek_ids)b::bytea[], %(wraps)b::bytea[])
-        WITH ORDINALITY s (tenant_id, dek_id, kek_id, wrapped, ord)
+    FROM held h
     JOIN active USING (kek_id)
     JOIN {{schema}}.dek_wrap w
-        ON w.tenant_id = s.tenant_id AND w.dek_id = s.dek_id AND w.kek_id = s.kek_id AND w.wrapped = s.wrapped
-    ORDER BY s.ord
+        ON w.tenant_id = h.tenant_id AND w.dek_id = h.dek_id AND w.kek_id = h.kek_id AND w.wrapped = h.wrapped
+    ORDER BY h.ord
     FOR SHARE OF w),
 doomed AS (
     SELECT w.tenant_id, w.dek_id

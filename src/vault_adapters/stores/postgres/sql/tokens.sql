@@ -265,16 +265,20 @@ ORDER BY t.provider, t.kind, t.identifier
 LIMIT %(limit)b::bigint
 
 -- name: record_uses
--- Note when tokens were last used; never moves one back, and never for a token that was replaced by another id.
+-- Note when tokens were last used; never moves one back, and never for a token that was replaced by another id. The
+-- tokens are held first, as whoever deletes them does.
+WITH held AS MATERIALIZED (
+    SELECT k.*
+    FROM unnest(
+        %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
+        %(used_at)b::timestamptz[]) WITH ORDINALITY k (tenant_id, provider, kind, identifier, id, used_at, ord)
+    JOIN {{schema}}.token t
+        ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
+        AND t.id = k.id
+    ORDER BY k.ord
+    FOR KEY SHARE OF t)
 INSERT INTO {{schema}}.token_use AS u (tenant_id, provider, kind, identifier, last_used_at)
-SELECT k.tenant_id, k.provider, k.kind, k.identifier, k.used_at
-FROM unnest(
-    %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
-    %(used_at)b::timestamptz[]) WITH ORDINALITY k (tenant_id, provider, kind, identifier, id, used_at, ord)
-JOIN {{schema}}.token t
-    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
-    AND t.id = k.id
-ORDER BY k.ord
+SELECT tenant_id, provider, kind, identifier, used_at FROM held ORDER BY ord
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at = excluded.last_used_at
     WHERE u.last_used_at < excluded.last_used_at
 

@@ -22,13 +22,13 @@ WHERE d.state = 'decrypt_only' AND d.swept_at IS NULL AND (:tenant_id IS NULL OR
 -- The ids of master keys that are not retired.
 SELECT kek_id FROM token_vault_kek WHERE state != 'retired'
 
--- name: count_tenants_to_rotate
--- How many tenants have an active data key that was made before a time.
+-- name: count_data_keys_to_rotate
+-- How many active data keys were made before a time.
 SELECT count(*) FROM token_vault_dek WHERE state = 'active' AND created_at <= :until
 
--- name: find_tenants_to_rotate
--- Those tenants, behind a position.
-SELECT tenant_id FROM token_vault_dek
+-- name: find_data_keys_to_rotate
+-- Those data keys, behind a tenant.
+SELECT tenant_id, dek_id FROM token_vault_dek
 WHERE state = 'active' AND tenant_id > :after AND created_at <= :until
 ORDER BY tenant_id
 LIMIT :limit
