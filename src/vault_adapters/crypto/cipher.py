@@ -14,7 +14,7 @@ from vault_adapters.crypto.resealing import reseal
 from vault_domain.account import TokenKey
 from vault_domain.errors import DecryptionError, KeyUnavailableError
 from vault_domain.key import DataKeyRecord
-from vault_domain.ports.cipher import UnreadableError
+from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.secret import Secret, decoded_secret
@@ -69,7 +69,7 @@ class AesGcmCipher:
         Raises:
             DecryptionError: the tenant's active data key was tampered with.
         """
-        data_key = await self._active_key(tenant_id)
+        data_key = await self._active_key(tenant_id, make=False)
 
         def seal(key: TokenKey, secret: Secret) -> SealedToken:
             if key.tenant_id != tenant_id:
@@ -88,7 +88,7 @@ class AesGcmCipher:
             raise UnreadableError("encoding")
         return secret
 
-    async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | None]:
+    async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | UnreadableError]:
         """See `Cipher`."""
         return await reseal(self.keyring, self._places, values)
 
@@ -122,15 +122,17 @@ class AesGcmCipher:
             return {tenant_id: await self._active_key(tenant_id)}
         keys: dict[str, EnvelopeKey] = {}
         for tenant_id, key in (await fetch_keys(tenant_ids, self._active_key)).items():
-            if isinstance(key, str):
-                raise KeyUnavailableError(reason=key, retryable=False)
+            if isinstance(key, UnreadableError):
+                raise KeyUnavailableError(reason=key.reason, retryable=False)
             keys[tenant_id] = key
         return keys
 
-    async def _active_key(self, tenant_id: str) -> EnvelopeKey:
+    async def _active_key(self, tenant_id: str, *, make: bool = True) -> EnvelopeKey:
         try:
-            return await self.keyring.active_key(tenant_id)
+            return await (self.keyring.active_key if make else self.keyring.present_key)(tenant_id)
         except UnreadableError as error:
+            if error.reason == NO_ACTIVE_KEY:
+                raise
             _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
         # Raised here, without a context.
         raise DecryptionError("the tenant's data key could not be decrypted")

@@ -12,16 +12,20 @@ T = TypeVar("T")
 
 # So many that a store has something to put together; master keys have a limit of their own.
 _AT_ONCE = 64
+# Answers of a key service that are about this wrap, however they are typed: other tenants' keys may open.
+_OF_ONE_KEY = frozenset({"kms_wrong_key"})
 
 
-async def fetch_keys(wanted: Iterable[T], fetch: Callable[[T], Awaitable[EnvelopeKey]]) -> dict[T, EnvelopeKey | str]:
-    """Fetch keys, several at once; a text stands for one that cannot be had.
+async def fetch_keys(
+    wanted: Iterable[T], fetch: Callable[[T], Awaitable[EnvelopeKey]]
+) -> dict[T, EnvelopeKey | UnreadableError]:
+    """Fetch keys, several at once; an error stands for one that cannot be had, however often one asks.
 
     Raises:
         KeyUnavailableError: one cannot be had now, but perhaps later.
     """
     limit = asyncio.Semaphore(_AT_ONCE)
-    found: dict[T, EnvelopeKey | str] = {}
+    found: dict[T, EnvelopeKey | UnreadableError] = {}
     failures: list[VaultError] = []
 
     async def one(wish: T) -> None:
@@ -31,10 +35,10 @@ async def fetch_keys(wanted: Iterable[T], fetch: Callable[[T], Awaitable[Envelop
             try:
                 found[wish] = await fetch(wish)
             except UnreadableError as error:
-                found[wish] = error.reason
+                found[wish] = error
             except VaultError as error:
-                if isinstance(error, KeyUnavailableError) and not error.retryable:
-                    found[wish] = error.reason or error.code
+                if (isinstance(error, KeyUnavailableError) and not error.retryable) or error.reason in _OF_ONE_KEY:
+                    found[wish] = UnreadableError(error.reason or error.code)
                 else:
                     failures.append(error)
 

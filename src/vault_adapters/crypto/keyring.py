@@ -12,7 +12,7 @@ from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, P
 from vault_adapters.crypto.key_cache import KeyCache
 from vault_domain.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
-from vault_domain.ports.cipher import DESTROYED_KEY, UnreadableError
+from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
 
@@ -87,6 +87,26 @@ class Keyring:
             KeyUnavailableError: as above.
         """
         return self._cache.active(tenant_id) or await self._share((tenant_id, None), lambda: self._active(tenant_id))
+
+    async def present_key(self, tenant_id: str) -> EnvelopeKey:
+        """Return a tenant's active key; none is made where there is none.
+
+        Raises:
+            UnreadableError: it was tampered with, or there is none, that is, the tenant was erased.
+            KeyUnavailableError: as above.
+        """
+        key = self._cache.active(tenant_id)
+        if key is not None:
+            return key
+        record = await self._repository.active_data_key(tenant_id)
+        if record is None:
+            raise UnreadableError(NO_ACTIVE_KEY)
+        try:
+            key = await self.key(tenant_id, record.key_id, record)
+        except UnreadableError as error:
+            raise UnreadableError(f"active_{error.reason}", record.key_id) from None
+        self._cache.put_active(tenant_id, key)
+        return key
 
     async def active_master_key(self) -> MasterKey:
         """Return the master key that is active now, which a rotation may have changed since this was opened.

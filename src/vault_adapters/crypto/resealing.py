@@ -21,18 +21,21 @@ _RESEALED_AT_ONCE = 128
 _Sealed = tuple[TokenKey, SealedToken]
 
 
-async def reseal(keyring: Keyring, places: PlaceEncoder, values: Sequence[_Sealed]) -> list[SealedToken | None]:
+async def reseal(
+    keyring: Keyring, places: PlaceEncoder, values: Sequence[_Sealed]
+) -> list[SealedToken | UnreadableError]:
     """See `Cipher.reseal`."""
     wanted = {(key.tenant_id, sealed.data_key_id) for key, sealed in values}
     openers = await fetch_keys(wanted, lambda wish: keyring.key(*wish))
-    sealers = await fetch_keys({key.tenant_id for key, _ in values}, keyring.active_key)
+    sealers = await fetch_keys({key.tenant_id for key, _ in values}, keyring.present_key)
     refused: Counter[str] = Counter()
-    resealed: list[SealedToken | None] = []
+    resealed: list[SealedToken | UnreadableError] = []
     for number, (key, sealed) in enumerate(values, 1):
         opener, sealer = openers[key.tenant_id, sealed.data_key_id], sealers[key.tenant_id]
         done = _resealed(opener, sealer, sealed.blob, places.encode(key))
-        refused.update([done] if isinstance(done, str) else ())
-        resealed.append(None if isinstance(done, str) else done)
+        if isinstance(done, UnreadableError):
+            refused[done.reason] += 1
+        resealed.append(done)
         if number % _RESEALED_AT_ONCE == 0:
             await asyncio.sleep(0)
     for reason, count in refused.items():
@@ -40,14 +43,15 @@ async def reseal(keyring: Keyring, places: PlaceEncoder, values: Sequence[_Seale
     return resealed
 
 
-def _resealed(opener: EnvelopeKey | str, sealer: EnvelopeKey | str, blob: bytes, place: bytes) -> SealedToken | str:
-    """Return a value sealed anew, or why it cannot be."""
-    if isinstance(opener, str):
+def _resealed(
+    opener: EnvelopeKey | UnreadableError, sealer: EnvelopeKey | UnreadableError, blob: bytes, place: bytes
+) -> SealedToken | UnreadableError:
+    if isinstance(opener, UnreadableError):
         return opener
-    if isinstance(sealer, str):
-        return f"active_{sealer}"
+    if isinstance(sealer, UnreadableError):
+        return sealer
     try:
         # The opener refuses an envelope that names another key than the row does.
         return SealedToken(sealer.key_id, sealer.seal(opener.open(blob, place), place))
     except UnreadableError as error:
-        return error.reason
+        return UnreadableError(error.reason)  # without the frames of the one that was raised

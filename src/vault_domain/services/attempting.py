@@ -17,7 +17,7 @@ from vault_domain.errors import (
     VaultError,
 )
 from vault_domain.oauth_codes import CLIENT_CODES, registered_code
-from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Attempt, Failure, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
@@ -129,7 +129,10 @@ class AttemptRunner:
             return None  # an answer that waits for the database was paid for with this same credential
         sealed = snapshot.sealed[attempt.credential.key.kind]
         token = await self._opener.open(StoredToken(credential, sealed), snapshot.now)
-        sealer = await self._cipher.sealer(attempt.account.tenant_id)
+        try:
+            sealer = await self._cipher.sealer(attempt.account.tenant_id)
+        except UnreadableError:
+            return None  # the tenant was erased since its credential was read: it must not be spent
         spent = timedelta(seconds=self._tasks.monotonic() - started)
         if attempt.lease - spent < self._timing.deadline + self._timing.commit_budget:
             return None

@@ -21,6 +21,9 @@ from vault_domain.services.opening import TokenOpener
 from vault_domain.token import StoredToken, Token, TokenInfo, TokenStatus, TokenWrite
 
 _log = logging.getLogger(__name__)
+ANSWER_LOST = "answer_lost"
+"""The error code of a credential that was spent for an answer that nothing can open any more."""
+
 _ROUNDS = 8
 _FIRST_SHARE = 0.5
 """After this share of the time for a commit an answer goes into the journal: the database may only be slow."""
@@ -223,12 +226,29 @@ class AnswerKeeper:
         raise StorageError("the tenant's data key kept changing", retryable=True)
 
     async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:
-        """Seal the answer under the present key; None where its own key is destroyed, that is, the tenant erased."""
+        """Seal the answer under the present key; None where nothing can open it any more.
+
+        The credential that paid for it is still the stored one, or was a moment ago.
+
+        Raises:
+            StorageError: it does not open, but its key is not destroyed: whoever mends the key still gets it.
+        """
         self._cipher.forget_active([entry.attempt.account.tenant_id])
         try:
             values = [(write.key, await self._cipher.open(write.key, write.sealed)) for write in entry.writes]
-        except (UnreadableError, DecryptionError):
-            _log.warning("a refreshed token is dropped: its data key is destroyed")
+        except UnreadableError as error:
+            attempt = entry.attempt.attempt_id.hex
+            if error.reason != DESTROYED_KEY:
+                _log.error(
+                    "a refreshed token waits: its data key cannot be opened, %s (attempt %s)", error.reason, attempt
+                )
+                raise StorageError("a refreshed token does not open", reason=error.reason) from None
+            # The tenant was erased, which leaves nothing to mark; or the answer came more than a day after a rotation.
+            change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
+            self._sink.publish(change.events)
+            _log.error(
+                "a refreshed token is lost: its data key was destroyed before it was stored (attempt %s)", attempt
+            )
             return None
         sealed = await self._cipher.seal(values)
         writes = [evolve(write, sealed=value) for write, value in zip(entry.writes, sealed, strict=True)]

@@ -12,10 +12,11 @@ from vault_domain.account import TokenKey
 from vault_domain.errors import StorageError
 from vault_domain.key_report import MOST_NAMED, Reencryption, UnreadableKey
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.key_rotation import KeyRotationRepository, Resealed, SealedRow
 from vault_domain.ports.tasks import Tasks
+from vault_domain.token import SealedToken
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ class _Page:
 
     rows: list[SealedRow] = field(factory=list)
     resealed: list[Resealed] = field(factory=list)
-    unreadable: list[SealedRow] = field(factory=list)
+    unreadable: list[tuple[SealedRow, bytes]] = field(factory=list)  # and the data key that is to blame
+    gone: int = 0
     last: TokenKey | None = None
     is_end: bool = False
 
@@ -60,10 +62,10 @@ class _Run:
 
     def count(self, page: _Page, written: int) -> None:
         self.resealed += written
-        self.overtaken += len(page.resealed) - written
-        self.unreadable.update((row.key.tenant_id, row.sealed.data_key_id.hex()) for row in page.unreadable)
+        self.overtaken += len(page.resealed) - written + page.gone
+        self.unreadable.update((row.key.tenant_id, key_id.hex()) for row, key_id in page.unreadable)
         left = MOST_NAMED - len(self.unreadable_tokens)
-        self.unreadable_tokens += [row.key for row in page.unreadable[:left]]
+        self.unreadable_tokens += [row.key for row, _ in page.unreadable[:left]]
 
     def report_progress(self) -> None:
         done = self.resealed + self.overtaken + self.unreadable.total()
@@ -125,9 +127,14 @@ class ResealingService:
     async def _seal(self, page: _Page) -> None:
         """Seal a page's values anew; those that cannot be had must not stand in the others' way."""
         sealed = await self._cipher.reseal([(row.key, row.sealed) for row in page.rows])
-        pairs = list(zip(page.rows, sealed, strict=True))
-        page.resealed = [Resealed(row.key, row.sealed, after) for row, after in pairs if after is not None]
-        page.unreadable = [row for row, after in pairs if after is None]
+        page.resealed, page.unreadable, page.gone = [], [], 0
+        for row, after in zip(page.rows, sealed, strict=True):
+            if isinstance(after, SealedToken):
+                page.resealed.append(Resealed(row.key, row.sealed, after))
+            elif after.reason in (DESTROYED_KEY, NO_ACTIVE_KEY):
+                page.gone += 1  # with its tenant, which was erased since the page was read
+            else:
+                page.unreadable.append((row, after.data_key_id or row.sealed.data_key_id))
 
     async def _write(self, page: _Page, run: _Run) -> None:
         for _ in range(_ROUNDS):

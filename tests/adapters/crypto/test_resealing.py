@@ -9,7 +9,7 @@ from tests.adapters.crypto.open_keys import SwitchableMasterKey, cipher_over
 
 from vault_domain.account import TokenKey
 from vault_domain.errors import KeyUnavailableError
-from vault_domain.ports.cipher import UnreadableError
+from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
 from vault_domain.secret import Secret
 from vault_domain.token import SealedToken
 
@@ -58,7 +58,7 @@ async def test_a_cold_cipher_asks_for_each_key_once_and_for_several_at_a_time(ci
         await asyncio.sleep(0)
     assert master.unwraps == 8  # the others wait for their turn
     master.gate.set()
-    assert None not in await resealing
+    assert all(isinstance(after, SealedToken) for after in await resealing)
     assert master.unwraps == 40  # each tenant's old and new key
     await cold.aclose()
 
@@ -88,7 +88,7 @@ async def test_what_was_changed_is_left_out_and_the_log_says_why(cipher, reposit
     values[4] = (values[4][0], values[24][1])  # another place of the same tenant
     values[5] = (values[5][0], SealedToken(os.urandom(16), values[5][1].blob))
     resealed = await cipher.reseal(values)
-    assert [number for number, after in enumerate(resealed) if after is None] == [3, 4, 5]
+    assert [number for number, after in enumerate(resealed) if not isinstance(after, SealedToken)] == [3, 4, 5]
     reasons = [record.getMessage() for record in caplog.records]
     assert sorted(reason.rsplit(": ")[1] for reason in reasons) == ["commitment", "tag", "unknown_key"]
     assert VALUE.reveal() not in caplog.text
@@ -101,10 +101,10 @@ async def test_a_damaged_active_key_is_the_trouble_of_its_tenant_alone(cipher, r
     repository.data["tenant-7", record.key_id] = evolve(record, wraps=damaged)
     cold = cipher_over(repository, master)
     resealed = await cold.reseal(values)
-    assert [key.tenant_id for (key, _), after in zip(values, resealed, strict=True) if after is None] == [
-        "tenant-7"
-    ] * 15
-    assert "active_data_key_tag" in caplog.text or "active_data_key_commitment" in caplog.text
+    refused = [(key, after) for (key, _), after in zip(values, resealed, strict=True) if isinstance(after, Exception)]
+    assert [key.tenant_id for key, _ in refused] == ["tenant-7"] * 15
+    assert {after.data_key_id for _, after in refused} == {record.key_id}  # not the intact one of the values
+    assert "active_data_key_" in caplog.text
     await cold.aclose()
 
 
@@ -125,8 +125,22 @@ async def test_a_master_key_that_is_away_ends_it_and_is_not_asked_for_the_rest(c
 async def test_a_key_of_a_master_key_that_nobody_has_here_is_left_out(cipher, repository):
     values = await rotated(cipher, repository, KEYS[:3])
     stranger = cipher_over(repository, SwitchableMasterKey())
-    assert await stranger.reseal(values) == [None, None, None]
+    assert [after.reason for after in await stranger.reseal(values)] == ["unknown_master_key"] * 3
     await stranger.aclose()
+
+
+async def test_no_key_is_made_for_a_tenant_that_was_erased(cipher, repository):
+    values = await rotated(cipher, repository, KEYS[:2])
+    repository.erase("tenant-0")
+    cipher.forget_tenant("tenant-0")
+    gone, there = await cipher.reseal(values)
+    assert (gone.reason, type(there)) == (DESTROYED_KEY, SealedToken)
+    repository.calls.clear()
+    cold = cipher_over(repository, SwitchableMasterKey())
+    with pytest.raises(UnreadableError) as caught:
+        await cold.keyring.present_key("tenant-0")
+    assert caught.value.reason == NO_ACTIVE_KEY
+    assert "create_data_key" not in repository.calls
 
 
 async def test_nothing_is_asked_for_nothing(cipher, repository):

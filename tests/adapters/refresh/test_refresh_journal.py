@@ -30,6 +30,7 @@ from tests.support.processes import Call, run_processes
 from vault_adapters import (
     Account,
     ConfigurationError,
+    ConnectionState,
     RefreshNotPersistedError,
     Secret,
     StorageError,
@@ -460,6 +461,21 @@ async def test_a_rotated_data_key_is_used_for_what_waited(config, clock, journal
     async with opened_over(config, clock) as vault:
         assert await stored(vault) == NEW
     assert files(journal_dir) == []
+
+
+@pytest.mark.usefixtures("drained")
+async def test_an_answer_whose_data_key_was_destroyed_asks_for_the_user(config, clock, journal_dir, caplog):
+    """It came back more than a day after a rotation: nothing opens it, and what paid for it is spent."""
+    async with opened_over(evolve(config, journal_dir=None), clock) as vault:
+        await vault.keys.rotate_data_key(ACCOUNT.tenant_id)
+        await vault.keys.reencrypt()
+        clock.advance(25 * HOUR)
+        assert (await vault.keys.reencrypt()).destroyed == 1
+    async with opened_over(config, clock) as vault:
+        account = await vault.get_account(ACCOUNT)
+        assert (account.state, account.reason) == (ConnectionState.REAUTHORIZATION_REQUIRED, "answer_lost")
+    assert files(journal_dir) == []
+    assert "is lost" in caplog.text
 
 
 @pytest.mark.usefixtures("drained")

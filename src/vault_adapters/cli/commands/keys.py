@@ -124,6 +124,8 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
     for key in report.unreadable_tokens:
         place = (key.tenant_id, key.provider, key.kind.value, key.identifier)
         complain(f"cannot be opened: {' '.join(map(printable, place))}")
+    if report.remaining > report.unreadable_count:
+        complain("data keys were rotated meanwhile, so that values are under old ones again: run this once more")
     return _exit_code(report)
 
 
