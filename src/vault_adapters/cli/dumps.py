@@ -13,6 +13,7 @@ from typing import BinaryIO
 from vault_adapters.crypto.fernet import FernetReader
 from vault_adapters.crypto.legacy import read_originals
 from vault_adapters.importing.formats import FERNET, ORIGINAL, TOKENS, Format
+from vault_adapters.importing.piped import PipedLines
 from vault_adapters.importing.reading import Opener, open_plain, read_dump
 from vault_domain import ConfigurationError, ImportedToken, ImportFailure, InvalidInputError, Secret
 
@@ -30,9 +31,10 @@ class Dump:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
         found = os.fstat(stream.fileno())
         is_file = stat.S_ISREG(found.st_mode)
+        self._file = stream if is_file else None
+        self._lines = stream if is_file else PipedLines(stream.fileno())
         self.size = found.st_size if is_file else None
         # Nothing of its content: that would let whoever reads the database try guesses of a value.
         numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
@@ -41,11 +43,11 @@ class Dump:
     @property
     def position(self) -> int:
         """How many bytes have been read."""
-        return self._stream.tell() if self.size is not None else 0
+        return 0 if self._file is None else self._file.tell()
 
     def rows(self, form: Format, opener: Opener) -> AsyncIterator[ImportedToken | ImportFailure]:
         """Read its rows."""
-        return read_dump(self._stream, form, opener)
+        return read_dump(self._lines, form, opener)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from vault_domain.text import as_error_code, as_scopes
 from vault_domain.token import TokenStatus
 
 _TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "updated_at")
+_ARRAY = re.compile(r"\{([^{}\\]*)\}\Z")
 _PLACE = ("tenant_id", "provider", "identifier")
 _STATUSES = {status.value: status for status in TokenStatus}
 # The words that the original wrote into last_error when it read a token that had expired.
@@ -114,8 +116,12 @@ def _status(values: Values) -> TokenStatus:
 
 def _scopes(values: Values) -> tuple[str, ...]:
     scopes = values.get("scopes")
-    # As RFC 6749 writes them in one text, or as a list.
-    given = {**values, "scopes": scopes.split() if isinstance(scopes, str) else scopes}
+    if isinstance(scopes, str):  # as RFC 6749 writes them in one text, or as COPY prints an array
+        array = _ARRAY.match(scopes)
+        scopes = scopes.split() if array is None else [part for part in array[1].replace('"', "").split(",") if part]
+    elif scopes is not None and not isinstance(scopes, list):
+        raise UnreadableRowError("invalid_scopes")
+    given = {**values, "scopes": scopes}
     return _checked(as_scopes, given, "scopes") or ()
 
 

@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 from attrs import field, frozen
 
+from vault_adapters.importing.piped import PipedLines
 from vault_domain.imported import ImportFailure
 
 MOST_BYTES = 2 * 1024 * 1024
@@ -26,7 +27,7 @@ class Line:
     text: str = field(repr=False)
 
 
-def read_lines(stream: BinaryIO) -> Iterator[Line | ImportFailure]:
+def read_lines(stream: BinaryIO | PipedLines) -> Iterator[Line | ImportFailure]:
     """Yield the lines of UTF-8 text; one that is too long or not UTF-8 is a failure.
 
     Args:
@@ -35,17 +36,17 @@ def read_lines(stream: BinaryIO) -> Iterator[Line | ImportFailure]:
     number = 0
     while raw := stream.readline(MOST_BYTES + 1):
         number += 1
-        if number == 1:
-            raw = raw.removeprefix(_BOM)
         if len(raw) > MOST_BYTES:
             _skip_rest(stream, raw)
             yield ImportFailure(number, "line_too_long")
             continue
+        if number == 1:
+            raw = raw.removeprefix(_BOM)
         text = _decoded(raw)
         yield ImportFailure(number, "not_utf8") if text is None else Line(number, text)
 
 
-def _skip_rest(stream: BinaryIO, piece: bytes) -> None:
+def _skip_rest(stream: BinaryIO | PipedLines, piece: bytes) -> None:
     while piece and not piece.endswith(b"\n"):
         piece = stream.readline(MOST_BYTES)
 

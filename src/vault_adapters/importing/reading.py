@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from vault_adapters.importing.failing import UnreadableRowError
 from vault_adapters.importing.formats import Draft, Format
+from vault_adapters.importing.piped import PipedLines
 from vault_adapters.importing.records import Record, read_records
 from vault_domain.errors import InvalidInputError
 from vault_domain.imported import ImportedToken, ImportFailure
@@ -25,7 +26,9 @@ _MOST_CONTENT = 400_000
 _Parsed = tuple[int, Draft] | ImportFailure
 
 
-async def read_dump(stream: BinaryIO, form: Format, opener: Opener) -> AsyncIterator[ImportedToken | ImportFailure]:
+async def read_dump(
+    stream: BinaryIO | PipedLines, form: Format, opener: Opener
+) -> AsyncIterator[ImportedToken | ImportFailure]:
     """Yield the tokens of a dump, and a failure for each row that is none, in order.
 
     Args:
@@ -34,11 +37,24 @@ async def read_dump(stream: BinaryIO, form: Format, opener: Opener) -> AsyncIter
         opener: opens the values.
     """
     rows = (_parse(record, form) for record in read_records(stream, form.required))
-    while chunk := list(islice(rows, _AT_ONCE)):
+    while chunk := await _chunk(rows, stream):
         drafts = [row for row in chunk if not isinstance(row, ImportFailure)]
         values = iter(await opener([draft.content for _, draft in drafts]))
         for row in chunk:
             yield row if isinstance(row, ImportFailure) else _complete(row, values)
+
+
+async def _chunk(rows: Iterator[_Parsed], stream: BinaryIO | PipedLines) -> list[_Parsed]:
+    """Return the next rows; of a pipe no more than have come."""
+    if not isinstance(stream, PipedLines):
+        return list(islice(rows, _AT_ONCE))
+    await stream.wait()
+    chunk = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == _AT_ONCE or not stream.has_line():
+            break
+    return chunk
 
 
 async def open_plain(texts: Sequence[str]) -> list[Secret | None]:

@@ -11,10 +11,14 @@ from typing import Any, BinaryIO
 from attrs import field, frozen
 
 from vault_adapters.importing.lines import MOST_BYTES, Line, read_lines
+from vault_adapters.importing.piped import PipedLines
 from vault_domain.imported import ImportFailure
 
 _NULLS = frozenset({"", "\\N", "NULL", "null"})
 """How CSV spells that there is nothing: COPY, psql and other tools each in their own way."""
+
+_NAMES = frozenset({"tenant_id", "identifier"})
+"""Columns in which such a text may be a name as well: taken for nothing, it would merge two accounts."""
 
 _Lines = Iterator[Line | ImportFailure]
 
@@ -32,7 +36,7 @@ class Record:
     values: Mapping[str, Any] = field(repr=False)
 
 
-def read_records(stream: BinaryIO, required: Sequence[str]) -> Iterator[Record | ImportFailure]:
+def read_records(stream: BinaryIO | PipedLines, required: Sequence[str]) -> Iterator[Record | ImportFailure]:
     """Yield the rows of a dump.
 
     It is CSV where its first line names the columns, otherwise JSON, an object a line. Empty lines are passed over.
@@ -110,8 +114,12 @@ def _csv_records(lines: _Lines, header: list[str]) -> Iterator[Record | ImportFa
             again.extend(reversed(taken[1:]))
             yield ImportFailure(line.number, "not_csv" if fields is None else "wrong_number_of_columns")
             continue
-        values = (None if text in _NULLS else text for text in fields)
-        yield Record(line.number, dict(zip(header, values, strict=True)))
+        values = dict(zip(header, fields, strict=True))
+        doubtful = next((name for name in _NAMES if values.get(name) in _NULLS - {""}), None)
+        if doubtful is not None:
+            yield ImportFailure(line.number, f"ambiguous_{doubtful}")
+            continue
+        yield Record(line.number, {name: None if text in _NULLS else text for name, text in values.items()})
 
 
 def _whole_row(line: Line, again: list[Line | ImportFailure], lines: _Lines) -> list[Line | ImportFailure]:

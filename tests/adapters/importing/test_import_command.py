@@ -302,3 +302,46 @@ def test_the_schema_is_left_alone(tmp_path):
     variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/vault.db", "ENCRYPTION_SECRET": "x" * 40}
     done = CommandLine(tmp_path, variables)("import", "--format", "tokens", "-")
     assert done.code == 3
+
+
+CSV_HEADER = "tenant_id,provider,kind,identifier,value,scopes\n"
+
+
+def test_an_identifier_that_may_mean_nothing_is_not_guessed_at(token_vault):
+    rows = "t1,google,api_key,null,v1,\nt1,google,api_key,\\N,v2,\nNULL,google,api_key,a,v3,\nt1,google,api_key,,v4,\n"
+    done = token_vault("import", "--format", "tokens", "-", "--json", stdin=CSV_HEADER + rows)
+    assert done.code == 13
+    codes = [(failure["line"], failure["code"]) for failure in json.loads(done.out)["failures"]]
+    assert codes == [(2, "ambiguous_identifier"), (3, "ambiguous_identifier"), (4, "ambiguous_tenant_id")]
+    assert token_vault("get", "t1", "google", "api_key", "--reveal").stdout == b"v4"
+
+
+@pytest.mark.parametrize(
+    ("written", "scopes"),
+    [
+        ('"{openid,email}"', ["openid", "email"]),
+        ("{}", []),
+        ('"{""a:b"",c}"', ["a:b", "c"]),
+        ("openid email", ["openid", "email"]),
+    ],
+)
+def test_scopes_as_databases_print_them(token_vault, written, scopes):
+    dump = f"{CSV_HEADER}t1,google,api_key,,v,{written}\n"
+    assert token_vault("import", "--format", "tokens", "-", stdin=dump).code == 0
+    [token] = json.loads(token_vault("list", "t1", "--json").out)
+    assert token["scopes"] == scopes
+
+
+def test_scopes_that_are_no_list_are_refused(token_vault):
+    dump = json_lines(plain_row("a", "v", scopes={"a": 1}), plain_row("b", "v", scopes="{a,{b}}"))
+    done = token_vault("import", "--format", "tokens", "-", "--json", stdin=dump)
+    assert [failure["code"] for failure in json.loads(done.out)["failures"]] == ["invalid_scopes"]
+
+
+def test_a_mark_at_the_beginning_does_not_lengthen_a_line(token_vault):
+    first = b"\xef\xbb\xbf" + json_lines(plain_row("a", "v"))[:-1]
+    first += b" " * (2 * 1024 * 1024 + 1 - len(first))
+    dump = first + json_lines(plain_row("smuggled", "v"), plain_row("b", "v"))
+    done = token_vault("import", "--format", "tokens", "-", "--json", stdin=dump)
+    report = json.loads(done.out)
+    assert (report["imported"], report["failures"]) == (1, [{"line": 1, "code": "line_too_long"}])

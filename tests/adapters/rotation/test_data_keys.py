@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.adapters.rotation.place import read_all
+from tests.adapters.rotation.place import Place, read_all
 
 from vault_adapters import AuditAction, DecryptionError, InvalidInputError, TokenKey, TokenKind
 from vault_adapters.testing import ManualClock
@@ -233,3 +233,16 @@ async def test_two_who_rotate_all_tenants(place):
         assert place.rows("SELECT count(*) FROM {dek} WHERE state = 'active'") == [(60,)]
         await one.keys.reencrypt()
         assert set(await read_all(another, keys)) == {"value"}
+
+
+@pytest.mark.parametrize("damage", ["CAST(x'ff' AS TEXT)", "5", "x''", "'text'"])
+async def test_a_value_of_another_type_is_one_damaged_value(tmp_path, damage):
+    place = Place(f"sqlite:///{tmp_path / 'vault.db'}")
+    async with place.vault() as vault:
+        await filled(vault)
+        place.rows(f"UPDATE {{token}} SET blob = {damage} WHERE identifier = 'a1'")
+        await vault.keys.rotate_data_key("t1")
+        report = await vault.keys.reencrypt()
+        assert (report.reencrypted, report.unreadable_tokens) == (4, (KEYS[1],))
+        with pytest.raises(DecryptionError):
+            await vault.get_token(KEYS[1])

@@ -156,7 +156,7 @@ def _rotate_all(older_than: str | None, *, dry_run: bool, json: bool) -> ExitCod
             lambda vault: vault.keys.rotate_data_keys(older_than=age, dry_run=dry_run, progress=progress),
             VaultConfig.from_env(),
         )
-    _show(report, json=json)
+    _show_counts({"dry_run": dry_run, **report_json(report)}, json=json)
     return ExitCode.OK
 
 

@@ -199,8 +199,8 @@ async def _run_pragma(connection: aiosqlite.Connection, pragma: str) -> None:
 
 def _find(path: Path, *, create: bool) -> None:
     """See that there is a file: SQLite would make one, for everybody, even where it is only to look."""
-    if not create and not path.exists():
-        raise SchemaOutdatedError
+    if not create and not path.exists() and path.parent.is_dir():
+        raise SchemaOutdatedError  # without its folder it cannot be made either, which is another error
     if not path.exists():
         # SQLite gives its WAL the mode of the database file.
         with suppress(FileExistsError, FileNotFoundError):

@@ -1,7 +1,7 @@
 -- name: get_token
 -- One token by its key.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.dek_id, CAST(t.blob AS BLOB)
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.kind = :kind AND t.identifier = :identifier
@@ -9,7 +9,7 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.kind = :kind AND
 -- name: get_tokens
 -- The tokens of the keys in a JSON array of [tenant_id, provider, kind, identifier].
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.dek_id, CAST(t.blob AS BLOB)
 FROM json_each(:keys) k
 CROSS JOIN token_vault_token t
     ON t.tenant_id = json_extract(k.value, '$[0]') AND t.provider = json_extract(k.value, '$[1]')

@@ -1,0 +1,114 @@
+"""A pipe whose producer is slow: nobody else waits for it, and an interrupt ends the command at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from tests.adapters.importing.conftest import json_lines, plain_row
+
+from vault_adapters.importing.piped import PipedLines
+
+
+@contextmanager
+def importing(token_vault):
+    """Run an import of what is written into a pipe."""
+    command = [sys.executable, "-m", "vault_adapters.cli", "import", "--format", "tokens", "-", "--json"]
+    process = subprocess.Popen(
+        command,
+        cwd=token_vault.folder,
+        env=token_vault.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def feed(process, rows):
+    process.stdin.write(json_lines(*rows))
+    process.stdin.flush()
+
+
+def stored_by(token_vault, identifier):
+    """Wait until a row is in."""
+    for _ in range(200):
+        if token_vault("get", "t1", "google", "refresh_token", "--identifier", identifier).code == 0:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_producer_that_stalls_holds_nobody_up(token_vault):
+    with importing(token_vault) as process:
+        feed(process, [plain_row(str(number), "v") for number in range(1192)])
+        assert stored_by(token_vault, "999")  # the first batch, while the second one is on its way
+        started = time.monotonic()
+        assert token_vault("store", "other", "p", "api_key", stdin="v").code == 0
+        assert time.monotonic() - started < 20  # SQLite waits for 30 seconds where somebody is in the middle of a write
+        feed(process, [plain_row("last", "v")])
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert b'"imported": 1193' in out
+
+
+def test_one_interrupt_ends_it(token_vault):
+    with importing(token_vault) as process:
+        feed(process, [plain_row(str(number), "v") for number in range(1100)])
+        assert stored_by(token_vault, "999")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert process.stderr.read() == b""
+
+
+@pytest.fixture
+def pipe():
+    reading, writing = os.pipe()
+    yield PipedLines(reading), writing
+    os.close(reading)
+
+
+async def test_lines_come_as_they_were_written(pipe):
+    lines, writing = pipe
+    written = [b"one\n", b"\n", b"x" * 200_000 + b"\n", b"no end"]
+
+    def write():
+        for piece in written:
+            os.write(writing, piece)
+        os.close(writing)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    found = []
+    for _ in written:
+        await lines.wait()
+        found.append(lines.readline(300_000))
+    thread.join()
+    assert found == written
+    await lines.wait()
+    assert lines.readline(10) == b""
+
+
+async def test_a_long_line_comes_in_pieces(pipe):
+    lines, writing = pipe
+    os.write(writing, b"abcdefgh\nij")
+    os.close(writing)
+    await lines.wait()
+    assert [lines.readline(3) for _ in range(6)] == [b"abc", b"def", b"gh\n", b"ij", b"", b""]
+
+
+def test_a_closed_standard_input_is_an_empty_one(token_vault):
+    command = f"{sys.executable} -m vault_adapters.cli import --format tokens - --json <&-"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=token_vault.folder, env=token_vault.environment(), capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b'"imported": 0' in done.stdout
