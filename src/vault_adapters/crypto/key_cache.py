@@ -22,7 +22,9 @@ class _TenantKeys:
 
 
 class KeyCache:
-    """Bounded, least recently used tenants first out; a key leaves after its time whether it is used or not.
+    """Bounded, least recently used tenants first out; a key is of no use after its time, whether it was used or not.
+
+    It leaves the memory then when it is asked for, or when another one comes.
 
     Args:
         capacity: how many data keys to hold.
@@ -43,7 +45,10 @@ class KeyCache:
         if tenant is None:
             return None
         held = tenant.held.get(key_id)
-        if held is None or held.until <= self._monotonic():
+        if held is None:
+            return None
+        if held.until <= self._monotonic():
+            self._drop(tenant_id, tenant, key_id)
             return None
         self._tenants.move_to_end(tenant_id)
         return held.key
@@ -63,6 +68,7 @@ class KeyCache:
 
     def put(self, tenant_id: str, key: EnvelopeKey) -> None:
         """Hold a key from now on."""
+        self._forget_the_first_that_are_over()
         tenant = self._tenants.setdefault(tenant_id, _TenantKeys())
         self._size += key.key_id not in tenant.held
         tenant.until = self._monotonic() + self._ttl
@@ -88,6 +94,20 @@ class KeyCache:
         tenant = self._tenants.pop(tenant_id, None)
         if tenant is not None:
             self._size -= len(tenant.held)
+
+    def _drop(self, tenant_id: str, tenant: _TenantKeys, key_id: bytes) -> None:
+        held = tenant.held.pop(key_id)
+        self._size -= 1
+        if tenant.active is held:
+            tenant.active = None
+        if not tenant.held:
+            del self._tenants[tenant_id]
+
+    def _forget_the_first_that_are_over(self) -> None:
+        """Let go of keys that nobody has asked for since their time ended; the tenants used last are at the end."""
+        now = self._monotonic()
+        while (first := next(iter(self._tenants), None)) is not None and self._tenants[first].until <= now:
+            self.forget_tenant(first)
 
     def clear(self) -> None:
         """Forget everything."""

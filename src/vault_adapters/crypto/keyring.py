@@ -52,6 +52,8 @@ class Keyring:
         self._master_keys = master_keys
         self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic)
         self._flights: dict[_Flight, asyncio.Task[EnvelopeKey]] = {}
+        self._running: set[asyncio.Task[EnvelopeKey]] = set()
+        self._forgotten = 0
         # A master key may be a service, which would answer a crowd by throttling.
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
@@ -98,14 +100,16 @@ class Keyring:
         key = self._cache.active(tenant_id)
         if key is not None:
             return key
+        before = self._forgotten
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
             raise UnreadableError(NO_ACTIVE_KEY)
         try:
-            key = await self.key(tenant_id, record.key_id, record)
+            key = await self._of_record(record, before)
         except UnreadableError as error:
             raise UnreadableError(f"active_{error.reason}", record.key_id) from None
-        self._cache.put_active(tenant_id, key)
+        if self._forgotten == before:
+            self._cache.put_active(tenant_id, key)
         return key
 
     async def active_master_key(self) -> MasterKey:
@@ -174,13 +178,14 @@ class Keyring:
 
     def forget_tenant(self, tenant_id: str) -> None:
         """Forget all keys of a tenant, those included that are being unwrapped now."""
+        self._forgotten += 1
         self._cache.forget_tenant(tenant_id)
         for flight in [flight for flight in self._flights if flight[0] == tenant_id]:
             del self._flights[flight]
 
     async def aclose(self) -> None:
         """Forget everything and end what is under way."""
-        flights = list(self._flights.values())
+        flights = list(self._running)  # those too that were forgotten on their way
         self._flights.clear()
         self._cache.clear()
         for task in flights:
@@ -192,6 +197,8 @@ class Keyring:
         task = self._flights.get(flight)
         if task is None:
             task = self._flights[flight] = asyncio.create_task(work())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
             task.add_done_callback(partial(self._land, flight))
         return await asyncio.shield(task)
 
@@ -218,11 +225,18 @@ class Keyring:
         return EnvelopeKey(await self._unwrap(tenant_id, record), key_id, Purpose.VALUE)
 
     async def _active(self, tenant_id: str) -> EnvelopeKey:
+        before = self._forgotten
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
             record = await self._repository.create_data_key(await self.new_data_key(tenant_id))
         # Whoever won, and this process's own key too, is taken as it was stored.
-        return await self.key(tenant_id, record.key_id, record)
+        return await self._of_record(record, before)
+
+    async def _of_record(self, record: DataKeyRecord, before: int) -> EnvelopeKey:
+        """Return the key of a record, which is not held where a tenant was forgotten since the record was read."""
+        if self._forgotten != before:
+            return await self._find(record.tenant_id, record.key_id, record)
+        return await self.key(record.tenant_id, record.key_id, record)
 
     async def _unwrap(self, tenant_id: str, record: DataKeyRecord) -> bytes:
         wrapped = {wrap.master_key_id: wrap.wrapped for wrap in record.wraps}

@@ -65,9 +65,11 @@ async def test_values_that_cannot_be_sealed(repository):
     master.switch_off()
     value = Secret(CANARY)
     await failing(cipher.seal([(KEY, value)]), VaultError)
-    await failing(cipher.sealer("tenant-1"), VaultError)
     master.outage = None
     await cipher.seal([(KEY, value)])
+    master.switch_off()
+    await failing(cipher_over(repository, master).sealer("tenant-1"), VaultError)
+    master.outage = None
     (place, record), *_ = repository.data.items()
     repository.data[place] = evolve(record, wraps=(evolve(record.wraps[0], wrapped=bytes(200)),))
     await failing(cipher_over(repository, master).seal([(KEY, value)]), DecryptionError)

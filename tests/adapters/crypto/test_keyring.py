@@ -12,7 +12,7 @@ from tests.adapters.crypto.open_keys import Seconds, SwitchableMasterKey, cipher
 from vault_domain.account import TokenKey
 from vault_domain.errors import ConfigurationError, DecryptionError, KeyUnavailableError
 from vault_domain.key import DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
-from vault_domain.ports.cipher import UnreadableError
+from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.secret import Secret
 from vault_domain.token import SealedToken
 
@@ -161,6 +161,7 @@ class TestSealingMany:
 
 class TestSealers:
     async def test_it_seals_through_an_outage_and_beyond_its_time(self, cipher, other, master, seconds):
+        await seal(other)
         seal_now = await cipher.sealer("tenant-1")
         master.switch_off()
         seconds.now += 10 * TTL.total_seconds()
@@ -170,15 +171,57 @@ class TestSealers:
         assert await other.open(KEY, sealed) == VALUE
 
     async def test_it_serves_one_tenant(self, cipher):
+        await seal(cipher)
         seal_now = await cipher.sealer("tenant-1")
         with pytest.raises(ValueError, match="one tenant"):
             seal_now(evolve(KEY, tenant_id="tenant-2"), VALUE)
 
-    async def test_it_makes_the_first_key_and_shows_nothing(self, cipher, repository):
+    async def test_it_makes_no_key_and_shows_nothing(self, cipher, repository):
+        with pytest.raises(UnreadableError) as caught:
+            await cipher.sealer("tenant-1")  # it was erased, say
+        assert (caught.value.reason, repository.data) == (NO_ACTIVE_KEY, {})
+        await seal(cipher)
         seal_now = await cipher.sealer("tenant-1")
         assert seal_now(KEY, VALUE).data_key_id in {key_id for _, key_id in repository.data}
         with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
             pickle.dumps(seal_now)
+
+
+class TestLettingGo:
+    async def test_of_a_tenant_that_is_erased_while_its_key_is_on_its_way(self, cipher, repository, other, master):
+        sealed = await seal(other)
+        master.gate = asyncio.Event()
+        for asking in (cipher.sealer("tenant-1"), cipher.seal([(KEY, VALUE)]), cipher.open(KEY, sealed)):
+            task = asyncio.create_task(asking)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            cipher.forget_tenant("tenant-1")
+            master.gate.set()
+            await task
+            master.gate.clear()
+            assert not cipher.is_warm("tenant-1")
+            assert cipher.keyring.held("tenant-1", sealed.data_key_id) is None
+
+    async def test_of_keys_whose_time_is_over(self, cipher, seconds):
+        keys = [evolve(KEY, tenant_id=f"tenant-{number}") for number in range(50)]
+        sealed = await cipher.seal([(key, VALUE) for key in keys])
+        seconds.now += TTL.total_seconds() + 1
+        assert cipher.keyring.held("tenant-7", sealed[7].data_key_id) is None
+        assert cipher.keyring._cache._size == 49  # asked for, and let go
+        await seal(cipher, evolve(KEY, tenant_id="another"))
+        assert cipher.keyring._cache._size == 1
+
+    async def test_at_the_end_nothing_is_under_way(self, repository, master, other):
+        await seal(other)
+        cipher = cipher_over(repository, master)
+        master.gate = asyncio.Event()
+        asking = asyncio.create_task(seal(cipher))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        cipher.forget_tenant("tenant-1")
+        await cipher.aclose()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert not cipher.keyring._running
 
 
 class TestMakingDataKeys:
