@@ -13,6 +13,7 @@ from typing import BinaryIO
 from vault_adapters.crypto.fernet import FernetReader
 from vault_adapters.crypto.legacy import read_originals
 from vault_adapters.importing.formats import FERNET, ORIGINAL, TOKENS, Format
+from vault_adapters.importing.lines import MOST_BYTES
 from vault_adapters.importing.piped import PipedLines
 from vault_adapters.importing.reading import Opener, open_plain, read_dump
 from vault_domain import ConfigurationError, ImportedToken, ImportFailure, InvalidInputError, Secret
@@ -34,7 +35,7 @@ class Dump:
         found = os.fstat(stream.fileno())
         is_file = stat.S_ISREG(found.st_mode)
         self._file = stream if is_file else None
-        self._lines = stream if is_file else PipedLines(stream.fileno())
+        self._lines = stream if is_file else PipedLines(stream.fileno(), MOST_BYTES + 1)
         self.size = found.st_size if is_file else None
         # Nothing of its content: that would let whoever reads the database try guesses of a value.
         numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -12,7 +12,7 @@ from vault_adapters.crypto.keyring import DEFAULT_CAPACITY, DEFAULT_TTL, Keyring
 from vault_adapters.crypto.place import PlaceEncoder
 from vault_adapters.crypto.resealing import reseal
 from vault_domain.account import TokenKey
-from vault_domain.errors import DecryptionError, KeyUnavailableError
+from vault_domain.errors import DecryptionError
 from vault_domain.key import DataKeyRecord
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
@@ -120,12 +120,7 @@ class AesGcmCipher:
         if len(tenant_ids) == 1:
             [tenant_id] = tenant_ids
             return {tenant_id: await self._active_key(tenant_id)}
-        keys: dict[str, EnvelopeKey] = {}
-        for tenant_id, key in (await fetch_keys(tenant_ids, self._active_key)).items():
-            if isinstance(key, UnreadableError):
-                raise KeyUnavailableError(reason=key.reason, retryable=False)
-            keys[tenant_id] = key
-        return keys
+        return await fetch_keys(tenant_ids, self._active_key)
 
     async def _active_key(self, tenant_id: str, *, make: bool = True) -> EnvelopeKey:
         try:

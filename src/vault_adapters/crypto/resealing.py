@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.place import PlaceEncoder
 from vault_domain.account import TokenKey
+from vault_domain.errors import KeyUnavailableError, VaultError
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.token import SealedToken
 
@@ -17,6 +18,9 @@ _log = logging.getLogger(__name__)
 
 _RESEALED_AT_ONCE = 128
 """About a millisecond of work; then other tasks get a turn."""
+
+# Answers of a key service that are about this wrap, however they are typed: other tenants' keys may open.
+_OF_ONE_KEY = frozenset({"kms_wrong_key"})
 
 _Sealed = tuple[TokenKey, SealedToken]
 
@@ -26,8 +30,8 @@ async def reseal(
 ) -> list[SealedToken | UnreadableError]:
     """See `Cipher.reseal`."""
     wanted = {(key.tenant_id, sealed.data_key_id) for key, sealed in values}
-    openers = await fetch_keys(wanted, lambda wish: keyring.key(*wish))
-    sealers = await fetch_keys({key.tenant_id for key, _ in values}, keyring.present_key)
+    openers = await fetch_keys(wanted, lambda wish: _had(keyring.key(*wish)))
+    sealers = await fetch_keys({key.tenant_id for key, _ in values}, lambda wish: _had(keyring.present_key(wish)))
     refused: Counter[str] = Counter()
     resealed: list[SealedToken | UnreadableError] = []
     for number, (key, sealed) in enumerate(values, 1):
@@ -41,6 +45,22 @@ async def reseal(
     for reason, count in refused.items():
         _log.error("%d values could not be sealed anew: %s", count, reason)
     return resealed
+
+
+async def _had(fetching: Awaitable[EnvelopeKey]) -> EnvelopeKey | UnreadableError:
+    """Return a key, or an error where it cannot be had, however often one asks.
+
+    Raises:
+        VaultError: it cannot be had now.
+    """
+    try:
+        return await fetching
+    except UnreadableError as error:
+        return error
+    except VaultError as error:
+        if (isinstance(error, KeyUnavailableError) and not error.retryable) or error.reason in _OF_ONE_KEY:
+            return UnreadableError(error.reason or error.code)
+        raise
 
 
 def _resealed(

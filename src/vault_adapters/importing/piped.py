@@ -16,16 +16,18 @@ class PipedLines:
 
     Args:
         descriptor: of the pipe; it stays open.
+        most: how many bytes of a line without an end are waited for, and held.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, most: int) -> None:
         self._descriptor = descriptor
+        self._most = most
         self._held = bytearray()
         self._has_ended = False
 
     def has_line(self) -> bool:
-        """Whether a line, or the end, can be read without waiting."""
-        return self._has_ended or b"\n" in self._held
+        """Whether a line, so many bytes of one, or the end can be read without waiting."""
+        return self._has_ended or b"\n" in self._held or len(self._held) >= self._most
 
     async def wait(self) -> None:
         """Return once that is so."""

@@ -1,5 +1,6 @@
 """A pipe whose producer is slow: nobody else waits for it, and an interrupt ends the command at once."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -72,7 +73,7 @@ def test_one_interrupt_ends_it(token_vault):
 @pytest.fixture
 def pipe():
     reading, writing = os.pipe()
-    yield PipedLines(reading), writing
+    yield PipedLines(reading, 300_000), writing
     os.close(reading)
 
 
@@ -103,6 +104,29 @@ async def test_a_long_line_comes_in_pieces(pipe):
     os.close(writing)
     await lines.wait()
     assert [lines.readline(3) for _ in range(6)] == [b"abc", b"def", b"gh\n", b"ij", b"", b""]
+
+
+async def test_a_line_without_an_end_is_not_held_for_ever(pipe):
+    lines, writing = pipe
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            os.write(writing, b"x" * 60_000)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    await lines.wait()
+    assert lines.readline(300_000) == b"x" * 300_000
+    assert len(lines._held) < 100_000
+    stop.set()
+    os.set_blocking(lines._descriptor, False)
+    while thread.is_alive():
+        try:
+            os.read(lines._descriptor, 1_000_000)
+        except BlockingIOError:
+            await asyncio.sleep(0.01)
+    os.close(writing)
 
 
 def test_a_closed_standard_input_is_an_empty_one(token_vault):

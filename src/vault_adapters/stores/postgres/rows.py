@@ -10,14 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_domain.account import Account, TokenKey, TokenKind, stored_key
+from vault_domain.account import Account, TokenKey, stored_key
 from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap
 from vault_domain.refresh_state import AccountRecord, RefreshState
 from vault_domain.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
 
 MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in TokenStatus}
-_KINDS = {kind.value: kind for kind in TokenKind}
 
 INFO_COLUMNS = 11
 """How many columns of a query describe a token; where its key is not known, four more follow with that."""

@@ -253,8 +253,8 @@ async def write_tokens(
     infos: dict[tuple[str, ...], TokenInfo] = {}
     for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
         batches = list(_batches(list(alike)))
-        action = AuditAction.TOKEN_REFRESHED if refreshed else AuditAction.TOKEN_STORED
-        common = {"refreshed": refreshed, "action": action.value, "actor": actor, "now": transaction.now}
+        action = _action(batches[0][0]).value
+        common = {"refreshed": refreshed, "action": action, "actor": actor, "now": transaction.now}
         parameters = (writes_parameters(sent) | common for sent in batches)
         async with aclosing(transaction.fetch_each(queries["store_tokens"], parameters)) as answers:
             for sent in batches:

@@ -199,12 +199,13 @@ async def _run_pragma(connection: aiosqlite.Connection, pragma: str) -> None:
 
 def _find(path: Path, *, create: bool) -> None:
     """See that there is a file: SQLite would make one, for everybody, even where it is only to look."""
-    if not create and not path.exists() and path.parent.is_dir():
+    if path.exists():
+        return
+    if not create and path.parent.is_dir():
         raise SchemaOutdatedError  # without its folder it cannot be made either, which is another error
-    if not path.exists():
-        # SQLite gives its WAL the mode of the database file.
-        with suppress(FileExistsError, FileNotFoundError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    # SQLite gives its WAL the mode of the database file.
+    with suppress(FileExistsError, FileNotFoundError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _utc_now() -> datetime:

@@ -7,14 +7,13 @@ from typing import Any
 from uuid import UUID
 
 from vault_adapters.stores.sqlite.database import Parameters, Row
-from vault_domain.account import Account, TokenKey, TokenKind, stored_key
+from vault_domain.account import Account, TokenKey, stored_key
 from vault_domain.refresh_state import AccountRecord, RefreshState
 from vault_domain.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in TokenStatus}
-_KINDS = {kind.value: kind for kind in TokenKind}
 
 INFO_COLUMNS = 15
 """How many columns of a query describe a token; others follow."""
