@@ -177,10 +177,12 @@ def _may_attempt(
         return Use(good) if good is not None else Wait(state.lease_until)
     if demand.forced:
         return claim
-    wait = max(_backoff_left(state, now), _quiescence_left(state, now, rule, usable=good is not None))
-    if wait <= timedelta(0):
+    pause = max(_backoff_left(state, now), timedelta(0))
+    # As of the end of that pause: a grace period may be over by then.
+    quiet = _quiescence_left(state, now + pause, rule, usable=good is not None)
+    if not pause and quiet <= timedelta(0):
         return claim
-    return Use(good) if good is not None else BackOff(wait, state.error_code)
+    return Use(good) if good is not None else BackOff(pause + max(quiet, timedelta(0)), state.error_code)
 
 
 def _backoff_left(state: RefreshState, now: datetime) -> timedelta:
