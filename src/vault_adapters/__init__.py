@@ -3,10 +3,10 @@
 import logging
 
 from vault_adapters.composition import open_vault
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.local_key import generate_encryption_secret
-from vault_adapters.sync import SyncKeys, SyncVault, open_sync_vault
-from vault_adapters.worker import RefreshWorker
+from vault_adapters.runtime.worker import RefreshWorker
+from vault_adapters.sync.vault import SyncKeys, SyncVault, open_sync_vault
 from vault_domain import (
     Account,
     AccountDeletion,

@@ -8,20 +8,20 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import datetime
 from typing import Any, Protocol, cast
 
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.configuration.database_url import parse_url
 from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
-from vault_adapters.database_url import parse_url
 from vault_adapters.providers.http import HttpBound, own_client
-from vault_adapters.runtime import CallbackSink, repeating
-from vault_adapters.stores.journal import FileJournal, NoJournal
+from vault_adapters.runtime.journal import FileJournal, NoJournal
+from vault_adapters.runtime.periodic import CallbackSink, repeating
+from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
-from vault_adapters.tasks import AsyncioTasks
-from vault_domain.audit import AuditEvent
-from vault_domain.errors import ConfigurationError, InvalidInputError
-from vault_domain.policy import RefreshPolicy
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.cipher import Cipher
@@ -37,25 +37,25 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.ports.token_repository import TokenRepository
-from vault_domain.refresh_rules import RefreshRule, RefreshTiming
-from vault_domain.services.accounts import AccountService
-from vault_domain.services.attempting import AttemptRunner
-from vault_domain.services.committing import AnswerKeeper
-from vault_domain.services.erasing import ErasureService
-from vault_domain.services.health import HealthService
-from vault_domain.services.importing import ImportService
-from vault_domain.services.listing import ListingService
-from vault_domain.services.opening import TokenOpener
-from vault_domain.services.refreshing import RefreshService
-from vault_domain.services.resealing import ResealingService
-from vault_domain.services.revoking import RevocationService
-from vault_domain.services.rewrapping import RewrappingService
-from vault_domain.services.rotating import RotationService
-from vault_domain.services.sweeping import SweepService
-from vault_domain.services.tokens import TokenService
+from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.services.keys.data_keys import RotationService
+from vault_domain.services.keys.master_keys import RewrappingService
+from vault_domain.services.keys.values import ResealingService
+from vault_domain.services.refresh.access import RefreshService
+from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.sweep import SweepService
+from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.erasing import ErasureService
+from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.importing import ImportService
+from vault_domain.services.tokens.listing import ListingService
+from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.revocation import RevocationService
+from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.uses import UseTracker
 from vault_domain.services.use_cases import KeyServices, VaultServices
-from vault_domain.services.uses import UseTracker
-from vault_domain.vault import TokenVault
 
 _log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ Hosts import from `vault_adapters`, which exports these names too.
 
 import logging
 
-from vault_domain.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey, TokenKind
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.errors import (
+from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey, TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import (
     ConfigurationError,
     DecryptionError,
     GenerationConflictError,
@@ -23,9 +23,9 @@ from vault_domain.errors import (
     VaultError,
     WrongEncryptionSecretError,
 )
-from vault_domain.imported import ImportedToken, ImportFailure, ImportReport
-from vault_domain.key import MasterKeyState
-from vault_domain.key_report import (
+from vault_domain.entities.imported import ImportedToken, ImportFailure, ImportReport
+from vault_domain.entities.key_records import MasterKeyState
+from vault_domain.entities.key_reports import (
     DataKeyRotation,
     DataKeyRotations,
     ErasureReport,
@@ -35,15 +35,15 @@ from vault_domain.key_report import (
     Reencryption,
     UnreadableKey,
 )
-from vault_domain.keys import VaultKeys
-from vault_domain.page import Page
+from vault_domain.entities.page import Page
+from vault_domain.entities.reports import HealthCount, HealthReport, SweepReport
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
-from vault_domain.report import HealthCount, HealthReport, SweepReport
-from vault_domain.rotation import Rotation
-from vault_domain.secret import Secret
-from vault_domain.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
 
 # A library is silent until its host wants to hear it.
 logging.getLogger("vault_domain").addHandler(logging.NullHandler())

@@ -1,11 +1,11 @@
-"""Configuration comes in through vault_adapters/config.py and nowhere else."""
+"""Configuration comes in through vault_adapters/configuration/config.py and nowhere else."""
 
 import ast
 
 import pytest
 from tests.architecture.tree import SOURCE, python_files
 
-THE_ONLY_READER = SOURCE / "vault_adapters" / "config.py"
+THE_ONLY_READER = SOURCE / "vault_adapters" / "configuration" / "config.py"
 ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"})
 
 

@@ -9,11 +9,11 @@ import pytest
 from tests.contract.stores import check_sqlite_idle, open_sqlite
 
 from vault_adapters.composition import open_vault_over
-from vault_adapters.sync import sync_vault_over
+from vault_adapters.sync.vault import sync_vault_over
 from vault_adapters.testing.contract import SharedStoreContract
 from vault_adapters.testing.contract.fixtures import CONFIG
-from vault_domain.keys import VaultKeys
-from vault_domain.vault import TokenVault
+from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.vault import TokenVault
 
 
 class AsyncAgain:

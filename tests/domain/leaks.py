@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vault_domain.errors import InvalidInputError
+from vault_domain.entities.errors import InvalidInputError
 
 _HERE = str(Path(__file__).parent)
 

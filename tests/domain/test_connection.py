@@ -7,8 +7,8 @@ import pytest
 from attrs import evolve
 
 from vault_domain import Account, ConnectionState, TokenInfo, TokenKind, TokenStatus
-from vault_domain.policy import describe_account
-from vault_domain.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.rules.connection import describe_account
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

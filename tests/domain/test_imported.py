@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from vault_domain.account import TokenKey
-from vault_domain.errors import InvalidInputError
-from vault_domain.imported import IMPORTED_CODE, ImportedToken, ImportFailure, ImportReport
-from vault_domain.secret import Secret
-from vault_domain.token import SealedToken, TokenStatus
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.imported import IMPORTED_CODE, ImportedToken, ImportFailure, ImportReport
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken, TokenStatus
 
 KEY = TokenKey("t1", "google", "api_key")
 SEALED = SealedToken(b"k" * 16, b"blob")

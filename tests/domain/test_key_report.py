@@ -2,16 +2,16 @@
 
 import pytest
 
-from vault_domain.errors import InvalidInputError
-from vault_domain.key import MasterKeyState
-from vault_domain.key_report import (
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.key_records import MasterKeyState
+from vault_domain.entities.key_reports import (
     KeyStatus,
     MasterKeyRotation,
     MasterKeyStatus,
     Reencryption,
     UnreadableKey,
 )
-from vault_domain.services.arguments import as_optional_tenant_id, as_progress
+from vault_domain.facade.arguments import as_optional_tenant_id, as_progress
 
 ACTIVE, INTRODUCED, RETIRED = MasterKeyState.ACTIVE, MasterKeyState.UNWRAP_ONLY, MasterKeyState.RETIRED
 UNREADABLE = UnreadableKey("t1", "00" * 16, 2)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.domain.leaks import assert_refused
 
 from vault_domain import text
-from vault_domain.account import Account, TokenKey, TokenKind
-from vault_domain.errors import InvalidInputError
-from vault_domain.page import MAX_PAGE
-from vault_domain.rotation import Rotation
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.page import MAX_PAGE
+from vault_domain.entities.rotation_policy import Rotation
 
 CANARY = "canary-7f3a9c"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.domain.leaks import assert_refused
 
 from vault_domain import InvalidInputError, Page
-from vault_domain.page import decode_cursor, encode_cursor, make_page, walk_pages
+from vault_domain.entities.page import decode_cursor, encode_cursor, make_page, walk_pages
 
 any_text = st.text(st.characters(exclude_categories=[]), max_size=300)
 storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)

@@ -7,19 +7,11 @@ from attrs import evolve
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vault_domain.account import Account, ConnectionState, TokenKind
-from vault_domain.policy import (
-    Freshness,
-    RefreshPolicy,
-    capped,
-    credential_of,
-    describe_account,
-    freshness,
-    is_due,
-    is_usable,
-)
-from vault_domain.refresh_state import AccountRecord, RefreshState
-from vault_domain.token import TokenHealth, TokenInfo, TokenStatus
+from vault_domain.entities.account import Account, ConnectionState, TokenKind
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.token import TokenHealth, TokenInfo, TokenStatus
+from vault_domain.rules.connection import credential_of, describe_account
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, capped, freshness, is_due, is_usable
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)

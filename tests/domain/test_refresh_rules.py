@@ -8,10 +8,14 @@ from attrs import evolve
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from vault_domain.account import Account, TokenKind
-from vault_domain.errors import InvalidInputError
-from vault_domain.policy import Freshness, RefreshPolicy, credential_of, freshness, is_usable
-from vault_domain.refresh_rules import (
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.rotation_policy import Rotation, RotationKind
+from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
+from vault_domain.rules.connection import credential_of
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.refresh import (
     LONGEST_BACKOFF,
     BackOff,
     Claim,
@@ -26,9 +30,6 @@ from vault_domain.refresh_rules import (
     backoff,
     decide,
 )
-from vault_domain.refresh_state import AccountRecord, RefreshState
-from vault_domain.rotation import Rotation, RotationKind
-from vault_domain.token import TokenInfo, TokenRef, TokenStatus
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

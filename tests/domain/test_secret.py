@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.domain.leaks import assert_refused
 
-from vault_domain.errors import InvalidInputError
-from vault_domain.secret import MAX_SECRET_BYTES, Secret, as_secret
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret, as_secret
 
 CANARY = "canary-7f3a9c"
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.domain.leaks import assert_refused
 
-from vault_domain.secret import Secret
-from vault_domain.token_set import TokenSet
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token_set import TokenSet
 
 CANARY = "canary-7f3a9c"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -31,7 +31,7 @@ from vault_adapters import (
     open_sync_vault,
 )
 from vault_adapters.testing import ScriptedRefresher, memory_vault
-from vault_domain.token import TokenDraft
+from vault_domain.entities.token import TokenDraft
 
 CANARY, OTHER = make_canaries(2)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

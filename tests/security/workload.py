@@ -21,7 +21,7 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.testing import ManualClock, ScriptedRefresher
-from vault_domain.keys import VaultKeys
+from vault_domain.facade.keys import VaultKeys
 
 HOUR = timedelta(hours=1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import asdict
 
-from vault_adapters.cli.output import Cell, Content, Screen, iso
+from vault_adapters.cli.screen import Cell, Content, Screen, iso
 from vault_domain import KeyStatus, MasterKeyState, MasterKeyStatus
 
 MASTER_KEY_COLUMNS = ("master key", "held by", "state", "data keys", "here", "introduced")

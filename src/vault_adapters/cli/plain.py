@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from vault_adapters.cli.output import Cell, Content, printable
+from vault_adapters.cli.screen import Cell, Content, printable
 
 _GAP = "  "
 

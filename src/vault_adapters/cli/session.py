@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from vault_adapters.composition import open_vault
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_domain import InvalidInputError, TokenRefresher, TokenVault
 
 T = TypeVar("T")

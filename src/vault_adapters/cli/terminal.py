@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from vault_adapters.cli.output import Cell, Content, printable
+from vault_adapters.cli.screen import Cell, Content, printable
 
 _STYLES = {"good": "green", "warning": "yellow", "bad": "bold red", "quiet": "dim", "": ""}
 _SIDE_BY_SIDE = 100

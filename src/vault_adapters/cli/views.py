@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vault_adapters.cli.output import Cell, Content, Screen, iso
+from vault_adapters.cli.screen import Cell, Content, Screen, iso
 from vault_domain import (
     AccountInfo,
     AuditEvent,

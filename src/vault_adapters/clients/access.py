@@ -6,8 +6,8 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from vault_domain.account import Account
-    from vault_domain.token import Token
+    from vault_domain.entities.account import Account
+    from vault_domain.entities.token import Token
 
 
 class AccessTokens(Protocol):

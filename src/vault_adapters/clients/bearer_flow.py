@@ -10,8 +10,8 @@ from vault_adapters.clients.access import bearer
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import AccessTokens, SyncAccessTokens
-    from vault_domain.account import Account
-    from vault_domain.token import Token
+    from vault_domain.entities.account import Account
+    from vault_domain.entities.token import Token
 
 Request = TypeVar("Request", bound=Any)
 Response = TypeVar("Response", bound=Any)

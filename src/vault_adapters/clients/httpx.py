@@ -11,7 +11,7 @@ from vault_adapters.clients.bearer_flow import BearerFlow
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import AccessTokens, SyncAccessTokens
-    from vault_domain.account import Account
+    from vault_domain.entities.account import Account
 
 
 class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):

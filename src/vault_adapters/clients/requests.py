@@ -13,8 +13,8 @@ from vault_adapters.clients.access import bearer
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens
-    from vault_domain.account import Account
-    from vault_domain.token import Token
+    from vault_domain.entities.account import Account
+    from vault_domain.entities.token import Token
 
 
 class VaultAuth(AuthBase):

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from vault_adapters.crypto.local_key import DEFAULT_LOG2_N
 from vault_adapters.crypto.local_key import PROVIDER as LOCAL_PROVIDER
 from vault_adapters.crypto.master_key_source import LOCAL, LocalSource, MasterKeySource, configured_sources
-from vault_domain.errors import ConfigurationError, WrongEncryptionSecretError
-from vault_domain.key import MasterKeyRecord, MasterKeyState
+from vault_domain.entities.errors import ConfigurationError, WrongEncryptionSecretError
+from vault_domain.entities.key_records import MasterKeyRecord, MasterKeyState
+from vault_domain.entities.secret import Secret
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
-from vault_domain.secret import Secret
 
 _ATTEMPTS = 10
 """How often to introduce a key while others introduce theirs."""

@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
+from vault_adapters.crypto.context import PlaceEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import DEFAULT_CAPACITY, DEFAULT_TTL, Keyring
-from vault_adapters.crypto.place import PlaceEncoder
 from vault_adapters.crypto.resealing import reseal
-from vault_domain.account import TokenKey
-from vault_domain.errors import DecryptionError
-from vault_domain.key import DataKeyRecord
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.key_records import DataKeyRecord
+from vault_domain.entities.secret import Secret, decoded_secret
+from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKeys
-from vault_domain.secret import Secret, decoded_secret
-from vault_domain.token import SealedToken
 
 _log = logging.getLogger(__name__)
 

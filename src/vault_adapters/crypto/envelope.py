@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.hmac import HMAC
 
-from vault_domain.errors import InvalidInputError
+from vault_domain.entities.errors import InvalidInputError
 from vault_domain.ports.cipher import UnreadableError
 
 MAX_PLAINTEXT = 64 * 1024

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from vault_domain.errors import ConfigurationError, InvalidInputError
-from vault_domain.secret import MAX_SECRET_BYTES, Secret
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret
 
 _KEY_BYTES = 32
 # Version, time, IV and tag, and a block of padding, in base64; the same again where bytea spells it in hexadecimal.

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from vault_domain.errors import VaultError
+from vault_domain.entities.errors import VaultError
 
 T = TypeVar("T")
 K = TypeVar("K")

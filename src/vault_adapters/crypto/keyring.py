@@ -10,8 +10,8 @@ from functools import partial
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
 from vault_adapters.crypto.key_cache import KeyCache
-from vault_domain.errors import ConfigurationError, KeyUnavailableError, StorageError
-from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
+from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
 from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys

@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE
 from vault_adapters.crypto.kms_client import connect, hide_bodies
 from vault_adapters.crypto.kms_errors import translated
-from vault_domain.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.cipher import UnreadableError
 
 PROVIDER = "aws-kms"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vault_domain.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError
 
 _CONNECT_SECONDS = 2
 _READ_SECONDS = 5

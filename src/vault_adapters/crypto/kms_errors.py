@@ -1,6 +1,6 @@
 """What KMS and botocore raise, as errors of the vault: wait, change the configuration, or the wrap is bad."""
 
-from vault_domain.errors import ConfigurationError, KeyUnavailableError
+from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.ports.cipher import UnreadableError
 
 _DENIED = "the key service does not allow the use of the master key"

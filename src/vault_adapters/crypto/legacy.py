@@ -10,8 +10,8 @@ from anyio import CapacityLimiter, create_task_group, to_thread
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vault_domain.errors import InvalidInputError
-from vault_domain.secret import MAX_SECRET_BYTES, Secret
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret
 
 _SALT, _IV, _TAG = 16, 12, 16
 _HEADER = _SALT + _IV + _TAG

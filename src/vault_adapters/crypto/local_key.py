@@ -13,10 +13,10 @@ from attrs import frozen
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose, encode_context
 from vault_adapters.crypto.scrypt_parameters import ScryptParameters
-from vault_domain.errors import ConfigurationError, InvalidInputError
-from vault_domain.key import MasterKeyRecord
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.entities.key_records import MasterKeyRecord
+from vault_domain.entities.secret import Secret
 from vault_domain.ports.cipher import UnreadableError
-from vault_domain.secret import Secret
 
 PROVIDER = "local"
 DEFAULT_LOG2_N = 17

@@ -5,10 +5,10 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from vault_adapters.crypto import kms, local_key
-from vault_domain.errors import ConfigurationError
-from vault_domain.key import MasterKeyRecord
+from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.key_records import MasterKeyRecord
+from vault_domain.entities.secret import Secret
 from vault_domain.ports.master_key import MasterKey
-from vault_domain.secret import Secret
 
 LOCAL = "local"
 

@@ -5,14 +5,14 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 
+from vault_adapters.crypto.context import PlaceEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import Keyring
-from vault_adapters.crypto.place import PlaceEncoder
-from vault_domain.account import TokenKey
-from vault_domain.errors import KeyUnavailableError, VaultError
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import KeyUnavailableError, VaultError
+from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import UnreadableError
-from vault_domain.token import SealedToken
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from vault_domain.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError
 
 SALT_SIZE = 32
 MIN_LOG2_N = 14

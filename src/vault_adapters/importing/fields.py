@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vault_adapters.importing.failing import UnreadableRowError
-from vault_domain.account import TokenKey, TokenKind
-from vault_domain.errors import InvalidInputError
-from vault_domain.text import as_identifier, as_provider, as_tenant_id, as_time
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.text import as_identifier, as_provider, as_tenant_id, as_time
 
 Values = Mapping[str, Any]
 

@@ -11,12 +11,12 @@ from attrs import field, frozen
 
 from vault_adapters.importing.failing import UnreadableRowError
 from vault_adapters.importing.fields import Values, key_of, optional_text, text_of, time_of, truth_of
-from vault_domain.account import TokenKey
-from vault_domain.errors import InvalidInputError
-from vault_domain.imported import ImportedToken
-from vault_domain.secret import Secret
-from vault_domain.text import as_error_code, as_scopes
-from vault_domain.token import TokenStatus
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.imported import ImportedToken
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import as_error_code, as_scopes
+from vault_domain.entities.token import TokenStatus
 
 _TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "updated_at")
 _ARRAY = re.compile(r"\{([^{}\\]*)\}\Z")

@@ -6,7 +6,7 @@ from typing import BinaryIO
 from attrs import field, frozen
 
 from vault_adapters.importing.piped import PipedLines
-from vault_domain.imported import ImportFailure
+from vault_domain.entities.imported import ImportFailure
 
 MOST_BYTES = 2 * 1024 * 1024
 """The longest line. A value has 64 KiB at most; how JSON may spell it, and a row's other columns, leave room."""

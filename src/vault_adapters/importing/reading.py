@@ -10,9 +10,9 @@ from vault_adapters.importing.failing import UnreadableRowError
 from vault_adapters.importing.formats import Draft, Format
 from vault_adapters.importing.piped import PipedLines
 from vault_adapters.importing.records import Record, read_records
-from vault_domain.errors import InvalidInputError
-from vault_domain.imported import ImportedToken, ImportFailure
-from vault_domain.secret import Secret
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.imported import ImportedToken, ImportFailure
+from vault_domain.entities.secret import Secret
 
 Opener = Callable[[Sequence[str]], Awaitable[Sequence[Secret | None]]]
 """Opens the column with the values; None stands for one that cannot be opened."""

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from vault_adapters.importing.lines import MOST_BYTES, Line, read_lines
 from vault_adapters.importing.piped import PipedLines
-from vault_domain.imported import ImportFailure
+from vault_domain.entities.imported import ImportFailure
 
 _NULLS = frozenset({"", "\\N", "NULL", "null"})
 """How CSV spells that there is nothing: COPY, psql and other tools each in their own way."""

@@ -12,9 +12,9 @@ from attrs import evolve
 from vault_adapters.providers.expiry import jwt_expiry, retry_after
 from vault_adapters.providers.http import Incoming
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
-from vault_domain.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
-from vault_domain.secret import Secret
-from vault_domain.token_set import TokenSet
+from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token_set import TokenSet
 
 Members: TypeAlias = Mapping[str, Any]
 Dialect: TypeAlias = Callable[[int, Members | None], Members | None]

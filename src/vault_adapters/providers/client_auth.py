@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote_plus, urlencode
 
 from vault_adapters.providers.http import Outgoing
-from vault_domain.errors import InvalidInputError
-from vault_domain.secret import Secret, as_secret
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.secret import Secret, as_secret
 
 AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
 """OAuth 2.0 Dynamic Client Registration (RFC 7591 section 2) names them."""

@@ -12,14 +12,14 @@ from vault_adapters.providers.endpoint import as_parameters, as_token_url, shown
 from vault_adapters.providers.fields import credential_fields
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
-from vault_domain.account import TokenKind
-from vault_domain.errors import VaultError
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.errors import VaultError
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import as_scopes
+from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
-from vault_domain.rotation import Rotation
-from vault_domain.scrub import scrubbed_class
-from vault_domain.secret import Secret
-from vault_domain.text import as_scopes
-from vault_domain.token_set import TokenSet
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
-from vault_domain.errors import InvalidInputError
+from vault_domain.entities.errors import InvalidInputError
 
 _URL = re.compile(r"[\x21-\x7e]{1,2048}\Z")
 _LONGEST_TEXT = 4096

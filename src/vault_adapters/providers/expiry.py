@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from vault_domain.secret import Secret
+from vault_domain.entities.secret import Secret
 
 LONGEST_WAIT = timedelta(hours=1)
 """The most that a provider's Retry-After may ask for."""

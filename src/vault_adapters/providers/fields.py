@@ -1,7 +1,7 @@
 """Takes a stored API key apart."""
 
-from vault_domain.errors import InvalidInputError, ReauthorizationRequiredError
-from vault_domain.secret import Secret
+from vault_domain.entities.errors import InvalidInputError, ReauthorizationRequiredError
+from vault_domain.entities.secret import Secret
 
 
 def credential_fields(credential: Secret, *names: str) -> dict[str, str] | ReauthorizationRequiredError:

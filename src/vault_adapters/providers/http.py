@@ -13,8 +13,8 @@ from attrs import field, frozen
 
 from vault_adapters.providers.body import read_body
 from vault_adapters.providers.quiet import quiet_exchange
-from vault_domain.account import Account
-from vault_domain.errors import ConfigurationError, RefreshFailedError, VaultError
+from vault_domain.entities.account import Account
+from vault_domain.entities.errors import ConfigurationError, RefreshFailedError, VaultError
 
 if TYPE_CHECKING:
     import httpx

@@ -12,13 +12,13 @@ from vault_adapters.providers.answers import Members, read_answer
 from vault_adapters.providers.client_auth import as_client_secret, check_client
 from vault_adapters.providers.endpoint import as_client_id, as_token_url, shown
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
-from vault_domain.account import TokenKind
-from vault_domain.errors import VaultError
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.errors import VaultError
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
-from vault_domain.rotation import Rotation
-from vault_domain.scrub import scrubbed_class
-from vault_domain.secret import Secret
-from vault_domain.token_set import TokenSet
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient

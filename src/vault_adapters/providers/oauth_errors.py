@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from vault_domain.errors import (
+from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
     VaultError,
 )
-from vault_domain.oauth_codes import registered_code
+from vault_domain.rules.oauth_codes import registered_code
 
 # What two widely used providers say instead.
 _ALIASES = {

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from vault_adapters.providers.greeninvoice import GREENINVOICE_TOKEN_URL, GreenInvoiceRefresher
 from vault_adapters.providers.meta import META_TOKEN_URL, MetaTokenExchangeRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
-from vault_domain.rotation import Rotation
-from vault_domain.secret import Secret
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.secret import Secret
 
 GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"
 GOOGLE_REVOCATION_URL = "https://oauth2.googleapis.com/revoke"

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
-from vault_domain.errors import ConfigurationError, StorageError
+from vault_domain.entities.errors import ConfigurationError, StorageError
 
 K = TypeVar("K")
 V = TypeVar("V")

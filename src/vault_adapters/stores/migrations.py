@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from attrs import field, frozen
 
-from vault_domain.errors import ConfigurationError, SchemaOutdatedError
+from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 
 
 @frozen

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from vault_domain.errors import InvalidInputError
-from vault_domain.text import as_time
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.text import as_time
 
 _START = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from vault_adapters.composition import open_vault
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.local_key import generate_encryption_secret
-from vault_domain.audit import AuditEvent
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.secret import Secret
+from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.secret import Secret
-from vault_domain.vault import TokenVault
 
 _CHEAPEST_LOG2_N = 14
 

@@ -10,12 +10,12 @@ from typing import TypeAlias
 import anyio
 from attrs import field, frozen
 
-from vault_domain.account import Account, TokenKind
-from vault_domain.errors import ProviderConfigurationError
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import ProviderConfigurationError
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
-from vault_domain.rotation import Rotation
-from vault_domain.secret import Secret
-from vault_domain.token_set import TokenSet
 
 Answer: TypeAlias = TokenSet | BaseException | timedelta | Callable[[RefreshRequest], Awaitable[TokenSet]]
 """One step of a script: a token set is returned, an error raised, a timedelta waited for before the next step, and a

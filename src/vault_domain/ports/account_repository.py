@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from vault_domain.account import Account
-from vault_domain.page import Cursor
+from vault_domain.entities.account import Account
+from vault_domain.entities.page import Cursor
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.refresh_state import AccountRecord
-from vault_domain.token import TokenWrite
 
 
 class AccountRepository(Protocol):

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from vault_domain.audit import AuditEvent
-from vault_domain.page import Cursor
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.page import Cursor
 
 
 class AuditLog(Protocol):

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from attrs import frozen
 
-from vault_domain.audit import AuditEvent
+from vault_domain.entities.audit import AuditEvent
 
 T = TypeVar("T")
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from vault_domain.account import TokenKey
-from vault_domain.key import DataKeyRecord
-from vault_domain.secret import Secret
-from vault_domain.token import SealedToken
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.key_records import DataKeyRecord
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken
 
 DESTROYED_KEY = "destroyed_key"
 """The reason where the data key was this tenant's, and was destroyed."""

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from vault_domain.key import DataKeyRecord, DataKeyWrap
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyWrap
 
 
 class DataKeyWrapper(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from vault_domain.audit import AuditEvent
+from vault_domain.entities.audit import AuditEvent
 
 
 class EventSink(Protocol):

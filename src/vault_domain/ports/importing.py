@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from vault_domain.account import TokenKey
-from vault_domain.imported import ImportedWrite, ImportOutcome
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
 
 

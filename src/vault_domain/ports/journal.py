@@ -5,8 +5,8 @@ from typing import Protocol
 
 from attrs import frozen
 
+from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.refresh_ledger import Attempt
-from vault_domain.token import TokenWrite
 
 
 class JournalError(Exception):

@@ -3,7 +3,7 @@
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from vault_domain.key import DataKeyRecord, MasterKeyRecord
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 
 
 class KeyRepository(Protocol):

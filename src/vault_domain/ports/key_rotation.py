@@ -11,10 +11,10 @@ from typing import Protocol
 
 from attrs import frozen
 
-from vault_domain.account import TokenKey
-from vault_domain.key import DataKeyRecord, DataKeyWrap, MasterKeyRecord
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyWrap, MasterKeyRecord
+from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
-from vault_domain.token import SealedToken
 
 DataKeyPlace = tuple[str, bytes]
 """A data key's tenant and id: the position behind which a page of data keys begins."""

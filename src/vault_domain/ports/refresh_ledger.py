@@ -8,11 +8,11 @@ from uuid import UUID
 
 from attrs import frozen
 
-from vault_domain.account import Account, TokenKind
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.refresh_rules import RefreshRule
-from vault_domain.refresh_state import AccountRecord
-from vault_domain.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.rules.refresh import RefreshRule
 
 
 @frozen

@@ -5,10 +5,10 @@ from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
-from vault_domain.account import Account, TokenKind
-from vault_domain.rotation import Rotation
-from vault_domain.secret import Secret
-from vault_domain.token_set import TokenSet
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token_set import TokenSet
 
 
 @frozen

@@ -6,12 +6,12 @@ from typing import Protocol
 
 from attrs import frozen
 
-from vault_domain.account import TokenKey
-from vault_domain.key import DataKeyRecord
-from vault_domain.page import Cursor
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.key_records import DataKeyRecord
+from vault_domain.entities.page import Cursor
+from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.report import HealthCount
-from vault_domain.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
 
 
 @frozen

@@ -2,17 +2,17 @@
 
 from attrs import frozen
 
-from vault_domain.services.accounts import AccountService
-from vault_domain.services.erasing import ErasureService
-from vault_domain.services.health import HealthService
-from vault_domain.services.importing import ImportService
-from vault_domain.services.listing import ListingService
-from vault_domain.services.refreshing import RefreshService
-from vault_domain.services.resealing import ResealingService
-from vault_domain.services.rewrapping import RewrappingService
-from vault_domain.services.rotating import RotationService
-from vault_domain.services.sweeping import SweepService
-from vault_domain.services.tokens import TokenService
+from vault_domain.services.keys.data_keys import RotationService
+from vault_domain.services.keys.master_keys import RewrappingService
+from vault_domain.services.keys.values import ResealingService
+from vault_domain.services.refresh.access import RefreshService
+from vault_domain.services.refresh.sweep import SweepService
+from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.erasing import ErasureService
+from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.importing import ImportService
+from vault_domain.services.tokens.listing import ListingService
+from vault_domain.services.tokens.single import TokenService
 
 
 @frozen

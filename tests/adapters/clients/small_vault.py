@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from vault_adapters.providers import OAuth2Refresher
-from vault_domain.account import Account, TokenKind
-from vault_domain.errors import ReauthorizationRequiredError
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import ReauthorizationRequiredError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import Token, TokenInfo, TokenStatus
 from vault_domain.ports.token_refresher import RefreshRequest
-from vault_domain.secret import Secret
-from vault_domain.token import Token, TokenInfo, TokenStatus
 
 ACCOUNT = Account("tenant", "acme", "ann@example.com")
 

@@ -9,7 +9,7 @@ from tests.support.scripted_provider import Answer, redirect_answer, scripted_pr
 
 from vault_adapters.clients.httpx import VaultAuth as HttpxVaultAuth
 from vault_adapters.clients.httpx2 import VaultAuth as Httpx2VaultAuth
-from vault_domain.errors import ReauthorizationRequiredError
+from vault_domain.entities.errors import ReauthorizationRequiredError
 
 
 @pytest.fixture(params=["httpx2", "httpx"])

@@ -8,7 +8,7 @@ from tests.adapters.clients.small_vault import ACCOUNT, ListedVault, SmallSyncVa
 from tests.support.scripted_provider import Answer, redirect_answer, scripted_provider
 
 from vault_adapters.clients.requests import VaultAuth
-from vault_domain.errors import ReauthorizationRequiredError
+from vault_domain.entities.errors import ReauthorizationRequiredError
 
 
 @pytest.fixture

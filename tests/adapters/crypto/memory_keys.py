@@ -4,7 +4,7 @@ import asyncio
 
 from attrs import evolve
 
-from vault_domain.key import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
 
 
 class MemoryKeyRepository:

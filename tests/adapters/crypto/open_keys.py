@@ -4,7 +4,7 @@ import os
 
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.local_key import LocalMasterKey
-from vault_domain.errors import KeyUnavailableError
+from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.ports.master_key import MasterKeys
 
 

@@ -9,10 +9,10 @@ from tests.adapters.crypto.memory_keys import MemoryKeyRepository
 
 from vault_adapters.crypto.bootstrap import open_master_keys
 from vault_adapters.crypto.local_key import new_record
-from vault_domain.errors import ConfigurationError, WrongEncryptionSecretError
-from vault_domain.key import DataKeyRecord, DataKeyState, MasterKeyState
+from vault_domain.entities.errors import ConfigurationError, WrongEncryptionSecretError
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyState
+from vault_domain.entities.secret import Secret
 from vault_domain.ports.master_key import MasterKeys
-from vault_domain.secret import Secret
 
 OLD, NEW, OTHER = (Secret(letter * 32) for letter in "abc")
 

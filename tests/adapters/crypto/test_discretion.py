@@ -11,11 +11,11 @@ from tests.adapters.crypto.open_keys import SwitchableMasterKey, cipher_over
 from vault_adapters.crypto.bootstrap import open_master_keys
 from vault_adapters.crypto.legacy import read_original
 from vault_adapters.crypto.local_key import LocalMasterKey
-from vault_domain.account import TokenKey
-from vault_domain.errors import DecryptionError, VaultError, WrongEncryptionSecretError
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import DecryptionError, VaultError, WrongEncryptionSecretError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import UnreadableError
-from vault_domain.secret import Secret
-from vault_domain.token import SealedToken
 
 CANARY = "canary-7f3a91c2-canary-7f3a91c2-canary"
 KEY = TokenKey("tenant-1", "github", "access_token")

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.adapters.crypto.vectors import read_vectors
 
+from vault_adapters.crypto.context import PlaceEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey, Purpose, encode_context
-from vault_adapters.crypto.place import PlaceEncoder
-from vault_domain.account import TokenKey, TokenKind
-from vault_domain.errors import InvalidInputError
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.errors import InvalidInputError
 from vault_domain.ports.cipher import UnreadableError
 
 VECTORS = read_vectors("envelope-v1")

@@ -9,12 +9,12 @@ import pytest
 from attrs import evolve
 from tests.adapters.crypto.open_keys import Seconds, SwitchableMasterKey, cipher_over
 
-from vault_domain.account import TokenKey
-from vault_domain.errors import ConfigurationError, DecryptionError, KeyUnavailableError
-from vault_domain.key import DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import ConfigurationError, DecryptionError, KeyUnavailableError
+from vault_domain.entities.key_records import DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
-from vault_domain.secret import Secret
-from vault_domain.token import SealedToken
 
 KEY = TokenKey("tenant-1", "github", "access_token", "alice@example.com")
 VALUE = Secret("gho_16C7e42F292c6912E7710c838347Ae178B4a")

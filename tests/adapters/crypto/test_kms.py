@@ -18,11 +18,11 @@ from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.kms import KmsMasterKey
 from vault_adapters.crypto.kms_client import connect
 from vault_adapters.crypto.master_key_source import KmsSource, LocalSource
-from vault_domain.account import TokenKey
-from vault_domain.errors import ConfigurationError, KeyUnavailableError
-from vault_domain.key import MasterKeyState
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
+from vault_domain.entities.key_records import MasterKeyState
+from vault_domain.entities.secret import Secret
 from vault_domain.ports.cipher import UnreadableError
-from vault_domain.secret import Secret
 
 DATA_KEY = os.urandom(32)
 DATA_KEY_ID = bytes(range(16))

@@ -6,7 +6,7 @@ import pytest
 from tests.adapters.crypto.vectors import read_vectors
 
 from vault_adapters.crypto.legacy import read_original, read_originals
-from vault_domain.secret import Secret
+from vault_domain.entities.secret import Secret
 
 VECTORS = read_vectors("legacy")
 FIRST = VECTORS[0]

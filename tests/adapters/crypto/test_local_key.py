@@ -16,8 +16,8 @@ from vault_adapters.crypto.local_key import (
     open_record,
 )
 from vault_adapters.crypto.scrypt_parameters import ScryptParameters
-from vault_domain.errors import ConfigurationError
-from vault_domain.secret import Secret
+from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.secret import Secret
 
 VECTORS = read_vectors("local-master-key")
 SECRET = Secret("0123456789abcdef0123456789abcdef")

@@ -8,7 +8,7 @@ from tests.adapters.crypto.kms_service import new_key
 
 from vault_adapters.crypto.kms import KmsMasterKey
 from vault_adapters.crypto.local_key import LocalMasterKey
-from vault_domain.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.ports.master_key import MasterKey
 

@@ -7,11 +7,11 @@ import pytest
 from attrs import evolve
 from tests.adapters.crypto.open_keys import SwitchableMasterKey, cipher_over
 
-from vault_domain.account import TokenKey
-from vault_domain.errors import KeyUnavailableError
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import KeyUnavailableError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
-from vault_domain.secret import Secret
-from vault_domain.token import SealedToken
 
 VALUE = Secret("gho_16C7e42F292c6912E7710c838347Ae178B4a")
 KEYS = [TokenKey(f"tenant-{number % 20}", "github", "access_token", f"user{number}") for number in range(300)]

@@ -11,11 +11,11 @@ from cryptography.fernet import Fernet, MultiFernet
 from vault_adapters.crypto.fernet import FernetReader
 from vault_adapters.importing.formats import FERNET, ORIGINAL, TOKENS
 from vault_adapters.importing.reading import open_plain, read_dump
-from vault_domain.account import TokenKey
-from vault_domain.errors import ConfigurationError
-from vault_domain.imported import ImportFailure
-from vault_domain.secret import Secret
-from vault_domain.token import TokenStatus
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.imported import ImportFailure
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import TokenStatus
 
 PLAIN = {"tenant_id": "t1", "provider": "google", "kind": "api_key", "value": "v"}
 OLD = {"tenant_id": "t1", "provider": "google", "token_type": "api_key", "encrypted_value": "v"}

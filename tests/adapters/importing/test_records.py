@@ -7,7 +7,7 @@ import pytest
 
 from vault_adapters.importing.lines import MOST_BYTES
 from vault_adapters.importing.records import Record, read_records
-from vault_domain.imported import ImportFailure
+from vault_domain.entities.imported import ImportFailure
 
 HEADER = b"a,b\n"
 

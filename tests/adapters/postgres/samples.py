@@ -1,8 +1,8 @@
 """Sealed values and keys as the store takes them; it never looks inside."""
 
-from vault_domain.account import Account, TokenKind
-from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord
-from vault_domain.token import SealedToken, TokenWrite
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord
+from vault_domain.entities.token import SealedToken, TokenWrite
 
 SCHEMA = "token_vault"
 MASTER_KEY = MasterKeyRecord(b"k" * 16, "local")

@@ -15,8 +15,8 @@ from tests.support.postgres import start_postgres
 
 from vault_adapters import VaultConfig, open_vault
 from vault_adapters.stores.postgres.store import open_postgres_store
-from vault_domain.account import Account, TokenKey, TokenKind
-from vault_domain.errors import ConfigurationError, StorageError
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.errors import ConfigurationError, StorageError
 from vault_domain.ports.change import DataKeyInactiveError
 
 SECRET = "an encryption secret of the tests, long enough"

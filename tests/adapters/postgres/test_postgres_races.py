@@ -9,12 +9,12 @@ from tests.adapters.postgres.samples import ACCESS, ACCOUNT, MASTER_KEY, REFRESH
 from tests.support.processes import Call, run_processes
 
 from vault_adapters.stores.postgres.store import open_postgres_store
-from vault_domain.account import Account, TokenKind
-from vault_domain.errors import GenerationConflictError
-from vault_domain.key import MasterKeyRecord
-from vault_domain.page import decode_cursor
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import GenerationConflictError
+from vault_domain.entities.key_records import MasterKeyRecord
+from vault_domain.entities.page import decode_cursor
+from vault_domain.entities.token import MarkOutcome, TokenRef
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.token import MarkOutcome, TokenRef
 
 
 def opened(url):

@@ -3,7 +3,7 @@
 from tests.support.processes import Call, run_processes
 
 from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
-from vault_domain.page import decode_cursor, encode_cursor
+from vault_domain.entities.page import decode_cursor, encode_cursor
 
 KEYS = [TokenKey("t1", "acme", TokenKind.API_KEY, f"a{number}") for number in range(6)]
 

@@ -11,7 +11,7 @@ from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.pools import open_connections
 from vault_adapters.stores.postgres.schema import prepare_schema, schema_sql
 from vault_adapters.stores.postgres.store import open_postgres_store
-from vault_domain.errors import ConfigurationError, SchemaOutdatedError
+from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 
 # Everything that makes a table: columns in order, constraints, indexes, storage and fill factors.
 DUMP = """

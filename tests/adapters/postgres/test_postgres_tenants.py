@@ -7,10 +7,10 @@ import pytest
 from tests.adapters.postgres.samples import SCHEMA, data_key, prepare, write
 
 from vault_adapters.stores.postgres.tenants import tenants_trigger_sql
-from vault_domain.account import Account, TokenKind
-from vault_domain.audit import AuditAction
-from vault_domain.errors import InvalidInputError
-from vault_domain.key import DataKeyState
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.change import DataKeyInactiveError
 
 UUIDS = ["0f8fad5b-d9cb-469f-a165-70867728950e", "7c9e6679-7425-40de-944b-e07fc1f90ae7"]

@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from vault_domain.account import Account, TokenKind
-from vault_domain.errors import VaultError
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import VaultError
+from vault_domain.entities.secret import Secret
 from vault_domain.ports.token_refresher import RefreshRequest
-from vault_domain.secret import Secret
 
 ACCOUNT = Account("tenant", "acme", "ann@example.com")
 

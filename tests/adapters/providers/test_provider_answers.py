@@ -23,7 +23,7 @@ from tests.support.scripted_provider import (
 
 from vault_adapters.providers import OAuth2Refresher
 from vault_adapters.providers.expiry import retry_after
-from vault_domain.errors import ProviderConfigurationError, ReauthorizationRequiredError, RefreshFailedError
+from vault_domain.entities.errors import ProviderConfigurationError, ReauthorizationRequiredError, RefreshFailedError
 
 
 @pytest.fixture

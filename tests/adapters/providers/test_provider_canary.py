@@ -19,8 +19,8 @@ from vault_adapters.providers import (
     MetaTokenExchangeRefresher,
     OAuth2Refresher,
 )
-from vault_domain.errors import VaultError
-from vault_domain.secret import Secret
+from vault_domain.entities.errors import VaultError
+from vault_domain.entities.secret import Secret
 
 CANARIES = {
     "refresh": "canary-refresh-4711",

@@ -18,16 +18,16 @@ from vault_adapters.providers import (
     OAuth2Refresher,
     presets,
 )
-from vault_domain.account import TokenKind
-from vault_domain.errors import (
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.errors import (
     ConfigurationError,
     InvalidInputError,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
 )
-from vault_domain.rotation import Rotation
-from vault_domain.secret import Secret
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.secret import Secret
 
 AWKWARD = "se:cr%et+ &\u00fc"
 KEY = Secret.from_fields(client_id="machine", client_secret=AWKWARD)

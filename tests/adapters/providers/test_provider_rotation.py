@@ -5,9 +5,9 @@ from tests.adapters.providers.asking import failure, refreshed, revocation_of
 from tests.support.oauth_server import start_oauth_server
 
 from vault_adapters.providers import ClientCredentialsRefresher, OAuth2Refresher
-from vault_domain.account import TokenKind
-from vault_domain.errors import ProviderConfigurationError, ReauthorizationRequiredError
-from vault_domain.secret import Secret
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.errors import ProviderConfigurationError, ReauthorizationRequiredError
+from vault_domain.entities.secret import Secret
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tests.adapters.refresh.refresh_kit import (
 
 from vault_adapters import ConnectionState, RefreshFailedError, Rotation, TokenKind
 from vault_adapters.testing import ScriptedRefresher
-from vault_domain.refresh_rules import RefreshTiming
+from vault_domain.rules.refresh import RefreshTiming
 
 LEASE = RefreshTiming().lease
 

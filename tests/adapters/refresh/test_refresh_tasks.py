@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from vault_adapters import Account, RefreshFailedError, Secret
-from vault_adapters.tasks import AsyncioTasks
-from vault_domain.errors import DecryptionError, VaultError
+from vault_adapters.runtime.tasks import AsyncioTasks
+from vault_domain.entities.errors import DecryptionError, VaultError
 
 
 def all_errors(cls=VaultError):

@@ -40,11 +40,11 @@ async def test_it_sweeps_again_and_again(vault, clock, caplog):
             worker.stop()
 
     worker = RefreshWorker(vault, interval=SOON, on_sweep=note)
-    with caplog.at_level(logging.INFO, "vault_adapters.worker"):
+    with caplog.at_level(logging.INFO, "vault_adapters.runtime.worker"):
         async with asyncio.timeout(20):
             await worker.run()
     assert reports == [1, 1, 1]
-    lines = [record.getMessage() for record in caplog.records if record.name == "vault_adapters.worker"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "vault_adapters.runtime.worker"]
     assert lines == ["sweep: 1 due, 1 refreshed"] * 3
     assert (await stored(vault))["access_token"] == "access-3"
 
@@ -69,7 +69,7 @@ async def test_an_error_of_one_sweep_does_not_end_it(vault, caplog):
     async with asyncio.timeout(20):
         await worker.run()
     assert (await stored(vault))["access_token"] == "access-1"
-    messages = [record.getMessage() for record in caplog.records if record.name == "vault_adapters.worker"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "vault_adapters.runtime.worker"]
     assert messages == [
         "a sweep ended with ZeroDivisionError; the next one follows",
         "a sweep failed (storage); the next one follows",

@@ -24,7 +24,7 @@ from vault_adapters import (
     open_sync_vault,
     open_vault,
 )
-from vault_adapters.blocking import View
+from vault_adapters.sync.session import View
 from vault_adapters.testing import ManualClock
 
 KEY = TokenKey("t1", "google", TokenKind.ACCESS_TOKEN)

@@ -19,7 +19,7 @@ from vault_adapters import Rotation, TokenKind, TokenVault
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.queries import load_queries
-from vault_domain.refresh_rules import RefreshRule, RefreshTiming
+from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 
 _SCHEMA = "claims"
 _BATCH = 50

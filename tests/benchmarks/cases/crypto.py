@@ -11,8 +11,8 @@ from tests.benchmarks.findings import Goal
 from tests.benchmarks.timing import Contestant, Work
 
 from vault_adapters import TokenKey
+from vault_adapters.crypto.context import PlaceEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey, Purpose
-from vault_adapters.crypto.place import PlaceEncoder
 
 _BLOCK = 500
 _KEY = TokenKey("0192d7a2-7c3e-7a51-b5ad-0f6f6f6f6f6f", "google", "access_token", "somebody@example.com")

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.failures import complain
-from vault_adapters.cli.output import open_screen, print_json
 from vault_adapters.cli.parameters import Json, OnlyProvider, Tenant
+from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_json, account_row
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_domain import ConnectionState
 
 _State = Annotated[

@@ -7,11 +7,11 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.failures import complain
-from vault_adapters.cli.output import open_screen, print_json
 from vault_adapters.cli.parameters import Json, OnlyTenant
+from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import EVENT_COLUMNS, event_json, event_row
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 
 
 def add_to(app: App) -> None:

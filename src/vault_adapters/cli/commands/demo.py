@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from vault_adapters.cli.demo.place import make_place
 from vault_adapters.cli.demo.run import run_demo
-from vault_adapters.cli.output import open_screen
+from vault_adapters.cli.screen import open_screen
 
 
 def add_to(app: App) -> None:

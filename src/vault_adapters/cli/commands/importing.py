@@ -12,12 +12,12 @@ from cyclopts import App, Parameter
 
 from vault_adapters.cli.dumps import Dump, format_of, open_dump
 from vault_adapters.cli.exit_codes import ExitCode
-from vault_adapters.cli.output import open_screen, print_json
 from vault_adapters.cli.parameters import Json, OnlyProvider, Tenant
 from vault_adapters.cli.progress import Waiting, waiting
+from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import token_json
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.importing.formats import Format
 from vault_adapters.importing.reading import Opener
 from vault_domain import ImportedToken, ImportFailure, ImportReport, TokenVault

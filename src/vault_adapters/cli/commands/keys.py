@@ -21,11 +21,11 @@ from vault_adapters.cli.key_views import (
     status_fields,
     status_json,
 )
-from vault_adapters.cli.output import open_screen, print_json, printable
 from vault_adapters.cli.parameters import Json, OnlyTenant, Tenant
 from vault_adapters.cli.progress import waiting
+from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import gather, with_vault
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_domain import (
     InvalidInputError,
     KeyStatus,

@@ -9,13 +9,13 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.inputs import as_duration
-from vault_adapters.cli.output import iso, open_screen, print_json
 from vault_adapters.cli.parameters import Identifier, Json, Limit, Provider, Tenant
 from vault_adapters.cli.refreshers import Refreshers, load_refreshers
+from vault_adapters.cli.screen import iso, open_screen, print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_json, account_row
-from vault_adapters.config import VaultConfig
-from vault_adapters.worker import RefreshWorker, describe
+from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.runtime.worker import RefreshWorker, describe
 from vault_domain import Account, AccountInfo, SweepReport, TokenVault
 
 

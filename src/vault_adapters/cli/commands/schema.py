@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from vault_adapters.composition import schema_script
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 
 
 def add_to(app: App) -> None:

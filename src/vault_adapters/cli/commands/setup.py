@@ -7,10 +7,10 @@ import sys
 from cyclopts import App
 
 from vault_adapters import generate_encryption_secret
-from vault_adapters.cli.output import open_screen, print_json
 from vault_adapters.cli.parameters import Json
+from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_domain import SchemaOutdatedError, TokenVault
 
 

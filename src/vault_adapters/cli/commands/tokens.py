@@ -9,11 +9,11 @@ from cyclopts import App, Parameter
 
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.inputs import as_expiry, read_secret
-from vault_adapters.cli.output import open_screen, print_json
 from vault_adapters.cli.parameters import Identifier, Json, Kind, OnlyProvider, Provider, Tenant
+from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import TOKEN_COLUMNS, token_fields, token_json, token_row
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_domain import (
     GenerationConflictError,
     MarkOutcome,

@@ -9,11 +9,11 @@ from cyclopts import App, Parameter
 from vault_adapters.cli.commands.tokens import show_tokens
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.inputs import as_duration
-from vault_adapters.cli.output import Cell, Screen, open_screen, print_json
 from vault_adapters.cli.parameters import Json, Limit, OnlyProvider, OnlyTenant
+from vault_adapters.cli.screen import Cell, Screen, open_screen, print_json
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import report_json, report_table
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_domain import HealthReport
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vault_adapters.cli.demo.sample import ACME_GOOGLE, GLOBEX_CLERK, GLOBEX_GOOGLE
 from vault_adapters.cli.demo.stage import Stage
-from vault_adapters.cli.output import Cell, Content
+from vault_adapters.cli.screen import Cell, Content
 from vault_domain import DecryptionError, TokenKey, TokenKind
 
 TAMPERED = GLOBEX_CLERK.key(TokenKind.API_KEY)

@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import frozen
 
 from vault_adapters import generate_encryption_secret
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_domain import InvalidInputError
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from vault_adapters.cli.demo.provider import LoopbackProvider, loopback_provider
 from vault_adapters.cli.demo.stage import Stage
-from vault_adapters.cli.output import Cell
+from vault_adapters.cli.screen import Cell
 from vault_adapters.composition import open_vault
 from vault_adapters.providers import OAuth2Refresher
 from vault_domain import Account, Rotation, Token, TokenKind, TokenSet

@@ -15,7 +15,7 @@ from vault_adapters.cli.demo.intruder import Intruder
 from vault_adapters.cli.demo.place import Place
 from vault_adapters.cli.demo.refresh import refresh
 from vault_adapters.cli.demo.stage import Stage
-from vault_adapters.cli.output import Screen
+from vault_adapters.cli.screen import Screen
 from vault_adapters.cli.session import with_vault
 from vault_domain import TokenVault
 

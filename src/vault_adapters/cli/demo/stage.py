@@ -7,7 +7,7 @@ from attrs import field, frozen
 from vault_adapters.cli.demo.intruder import Intruder
 from vault_adapters.cli.demo.place import Place
 from vault_adapters.cli.demo.sample import TENANTS
-from vault_adapters.cli.output import Screen
+from vault_adapters.cli.screen import Screen
 from vault_adapters.cli.session import gather
 from vault_domain import Secret, TokenInfo, TokenKey, TokenVault
 

@@ -9,11 +9,11 @@ from vault_adapters.stores.postgres.database import PostgresDatabase, Transactio
 from vault_adapters.stores.postgres.rows import INFO_COLUMNS, account_parameters, account_record
 from vault_adapters.stores.postgres.tokens import deletion_events, write_tokens
 from vault_adapters.stores.queries import Queries
-from vault_domain.account import Account
-from vault_domain.page import Cursor
+from vault_domain.entities.account import Account
+from vault_domain.entities.page import Cursor
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.refresh_state import AccountRecord
-from vault_domain.token import TokenWrite
 
 _PROVIDER, _IDENTIFIER, _NOW = INFO_COLUMNS + 1, INFO_COLUMNS + 3, INFO_COLUMNS + 4
 

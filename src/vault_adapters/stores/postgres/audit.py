@@ -5,9 +5,9 @@ from datetime import datetime
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.queries import Queries
-from vault_domain.account import Account, TokenKey, TokenKind
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.page import Cursor, encode_cursor
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.page import Cursor, encode_cursor
 
 
 def token_event(

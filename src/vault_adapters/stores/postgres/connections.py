@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from vault_adapters.stores.postgres.cursors import Connection, VaultCursor
-from vault_domain.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError
 
 Pool = AsyncConnectionPool[Any]
 

@@ -14,7 +14,7 @@ from vault_adapters.stores.batching import WRONG_LOOP
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.errors import translated
-from vault_domain.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import overload
 
-from vault_domain.audit import AuditEvent
+from vault_domain.entities.audit import AuditEvent
 
 
 class DeferredEvents(Sequence[AuditEvent]):

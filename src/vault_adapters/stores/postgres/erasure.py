@@ -1,9 +1,9 @@
 """Erasing a tenant on Postgres."""
 
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.rotation import append_key_event
+from vault_adapters.stores.postgres.key_rotation import append_key_event
 from vault_adapters.stores.queries import Queries
-from vault_domain.audit import AuditAction
+from vault_domain.entities.audit import AuditAction
 from vault_domain.ports.change import Change
 from vault_domain.ports.tenant_eraser import Erased
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 import psycopg
 import psycopg_pool
 
-from vault_domain.errors import StorageError
+from vault_domain.entities.errors import StorageError
 
 T = TypeVar("T")
 

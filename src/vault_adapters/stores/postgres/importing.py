@@ -15,9 +15,9 @@ from vault_adapters.stores.postgres.database import PostgresDatabase, Transactio
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.rows import key_parameters, keys_parameters
 from vault_adapters.stores.queries import Queries
-from vault_domain.account import TokenKey
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.imported import ImportedWrite, ImportOutcome
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change, DataKeyInactiveError
 
 _Stored = tuple[ImportedWrite, UUID, bool, datetime]

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
-from vault_adapters.stores.postgres.rotation import append_key_event
+from vault_adapters.stores.postgres.key_rotation import append_key_event
 from vault_adapters.stores.postgres.rows import data_key_record, data_keys_parameters
 from vault_adapters.stores.queries import Queries
-from vault_domain.audit import AuditAction
-from vault_domain.errors import KeyUnavailableError, StorageError
-from vault_domain.key import DataKeyRecord, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.errors import KeyUnavailableError, StorageError
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
 from vault_domain.ports.key_rotation import DataKeyPlace
 
 K = TypeVar("K")

@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from vault_adapters.stores.postgres.connections import PATIENCE_SECONDS, Connections, Pool
 from vault_adapters.stores.postgres.errors import translated
-from vault_domain.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError
 
 
 async def open_connections(url: str, *, size: int, prepare: bool) -> Connections:

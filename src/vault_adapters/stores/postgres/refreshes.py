@@ -18,12 +18,12 @@ from vault_adapters.stores.postgres.rows import (
 )
 from vault_adapters.stores.postgres.tokens import write_tokens
 from vault_adapters.stores.queries import Queries
-from vault_domain.account import Account, TokenKind
-from vault_domain.audit import AuditAction, AuditEvent
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DuePlace, Failure, Snapshot, still_wanted
-from vault_domain.refresh_rules import RefreshRule
-from vault_domain.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.rules.refresh import RefreshRule
 
 # Accounts are claimed for the first time without a row to skip: then a worker may find that another was faster with
 # all that it picked, and picks again.

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import uuid4
 
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_domain.account import Account, TokenKey, stored_key
-from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap
-from vault_domain.refresh_state import AccountRecord, RefreshState
-from vault_domain.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
+from vault_domain.entities.account import Account, TokenKey, stored_key
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
 
 MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in TokenStatus}

@@ -13,10 +13,10 @@ from vault_adapters.stores.postgres.audit import PostgresAuditLog
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
 from vault_adapters.stores.postgres.importing import PostgresImportRepository
+from vault_adapters.stores.postgres.key_rotation import PostgresKeyRotation
 from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
-from vault_adapters.stores.postgres.rotation import PostgresKeyRotation
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema, quoted
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_adapters.stores.queries import load_queries

@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 
 from vault_adapters.stores.postgres.schema import quoted
-from vault_domain.errors import InvalidInputError
+from vault_domain.entities.errors import InvalidInputError
 
 _PART = r'"(?:[^"\0]|"")+"|[A-Za-z_][A-Za-z0-9_$]*'
 _TABLE = re.compile(rf"({_PART})\.({_PART})")

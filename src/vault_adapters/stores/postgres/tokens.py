@@ -31,14 +31,14 @@ from vault_adapters.stores.postgres.rows import (
     writes_parameters,
 )
 from vault_adapters.stores.queries import Queries
-from vault_domain.account import TokenKey
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.errors import GenerationConflictError, StorageError
-from vault_domain.page import Cursor
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import GenerationConflictError, StorageError
+from vault_domain.entities.page import Cursor
+from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.token import MarkOutcome, StoredToken, TokenHealth, TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import Reading
-from vault_domain.report import HealthCount
-from vault_domain.token import MarkOutcome, StoredToken, TokenHealth, TokenInfo, TokenRef, TokenWrite
 
 T = TypeVar("T")
 

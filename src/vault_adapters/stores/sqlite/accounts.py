@@ -9,12 +9,12 @@ from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import account_parameters, account_record, to_micros
 from vault_adapters.stores.sqlite.tokens import write_tokens
-from vault_domain.account import Account
-from vault_domain.audit import AuditAction
-from vault_domain.page import Cursor
+from vault_domain.entities.account import Account
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.page import Cursor
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.refresh_state import AccountRecord
-from vault_domain.token import TokenWrite
 
 
 class SqliteAccountRepository:

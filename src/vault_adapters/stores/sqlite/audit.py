@@ -6,10 +6,10 @@ from typing import Any
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros, to_time
-from vault_domain.account import Account, TokenKind
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.page import Cursor, encode_cursor
-from vault_domain.token import TokenInfo
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.page import Cursor, encode_cursor
+from vault_domain.entities.token import TokenInfo
 
 
 async def append_events(transaction: Transaction, queries: Queries, events: Sequence[AuditEvent]) -> None:

@@ -13,7 +13,7 @@ import aiosqlite
 
 from vault_adapters.stores.batching import WRONG_LOOP
 from vault_adapters.stores.sqlite.errors import translated_errors
-from vault_domain.errors import ConfigurationError, SchemaOutdatedError
+from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]

@@ -3,7 +3,7 @@
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
-from vault_domain.audit import AuditAction, AuditEvent
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.ports.change import Change
 from vault_domain.ports.tenant_eraser import Erased
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vault_domain.errors import StorageError
+from vault_domain.entities.errors import StorageError
 
 # Another process holds the file's one write lock, or the schema changed under a statement.
 _PASSING = {"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_TIMEOUT", "SQLITE_SCHEMA"}

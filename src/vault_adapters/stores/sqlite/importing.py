@@ -15,9 +15,9 @@ from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, to_micros
 from vault_adapters.stores.sqlite.tokens import require_active_data_keys
-from vault_domain.account import TokenKey, stored_key
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.imported import ImportedWrite, ImportOutcome
+from vault_domain.entities.account import TokenKey, stored_key
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
 
 _ID, _GENERATION, _UPDATED_AT = 4, 5, 6

@@ -8,9 +8,9 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros, to_time
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.errors import KeyUnavailableError
-from vault_domain.key import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import KeyUnavailableError
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 
 
 class SqliteKeyRepository:

@@ -18,13 +18,13 @@ from vault_adapters.stores.sqlite.rows import (
     to_time,
 )
 from vault_adapters.stores.sqlite.tokens import write_tokens
-from vault_domain.account import Account, TokenKind
-from vault_domain.audit import AuditAction
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.ports.change import Change
 from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DuePlace, Failure, Snapshot, still_wanted
-from vault_domain.refresh_rules import RefreshRule
-from vault_domain.refresh_state import AccountRecord
-from vault_domain.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.rules.refresh import RefreshRule
 
 _MICROSECOND = timedelta(microseconds=1)
 _VALUE = INFO_COLUMNS + 10  # behind what describes the token and its account

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from vault_adapters.stores.sqlite.database import Parameters, Row
-from vault_domain.account import Account, TokenKey, stored_key
-from vault_domain.refresh_state import AccountRecord, RefreshState
-from vault_domain.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
+from vault_domain.entities.account import Account, TokenKey, stored_key
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -14,9 +14,9 @@ from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.database import SqliteDatabase
 from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
+from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
 from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
-from vault_adapters.stores.sqlite.rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
 

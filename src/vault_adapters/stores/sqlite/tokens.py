@@ -19,15 +19,23 @@ from vault_adapters.stores.sqlite.rows import (
     token_info,
     write_parameters,
 )
-from vault_domain.account import TokenKey
-from vault_domain.audit import AuditAction
-from vault_domain.errors import GenerationConflictError
-from vault_domain.imported import ImportedWrite
-from vault_domain.page import Cursor
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.errors import GenerationConflictError
+from vault_domain.entities.imported import ImportedWrite
+from vault_domain.entities.page import Cursor
+from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.token import (
+    MarkOutcome,
+    StoredToken,
+    TokenHealth,
+    TokenInfo,
+    TokenRef,
+    TokenStatus,
+    TokenWrite,
+)
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import Reading
-from vault_domain.report import HealthCount
-from vault_domain.token import MarkOutcome, StoredToken, TokenHealth, TokenInfo, TokenRef, TokenStatus, TokenWrite
 
 
 class SqliteTokenRepository:

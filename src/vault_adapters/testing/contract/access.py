@@ -9,10 +9,10 @@ import pytest
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, tokens_of
-from vault_domain.account import TokenKey
-from vault_domain.token import TokenInfo
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.token import TokenInfo
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

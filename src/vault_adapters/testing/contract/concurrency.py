@@ -17,11 +17,11 @@ from vault_adapters.testing.contract.fixtures import (
     tokens_of,
     value_of,
 )
-from vault_domain.account import TokenKey, TokenKind
-from vault_domain.errors import GenerationConflictError
-from vault_domain.token import MarkOutcome, TokenInfo
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.errors import GenerationConflictError
+from vault_domain.entities.token import MarkOutcome, TokenInfo
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
 
 T = TypeVar("T")
 WRITERS = 64

@@ -19,12 +19,12 @@ from vault_adapters.testing.contract.fixtures import (
     tokens_of,
     value_of,
 )
-from vault_domain.account import TokenKey, TokenKind
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.errors import DecryptionError
-from vault_domain.token import SealedToken, Token, TokenWrite
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.token import SealedToken, Token, TokenWrite
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
 
 
 async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None = None) -> None:

@@ -19,12 +19,12 @@ from vault_adapters.testing.contract.fixtures import (
     key,
     tokens_of,
 )
-from vault_domain.account import Account
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.errors import GenerationConflictError, InvalidInputError
-from vault_domain.token import TokenRef, TokenWrite
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
+from vault_domain.entities.account import Account
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import GenerationConflictError, InvalidInputError
+from vault_domain.entities.token import TokenRef, TokenWrite
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
 
 # No database stores it, so the event of a mutation by this actor cannot be written.
 UNWRITABLE = "\ud800"

@@ -9,14 +9,14 @@ from typing import Protocol
 import pytest
 
 from vault_adapters.composition import Store, open_vault_over
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.testing.clock import ManualClock
-from vault_domain.account import Account, TokenKey, TokenKind
-from vault_domain.audit import AuditEvent
-from vault_domain.page import Page
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.page import Page
+from vault_domain.entities.token import TokenInfo
+from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
-from vault_domain.token import TokenInfo
-from vault_domain.vault import TokenVault
 
 SECRET = "the encryption secret of the contract suite"
 CONFIG = VaultConfig("sqlite:///:memory:", encryption_secret=SECRET, scrypt_log2_n=14)

@@ -21,14 +21,14 @@ from vault_adapters.testing.contract.fixtures import (
     tokens_of,
     value_of,
 )
-from vault_domain.account import TokenKey
-from vault_domain.audit import AuditAction, AuditEvent
-from vault_domain.errors import InvalidInputError
-from vault_domain.imported import ImportedToken, ImportedWrite, ImportFailure, ImportReport
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.imported import ImportedToken, ImportedWrite, ImportFailure, ImportReport
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken, TokenStatus
+from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.secret import Secret
-from vault_domain.token import SealedToken, TokenStatus
-from vault_domain.vault import TokenVault
 
 THEN = datetime(2024, 5, 1, 12, tzinfo=UTC)
 # No database stores it, so the event of a mutation by this actor cannot be written.

@@ -10,12 +10,12 @@ from attrs import evolve
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, ContractFixtures, events_of, tokens_of
-from vault_domain.account import Account, TokenKey, TokenKind
-from vault_domain.errors import GenerationConflictError
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.errors import GenerationConflictError
+from vault_domain.entities.token import MarkOutcome, TokenWrite
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.token import MarkOutcome, TokenWrite
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
 
 STRANGERS = ["t2", "T1", "t", "t11", " t1", "t1 ", "%", "_1", "t1'", "0"]
 

@@ -10,14 +10,14 @@ import pytest
 
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, key, keys_on
-from vault_domain.account import Account, ConnectionState, TokenKey, TokenKind
-from vault_domain.audit import AuditEvent
-from vault_domain.errors import InvalidInputError
-from vault_domain.page import Page, encode_cursor
-from vault_domain.report import HealthCount
-from vault_domain.token import TokenHealth, TokenInfo
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
+from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.page import Page, encode_cursor
+from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.token import TokenHealth, TokenInfo
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)

@@ -21,15 +21,15 @@ from vault_adapters.testing.contract.fixtures import (
     tokens_of,
     value_of,
 )
-from vault_domain.account import TokenKey, TokenKind
-from vault_domain.audit import AuditAction
-from vault_domain.errors import KeyUnavailableError, WrongEncryptionSecretError
-from vault_domain.key import MasterKeyState
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.errors import KeyUnavailableError, WrongEncryptionSecretError
+from vault_domain.entities.key_records import MasterKeyState
+from vault_domain.entities.token import TokenWrite
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.key_rotation import PlacedWrap, Resealed
-from vault_domain.token import TokenWrite
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
 
 NEXT_SECRET = SECRET[::-1]
 BOTH = evolve(CONFIG, encryption_secret=NEXT_SECRET, previous_encryption_secret=SECRET)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from vault_adapters.composition import Store
-from vault_adapters.config import VaultConfig
+from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import (
     ACCESS,
@@ -19,10 +19,10 @@ from vault_adapters.testing.contract.fixtures import (
     tokens_of,
     value_of,
 )
-from vault_domain.account import TokenKey, TokenKind
-from vault_domain.errors import ConfigurationError, WrongEncryptionSecretError
-from vault_domain.secret import Secret
-from vault_domain.vault import TokenVault
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.errors import ConfigurationError, WrongEncryptionSecretError
+from vault_domain.entities.secret import Secret
+from vault_domain.facade.vault import TokenVault
 
 
 async def _open_several(

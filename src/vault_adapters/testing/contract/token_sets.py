@@ -19,13 +19,13 @@ from vault_adapters.testing.contract.fixtures import (
     tokens_of,
     value_of,
 )
-from vault_domain.account import Account, ConnectionState, TokenKind
-from vault_domain.errors import InvalidInputError
+from vault_domain.entities.account import Account, ConnectionState, TokenKind
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.token import SealedToken, TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.refresh_ledger import Attempt, Failure
-from vault_domain.token import SealedToken, TokenRef, TokenStatus, TokenWrite
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
 
 HOUR = timedelta(hours=1)
 

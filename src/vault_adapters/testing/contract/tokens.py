@@ -9,10 +9,10 @@ from attrs import evolve
 
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, key, tokens_of, value_of
-from vault_domain.account import TokenKey, TokenKind
-from vault_domain.errors import GenerationConflictError, InvalidInputError
-from vault_domain.token import MarkOutcome, TokenStatus
-from vault_domain.vault import TokenVault
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.errors import GenerationConflictError, InvalidInputError
+from vault_domain.entities.token import MarkOutcome, TokenStatus
+from vault_domain.facade.vault import TokenVault
 
 HOUR = timedelta(hours=1)
 

@@ -8,12 +8,12 @@ import pytest
 
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, tokens_of, value_of
-from vault_domain.account import Account, TokenKey, TokenKind
-from vault_domain.errors import InvalidInputError
-from vault_domain.secret import Secret
-from vault_domain.token import MarkOutcome
-from vault_domain.token_set import TokenSet
-from vault_domain.vault import TokenVault
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import MarkOutcome
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
 
 VALUES = {
     "empty": "",

@@ -1,0 +1,1 @@
+"""Reads what a host configures: arguments, environment variables and database URLs."""

@@ -1,0 +1,164 @@
+"""`VaultConfig`: how a vault is configured. This is the only module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from attrs import Attribute, field, frozen
+
+from vault_adapters.configuration.database_url import ConfiguredUrl, refuse_bad_url
+from vault_adapters.configuration.environment import read_environment
+from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
+
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
+_MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
+
+
+class _DefaultUrl(ConfiguredUrl):
+    """The default, told apart from the same text given on purpose: only the former deserves a warning."""
+
+    __slots__ = ()
+
+
+DEFAULT_DATABASE_URL: str = _DefaultUrl("sqlite:///token-vault.db")
+
+
+def _as_optional_secret(value: object) -> Secret | None:
+    if value is None:
+        return None
+    secret = as_secret(value)
+    if isinstance(secret, Secret):
+        return secret
+    raise ConfigurationError("an encryption secret must be a string of at most 64 KiB, without lone surrogates")
+
+
+def _as_url(value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError("database_url must be a string")
+    refuse_bad_url(value)
+    return value if isinstance(value, ConfiguredUrl) else ConfiguredUrl(value)
+
+
+def _as_master_key(value: object) -> str:
+    if not isinstance(value, str) or not _MASTER_KEY.match(value):
+        raise ConfigurationError('master_key must be "local" or "aws-kms:" and a key id, alias or ARN')
+    return value
+
+
+def _as_optional_master_key(value: object) -> str | None:
+    return None if value is None else _as_master_key(value)
+
+
+def _as_schema(value: object) -> str:
+    if not isinstance(value, str) or not _SCHEMA.match(value) or value.startswith("pg_"):
+        raise ConfigurationError("postgres_schema must match [a-z_][a-z0-9_]{0,62} and not start with pg_")
+    return value
+
+
+def _as_directory(value: object) -> Path | None:
+    if value is None or isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ConfigurationError("journal_dir must be a path")
+    return Path(value)
+
+
+def _duration(least: timedelta, most: timedelta) -> Callable[[Any, Attribute[Any], Any], None]:
+    def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, timedelta) or not least <= value <= most:
+            limits = f"{least.total_seconds():g} to {most.total_seconds():g} seconds"
+            raise ConfigurationError(f"{attribute.name} must be a timedelta from {limits}")
+
+    return validate
+
+
+def _whole(least: int, most: int) -> Callable[[Any, Attribute[Any], Any], None]:
+    def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ConfigurationError(f"{attribute.name} must be a whole number from {least} to {most}")
+
+    return validate
+
+
+def _as_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError("prepared_statements must be True or False")
+    return value
+
+
+_ZERO, _DAY = timedelta(0), timedelta(days=1)
+
+
+@scrubbed_class
+@frozen
+class VaultConfig:
+    """How a vault is opened.
+
+    Args:
+        database_url: ``postgresql://``, ``postgres://`` or ``postgresql+driver://`` (libpq parameters pass through);
+            ``sqlite:///relative``, ``sqlite:////absolute`` or ``sqlite:///:memory:`` (each vault its own database).
+        encryption_secret: at least 32 characters; see `generate_encryption_secret`. Needed for the local master key.
+        previous_encryption_secret: the secret before, while a master key is rotated.
+        master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.
+        previous_master_key: the one before, while a master key is moved.
+        refresh_buffer: how long before its end an access token is refreshed.
+        refresh_deadline: the total time that a provider is given.
+        quiescence: how long an unknown outcome is left alone under a strict rotation policy.
+        journal_dir: where refreshed tokens go while the database is away; None: they stay in memory.
+        data_key_ttl: how long a data key is kept in memory.
+        pool_size: most connections to Postgres.
+        prepared_statements: False behind a pooler in transaction mode that does not support them.
+        postgres_schema: the schema that holds the vault's tables.
+        scrypt_log2_n: the cost of deriving the local master key: 14 to 18; counts when it is first made.
+
+    Raises:
+        ConfigurationError: a field breaks its rule; its value is not repeated.
+    """
+
+    database_url: str = field(default=DEFAULT_DATABASE_URL, converter=_as_url)
+    encryption_secret: Secret | None = field(default=None, converter=_as_optional_secret)
+    previous_encryption_secret: Secret | None = field(default=None, converter=_as_optional_secret)
+    master_key: str = field(default="local", converter=_as_master_key)
+    previous_master_key: str | None = field(default=None, converter=_as_optional_master_key)
+    refresh_buffer: timedelta = field(default=DEFAULT_REFRESH_BUFFER, validator=_duration(_ZERO, _DAY))
+    refresh_deadline: timedelta = field(
+        default=timedelta(seconds=10),
+        validator=_duration(timedelta(seconds=0.1), timedelta(minutes=5)),
+    )
+    quiescence: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, _DAY))
+    journal_dir: Path | None = field(default=None, converter=_as_directory)
+    data_key_ttl: timedelta = field(default=timedelta(minutes=5), validator=_duration(_ZERO, _DAY))
+    pool_size: int = field(default=10, validator=_whole(1, 1000))
+    prepared_statements: bool = field(default=True, converter=_as_flag)
+    postgres_schema: str = field(default="token_vault", converter=_as_schema)
+    scrypt_log2_n: int = field(default=17, validator=_whole(14, 18))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> VaultConfig:
+        """Read the configuration from environment variables.
+
+        ``DATABASE_URL``; ``ENCRYPTION_SECRET`` or ``ENCRYPTION_SECRET_FILE``; ``ENCRYPTION_SECRET_PREVIOUS`` or
+        ``ENCRYPTION_SECRET_PREVIOUS_FILE``. ``TOKEN_VAULT_`` in front of any of them wins over the bare name, and
+        every other field is ``TOKEN_VAULT_<FIELD>``, durations in seconds. Of a secret's file, exactly one final
+        line end is not part of it.
+
+        Args:
+            environ: the variables; None reads the process's.
+
+        Raises:
+            ConfigurationError: a variable cannot be used; it is named, its value is not repeated.
+        """
+        return cls(**read_environment(os.environ if environ is None else environ))
+
+    @property
+    def uses_default_database(self) -> bool:
+        """Whether no database was named."""
+        return isinstance(self.database_url, _DefaultUrl)

@@ -1,0 +1,123 @@
+"""Reading environment variables into the fields of `VaultConfig`; the mapping comes from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+
+from vault_domain.entities.errors import ConfigurationError
+
+_PREFIX = "TOKEN_VAULT_"
+# These have a bare name too, which other tools of a host's deployment may share.
+_BARE = {
+    "DATABASE_URL",
+    "ENCRYPTION_SECRET",
+    "ENCRYPTION_SECRET_FILE",
+    "ENCRYPTION_SECRET_PREVIOUS",
+    "ENCRYPTION_SECRET_PREVIOUS_FILE",
+}
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def _seconds(value: str) -> timedelta:
+    # Written without float() alone: its error would repeat the value.
+    if len(value) > 12 or not value.replace(".", "", 1).isdecimal():
+        raise ConfigurationError("must be a number of seconds")
+    return timedelta(seconds=float(value))
+
+
+def _whole(value: str) -> int:
+    if len(value) > 9 or not value.isdecimal():
+        raise ConfigurationError("must be a whole number")
+    return int(value)
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in _TRUE | _FALSE:
+        raise ConfigurationError("must be true or false")
+    return value.lower() in _TRUE
+
+
+def _file(value: str) -> str:
+    text = _read_file(value)
+    if text is None:
+        raise ConfigurationError("must name a readable file of UTF-8 text")
+    # Exactly one line end, which editors and `echo` add, is not part of the secret; nothing else is stripped.
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+
+
+def _read_file(name: str) -> str | None:
+    try:
+        return Path(name).read_bytes().decode()
+    except (OSError, ValueError):  # the decoder's error would hold the text
+        return None
+
+
+def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
+    """Declare a variable that may be missing; its error names the variable instead of showing the value."""
+
+    def convert(value: str | None) -> Any:
+        problem = None
+        if not value:  # an empty variable is how compose files and shells spell one that is not set
+            return None
+        try:
+            return converter(value)
+        except ConfigurationError as error:
+            problem = str(error)
+        del value
+        raise ConfigurationError(f"{_PREFIX}{name.upper()} {problem}")
+
+    return environ.var(default=None, name=_PREFIX + name.upper(), converter=convert)
+
+
+@environ.config(prefix="TOKEN_VAULT")
+class _Variables:
+    """Every variable, by the field that it fills; a secret may come from a file instead."""
+
+    database_url: str | None = _variable("database_url")
+    encryption_secret: str | None = _variable("encryption_secret")
+    encryption_secret_file: str | None = _variable("encryption_secret_file", _file)
+    previous_encryption_secret: str | None = _variable("encryption_secret_previous")
+    previous_encryption_secret_file: str | None = _variable("encryption_secret_previous_file", _file)
+    master_key: str | None = _variable("master_key")
+    previous_master_key: str | None = _variable("previous_master_key")
+    refresh_buffer: timedelta | None = _variable("refresh_buffer", _seconds)
+    refresh_deadline: timedelta | None = _variable("refresh_deadline", _seconds)
+    quiescence: timedelta | None = _variable("quiescence", _seconds)
+    journal_dir: str | None = _variable("journal_dir")
+    data_key_ttl: timedelta | None = _variable("data_key_ttl", _seconds)
+    pool_size: int | None = _variable("pool_size", _whole)
+    prepared_statements: bool | None = _variable("prepared_statements", _flag)
+    postgres_schema: str | None = _variable("postgres_schema")
+    scrypt_log2_n: int | None = _variable("scrypt_log2_n", _whole)
+
+
+def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of `VaultConfig` that the variables set.
+
+    Raises:
+        ConfigurationError: a variable cannot be used, or a secret is given both as it is and as a file.
+    """
+    found = environ.to_config(_Variables, _with_bare_names(variables))
+    fields: dict[str, Any] = {name: getattr(found, name) for name in _Variables.__annotations__}
+    for name in ("encryption_secret", "previous_encryption_secret"):
+        from_file = fields.pop(f"{name}_file")
+        if from_file is not None and fields[name] is not None:
+            raise ConfigurationError(f"{name} is set both as it is and as a file; set one of them")
+        fields[name] = from_file if fields[name] is None else fields[name]
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _with_bare_names(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the prefixed variables, those with a bare name filled in where no prefixed one speaks of the same."""
+    given = {name: value for name, value in variables.items() if value}
+    prefixed = {name: value for name, value in given.items() if name.startswith(_PREFIX)}
+    for name in _BARE & set(given):
+        base = _PREFIX + name.removesuffix("_FILE")
+        if not {base, base + "_FILE"} & set(given):
+            prefixed[_PREFIX + name] = given[name]
+    return prefixed

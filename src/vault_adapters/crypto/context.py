@@ -1,0 +1,29 @@
+"""The context of a value: the place that the caller asked for, encoded."""
+
+from functools import lru_cache
+
+from vault_adapters.crypto.envelope import encode_context
+from vault_domain.entities.account import TokenKey
+
+_REMEMBERED = 4096
+
+
+class PlaceEncoder:
+    """Encodes places; the parts that repeat from one account to the next are encoded once.
+
+    Args:
+        remembered: how many combinations of tenant, provider and kind to keep.
+    """
+
+    def __init__(self, remembered: int = _REMEMBERED) -> None:
+        self._shared_part = lru_cache(remembered)(_shared_part)
+
+    def encode(self, key: TokenKey) -> bytes:
+        """Return ``encode_context(tenant_id, provider, kind, identifier or "")``."""
+        identifier = (key.identifier or "").encode()
+        return self._shared_part(key.tenant_id, key.provider, key.kind) + len(identifier).to_bytes(2) + identifier
+
+
+def _shared_part(tenant_id: str, provider: str, kind: str) -> bytes:
+    # Without the two zero bytes that are the length of the empty identifier.
+    return encode_context(tenant_id, provider, kind, "")[:-2]

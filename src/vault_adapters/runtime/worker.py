@@ -1,0 +1,121 @@
+"""`RefreshWorker`: sweeps now and then until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+from vault_domain.entities.errors import VaultError
+from vault_domain.entities.reports import SweepReport
+from vault_domain.entities.text import as_duration
+from vault_domain.facade.vault import TokenVault
+
+_log = logging.getLogger(__name__)
+
+_JITTER = 0.2
+"""A pause is longer or shorter by up to this share, so that workers that started together drift apart."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class RefreshWorker:
+    """Refreshes what is due, again and again; any number of workers may run, in any number of processes.
+
+    Args:
+        vault: open, with refreshers; it is used and never closed.
+        interval: how long to pause between two sweeps, about. What expires sooner than that after a sweep is
+            refreshed by whoever needs it.
+        limit: at most so many accounts a sweep; None: all that are due.
+        on_sweep: called with each sweep's report; what it raises is logged.
+    """
+
+    def __init__(
+        self,
+        vault: TokenVault,
+        *,
+        interval: timedelta = timedelta(minutes=1),
+        limit: int | None = None,
+        on_sweep: Callable[[SweepReport], object] | None = None,
+    ) -> None:
+        self._vault = vault
+        self._interval = as_duration(interval, "interval", positive=True)
+        self._limit = limit
+        self._on_sweep = on_sweep
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let `run` return once what is under way has ended; call it on the worker's event loop."""
+        self._stopped.set()
+
+    async def run(self, *, handle_signals: bool = True) -> None:
+        """Sweep until `stop` is called, or until SIGTERM or SIGINT comes.
+
+        An error of one sweep is logged and does not end the worker.
+
+        Args:
+            handle_signals: whether the two signals stop it; they do so on the main thread only. The handlers that
+                were there come back at the end.
+        """
+        with _stopped_by_signals(self.stop, wanted=handle_signals):
+            while not self._stopped.is_set():
+                await self._sweep()
+                pause = self._interval.total_seconds() * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._stopped.wait()
+
+    async def _sweep(self) -> None:
+        """Sweep once, with one line in the log."""
+        try:
+            report = await self._vault.refresh_due(limit=self._limit, should_stop=self._stopped.is_set)
+        except VaultError as error:
+            _log.warning("a sweep failed (%s); the next one follows", error.code)
+        except Exception as error:
+            # Without its text and traceback, which may hold anything.
+            _log.warning("a sweep ended with %s; the next one follows", type(error).__qualname__)
+        else:
+            _log.info("%s", describe(report))
+            self._tell(report)
+
+    def _tell(self, report: SweepReport) -> None:
+        if self._on_sweep is None:
+            return
+        try:
+            self._on_sweep(report)
+        except Exception as error:
+            _log.warning("on_sweep raised %s", type(error).__qualname__)
+
+
+def describe(report: SweepReport) -> str:
+    """Return a report as one line."""
+    counts = [
+        f"{report.refreshed} refreshed",
+        f"{report.failed} failed",
+        f"{report.reauthorization_required} to be connected again",
+        f"{report.skipped} left to others",
+        f"{report.unreadable} unreadable",
+    ]
+    return ", ".join([f"sweep: {report.claimed} due", *[count for count in counts if not count.startswith("0 ")]])
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None], *, wanted: bool) -> Iterator[None]:
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

@@ -1,0 +1,217 @@
+"""The states of keys, and moving values and wraps between them, on Postgres."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.rows import data_key_record, data_keys_parameters, keys_parameters, micros
+from vault_adapters.stores.queries import Queries
+from vault_domain.entities.account import TokenKey, stored_key
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import KeyUnavailableError
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.token import SealedToken
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.key_rotation import DataKeyPlace, KeyCounts, PlacedWrap, Resealed, SealedRow
+
+
+class PostgresKeyRotation:
+    """Implements `KeyRotationRepository`."""
+
+    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
+        """Count, over all tenants or for one."""
+        parameters = {"tenant_id": tenant_id}
+        states: dict[str, int] = dict(await self._database.fetch(self._queries["count_data_keys"], parameters))
+        wraps: dict[bytes, int] = dict(await self._database.fetch(self._queries["count_wraps"], parameters))
+        [(tokens,)] = await self._database.fetch(self._queries["count_rows_to_reseal"], parameters)
+        active, decrypt_only, destroyed = (states.get(state.value, 0) for state in DataKeyState)
+        return KeyCounts(wraps, active, decrypt_only, destroyed, tokens)
+
+    async def count_data_keys_to_rotate(self, age: timedelta) -> int:
+        """Count the active data keys that were made that long ago."""
+        parameters = {"age": micros(age), "now": self._database.now()}
+        [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
+        return int(count)
+
+    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPlace]:
+        """Return those data keys behind a tenant's id."""
+        parameters = {"age": micros(age), "now": self._database.now(), "after": after, "limit": int8(limit)}
+        rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
+        return [(tenant_id, key_id) for tenant_id, key_id in rows]
+
+    async def replace_active_data_key(
+        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
+    ) -> Change[DataKeyRecord | None]:
+        """Make a new data key the active one and the replaced one decrypt_only."""
+
+        async def work(transaction: Transaction) -> Change[DataKeyRecord | None]:
+            parameters = {"tenant_id": record.tenant_id, "replaced": replaced}
+            events: tuple[AuditEvent, ...] = ()
+            if await transaction.execute(self._queries["demote_data_key"], parameters):
+                await self._insert(transaction, record)
+                action, code = AuditAction.DATA_KEY_ROTATED, record.key_id.hex()
+                events = (
+                    await append_key_event(
+                        transaction, self._queries, action, actor, tenant_id=record.tenant_id, code=code
+                    ),
+                )
+            rows = await transaction.fetch(self._queries["get_active_data_keys"], {"tenant_ids": [record.tenant_id]})
+            return Change(data_key_record(rows[0]) if rows else None, events)
+
+        return await self._database.transact(work)
+
+    async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
+        """Return tokens under decrypt_only data keys, in the order of their keys."""
+        parameters = {
+            "after_provider": "" if after is None else after.provider,
+            "after_kind": "" if after is None else after.kind.value,
+            "after_identifier": "" if after is None else after.identifier or "",
+            "limit": int8(limit),
+        }
+        if tenant_id is None:
+            parameters["after_tenant_id"] = "" if after is None else after.tenant_id
+            rows = await self._database.fetch(self._queries["find_rows_to_reseal"], parameters)
+        else:
+            parameters["tenant_id"] = tenant_id
+            rows = await self._database.fetch(self._queries["find_tenant_rows_to_reseal"], parameters)
+        return [SealedRow(stored_key(*row[:4]), SealedToken(*row[4:])) for row in rows]
+
+    async def reseal(self, rows: Sequence[Resealed]) -> int:
+        """Replace values whose row still holds exactly what was opened."""
+        parameters = keys_parameters(row.key for row in rows) | {
+            "before_dek_ids": [row.before.data_key_id for row in rows],
+            "before_blobs": [row.before.blob for row in rows],
+            "dek_ids": [row.after.data_key_id for row in rows],
+            "blobs": [row.after.blob for row in rows],
+        }
+        [(guarded, resealed)] = await self._database.write(self._queries["reseal_tokens"], parameters)
+        if guarded < len(rows):
+            raise DataKeyInactiveError
+        return int(resealed)
+
+    async def mark_swept(self, tenant_id: str | None) -> int:
+        """Note the time on decrypt_only data keys that no token is under any more."""
+        return await self._database.transact(
+            lambda transaction: transaction.execute(
+                self._queries["mark_swept"], {"tenant_id": tenant_id, "now": transaction.now}
+            )
+        )
+
+    async def destroy_swept(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
+        """Delete the wraps of data keys that were swept that long ago, keeping tombstones."""
+        parameters = {"tenant_id": tenant_id, "age": micros(age), "actor": actor, "now": self._database.now()}
+        rows = await self._database.write(self._queries["destroy_swept_data_keys"], parameters)
+        action = AuditAction.DATA_KEY_DESTROYED
+        events = [
+            AuditEvent(action, now, tenant_id=owner, actor=actor, code=bytes(key_id).hex())
+            for owner, key_id, now in rows
+        ]
+        return Change(len(events), tuple(events))
+
+    async def activate_master_key(
+        self, key_id: bytes, replaced: bytes, *, actor: str | None
+    ) -> Change[list[MasterKeyRecord]]:
+        """Make a master key active and the replaced one unwrap_only; return all records."""
+
+        async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
+            parameters = {"kek_id": key_id, "replaced": replaced}
+            # Excludes other rotations and introductions, so that what the first statement sees holds for the second.
+            await transaction.execute(self._queries["lock_master_keys"])
+            await transaction.execute(self._queries["lock_both_master_keys"], parameters)
+            events: tuple[AuditEvent, ...] = ()
+            if await transaction.execute(self._queries["demote_master_key"], parameters):
+                await transaction.execute(self._queries["promote_master_key"], {"kek_id": key_id})
+                action, code = AuditAction.MASTER_KEY_ACTIVATED, key_id.hex()
+                events = (await append_key_event(transaction, self._queries, action, actor, code=code),)
+            rows = await transaction.fetch(self._queries["list_master_keys"])
+            return Change([_master_key(row) for row in rows], events)
+
+        return await self._database.transact(work)
+
+    async def data_keys_without_wrap(
+        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+    ) -> list[DataKeyRecord]:
+        """Return data keys, not destroyed, that this master key does not wrap."""
+        return await self._page("find_data_keys_without_wrap", master_key_id, after, limit)
+
+    async def data_keys_with_wrap(
+        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+    ) -> list[DataKeyRecord]:
+        """Return data keys that this master key wraps, with all their wraps."""
+        return await self._page("find_data_keys_with_wrap", master_key_id, after, limit)
+
+    async def add_wraps(self, wraps: Sequence[PlacedWrap]) -> int:
+        """Store wraps of data keys; return how many were not there."""
+        [(added,)] = await self._database.write(self._queries["add_wraps"], _wraps_parameters(wraps))
+        return int(added)
+
+    async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
+        """Delete the wraps of data keys under a master key, where exactly the kept wrap is stored."""
+        parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
+        [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters)
+        return int(deleted)
+
+    async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
+        """Retire a master key; False where it is active or still wraps anything."""
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            parameters = {"kek_id": key_id}
+            await transaction.execute(self._queries["lock_master_keys"])  # first, as an activation does
+            rows = await transaction.fetch(self._queries["lock_master_key"], parameters)
+            # A statement of its own: it sees the wraps that were stored while this one waited for the lock.
+            if await transaction.execute(self._queries["retire_master_key"], parameters):
+                action, code = AuditAction.MASTER_KEY_RETIRED, key_id.hex()
+                event = await append_key_event(transaction, self._queries, action, actor, code=code)
+                return Change(result=True, events=(event,))
+            return Change(rows == [(MasterKeyState.RETIRED.value,)])
+
+        return await self._database.transact(work)
+
+    async def _insert(self, transaction: Transaction, record: DataKeyRecord) -> None:
+        parameters = data_keys_parameters([record]) | {"now": transaction.now}
+        [(live,)] = await transaction.fetch(self._queries["create_data_keys"], parameters)
+        if not live:
+            raise KeyUnavailableError("the master key was retired meanwhile", reason="retired_master_key")
+
+    async def _page(
+        self, query: str, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+    ) -> list[DataKeyRecord]:
+        after_tenant_id, after_dek_id = after or ("", b"")
+        parameters = {"kek_id": master_key_id, "after_tenant_id": after_tenant_id, "after_dek_id": after_dek_id}
+        rows = await self._database.fetch(self._queries[query], parameters | {"limit": int8(limit)})
+        return [data_key_record(row) for row in rows]
+
+
+async def append_key_event(
+    transaction: Transaction,
+    queries: Queries,
+    action: AuditAction,
+    actor: str | None,
+    *,
+    tenant_id: str | None = None,
+    code: str | None = None,
+) -> AuditEvent:
+    """Append an event about a key or a tenant, in the transaction of what it reports; return it."""
+    parameters = {"tenant_id": tenant_id, "action": action.value, "actor": actor, "code": code, "now": transaction.now}
+    [(now,)] = await transaction.fetch(queries["append_key_event"], parameters)
+    return AuditEvent(action, now, tenant_id=tenant_id, actor=actor, code=code)
+
+
+def _wraps_parameters(wraps: Sequence[PlacedWrap]) -> dict[str, Any]:
+    return {
+        "tenant_ids": [placed.tenant_id for placed in wraps],
+        "dek_ids": [placed.data_key_id for placed in wraps],
+        "kek_ids": [placed.wrap.master_key_id for placed in wraps],
+        "wraps": [placed.wrap.wrapped for placed in wraps],
+    }
+
+
+def _master_key(row: Row) -> MasterKeyRecord:
+    key_id, provider, uri, kdf, check_value, state, created_at = row
+    return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), created_at)

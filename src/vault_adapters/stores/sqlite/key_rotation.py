@@ -1,0 +1,212 @@
+"""The states of keys, and moving values and wraps between them, on SQLite."""
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import groupby
+from typing import Any
+
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.keys import data_key_record, insert_data_key, master_key_record
+from vault_adapters.stores.sqlite.rows import key_parameters, to_micros
+from vault_domain.entities.account import TokenKey, stored_key
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
+from vault_domain.entities.token import SealedToken
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.key_rotation import DataKeyPlace, KeyCounts, PlacedWrap, Resealed, SealedRow
+
+
+class SqliteKeyRotation:
+    """Implements `KeyRotationRepository`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
+        """Count, over all tenants or for one."""
+        parameters = {"tenant_id": tenant_id}
+        states: dict[str, int] = dict(await self._database.fetch(self._queries["count_data_keys"], parameters))
+        wraps: dict[bytes, int] = dict(await self._database.fetch(self._queries["count_wraps"], parameters))
+        [(tokens,)] = await self._database.fetch(self._queries["count_rows_to_reseal"], parameters)
+        active, decrypt_only, destroyed = (states.get(state.value, 0) for state in DataKeyState)
+        return KeyCounts(wraps, active, decrypt_only, destroyed, tokens)
+
+    async def count_data_keys_to_rotate(self, age: timedelta) -> int:
+        """Count the active data keys that were made that long ago."""
+        parameters = {"until": to_micros(self._database.now() - age)}
+        [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
+        return int(count)
+
+    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPlace]:
+        """Return those data keys behind a tenant's id."""
+        parameters = {"until": to_micros(self._database.now() - age), "after": after, "limit": limit}
+        rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
+        return [(tenant_id, key_id) for tenant_id, key_id in rows]
+
+    async def replace_active_data_key(
+        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
+    ) -> Change[DataKeyRecord | None]:
+        """Make a new data key the active one and the replaced one decrypt_only."""
+
+        async def work(transaction: Transaction) -> Change[DataKeyRecord | None]:
+            parameters = {"tenant_id": record.tenant_id, "replaced": replaced}
+            events: tuple[AuditEvent, ...] = ()
+            if await transaction.execute(self._queries["demote_data_key"], parameters):
+                await insert_data_key(transaction, self._queries, record)
+                action, code = AuditAction.DATA_KEY_ROTATED, record.key_id.hex()
+                events = (AuditEvent(action, transaction.now, tenant_id=record.tenant_id, actor=actor, code=code),)
+                await append_events(transaction, self._queries, events)
+            return Change(
+                data_key_record(await transaction.fetch(self._queries["get_active_data_key"], parameters)), events
+            )
+
+        return await self._database.write(work)
+
+    async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
+        """Return tokens under decrypt_only data keys, in the order of their keys."""
+        query = self._queries["find_rows_to_reseal" if tenant_id is None else "find_tenant_rows_to_reseal"]
+        parameters = {
+            "tenant_id": tenant_id,
+            "after_tenant_id": "" if after is None else after.tenant_id,
+            "after_provider": "" if after is None else after.provider,
+            "after_kind": "" if after is None else after.kind.value,
+            "after_identifier": "" if after is None else after.identifier or "",
+            "limit": limit,
+        }
+        rows = await self._database.fetch(query, parameters)
+        return [SealedRow(stored_key(*row[:4]), SealedToken(*row[4:])) for row in rows]
+
+    async def reseal(self, rows: Sequence[Resealed]) -> int:
+        """Replace values whose row still holds exactly what was opened."""
+        data_keys = {(row.key.tenant_id, row.after.data_key_id.hex().upper()) for row in rows}
+        guard = {"data_keys": json.dumps(sorted(data_keys))}
+        parameters = [
+            {
+                **key_parameters(row.key),
+                "dek_id": row.after.data_key_id,
+                "blob": row.after.blob,
+                "before_dek_id": row.before.data_key_id,
+                "before": row.before.blob,
+            }
+            for row in rows
+        ]
+
+        async def work(transaction: Transaction) -> int:
+            [(inactive,)] = await transaction.fetch(self._queries["count_inactive_data_keys"], guard)
+            if inactive:
+                raise DataKeyInactiveError
+            return await transaction.execute_many(self._queries["reseal_token"], parameters)
+
+        return await self._database.write(work)
+
+    async def mark_swept(self, tenant_id: str | None) -> int:
+        """Note the time on decrypt_only data keys that no token is under any more."""
+        return await self._database.write(
+            lambda transaction: transaction.execute(
+                self._queries["mark_swept"], {"tenant_id": tenant_id, "now": to_micros(transaction.now)}
+            )
+        )
+
+    async def destroy_swept(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
+        """Delete the wraps of data keys that were swept that long ago, keeping tombstones."""
+
+        async def work(transaction: Transaction) -> Change[int]:
+            parameters = {"tenant_id": tenant_id, "until": to_micros(transaction.now - age)}
+            events = []
+            for owner, key_id, in_use in await transaction.fetch(self._queries["find_swept"], parameters):
+                place = {"tenant_id": owner, "dek_id": key_id}
+                if in_use:
+                    await transaction.execute(self._queries["clear_swept"], place)
+                    continue
+                await transaction.execute(self._queries["delete_data_key_wraps"], place)
+                await transaction.execute(self._queries["destroy_data_key"], place)
+                action = AuditAction.DATA_KEY_DESTROYED
+                events.append(
+                    AuditEvent(action, transaction.now, tenant_id=owner, actor=actor, code=bytes(key_id).hex())
+                )
+            await append_events(transaction, self._queries, events)
+            return Change(len(events), tuple(events))
+
+        return await self._database.write(work)
+
+    async def activate_master_key(
+        self, key_id: bytes, replaced: bytes, *, actor: str | None
+    ) -> Change[list[MasterKeyRecord]]:
+        """Make a master key active and the replaced one unwrap_only; return all records."""
+
+        async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
+            parameters = {"kek_id": key_id, "replaced": replaced}
+            events: tuple[AuditEvent, ...] = ()
+            if await transaction.execute(self._queries["demote_master_key"], parameters):
+                await transaction.execute(self._queries["promote_master_key"], parameters)
+                events = (_master_key_event(AuditAction.MASTER_KEY_ACTIVATED, key_id, transaction, actor),)
+                await append_events(transaction, self._queries, events)
+            rows = await transaction.fetch(self._queries["list_master_keys"])
+            return Change([master_key_record(row) for row in rows], events)
+
+        return await self._database.write(work)
+
+    async def data_keys_without_wrap(
+        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+    ) -> list[DataKeyRecord]:
+        """Return data keys, not destroyed, that this master key does not wrap."""
+        return await self._page("find_data_keys_without_wrap", master_key_id, after, limit)
+
+    async def data_keys_with_wrap(
+        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+    ) -> list[DataKeyRecord]:
+        """Return data keys that this master key wraps, with all their wraps."""
+        return await self._page("find_data_keys_with_wrap", master_key_id, after, limit)
+
+    async def add_wraps(self, wraps: Sequence[PlacedWrap]) -> int:
+        """Store wraps of data keys; return how many were not there."""
+        parameters = [_wrap_parameters(placed) for placed in wraps]
+        return await self._database.write(
+            lambda transaction: transaction.execute_many(self._queries["add_wrap"], parameters)
+        )
+
+    async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
+        """Delete the wraps of data keys under a master key, where exactly the kept wrap is stored."""
+        parameters = [_wrap_parameters(placed) | {"replaced": master_key_id} for placed in kept]
+        return await self._database.write(
+            lambda transaction: transaction.execute_many(self._queries["delete_wrap"], parameters)
+        )
+
+    async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
+        """Retire a master key; False where it is active or still wraps anything."""
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            if await transaction.execute(self._queries["retire_master_key"], {"kek_id": key_id}):
+                event = _master_key_event(AuditAction.MASTER_KEY_RETIRED, key_id, transaction, actor)
+                await append_events(transaction, self._queries, [event])
+                return Change(result=True, events=(event,))
+            [(retired,)] = await transaction.fetch(self._queries["is_retired"], {"kek_id": key_id})
+            return Change(bool(retired))
+
+        return await self._database.write(work)
+
+    async def _page(
+        self, query: str, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+    ) -> list[DataKeyRecord]:
+        after_tenant_id, after_dek_id = after or ("", b"")
+        parameters = {"kek_id": master_key_id, "after_tenant_id": after_tenant_id, "after_dek_id": after_dek_id}
+        rows = await self._database.fetch(self._queries[query], parameters | {"limit": limit})
+        records = (data_key_record(list(group)) for _, group in groupby(rows, key=lambda row: row[:2]))
+        return [record for record in records if record is not None]
+
+
+def _wrap_parameters(placed: PlacedWrap) -> dict[str, Any]:
+    return {
+        "tenant_id": placed.tenant_id,
+        "dek_id": placed.data_key_id,
+        "kek_id": placed.wrap.master_key_id,
+        "wrapped": placed.wrap.wrapped,
+    }
+
+
+def _master_key_event(action: AuditAction, key_id: bytes, transaction: Transaction, actor: str | None) -> AuditEvent:
+    return AuditEvent(action, transaction.now, actor=actor, code=key_id.hex())

@@ -1,0 +1,1 @@
+"""The vault for code without an event loop."""

@@ -1,0 +1,243 @@
+"""Calling the vault from code without an event loop: it runs on one in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+from attrs import frozen
+
+from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.page import Page
+from vault_domain.facade.vault import TokenVault
+
+P = ParamSpec("P")
+T = TypeVar("T")
+V = TypeVar("V")
+Opener = Callable[[], AbstractAsyncContextManager[TokenVault]]
+
+# Calls under way are bounded by the deadlines of the vault; this only keeps a fault from hanging the process's end.
+_PATIENCE_SECONDS = 30.0
+
+
+class Call(Generic[V, T]):
+    """A method with its arguments. They may be secrets, so neither its repr nor a frame on the way shows them."""
+
+    __slots__ = ("_args", "_kwargs", "_method", "_target")
+
+    def __init__(
+        self,
+        method: Callable[..., Awaitable[T]],
+        target: Callable[[TokenVault], V],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        self._method = method
+        self._target = target
+        self._args = args
+        self._kwargs = kwargs
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self._method.__name__
+
+    def behind(self, after: str | None) -> Call[V, T]:
+        """Return the same call for the page behind a cursor."""
+        return Call(self._method, self._target, self._args, {**self._kwargs, "after": after})
+
+    async def __call__(self, vault: TokenVault) -> T:
+        """Do it; on the vault's event loop."""
+        return await self._method(self._target(vault), *self._args, **self._kwargs)
+
+
+@frozen
+class _Running:
+    """An open vault on its thread.
+
+    The thread runs everything from opening to closing. anyio's `start_blocking_portal` is a generator, which a forked
+    child would finish when it ends, waiting for a thread that it does not have.
+    """
+
+    portal: BlockingPortal
+    vault: TokenVault
+    _thread: threading.Thread
+    _ended: Future[None]
+
+    @classmethod
+    def start(cls, opener: Opener) -> _Running:
+        """Open the vault on a new thread; raise what that raises."""
+        opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
+        ended: Future[None] = Future()
+        # A daemon, as are the threads that it starts: the process would wait for others before it runs atexit's.
+        thread = threading.Thread(target=_serve, args=(opener, opened, ended), name="token-vault", daemon=True)
+        thread.start()
+        try:
+            portal, vault = opened.result()
+        except Exception:
+            thread.join()  # it is at its end
+            raise
+        return cls(portal, vault, thread, ended)
+
+    def stop(self) -> None:
+        """Close the vault and wait for the thread's end; raise what closing raises."""
+        self.portal.start_task_soon(self.portal.stop)
+        self._thread.join()
+        self._ended.result()
+
+
+def _serve(opener: Opener, opened: Future[tuple[BlockingPortal, TokenVault]], ended: Future[None]) -> None:
+    async def serve() -> None:
+        # Calls end before the vault closes: the portal waits for them.
+        async with opener() as vault, BlockingPortal() as portal:
+            opened.set_result((portal, vault))
+            await portal.sleep_until_stopped()
+
+    try:
+        anyio.run(serve)
+    except BaseException as error:
+        (ended if opened.done() else opened).set_exception(error)
+    else:
+        ended.set_result(None)
+
+
+class Session:
+    """The thread with the event loop and the vault on it, shared by all views of one `SyncVault`.
+
+    Args:
+        opener: gives the vault to be opened there.
+    """
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._idle = threading.Condition()
+        self._calls = 0
+        self._closed = False
+        self._running: _Running | None = None
+        # Set before the lock is first taken: a fork may copy the lock while another thread holds it.
+        self._process: int | None = None
+
+    def run(self, call: Call[V, T]) -> T:
+        """Run a call on the vault's event loop and wait for it."""
+        running = self._enter(call.name)
+        try:
+            future = running.portal.start_task_soon(call, running.vault)
+            try:
+                return future.result()
+            except BaseException:  # an interrupt, say: then nobody waits for the result any more
+                future.cancel()
+                raise
+        finally:
+            with self._idle:
+                self._calls -= 1
+                self._idle.notify_all()
+
+    def open(self) -> None:
+        """Open the vault, unless it is."""
+        self._refuse_wrong_place("open")
+        with self._idle:
+            self._open()
+
+    def close(self) -> None:
+        """Wait for the calls under way and close, once; what a forked child inherited is left alone."""
+        if self._process not in (None, os.getpid()):
+            return
+        self._refuse_wrong_place("close")
+        with self._idle:
+            if self._closed:
+                return
+            self._closed = True
+            self._idle.wait_for(lambda: self._calls == 0, _PATIENCE_SECONDS)
+            running, self._running = self._running, None
+            atexit.unregister(self._close_at_exit)
+            if running is not None:
+                running.stop()
+            self._process = None
+
+    def _enter(self, name: str) -> _Running:
+        self._refuse_wrong_place(name)
+        with self._idle:
+            running = self._running or self._open()
+            self._calls += 1
+            return running
+
+    def _open(self) -> _Running:
+        if self._closed:
+            raise ConfigurationError("this SyncVault was closed; open another one", code="vault_closed")
+        if self._running is None:
+            self._process = os.getpid()
+            try:
+                self._running = _Running.start(self._opener)
+            except BaseException:
+                self._process = None  # there is nothing that a fork could leave behind
+                raise
+            atexit.register(self._close_at_exit)
+        return self._running
+
+    def _close_at_exit(self) -> None:
+        if self._process == os.getpid():  # a forked child inherits the registration
+            self.close()
+
+    def _refuse_wrong_place(self, name: str) -> None:
+        if self._process not in (None, os.getpid()):
+            raise ConfigurationError(
+                "this SyncVault was used before the process forked, and its thread stayed in the parent: make the "
+                "first call after the fork, or call open_sync_vault in the child (gunicorn: post_fork; Celery: "
+                "worker_process_init)",
+                code="used_across_fork",
+            )
+        if _on_event_loop():
+            instead = "async with open_vault(...)" if name in ("open", "close") else f"await vault.{name}(...)"
+            raise ConfigurationError(
+                f"SyncVault.{name} would block the event loop that runs here: use `{instead}` with a vault from "
+                "open_vault, or a thread without an event loop",
+                code="running_event_loop",
+            )
+        self._process = os.getpid()
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class View(Generic[V]):
+    """A face of a session: some object of the vault, and the actor."""
+
+    def __init__(self, session: Session, target: Callable[[TokenVault], V]) -> None:
+        self._session = session
+        self._target = target
+
+
+def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Concatenate[View[V], P], T]:
+    """Return a method that runs an async one and waits for it: the same arguments, the same result."""
+
+    @functools.wraps(method)
+    def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        call: Call[V, T] = Call(method, self._target, args, kwargs)
+        del args, kwargs  # a traceback of what follows must not hold them
+        return self._session.run(call)
+
+    return wrapper
+
+
+def walk_pages(session: Session, call: Call[V, Page[T]]) -> Iterator[T]:
+    """Yield the items of all pages of a listing."""
+    after: str | None = None
+    while True:
+        page = session.run(call.behind(after))
+        yield from page.items
+        if (after := page.next) is None:
+            return

@@ -1,0 +1,167 @@
+"""`SyncVault`: the vault for code without an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from vault_adapters.composition import open_vault
+from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.sync.session import Call, Session, View, blocking, walk_pages
+from vault_domain.entities.account import AccountInfo, ConnectionState
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.page import Page
+from vault_domain.entities.scrub import scrubbed
+from vault_domain.entities.text import as_label
+from vault_domain.entities.token import TokenInfo
+from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.clock import Clock
+from vault_domain.ports.token_refresher import TokenRefresher
+
+T = TypeVar("T")
+
+
+class SyncKeys(View[VaultKeys]):
+    """Rotates keys while everything else goes on; the methods are those of `VaultKeys`, without await.
+
+    A progress callback runs on the vault's own thread and cannot call this vault.
+    """
+
+    status = blocking(VaultKeys.status)
+    rotate_data_key = blocking(VaultKeys.rotate_data_key)
+    rotate_data_keys = blocking(VaultKeys.rotate_data_keys)
+    rotate_master_key = blocking(VaultKeys.rotate_master_key)
+    reencrypt = blocking(VaultKeys.reencrypt)
+
+
+class SyncVault(View[TokenVault]):
+    """Keeps a service's tokens; made by `open_sync_vault`. Any thread may call it.
+
+    The methods are those of `TokenVault`, without await. It opens on the first call. A call from a running event
+    loop, and one in a process that was forked after the first use, raises `ConfigurationError` and says what to do.
+    """
+
+    def open(self) -> Self:
+        """Open now rather than on the first call, so that a wrong configuration shows at start; return this vault."""
+        self._session.open()
+        return self
+
+    def close(self) -> None:
+        """Close the vault and all views of it, for good. The end of the process does it too."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @scrubbed
+    def with_actor(self, actor: str | None) -> SyncVault:
+        """Return a view of this vault whose audit events carry ``actor`` (1 to 255 characters, or None)."""
+        name = as_label(actor, "actor")
+        return SyncVault(self._session, lambda vault: vault.with_actor(name))
+
+    store_token = blocking(TokenVault.store_token)
+    store_tokens = blocking(TokenVault.store_tokens)
+    get_token = blocking(TokenVault.get_token)
+    get_tokens = blocking(TokenVault.get_tokens)
+    get_access_token = blocking(TokenVault.get_access_token)
+    get_refresh_token = blocking(TokenVault.get_refresh_token)
+    mark_token_invalid = blocking(TokenVault.mark_token_invalid)
+    delete_token = blocking(TokenVault.delete_token)
+    delete_provider_tokens = blocking(TokenVault.delete_provider_tokens)
+
+    store_token_set = blocking(TokenVault.store_token_set)
+    get_account = blocking(TokenVault.get_account)
+    delete_account = blocking(TokenVault.delete_account)
+
+    ensure_access_token = blocking(TokenVault.ensure_access_token)
+    refresh_account = blocking(TokenVault.refresh_account)
+    report_rejected = blocking(TokenVault.report_rejected)
+    refresh_due = blocking(TokenVault.refresh_due)
+
+    find_expiring_tokens = blocking(TokenVault.find_expiring_tokens)
+    list_tokens = blocking(TokenVault.list_tokens)
+    list_accounts = blocking(TokenVault.list_accounts)
+    audit_events = blocking(TokenVault.audit_events)
+
+    import_tokens = blocking(TokenVault.import_tokens)
+
+    health = blocking(TokenVault.health)
+    erase_tenant = blocking(TokenVault.erase_tenant)
+
+    @property
+    def keys(self) -> SyncKeys:
+        """The keys behind this vault: their status and their rotation."""
+        return SyncKeys(self._session, lambda vault: self._target(vault).keys)
+
+    def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[TokenInfo]:
+        """Walk all pages of `list_tokens`."""
+        return self._walk(TokenVault.list_tokens, tenant_id, provider=provider)
+
+    def iter_accounts(
+        self, tenant_id: str, *, provider: str | None = None, state: ConnectionState | None = None
+    ) -> Iterator[AccountInfo]:
+        """Walk all pages of `list_accounts`."""
+        return self._walk(TokenVault.list_accounts, tenant_id, provider=provider, state=state)
+
+    def iter_expiring_tokens(self, within: timedelta, *, provider: str | None = None) -> Iterator[TokenInfo]:
+        """Walk all pages of `find_expiring_tokens`."""
+        return self._walk(TokenVault.find_expiring_tokens, within, provider=provider)
+
+    def iter_audit_events(self, *, tenant_id: str | None = None) -> Iterator[AuditEvent]:
+        """Walk all pages of `audit_events`."""
+        return self._walk(TokenVault.audit_events, tenant_id=tenant_id)
+
+    def _walk(self, method: Callable[..., Awaitable[Page[T]]], *args: Any, **kwargs: Any) -> Iterator[T]:
+        return walk_pages(self._session, Call(method, self._target, args, kwargs))
+
+
+def open_sync_vault(
+    config: VaultConfig,
+    *,
+    refreshers: Mapping[str, TokenRefresher] | None = None,
+    http_client: Any = None,
+    pool: Any = None,
+    migrate: bool = True,
+    clock: Clock | None = None,
+    on_event: Callable[[AuditEvent], object] | None = None,
+) -> SyncVault:
+    """Return a vault for code without an event loop; nothing is opened before the first call or `SyncVault.open`.
+
+    Where processes are forked (gunicorn with preload, Celery), make the first call after the fork.
+
+    Args:
+        config: see `VaultConfig`.
+        refreshers: as in `open_vault`.
+        http_client: as in `open_vault`; it is used on the vault's own event loop.
+        pool: as in `open_vault`; it is used on the vault's own event loop.
+        migrate: as in `open_vault`.
+        clock: as in `open_vault`.
+        on_event: as in `open_vault`; it is called on the vault's own thread and cannot call this vault.
+
+    The first call raises what `open_vault` raises.
+    """
+    return sync_vault_over(
+        lambda: open_vault(
+            config,
+            refreshers=refreshers,
+            http_client=http_client,
+            pool=pool,
+            migrate=migrate,
+            clock=clock,
+            on_event=on_event,
+        )
+    )
+
+
+def sync_vault_over(opener: Callable[[], AbstractAsyncContextManager[TokenVault]]) -> SyncVault:
+    """Return a sync vault over whatever ``opener`` opens, such as `open_vault_over` a store of one's own."""
+    return SyncVault(Session(opener), lambda vault: vault)

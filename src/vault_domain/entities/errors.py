@@ -1,0 +1,181 @@
+"""The error tree: everything the vault raises on purpose is a `VaultError`.
+
+An error never repeats a value that was passed in or read: not in its message, its arguments or its cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import Account, TokenKey
+    from vault_domain.entities.secret import Secret
+
+
+class VaultError(Exception):
+    """The root of the tree.
+
+    Attributes:
+        code: a stable identifier for programs, such as ``invalid_input``.
+        retryable: whether the same call may succeed later without any change.
+        account: the account concerned, or None.
+        reason: a code with more detail, such as the provider's ``invalid_grant``, or None; never free text.
+    """
+
+    default_code: ClassVar[str] = "vault_error"
+    default_message: ClassVar[str] = "the vault could not do this"
+    default_retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        retryable: bool | None = None,
+        account: Account | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message or self.default_message)
+        self.code = code or self.default_code
+        self.retryable = self.default_retryable if retryable is None else retryable
+        self.account = account
+        self.reason = reason
+
+
+class InvalidInputError(VaultError, ValueError):
+    """An argument was refused before anything happened. It names the argument and the rule, not the value."""
+
+    default_code = "invalid_input"
+    default_message = "an argument is not valid"
+
+
+class ConfigurationError(VaultError):
+    """The vault cannot be opened, or cannot go on, as it is configured."""
+
+    default_code = "configuration"
+    default_message = "the vault's configuration is not valid"
+
+
+class WrongEncryptionSecretError(ConfigurationError):
+    """The configured secret does not open this database: another secret, or stored parameters were edited."""
+
+    default_code = "wrong_encryption_secret"
+    default_message = (
+        "the encryption secret does not match this database (or its stored key parameters were changed); "
+        "nothing was written"
+    )
+
+
+class SchemaOutdatedError(ConfigurationError):
+    """The database lacks tables or migrations that this release needs."""
+
+    default_code = "schema_outdated"
+    default_message = "the database schema is missing or older than this release; run `token-vault init`"
+
+
+class TokenNotFoundError(VaultError):
+    """Nothing is stored under this key; a key of another tenant answers the same."""
+
+    default_code = "token_not_found"
+    default_message = "no such token"
+
+
+class GenerationConflictError(VaultError):
+    """The stored generation is not the expected one: somebody else stored a value in between."""
+
+    default_code = "generation_conflict"
+    default_message = "the stored token is not of the expected generation"
+
+
+class ReauthorizationRequiredError(VaultError):
+    """Only the user can help: the credential is invalid, or there is nothing to refresh with."""
+
+    default_code = "reauthorization_required"
+    default_message = "the account must be connected again by its user"
+
+
+class RefreshFailedError(VaultError):
+    """The provider did not give a new token this time.
+
+    Refreshers raise it too: as it is where the credential was certainly not spent (refused connection, 429, 503),
+    with ``outcome_unknown`` where it may have been (timeout, reset, 500, an answer that cannot be read).
+
+    Attributes:
+        retry_after: how long to wait before another attempt makes sense, or None.
+        outcome_unknown: whether the provider may have spent the credential all the same.
+        refresh_token: a new refresh token that came in an answer without an access token; it must not be lost.
+    """
+
+    default_code = "refresh_failed"
+    default_message = "the provider could not refresh the token now"
+    default_retryable = True
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        account: Account | None = None,
+        reason: str | None = None,
+        retry_after: timedelta | None = None,
+        outcome_unknown: bool = False,
+        refresh_token: Secret | None = None,
+    ) -> None:
+        super().__init__(message, account=account, reason=reason)
+        self.retry_after = retry_after
+        self.outcome_unknown = outcome_unknown
+        self.refresh_token = refresh_token
+
+
+class RefreshNotPersistedError(VaultError):
+    """The provider answered, but the new tokens could not be written to the database or to a journal yet.
+
+    They are held in this process's memory, sealed, and written as soon as the database is back.
+    """
+
+    default_code = "refresh_not_persisted"
+    default_message = "the refreshed tokens could not be stored yet; this process keeps trying"
+
+
+class ProviderConfigurationError(VaultError):
+    """The provider, or how this vault is registered with it, is misconfigured; no token was touched."""
+
+    default_code = "provider_configuration"
+    default_message = "the provider refuses this client, or no refresher is configured for it"
+
+
+class DecryptionError(VaultError):
+    """A stored value does not decrypt in its place: tampered, moved, or its key is gone.
+
+    Attributes:
+        keys: the keys of the rows that could not be decrypted.
+    """
+
+    default_code = "decryption_failed"
+    default_message = "a stored value could not be decrypted"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        account: Account | None = None,
+        keys: Sequence[TokenKey] = (),
+    ) -> None:
+        super().__init__(message, account=account)
+        self.keys = tuple(keys)
+
+
+class KeyUnavailableError(VaultError):
+    """The key service cannot be reached or refuses for now; the stored values are fine."""
+
+    default_code = "key_unavailable"
+    default_message = "the master key is not available now"
+    default_retryable = True
+
+
+class StorageError(VaultError):
+    """The database refused or could not be reached; retryable where its driver says so."""
+
+    default_code = "storage"
+    default_message = "the database could not do this"

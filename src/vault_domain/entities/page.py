@@ -1,0 +1,93 @@
+"""Pages and their cursors: keyset paging, opaque to the caller."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from attrs import field, frozen
+
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.scrub import scrubbed
+
+T = TypeVar("T")
+Cursor = tuple[str | int, ...]
+"""The sort values of the last item of a page."""
+
+MAX_PAGE = 10_000
+
+
+@frozen
+class Page(Generic[T]):
+    """Some items, and where to go on.
+
+    Attributes:
+        items: in order.
+        next: pass it as ``after`` for the following page; None where this is the last.
+    """
+
+    items: tuple[T, ...] = field(converter=tuple)
+    next: str | None = None
+
+
+def make_page(rows: Sequence[T], limit: int, position: Callable[[T], Cursor]) -> Page[T]:
+    """Return the first ``limit`` of ``rows``, of which one more than ``limit`` was asked for."""
+    more = len(rows) > limit
+    items = rows[:limit]
+    return Page(items, encode_cursor(position(items[-1])) if more and items else None)
+
+
+async def walk_pages(fetch: Callable[[str | None], Awaitable[Page[T]]]) -> AsyncIterator[T]:
+    """Yield the items of all pages.
+
+    Args:
+        fetch: returns the page behind a cursor.
+    """
+    after: str | None = None
+    while True:
+        page = await fetch(after)
+        for item in page.items:
+            yield item
+        if (after := page.next) is None:
+            return
+
+
+def encode_cursor(position: Cursor) -> str:
+    """Return the opaque form of a position."""
+    return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+@scrubbed
+def decode_cursor(after: object, *kinds: type) -> Cursor | None:
+    """Return the position that `encode_cursor` was given.
+
+    Args:
+        after: the opaque form, or None for the beginning.
+        kinds: the types of the position's members.
+
+    Raises:
+        InvalidInputError: it is not a cursor of this listing.
+    """
+    if after is None:
+        return None
+    position = _parse(after)
+    if position is None or [type(member) for member in position] != list(kinds):
+        raise InvalidInputError("after must be the `next` of a page of the same listing")
+    return tuple(position)
+
+
+def _parse(after: object) -> list[str | int] | None:
+    if not isinstance(after, str) or len(after) > 8192:
+        return None
+    try:
+        position = json.loads(base64.b64decode(after + "=" * (-len(after) % 4), altchars=b"-_", validate=True))
+    except (ValueError, RecursionError):
+        return None
+    return position if isinstance(position, list) and all(map(_is_storable, position)) else None
+
+
+def _is_storable(member: object) -> bool:
+    """Whether a database takes it: 64-bit integers, and text without NUL and lone surrogates."""
+    if isinstance(member, int):
+        return -(2**63) <= member < 2**63
+    return isinstance(member, str) and "\0" not in member and not any("\ud800" <= c <= "\udfff" for c in member)

@@ -1,0 +1,129 @@
+"""Rules for the texts and times that name things. Each returns the kept form or raises without the value."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from vault_domain.entities.errors import InvalidInputError
+
+MAX_NAME_LENGTH = 255
+_PROVIDER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
+_ERROR_CODE = re.compile(r"[a-z0-9_]{1,64}\Z")
+# RFC 6749 section 3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}\Z")
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+"""Every time that the vault keeps lies before this one."""
+
+
+def as_tenant_id(value: object) -> str:
+    """Return a tenant id as text: ``str``, ``int`` or ``UUID``, taken as it is (no case folding)."""
+    if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
+        # Python refuses to write out very long numbers, with an error of its own.
+        value = str(value) if isinstance(value, UUID) or value.bit_length() < 1000 else ""
+    return _name(value, "tenant_id")
+
+
+def as_provider(value: object) -> str:
+    """Return a provider's name: lower-case letters, digits, ``_``, ``.`` and ``-``, 1 to 64 characters."""
+    if not isinstance(value, str) or not _PROVIDER.match(value):
+        raise InvalidInputError("provider must match [a-z0-9][a-z0-9_.-]{0,63}")
+    return str(value)
+
+
+def as_identifier(value: object) -> str | None:
+    """Return an identifier in Unicode NFC; the empty string is no identifier."""
+    if value is None or value == "":
+        return None
+    text = _name(value, "identifier")
+    if text.isascii():
+        return text
+    # Normalising may lengthen a text, so the limit is checked on the form that is kept.
+    return _name(unicodedata.normalize("NFC", text), "identifier")
+
+
+def as_label(value: object, name: str = "label") -> str | None:
+    """Return a text for people (a label, an actor): up to 255 characters, or None."""
+    return None if value is None else _name(value, name)
+
+
+def as_error_code(value: object) -> str:
+    """Return an error code: RFC 6749 / 6750 codes or the host's own, ``[a-z0-9_]{1,64}``; no free text."""
+    if not isinstance(value, str) or not _ERROR_CODE.match(value):
+        raise InvalidInputError("error_code must match [a-z0-9_]{1,64}; free text is not accepted")
+    return str(value)
+
+
+def as_scopes(value: object) -> tuple[str, ...]:
+    """Return scopes as a tuple of RFC 6749 scope tokens, in the order given, each once."""
+    if value is None or value == ():
+        return ()
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidInputError("scopes must be a sequence of strings")
+    scopes = tuple(value)
+    if len(scopes) > 1000 or not all(map(is_scope, scopes)):
+        raise InvalidInputError("a scope must be printable ASCII without space, quote and backslash")
+    return tuple(dict.fromkeys(scopes))
+
+
+def is_scope(value: object) -> bool:
+    """Whether ``value`` is a scope token of RFC 6749 section 3.3."""
+    return isinstance(value, str) and _SCOPE.match(value) is not None
+
+
+def as_time(value: object, name: str) -> datetime | None:
+    """Return a zone-aware time in UTC, within the years 1970 to 9998, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise InvalidInputError(f"{name} must be a datetime with a time zone")
+    moment = _in_utc(value)
+    if moment is None:
+        raise InvalidInputError(f"{name} must lie within the years 1970 to 9998")
+    return moment
+
+
+def as_duration(value: object, name: str, *, positive: bool = False) -> timedelta:
+    """Return a timedelta that is not negative (``positive``: not zero either) and at most 100 years."""
+    if not isinstance(value, timedelta):
+        raise InvalidInputError(f"{name} must be a timedelta")
+    if value < timedelta(0) or (positive and not value):
+        raise InvalidInputError(f"{name} must {'be positive' if positive else 'not be negative'}")
+    if value > timedelta(days=36_525):
+        raise InvalidInputError(f"{name} must be at most 100 years")
+    return value
+
+
+def as_count(value: object, name: str, *, least: int, most: int) -> int:
+    """Return a whole number between ``least`` and ``most``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidInputError(f"{name} must be a whole number from {least} to {most}")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime | None:
+    try:
+        moment = value.astimezone(UTC)
+    except OverflowError:
+        return None
+    return moment if _EARLIEST <= moment < LATEST else None
+
+
+def _name(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} must be a string")
+    if not 1 <= len(value) <= MAX_NAME_LENGTH:
+        raise InvalidInputError(f"{name} must be 1 to {MAX_NAME_LENGTH} characters long")
+    if "\0" in value or not (value.isascii() or _is_encodable(value)):
+        raise InvalidInputError(f"{name} must contain neither NUL nor lone surrogates")
+    return str(value)
+
+
+def _is_encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

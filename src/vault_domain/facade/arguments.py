@@ -1,0 +1,149 @@
+"""Reading the arguments of the public methods: each is kept in its checked form or refused without its value."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.page import MAX_PAGE
+from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.entities.text import as_count, as_duration, as_provider, as_scopes, as_tenant_id, as_time
+from vault_domain.entities.token import Token, TokenDraft, TokenInfo
+from vault_domain.entities.token_set import TokenSet
+
+StoreItem = tuple[TokenKey, Secret | str] | tuple[TokenKey, Secret | str, datetime | None]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MOST_GENERATIONS = 2**63 - 1
+
+
+def as_key(key: object) -> TokenKey:
+    """Return a token key."""
+    if not isinstance(key, TokenKey):
+        raise InvalidInputError("key must be a TokenKey")
+    return key
+
+
+def as_account(account: object) -> Account:
+    """Return an account."""
+    if not isinstance(account, Account):
+        raise InvalidInputError("account must be an Account")
+    return account
+
+
+def as_keys(keys: object) -> list[TokenKey]:
+    """Return distinct keys, in the order given."""
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+        raise InvalidInputError("keys must be a sequence of TokenKey")
+    return list(dict.fromkeys([as_key(key) for key in keys]))
+
+
+def as_token_info(token: object) -> TokenInfo:
+    """Return what is known of a token that was handed out."""
+    info = token.info if isinstance(token, Token) else token
+    if not isinstance(info, TokenInfo):
+        raise InvalidInputError("token must be a Token or a TokenInfo")
+    return info
+
+
+def as_access_info(token: object) -> TokenInfo:
+    """Return what is known of an access token that was handed out."""
+    info = as_token_info(token)
+    if info.key.kind is not TokenKind.ACCESS_TOKEN:
+        raise InvalidInputError("token must be an access token")
+    return info
+
+
+def as_flag(value: object, name: str) -> bool:
+    """Return True or False."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{name} must be True or False")
+    return value
+
+
+def as_seconds(value: object, name: str) -> float | None:
+    """Return a time to wait in seconds, from a timedelta or a number; None is no limit."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 86_400:
+        return float(value)
+    if isinstance(value, timedelta):
+        return as_duration(value, name).total_seconds()
+    raise InvalidInputError(f"{name} must be a timedelta or a number of seconds, at most a day")
+
+
+def as_token_set(token_set: object) -> TokenSet:
+    """Return a token set."""
+    if not isinstance(token_set, TokenSet):
+        raise InvalidInputError("token_set must be a TokenSet; see TokenSet.from_response")
+    return token_set
+
+
+def as_optional_provider(provider: object) -> str | None:
+    """Return a provider's name, or None for all."""
+    return None if provider is None else as_provider(provider)
+
+
+def as_optional_tenant_id(tenant_id: object) -> str | None:
+    """Return a tenant's id, or None for all."""
+    return None if tenant_id is None else as_tenant_id(tenant_id)
+
+
+def as_progress(progress: object) -> Callable[[int, int], object] | None:
+    """Return what is to be told of progress, or None."""
+    if progress is None or callable(progress):
+        return progress
+    raise InvalidInputError("progress must be a function of two numbers")
+
+
+def as_function(function: F | None, name: str) -> F | None:
+    """Return a function, or None."""
+    if function is None or callable(function):
+        return function
+    raise InvalidInputError(f"{name} must be a function")
+
+
+def as_optional_state(state: object) -> ConnectionState | None:
+    """Return a connection state, or None for all."""
+    if state is None or isinstance(state, ConnectionState):
+        return state
+    raise InvalidInputError("state must be a ConnectionState")
+
+
+def as_limit(limit: object) -> int:
+    """Return a page's size."""
+    return as_count(limit, "limit", least=1, most=MAX_PAGE)
+
+
+def as_generation(generation: object) -> int | None:
+    """Return an expected generation; 0 means that nothing is stored, None that it does not matter."""
+    if generation is None:
+        return None
+    return as_count(generation, "expected_generation", least=0, most=_MOST_GENERATIONS)
+
+
+def as_draft(
+    key: object, secret: Secret | InvalidInputError, expires_at: object = None, scopes: object = None
+) -> TokenDraft:
+    """Return a draft of one value."""
+    if isinstance(secret, InvalidInputError):
+        raise secret
+    return TokenDraft(as_key(key), secret, as_time(expires_at, "expires_at"), scopes=as_scopes(scopes))
+
+
+def as_drafts(items: object) -> list[TokenDraft]:
+    """Return the drafts of `store_tokens`; a key may stand there once."""
+    if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
+        raise InvalidInputError("items must be a sequence of (key, value) or (key, value, expires_at)")
+    drafts = [_as_item(item) for item in items]
+    if len({draft.key for draft in drafts}) != len(drafts):
+        raise InvalidInputError("items must not name a key twice")
+    return drafts
+
+
+def _as_item(item: object) -> TokenDraft:
+    if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) not in (2, 3):
+        raise InvalidInputError("each item must be (key, value) or (key, value, expires_at)")
+    return as_draft(item[0], as_secret(item[1]), item[2] if len(item) == 3 else None)

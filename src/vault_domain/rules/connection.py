@@ -1,0 +1,57 @@
+"""What a host shows of an account: whether it is connected, and which credential keeps it so."""
+
+from datetime import datetime
+
+from vault_domain.entities.account import AccountInfo, ConnectionState, TokenKind
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import TokenInfo, TokenStatus
+from vault_domain.rules.freshness import is_usable
+
+
+def credential_of(record: AccountRecord, spends: TokenKind | None = None) -> TokenInfo | None:
+    """Return the credential that a refresh of the account spends, or None.
+
+    Args:
+        record: the account.
+        spends: the kind that the provider's refresher takes; None where no refresher is known: then it is the
+            refresh token, else the API key.
+    """
+    if spends is not None:
+        return record.tokens.get(spends)
+    return record.tokens.get(TokenKind.REFRESH_TOKEN) or record.tokens.get(TokenKind.API_KEY)
+
+
+def describe_account(record: AccountRecord, now: datetime, spends: TokenKind | None = None) -> AccountInfo:
+    """Return what a host shows of an account at ``now``."""
+    access = record.tokens.get(TokenKind.ACCESS_TOKEN)
+    state, reason = _connection(record, now, spends)
+    pending = state is ConnectionState.RETRYING
+    return AccountInfo(
+        account=record.account,
+        state=state,
+        reason=reason,
+        label=record.label,
+        scopes=access.scopes if access else (),
+        expires_at=access.expires_at if access else None,
+        last_refreshed_at=access.last_refreshed_at if access else None,
+        next_attempt_at=record.refresh.next_attempt_at if pending else None,
+    )
+
+
+def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) -> tuple[ConnectionState, str | None]:
+    access = record.tokens.get(TokenKind.ACCESS_TOKEN)
+    credential = credential_of(record, spends)
+    if credential is not None and credential.status is TokenStatus.INVALID:
+        return ConnectionState.REAUTHORIZATION_REQUIRED, credential.error_code
+    can_refresh = credential is not None and is_usable(credential, now)
+    if access is not None and not is_usable(access, now) and (not can_refresh or credential is access):
+        return ConnectionState.REAUTHORIZATION_REQUIRED, access.error_code or "token_expired"
+    if access is None and credential is not None and not can_refresh:
+        return ConnectionState.REAUTHORIZATION_REQUIRED, "token_expired"
+    refresh = record.refresh
+    if refresh.concerns(credential):
+        if refresh.unknown_at(now) is not None:
+            return ConnectionState.RETRYING, refresh.error_code or "outcome_unknown"
+        if refresh.failures:
+            return ConnectionState.RETRYING, refresh.error_code or "temporarily_unavailable"
+    return ConnectionState.CONNECTED, None

@@ -1,0 +1,1 @@
+"""Use cases that rotate data keys and master keys."""

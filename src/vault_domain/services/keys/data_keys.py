@@ -1,0 +1,115 @@
+"""Rotating data keys, and how all keys stand."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
+from vault_domain.entities.key_reports import DataKeyRotation, DataKeyRotations, KeyStatus, MasterKeyStatus
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.data_key_wrapper import DataKeyWrapper
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.key_rotation import KeyCounts, KeyRotationRepository
+from vault_domain.ports.master_key import MasterKeys
+from vault_domain.ports.tasks import Tasks
+
+Progress = Callable[[int, int], object]
+"""Called after each page with how many tenants are done, and how many there are."""
+
+_PAGE = 200
+_AT_ONCE = 8
+
+
+class RotationService:
+    """Flips data keys; what is sealed under the old one is brought over by `ResealingService`."""
+
+    def __init__(
+        self,
+        keys: KeyRepository,
+        rotation: KeyRotationRepository,
+        wrapper: DataKeyWrapper,
+        cipher: Cipher,
+        sink: EventSink,
+        tasks: Tasks,
+        master_keys: MasterKeys,
+    ) -> None:
+        self._keys = keys
+        self._rotation = rotation
+        self._wrapper = wrapper
+        self._cipher = cipher
+        self._sink = sink
+        self._tasks = tasks
+        self._master_keys = master_keys
+
+    async def status(self, tenant_id: str | None) -> KeyStatus:
+        """Return how all keys stand, or those of one tenant."""
+        counts = await self._rotation.key_counts(tenant_id)
+        records = await self._keys.master_keys()
+        return KeyStatus(
+            master_keys=tuple(self._describe(record, counts) for record in records),
+            active=counts.active,
+            decrypt_only=counts.decrypt_only,
+            destroyed=counts.destroyed,
+            tokens_to_reencrypt=counts.tokens_to_reseal,
+            wraps_missing=max(
+                counts.active + counts.decrypt_only - counts.wraps.get(self._master_keys.configured_id, 0), 0
+            ),
+        )
+
+    async def rotate(self, tenant_id: str, *, actor: str | None) -> DataKeyRotation:
+        """Give a tenant a new active data key; the old one opens what it has sealed."""
+        before = await self._keys.active_data_key(tenant_id)
+        active, rotated = (None, False) if before is None else await self._flip(tenant_id, before.key_id, actor)
+        counts = None if active is None else await self._rotation.key_counts(tenant_id)
+        return DataKeyRotation(
+            rotated=rotated,
+            data_key_id=None if active is None else active.key_id.hex(),
+            tokens_to_reencrypt=0 if counts is None else counts.tokens_to_reseal,
+        )
+
+    async def rotate_all(
+        self, older_than: timedelta, progress: Progress | None, *, dry_run: bool, actor: str | None
+    ) -> DataKeyRotations:
+        """Do so for each tenant whose active data key is at least that old."""
+        total = await self._rotation.count_data_keys_to_rotate(older_than)
+        outcomes: list[bool] = []
+
+        async def flip(tenant_id: str, key_id: bytes) -> None:
+            _, rotated = await self._flip(tenant_id, key_id, actor)
+            outcomes.append(rotated)
+
+        after = ""
+        while not dry_run and (places := await self._rotation.data_keys_to_rotate(older_than, after, _PAGE)):
+            after = places[-1][0]
+            await self._tasks.run_all([("flip", partial(flip, *place)) for place in places], _AT_ONCE)
+            if progress is not None:
+                progress(len(outcomes), max(len(outcomes), total))
+        counts = await self._rotation.key_counts()
+        return DataKeyRotations(
+            due=max(len(outcomes), total),
+            rotated=sum(outcomes),
+            overtaken=len(outcomes) - sum(outcomes),
+            tokens_to_reencrypt=counts.tokens_to_reseal,
+        )
+
+    async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
+        """Replace a data key, if it is still the active one; return that, None where there is none, and whether."""
+        record = await self._wrapper.new_data_key(tenant_id)
+        change = await self._rotation.replace_active_data_key(replaced, record, actor=actor)
+        self._cipher.forget_active([tenant_id])
+        self._sink.publish(change.events)
+        active = change.result
+        return active, active is not None and active.key_id == record.key_id
+
+    def _describe(self, record: MasterKeyRecord, counts: KeyCounts) -> MasterKeyStatus:
+        return MasterKeyStatus(
+            key_id=record.key_id.hex(),
+            provider=record.provider,
+            uri=record.uri,
+            state=record.state,
+            data_keys=counts.wraps.get(record.key_id, 0),
+            is_open=record.key_id in self._master_keys.opened,
+            is_configured=record.key_id == self._master_keys.configured_id,
+            created_at=record.created_at,
+        )

@@ -1,0 +1,228 @@
+"""Rotating the master key: every data key gets a wrap under the configured one, then the others are let go."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+
+from attrs import define, field
+
+from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, VaultError
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.key_reports import MasterKeyRotation, UnreadableKey
+from vault_domain.ports.cipher import UnreadableError
+from vault_domain.ports.data_key_wrapper import DataKeyWrapper
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.key_rotation import DataKeyPlace, KeyRotationRepository, PlacedWrap
+from vault_domain.ports.master_key import MasterKeys
+from vault_domain.ports.tasks import Tasks
+
+_log = logging.getLogger(__name__)
+_PAGE = 500
+_AT_ONCE = 10
+# Each round loses only against processes that still make data keys with the previous master key alone.
+_ROUNDS = 8
+
+_Page = Callable[[DataKeyPlace | None], Awaitable[list[DataKeyRecord]]]
+_Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
+
+
+Progress = Callable[[int, int], object]
+"""Called after each page with how many wraps were added or let go, and how many there are."""
+
+
+@define
+class _Run:
+    progress: Progress | None = None
+    done: int = 0
+    total: int = 0
+    activated: bool = False
+    wrapped: int = 0
+    unwrapped: int = 0
+    retired: int = 0
+    in_use: int = 0
+    unreadable: set[DataKeyPlace] = field(factory=set)
+
+    def report_progress(self, visited: int) -> None:
+        self.done += visited
+        self.total = max(self.total, self.done)  # data keys that were made meanwhile
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+class RewrappingService:
+    """Master key rotation: the order of its steps keeps every data key openable, wherever it is killed.
+
+    Activate, add the missing wraps, read all of them back and compare, delete the wraps under the previous master
+    keys, and retire those last, which the store refuses while they wrap anything. Master keys that this process
+    cannot open are left alone: one of them may be kept offline for recovery.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRepository,
+        rotation: KeyRotationRepository,
+        wrapper: DataKeyWrapper,
+        sink: EventSink,
+        tasks: Tasks,
+        master_keys: MasterKeys,
+    ) -> None:
+        self._keys = keys
+        self._rotation = rotation
+        self._wrapper = wrapper
+        self._sink = sink
+        self._tasks = tasks
+        self._master_keys = master_keys
+        self._target = master_keys.configured_id
+
+    async def rotate(self, progress: Progress | None, *, actor: str | None) -> MasterKeyRotation:
+        """Bring all data keys under the configured master key."""
+        run = _Run(progress)
+        await self._activate(run, actor)
+        run.total = await self._count_wraps()
+        for _ in range(_ROUNDS):
+            run.unreadable.clear()
+            previous = await self._previous()
+            await self._add_missing(run)
+            if not run.unreadable:
+                for key_id in previous:
+                    await self._delete_wraps(key_id, run)
+            run.in_use = 0
+            for key_id in previous:
+                await self._retire(key_id, run, actor)
+            if not run.in_use or run.unreadable:
+                break
+        return MasterKeyRotation(
+            master_key_id=self._target.hex(),
+            activated=run.activated,
+            wrapped=run.wrapped,
+            unwrapped=run.unwrapped,
+            retired=run.retired,
+            unreadable=_describe(run.unreadable),
+            in_use=run.in_use,
+        )
+
+    async def _activate(self, run: _Run, actor: str | None) -> None:
+        active = _active(await self._keys.master_keys())
+        if active == self._target:
+            return
+        if active is None or active not in self._master_keys.opened:
+            # Flipping back what somebody else has just rotated would undo it under their hands.
+            raise _overtaken()
+        change = await self._rotation.activate_master_key(self._target, active, actor=actor)
+        self._sink.publish(change.events)
+        run.activated = bool(change.events)
+        if _active(change.result) != self._target:
+            raise _overtaken()
+
+    async def _count_wraps(self) -> int:
+        """Return how many wraps are to be added, and after that to be deleted."""
+        counts = await self._rotation.key_counts()
+        missing = counts.active + counts.decrypt_only - counts.wraps.get(self._target, 0)
+        return max(missing, 0) + sum(counts.wraps.get(key_id, 0) for key_id in await self._previous())
+
+    async def _previous(self) -> list[bytes]:
+        """Return the other master keys of this process that are not retired, once the target is seen to be active."""
+        records = await self._keys.master_keys()
+        if _active(records) != self._target:
+            raise _overtaken()
+        return [
+            record.key_id
+            for record in records
+            if record.key_id != self._target
+            and record.key_id in self._master_keys.opened
+            and record.state is not MasterKeyState.RETIRED
+        ]
+
+    async def _add_missing(self, run: _Run) -> None:
+        """Wrap data keys that the target does not wrap, until there are none but unreadable ones."""
+
+        async def visit(record: DataKeyRecord) -> PlacedWrap | None:
+            wraps = await self._wrapper.missing_wraps(record)
+            mine = next((wrap for wrap in wraps if wrap.master_key_id == self._target), None)
+            return None if mine is None else PlacedWrap(record.tenant_id, record.key_id, mine)
+
+        async for wraps in self._walk(
+            lambda after: self._rotation.data_keys_without_wrap(self._target, after, _PAGE), visit, run
+        ):
+            run.wrapped += await self._rotation.add_wraps(wraps)
+
+    async def _delete_wraps(self, master_key_id: bytes, run: _Run) -> None:
+        """Delete the wraps under a previous master key, each after the target's was read back and compared."""
+
+        async def visit(record: DataKeyRecord) -> PlacedWrap | None:
+            mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
+            if mine is None:
+                return None  # made meanwhile, by a process that knows the previous master key only: the next round's
+            if not await self._wrapper.wraps_agree(record):
+                raise UnreadableError("wraps_differ")
+            return PlacedWrap(record.tenant_id, record.key_id, mine)
+
+        async for kept in self._walk(
+            lambda after: self._rotation.data_keys_with_wrap(master_key_id, after, _PAGE), visit, run
+        ):
+            run.unwrapped += await self._rotation.delete_wraps(master_key_id, kept)
+
+    async def _retire(self, key_id: bytes, run: _Run, actor: str | None) -> None:
+        change = await self._rotation.retire_master_key(key_id, actor=actor)
+        self._sink.publish(change.events)
+        run.retired += len(change.events)
+        run.in_use += not change.result
+
+    async def _walk(self, fetch: _Page, visit: _Visit, run: _Run) -> AsyncIterator[list[PlacedWrap]]:
+        """Visit data keys page by page, several at once since a key service may be asked for each."""
+        after: DataKeyPlace | None = None
+        while records := await fetch(after):
+            after = _place(records[-1])
+            found = await self._visit_page(records, visit, run)
+            if found:
+                yield found
+            run.report_progress(len(records))
+
+    async def _visit_page(self, records: list[DataKeyRecord], visit: _Visit, run: _Run) -> list[PlacedWrap]:
+        found: dict[DataKeyPlace, PlacedWrap] = {}
+        failures: list[VaultError] = []
+
+        async def job(record: DataKeyRecord) -> None:
+            if failures:
+                return  # the service is away: asking it for the rest of the page helps nobody
+            try:
+                wrap = await visit(record)
+            except UnreadableError as error:
+                _log.debug("a data key could not be rewrapped: %s", error.reason)
+                run.unreadable.add(_place(record))
+            except (KeyUnavailableError, ConfigurationError) as error:
+                if error.reason == "unknown_master_key":
+                    run.unreadable.add(_place(record))
+                else:
+                    failures.append(error)
+            else:
+                if wrap is not None:
+                    found[_place(record)] = wrap
+
+        await self._tasks.run_all([("wrap", partial(job, record)) for record in records], _AT_ONCE)
+        if failures:
+            raise failures[0]
+        return [found[place] for place in map(_place, records) if place in found]
+
+
+def _place(record: DataKeyRecord) -> DataKeyPlace:
+    return record.tenant_id, record.key_id
+
+
+def _active(records: list[MasterKeyRecord]) -> bytes | None:
+    return next((record.key_id for record in records if record.state is MasterKeyState.ACTIVE), None)
+
+
+def _overtaken() -> ConfigurationError:
+    return ConfigurationError(
+        "another master key was made active since this vault was opened; open it again and look at the key status",
+        code="master_key_conflict",
+    )
+
+
+def _describe(unreadable: set[DataKeyPlace]) -> tuple[UnreadableKey, ...]:
+    named = tuple(UnreadableKey(tenant, key_id.hex(), 1) for tenant, key_id in sorted(unreadable))
+    for key in named:
+        _log.error("data key %s could not be opened and was left as it is", key.data_key_id)
+    return named

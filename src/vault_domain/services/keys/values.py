@@ -1,0 +1,156 @@
+"""Bringing values under their tenants' active data keys, in pages, while everything else goes on."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from attrs import define, field
+
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import StorageError
+from vault_domain.entities.key_reports import MOST_NAMED, Reencryption, UnreadableKey
+from vault_domain.entities.token import SealedToken
+from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, Cipher
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.key_rotation import KeyRotationRepository, Resealed, SealedRow
+from vault_domain.ports.tasks import Tasks
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], object]
+"""Called after each page with how many values are done, and how many there are."""
+
+DESTROY_AFTER = timedelta(hours=24)
+"""How long an old data key outlives its sweep: a journal of refreshed tokens may still need it."""
+
+_PAGE = 1000
+# Each round loses only against another rotation of the same tenant that committed meanwhile.
+_ROUNDS = 8
+# A pass follows where values were overtaken: what overtook them may have been rotated away again.
+_PASSES = 8
+
+
+@define
+class _Page:
+    """Values that were read and sealed anew, and where the next page begins."""
+
+    rows: list[SealedRow] = field(factory=list)
+    resealed: list[Resealed] = field(factory=list)
+    unreadable: list[tuple[SealedRow, bytes]] = field(factory=list)  # and the data key that is to blame
+    gone: int = 0
+    last: TokenKey | None = None
+    is_end: bool = False
+
+
+@define
+class _Run:
+    """What a run has done so far. Unreadable values are counted anew in each pass, since they come again."""
+
+    total: int
+    progress: Progress | None
+    resealed: int = 0
+    overtaken: int = 0
+    unreadable: Counter[tuple[str, str]] = field(factory=Counter)
+    unreadable_tokens: list[TokenKey] = field(factory=list)
+
+    def begin_pass(self) -> None:
+        self.unreadable.clear()
+        self.unreadable_tokens.clear()
+
+    def count(self, page: _Page, written: int) -> None:
+        self.resealed += written
+        self.overtaken += len(page.resealed) - written + page.gone
+        self.unreadable.update((row.key.tenant_id, key_id.hex()) for row, key_id in page.unreadable)
+        left = MOST_NAMED - len(self.unreadable_tokens)
+        self.unreadable_tokens += [row.key for row, _ in page.unreadable[:left]]
+
+    def report_progress(self) -> None:
+        done = self.resealed + self.overtaken + self.unreadable.total()
+        if self.progress is not None and done:
+            self.progress(done, max(done, self.total))
+
+
+class ResealingService:
+    """Re-encryption. Its progress is the data itself, so that a run that was killed is simply run again."""
+
+    def __init__(self, rotation: KeyRotationRepository, cipher: Cipher, sink: EventSink, tasks: Tasks) -> None:
+        self._rotation = rotation
+        self._cipher = cipher
+        self._sink = sink
+        self._tasks = tasks
+
+    async def reencrypt(self, tenant_id: str | None, progress: Progress | None, *, actor: str | None) -> Reencryption:
+        """Let go of old data keys that nothing has been under for long, then seal anew what is under the others."""
+        # First, since one that has tokens again, of a restored backup say, is found here, and swept below.
+        change = await self._rotation.destroy_swept(tenant_id, DESTROY_AFTER, actor=actor)
+        self._sink.publish(change.events)
+        counts = await self._rotation.key_counts(tenant_id)
+        run = _Run(counts.tokens_to_reseal, progress)
+        for _ in range(_PASSES):
+            overtaken = run.overtaken
+            run.begin_pass()
+            await self._sweep(tenant_id, run)
+            if run.overtaken == overtaken:
+                break
+        swept = await self._rotation.mark_swept(tenant_id)
+        counts = await self._rotation.key_counts(tenant_id)
+        return Reencryption(
+            reencrypted=run.resealed,
+            overtaken=run.overtaken,
+            swept=swept,
+            destroyed=change.result,
+            remaining=counts.tokens_to_reseal,
+            unreadable=_describe(run.unreadable),
+            unreadable_tokens=tuple(run.unreadable_tokens),
+        )
+
+    async def _sweep(self, tenant_id: str | None, run: _Run) -> None:
+        """Go over all values under old data keys once; one page is written while the next is read and sealed."""
+        page = _Page()
+        while not page.is_end:
+            following = _Page()
+            write = partial(self._write, page, run)
+            read = partial(self._read, following, tenant_id, page.last)
+            await self._tasks.run_all([("write", write), ("read", read)], 1)
+            run.report_progress()
+            page = following
+
+    async def _read(self, page: _Page, tenant_id: str | None, after: TokenKey | None) -> None:
+        page.rows = await self._rotation.rows_to_reseal(tenant_id, after, _PAGE)
+        page.is_end = not page.rows
+        page.last = page.rows[-1].key if page.rows else None
+        await self._seal(page)
+
+    async def _seal(self, page: _Page) -> None:
+        """Seal a page's values anew; those that cannot be had must not stand in the others' way."""
+        sealed = await self._cipher.reseal([(row.key, row.sealed) for row in page.rows])
+        page.resealed, page.unreadable, page.gone = [], [], 0
+        for row, after in zip(page.rows, sealed, strict=True):
+            if isinstance(after, SealedToken):
+                page.resealed.append(Resealed(row.key, row.sealed, after))
+            elif after.reason in (DESTROYED_KEY, NO_ACTIVE_KEY):
+                page.gone += 1  # with its tenant, which was erased since the page was read
+            else:
+                page.unreadable.append((row, after.data_key_id or row.sealed.data_key_id))
+
+    async def _write(self, page: _Page, run: _Run) -> None:
+        for _ in range(_ROUNDS):
+            try:
+                written = await self._rotation.reseal(page.resealed) if page.resealed else 0
+            except DataKeyInactiveError:
+                self._cipher.forget_active({row.key.tenant_id for row in page.rows})
+                await self._seal(page)
+            else:
+                run.count(page, written)
+                return
+        raise StorageError("the data keys kept changing; run it again", retryable=True)
+
+
+def _describe(unreadable: Counter[tuple[str, str]]) -> tuple[UnreadableKey, ...]:
+    named = tuple(UnreadableKey(tenant, key_id, count) for (tenant, key_id), count in sorted(unreadable.items()))
+    for key in named:
+        _log.error("%d values under data key %s could not be opened and were left", key.count, key.data_key_id)
+    return named

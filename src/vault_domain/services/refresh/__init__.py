@@ -1,0 +1,1 @@
+"""Use cases that get a new access token from a provider."""

@@ -1,0 +1,220 @@
+"""A valid access token: from what is stored, from whoever refreshes already, or from the provider."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from attrs import evolve, frozen
+
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import (
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    RefreshNotPersistedError,
+    TokenNotFoundError,
+    VaultError,
+)
+from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef
+from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
+from vault_domain.ports.tasks import Tasks
+from vault_domain.rules.freshness import RefreshPolicy, is_usable
+from vault_domain.rules.oauth_codes import CLIENT_CODES
+from vault_domain.rules.refresh import (
+    BackOff,
+    Claim,
+    Decision,
+    Demand,
+    NoRefresher,
+    NothingStored,
+    Reauthorize,
+    RefreshRule,
+    RefreshTiming,
+    Use,
+    Wait,
+    decide,
+)
+from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempts import AttemptRunner, NothingSent, Refreshed
+from vault_domain.services.tokens.single import TokenService
+
+_log = logging.getLogger(__name__)
+
+_YOUNG = timedelta(seconds=30)
+"""A token this young is not refreshed because a resource rejects it: the resource would do so again."""
+
+_FIRST_POLL, _LONGEST_POLL = 0.02, 0.5
+
+_MOST_LEASES = 3
+"""How many leases of others a caller waits for at most."""
+
+_MOST_ATTEMPTS = 2
+"""How often a caller asks the provider itself, where the first answer was overtaken or expired at once."""
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@frozen
+class _Caller:
+    demand: Demand
+    actor: str | None
+
+
+class RefreshService:
+    """Refreshes exactly once across processes; arguments are validated by its caller."""
+
+    def __init__(
+        self,
+        tokens: TokenService,
+        ledger: RefreshLedger,
+        runner: AttemptRunner,
+        keeper: AnswerKeeper,
+        tasks: Tasks,
+        policy: RefreshPolicy,
+        rules: Mapping[str, RefreshRule],
+    ) -> None:
+        self._tokens = tokens
+        self._ledger = ledger
+        self._runner = runner
+        self._keeper = keeper
+        self._tasks = tasks
+        self._policy = policy
+        self._rules = rules
+
+    async def ensure(self, account: Account, timeout: float | None, *, actor: str | None) -> Token:
+        """Return an access token that may be used now, refreshing it where it is due."""
+        if not self._keeper.is_pending(account):
+            found = await self._tokens.get_access(account, None)
+            if found is not None and (not found.needs_refresh or self._tasks.is_flying(account)):
+                return found.token  # inside the buffer nobody waits for what nobody needs yet
+        return await self._share(account, account, _Caller(Demand(), actor), timeout)
+
+    async def refresh(self, account: Account, *, actor: str | None) -> Token:
+        """Return a new access token, even if the stored one is not due."""
+        snapshot = await self._ledger.read(account)
+        access = _access(snapshot)
+        caller = _Caller(Demand(forced=True, replaced=TokenRef.of(access) if access else None), actor)
+        return await self._share(("forced", account), account, caller, None)
+
+    async def rejected(self, info: TokenInfo, *, actor: str | None) -> Token:
+        """Return a token to try instead of one that a resource rejected."""
+        account = info.key.account
+        snapshot = await self._ledger.read(account)
+        stored = _access(snapshot)
+        if stored is None:
+            raise TokenNotFoundError(account=account)
+        if TokenRef.of(stored) != TokenRef.of(info):
+            return await self.ensure(account, None, actor=actor)
+        if is_usable(stored, snapshot.now) and snapshot.now - stored.updated_at < _YOUNG:
+            return await self._open(snapshot, stored)
+        demand = Demand(replaced=TokenRef.of(stored))
+        if not isinstance(self._decide(account, snapshot, demand), (Reauthorize, NoRefresher)):
+            return await self._share(demand.replaced, account, _Caller(demand, actor), None)
+        if await self._tokens.mark_invalid(stored, "invalid_token", actor=actor) is MarkOutcome.STALE:
+            return await self.ensure(account, None, actor=actor)
+        raise ReauthorizationRequiredError(account=account, reason="invalid_token")
+
+    async def _share(self, key: Hashable, account: Account, caller: _Caller, timeout: float | None) -> Token:
+        try:
+            return await self._tasks.share(key, lambda: self._obtain(account, caller), timeout)
+        except TimeoutError:
+            pass  # answered below, without a context
+        found = await self._tokens.get_access(account, None)
+        if found is not None and caller.demand.replaced != TokenRef.of(found.token.info):
+            return found.token
+        raise RefreshFailedError(
+            "the refresh did not end in time; it goes on", account=account, retry_after=timedelta(seconds=1)
+        )
+
+    async def _obtain(self, account: Account, caller: _Caller) -> Token:
+        """Look, and do what is decided, until there is a token or an error."""
+        poll, attempts = _FIRST_POLL, 0
+        end = self._tasks.monotonic() + _MOST_LEASES * self._lease(account).total_seconds()
+        while self._tasks.monotonic() < end and attempts < _MOST_ATTEMPTS:
+            held = await self._keeper.settle(account)
+            if held is not None:
+                return held
+            snapshot = await self._ledger.read(account)
+            decision = self._decide(account, snapshot, caller.demand)
+            if isinstance(decision, Use):
+                return await self._open(snapshot, decision.access)
+            if isinstance(decision, Claim):
+                outcome = await self._attempt(account, decision, caller)
+                if isinstance(outcome, Token):
+                    return outcome
+                attempts += isinstance(outcome, Refreshed)
+            elif isinstance(decision, Wait):
+                await self._pause(poll, decision.until - snapshot.now)
+                poll = min(poll * 1.5, _LONGEST_POLL)
+            else:
+                raise _error(decision, account)
+        raise RefreshFailedError("no token that lasts came of it", account=account, retry_after=_YOUNG)
+
+    async def _attempt(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
+        """Claim and refresh. Inside the buffer a failure gives the token that is still valid."""
+        try:
+            return await self._claim_and_run(account, decision, caller)
+        except RefreshNotPersistedError:
+            raise
+        except VaultError as error:
+            found = await self._tokens.get_access(account, None) if caller.demand == Demand() else None
+            if found is None:
+                raise
+            _log.info("a refresh inside the buffer failed (%s); the token is valid still", error.code)
+            return found.token
+
+    async def _claim_and_run(
+        self, account: Account, decision: Claim, caller: _Caller
+    ) -> Token | Refreshed | NothingSent:
+        self._runner.refuse_known_bad(account)
+        started = self._tasks.monotonic()
+        unclaimed = Attempt(
+            account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, self._lease(account)
+        )
+        claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
+        if claimed_at is None:
+            return NothingSent()
+        attempt = evolve(unclaimed, claimed_at=claimed_at)
+        outcome = await self._runner.run(attempt, started=started, actor=caller.actor)
+        if isinstance(outcome, NothingSent):
+            return outcome
+        if outcome.held is not None:
+            return outcome.held
+        # What is stored now is returned as it is: a token that is due at once must not be refreshed in a circle.
+        snapshot = await self._ledger.read(account)
+        access = _access(snapshot)
+        if access is None or not is_usable(access, snapshot.now):
+            return outcome
+        return await self._open(snapshot, access)
+
+    def _decide(self, account: Account, snapshot: Snapshot, demand: Demand) -> Decision:
+        return decide(snapshot.record, snapshot.now, self._policy, self._rules.get(account.provider), demand)
+
+    def _lease(self, account: Account) -> timedelta:
+        rule = self._rules.get(account.provider)
+        return (RefreshTiming() if rule is None else rule.timing).lease
+
+    async def _open(self, snapshot: Snapshot, info: TokenInfo) -> Token:
+        return await self._tokens.hand_out(StoredToken(info, snapshot.sealed[info.key.kind]), snapshot.now)
+
+    async def _pause(self, poll: float, left: timedelta) -> None:
+        wanted = poll * (0.5 + self._tasks.jitter())
+        await self._tasks.sleep(max(0.001, min(wanted, left.total_seconds())))
+
+
+def _access(snapshot: Snapshot) -> TokenInfo | None:
+    return None if snapshot.record is None else snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
+
+
+def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
+    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES:
+        return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not mend it
+    if isinstance(decision, BackOff):
+        return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
+    if isinstance(decision, Reauthorize):
+        return ReauthorizationRequiredError(account=account, reason=decision.reason)
+    if isinstance(decision, NoRefresher):
+        return ProviderConfigurationError("no refresher is configured for the provider", account=account)
+    return TokenNotFoundError(account=account)

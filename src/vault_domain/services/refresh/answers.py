@@ -1,0 +1,265 @@
+"""Keeping a provider's answer: in the database, else in the journal, else in memory; it is never lost silently."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Sequence
+from datetime import timedelta
+
+from attrs import evolve, frozen
+
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import (
+    DecryptionError,
+    KeyUnavailableError,
+    RefreshNotPersistedError,
+    StorageError,
+    VaultError,
+)
+from vault_domain.entities.token import StoredToken, Token, TokenInfo, TokenStatus, TokenWrite
+from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.journal import JournalEntry, JournalError, RefreshJournal
+from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, RefreshLedger
+from vault_domain.ports.tasks import Tasks
+from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.services.tokens.opening import TokenOpener
+
+_log = logging.getLogger(__name__)
+ANSWER_LOST = "answer_lost"
+"""The error code of a credential that was spent for an answer that nothing can open any more."""
+
+_ROUNDS = 8
+_FIRST_SHARE = 0.5
+"""After this share of the time for a commit an answer goes into the journal: the database may only be slow."""
+
+_PATIENCE_SECONDS = 30.0
+"""How long a commit that hangs is waited for where there is no journal."""
+
+
+@frozen
+class _Pending:
+    entry: JournalEntry
+    journaled: bool
+    since: float
+
+
+class AnswerKeeper:
+    """Commits what providers answered, and holds on to what cannot be committed yet."""
+
+    def __init__(
+        self,
+        ledger: RefreshLedger,
+        cipher: Cipher,
+        opener: TokenOpener,
+        sink: EventSink,
+        journal: RefreshJournal,
+        tasks: Tasks,
+        timing: RefreshTiming,
+    ) -> None:
+        self._ledger = ledger
+        self._cipher = cipher
+        self._opener = opener
+        self._sink = sink
+        self._journal = journal
+        self._tasks = tasks
+        self._timing = timing
+        self._pending: dict[Account, _Pending] = {}
+
+    async def keep(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Token | None:
+        """Commit an answer.
+
+        Returns:
+            None where the database has taken it (or has moved on); the new access token where only the journal has.
+
+        Raises:
+            RefreshNotPersistedError: it is in this process's memory only.
+        """
+        entry = JournalEntry(attempt, tuple(writes), actor)
+        budget = self._timing.commit_budget.total_seconds()
+        end = self._tasks.monotonic() + budget
+        if await self._is_committed(entry, budget * _FIRST_SHARE):
+            return None
+        _log.warning("a refreshed token could not be stored yet")
+        journaled = await self._write_down(entry)
+        self._pending[attempt.account] = _Pending(entry, journaled, self._tasks.monotonic())
+        if not journaled and self._tasks.is_flying(_flight(entry)):
+            # Only slow so far: with nowhere else to put the answer, waiting is better than an error.
+            end = self._tasks.monotonic() + _PATIENCE_SECONDS
+        if await self._retry_until(end, attempt.account):
+            return None
+        return await self._held(attempt.account)
+
+    def is_pending(self, account: Account) -> bool:
+        """Whether an answer for this account waits for the database."""
+        return account in self._pending
+
+    async def settle(self, account: Account) -> Token | None:
+        """Commit the account's waiting answer before its credential may be used again; see `keep`."""
+        if account not in self._pending or await self._try_pending(account):
+            return None
+        return await self._held(account)
+
+    async def retry_all(self) -> None:
+        """Try to commit every waiting answer."""
+        for account in list(self._pending):
+            await self._try_pending(account)
+
+    def report_lost(self) -> None:
+        """Say at the end what dies with this process's memory."""
+        lost = sum(not pending.journaled for pending in self._pending.values())
+        if lost:
+            _log.error("%d refreshed token sets are lost: the database stayed away and no journal took them", lost)
+
+    async def recover(self) -> int:
+        """Commit what earlier processes left in the journal; return how many entries it held."""
+        entries = await self._journal.entries()
+        # Of two answers for the same credential the later one counts.
+        for entry in sorted(entries, key=lambda entry: entry.attempt.claimed_at, reverse=True):
+            account = entry.attempt.account
+            if account not in self._pending and await self._is_at_home(entry):
+                self._pending[account] = _Pending(entry, journaled=True, since=self._tasks.monotonic())
+                await self._try_pending(account)
+        if entries:
+            _log.warning("the journal held %d refreshed token sets; %d still wait", len(entries), len(self._pending))
+        return len(entries)
+
+    async def _is_at_home(self, entry: JournalEntry) -> bool:
+        """Whether an entry's values open under this database's keys; another vault's entry is not ours to drop."""
+        try:
+            for write in entry.writes:
+                await self._cipher.open(write.key, write.sealed)
+        except (KeyUnavailableError, StorageError):
+            return True  # it waits until the master key or the database is back
+        except (UnreadableError, DecryptionError) as error:
+            if isinstance(error, UnreadableError) and error.reason == DESTROYED_KEY:
+                return True  # its tenant was erased: committing finds the credential gone, and drops the entry
+            _log.error(
+                "an entry of the journal stays there: it does not open under this database's keys (attempt %s)",
+                entry.attempt.attempt_id.hex,
+            )
+            return False
+        return True
+
+    async def _write_down(self, entry: JournalEntry) -> bool:
+        try:
+            await self._journal.write(entry)
+        except JournalError as error:
+            _log.error("a refreshed token is in memory only: %s", error)
+            return False
+        return True
+
+    async def _is_committed(self, entry: JournalEntry, seconds: float) -> bool:
+        """Commit an entry; False where that fails or takes too long. Then it goes on, and the next try joins it."""
+        try:
+            await self._tasks.share(_flight(entry), lambda: self._commit(entry), seconds)
+        except TimeoutError:
+            return False
+        except VaultError as error:  # the database, or the master key where the data key has just changed
+            _log.debug("a commit failed (%s)", error.code)
+            return False
+        return True
+
+    async def _retry_until(self, end: float, account: Account) -> bool:
+        pause = 0.05
+        while self._tasks.monotonic() + pause < end:
+            await self._tasks.sleep(pause)
+            if await self._try_pending(account):
+                return True
+            pause = min(pause * 2, 1.0)
+        return False
+
+    async def _try_pending(self, account: Account) -> bool:
+        pending = self._pending.get(account)
+        if pending is None:
+            return True
+        if not await self._is_committed(pending.entry, self._timing.commit_budget.total_seconds() * _FIRST_SHARE):
+            return False
+        if self._pending.get(account) is pending:
+            del self._pending[account]
+        if pending.journaled:
+            await self._journal.remove(pending.entry)
+        return True
+
+    async def _held(self, account: Account) -> Token | None:
+        pending = self._pending.get(account)
+        if pending is None:
+            return None
+        if not pending.journaled:
+            raise RefreshNotPersistedError(account=account)
+        return await self._predict(pending)
+
+    async def _predict(self, pending: _Pending) -> Token | None:
+        """Return the access token of an answer as it will be stored."""
+        attempt = pending.entry.attempt
+        write = next((write for write in pending.entry.writes if write.key.kind is TokenKind.ACCESS_TOKEN), None)
+        if write is None:
+            return None
+        waited = timedelta(seconds=self._tasks.monotonic() - pending.since)
+        if write.expires_at is not None and write.expires_at <= attempt.claimed_at + waited:
+            raise StorageError("a refreshed token expired while it waited for the database", retryable=True)
+        info = TokenInfo(
+            id=attempt.access.id if attempt.access else attempt.attempt_id,
+            key=write.key,
+            status=TokenStatus.VALID,
+            error_code=None,
+            expires_at=write.expires_at,
+            scopes=write.scopes or (),
+            generation=attempt.access.generation + 1 if attempt.access else 1,
+            last_used_at=None,
+            last_refreshed_at=attempt.claimed_at,
+            lifetime=write.lifetime,
+            created_at=attempt.claimed_at,
+            updated_at=attempt.claimed_at,
+        )
+        return await self._opener.open(StoredToken(info, write.sealed), attempt.claimed_at)
+
+    async def _commit(self, entry: JournalEntry) -> None:
+        for _ in range(_ROUNDS):
+            try:
+                change = await self._ledger.commit(entry.attempt, entry.writes, actor=entry.actor)
+            except DataKeyInactiveError:
+                resealed = await self._reseal(entry)
+                if resealed is None:
+                    return
+                entry = resealed
+            else:
+                self._sink.publish(change.events)
+                if change.result is not CommitOutcome.WRITTEN:
+                    _log.info("a refresh was overtaken by another change (%s)", change.result.value)
+                return
+        raise StorageError("the tenant's data key kept changing", retryable=True)
+
+    async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:
+        """Seal the answer under the present key; None where nothing can open it any more.
+
+        The credential that paid for it is still the stored one, or was a moment ago.
+
+        Raises:
+            StorageError: it does not open, but its key is not destroyed: whoever mends the key still gets it.
+        """
+        self._cipher.forget_active([entry.attempt.account.tenant_id])
+        try:
+            values = [(write.key, await self._cipher.open(write.key, write.sealed)) for write in entry.writes]
+        except UnreadableError as error:
+            attempt = entry.attempt.attempt_id.hex
+            if error.reason != DESTROYED_KEY:
+                _log.error(
+                    "a refreshed token waits: its data key cannot be opened, %s (attempt %s)", error.reason, attempt
+                )
+                raise StorageError("a refreshed token does not open", reason=error.reason) from None
+            # The tenant was erased, which leaves nothing to mark; or the answer came more than a day after a rotation.
+            change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
+            self._sink.publish(change.events)
+            _log.error(
+                "a refreshed token is lost: its data key was destroyed before it was stored (attempt %s)", attempt
+            )
+            return None
+        sealed = await self._cipher.seal(values)
+        writes = [evolve(write, sealed=value) for write, value in zip(entry.writes, sealed, strict=True)]
+        return evolve(entry, writes=tuple(writes))
+
+
+def _flight(entry: JournalEntry) -> Hashable:
+    return "commit", entry.attempt.attempt_id

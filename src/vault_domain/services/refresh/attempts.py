@@ -1,0 +1,229 @@
+"""One attempt to refresh one claimed account: read again, ask the provider once, write the answer down."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from attrs import evolve, frozen
+
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.errors import (
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    StorageError,
+    VaultError,
+)
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken, StoredToken, Token, TokenDraft, TokenInfo, TokenRef
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.cipher import Cipher, UnreadableError
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.refresh_ledger import Attempt, Failure, RefreshLedger, Snapshot
+from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
+from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
+from vault_domain.rules.refresh import RefreshTiming, backoff
+from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.sealing import drafts_of
+
+_log = logging.getLogger(__name__)
+
+_BREAKER_SECONDS = 30.0
+"""How long a provider is left alone after it refused this client: each call would be refused alike."""
+
+_GRACE_SECONDS = 0.5
+"""Beyond the deadline, which a refresher keeps itself: for one that does not."""
+
+Sealer = Callable[[TokenKey, Secret], SealedToken]
+
+
+@frozen
+class Refreshed:
+    """The provider answered.
+
+    Attributes:
+        held: the new access token, where the database could not take it yet.
+    """
+
+    held: Token | None = None
+
+
+@frozen
+class NothingSent:
+    """Somebody else was faster, or too little of the lease was left: look again."""
+
+
+class AttemptRunner:
+    """Runs attempts; each ends its lease, unless the process or the database dies."""
+
+    def __init__(
+        self,
+        ledger: RefreshLedger,
+        cipher: Cipher,
+        sink: EventSink,
+        opener: TokenOpener,
+        keeper: AnswerKeeper,
+        tasks: Tasks,
+        timing: RefreshTiming,
+        refreshers: Mapping[str, TokenRefresher],
+    ) -> None:
+        self._ledger = ledger
+        self._cipher = cipher
+        self._sink = sink
+        self._opener = opener
+        self._keeper = keeper
+        self._tasks = tasks
+        self._timing = timing
+        self._refreshers = refreshers
+        self._refused_until: dict[str, tuple[float, str | None]] = {}
+
+    def is_refused(self, provider: str) -> bool:
+        """Whether the provider has just refused this client, so that it is left alone for a while."""
+        return self._tasks.monotonic() < self._refused_until.get(provider, (0.0, None))[0]
+
+    def refuse_known_bad(self, account: Account) -> None:
+        """Raise `ProviderConfigurationError` while `is_refused`."""
+        if self.is_refused(account.provider):
+            raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
+
+    async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
+        """Refresh a claimed account.
+
+        Args:
+            attempt: the claim.
+            started: the monotonic time before the claim was made.
+            actor: for the audit log.
+
+        Raises:
+            ReauthorizationRequiredError: the credential is dead, and is marked so.
+            ProviderConfigurationError: the provider refuses this client or request; no token was touched.
+            RefreshFailedError: not now.
+            RefreshNotPersistedError: the answer is in this process's memory only.
+            DecryptionError: the credential does not open.
+        """
+        try:
+            self.refuse_known_bad(attempt.account)
+            prepared = await self._prepare(attempt, started)
+        except VaultError:
+            await self._release(attempt)
+            raise
+        if prepared is None:
+            await self._release(attempt)
+            return NothingSent()
+        request, failures, sealer = prepared
+        answer = await self._ask(request)
+        if isinstance(answer, TokenSet):
+            self._refused_until.pop(attempt.account.provider, None)
+            return Refreshed(await self._keep(attempt, drafts_in_time(attempt, answer), sealer, actor))
+        return await self._settle(attempt, answer, failures, sealer, actor)
+
+    async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
+        """Read again under the lease, and get everything at hand before the credential is spent."""
+        snapshot = await self._ledger.read(attempt.account)
+        credential = _unmoved_credential(attempt, snapshot)
+        if credential is None or snapshot.record is None or self._keeper.is_pending(attempt.account):
+            return None  # an answer that waits for the database was paid for with this same credential
+        sealed = snapshot.sealed[attempt.credential.key.kind]
+        token = await self._opener.open(StoredToken(credential, sealed), snapshot.now)
+        try:
+            sealer = await self._cipher.sealer(attempt.account.tenant_id)
+        except UnreadableError:
+            return None  # the tenant was erased since its credential was read: it must not be spent
+        spent = timedelta(seconds=self._tasks.monotonic() - started)
+        if attempt.lease - spent < self._timing.deadline + self._timing.commit_budget:
+            return None
+        access = snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
+        scopes = () if access is None else access.scopes
+        kind = attempt.credential.key.kind
+        request = RefreshRequest(attempt.account, token.value, kind, scopes, self._timing.deadline)
+        return request, snapshot.record.refresh.failures, sealer
+
+    async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
+        """Call the provider; whatever it raises becomes one of the three errors of the port."""
+        refresher = self._refreshers[request.account.provider]
+        limit = request.deadline.total_seconds() + _GRACE_SECONDS
+        try:
+            answer = await self._tasks.within(limit, lambda: refresher.refresh(request))
+        except (ReauthorizationRequiredError, ProviderConfigurationError, RefreshFailedError) as error:
+            return error
+        except Exception as error:
+            # Its text and traceback may hold what the provider echoed.
+            _log.warning("a refresher for %s raised %s", request.account.provider, type(error).__qualname__)
+            return RefreshFailedError(outcome_unknown=True)
+        if isinstance(answer, TokenSet):
+            return answer
+        _log.error("a refresher for %s returned no TokenSet", request.account.provider)
+        return RefreshFailedError(outcome_unknown=True)
+
+    async def _keep(
+        self, attempt: Attempt, drafts: list[TokenDraft], sealer: Sealer, actor: str | None
+    ) -> Token | None:
+        writes = [draft.seal(sealer(draft.key, draft.value)) for draft in drafts]
+        return await self._keeper.keep(attempt, writes, actor=actor)
+
+    async def _settle(
+        self, attempt: Attempt, error: VaultError, failures: int, sealer: Sealer, actor: str | None
+    ) -> NothingSent:
+        """Write down how the attempt failed, and raise it anew: a refresher's own error may hold too much."""
+        account, reason = attempt.account, registered_code(error.reason)
+        if isinstance(error, ReauthorizationRequiredError):
+            change = await self._ledger.reject(attempt, reason or "invalid_grant", actor=actor)
+            self._sink.publish(change.events)
+            if not change.result:
+                return NothingSent()
+            raise ReauthorizationRequiredError(account=account, reason=reason)
+        if not isinstance(error, RefreshFailedError):
+            await self._fail(attempt, Failure(reason, backoff(failures + 1, self._tasks.jitter(), None), unknown=False))
+            if reason in CLIENT_CODES:
+                self._refused_until[account.provider] = (self._tasks.monotonic() + _BREAKER_SECONDS, reason)
+            raise ProviderConfigurationError(account=account, reason=reason)
+        if error.refresh_token is not None:
+            key = account.key(TokenKind.REFRESH_TOKEN)
+            draft = TokenDraft(key, error.refresh_token, scopes=None, refreshed=True)
+            await self._keep(attempt, [draft], sealer, actor)
+        wait = backoff(failures + 1, self._tasks.jitter(), error.retry_after)
+        await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
+        raise RefreshFailedError(
+            account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
+        )
+
+    async def _release(self, attempt: Attempt) -> None:
+        try:
+            await self._ledger.release(attempt)
+        except StorageError as error:
+            _log.warning("an unused lease could not be given back (%s); it runs out", error.code)
+
+    async def _fail(self, attempt: Attempt, failure: Failure) -> None:
+        try:
+            await self._ledger.fail(attempt, failure)
+        except StorageError as error:
+            # The lease runs out instead, which is an unknown outcome: the careful reading.
+            _log.warning("a failed refresh could not be noted (%s)", error.code)
+
+
+def _unmoved_credential(attempt: Attempt, snapshot: Snapshot) -> TokenInfo | None:
+    """Return the credential, unless it or the access token is no longer what was claimed."""
+    if snapshot.record is None:
+        return None
+    tokens = snapshot.record.tokens
+    credential, access = tokens.get(attempt.credential.key.kind), tokens.get(TokenKind.ACCESS_TOKEN)
+    if credential is None or TokenRef.of(credential) != attempt.credential:
+        return None
+    if (None if access is None else TokenRef.of(access)) != attempt.access:
+        return None
+    return credential
+
+
+def drafts_in_time(attempt: Attempt, answer: TokenSet) -> list[TokenDraft]:
+    """Return what an answer stores; its lifetime counts from before the request was sent."""
+    access, *others = drafts_of(attempt.account, answer, refreshed=True)
+    if access.expires_at is not None:
+        lifetime = access.lifetime or max(access.expires_at - attempt.claimed_at, timedelta(0)) or None
+        return [evolve(access, lifetime=lifetime), *others]
+    if access.lifetime is not None:
+        return [evolve(access, expires_at=attempt.claimed_at + access.lifetime), *others]
+    return [access, *others]

@@ -1,0 +1,1 @@
+"""Use cases about stored tokens and accounts."""

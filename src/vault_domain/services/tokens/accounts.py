@@ -1,0 +1,54 @@
+"""Accounts as wholes: storing a token set, describing and deleting."""
+
+from collections.abc import Mapping
+
+from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, TokenKind
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.rules.connection import describe_account
+from vault_domain.services.tokens.revocation import RevocationService
+from vault_domain.services.tokens.sealing import drafts_of, write_sealed
+
+
+class AccountService:
+    """The account operations of the vault; arguments are validated by its caller."""
+
+    def __init__(
+        self,
+        accounts: AccountRepository,
+        cipher: Cipher,
+        sink: EventSink,
+        revoker: RevocationService,
+        spends: Mapping[str, TokenKind],
+    ) -> None:
+        self._accounts = accounts
+        self._cipher = cipher
+        self._sink = sink
+        self._revoker = revoker
+        self._spends = spends
+
+    async def store_set(
+        self, account: Account, token_set: TokenSet, *, label: str | None, actor: str | None
+    ) -> AccountInfo:
+        """Store a token set in one transaction and return the account as it is then."""
+        record, now = await write_sealed(
+            self._cipher,
+            self._sink,
+            drafts_of(account, token_set),
+            lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
+        )
+        return describe_account(record, now, self._spends.get(account.provider))
+
+    async def get(self, account: Account) -> AccountInfo | None:
+        """Return what is known of an account, or None where nothing is stored for it."""
+        record, now = await self._accounts.get(account)
+        return None if record is None else describe_account(record, now, self._spends.get(account.provider))
+
+    async def delete(self, account: Account, *, revoke: bool, actor: str | None) -> AccountDeletion:
+        """Delete the account's tokens and refresh state, whatever the provider says of the revocation."""
+        revoked = await self._revoker.revoke(account) if revoke else None
+        change = await self._accounts.delete(account, actor=actor)
+        self._sink.publish(change.events)
+        return AccountDeletion(change.result, revoked)

@@ -1,0 +1,38 @@
+"""The health report: counts without decryption, and whether store and master key answer."""
+
+from datetime import timedelta
+
+from vault_domain.entities.errors import VaultError
+from vault_domain.entities.reports import HealthCount, HealthReport
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.services.tokens.opening import TokenOpener
+
+
+class HealthService:
+    """Reports; it raises nothing that it can report."""
+
+    def __init__(self, tokens: TokenRepository, cipher: Cipher, opener: TokenOpener, buffer: timedelta) -> None:
+        self._tokens = tokens
+        self._cipher = cipher
+        self._opener = opener
+        self._buffer = buffer
+
+    async def report(self, tenant_id: str | None) -> HealthReport:
+        """Return how the tokens (of one tenant, or of all), the store and the master key stand."""
+        counts, store_error = await self._count(tenant_id)
+        return HealthReport(counts, self._opener.failed_reads, store_error, await self._check_key())
+
+    async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], str | None]:
+        try:
+            counts = await self._tokens.count_health(tenant_id, self._buffer)
+        except VaultError as error:
+            return (), error.code
+        return tuple(sorted(counts, key=lambda count: (count.provider, count.health.value))), None
+
+    async def _check_key(self) -> str | None:
+        try:
+            await self._cipher.check()
+        except VaultError as error:
+            return error.code
+        return None

@@ -1,0 +1,251 @@
+"""Importing tokens from another system: in batches, without end, and harmless when it is run again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol
+
+from attrs import frozen
+
+from vault_domain.entities.errors import DecryptionError, InvalidInputError
+from vault_domain.entities.imported import ImportedToken, ImportFailure, ImportOutcome, ImportReport
+from vault_domain.entities.token import SealedToken
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.importing import ImportRepository, ImportRun
+from vault_domain.ports.tasks import Tasks
+from vault_domain.services.tokens.sealing import write_sealed
+
+ImportRow = ImportedToken | ImportFailure
+ImportRows = Iterable[ImportRow] | AsyncIterable[ImportRow]
+Progress = Callable[[ImportReport], object]
+
+_Batch = list[ImportRow]
+_BATCH = 1000
+_ROWS_AT_ONCE = 32
+"""About a millisecond of reading; then other tasks get a turn."""
+
+_MOST_FAILURES = 1000
+
+DATA_KEY_UNREADABLE = "data_key_unreadable"
+"""The tenant's data key was tampered with: its rows fail, those of other tenants go on."""
+
+
+@frozen
+class ImportOptions:
+    """How to import; see `TokenVault.import_tokens`."""
+
+    overwrite: bool = False
+    dry_run: bool = False
+    source: str | None = None
+
+
+class ImportService:
+    """The import of the vault; arguments are validated by its caller."""
+
+    def __init__(self, imports: ImportRepository, cipher: Cipher, sink: EventSink, tasks: Tasks) -> None:
+        self._imports = imports
+        self._cipher = cipher
+        self._sink = sink
+        self._tasks = tasks
+
+    async def run(
+        self, rows: ImportRows, options: ImportOptions, progress: Progress | None, *, actor: str | None
+    ) -> ImportReport:
+        """Import rows and return the counts.
+
+        Args:
+            rows: tokens, and failures of those who read them, which are counted and passed on.
+            options: how.
+            progress: called with the counts after each batch.
+            actor: for the audit log.
+        """
+        tally = _Tally()
+        taker = self._taker(options, actor)
+        batches = _prepared(rows, taker, self._tasks)
+        batch = await anext(batches, None)
+        while batch is not None:
+            batch = await self._step(batch, taker, batches, tally)
+            if progress is not None:
+                progress(tally.report())
+        return tally.report()
+
+    def _taker(self, options: ImportOptions, actor: str | None) -> _Taker:
+        if options.dry_run:
+            return _DryRun(self._imports, overwrite=options.overwrite)
+        run = self._imports.begin(None if options.overwrite else options.source)
+        return _Writer(run, self._cipher, self._sink, overwrite=options.overwrite, actor=actor)
+
+    async def _step(
+        self, batch: _Prepared, taker: _Taker, batches: AsyncIterator[_Prepared], tally: _Tally
+    ) -> _Prepared | None:
+        """Write a batch; read and seal the next one while the database works."""
+        following: list[_Prepared | None] = []
+
+        async def write() -> None:
+            tally.count(batch.failures)
+            tally.count([ImportOutcome.SKIPPED] * batch.passed_over)
+            if batch.tokens:
+                tally.count(await taker.take(batch.tokens, batch.sealed))
+
+        async def read() -> None:
+            following.append(await anext(batches, None))
+
+        await self._tasks.run_all([("write", write), ("read", read)], 1)
+        return following[0]
+
+
+@frozen
+class _Prepared:
+    """A batch that only has to be written: each key once, its values sealed where they could be."""
+
+    tokens: list[ImportedToken]
+    sealed: list[SealedToken] | None
+    failures: list[ImportFailure]
+    passed_over: int
+
+
+class _Taker(Protocol):
+    async def seal(self, tokens: Sequence[ImportedToken]) -> list[SealedToken] | None:
+        """Seal ahead; None where it is to be done when they are taken."""
+
+    async def take(
+        self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None
+    ) -> Sequence[ImportOutcome | ImportFailure]:
+        """Store tokens, or only count."""
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(ImportOutcome, 0)
+        self._failed = 0
+        self._failures: list[ImportFailure] = []
+
+    def count(self, outcomes: Iterable[ImportOutcome | ImportFailure]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, ImportOutcome):
+                self._counts[outcome] += 1
+                continue
+            self._failed += 1
+            if len(self._failures) < _MOST_FAILURES:
+                self._failures.append(outcome)
+
+    def report(self) -> ImportReport:
+        counts = {outcome.value: count for outcome, count in self._counts.items()}
+        return ImportReport(**counts, failed=self._failed, failures=tuple(self._failures))
+
+
+class _Writer:
+    """Seals batches and stores them."""
+
+    def __init__(self, run: ImportRun, cipher: Cipher, sink: EventSink, *, overwrite: bool, actor: str | None) -> None:
+        self._run = run
+        self._cipher = cipher
+        self._sink = sink
+        self._overwrite = overwrite
+        self._actor = actor
+
+    async def seal(self, tokens: Sequence[ImportedToken]) -> list[SealedToken] | None:
+        try:
+            return await self._cipher.seal([(token.key, token.value) for token in tokens])
+        except DecryptionError:
+            return None  # told again, and by whom, when they are taken
+
+    async def take(
+        self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None = None
+    ) -> list[ImportOutcome | ImportFailure]:
+        try:
+            return [*await self._write(tokens, sealed)]
+        except DecryptionError:
+            by_tenant = defaultdict(list)
+            for token in tokens:
+                by_tenant[token.key.tenant_id].append(token)
+        if len(by_tenant) == 1:
+            return [ImportFailure(token.line, DATA_KEY_UNREADABLE) for token in tokens]
+        # Nothing of the batch was written: one tenant after the other finds out whose key it is.
+        return [outcome for part in by_tenant.values() for outcome in await self.take(part)]
+
+    async def _write(self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None) -> list[ImportOutcome]:
+        return await write_sealed(
+            self._cipher,
+            self._sink,
+            tokens,
+            lambda writes: self._run.write(writes, overwrite=self._overwrite, actor=self._actor),
+            sealed,
+        )
+
+
+class _DryRun:
+    """Only looks; it keeps a hash of each key to count as an import would, which knows its own rows by their ids."""
+
+    def __init__(self, imports: ImportRepository, *, overwrite: bool) -> None:
+        self._imports = imports
+        self._there = ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED
+        self._seen: set[int] = set()
+
+    async def seal(self, tokens: Sequence[ImportedToken]) -> None:
+        """Nothing is written, so nothing is sealed."""
+
+    async def take(self, tokens: Sequence[ImportedToken], sealed: object) -> list[ImportOutcome]:
+        existing = await self._imports.existing([token.key for token in tokens])
+        outcomes = []
+        for token in tokens:
+            if hash(token.key) in self._seen:
+                outcomes.append(ImportOutcome.SKIPPED)
+            else:
+                outcomes.append(self._there if token.key in existing else ImportOutcome.IMPORTED)
+            self._seen.add(hash(token.key))
+        return outcomes
+
+
+def _latest(tokens: Sequence[ImportedToken]) -> list[ImportedToken]:
+    """Return one token per key: the one with the latest time, and of the same time the first."""
+    latest: dict[object, ImportedToken] = {}
+    for token in tokens:
+        held = latest.setdefault(token.key, token)
+        if held is not token and _is_later(token, held):
+            latest[token.key] = token
+    return list(latest.values())
+
+
+def _is_later(token: ImportedToken, held: ImportedToken) -> bool:
+    """Whether a token is known to be newer than another; of one without a time nothing is known."""
+    if token.updated_at is None or held.updated_at is None:
+        return False
+    return token.updated_at > held.updated_at
+
+
+async def _prepared(rows: ImportRows, taker: _Taker, tasks: Tasks) -> AsyncIterator[_Prepared]:
+    async for batch in _batches(rows, tasks):
+        tokens = [row for row in batch if isinstance(row, ImportedToken)]
+        failures = [row for row in batch if isinstance(row, ImportFailure)]
+        latest = _latest(tokens)
+        yield _Prepared(latest, await taker.seal(latest), failures, len(tokens) - len(latest))
+
+
+async def _batches(rows: ImportRows, tasks: Tasks) -> AsyncIterator[_Batch]:
+    batch: _Batch = []
+    async for row in _each(rows):
+        if not isinstance(row, ImportedToken | ImportFailure):
+            raise InvalidInputError("rows must be ImportedToken or ImportFailure")
+        batch.append(row)
+        if len(batch) % _ROWS_AT_ONCE == 0:
+            # Read in one go, a batch would keep the write beside it from being sent, and everybody else waiting.
+            await tasks.sleep(0)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+async def _each(rows: ImportRows) -> AsyncIterator[ImportRow]:
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            yield row
+    elif isinstance(rows, Iterable):
+        for row in rows:
+            yield row
+    else:
+        raise InvalidInputError("rows must be an iterable or an asynchronous one")

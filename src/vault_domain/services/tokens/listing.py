@@ -1,0 +1,91 @@
+"""Finding and listing by pages; nothing is decrypted for it."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from vault_domain.entities.account import AccountInfo, ConnectionState, TokenKind
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.page import Cursor, Page, decode_cursor, make_page
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import TokenInfo
+from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.audit_log import AuditLog
+from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.rules.connection import describe_account
+
+
+class ListingService:
+    """Pages of tokens, accounts and audit events."""
+
+    def __init__(
+        self,
+        tokens: TokenRepository,
+        accounts: AccountRepository,
+        audit: AuditLog,
+        spends: Mapping[str, TokenKind],
+    ) -> None:
+        self._tokens = tokens
+        self._accounts = accounts
+        self._audit = audit
+        self._spends = spends
+
+    async def expiring(
+        self, within: timedelta, *, provider: str | None, limit: int, after: str | None
+    ) -> Page[TokenInfo]:
+        """Return valid access tokens that expire within the time given, those already expired included."""
+        position = decode_cursor(after, int, str, str)
+        rows = await self._tokens.find_expiring(within, provider=provider, limit=limit + 1, after=position)
+        return make_page(rows, limit, _by_expiry)
+
+    async def tokens(self, tenant_id: str, *, provider: str | None, limit: int, after: str | None) -> Page[TokenInfo]:
+        """Return a tenant's tokens by provider, kind and identifier."""
+        position = decode_cursor(after, str, str, str)
+        rows = await self._tokens.list_tenant(tenant_id, provider=provider, limit=limit + 1, after=position)
+        return make_page(rows, limit, _by_key)
+
+    async def accounts(
+        self,
+        tenant_id: str,
+        *,
+        provider: str | None,
+        state: ConnectionState | None,
+        limit: int,
+        after: str | None,
+    ) -> Page[AccountInfo]:
+        """Return a tenant's accounts by provider and identifier.
+
+        A state is computed, never stored, so accounts of another state are read and left out here.
+        """
+        position = decode_cursor(after, str, str)
+        found: list[AccountInfo] = []
+        while len(found) <= limit:
+            records, now = await self._accounts.list_tenant(
+                tenant_id, provider=provider, limit=limit + 1, after=position
+            )
+            infos = [describe_account(record, now, self._spends.get(record.account.provider)) for record in records]
+            found += [info for info in infos if state is None or info.state is state]
+            if len(records) <= limit:
+                break
+            position = _by_account(records[-1])
+        return make_page(found, limit, _by_account)
+
+    async def events(self, tenant_id: str | None, *, limit: int, after: str | None) -> Page[AuditEvent]:
+        """Return audit events in the order of their commits."""
+        position = decode_cursor(after, int, int)
+        events = await self._audit.page(tenant_id, limit=limit + 1, after=position)
+        more = len(events) > limit
+        return Page(events[:limit], events[limit - 1].cursor if more else None)
+
+
+def _by_expiry(info: TokenInfo) -> Cursor:
+    # A row of this listing has an expiry; microseconds keep the cursor exact.
+    micros = 0 if info.expires_at is None else round(info.expires_at.timestamp() * 1_000_000)
+    return (micros, info.key.tenant_id, info.id.hex)
+
+
+def _by_key(info: TokenInfo) -> Cursor:
+    return (info.key.provider, info.key.kind.value, info.key.identifier or "")
+
+
+def _by_account(item: AccountInfo | AccountRecord) -> Cursor:
+    return (item.account.provider, item.account.identifier or "")

@@ -1,0 +1,63 @@
+"""Opening rows: one error for whoever asks, a reason code for whoever operates."""
+
+import logging
+from datetime import datetime
+
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.key_records import DataKeyRecord
+from vault_domain.entities.token import StoredToken, Token
+from vault_domain.ports.cipher import Cipher, UnreadableError
+from vault_domain.ports.event_sink import EventSink
+
+_log = logging.getLogger(__name__)
+
+
+class TokenOpener:
+    """Opens sealed tokens and counts those that do not open."""
+
+    def __init__(self, cipher: Cipher, sink: EventSink) -> None:
+        self._cipher = cipher
+        self._sink = sink
+        self.failed_reads = 0
+
+    async def open(self, row: StoredToken, now: datetime, data_key: DataKeyRecord | None = None) -> Token:
+        """Return the row's token.
+
+        Args:
+            row: its key is the one that was asked for.
+            now: the time of the read, for the event.
+            data_key: the row's wrapped data key, where the store read it along.
+
+        Raises:
+            DecryptionError: the value does not belong there, was changed, or its key is gone.
+            KeyUnavailableError: the master key cannot be asked now.
+        """
+        key = row.info.key
+        try:
+            return Token(row.info, await self._cipher.open(key, row.sealed, data_key))
+        except UnreadableError as error:
+            reason = error.reason
+        self._report(row, reason, now)
+        raise DecryptionError(account=key.account, keys=[key])
+
+    def _report(self, row: StoredToken, reason: str, now: datetime) -> None:
+        self.failed_reads += 1
+        info = row.info
+        _log.error(
+            "a stored value could not be decrypted: token id %s, generation %d, data key %s, reason %s",
+            info.id,
+            info.generation,
+            row.sealed.data_key_id.hex(),
+            reason,
+        )
+        event = AuditEvent(
+            AuditAction.DECRYPTION_FAILED,
+            now,
+            tenant_id=info.key.tenant_id,
+            account=info.key.account,
+            kind=info.key.kind,
+            generation=info.generation,
+            code=reason,
+        )
+        self._sink.publish([event])

@@ -1,0 +1,61 @@
+"""Asking a provider to revoke an account's credential, before the account is deleted here."""
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import VaultError
+from vault_domain.entities.token import StoredToken
+from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
+from vault_domain.services.tokens.opening import TokenOpener
+
+_log = logging.getLogger(__name__)
+
+
+class RevocationService:
+    """Revokes where it can, and says what came of it; it raises nothing of the provider's."""
+
+    def __init__(
+        self,
+        ledger: RefreshLedger,
+        opener: TokenOpener,
+        tasks: Tasks,
+        refreshers: Mapping[str, TokenRefresher],
+        deadline: timedelta,
+    ) -> None:
+        self._ledger = ledger
+        self._opener = opener
+        self._tasks = tasks
+        self._refreshers = refreshers
+        self._deadline = deadline
+
+    async def revoke(self, account: Account) -> bool | None:
+        """Return whether the provider confirmed; None where there is nothing to revoke or nobody to ask."""
+        revoker = self._refreshers.get(account.provider)
+        if not isinstance(revoker, TokenRevoker):
+            return None
+        request = await self._request(account)
+        if request is None:
+            return None
+        try:
+            return await self._tasks.within(self._deadline.total_seconds(), lambda: revoker.revoke(request))
+        except Exception as error:
+            _log.warning("revoking at %s failed (%s)", account.provider, type(error).__qualname__)
+        return False
+
+    async def _request(self, account: Account) -> RefreshRequest | None:
+        """Choose the refresh token, whose revocation ends the grant (RFC 7009 section 2.1), else the access token."""
+        snapshot = await self._ledger.read(account)
+        for kind in (TokenKind.REFRESH_TOKEN, TokenKind.ACCESS_TOKEN):
+            info = None if snapshot.record is None else snapshot.record.tokens.get(kind)
+            if info is None:
+                continue
+            try:
+                token = await self._opener.open(StoredToken(info, snapshot.sealed[kind]), snapshot.now)
+            except VaultError:
+                continue
+            return RefreshRequest(account, token.value, kind, info.scopes, self._deadline)
+        return None

@@ -1,0 +1,93 @@
+"""Sealing drafts and writing them, again where the data key changed in between."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.errors import StorageError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken, TokenDraft
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.event_sink import EventSink
+
+T = TypeVar("T")
+W = TypeVar("W")
+W_co = TypeVar("W_co", covariant=True)
+
+# Each round loses only against a rotation or erasure that committed meanwhile; more than a few in a row is a fault.
+_ROUNDS = 8
+
+
+class Draft(Protocol[W_co]):
+    """A value in clear that is to be stored: `TokenDraft`, `ImportedToken`."""
+
+    @property
+    def key(self) -> TokenKey:
+        """Where."""
+
+    @property
+    def value(self) -> Secret:
+        """What."""
+
+    def seal(self, sealed: SealedToken) -> W_co:
+        """Return the write of this draft with its value sealed."""
+
+
+async def write_sealed(
+    cipher: Cipher,
+    sink: EventSink,
+    drafts: Sequence[Draft[W]],
+    write: Callable[[list[W]], Awaitable[Change[T]]],
+    sealed: Sequence[SealedToken] | None = None,
+) -> T:
+    """Seal drafts, write them in one transaction and publish its events.
+
+    Args:
+        cipher: seals under the tenants' active data keys.
+        sink: is told after the commit.
+        drafts: what to store, each key once.
+        write: the store's method; it refuses what is sealed under a key that is no longer active.
+        sealed: the drafts' values, where they were sealed ahead.
+
+    Raises:
+        StorageError: the data keys kept changing.
+    """
+    for _ in range(_ROUNDS):
+        if sealed is None:
+            sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
+        try:
+            change = await write([draft.seal(value) for draft, value in zip(drafts, sealed, strict=True)])
+        except DataKeyInactiveError:
+            cipher.forget_active({draft.key.tenant_id for draft in drafts})
+            sealed = None
+        else:
+            sink.publish(change.events)
+            return change.result
+    raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
+
+
+def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False) -> list[TokenDraft]:
+    """Return what a token set stores: the access token, and the refresh token where one came."""
+    drafts = [
+        TokenDraft(
+            account.key(TokenKind.ACCESS_TOKEN),
+            token_set.access_token,
+            token_set.expires_at,
+            token_set.expires_in,
+            token_set.scopes or None,
+            refreshed,
+        )
+    ]
+    if token_set.refresh_token is not None:
+        drafts.append(
+            TokenDraft(
+                account.key(TokenKind.REFRESH_TOKEN),
+                token_set.refresh_token,
+                token_set.refresh_token_expires_at,
+                scopes=None,
+                refreshed=refreshed,
+            )
+        )
+    return drafts

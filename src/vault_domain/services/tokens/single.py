@@ -1,0 +1,121 @@
+"""Storing, reading, invalidating and deleting single tokens."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.key_records import DataKeyRecord
+from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenDraft, TokenInfo, TokenRef, UsableToken
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.token_repository import Reading, TokenRepository
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.sealing import write_sealed
+from vault_domain.services.tokens.uses import UseTracker
+
+
+class TokenService:
+    """The token operations of the vault; arguments are validated by its caller."""
+
+    def __init__(
+        self,
+        tokens: TokenRepository,
+        cipher: Cipher,
+        sink: EventSink,
+        opener: TokenOpener,
+        uses: UseTracker,
+        policy: RefreshPolicy,
+    ) -> None:
+        self._tokens = tokens
+        self._cipher = cipher
+        self._sink = sink
+        self._opener = opener
+        self._uses = uses
+        self._policy = policy
+
+    async def store(
+        self, drafts: Sequence[TokenDraft], *, actor: str | None, expected_generation: int | None = None
+    ) -> list[TokenInfo]:
+        """Seal and store drafts, all or nothing."""
+        if not drafts:
+            return []
+        return await write_sealed(
+            self._cipher,
+            self._sink,
+            drafts,
+            lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
+        )
+
+    async def get(self, key: TokenKey) -> Token | None:
+        """Return the token, whatever its status, and note its use."""
+        reading = await self._read(key)
+        return None if reading.row is None else await self.hand_out(reading.row, reading.now, reading.data_key)
+
+    async def get_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token]:
+        """Return the tokens that exist of these keys, in their order.
+
+        Raises:
+            DecryptionError: at least one does not open; `keys` names all of them.
+        """
+        rows, now = await self._tokens.get_many(keys)
+        tokens: dict[TokenKey, Token] = {}
+        unreadable: list[TokenKey] = []
+        for row in rows:
+            try:
+                tokens[row.info.key] = await self._opener.open(row, now)
+            except DecryptionError:
+                unreadable.append(row.info.key)
+        if unreadable:
+            raise DecryptionError(account=unreadable[0].account, keys=unreadable)
+        for token in tokens.values():
+            self._uses.record(token.info, now)
+        return tokens
+
+    async def get_access(self, account: Account, buffer: timedelta | None) -> UsableToken | None:
+        """Return the access token where it may be used now. A provider is never asked."""
+        reading = await self._read(account.key(TokenKind.ACCESS_TOKEN))
+        row = reading.row
+        if row is None:
+            return None
+        found = freshness(row.info, reading.now, self._policy, buffer)
+        if found is Freshness.UNUSABLE:
+            return None
+        token = await self.hand_out(row, reading.now, reading.data_key)
+        return UsableToken(token, needs_refresh=found is Freshness.DUE)
+
+    async def get_refresh(self, account: Account) -> Token | None:
+        """Return the refresh token where it may be used now."""
+        reading = await self._read(account.key(TokenKind.REFRESH_TOKEN))
+        row = reading.row
+        if row is None or not is_usable(row.info, reading.now):
+            return None
+        return await self.hand_out(row, reading.now, reading.data_key)
+
+    async def hand_out(self, row: StoredToken, now: datetime, data_key: DataKeyRecord | None = None) -> Token:
+        """Open a row that was read at ``now``, and note the token's use."""
+        token = await self._opener.open(row, now, data_key)
+        self._uses.record(row.info, now)
+        return token
+
+    async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
+        """Make exactly the value that ``info`` describes invalid."""
+        change = await self._tokens.mark_invalid(TokenRef.of(info), error_code, actor=actor)
+        self._sink.publish(change.events)
+        return change.result
+
+    async def delete(self, key: TokenKey, *, actor: str | None) -> bool:
+        """Delete one token; return whether there was one."""
+        change = await self._tokens.delete(key, actor=actor)
+        self._sink.publish(change.events)
+        return change.result
+
+    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> int:
+        """Delete a tenant's tokens at a provider; return how many."""
+        change = await self._tokens.delete_provider(tenant_id, provider, actor=actor)
+        self._sink.publish(change.events)
+        return change.result
+
+    async def _read(self, key: TokenKey) -> Reading:
+        return await self._tokens.get(key, with_data_key=not self._cipher.is_warm(key.tenant_id))

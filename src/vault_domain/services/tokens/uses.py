@@ -1,0 +1,45 @@
+"""Use tracking: reads write nothing; uses are collected and flushed in batches."""
+
+import logging
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from vault_domain.entities.errors import StorageError
+from vault_domain.entities.token import TokenInfo, TokenRef
+from vault_domain.ports.token_repository import TokenRepository
+
+_log = logging.getLogger(__name__)
+_RESOLUTION = timedelta(minutes=1)
+
+
+class UseTracker:
+    """Collects when tokens were last used, at most once per token and minute.
+
+    Losing some is accepted: a use that is lost in a crash costs a minute of precision, a write per read costs three
+    times the read.
+    """
+
+    def __init__(self, tokens: TokenRepository) -> None:
+        self._tokens = tokens
+        self._pending: dict[TokenRef, datetime] = {}
+        self._recorded: dict[UUID, datetime] = {}
+
+    def record(self, info: TokenInfo, now: datetime) -> None:
+        """Note that a token was handed out at ``now``."""
+        last = self._recorded.get(info.id)
+        if last is not None and abs(now - last) < _RESOLUTION:
+            return
+        self._recorded[info.id] = now
+        self._pending[TokenRef.of(info)] = now
+
+    async def flush(self) -> None:
+        """Write what was collected. A database that is away loses it, and says so in the log."""
+        pending, self._pending = self._pending, {}
+        if not pending:
+            return
+        latest = max(pending.values())
+        self._recorded = {id_: at for id_, at in self._recorded.items() if abs(latest - at) < _RESOLUTION}
+        try:
+            await self._tokens.record_uses(pending)
+        except StorageError as error:
+            _log.warning("the last use of %d tokens was not recorded (%s)", len(pending), error.code)
