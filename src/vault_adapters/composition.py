@@ -87,7 +87,7 @@ class Store(Protocol):
         """The leases on accounts."""
 
     @property
-    def rotation(self) -> KeyRotationRepository:
+    def key_rotation(self) -> KeyRotationRepository:
         """The states of keys."""
 
     @property
@@ -276,7 +276,7 @@ def _open_postgres_store(
 def _key_services(
     store: Store, cipher: AesGcmCipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
 ) -> KeyServices:
-    keys, rotation, wrapper = store.keys, store.rotation, cipher.keyring
+    keys, rotation, wrapper = store.keys, store.key_rotation, cipher.keyring
     return KeyServices(
         rotating=RotationService(keys, rotation, wrapper, cipher, sink, tasks, master_keys),
         resealing=ResealingService(rotation, cipher, sink, tasks),

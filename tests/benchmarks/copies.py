@@ -14,13 +14,13 @@ ANALYZE bare.token;
 
 _SET = """
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-    dek_id = excluded.dek_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+    data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
     expires_at = excluded.expires_at, generation = t.generation + 1, updated_at = excluded.updated_at
 """
 
 _INTO = """
 INSERT INTO bare.token AS t (
-    tenant_id, provider, kind, identifier, id, dek_id, blob, expires_at, status, generation, created_at, updated_at)
+    tenant_id, provider, kind, identifier, id, data_key_id, blob, expires_at, status, generation, created_at, updated_at)
 """
 
 UPSERT = f"""{_INTO}
@@ -37,9 +37,9 @@ RETURNING id, generation, created_at, updated_at
 """
 
 RESEAL_MANY = """
-UPDATE bare.token t SET dek_id = s.dek_id, blob = s.blob
+UPDATE bare.token t SET data_key_id = s.data_key_id, blob = s.blob
 FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::bytea[])
-    s (tenant_id, provider, kind, identifier, before_blob, dek_id, blob)
+    s (tenant_id, provider, kind, identifier, before_blob, data_key_id, blob)
 WHERE t.tenant_id = s.tenant_id AND t.provider = s.provider AND t.kind = s.kind AND t.identifier = s.identifier
     AND t.blob = s.before_blob
 RETURNING 1

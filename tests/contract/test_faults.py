@@ -46,7 +46,7 @@ class Fault:
 
 
 def contents(database):
-    tables = ["dek", "dek_wrap", "token", "account", "audit_event"]
+    tables = ["data_key", "data_key_wrap", "token", "account", "audit_event"]
     return {table: sorted(map(repr, database.execute(f"SELECT * FROM {{{table}}}"))) for table in tables}
 
 

@@ -117,7 +117,7 @@ class Lockstep(RuleBasedStateMachine):
     @initialize()
     def open(self):
         for database in self.databases:
-            for table in ("token_use", "token", "account", "audit_event", "dek_wrap", "dek"):
+            for table in ("token_use", "token", "account", "audit_event", "data_key_wrap", "data_key"):
                 database.execute(f"DELETE FROM {{{table}}}")
             vault = open_vault(database.config(), clock=self.clock)
             self.vaults.append(self.loop.run_until_complete(self.stack.enter_async_context(vault)))

@@ -41,8 +41,8 @@ async def test_the_first_tokens_of_32_processes_share_one_data_key(database):
     results = run_processes([Call(store_one, [settings, number]) for number in range(32)], timeout=120)
     assert [(first, value) for first, _, value in results] == [(1, f"value {number}") for number in range(32)]
     assert sorted(shared for _, shared, _ in results) == list(range(1, 33))
-    assert database.execute("SELECT state, count(*) FROM {kek} GROUP BY state") == [("active", 1)]
-    assert database.execute("SELECT tenant_id, state, count(*) FROM {dek} GROUP BY 1, 2") == [("t1", "active", 1)]
+    assert database.execute("SELECT state, count(*) FROM {master_key} GROUP BY state") == [("active", 1)]
+    assert database.execute("SELECT tenant_id, state, count(*) FROM {data_key} GROUP BY 1, 2") == [("t1", "active", 1)]
     async with open_vault(database.config()) as vault:
         keys = [TokenKey("t1", "google", TokenKind.API_KEY, str(number)) for number in range(32)]
         found = await vault.get_tokens(keys)
@@ -52,7 +52,7 @@ async def test_the_first_tokens_of_32_processes_share_one_data_key(database):
 def test_processes_that_bootstrap_at_once_agree(database):
     settings = described(database.config())
     assert run_processes([Call(only_open, [settings])] * 4) == [True] * 4
-    assert database.execute("SELECT state, count(*) FROM {kek} GROUP BY state") == [("active", 1)]
+    assert database.execute("SELECT state, count(*) FROM {master_key} GROUP BY state") == [("active", 1)]
 
 
 async def test_two_vaults_in_one_process(database, tmp_path):

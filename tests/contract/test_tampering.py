@@ -33,12 +33,12 @@ def place(key):
 
 
 def sealed(database, key):
-    [row] = database.execute(f"SELECT dek_id, blob FROM {{token}} WHERE {WHERE}", place(key))
+    [row] = database.execute(f"SELECT data_key_id, blob FROM {{token}} WHERE {WHERE}", place(key))
     return row
 
 
 def put(database, key, row):
-    database.execute(f"UPDATE {{token}} SET dek_id = ?, blob = ? WHERE {WHERE}", [*row, *place(key)])
+    database.execute(f"UPDATE {{token}} SET data_key_id = ?, blob = ? WHERE {WHERE}", [*row, *place(key)])
 
 
 @pytest.mark.parametrize("name", PLACES)
@@ -90,16 +90,20 @@ async def test_a_data_key_moved_to_another_tenant_opens_nothing(database):
     async with open_vault(database.config()) as vault:
         await vault.store_token(HOME, "v")
         await vault.store_token(PLACES["tenant"], "w")
-        for table in ("dek_wrap", "token", "dek"):
+        for table in ("data_key_wrap", "token", "data_key"):
             database.execute(f"DELETE FROM {{{table}}} WHERE tenant_id = 't2'")
         if database.kind == "postgres":
-            columns = "tenant_id, dek_id, state, created_at, swept_at"
+            columns = "tenant_id, data_key_id, state, created_at, emptied_at"
             database.execute(
-                f"INSERT INTO {{dek}} ({columns}) SELECT 't2', dek_id, state, created_at, swept_at FROM {{dek}}"
+                f"INSERT INTO {{data_key}} ({columns}) SELECT 't2', data_key_id, state, created_at, emptied_at FROM {{data_key}}"
             )
         else:
-            database.execute("INSERT INTO {dek} SELECT 't2', dek_id, state, created_at, swept_at FROM {dek}")
-        database.execute("INSERT INTO {dek_wrap} SELECT 't2', dek_id, kek_id, wrapped FROM {dek_wrap}")
+            database.execute(
+                "INSERT INTO {data_key} SELECT 't2', data_key_id, state, created_at, emptied_at FROM {data_key}"
+            )
+        database.execute(
+            "INSERT INTO {data_key_wrap} SELECT 't2', data_key_id, master_key_id, wrapped FROM {data_key_wrap}"
+        )
     async with open_vault(database.config()) as vault:
         with pytest.raises(DecryptionError):
             await vault.store_token(PLACES["tenant"], "x")
@@ -129,7 +133,7 @@ async def test_a_row_that_names_a_key_which_is_not_there(database):
 
 
 def contents(database):
-    tables = ["kek", "dek", "dek_wrap", "token", "account", "audit_event"]
+    tables = ["master_key", "data_key", "data_key_wrap", "token", "account", "audit_event"]
     return {table: sorted(map(repr, database.execute(f"SELECT * FROM {{{table}}}"))) for table in tables}
 
 
@@ -179,27 +183,27 @@ async def test_a_new_database_is_not_even_made_without_a_secret(tmp_path, secret
 )
 async def test_an_edited_parameter(database, change):
     await fill(database)
-    [(kdf,)] = database.execute("SELECT kdf FROM {kek}")
+    [(kdf,)] = database.execute("SELECT kdf FROM {master_key}")
     parameters = json.loads(kdf)
     assert set(change) <= set(parameters), parameters
-    database.execute("UPDATE {kek} SET kdf = ?", [json.dumps({**parameters, **change})])
+    database.execute("UPDATE {master_key} SET kdf = ?", [json.dumps({**parameters, **change})])
     await assert_refused(database, ConfigurationError)
 
 
 @pytest.mark.parametrize("kdf", ["", "{}", "null", "[]", "x", '{"log2_n": 14}'])
 async def test_parameters_that_cannot_be_read(database, kdf):
     await fill(database)
-    database.execute("UPDATE {kek} SET kdf = ?", [kdf])
+    database.execute("UPDATE {master_key} SET kdf = ?", [kdf])
     await assert_refused(database, ConfigurationError)
 
 
 @pytest.mark.parametrize("left", ["tokens", "data_keys"])
 async def test_data_without_a_master_key(database, left):
     await fill(database)
-    database.execute("DELETE FROM {dek_wrap}")
-    database.execute("DELETE FROM {kek}")
+    database.execute("DELETE FROM {data_key_wrap}")
+    database.execute("DELETE FROM {master_key}")
     if left == "data_keys":
         database.execute("DELETE FROM {token}")
     else:
-        database.execute("DELETE FROM {dek}")
+        database.execute("DELETE FROM {data_key}")
     await assert_refused(database, ConfigurationError, "master_key_missing")

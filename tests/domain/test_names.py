@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.domain.leaks import assert_refused
 
-from vault_domain import text
+from vault_domain.entities import text
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.page import MAX_PAGE

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
-from vault_adapters.crypto.context import PlaceEncoder
+from vault_adapters.crypto.context import ContextEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import DEFAULT_CAPACITY, DEFAULT_TTL, Keyring
@@ -47,7 +47,7 @@ class AesGcmCipher:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.keyring = Keyring(repository, master_keys, ttl=ttl, capacity=capacity, monotonic=monotonic)
-        self._places = PlaceEncoder()
+        self._places = ContextEncoder()
 
     async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
         """See `Cipher`.

@@ -8,7 +8,7 @@ from vault_domain.entities.account import TokenKey
 _REMEMBERED = 4096
 
 
-class PlaceEncoder:
+class ContextEncoder:
     """Encodes places; the parts that repeat from one account to the next are encoded once.
 
     Args:

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 
-from vault_adapters.crypto.context import PlaceEncoder
+from vault_adapters.crypto.context import ContextEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import Keyring
@@ -26,7 +26,7 @@ _Sealed = tuple[TokenKey, SealedToken]
 
 
 async def reseal(
-    keyring: Keyring, places: PlaceEncoder, values: Sequence[_Sealed]
+    keyring: Keyring, places: ContextEncoder, values: Sequence[_Sealed]
 ) -> list[SealedToken | UnreadableError]:
     """See `Cipher.reseal`."""
     wanted = {(key.tenant_id, sealed.data_key_id) for key, sealed in values}

@@ -62,11 +62,11 @@ class DataKeyRecord:
         key_id: 16 random bytes; tokens and envelopes name it.
         state: see `DataKeyState`.
         wraps: one per master key that can open it.
-        swept_at: when no token was left under it, UTC, or None.
+        emptied_at: when no token was left under it, UTC, or None.
     """
 
     tenant_id: str
     key_id: bytes
     state: DataKeyState
     wraps: tuple[DataKeyWrap, ...] = ()
-    swept_at: datetime | None = None
+    emptied_at: datetime | None = None

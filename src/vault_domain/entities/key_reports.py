@@ -119,8 +119,8 @@ class Reencryption:
     Attributes:
         reencrypted: values that were sealed anew.
         overtaken: values that somebody stored anew or deleted meanwhile; theirs stands.
-        swept: data keys under which no value is left now.
-        destroyed: data keys that were swept at least 24 hours ago, and whose wraps are deleted now.
+        emptied: data keys under which no value is left now.
+        destroyed: data keys that were emptied at least 24 hours ago, and whose wraps are deleted now.
         remaining: values that are still under data keys that only decrypt.
         unreadable: what could not be opened, by data key.
         unreadable_tokens: the places of the first thousand of those values, in the order of their keys.
@@ -128,7 +128,7 @@ class Reencryption:
 
     reencrypted: int
     overtaken: int
-    swept: int
+    emptied: int
     destroyed: int
     remaining: int
     unreadable: tuple[UnreadableKey, ...] = ()

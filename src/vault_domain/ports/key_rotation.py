@@ -16,7 +16,7 @@ from vault_domain.entities.key_records import DataKeyRecord, DataKeyWrap, Master
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
 
-DataKeyPlace = tuple[str, bytes]
+DataKeyPosition = tuple[str, bytes]
 """A data key's tenant and id: the position behind which a page of data keys begins."""
 
 
@@ -55,7 +55,7 @@ class KeyCounts:
         active: active data keys.
         decrypt_only: data keys that only open values.
         destroyed: tombstones.
-        tokens_to_reseal: tokens under a decrypt_only data key that was not swept.
+        tokens_to_reseal: tokens under a decrypt_only data key that was not emptied.
     """
 
     wraps: dict[bytes, int]
@@ -80,7 +80,7 @@ class KeyRotationRepository(Protocol):
     async def count_data_keys_to_rotate(self, age: timedelta) -> int:
         """Count the active data keys that were made that long ago."""
 
-    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPlace]:
+    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
         """Return those data keys behind a tenant's id, in the order of the tenants, each of which has one."""
 
     async def replace_active_data_key(
@@ -107,14 +107,14 @@ class KeyRotationRepository(Protocol):
             DataKeyInactiveError: a value is sealed under a data key that is not active; nothing was written.
         """
 
-    async def mark_swept(self, tenant_id: str | None) -> int:
+    async def mark_emptied(self, tenant_id: str | None) -> int:
         """Note the time on decrypt_only data keys that no token is under any more; return how many.
 
         A time that was noted stays. No token can come back under such a key, since writes need an active one.
         """
 
-    async def destroy_swept(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete the wraps of decrypt_only data keys that were swept that long ago, keeping tombstones; count them.
+    async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
+        """Delete the wraps of decrypt_only data keys that were emptied that long ago, keeping tombstones; count them.
 
         One that a token is under again, which only a restored row can be, loses the note of its sweep instead.
         """
@@ -128,12 +128,12 @@ class KeyRotationRepository(Protocol):
         """
 
     async def data_keys_without_wrap(
-        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+        self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
         """Return data keys, not destroyed, that this master key does not wrap, by tenant and id."""
 
     async def data_keys_with_wrap(
-        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+        self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
         """Return data keys that this master key wraps, with all their wraps, by tenant and id."""
 

@@ -51,13 +51,13 @@ def test_it_leaves_a_vault_with_the_token_that_it_showed(demo, variables):
 def test_the_row_that_it_showed_is_the_databases(demo):
     with closing(sqlite3.connect(demo[0].folder / "here" / "vault.db")) as database:
         [(blob, data_key)] = database.execute(
-            "SELECT blob, dek_id FROM token_vault_token WHERE tenant_id = 'acme' AND provider = 'google' "
+            "SELECT blob, data_key_id FROM token_vault_token WHERE tenant_id = 'acme' AND provider = 'google' "
             "AND kind = 'access_token'"
         )
     shown = field(demo[1], "blob").removesuffix(" ...").replace(" ", "")
     assert len(shown) == 96
     assert blob.hex().startswith(shown)
-    assert field(demo[1], "dek_id") == data_key.hex()
+    assert field(demo[1], "data_key_id") == data_key.hex()
     assert field(demo[1], "its length") == f"{len(blob)} bytes"
 
 

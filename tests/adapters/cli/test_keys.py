@@ -37,7 +37,7 @@ def test_the_life_of_a_data_key(filled):
     done = filled("reencrypt", "--json")
     assert (done.code, done.stderr) == (0, "")
     report = read(done)
-    assert (report["reencrypted"], report["swept"], report["incomplete"]) == (2, 1, False)
+    assert (report["reencrypted"], report["emptied"], report["incomplete"]) == (2, 1, False)
     assert filled("get", *KEY, "--identifier", "b", "--reveal").stdout == b"b"
     assert [event["actor"] for event in read(filled("audit", "--json"))] == ["cli"] * 3
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.adapters.crypto.vectors import read_vectors
 
-from vault_adapters.crypto.context import PlaceEncoder
+from vault_adapters.crypto.context import ContextEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey, Purpose, encode_context
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import InvalidInputError
@@ -182,11 +182,11 @@ class TestPlaces:
     def test_places_are_encoded_as_contexts(self, tenant_id, kind, identifier):
         key = TokenKey(tenant_id, "github", kind, identifier)
         expected = encode_context(key.tenant_id, key.provider, key.kind, key.identifier or "")
-        encoder = PlaceEncoder(remembered=2)
+        encoder = ContextEncoder(remembered=2)
         assert encoder.encode(key) == encoder.encode(key) == expected
 
     def test_what_is_remembered_is_bounded(self):
-        encoder = PlaceEncoder(remembered=2)
+        encoder = ContextEncoder(remembered=2)
         for number in range(10):
             encoder.encode(TokenKey(f"tenant-{number}", "github", "api_key"))
         assert encoder._shared_part.cache_info().currsize == 2

@@ -280,9 +280,9 @@ def test_a_data_key_that_was_tampered_with_fails_its_tenant_only(token_vault, da
     rows = [plain_row("a", "v"), {**plain_row("b", "v"), "tenant_id": "t2"}]
     token_vault("import", "--format", "tokens", "-", stdin=json_lines(*rows))
     if database.kind == "sqlite":
-        database.execute("UPDATE {dek_wrap} SET wrapped = zeroblob(160) WHERE tenant_id = 't1'")
+        database.execute("UPDATE {data_key_wrap} SET wrapped = zeroblob(160) WHERE tenant_id = 't1'")
     else:
-        database.execute("UPDATE {dek_wrap} SET wrapped = decode(repeat('00', 160), 'hex') WHERE tenant_id = 't1'")
+        database.execute("UPDATE {data_key_wrap} SET wrapped = decode(repeat('00', 160), 'hex') WHERE tenant_id = 't1'")
     rows = [plain_row("c", "v"), {**plain_row("d", "v"), "tenant_id": "t2"}]
     done = token_vault("import", "--format", "tokens", "-", "--json", stdin=json_lines(*rows))
     assert (done.code, counts(done)) == (13, (1, 0, 0, 1))

@@ -107,7 +107,7 @@ async def test_a_write_waits_for_whoever_ends_its_data_key_and_is_refused(store,
     await prepare(store)
     writes = [write(), write(REFRESH)] if many else [write()]
     async with raw.transaction():
-        await raw.execute(f"UPDATE {SCHEMA}.dek SET state = 'decrypt_only'")
+        await raw.execute(f"UPDATE {SCHEMA}.data_key SET state = 'decrypt_only'")
         waiting = asyncio.create_task(store.tokens.store(writes, actor=None))
         await asyncio.sleep(0.2)
         assert not waiting.done()
@@ -123,8 +123,8 @@ async def test_whoever_ends_a_data_key_waits_for_the_writes_under_it(store, raw,
     async with raw.transaction():
         # A store up to its commit.
         await raw.execute(f"SELECT FROM {SCHEMA}.token FOR UPDATE")
-        await raw.execute(f"SELECT FROM {SCHEMA}.dek WHERE state = 'active' FOR SHARE")
-        ending = asyncio.create_task(asyncio.to_thread(execute, f"UPDATE {SCHEMA}.dek SET state = 'destroyed'"))
+        await raw.execute(f"SELECT FROM {SCHEMA}.data_key WHERE state = 'active' FOR SHARE")
+        ending = asyncio.create_task(asyncio.to_thread(execute, f"UPDATE {SCHEMA}.data_key SET state = 'destroyed'"))
         await asyncio.sleep(0.2)
         assert not ending.done()
     await ending
@@ -140,7 +140,7 @@ async def test_the_store_itself_holds_its_data_key(store, raw, execute):
     )
     storing = asyncio.create_task(store.tokens.store([write()], actor=None))  # waits for the row
     await asyncio.sleep(0.2)
-    ending = asyncio.create_task(asyncio.to_thread(execute, f"UPDATE {SCHEMA}.dek SET state = 'destroyed'"))
+    ending = asyncio.create_task(asyncio.to_thread(execute, f"UPDATE {SCHEMA}.data_key SET state = 'destroyed'"))
     await asyncio.sleep(0.2)
     assert not storing.done()
     assert not ending.done()

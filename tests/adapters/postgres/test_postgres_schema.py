@@ -134,7 +134,16 @@ async def test_two_schemas_of_one_database_are_two_vaults(url):
 async def test_unqualified_names_are_never_used(url, execute):
     await migrate(url)
     execute("CREATE SCHEMA decoy")
-    for table in ("token", "dek", "dek_wrap", "kek", "account", "audit_event", "token_use", "migration"):
+    for table in (
+        "token",
+        "data_key",
+        "data_key_wrap",
+        "master_key",
+        "account",
+        "audit_event",
+        "token_use",
+        "migration",
+    ):
         execute(f"CREATE TABLE decoy.{table} (trap integer)")
     async with open_postgres_store(f"{url}&options=-csearch_path%3Ddecoy", migrate=True, schema=SCHEMA) as store:
         await prepare(store)

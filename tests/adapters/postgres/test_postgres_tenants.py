@@ -40,13 +40,13 @@ def make_table(execute, column_type, tenant_ids, table="public.tenants"):
 
 def rows_of(execute, tenant_id):
     """Count what the vault has of a tenant, by table."""
-    tables = ("token", "token_use", "account", "dek_wrap")
+    tables = ("token", "token_use", "account", "data_key_wrap")
     count = f"SELECT {', '.join(f'(SELECT count(*) FROM {SCHEMA}.{t} WHERE tenant_id = %(t)s)' for t in tables)}"
     [counts] = execute(count, {"t": str(tenant_id)})
     return dict(zip(tables, counts, strict=True))
 
 
-NOTHING = {"token": 0, "token_use": 0, "account": 0, "dek_wrap": 0}
+NOTHING = {"token": 0, "token_use": 0, "account": 0, "data_key_wrap": 0}
 
 
 @pytest.mark.parametrize("kind", HOST_TABLES)
@@ -57,7 +57,7 @@ async def test_a_deleted_tenant_is_erased_and_the_others_stay(store, execute, ki
     execute(tenants_trigger_sql(SCHEMA, "public.tenants", "id"))
     execute("DELETE FROM tenants WHERE id = %s", [gone])
     assert rows_of(execute, gone) == NOTHING
-    assert rows_of(execute, kept) == {"token": 1, "token_use": 0, "account": 1, "dek_wrap": 1}
+    assert rows_of(execute, kept) == {"token": 1, "token_use": 0, "account": 1, "data_key_wrap": 1}
     assert (await store.keys.data_key(str(gone), b"d" * 16)).state is DataKeyState.DESTROYED
     assert (await store.keys.data_key(str(kept), b"d" * 16)).state is DataKeyState.ACTIVE
     assert (await store.tokens.get(key(gone))).row is None
@@ -99,7 +99,7 @@ async def test_many_at_once(store, execute, statement):
     execute(tenants_trigger_sql(SCHEMA, "public.tenants", "id"))
     execute(statement)
     assert execute(f"SELECT count(*) FROM {SCHEMA}.token") == [(0,)]
-    assert execute(f"SELECT count(*) FROM {SCHEMA}.dek_wrap") == [(0,)]
+    assert execute(f"SELECT count(*) FROM {SCHEMA}.data_key_wrap") == [(0,)]
     assert execute(f"SELECT count(*) FROM {SCHEMA}.audit_event WHERE action = 'tenant_erased'") == [(60,)]
 
 

@@ -9,7 +9,7 @@ import psycopg
 from vault_adapters import VaultConfig, open_vault
 
 OLD, NEW, NEWEST = (letter * 40 for letter in "abc")
-TABLES = ("kek", "dek", "dek_wrap", "token", "token_use", "account", "audit_event")
+TABLES = ("master_key", "data_key", "data_key_wrap", "token", "token_use", "account", "audit_event")
 
 
 class Place:
@@ -54,8 +54,8 @@ class Place:
             cursor = connection.execute(statement.replace("?", "%s"), parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def states(self, table="kek"):
-        order = " ORDER BY created_at" if table == "kek" else ""
+    def states(self, table="master_key"):
+        order = " ORDER BY created_at" if table == "master_key" else ""
         return [state for (state,) in self.rows(f"SELECT state FROM {{{table}}}{order}")]
 
     def _quoted(self, name):

@@ -30,7 +30,7 @@ async def test_what_is_stored_then_is_under_the_new_key_and_what_was_is_still_re
         await another.store_token(KEYS[0], "newer")
         assert await read_all(vault, KEYS[:2]) == ["newer", "value a1"]
         assert place.rows(
-            "SELECT count(*) FROM {token} t JOIN {dek} d USING (tenant_id, dek_id) WHERE state = 'active'"
+            "SELECT count(*) FROM {token} t JOIN {data_key} d USING (tenant_id, data_key_id) WHERE state = 'active'"
         ) == [(2,)]
         status = await vault.keys.status()
         assert (status.active, status.decrypt_only, status.tokens_to_reencrypt) == (2, 1, 4)
@@ -40,7 +40,7 @@ async def test_a_tenant_without_a_key_has_nothing_to_rotate(place):
     async with place.vault() as vault:
         report = await vault.keys.rotate_data_key("nobody")
         assert (report.rotated, report.data_key_id) == (False, None)
-        assert place.rows("SELECT count(*) FROM {dek}") == [(0,)]
+        assert place.rows("SELECT count(*) FROM {data_key}") == [(0,)]
 
 
 async def test_reencrypting_changes_nothing_that_can_be_seen(place):
@@ -54,7 +54,7 @@ async def test_reencrypting_changes_nothing_that_can_be_seen(place):
         clock.advance(timedelta(hours=1))
         seen = []
         report = await vault.keys.reencrypt(progress=lambda done, total: seen.append((done, total)))
-        assert (report.reencrypted, report.swept, report.incomplete) == (5, 1, False)
+        assert (report.reencrypted, report.emptied, report.incomplete) == (5, 1, False)
         assert seen == [(5, 5)]
         assert [token async for token in vault.iter_tokens("t1")] == before
         assert await read_all(vault, KEYS) == [f"value a{number}" for number in range(5)]
@@ -62,24 +62,24 @@ async def test_reencrypting_changes_nothing_that_can_be_seen(place):
     async with place.vault(clock=clock) as vault:
         assert await read_all(vault, [*KEYS, OTHER]) == [*(f"value a{n}" for n in range(5)), "another tenant's"]
         again = await vault.keys.reencrypt()
-        assert (again.reencrypted, again.swept, again.destroyed) == (0, 0, 0)
+        assert (again.reencrypted, again.emptied, again.destroyed) == (0, 0, 0)
 
 
 async def test_an_old_key_outlives_its_sweep_by_a_day(place):
     clock = ManualClock()
     async with place.vault(clock=clock) as vault:
         await filled(vault)
-        old = place.rows("SELECT dek_id FROM {dek} WHERE tenant_id = 't1'")[0][0]
+        old = place.rows("SELECT data_key_id FROM {data_key} WHERE tenant_id = 't1'")[0][0]
         await vault.keys.rotate_data_key("t1")
         clock.advance(timedelta(days=3))
-        assert (await vault.keys.reencrypt()).destroyed == 0  # swept only now, however old the rotation is
+        assert (await vault.keys.reencrypt()).destroyed == 0  # emptied only now, however old the rotation is
         clock.advance(timedelta(hours=23, minutes=59))
         assert (await vault.keys.reencrypt()).destroyed == 0
         clock.advance(timedelta(minutes=1))
         assert (await vault.keys.reencrypt("t2")).destroyed == 0
         assert (await vault.with_actor("cron").keys.reencrypt("t1")).destroyed == 1
-        assert place.rows("SELECT count(*) FROM {dek_wrap} WHERE dek_id = ?", old) == [(0,)]
-        assert place.rows("SELECT state FROM {dek} WHERE dek_id = ?", old) == [("destroyed",)]
+        assert place.rows("SELECT count(*) FROM {data_key_wrap} WHERE data_key_id = ?", old) == [(0,)]
+        assert place.rows("SELECT state FROM {data_key} WHERE data_key_id = ?", old) == [("destroyed",)]
         events = [event async for event in vault.iter_audit_events(tenant_id="t1")]
         assert [(event.action, event.actor) for event in events][-2:] == [
             (AuditAction.DATA_KEY_ROTATED, None),
@@ -107,8 +107,8 @@ async def test_what_cannot_be_opened_is_counted_named_and_left(place):
         rotated = await vault.keys.rotate_data_key("t1")
         report = await vault.keys.reencrypt()
         assert report.incomplete
-        assert (report.reencrypted, report.remaining, report.unreadable_count, report.swept) == (4, 1, 1, 0)
-        [(damaged, blob)] = place.rows("SELECT dek_id, blob FROM {token} WHERE identifier = 'a3'")
+        assert (report.reencrypted, report.remaining, report.unreadable_count, report.emptied) == (4, 1, 1, 0)
+        [(damaged, blob)] = place.rows("SELECT data_key_id, blob FROM {token} WHERE identifier = 'a3'")
         [named] = report.unreadable
         assert (named.tenant_id, named.data_key_id, named.count) == ("t1", bytes(damaged).hex(), 1)
         assert bytes(damaged).hex() != rotated.data_key_id
@@ -126,10 +126,10 @@ async def test_a_tenant_whose_active_key_is_damaged_does_not_stand_in_the_others
         await filled(vault)
         await vault.keys.rotate_data_key("t1")
         await vault.keys.rotate_data_key("t2")
-    flipped = "(SELECT wrapped FROM {dek_wrap} WHERE tenant_id = 't2' LIMIT 1)"
+    flipped = "(SELECT wrapped FROM {data_key_wrap} WHERE tenant_id = 't2' LIMIT 1)"
     place.rows(
-        f"UPDATE {{dek_wrap}} SET wrapped = {flipped} WHERE tenant_id = 't1' AND dek_id IN "
-        "(SELECT dek_id FROM {dek} WHERE state = 'active')"
+        f"UPDATE {{data_key_wrap}} SET wrapped = {flipped} WHERE tenant_id = 't1' AND data_key_id IN "
+        "(SELECT data_key_id FROM {data_key} WHERE state = 'active')"
     )
     async with place.vault() as vault:
         report = await vault.keys.reencrypt()
@@ -177,14 +177,14 @@ async def test_a_key_that_has_tokens_again_is_not_destroyed_but_swept_again(plac
     async with place.vault(clock=clock) as vault:
         await filled(vault)
         where = "WHERE tenant_id = 't1' AND identifier = 'a0'"
-        [(old_key, old_blob)] = place.rows(f"SELECT dek_id, blob FROM {{token}} {where}")
+        [(old_key, old_blob)] = place.rows(f"SELECT data_key_id, blob FROM {{token}} {where}")
         await vault.keys.rotate_data_key("t1")
-        assert (await vault.keys.reencrypt()).swept == 1
+        assert (await vault.keys.reencrypt()).emptied == 1
         # Somebody restores one row of a backup.
-        place.rows(f"UPDATE {{token}} SET dek_id = ?, blob = ? {where}", old_key, old_blob)
+        place.rows(f"UPDATE {{token}} SET data_key_id = ?, blob = ? {where}", old_key, old_blob)
         clock.advance(timedelta(days=2))
         report = await vault.keys.reencrypt()
-        assert (report.destroyed, report.reencrypted, report.swept, report.incomplete) == (0, 1, 1, False)
+        assert (report.destroyed, report.reencrypted, report.emptied, report.incomplete) == (0, 1, 1, False)
         clock.advance(timedelta(days=2))
         assert (await vault.keys.reencrypt()).destroyed == 1
         assert await read_all(vault, KEYS[:1]) == ["value a0"]
@@ -216,10 +216,10 @@ async def test_all_tenants_at_once(place):
         )
         assert (report.due, report.rotated, report.overtaken, report.tokens_to_reencrypt) == (449, 449, 0, 450)
         assert seen == [(200, 449), (400, 449), (449, 449)]
-        assert place.rows("SELECT count(*) FROM {dek} WHERE state = 'active'") == [(451,)]
+        assert place.rows("SELECT count(*) FROM {data_key} WHERE state = 'active'") == [(451,)]
         actors = place.rows("SELECT count(*) FROM {audit_event} WHERE action = 'data_key_rotated' AND actor = 'cron'")
         assert actors == [(449,)]
-        assert (await vault.keys.reencrypt()).swept == 450
+        assert (await vault.keys.reencrypt()).emptied == 450
         assert await read_all(vault, keys[::100]) == [f"value {key.tenant_id}" for key in keys[::100]]
         assert (await vault.keys.rotate_data_keys()).rotated == 451
 
@@ -230,7 +230,7 @@ async def test_two_who_rotate_all_tenants(place):
         await one.store_tokens([(key, "value") for key in keys])
         reports = await asyncio.gather(one.keys.rotate_data_keys(), another.keys.rotate_data_keys())
         assert {report.rotated + report.overtaken for report in reports} == {60}
-        assert place.rows("SELECT count(*) FROM {dek} WHERE state = 'active'") == [(60,)]
+        assert place.rows("SELECT count(*) FROM {data_key} WHERE state = 'active'") == [(60,)]
         await one.keys.reencrypt()
         assert set(await read_all(another, keys)) == {"value"}
 

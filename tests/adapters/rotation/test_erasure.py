@@ -37,7 +37,7 @@ async def fill(vault):
 def sealed_values(place):
     """Return the tenant's envelopes: values and wrapped data keys."""
     values = place.rows("SELECT blob FROM {token} WHERE tenant_id = 'doomed'")
-    wraps = place.rows("SELECT wrapped FROM {dek_wrap} WHERE tenant_id = 'doomed'")
+    wraps = place.rows("SELECT wrapped FROM {data_key_wrap} WHERE tenant_id = 'doomed'")
     return [bytes(blob) for (blob,) in values + wraps]
 
 
@@ -71,11 +71,11 @@ async def test_nothing_of_the_tenant_is_left_and_the_others_are_untouched(place)
     # With the master key itself, the dump opens what belongs to others and nothing else.
     async with place.vault() as vault:
         keyring = vault._services.tokens._cipher.keyring
-        left = place.rows("SELECT tenant_id FROM {dek_wrap}")
+        left = place.rows("SELECT tenant_id FROM {data_key_wrap}")
         assert left == [("other",)]
         assert len(envelopes(cells)) == 2
-        for (dek_id,) in place.rows("SELECT dek_id FROM {dek} WHERE tenant_id = 'doomed'"):
-            record = await keyring._repository.data_key("doomed", bytes(dek_id))
+        for (data_key_id,) in place.rows("SELECT data_key_id FROM {data_key} WHERE tenant_id = 'doomed'"):
+            record = await keyring._repository.data_key("doomed", bytes(data_key_id))
             assert (record.state, record.wraps) == ("destroyed", ())
 
 
@@ -117,13 +117,13 @@ async def test_a_later_store_starts_afresh(place):
     async with place.vault() as vault, place.vault() as another:
         await fill(vault)
         await another.store_token(KEYS[0], "warms the other process")
-        ids = {bytes(dek_id) for (dek_id,) in place.rows("SELECT dek_id FROM {dek}")}
+        ids = {bytes(data_key_id) for (data_key_id,) in place.rows("SELECT data_key_id FROM {data_key}")}
         await vault.erase_tenant("doomed")
         # The other process still holds the destroyed key, and must not write under it.
         info = await another.store_token(KEYS[0], "afresh")
         assert info.generation == 1
-        [(dek_id,)] = place.rows("SELECT dek_id FROM {token} WHERE tenant_id = 'doomed'")
-        assert bytes(dek_id) not in ids
+        [(data_key_id,)] = place.rows("SELECT data_key_id FROM {token} WHERE tenant_id = 'doomed'")
+        assert bytes(data_key_id) not in ids
         assert await read_all(vault, KEYS) == ["afresh", None]
         assert (await vault.erase_tenant("doomed")).tokens == 1
 
@@ -143,7 +143,7 @@ async def test_a_refresh_under_way_does_not_bring_it_back(place, journal, tmp_pa
             with pytest.raises(TokenNotFoundError):
                 await vault.refresh_account(ACCOUNT)
             assert await read_all(vault, KEYS) == [None, None]
-            assert place.states("dek").count("destroyed") == 1
+            assert place.states("data_key").count("destroyed") == 1
             assert place.rows("SELECT count(*) FROM {account} WHERE tenant_id = 'doomed'") == [(0,)]
 
 
@@ -152,7 +152,7 @@ async def test_an_answer_left_in_a_journal_does_not_bring_it_back(place, tmp_pat
     directory = tmp_path / "journal"
     async with place.vault(journal_dir=directory) as vault:
         await fill(vault)
-        rows = place.rows("SELECT kind, id, dek_id, blob FROM {token} WHERE tenant_id = 'doomed' ORDER BY kind")
+        rows = place.rows("SELECT kind, id, data_key_id, blob FROM {token} WHERE tenant_id = 'doomed' ORDER BY kind")
         ids = [UUID(bytes=id_).hex if isinstance(id_, bytes) else id_.hex for _, id_, *_ in rows]
         entry = {
             "version": 1,
@@ -166,13 +166,13 @@ async def test_an_answer_left_in_a_journal_does_not_bring_it_back(place, tmp_pat
             "writes": [
                 {
                     "kind": kind,
-                    "data_key_id": bytes(dek_id).hex(),
+                    "data_key_id": bytes(data_key_id).hex(),
                     "blob": bytes(blob).hex(),
                     "expires_at": None,
                     "lifetime": None,
                     "scopes": None,
                 }
-                for kind, _, dek_id, blob in rows
+                for kind, _, data_key_id, blob in rows
             ],
         }
         await vault.erase_tenant("doomed")

@@ -88,10 +88,10 @@ async def test_something_happens_to_a_row_while_it_is_reencrypted(place, action)
             await vault.keys.reencrypt(tenant)
             if action == "erase":  # and no key is made for what is no longer there
                 assert place.rows(
-                    "SELECT count(*) FROM {dek} WHERE state <> 'destroyed' AND tenant_id = ?", tenant
+                    "SELECT count(*) FROM {data_key} WHERE state <> 'destroyed' AND tenant_id = ?", tenant
                 ) == [(0,)]
             under = place.rows(
-                "SELECT count(*) FROM {token} t JOIN {dek} d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id "
+                "SELECT count(*) FROM {token} t JOIN {data_key} d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id "
                 "WHERE d.state <> 'active' AND t.tenant_id = ?",
                 tenant,
             )
@@ -148,7 +148,7 @@ async def test_a_tenant_is_erased_in_the_middle_of(place, work):
                 # A store either came before, and is erased, or starts afresh under a new data key.
                 assert outcome == "done"
                 assert value in (None, ("stored", 1))
-            states = place.rows("SELECT state FROM {dek} WHERE tenant_id = ? ORDER BY state", account.tenant_id)
+            states = place.rows("SELECT state FROM {data_key} WHERE tenant_id = ? ORDER BY state", account.tenant_id)
             assert states == ([("destroyed",)] if value is None else [("active",), ("destroyed",)])
 
 

@@ -27,7 +27,9 @@ async def fill(place):
 
 
 def wraps(place):
-    return sorted(count for (count,) in place.rows("SELECT count(*) FROM {dek_wrap} GROUP BY tenant_id, dek_id"))
+    return sorted(
+        count for (count,) in place.rows("SELECT count(*) FROM {data_key_wrap} GROUP BY tenant_id, data_key_id")
+    )
 
 
 async def test_a_rolling_deployment(place):
@@ -71,7 +73,7 @@ async def test_a_rolling_deployment(place):
         assert caught.value.reason == "retired_master_key"
         with pytest.raises(KeyUnavailableError):
             await old_only.keys.rotate_data_key("t1")
-        assert place.rows("SELECT count(*) FROM {dek} WHERE tenant_id = 'late' OR state <> 'active'") == [(0,)]
+        assert place.rows("SELECT count(*) FROM {data_key} WHERE tenant_id = 'late' OR state <> 'active'") == [(0,)]
     # Step 3: without the previous secret.
     async with place.vault(NEW) as new_only:
         assert await read_all(new_only, KEYS) == VALUES
@@ -101,10 +103,10 @@ async def test_running_it_again_and_without_a_reason_changes_nothing(place):
         assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (False, 0, 0, 0)
     async with place.vault(NEW, OLD) as vault:
         await vault.keys.rotate_master_key()
-        before = place.rows("SELECT * FROM {dek_wrap} ORDER BY 1, 2, 3")
+        before = place.rows("SELECT * FROM {data_key_wrap} ORDER BY 1, 2, 3")
         report = await vault.keys.rotate_master_key()
         assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (False, 0, 0, 0)
-        assert place.rows("SELECT * FROM {dek_wrap} ORDER BY 1, 2, 3") == before
+        assert place.rows("SELECT * FROM {data_key_wrap} ORDER BY 1, 2, 3") == before
 
 
 async def test_giving_up_before_the_flip_goes_back(place):
@@ -170,7 +172,7 @@ async def test_tenants_that_are_made_at_the_same_moment(place):
         for key in keys:
             token = await vault.get_token(key)
             assert (token is None) is (key in refused)
-    assert wraps(place) == [1] * place.rows("SELECT count(*) FROM {dek}")[0][0]
+    assert wraps(place) == [1] * place.rows("SELECT count(*) FROM {data_key}")[0][0]
 
 
 async def test_a_process_that_was_overtaken_does_not_flip_back(place):
@@ -192,7 +194,9 @@ async def test_a_master_key_in_use_is_not_retired(place):
     await fill(place)
     async with place.vault(NEW, OLD) as vault:
         store = vault._services.keys.rewrapping._rotation
-        old, new = (bytes(key_id) for (key_id,) in place.rows("SELECT kek_id FROM {kek} ORDER BY created_at"))
+        old, new = (
+            bytes(key_id) for (key_id,) in place.rows("SELECT master_key_id FROM {master_key} ORDER BY created_at")
+        )
         assert not (await store.retire_master_key(old, actor=None)).result
         await store.activate_master_key(new, old, actor=None)
         for key_id in (old, new):
@@ -215,8 +219,8 @@ async def test_a_key_kept_offline_is_left_alone(place):
 
 async def test_a_data_key_that_does_not_open_keeps_its_wrap_and_the_old_key(place):
     await fill(place)
-    swapped = "(SELECT wrapped FROM {dek_wrap} WHERE tenant_id = 't1')"
-    place.rows(f"UPDATE {{dek_wrap}} SET wrapped = {swapped} WHERE tenant_id = 't2'")
+    swapped = "(SELECT wrapped FROM {data_key_wrap} WHERE tenant_id = 't1')"
+    place.rows(f"UPDATE {{data_key_wrap}} SET wrapped = {swapped} WHERE tenant_id = 't2'")
     async with place.vault(NEW, OLD) as vault:
         report = await vault.keys.rotate_master_key()
         assert (report.incomplete, report.in_use, report.wrapped, report.unwrapped, report.retired) == (
@@ -242,16 +246,20 @@ async def test_no_wrap_goes_before_the_other_was_read_back(place, under):
         for key in KEYS:
             await vault.keys.rotate_data_key(key.tenant_id)  # wrapped under both
     state = {"old": "active", "new": "unwrap_only"}[under]
-    [(master,)] = place.rows("SELECT kek_id FROM {kek} WHERE state = ?", state)
-    active = "SELECT dek_id FROM {dek} WHERE state = 'active' AND tenant_id = ?"
+    [(master,)] = place.rows("SELECT master_key_id FROM {master_key} WHERE state = ?", state)
+    active = "SELECT data_key_id FROM {data_key} WHERE state = 'active' AND tenant_id = ?"
     one, two = (place.rows(active, tenant)[0][0] for tenant in ("t1", "t2"))
-    [(foreign,)] = place.rows("SELECT wrapped FROM {dek_wrap} WHERE kek_id = ? AND dek_id = ?", master, one)
-    place.rows("UPDATE {dek_wrap} SET wrapped = ? WHERE kek_id = ? AND dek_id = ?", foreign, master, two)
+    [(foreign,)] = place.rows(
+        "SELECT wrapped FROM {data_key_wrap} WHERE master_key_id = ? AND data_key_id = ?", master, one
+    )
+    place.rows(
+        "UPDATE {data_key_wrap} SET wrapped = ? WHERE master_key_id = ? AND data_key_id = ?", foreign, master, two
+    )
     async with place.vault(NEW, OLD) as vault:
         report = await vault.keys.rotate_master_key()
         assert report.incomplete
         assert [key.tenant_id for key in report.unreadable] == ["t2"]
-        assert place.rows("SELECT count(*) FROM {dek_wrap} WHERE dek_id = ?", two) == [(2,)]
+        assert place.rows("SELECT count(*) FROM {data_key_wrap} WHERE data_key_id = ?", two) == [(2,)]
         status = await vault.keys.status()
         assert [key.state for key in status.master_keys] == [MasterKeyState.UNWRAP_ONLY, MasterKeyState.ACTIVE]
 

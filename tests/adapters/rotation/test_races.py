@@ -23,8 +23,8 @@ async def test_an_erasure_beside_a_rotation_leaves_no_key(place):
 
             await asyncio.gather(vault.keys.rotate_data_key(tenant), erase())
         assert place.rows("SELECT count(*) FROM {token}") == [(0,)]
-        assert place.rows("SELECT DISTINCT state FROM {dek}") == [("destroyed",)]
-        assert place.rows("SELECT count(*) FROM {dek_wrap}") == [(0,)]
+        assert place.rows("SELECT DISTINCT state FROM {data_key}") == [("destroyed",)]
+        assert place.rows("SELECT count(*) FROM {data_key_wrap}") == [(0,)]
 
 
 async def test_two_who_rotate_all_that_is_old_rotate_each_once(place):
@@ -35,7 +35,7 @@ async def test_two_who_rotate_all_that_is_old_rotate_each_once(place):
         age = timedelta(seconds=0.2)
         reports = await asyncio.gather(*(vault.keys.rotate_data_keys(older_than=age) for vault in (one, another)))
         assert sum(report.rotated for report in reports) == 150
-        assert place.rows("SELECT count(*) FROM {dek} WHERE state = 'decrypt_only'") == [(150,)]
+        assert place.rows("SELECT count(*) FROM {data_key} WHERE state = 'decrypt_only'") == [(150,)]
 
 
 async def test_wraps_are_deleted_while_tenants_are_erased(place):
@@ -49,4 +49,4 @@ async def test_wraps_are_deleted_while_tenants_are_erased(place):
 
         report, _ = await asyncio.gather(rotating.keys.rotate_master_key(), erase())
         assert not report.incomplete
-        assert place.rows("SELECT count(*) FROM {dek_wrap}") == [(0,)]
+        assert place.rows("SELECT count(*) FROM {data_key_wrap}") == [(0,)]

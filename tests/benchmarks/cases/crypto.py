@@ -11,7 +11,7 @@ from tests.benchmarks.findings import Goal
 from tests.benchmarks.timing import Contestant, Work
 
 from vault_adapters import TokenKey
-from vault_adapters.crypto.context import PlaceEncoder
+from vault_adapters.crypto.context import ContextEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey, Purpose
 
 _BLOCK = 500
@@ -38,7 +38,7 @@ async def _run(bench: Bench) -> None:
 async def _race(bench: Bench, value: bytes, *, encrypting: bool) -> None:
     word = "encrypt" if encrypting else "decrypt"
     bare, nonce = AESGCM(os.urandom(32)), os.urandom(12)
-    key, places = EnvelopeKey(os.urandom(32), os.urandom(16), Purpose.VALUE), PlaceEncoder()
+    key, places = EnvelopeKey(os.urandom(32), os.urandom(16), Purpose.VALUE), ContextEncoder()
     fernet, oldest = Fernet(Fernet.generate_key()), Fernet(Fernet.generate_key())
     several = MultiFernet([fernet, Fernet(Fernet.generate_key()), oldest])
     aad = places.encode(_KEY)

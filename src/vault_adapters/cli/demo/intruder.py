@@ -15,7 +15,7 @@ from vault_domain import TokenKey
 
 _READ = "SELECT * FROM token_vault_token WHERE tenant_id = ? AND provider = ? AND kind = ? AND identifier = ?"
 _WRITE = (
-    "UPDATE token_vault_token SET blob = ?, dek_id = ? "
+    "UPDATE token_vault_token SET blob = ?, data_key_id = ? "
     "WHERE tenant_id = ? AND provider = ? AND kind = ? AND identifier = ?"
 )
 
@@ -41,12 +41,12 @@ class Intruder:
         row = self.read(key)
         changed = bytearray(row["blob"])
         changed[-1] ^= 1
-        self._write(key, bytes(changed), row["dek_id"])
+        self._write(key, bytes(changed), row["data_key_id"])
 
     def move(self, source: TokenKey, target: TokenKey) -> None:
         """Put one row's stored value into another row, with the name of the key that it was sealed with."""
         row = self.read(source)
-        self._write(target, row["blob"], row["dek_id"])
+        self._write(target, row["blob"], row["data_key_id"])
 
     def occurrences(self, text: str) -> int:
         """Return how often a text occurs in the database's files, its log included."""

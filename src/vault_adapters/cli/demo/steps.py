@@ -95,7 +95,7 @@ def _row_fields(row: dict[str, Any]) -> list[tuple[str, Content]]:
     names = ("tenant_id", "provider", "kind", "identifier", "status", "generation", "expires_at")
     return [
         *((name, row[name]) for name in names),
-        ("dek_id", row["dek_id"].hex()),
+        ("data_key_id", row["data_key_id"].hex()),
         ("blob", f"{' '.join(textwrap.wrap(blob[:_SHOWN_BYTES].hex(), 16))} ..."),
         ("its length", f"{len(blob)} bytes"),
     ]

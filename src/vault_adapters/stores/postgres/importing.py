@@ -88,7 +88,7 @@ class PostgresImportRun:
         return {
             **keys_parameters(write.key for write in writes),
             "ids": list(by_id),
-            "dek_ids": [write.sealed.data_key_id for write in writes],
+            "data_key_ids": [write.sealed.data_key_id for write in writes],
             "blobs": [write.sealed.blob for write in writes],
             "statuses": [write.status.value for write in writes],
             "error_codes": [write.error_code for write in writes],

@@ -14,7 +14,7 @@ from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.key_rotation import DataKeyPlace, KeyCounts, PlacedWrap, Resealed, SealedRow
+from vault_domain.ports.key_rotation import DataKeyPosition, KeyCounts, PlacedWrap, Resealed, SealedRow
 
 
 class PostgresKeyRotation:
@@ -39,7 +39,7 @@ class PostgresKeyRotation:
         [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
         return int(count)
 
-    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPlace]:
+    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
         """Return those data keys behind a tenant's id."""
         parameters = {"age": micros(age), "now": self._database.now(), "after": after, "limit": int8(limit)}
         rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
@@ -85,9 +85,9 @@ class PostgresKeyRotation:
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """Replace values whose row still holds exactly what was opened."""
         parameters = keys_parameters(row.key for row in rows) | {
-            "before_dek_ids": [row.before.data_key_id for row in rows],
+            "before_data_key_ids": [row.before.data_key_id for row in rows],
             "before_blobs": [row.before.blob for row in rows],
-            "dek_ids": [row.after.data_key_id for row in rows],
+            "data_key_ids": [row.after.data_key_id for row in rows],
             "blobs": [row.after.blob for row in rows],
         }
         [(guarded, resealed)] = await self._database.write(self._queries["reseal_tokens"], parameters)
@@ -95,18 +95,18 @@ class PostgresKeyRotation:
             raise DataKeyInactiveError
         return int(resealed)
 
-    async def mark_swept(self, tenant_id: str | None) -> int:
+    async def mark_emptied(self, tenant_id: str | None) -> int:
         """Note the time on decrypt_only data keys that no token is under any more."""
         return await self._database.transact(
             lambda transaction: transaction.execute(
-                self._queries["mark_swept"], {"tenant_id": tenant_id, "now": transaction.now}
+                self._queries["mark_emptied"], {"tenant_id": tenant_id, "now": transaction.now}
             )
         )
 
-    async def destroy_swept(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete the wraps of data keys that were swept that long ago, keeping tombstones."""
+    async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
+        """Delete the wraps of data keys that were emptied that long ago, keeping tombstones."""
         parameters = {"tenant_id": tenant_id, "age": micros(age), "actor": actor, "now": self._database.now()}
-        rows = await self._database.write(self._queries["destroy_swept_data_keys"], parameters)
+        rows = await self._database.write(self._queries["destroy_emptied_data_keys"], parameters)
         action = AuditAction.DATA_KEY_DESTROYED
         events = [
             AuditEvent(action, now, tenant_id=owner, actor=actor, code=bytes(key_id).hex())
@@ -120,13 +120,13 @@ class PostgresKeyRotation:
         """Make a master key active and the replaced one unwrap_only; return all records."""
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
-            parameters = {"kek_id": key_id, "replaced": replaced}
+            parameters = {"master_key_id": key_id, "replaced": replaced}
             # Excludes other rotations and introductions, so that what the first statement sees holds for the second.
             await transaction.execute(self._queries["lock_master_keys"])
             await transaction.execute(self._queries["lock_both_master_keys"], parameters)
             events: tuple[AuditEvent, ...] = ()
             if await transaction.execute(self._queries["demote_master_key"], parameters):
-                await transaction.execute(self._queries["promote_master_key"], {"kek_id": key_id})
+                await transaction.execute(self._queries["promote_master_key"], {"master_key_id": key_id})
                 action, code = AuditAction.MASTER_KEY_ACTIVATED, key_id.hex()
                 events = (await append_key_event(transaction, self._queries, action, actor, code=code),)
             rows = await transaction.fetch(self._queries["list_master_keys"])
@@ -135,13 +135,13 @@ class PostgresKeyRotation:
         return await self._database.transact(work)
 
     async def data_keys_without_wrap(
-        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+        self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
         """Return data keys, not destroyed, that this master key does not wrap."""
         return await self._page("find_data_keys_without_wrap", master_key_id, after, limit)
 
     async def data_keys_with_wrap(
-        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+        self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
         """Return data keys that this master key wraps, with all their wraps."""
         return await self._page("find_data_keys_with_wrap", master_key_id, after, limit)
@@ -161,7 +161,7 @@ class PostgresKeyRotation:
         """Retire a master key; False where it is active or still wraps anything."""
 
         async def work(transaction: Transaction) -> Change[bool]:
-            parameters = {"kek_id": key_id}
+            parameters = {"master_key_id": key_id}
             await transaction.execute(self._queries["lock_master_keys"])  # first, as an activation does
             rows = await transaction.fetch(self._queries["lock_master_key"], parameters)
             # A statement of its own: it sees the wraps that were stored while this one waited for the lock.
@@ -180,10 +180,14 @@ class PostgresKeyRotation:
             raise KeyUnavailableError("the master key was retired meanwhile", reason="retired_master_key")
 
     async def _page(
-        self, query: str, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+        self, query: str, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        after_tenant_id, after_dek_id = after or ("", b"")
-        parameters = {"kek_id": master_key_id, "after_tenant_id": after_tenant_id, "after_dek_id": after_dek_id}
+        after_tenant_id, after_data_key_id = after or ("", b"")
+        parameters = {
+            "master_key_id": master_key_id,
+            "after_tenant_id": after_tenant_id,
+            "after_data_key_id": after_data_key_id,
+        }
         rows = await self._database.fetch(self._queries[query], parameters | {"limit": int8(limit)})
         return [data_key_record(row) for row in rows]
 
@@ -206,8 +210,8 @@ async def append_key_event(
 def _wraps_parameters(wraps: Sequence[PlacedWrap]) -> dict[str, Any]:
     return {
         "tenant_ids": [placed.tenant_id for placed in wraps],
-        "dek_ids": [placed.data_key_id for placed in wraps],
-        "kek_ids": [placed.wrap.master_key_id for placed in wraps],
+        "data_key_ids": [placed.data_key_id for placed in wraps],
+        "master_key_ids": [placed.wrap.master_key_id for placed in wraps],
         "wraps": [placed.wrap.wrapped for placed in wraps],
     }
 

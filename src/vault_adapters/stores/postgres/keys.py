@@ -16,7 +16,7 @@ from vault_adapters.stores.queries import Queries
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
-from vault_domain.ports.key_rotation import DataKeyPlace
+from vault_domain.ports.key_rotation import DataKeyPosition
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -106,9 +106,9 @@ class PostgresKeyRepository:
         found = {record.tenant_id: record for record in map(data_key_record, rows)}
         return [found.get(tenant_id) for tenant_id in tenant_ids]
 
-    async def _read_by_id(self, reader: Reader, places: Sequence[DataKeyPlace]) -> list[DataKeyRecord | None]:
+    async def _read_by_id(self, reader: Reader, positions: Sequence[DataKeyPosition]) -> list[DataKeyRecord | None]:
         wanted = list(set(places))
-        parameters = {"tenant_ids": [place[0] for place in wanted], "dek_ids": [place[1] for place in wanted]}
+        parameters = {"tenant_ids": [place[0] for place in wanted], "data_key_ids": [place[1] for place in wanted]}
         rows = await reader.fetch(self._queries["get_data_keys"], parameters)
         found = {(record.tenant_id, record.key_id): record for record in map(data_key_record, rows)}
         return [found.get(place) for place in places]
@@ -138,7 +138,7 @@ class PostgresKeyRepository:
 
 def _parameters(record: MasterKeyRecord, state: MasterKeyState, now: datetime | None) -> dict[str, Any]:
     return {
-        "kek_id": record.key_id,
+        "master_key_id": record.key_id,
         "provider": record.provider,
         "uri": record.uri,
         "kdf": record.kdf,

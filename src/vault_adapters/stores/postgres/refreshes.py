@@ -169,7 +169,7 @@ class PostgresRefreshLedger:
 
     async def _lock_data_keys(self, transaction: Transaction, account: Account, writes: Sequence[TokenWrite]) -> bool:
         ids = {write.sealed.data_key_id for write in writes}
-        parameters = {"tenant_id": account.tenant_id, "dek_ids": sorted(ids)}
+        parameters = {"tenant_id": account.tenant_id, "data_key_ids": sorted(ids)}
         return len(await transaction.fetch(self._queries["lock_data_keys"], parameters)) == len(ids)
 
     async def _lock_tokens(self, transaction: Transaction, account: Account) -> dict[TokenKind, TokenRef]:

@@ -74,14 +74,14 @@ def wrapped_data_key(row: Row, key: TokenKey) -> DataKeyRecord | None:
 
 def data_key_record(row: Row) -> DataKeyRecord:
     """Return the data key of a row that carries its wraps as two arrays."""
-    tenant_id, key_id, state, swept_at, master_key_ids, wraps = row
+    tenant_id, key_id, state, emptied_at, master_key_ids, wraps = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
     return DataKeyRecord(
         tenant_id,
         key_id,
         DataKeyState(state),
         tuple(DataKeyWrap(master_key_id, wrapped) for master_key_id, wrapped in pairs),
-        swept_at,
+        emptied_at,
     )
 
 
@@ -91,10 +91,10 @@ def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
     wraps = [(record, wrap) for record in ordered for wrap in record.wraps]
     return {
         "tenant_ids": [record.tenant_id for record in ordered],
-        "dek_ids": [record.key_id for record in ordered],
+        "data_key_ids": [record.key_id for record in ordered],
         "wrap_tenant_ids": [record.tenant_id for record, _ in wraps],
-        "wrap_dek_ids": [record.key_id for record, _ in wraps],
-        "kek_ids": [wrap.master_key_id for _, wrap in wraps],
+        "wrap_data_key_ids": [record.key_id for record, _ in wraps],
+        "master_key_ids": [wrap.master_key_id for _, wrap in wraps],
         "wraps": [wrap.wrapped for _, wrap in wraps],
     }
 
@@ -151,7 +151,7 @@ def write_parameters(write: TokenWrite) -> dict[str, Any]:
     return {
         **key_parameters(write.key),
         "id": uuid4(),
-        "dek_id": write.sealed.data_key_id,
+        "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
         "expires_at": write.expires_at,
         "lifetime": _lifetime(write),
@@ -165,7 +165,7 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
     return {
         **keys_parameters(write.key for write in writes),
         "ids": [uuid4() for _ in writes],
-        "dek_ids": [write.sealed.data_key_id for write in writes],
+        "data_key_ids": [write.sealed.data_key_id for write in writes],
         "blobs": [write.sealed.blob for write in writes],
         "expires_at": [write.expires_at for write in writes],
         "lifetimes": [_lifetime(write) for write in writes],

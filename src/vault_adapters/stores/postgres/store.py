@@ -31,7 +31,7 @@ class PostgresStore:
     keys: PostgresKeyRepository
     audit: PostgresAuditLog
     refreshes: PostgresRefreshLedger
-    rotation: PostgresKeyRotation
+    key_rotation: PostgresKeyRotation
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
 

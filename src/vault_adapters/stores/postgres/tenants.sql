@@ -13,10 +13,10 @@ BEGIN
     -- then tokens in the order of their keys, then accounts. Each statement sees what those have committed, and so the
     -- data key that a rotation made which was waited for.
     LOOP
-        PERFORM FROM {{schema}}.dek WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
-            ORDER BY tenant_id, dek_id FOR UPDATE;
+        PERFORM FROM {{schema}}.data_key WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
+            ORDER BY tenant_id, data_key_id FOR UPDATE;
         WITH destroyed AS (
-            UPDATE {{schema}}.dek SET state = 'destroyed' WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
+            UPDATE {{schema}}.data_key SET state = 'destroyed' WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
             RETURNING tenant_id)
         SELECT array_agg(tenant_id) INTO found FROM destroyed;
         EXIT WHEN found IS NULL;
@@ -30,7 +30,7 @@ BEGIN
         UNION SELECT tenant_id FROM {{schema}}.token WHERE tenant_id = ANY (ids)
         UNION SELECT tenant_id FROM {{schema}}.account WHERE tenant_id = ANY (ids)
         ORDER BY 1);
-    DELETE FROM {{schema}}.dek_wrap WHERE tenant_id = ANY (ids);
+    DELETE FROM {{schema}}.data_key_wrap WHERE tenant_id = ANY (ids);
     DELETE FROM {{schema}}.token WHERE tenant_id = ANY (ids);
     DELETE FROM {{schema}}.account WHERE tenant_id = ANY (ids);
     UPDATE {{schema}}.audit_event SET tenant_id = '', identifier = NULL

@@ -59,7 +59,7 @@ class SqliteAccountRepository:
             rows = await transaction.fetch(self._queries["get_account"], parameters)
             return Change((account_record(rows), transaction.now), written.events)
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
         """Delete an account's tokens and refresh state in one transaction."""
@@ -76,4 +76,4 @@ class SqliteAccountRepository:
             await append_events(transaction, self._queries, events)
             return Change(len(events), tuple(events))
 
-        return await self._database.write(work)
+        return await self._database.transact(work)

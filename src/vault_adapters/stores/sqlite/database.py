@@ -111,10 +111,10 @@ class SqliteDatabase:
             async with self._lock:  # one connection: a read must not see a transaction's half
                 return list(await self._reader.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction of its own; a cancelled caller neither splits nor loses it."""
         self._check_loop()
-        task = self._loop.create_task(self._transact(work))
+        task = self._loop.create_task(self._run(work))
         self._writes.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
@@ -131,7 +131,7 @@ class SqliteDatabase:
                     await self._writer.execute_fetchall(_PRAGMAS[0])
                 return not busy
 
-    async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         with translated_errors():
             async with self._lock:
                 await self._writer.execute("BEGIN IMMEDIATE")

@@ -35,7 +35,7 @@ class SqliteTenantEraser:
             await append_events(transaction, self._queries, [event])
             return Change(Erased(*counts), (event,))
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def purge(self) -> bool:
         """Empty the write-ahead log; what was deleted from the file itself is zeros already (secure_delete)."""

@@ -65,7 +65,7 @@ class SqliteImportRun:
             await append_events(transaction, self._queries, events)
             return Change([outcome for _, _, outcome in decided], events)
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     def _decide(
         self, writes: Sequence[ImportedWrite], there: Mapping[TokenKey, Row], now: datetime, *, overwrite: bool
@@ -105,7 +105,7 @@ def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any
     return {
         **key_parameters(write.key),
         "id": id_.bytes,
-        "dek_id": write.sealed.data_key_id,
+        "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
         "status": write.status.value,
         "error_code": write.error_code,

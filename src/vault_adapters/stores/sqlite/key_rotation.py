@@ -16,7 +16,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.key_rotation import DataKeyPlace, KeyCounts, PlacedWrap, Resealed, SealedRow
+from vault_domain.ports.key_rotation import DataKeyPosition, KeyCounts, PlacedWrap, Resealed, SealedRow
 
 
 class SqliteKeyRotation:
@@ -41,7 +41,7 @@ class SqliteKeyRotation:
         [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
         return int(count)
 
-    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPlace]:
+    async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
         """Return those data keys behind a tenant's id."""
         parameters = {"until": to_micros(self._database.now() - age), "after": after, "limit": limit}
         rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
@@ -64,7 +64,7 @@ class SqliteKeyRotation:
                 data_key_record(await transaction.fetch(self._queries["get_active_data_key"], parameters)), events
             )
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, in the order of their keys."""
@@ -87,9 +87,9 @@ class SqliteKeyRotation:
         parameters = [
             {
                 **key_parameters(row.key),
-                "dek_id": row.after.data_key_id,
+                "data_key_id": row.after.data_key_id,
                 "blob": row.after.blob,
-                "before_dek_id": row.before.data_key_id,
+                "before_data_key_id": row.before.data_key_id,
                 "before": row.before.blob,
             }
             for row in rows
@@ -101,26 +101,26 @@ class SqliteKeyRotation:
                 raise DataKeyInactiveError
             return await transaction.execute_many(self._queries["reseal_token"], parameters)
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
-    async def mark_swept(self, tenant_id: str | None) -> int:
+    async def mark_emptied(self, tenant_id: str | None) -> int:
         """Note the time on decrypt_only data keys that no token is under any more."""
-        return await self._database.write(
+        return await self._database.transact(
             lambda transaction: transaction.execute(
-                self._queries["mark_swept"], {"tenant_id": tenant_id, "now": to_micros(transaction.now)}
+                self._queries["mark_emptied"], {"tenant_id": tenant_id, "now": to_micros(transaction.now)}
             )
         )
 
-    async def destroy_swept(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete the wraps of data keys that were swept that long ago, keeping tombstones."""
+    async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
+        """Delete the wraps of data keys that were emptied that long ago, keeping tombstones."""
 
         async def work(transaction: Transaction) -> Change[int]:
             parameters = {"tenant_id": tenant_id, "until": to_micros(transaction.now - age)}
             events = []
-            for owner, key_id, in_use in await transaction.fetch(self._queries["find_swept"], parameters):
-                place = {"tenant_id": owner, "dek_id": key_id}
+            for owner, key_id, in_use in await transaction.fetch(self._queries["find_emptied"], parameters):
+                place = {"tenant_id": owner, "data_key_id": key_id}
                 if in_use:
-                    await transaction.execute(self._queries["clear_swept"], place)
+                    await transaction.execute(self._queries["clear_emptied"], place)
                     continue
                 await transaction.execute(self._queries["delete_data_key_wraps"], place)
                 await transaction.execute(self._queries["destroy_data_key"], place)
@@ -131,7 +131,7 @@ class SqliteKeyRotation:
             await append_events(transaction, self._queries, events)
             return Change(len(events), tuple(events))
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def activate_master_key(
         self, key_id: bytes, replaced: bytes, *, actor: str | None
@@ -139,7 +139,7 @@ class SqliteKeyRotation:
         """Make a master key active and the replaced one unwrap_only; return all records."""
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
-            parameters = {"kek_id": key_id, "replaced": replaced}
+            parameters = {"master_key_id": key_id, "replaced": replaced}
             events: tuple[AuditEvent, ...] = ()
             if await transaction.execute(self._queries["demote_master_key"], parameters):
                 await transaction.execute(self._queries["promote_master_key"], parameters)
@@ -148,16 +148,16 @@ class SqliteKeyRotation:
             rows = await transaction.fetch(self._queries["list_master_keys"])
             return Change([master_key_record(row) for row in rows], events)
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def data_keys_without_wrap(
-        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+        self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
         """Return data keys, not destroyed, that this master key does not wrap."""
         return await self._page("find_data_keys_without_wrap", master_key_id, after, limit)
 
     async def data_keys_with_wrap(
-        self, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+        self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
         """Return data keys that this master key wraps, with all their wraps."""
         return await self._page("find_data_keys_with_wrap", master_key_id, after, limit)
@@ -165,14 +165,14 @@ class SqliteKeyRotation:
     async def add_wraps(self, wraps: Sequence[PlacedWrap]) -> int:
         """Store wraps of data keys; return how many were not there."""
         parameters = [_wrap_parameters(placed) for placed in wraps]
-        return await self._database.write(
+        return await self._database.transact(
             lambda transaction: transaction.execute_many(self._queries["add_wrap"], parameters)
         )
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
         """Delete the wraps of data keys under a master key, where exactly the kept wrap is stored."""
         parameters = [_wrap_parameters(placed) | {"replaced": master_key_id} for placed in kept]
-        return await self._database.write(
+        return await self._database.transact(
             lambda transaction: transaction.execute_many(self._queries["delete_wrap"], parameters)
         )
 
@@ -180,20 +180,24 @@ class SqliteKeyRotation:
         """Retire a master key; False where it is active or still wraps anything."""
 
         async def work(transaction: Transaction) -> Change[bool]:
-            if await transaction.execute(self._queries["retire_master_key"], {"kek_id": key_id}):
+            if await transaction.execute(self._queries["retire_master_key"], {"master_key_id": key_id}):
                 event = _master_key_event(AuditAction.MASTER_KEY_RETIRED, key_id, transaction, actor)
                 await append_events(transaction, self._queries, [event])
                 return Change(result=True, events=(event,))
-            [(retired,)] = await transaction.fetch(self._queries["is_retired"], {"kek_id": key_id})
+            [(retired,)] = await transaction.fetch(self._queries["is_retired"], {"master_key_id": key_id})
             return Change(bool(retired))
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def _page(
-        self, query: str, master_key_id: bytes, after: DataKeyPlace | None, limit: int
+        self, query: str, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        after_tenant_id, after_dek_id = after or ("", b"")
-        parameters = {"kek_id": master_key_id, "after_tenant_id": after_tenant_id, "after_dek_id": after_dek_id}
+        after_tenant_id, after_data_key_id = after or ("", b"")
+        parameters = {
+            "master_key_id": master_key_id,
+            "after_tenant_id": after_tenant_id,
+            "after_data_key_id": after_data_key_id,
+        }
         rows = await self._database.fetch(self._queries[query], parameters | {"limit": limit})
         records = (data_key_record(list(group)) for _, group in groupby(rows, key=lambda row: row[:2]))
         return [record for record in records if record is not None]
@@ -202,8 +206,8 @@ class SqliteKeyRotation:
 def _wrap_parameters(placed: PlacedWrap) -> dict[str, Any]:
     return {
         "tenant_id": placed.tenant_id,
-        "dek_id": placed.data_key_id,
-        "kek_id": placed.wrap.master_key_id,
+        "data_key_id": placed.data_key_id,
+        "master_key_id": placed.wrap.master_key_id,
         "wrapped": placed.wrap.wrapped,
     }
 

@@ -31,7 +31,7 @@ class SqliteKeyRepository:
             await transaction.execute(self._queries["insert_first_master_key"], _parameters(record, transaction))
             return await self._all(transaction)
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
         """Store a further master key as unwrap_only, unless one was introduced meanwhile."""
@@ -41,7 +41,7 @@ class SqliteKeyRepository:
                 await self._introduce(transaction, record)
             return await self._all(transaction)
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
         """Return the tenant's active data key, or None."""
@@ -51,7 +51,7 @@ class SqliteKeyRepository:
     async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
         """Return one data key of this tenant."""
         query = self._queries["get_data_key"]
-        return data_key_record(await self._database.fetch(query, {"tenant_id": tenant_id, "dek_id": key_id}))
+        return data_key_record(await self._database.fetch(query, {"tenant_id": tenant_id, "data_key_id": key_id}))
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store the tenant's first active data key; return the one that is active."""
@@ -64,7 +64,7 @@ class SqliteKeyRepository:
                 active = data_key_record(await transaction.fetch(query, parameters))
             return active or record
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def _introduce(self, transaction: Transaction, record: MasterKeyRecord) -> None:
         if await transaction.execute(self._queries["upsert_master_key"], _parameters(record, transaction)):
@@ -85,17 +85,17 @@ async def insert_data_key(transaction: Transaction, queries: Queries, record: Da
     wraps = [wrap for wrap in record.wraps if wrap.master_key_id in live]
     if not wraps:
         raise KeyUnavailableError("the master key was retired meanwhile", reason="retired_master_key")
-    parameters = {"tenant_id": record.tenant_id, "dek_id": record.key_id, "now": to_micros(transaction.now)}
+    parameters = {"tenant_id": record.tenant_id, "data_key_id": record.key_id, "now": to_micros(transaction.now)}
     await transaction.execute(queries["insert_data_key"], parameters)
     await transaction.execute_many(
         queries["insert_data_key_wrap"],
-        [{**parameters, "kek_id": wrap.master_key_id, "wrapped": wrap.wrapped} for wrap in wraps],
+        [{**parameters, "master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped} for wrap in wraps],
     )
 
 
 def _parameters(record: MasterKeyRecord, transaction: Transaction) -> dict[str, Any]:
     return {
-        "kek_id": record.key_id,
+        "master_key_id": record.key_id,
         "provider": record.provider,
         "uri": record.uri,
         "kdf": record.kdf,
@@ -114,6 +114,6 @@ def data_key_record(rows: Sequence[Row]) -> DataKeyRecord | None:
     """Return the data key whose wraps these rows are, or None where there are none."""
     if not rows:
         return None
-    tenant_id, key_id, state, swept_at = rows[0][:4]
+    tenant_id, key_id, state, emptied_at = rows[0][:4]
     wraps = tuple(DataKeyWrap(row[4], row[5]) for row in rows if row[4] is not None)
-    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), wraps, to_time(swept_at))
+    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), wraps, to_time(emptied_at))

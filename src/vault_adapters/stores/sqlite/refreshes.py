@@ -50,7 +50,7 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> datetime | None:
             return transaction.now if await self._claim(transaction, attempt, seen) else None
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def claim_due(
         self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: DuePlace | None
@@ -75,11 +75,11 @@ class SqliteRefreshLedger:
                     claimed.append((attempt, place))
             return claimed
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
         """Give an own lease back."""
-        await self._database.write(
+        await self._database.transact(
             lambda transaction: transaction.execute(self._queries["release_account"], _parameters(attempt, transaction))
         )
 
@@ -91,7 +91,7 @@ class SqliteRefreshLedger:
             parameters |= {"retry_in": failure.retry_in // _MICROSECOND, "error_code": failure.code}
             await transaction.execute(self._queries["fail_account"], parameters | {"unknown": failure.unknown})
 
-        await self._database.write(work)
+        await self._database.transact(work)
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         """Make the credential's generation invalid and end the attempt."""
@@ -110,7 +110,7 @@ class SqliteRefreshLedger:
             await append_events(transaction, self._queries, [event])
             return Change(result=True, events=(event,))
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def commit(
         self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None
@@ -133,7 +133,7 @@ class SqliteRefreshLedger:
             await transaction.execute(self._queries["settle_account"], parameters)
             return Change(outcome, written.events)
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def _claim(self, transaction: Transaction, attempt: Attempt, seen: UUID | None) -> bool:
         parameters = _parameters(attempt, transaction) | {

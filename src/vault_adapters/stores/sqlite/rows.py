@@ -98,7 +98,7 @@ def write_parameters(write: TokenWrite, new_id: UUID, now: datetime) -> Paramete
     return {
         **key_parameters(write.key),
         "id": new_id.bytes,
-        "dek_id": write.sealed.data_key_id,
+        "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
         "expires_at": to_micros(write.expires_at),
         "lifetime": None if write.lifetime is None else write.lifetime // _MICROSECOND,

@@ -30,7 +30,7 @@ class SqliteStore:
     keys: SqliteKeyRepository
     audit: SqliteAuditLog
     refreshes: SqliteRefreshLedger
-    rotation: SqliteKeyRotation
+    key_rotation: SqliteKeyRotation
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
 

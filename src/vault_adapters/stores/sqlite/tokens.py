@@ -68,7 +68,7 @@ class SqliteTokenRepository:
                 await self._expect(transaction, writes[0].key, expected_generation)
             return await write_tokens(transaction, self._queries, writes, actor)
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         """Make exactly this value invalid."""
@@ -86,7 +86,7 @@ class SqliteTokenRepository:
             await append_events(transaction, self._queries, [event])
             return Change(MarkOutcome.APPLIED, (event,))
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         """Delete one token; with an account's last token its refresh state goes too."""
@@ -101,7 +101,7 @@ class SqliteTokenRepository:
             await append_events(transaction, self._queries, [event])
             return Change(result=True, events=(event,))
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
         """Delete all tokens and refresh states of a tenant at a provider."""
@@ -116,7 +116,7 @@ class SqliteTokenRepository:
             await append_events(transaction, self._queries, events)
             return Change(len(infos), tuple(events))
 
-        return await self._database.write(work)
+        return await self._database.transact(work)
 
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
@@ -155,7 +155,7 @@ class SqliteTokenRepository:
             key_parameters(ref.key) | {"id": ref.id.bytes, "used_at": to_micros(used_at)}
             for ref, used_at in uses.items()
         ]
-        await self._database.write(
+        await self._database.transact(
             lambda transaction: transaction.execute_many(self._queries["record_use"], parameters)
         )
 

@@ -45,7 +45,7 @@ class DataKeyCases(ContractFixtures):
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
         report = await vault.with_actor("me").keys.rotate_data_key("t1")
         assert (report.rotated, report.tokens_to_reencrypt) == (True, 1)
-        [old] = await store.rotation.rows_to_reseal(None, None, 10)
+        [old] = await store.key_rotation.rows_to_reseal(None, None, 10)
         assert old.key == ACCESS
         assert report.data_key_id not in (None, old.sealed.data_key_id.hex())
         with pytest.raises(DataKeyInactiveError):
@@ -65,7 +65,7 @@ class DataKeyCases(ContractFixtures):
             await vault.keys.rotate_data_key("t1")
             keys = [key(f"{number:04d}") for number in range(2100)]
             await behind.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
-            assert [row.key for row in await store.rotation.rows_to_reseal(None, None, 10)] == [ACCESS, REFRESH]
+            assert [row.key for row in await store.key_rotation.rows_to_reseal(None, None, 10)] == [ACCESS, REFRESH]
             assert await value_of(vault, keys[-1]) == "v"
             assert len(await tokens_of(vault)) == 2102
         assert len(await events_of(vault, "t1")) == 1 + 1 + 1 + 2100
@@ -77,7 +77,7 @@ class DataKeyCases(ContractFixtures):
         await vault.keys.rotate_data_key("t1")
         active = await store.keys.active_data_key("t1")
         late = evolve(before, key_id=b"l" * 16)
-        change = await store.rotation.replace_active_data_key(before.key_id, late, actor=None)
+        change = await store.key_rotation.replace_active_data_key(before.key_id, late, actor=None)
         assert (change.result, tuple(change.events)) == (active, ())
         assert await store.keys.data_key("t1", late.key_id) is None
 
@@ -90,43 +90,43 @@ class DataKeyCases(ContractFixtures):
         before, count = await tokens_of(vault), len(await events_of(vault))
         clock.advance(DAY)
         report = await vault.keys.reencrypt()
-        assert (report.reencrypted, report.overtaken, report.swept, report.incomplete) == (2, 0, 1, False)
+        assert (report.reencrypted, report.overtaken, report.emptied, report.incomplete) == (2, 0, 1, False)
         assert await tokens_of(vault) == before
         assert (await value_of(vault, ACCESS), await value_of(vault, REFRESH)) == ("a", "r")
         assert len(await events_of(vault)) == count
         again = await vault.keys.reencrypt()
-        assert (again.reencrypted, again.swept, again.destroyed) == (0, 0, 0)
+        assert (again.reencrypted, again.emptied, again.destroyed) == (0, 0, 0)
 
     async def test_pages_of_values_follow_the_keys(self, vault: TokenVault, store: Store) -> None:
         keys = [key(f"{number}", kind) for kind in sorted(TokenKind) for number in range(3)]
         await vault.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
         await vault.keys.rotate_data_keys()
-        first = await store.rotation.rows_to_reseal(None, None, 5)
-        rest = await store.rotation.rows_to_reseal(None, first[-1].key, 100)
+        first = await store.key_rotation.rows_to_reseal(None, None, 5)
+        rest = await store.key_rotation.rows_to_reseal(None, first[-1].key, 100)
         assert [row.key for row in (*first, *rest)] == [*keys, OTHER]
-        assert [row.key for row in await store.rotation.rows_to_reseal("t2", None, 100)] == [OTHER]
+        assert [row.key for row in await store.key_rotation.rows_to_reseal("t2", None, 100)] == [OTHER]
 
     async def test_a_value_that_is_no_longer_there_is_not_replaced(self, vault: TokenVault, store: Store) -> None:
         await vault.store_tokens([(ACCESS, "a"), (REFRESH, "r")])
         await vault.keys.rotate_data_key("t1")
-        access, refresh = await store.rotation.rows_to_reseal("t1", None, 10)
+        access, refresh = await store.key_rotation.rows_to_reseal("t1", None, 10)
         await vault.store_token(ACCESS, "newer")
         await vault.keys.reencrypt()
-        assert await store.rotation.rows_to_reseal("t1", None, 10) == []
+        assert await store.key_rotation.rows_to_reseal("t1", None, 10) == []
         active = (await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id
         stale = [Resealed(row.key, row.sealed, evolve(row.sealed, data_key_id=active)) for row in (access, refresh)]
-        assert await store.rotation.reseal(stale) == 0
+        assert await store.key_rotation.reseal(stale) == 0
         assert (await value_of(vault, ACCESS), await value_of(vault, REFRESH)) == ("newer", "r")
 
     async def test_nothing_is_sealed_anew_under_a_key_that_is_not_active(self, vault: TokenVault, store: Store) -> None:
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
         await vault.keys.rotate_data_keys()
-        one, other = await store.rotation.rows_to_reseal(None, None, 10)
+        one, other = await store.key_rotation.rows_to_reseal(None, None, 10)
         active = (await store.keys.active_data_key("t2") or pytest.fail("no key")).key_id
         good = Resealed(other.key, other.sealed, evolve(other.sealed, data_key_id=active))
         with pytest.raises(DataKeyInactiveError):
-            await store.rotation.reseal([Resealed(one.key, one.sealed, one.sealed), good])
-        assert await store.rotation.rows_to_reseal(None, None, 10) == [one, other]
+            await store.key_rotation.reseal([Resealed(one.key, one.sealed, one.sealed), good])
+        assert await store.key_rotation.rows_to_reseal(None, None, 10) == [one, other]
 
     async def test_an_old_key_ends_a_day_after_its_sweep(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -154,8 +154,8 @@ class DataKeyCases(ContractFixtures):
         assert await tenants_to_rotate(store, DAY, "", 10) == ["a", "c"]
         assert await tenants_to_rotate(store, DAY, "a", 10) == ["c"]
         assert await tenants_to_rotate(store, timedelta(0), "", 2) == ["a", "b"]
-        assert await store.rotation.count_data_keys_to_rotate(DAY) == 2
-        assert await store.rotation.count_data_keys_to_rotate(2 * DAY) == 0
+        assert await store.key_rotation.count_data_keys_to_rotate(DAY) == 2
+        assert await store.key_rotation.count_data_keys_to_rotate(2 * DAY) == 0
         assert (await vault.keys.rotate_data_keys(older_than=DAY)).rotated == 2
 
     async def test_an_erased_tenant_leaves_tombstones_and_may_come_again(self, vault: TokenVault, store: Store) -> None:
@@ -186,14 +186,14 @@ class MasterKeyCases(ContractFixtures):
             states = {record.key_id: record.state for record in await store.keys.master_keys()}
             assert sorted(states.values()) == [MasterKeyState.ACTIVE, MasterKeyState.UNWRAP_ONLY]
             [new] = set(states) - {old.key_id}
-            assert [record.tenant_id for record in await store.rotation.data_keys_without_wrap(new, None, 9)] == [
+            assert [record.tenant_id for record in await store.key_rotation.data_keys_without_wrap(new, None, 9)] == [
                 "t1",
                 "t2",
             ]
             report = await vault.keys.rotate_master_key()
             assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (True, 2, 2, 1)
-            assert await store.rotation.data_keys_with_wrap(old.key_id, None, 9) == []
-            assert [record.tenant_id for record in await store.rotation.data_keys_with_wrap(new, None, 1)] == ["t1"]
+            assert await store.key_rotation.data_keys_with_wrap(old.key_id, None, 9) == []
+            assert [record.tenant_id for record in await store.key_rotation.data_keys_with_wrap(new, None, 1)] == ["t1"]
         async with self.vault_over(store, ONLY_NEXT) as vault:
             assert (await value_of(vault, ACCESS), await value_of(vault, OTHER)) == ("a", "o")
             actions = [event.action for event in await events_of(vault)]
@@ -211,9 +211,9 @@ class MasterKeyCases(ContractFixtures):
             await vault.store_token(ACCESS, "a")
         async with self.vault_over(store, BOTH):
             old, new = await master_key_ids(store)
-            assert not (await store.rotation.retire_master_key(old, actor=None)).result
-            await store.rotation.activate_master_key(new, old, actor=None)
-            refused = await store.rotation.retire_master_key(old, actor=None)  # it still wraps a data key
+            assert not (await store.key_rotation.retire_master_key(old, actor=None)).result
+            await store.key_rotation.activate_master_key(new, old, actor=None)
+            refused = await store.key_rotation.retire_master_key(old, actor=None)  # it still wraps a data key
             assert (refused.result, tuple(refused.events)) == (False, ())
 
     async def test_what_was_activated_meanwhile_is_not_replaced(self, store: Store) -> None:
@@ -221,7 +221,7 @@ class MasterKeyCases(ContractFixtures):
             await vault.keys.rotate_master_key()
             [active] = [record.key_id for record in await store.keys.master_keys() if record.state == "active"]
             for other, replaced in (active, b"?" * 16), (b"?" * 16, active):
-                change = await store.rotation.activate_master_key(other, replaced, actor=None)
+                change = await store.key_rotation.activate_master_key(other, replaced, actor=None)
                 assert [record.key_id for record in change.result if record.state == "active"] == [active]
                 assert tuple(change.events) == ()
 
@@ -231,15 +231,17 @@ class MasterKeyCases(ContractFixtures):
         async with self.vault_over(store, BOTH) as vault:
             old, new = await master_key_ids(store)
             await vault.store_token(OTHER, "o")  # wrapped by both at once
-            [theirs] = await store.rotation.data_keys_with_wrap(new, None, 9)
+            [theirs] = await store.key_rotation.data_keys_with_wrap(new, None, 9)
             kept = next(wrap for wrap in theirs.wraps if wrap.master_key_id == new)
             placed = PlacedWrap("t2", theirs.key_id, kept)
-            assert await store.rotation.delete_wraps(old, [placed]) == 0  # that master key is not the active one yet
-            await store.rotation.activate_master_key(new, old, actor=None)
+            assert (
+                await store.key_rotation.delete_wraps(old, [placed]) == 0
+            )  # that master key is not the active one yet
+            await store.key_rotation.activate_master_key(new, old, actor=None)
             forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + b"?"))
-            assert await store.rotation.delete_wraps(old, [forged]) == 0
-            assert await store.rotation.delete_wraps(old, [placed]) == 1
-            assert await store.rotation.add_wraps([placed]) == 0  # it is there
+            assert await store.key_rotation.delete_wraps(old, [forged]) == 0
+            assert await store.key_rotation.delete_wraps(old, [placed]) == 1
+            assert await store.key_rotation.add_wraps([placed]) == 0  # it is there
             assert await value_of(vault, OTHER) == "o"
 
     async def test_nobody_makes_a_data_key_under_a_retired_master_key(self, store: Store) -> None:
@@ -264,7 +266,7 @@ async def master_key_ids(store: Store) -> tuple[bytes, bytes]:
 
 async def tenants_to_rotate(store: Store, age: timedelta, after: str, limit: int) -> list[str]:
     """Return whose data keys are to be rotated; each must be the tenant's active one."""
-    places = await store.rotation.data_keys_to_rotate(age, after, limit)
+    places = await store.key_rotation.data_keys_to_rotate(age, after, limit)
     for tenant_id, key_id in places:
         active = await store.keys.active_data_key(tenant_id)
         assert active is not None

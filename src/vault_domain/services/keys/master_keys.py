@@ -13,7 +13,7 @@ from vault_domain.ports.cipher import UnreadableError
 from vault_domain.ports.data_key_wrapper import DataKeyWrapper
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.key_repository import KeyRepository
-from vault_domain.ports.key_rotation import DataKeyPlace, KeyRotationRepository, PlacedWrap
+from vault_domain.ports.key_rotation import DataKeyPosition, KeyRotationRepository, PlacedWrap
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 
@@ -23,7 +23,7 @@ _AT_ONCE = 10
 # Each round loses only against processes that still make data keys with the previous master key alone.
 _ROUNDS = 8
 
-_Page = Callable[[DataKeyPlace | None], Awaitable[list[DataKeyRecord]]]
+_Page = Callable[[DataKeyPosition | None], Awaitable[list[DataKeyRecord]]]
 _Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
 
 
@@ -41,7 +41,7 @@ class _Run:
     unwrapped: int = 0
     retired: int = 0
     in_use: int = 0
-    unreadable: set[DataKeyPlace] = field(factory=set)
+    unreadable: set[DataKeyPosition] = field(factory=set)
 
     def report_progress(self, visited: int) -> None:
         self.done += visited
@@ -171,7 +171,7 @@ class RewrappingService:
 
     async def _walk(self, fetch: _Page, visit: _Visit, run: _Run) -> AsyncIterator[list[PlacedWrap]]:
         """Visit data keys page by page, several at once since a key service may be asked for each."""
-        after: DataKeyPlace | None = None
+        after: DataKeyPosition | None = None
         while records := await fetch(after):
             after = _place(records[-1])
             found = await self._visit_page(records, visit, run)
@@ -180,7 +180,7 @@ class RewrappingService:
             run.report_progress(len(records))
 
     async def _visit_page(self, records: list[DataKeyRecord], visit: _Visit, run: _Run) -> list[PlacedWrap]:
-        found: dict[DataKeyPlace, PlacedWrap] = {}
+        found: dict[DataKeyPosition, PlacedWrap] = {}
         failures: list[VaultError] = []
 
         async def job(record: DataKeyRecord) -> None:
@@ -206,7 +206,7 @@ class RewrappingService:
         return [found[place] for place in map(_place, records) if place in found]
 
 
-def _place(record: DataKeyRecord) -> DataKeyPlace:
+def _place(record: DataKeyRecord) -> DataKeyPosition:
     return record.tenant_id, record.key_id
 
 
@@ -221,7 +221,7 @@ def _overtaken() -> ConfigurationError:
     )
 
 
-def _describe(unreadable: set[DataKeyPlace]) -> tuple[UnreadableKey, ...]:
+def _describe(unreadable: set[DataKeyPosition]) -> tuple[UnreadableKey, ...]:
     named = tuple(UnreadableKey(tenant, key_id.hex(), 1) for tenant, key_id in sorted(unreadable))
     for key in named:
         _log.error("data key %s could not be opened and was left as it is", key.data_key_id)

@@ -84,8 +84,8 @@ class ResealingService:
 
     async def reencrypt(self, tenant_id: str | None, progress: Progress | None, *, actor: str | None) -> Reencryption:
         """Let go of old data keys that nothing has been under for long, then seal anew what is under the others."""
-        # First, since one that has tokens again, of a restored backup say, is found here, and swept below.
-        change = await self._rotation.destroy_swept(tenant_id, DESTROY_AFTER, actor=actor)
+        # First, since one that has tokens again, of a restored backup say, is found here, and emptied below.
+        change = await self._rotation.destroy_emptied(tenant_id, DESTROY_AFTER, actor=actor)
         self._sink.publish(change.events)
         counts = await self._rotation.key_counts(tenant_id)
         run = _Run(counts.tokens_to_reseal, progress)
@@ -95,12 +95,12 @@ class ResealingService:
             await self._sweep(tenant_id, run)
             if run.overtaken == overtaken:
                 break
-        swept = await self._rotation.mark_swept(tenant_id)
+        emptied = await self._rotation.mark_emptied(tenant_id)
         counts = await self._rotation.key_counts(tenant_id)
         return Reencryption(
             reencrypted=run.resealed,
             overtaken=run.overtaken,
-            swept=swept,
+            emptied=emptied,
             destroyed=change.result,
             remaining=counts.tokens_to_reseal,
             unreadable=_describe(run.unreadable),

@@ -2,17 +2,17 @@
 -- A tenant's data keys become tombstones. Waits for the writes under them, which hold them FOR SHARE; later ones are
 -- refused.
 WITH doomed AS (
-    SELECT tenant_id, dek_id FROM {{schema}}.dek
+    SELECT tenant_id, data_key_id FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND state <> 'destroyed'
-    ORDER BY dek_id
+    ORDER BY data_key_id
     FOR UPDATE)
-UPDATE {{schema}}.dek d SET state = 'destroyed' FROM doomed o
-WHERE d.tenant_id = o.tenant_id AND d.dek_id = o.dek_id
+UPDATE {{schema}}.data_key d SET state = 'destroyed' FROM doomed o
+WHERE d.tenant_id = o.tenant_id AND d.data_key_id = o.data_key_id
 
 -- name: delete_tenant_wraps
 -- Delete all wraps of a tenant's destroyed data keys.
-DELETE FROM {{schema}}.dek_wrap w USING {{schema}}.dek d
-WHERE w.tenant_id = %(tenant_id)b AND d.tenant_id = w.tenant_id AND d.dek_id = w.dek_id AND d.state = 'destroyed'
+DELETE FROM {{schema}}.data_key_wrap w USING {{schema}}.data_key d
+WHERE w.tenant_id = %(tenant_id)b AND d.tenant_id = w.tenant_id AND d.data_key_id = w.data_key_id AND d.state = 'destroyed'
 
 -- name: delete_tenant_accounts
 -- Delete a tenant's labels and refresh states.

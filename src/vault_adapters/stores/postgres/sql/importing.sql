@@ -7,27 +7,27 @@ WITH guarded AS (
     SELECT s.*, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
-        %(dek_ids)b::bytea[], %(blobs)b::bytea[], %(statuses)b::text[], %(error_codes)b::text[],
+        %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(statuses)b::text[], %(error_codes)b::text[],
         %(expires_at)b::timestamptz[], %(scopes)b::text[], %(refreshed_at)b::timestamptz[],
         %(created_at)b::timestamptz[], %(updated_at)b::timestamptz[])
         WITH ORDINALITY s (
-            tenant_id, provider, kind, identifier, id, dek_id, blob, status, error_code, expires_at, scopes,
+            tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, scopes,
             last_refreshed_at, created_at, updated_at, ord)
-    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state = 'active'
+    JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
 stored AS (
     INSERT INTO {{schema}}.token AS t (
-        tenant_id, provider, kind, identifier, id, dek_id, blob, status, error_code, expires_at, scopes, generation,
+        tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, scopes, generation,
         last_refreshed_at, created_at, updated_at)
     -- least() passes over NULL, so that what has no time is of now.
-    SELECT tenant_id, provider, kind, identifier, id, dek_id, blob, status, error_code, expires_at, scopes, 1,
+    SELECT tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, scopes, 1,
         CASE WHEN last_refreshed_at IS NOT NULL THEN least(last_refreshed_at, now) END,
         least(created_at, now), least(updated_at, now)
     FROM guarded
     ORDER BY ord
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-        id = excluded.id, dek_id = excluded.dek_id, blob = excluded.blob, status = excluded.status,
+        id = excluded.id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = excluded.status,
         error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL, scopes = excluded.scopes,
         generation = 1, last_refreshed_at = excluded.last_refreshed_at, created_at = excluded.created_at,
         updated_at = excluded.updated_at

@@ -1,32 +1,32 @@
 -- name: count_data_keys
 -- How many data keys are in which state.
-SELECT state, count(*) FROM {{schema}}.dek
+SELECT state, count(*) FROM {{schema}}.data_key
 WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
 GROUP BY state
 
 -- name: count_wraps
 -- How many data keys each master key wraps.
-SELECT kek_id, count(*) FROM {{schema}}.dek_wrap
+SELECT master_key_id, count(*) FROM {{schema}}.data_key_wrap
 WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
-GROUP BY kek_id
+GROUP BY master_key_id
 
 -- name: count_rows_to_reseal
--- How many tokens are under data keys that only decrypt. Those that were swept are passed over: with each of them
+-- How many tokens are under data keys that only decrypt. Those that were emptied are passed over: with each of them
 -- all tokens of its tenant would be read again.
 SELECT count(*)
-FROM {{schema}}.dek d
-JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id
-WHERE d.state = 'decrypt_only' AND d.swept_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+FROM {{schema}}.data_key d
+JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
+WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: count_data_keys_to_rotate
 -- How many active data keys were made that long ago.
-SELECT count(*) FROM {{schema}}.dek
+SELECT count(*) FROM {{schema}}.data_key
 WHERE state = 'active' AND created_at
     <= coalesce(%(now)b::timestamptz, statement_timestamp()) - %(age)b::bigint * interval '1 microsecond'
 
 -- name: find_data_keys_to_rotate
 -- Those data keys, behind a tenant.
-SELECT tenant_id, dek_id FROM {{schema}}.dek
+SELECT tenant_id, data_key_id FROM {{schema}}.data_key
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
     <= coalesce(%(now)b::timestamptz, statement_timestamp()) - %(age)b::bigint * interval '1 microsecond'
 ORDER BY tenant_id
@@ -34,21 +34,21 @@ LIMIT %(limit)b::bigint
 
 -- name: demote_data_key
 -- A tenant's active data key only decrypts from now on. Waits for the writes under it, which hold it FOR SHARE.
-UPDATE {{schema}}.dek SET state = 'decrypt_only'
-WHERE tenant_id = %(tenant_id)b AND dek_id = %(replaced)b AND state = 'active'
+UPDATE {{schema}}.data_key SET state = 'decrypt_only'
+WHERE tenant_id = %(tenant_id)b AND data_key_id = %(replaced)b AND state = 'active'
 
 -- name: find_rows_to_reseal
 -- Tokens under data keys that only decrypt, behind a position. Tenant by tenant, and each by the primary key: joined
 -- and sorted as a whole, every page would read all that is left. The loop keeps the order of the tenants.
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.dek_id, t.blob
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.data_key_id, t.blob
 FROM (
-    SELECT tenant_id, array_agg(dek_id) AS dek_ids FROM {{schema}}.dek
-    WHERE state = 'decrypt_only' AND swept_at IS NULL AND tenant_id >= %(after_tenant_id)b::text
+    SELECT tenant_id, array_agg(data_key_id) AS data_key_ids FROM {{schema}}.data_key
+    WHERE state = 'decrypt_only' AND emptied_at IS NULL AND tenant_id >= %(after_tenant_id)b::text
     GROUP BY tenant_id
     ORDER BY tenant_id) d
 CROSS JOIN LATERAL (
     SELECT * FROM {{schema}}.token
-    WHERE tenant_id = d.tenant_id AND dek_id = ANY (d.dek_ids)
+    WHERE tenant_id = d.tenant_id AND data_key_id = ANY (d.data_key_ids)
         AND (tenant_id, provider, kind, identifier)
             > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
     ORDER BY provider, kind, identifier
@@ -57,13 +57,13 @@ LIMIT %(limit)b::bigint
 
 -- name: find_tenant_rows_to_reseal
 -- The same for one tenant.
-SELECT tenant_id, provider, kind, identifier, dek_id, blob
+SELECT tenant_id, provider, kind, identifier, data_key_id, blob
 FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b
     AND (provider, kind, identifier) > (%(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
-    AND dek_id = ANY (ARRAY (
-        SELECT dek_id FROM {{schema}}.dek
-        WHERE tenant_id = %(tenant_id)b AND state = 'decrypt_only' AND swept_at IS NULL))
+    AND data_key_id = ANY (ARRAY (
+        SELECT data_key_id FROM {{schema}}.data_key
+        WHERE tenant_id = %(tenant_id)b AND state = 'decrypt_only' AND emptied_at IS NULL))
 ORDER BY provider, kind, identifier
 LIMIT %(limit)b::bigint
 
@@ -76,10 +76,10 @@ WITH guarded AS (
     SELECT s.*
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[],
-        %(before_dek_ids)b::bytea[], %(before_blobs)b::bytea[], %(dek_ids)b::bytea[], %(blobs)b::bytea[])
+        %(before_data_key_ids)b::bytea[], %(before_blobs)b::bytea[], %(data_key_ids)b::bytea[], %(blobs)b::bytea[])
         WITH ORDINALITY s (
-            tenant_id, provider, kind, identifier, before_dek_id, before_blob, dek_id, blob, ord)
-    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state = 'active'
+            tenant_id, provider, kind, identifier, before_data_key_id, before_blob, data_key_id, blob, ord)
+    JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
 locked AS (
@@ -87,94 +87,94 @@ locked AS (
     FROM guarded g
     JOIN {{schema}}.token t
         ON t.tenant_id = g.tenant_id AND t.provider = g.provider AND t.kind = g.kind AND t.identifier = g.identifier
-        AND t.dek_id = g.before_dek_id AND t.blob = g.before_blob
+        AND t.data_key_id = g.before_data_key_id AND t.blob = g.before_blob
     WHERE (SELECT count(*) FROM guarded) = cardinality(%(blobs)b::bytea[])
     ORDER BY g.ord
     FOR UPDATE OF t),
 resealed AS (
-    UPDATE {{schema}}.token t SET dek_id = l.dek_id, blob = l.blob
+    UPDATE {{schema}}.token t SET data_key_id = l.data_key_id, blob = l.blob
     FROM locked l
     WHERE t.tenant_id = l.tenant_id AND t.provider = l.provider AND t.kind = l.kind AND t.identifier = l.identifier
     RETURNING 1)
 SELECT (SELECT count(*) FROM guarded), (SELECT count(*) FROM resealed)
 
--- name: mark_swept
+-- name: mark_emptied
 -- Note the time on data keys that only decrypt and that no token is under any more.
-UPDATE {{schema}}.dek d SET swept_at = coalesce(%(now)b::timestamptz, statement_timestamp())
-WHERE d.state = 'decrypt_only' AND d.swept_at IS NULL
+UPDATE {{schema}}.data_key d SET emptied_at = coalesce(%(now)b::timestamptz, statement_timestamp())
+WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
     AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
-    AND NOT EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id)
+    AND NOT EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id)
 
--- name: destroy_swept_data_keys
--- Data keys that were swept that long ago become tombstones, without wraps, and say so in the audit log. One that has
--- tokens again, from a backup that was restored in part, is to be swept again instead.
+-- name: destroy_emptied_data_keys
+-- Data keys that were emptied that long ago become tombstones, without wraps, and say so in the audit log. One that has
+-- tokens again, from a backup that was restored in part, is to be emptied again instead.
 WITH due AS (
-    SELECT d.tenant_id, d.dek_id,
-        EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.dek_id = d.dek_id) AS in_use
-    FROM {{schema}}.dek d
+    SELECT d.tenant_id, d.data_key_id,
+        EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use
+    FROM {{schema}}.data_key d
     WHERE d.state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
-        AND d.swept_at <= coalesce(%(now)b::timestamptz, statement_timestamp())
+        AND d.emptied_at <= coalesce(%(now)b::timestamptz, statement_timestamp())
             - %(age)b::bigint * interval '1 microsecond'
-    ORDER BY d.tenant_id, d.dek_id
+    ORDER BY d.tenant_id, d.data_key_id
     FOR UPDATE OF d),
 kept AS (
-    UPDATE {{schema}}.dek d SET swept_at = NULL FROM due
-    WHERE d.tenant_id = due.tenant_id AND d.dek_id = due.dek_id AND due.in_use),
-swept AS (
-    SELECT tenant_id, dek_id FROM due WHERE NOT in_use),
+    UPDATE {{schema}}.data_key d SET emptied_at = NULL FROM due
+    WHERE d.tenant_id = due.tenant_id AND d.data_key_id = due.data_key_id AND due.in_use),
+emptied AS (
+    SELECT tenant_id, data_key_id FROM due WHERE NOT in_use),
 unwrapped AS (
-    DELETE FROM {{schema}}.dek_wrap w USING swept s WHERE w.tenant_id = s.tenant_id AND w.dek_id = s.dek_id),
+    DELETE FROM {{schema}}.data_key_wrap w USING emptied s WHERE w.tenant_id = s.tenant_id AND w.data_key_id = s.data_key_id),
 destroyed AS (
-    UPDATE {{schema}}.dek d SET state = 'destroyed' FROM swept s
-    WHERE d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id
-    RETURNING d.tenant_id, d.dek_id, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now),
+    UPDATE {{schema}}.data_key d SET state = 'destroyed' FROM emptied s
+    WHERE d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id
+    RETURNING d.tenant_id, d.data_key_id, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
-    SELECT tenant_id, 'data_key_destroyed', now, %(actor)b::text, encode(dek_id, 'hex')
+    SELECT tenant_id, 'data_key_destroyed', now, %(actor)b::text, encode(data_key_id, 'hex')
     FROM destroyed
-    ORDER BY tenant_id, dek_id)
-SELECT tenant_id, dek_id, now FROM destroyed ORDER BY tenant_id, dek_id
+    ORDER BY tenant_id, data_key_id)
+SELECT tenant_id, data_key_id, now FROM destroyed ORDER BY tenant_id, data_key_id
 
 -- name: lock_both_master_keys
 -- Hold both in the order in which whoever makes a data key holds them FOR SHARE, or the two could wait for each other.
-SELECT FROM {{schema}}.kek WHERE kek_id IN (%(kek_id)b, %(replaced)b) ORDER BY kek_id FOR UPDATE
+SELECT FROM {{schema}}.master_key WHERE master_key_id IN (%(master_key_id)b, %(replaced)b) ORDER BY master_key_id FOR UPDATE
 
 -- name: demote_master_key
 -- The active master key only unwraps from now on, if another may take its place.
-UPDATE {{schema}}.kek SET state = 'unwrap_only'
-WHERE kek_id = %(replaced)b AND state = 'active'
-    AND EXISTS (SELECT FROM {{schema}}.kek WHERE kek_id = %(kek_id)b AND state = 'unwrap_only')
+UPDATE {{schema}}.master_key SET state = 'unwrap_only'
+WHERE master_key_id = %(replaced)b AND state = 'active'
+    AND EXISTS (SELECT FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only')
 
 -- name: promote_master_key
 -- A master key takes the place of the active one, which was demoted in the same transaction.
-UPDATE {{schema}}.kek SET state = 'active' WHERE kek_id = %(kek_id)b
+UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master_key_id)b
 
 -- name: find_data_keys_without_wrap
 -- Data keys that a master key does not wrap, behind a position, with the wraps that they have.
-SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_ids, w.wraps
-FROM {{schema}}.dek d
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
+FROM {{schema}}.data_key d
 LEFT JOIN LATERAL (
-    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
-    FROM {{schema}}.dek_wrap
-    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w ON true
-WHERE d.state <> 'destroyed' AND (d.tenant_id, d.dek_id) > (%(after_tenant_id)b::text, %(after_dek_id)b::bytea)
+    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
+    FROM {{schema}}.data_key_wrap
+    WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
+WHERE d.state <> 'destroyed' AND (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
     AND NOT EXISTS (
-        SELECT FROM {{schema}}.dek_wrap o
-        WHERE o.tenant_id = d.tenant_id AND o.dek_id = d.dek_id AND o.kek_id = %(kek_id)b)
-ORDER BY d.tenant_id, d.dek_id
+        SELECT FROM {{schema}}.data_key_wrap o
+        WHERE o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b)
+ORDER BY d.tenant_id, d.data_key_id
 LIMIT %(limit)b::bigint
 
 -- name: find_data_keys_with_wrap
 -- Data keys that a master key wraps, behind a position, with all their wraps.
-SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_ids, w.wraps
-FROM {{schema}}.dek d
-JOIN {{schema}}.dek_wrap o ON o.tenant_id = d.tenant_id AND o.dek_id = d.dek_id AND o.kek_id = %(kek_id)b
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
+FROM {{schema}}.data_key d
+JOIN {{schema}}.data_key_wrap o ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b
 CROSS JOIN LATERAL (
-    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
-    FROM {{schema}}.dek_wrap
-    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w
-WHERE (d.tenant_id, d.dek_id) > (%(after_tenant_id)b::text, %(after_dek_id)b::bytea)
-ORDER BY d.tenant_id, d.dek_id
+    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
+    FROM {{schema}}.data_key_wrap
+    WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w
+WHERE (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
+ORDER BY d.tenant_id, d.data_key_id
 LIMIT %(limit)b::bigint
 
 -- name: add_wraps
@@ -182,23 +182,23 @@ LIMIT %(limit)b::bigint
 -- data keys first as everywhere: a foreign key would let a wrap slip in behind a retirement.
 WITH kept AS (
     SELECT s.*
-    FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[], %(kek_ids)b::bytea[], %(wraps)b::bytea[])
-        WITH ORDINALITY s (tenant_id, dek_id, kek_id, wrapped, ord)
-    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state <> 'destroyed'
+    FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
+        WITH ORDINALITY s (tenant_id, data_key_id, master_key_id, wrapped, ord)
+    JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state <> 'destroyed'
     ORDER BY s.ord
     FOR SHARE OF d),
 live AS (
-    SELECT kek_id FROM {{schema}}.kek
-    WHERE kek_id IN (SELECT kek_id FROM kept) AND state <> 'retired'
-    ORDER BY kek_id
+    SELECT master_key_id FROM {{schema}}.master_key
+    WHERE master_key_id IN (SELECT master_key_id FROM kept) AND state <> 'retired'
+    ORDER BY master_key_id
     FOR SHARE),
 added AS (
-    INSERT INTO {{schema}}.dek_wrap (tenant_id, dek_id, kek_id, wrapped)
-    SELECT k.tenant_id, k.dek_id, kek_id, k.wrapped
+    INSERT INTO {{schema}}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
+    SELECT k.tenant_id, k.data_key_id, master_key_id, k.wrapped
     FROM kept k
-    JOIN live USING (kek_id)
+    JOIN live USING (master_key_id)
     ORDER BY k.ord
-    ON CONFLICT (tenant_id, dek_id, kek_id) DO NOTHING
+    ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
     RETURNING 1)
 SELECT count(*) FROM added
 
@@ -208,44 +208,44 @@ SELECT count(*) FROM added
 -- row too, so that it stays the active one until the commit.
 WITH held AS (
     SELECT s.*
-    FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[], %(kek_ids)b::bytea[], %(wraps)b::bytea[])
-        WITH ORDINALITY s (tenant_id, dek_id, kek_id, wrapped, ord)
-    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state <> 'destroyed'
+    FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
+        WITH ORDINALITY s (tenant_id, data_key_id, master_key_id, wrapped, ord)
+    JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state <> 'destroyed'
     ORDER BY s.ord
     FOR SHARE OF d),
 active AS (
-    SELECT kek_id FROM {{schema}}.kek
-    WHERE kek_id = ANY (%(kek_ids)b::bytea[]) AND state = 'active' AND kek_id <> %(replaced)b
+    SELECT master_key_id FROM {{schema}}.master_key
+    WHERE master_key_id = ANY (%(master_key_ids)b::bytea[]) AND state = 'active' AND master_key_id <> %(replaced)b
     FOR SHARE),
 kept AS (
-    SELECT w.tenant_id, w.dek_id
+    SELECT w.tenant_id, w.data_key_id
     FROM held h
-    JOIN active USING (kek_id)
-    JOIN {{schema}}.dek_wrap w
-        ON w.tenant_id = h.tenant_id AND w.dek_id = h.dek_id AND w.kek_id = h.kek_id AND w.wrapped = h.wrapped
+    JOIN active USING (master_key_id)
+    JOIN {{schema}}.data_key_wrap w
+        ON w.tenant_id = h.tenant_id AND w.data_key_id = h.data_key_id AND w.master_key_id = h.master_key_id AND w.wrapped = h.wrapped
     ORDER BY h.ord
     FOR SHARE OF w),
 doomed AS (
-    SELECT w.tenant_id, w.dek_id
+    SELECT w.tenant_id, w.data_key_id
     FROM kept k
-    JOIN {{schema}}.dek_wrap w ON w.tenant_id = k.tenant_id AND w.dek_id = k.dek_id AND w.kek_id = %(replaced)b
-    ORDER BY w.tenant_id, w.dek_id
+    JOIN {{schema}}.data_key_wrap w ON w.tenant_id = k.tenant_id AND w.data_key_id = k.data_key_id AND w.master_key_id = %(replaced)b
+    ORDER BY w.tenant_id, w.data_key_id
     FOR UPDATE OF w),
 deleted AS (
-    DELETE FROM {{schema}}.dek_wrap w USING doomed d
-    WHERE w.tenant_id = d.tenant_id AND w.dek_id = d.dek_id AND w.kek_id = %(replaced)b
+    DELETE FROM {{schema}}.data_key_wrap w USING doomed d
+    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND w.master_key_id = %(replaced)b
     RETURNING 1)
 SELECT count(*) FROM deleted
 
 -- name: lock_master_key
 -- Hold off whoever is about to store a wrap under a master key; what they stored is seen by the next statement.
-SELECT state FROM {{schema}}.kek WHERE kek_id = %(kek_id)b FOR UPDATE
+SELECT state FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b FOR UPDATE
 
 -- name: retire_master_key
 -- Retire a master key that is not active and wraps nothing; its row is locked already.
-UPDATE {{schema}}.kek SET state = 'retired'
-WHERE kek_id = %(kek_id)b AND state = 'unwrap_only'
-    AND NOT EXISTS (SELECT FROM {{schema}}.dek_wrap w WHERE w.kek_id = %(kek_id)b)
+UPDATE {{schema}}.master_key SET state = 'retired'
+WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
+    AND NOT EXISTS (SELECT FROM {{schema}}.data_key_wrap w WHERE w.master_key_id = %(master_key_id)b)
 
 -- name: append_key_event
 -- Append an event about a key, in the transaction of what it reports; return its time.

@@ -1,64 +1,64 @@
 -- name: list_master_keys
 -- All master key records.
-SELECT kek_id, provider, uri, kdf, check_value, state, created_at FROM {{schema}}.kek ORDER BY created_at, kek_id
+SELECT master_key_id, provider, uri, kdf, check_value, state, created_at FROM {{schema}}.master_key ORDER BY created_at, master_key_id
 
 -- name: lock_master_keys
 -- Exclude other introductions until the transaction ends; readers go on.
-LOCK TABLE {{schema}}.kek IN SHARE ROW EXCLUSIVE MODE
+LOCK TABLE {{schema}}.master_key IN SHARE ROW EXCLUSIVE MODE
 
 -- name: has_data
 -- Whether there are data keys or tokens.
-SELECT EXISTS (SELECT FROM {{schema}}.dek) OR EXISTS (SELECT FROM {{schema}}.token)
+SELECT EXISTS (SELECT FROM {{schema}}.data_key) OR EXISTS (SELECT FROM {{schema}}.token)
 
 -- name: insert_master_key
 -- A master key; a retired one of the same id may unwrap again.
-INSERT INTO {{schema}}.kek (kek_id, provider, uri, kdf, check_value, state, created_at)
-VALUES (%(kek_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(state)b,
+INSERT INTO {{schema}}.master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
+VALUES (%(master_key_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(state)b,
     coalesce(%(now)b::timestamptz, statement_timestamp()))
-ON CONFLICT (kek_id) DO UPDATE SET state = 'unwrap_only' WHERE kek.state = 'retired'
+ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE master_key.state = 'retired'
 
 -- name: get_active_data_keys
 -- The active data keys of the tenants sent, with their wraps.
-SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_ids, w.wraps
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[]) k (tenant_id)
-JOIN {{schema}}.dek d ON d.tenant_id = k.tenant_id AND d.state = 'active'
+JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.state = 'active'
 LEFT JOIN LATERAL (
-    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
-    FROM {{schema}}.dek_wrap
-    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w ON true
+    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
+    FROM {{schema}}.data_key_wrap
+    WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 
 -- name: get_data_keys
 -- The data keys sent, each of its tenant, with their wraps.
-SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_ids, w.wraps
-FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[]) k (tenant_id, dek_id)
-JOIN {{schema}}.dek d ON d.tenant_id = k.tenant_id AND d.dek_id = k.dek_id
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
+FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) k (tenant_id, data_key_id)
+JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.data_key_id = k.data_key_id
 LEFT JOIN LATERAL (
-    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
-    FROM {{schema}}.dek_wrap
-    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w ON true
+    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
+    FROM {{schema}}.data_key_wrap
+    WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 
 -- name: create_data_keys
 -- Active data keys of tenants that have none, in the order of the tenants, each with its wraps under master keys that are
 -- not retired; FOR SHARE holds off whoever is about to retire one. Returns how many of those there are.
 WITH live AS (
-    SELECT kek_id FROM {{schema}}.kek
-    WHERE kek_id = ANY (%(kek_ids)b::bytea[]) AND state <> 'retired'
-    ORDER BY kek_id
+    SELECT master_key_id FROM {{schema}}.master_key
+    WHERE master_key_id = ANY (%(master_key_ids)b::bytea[]) AND state <> 'retired'
+    ORDER BY master_key_id
     FOR SHARE),
 lasting AS (
     SELECT w.*
-    FROM unnest(%(wrap_tenant_ids)b::text[], %(wrap_dek_ids)b::bytea[], %(kek_ids)b::bytea[], %(wraps)b::bytea[]) w (
-        tenant_id, dek_id, kek_id, wrapped)
-    JOIN live USING (kek_id)),
+    FROM unnest(%(wrap_tenant_ids)b::text[], %(wrap_data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[]) w (
+        tenant_id, data_key_id, master_key_id, wrapped)
+    JOIN live USING (master_key_id)),
 created AS (
-    INSERT INTO {{schema}}.dek (tenant_id, dek_id, state, created_at)
-    SELECT s.tenant_id, s.dek_id, 'active', coalesce(%(now)b::timestamptz, statement_timestamp())
-    FROM unnest(%(tenant_ids)b::text[], %(dek_ids)b::bytea[]) WITH ORDINALITY s (tenant_id, dek_id, ord)
-    WHERE EXISTS (SELECT FROM lasting l WHERE l.tenant_id = s.tenant_id AND l.dek_id = s.dek_id)
+    INSERT INTO {{schema}}.data_key (tenant_id, data_key_id, state, created_at)
+    SELECT s.tenant_id, s.data_key_id, 'active', coalesce(%(now)b::timestamptz, statement_timestamp())
+    FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) WITH ORDINALITY s (tenant_id, data_key_id, ord)
+    WHERE EXISTS (SELECT FROM lasting l WHERE l.tenant_id = s.tenant_id AND l.data_key_id = s.data_key_id)
     ORDER BY s.ord
     ON CONFLICT (tenant_id) WHERE state = 'active' DO NOTHING
-    RETURNING tenant_id, dek_id),
+    RETURNING tenant_id, data_key_id),
 wrapped AS (
-    INSERT INTO {{schema}}.dek_wrap (tenant_id, dek_id, kek_id, wrapped)
-    SELECT l.tenant_id, l.dek_id, l.kek_id, l.wrapped FROM lasting l JOIN created USING (tenant_id, dek_id))
+    INSERT INTO {{schema}}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
+    SELECT l.tenant_id, l.data_key_id, l.master_key_id, l.wrapped FROM lasting l JOIN created USING (tenant_id, data_key_id))
 SELECT count(*) FROM live

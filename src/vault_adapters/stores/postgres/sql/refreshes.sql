@@ -5,7 +5,7 @@ SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.las
        t.lifetime, t.created_at, t.updated_at, t.tenant_id, t.provider, t.kind, t.identifier,
        coalesce(%(now)b::timestamptz, statement_timestamp()),
        a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
-       a.next_attempt_at, a.unknown_since, a.error_code, t.dek_id, t.blob
+       a.next_attempt_at, a.unknown_since, a.error_code, t.data_key_id, t.blob
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
@@ -171,9 +171,9 @@ SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synch
 
 -- name: lock_data_keys
 -- The active ones of a tenant's data keys, held until the transaction ends: the first of the locks.
-SELECT dek_id FROM {{schema}}.dek
-WHERE tenant_id = %(tenant_id)b AND dek_id = ANY (%(dek_ids)b::bytea[]) AND state = 'active'
-ORDER BY dek_id
+SELECT data_key_id FROM {{schema}}.data_key
+WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state = 'active'
+ORDER BY data_key_id
 FOR SHARE
 
 -- name: lock_account_tokens

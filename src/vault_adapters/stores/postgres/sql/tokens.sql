@@ -1,7 +1,7 @@
 -- name: get_token
 -- One token by its key; a row in any case, for the time.
 SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob, coalesce(%(now)b::timestamptz, statement_timestamp())
+       t.lifetime, t.created_at, t.updated_at, t.data_key_id, t.blob, coalesce(%(now)b::timestamptz, statement_timestamp())
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
@@ -11,7 +11,7 @@ LEFT JOIN {{schema}}.token_use u
 -- name: get_tokens
 -- One row per key sent, with the key's number; the first carries the time.
 SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob,
+       t.lifetime, t.created_at, t.updated_at, t.data_key_id, t.blob,
        CASE WHEN k.ord = 1 THEN coalesce(%(now)b::timestamptz, statement_timestamp()) END, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
@@ -23,39 +23,39 @@ LEFT JOIN {{schema}}.token_use u
 -- name: get_tokens_with_data_keys
 -- The same, each row with its wrapped data key: a cold tenant costs no further round trip.
 SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.dek_id, t.blob,
+       t.lifetime, t.created_at, t.updated_at, t.data_key_id, t.blob,
        CASE WHEN k.ord = 1 THEN coalesce(%(now)b::timestamptz, statement_timestamp()) END,
-       d.state, d.swept_at, w.kek_ids, w.wraps, k.ord
+       d.state, d.emptied_at, w.master_key_ids, w.wraps, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-LEFT JOIN {{schema}}.dek d ON d.tenant_id = t.tenant_id AND d.dek_id = t.dek_id
+LEFT JOIN {{schema}}.data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id
 LEFT JOIN LATERAL (
-    SELECT array_agg(kek_id ORDER BY kek_id) AS kek_ids, array_agg(wrapped ORDER BY kek_id) AS wraps
-    FROM {{schema}}.dek_wrap
-    WHERE tenant_id = d.tenant_id AND dek_id = d.dek_id) w ON true
+    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
+    FROM {{schema}}.data_key_wrap
+    WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 
 -- name: store_token
 -- Insert or replace one value, if its data key is active, and append the event. FOR SHARE holds off whoever
 -- is about to end that key: a foreign key would let a value slip in behind it.
 WITH guarded AS (
     SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
-    FROM {{schema}}.dek
-    WHERE tenant_id = %(tenant_id)b AND dek_id = %(dek_id)b AND state = 'active'
+    FROM {{schema}}.data_key
+    WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
     FOR SHARE),
 stored AS (
     INSERT INTO {{schema}}.token AS t (
-        tenant_id, provider, kind, identifier, id, dek_id, blob, status, expires_at, lifetime, scopes, generation,
+        tenant_id, provider, kind, identifier, id, data_key_id, blob, status, expires_at, lifetime, scopes, generation,
         last_refreshed_at, created_at, updated_at)
-    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(id)b, %(dek_id)b, %(blob)b, 'valid',
+    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(id)b, %(data_key_id)b, %(blob)b, 'valid',
         coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
         %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now
     FROM guarded g
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-        dek_id = excluded.dek_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+        data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at),
@@ -74,14 +74,14 @@ LEFT JOIN {{schema}}.token_use u
 -- The same for a key that must not exist; one row in any case: whether the data key was active, and what was stored.
 WITH guarded AS (
     SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
-    FROM {{schema}}.dek
-    WHERE tenant_id = %(tenant_id)b AND dek_id = %(dek_id)b AND state = 'active'
+    FROM {{schema}}.data_key
+    WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
     FOR SHARE),
 stored AS (
     INSERT INTO {{schema}}.token (
-        tenant_id, provider, kind, identifier, id, dek_id, blob, status, expires_at, lifetime, scopes, generation,
+        tenant_id, provider, kind, identifier, id, data_key_id, blob, status, expires_at, lifetime, scopes, generation,
         last_refreshed_at, created_at, updated_at)
-    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(id)b, %(dek_id)b, %(blob)b, 'valid',
+    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(id)b, %(data_key_id)b, %(blob)b, 'valid',
         coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
         %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now
     FROM guarded g
@@ -99,12 +99,12 @@ LEFT JOIN stored s ON true
 -- The same for a key that must hold a certain generation.
 WITH guarded AS (
     SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
-    FROM {{schema}}.dek
-    WHERE tenant_id = %(tenant_id)b AND dek_id = %(dek_id)b AND state = 'active'
+    FROM {{schema}}.data_key
+    WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
     FOR SHARE),
 stored AS (
     UPDATE {{schema}}.token t SET
-        dek_id = %(dek_id)b, blob = %(blob)b, status = 'valid', error_code = NULL,
+        data_key_id = %(data_key_id)b, blob = %(blob)b, status = 'valid', error_code = NULL,
         expires_at = coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
         lifetime = %(lifetime)b::bigint, scopes = coalesce(%(scopes)b::text, t.scopes),
         generation = t.generation + 1,
@@ -130,23 +130,23 @@ WITH guarded AS (
     SELECT s.*, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
-        %(dek_ids)b::bytea[], %(blobs)b::bytea[], %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[],
+        %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[],
         %(scopes)b::text[]) WITH ORDINALITY s (
-            tenant_id, provider, kind, identifier, id, dek_id, blob, expires_at, lifetime, scopes, ord)
-    JOIN {{schema}}.dek d ON d.tenant_id = s.tenant_id AND d.dek_id = s.dek_id AND d.state = 'active'
+            tenant_id, provider, kind, identifier, id, data_key_id, blob, expires_at, lifetime, scopes, ord)
+    JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
 stored AS (
     INSERT INTO {{schema}}.token AS t (
-        tenant_id, provider, kind, identifier, id, dek_id, blob, status, expires_at, lifetime, scopes, generation,
+        tenant_id, provider, kind, identifier, id, data_key_id, blob, status, expires_at, lifetime, scopes, generation,
         last_refreshed_at, created_at, updated_at)
-    SELECT tenant_id, provider, kind, identifier, id, dek_id, blob, 'valid',
+    SELECT tenant_id, provider, kind, identifier, id, data_key_id, blob, 'valid',
         coalesce(expires_at, now + lifetime * interval '1 microsecond'),
         lifetime, scopes, 1, CASE WHEN %(refreshed)b::boolean THEN now END, now, now
     FROM guarded
     ORDER BY ord
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-        dek_id = excluded.dek_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+        data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at),

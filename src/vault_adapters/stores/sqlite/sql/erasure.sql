@@ -1,10 +1,10 @@
 -- name: destroy_tenant_data_keys
 -- A tenant's data keys become tombstones; no write is accepted under them from here on.
-UPDATE token_vault_dek SET state = 'destroyed' WHERE tenant_id = :tenant_id AND state != 'destroyed'
+UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id AND state != 'destroyed'
 
 -- name: delete_tenant_wraps
 -- Delete all wraps of a tenant's data keys.
-DELETE FROM token_vault_dek_wrap WHERE tenant_id = :tenant_id
+DELETE FROM token_vault_data_key_wrap WHERE tenant_id = :tenant_id
 
 -- name: delete_tenant_accounts
 -- Delete a tenant's labels and refresh states.

@@ -1,42 +1,42 @@
 -- name: list_master_keys
 -- All master key records.
-SELECT kek_id, provider, uri, kdf, check_value, state, created_at FROM token_vault_kek ORDER BY created_at, kek_id
+SELECT master_key_id, provider, uri, kdf, check_value, state, created_at FROM token_vault_master_key ORDER BY created_at, master_key_id
 
 -- name: insert_first_master_key
 -- The first master key, unless there is one, or data keys or tokens without one.
-INSERT INTO token_vault_kek (kek_id, provider, uri, kdf, check_value, state, created_at)
-SELECT :kek_id, :provider, :uri, :kdf, :check_value, 'active', :now
-WHERE NOT EXISTS (SELECT 1 FROM token_vault_kek)
-    AND NOT EXISTS (SELECT 1 FROM token_vault_dek)
+INSERT INTO token_vault_master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
+SELECT :master_key_id, :provider, :uri, :kdf, :check_value, 'active', :now
+WHERE NOT EXISTS (SELECT 1 FROM token_vault_master_key)
+    AND NOT EXISTS (SELECT 1 FROM token_vault_data_key)
     AND NOT EXISTS (SELECT 1 FROM token_vault_token)
 
 -- name: upsert_master_key
 -- A further master key; a retired one of the same id may unwrap again.
-INSERT INTO token_vault_kek (kek_id, provider, uri, kdf, check_value, state, created_at)
-VALUES (:kek_id, :provider, :uri, :kdf, :check_value, 'unwrap_only', :now)
-ON CONFLICT (kek_id) DO UPDATE SET state = 'unwrap_only' WHERE state = 'retired'
+INSERT INTO token_vault_master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
+VALUES (:master_key_id, :provider, :uri, :kdf, :check_value, 'unwrap_only', :now)
+ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE state = 'retired'
 
 -- name: get_active_data_key
 -- A tenant's active data key with its wraps.
-SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_id, w.wrapped
-FROM token_vault_dek d
-LEFT JOIN token_vault_dek_wrap w USING (tenant_id, dek_id)
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_id, w.wrapped
+FROM token_vault_data_key d
+LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 WHERE d.tenant_id = :tenant_id AND d.state = 'active'
 
 -- name: get_data_key
 -- One data key of a tenant with its wraps.
-SELECT d.tenant_id, d.dek_id, d.state, d.swept_at, w.kek_id, w.wrapped
-FROM token_vault_dek d
-LEFT JOIN token_vault_dek_wrap w USING (tenant_id, dek_id)
-WHERE d.tenant_id = :tenant_id AND d.dek_id = :dek_id
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_id, w.wrapped
+FROM token_vault_data_key d
+LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
+WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id
 
 -- name: insert_data_key
 -- A tenant's active data key, unless there is one.
-INSERT INTO token_vault_dek (tenant_id, dek_id, state, created_at)
-SELECT :tenant_id, :dek_id, 'active', :now
-WHERE NOT EXISTS (SELECT 1 FROM token_vault_dek WHERE tenant_id = :tenant_id AND state = 'active')
+INSERT INTO token_vault_data_key (tenant_id, data_key_id, state, created_at)
+SELECT :tenant_id, :data_key_id, 'active', :now
+WHERE NOT EXISTS (SELECT 1 FROM token_vault_data_key WHERE tenant_id = :tenant_id AND state = 'active')
 
 -- name: insert_data_key_wrap
 -- A data key encrypted under one master key.
-INSERT INTO token_vault_dek_wrap (tenant_id, dek_id, kek_id, wrapped)
-VALUES (:tenant_id, :dek_id, :kek_id, :wrapped)
+INSERT INTO token_vault_data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
+VALUES (:tenant_id, :data_key_id, :master_key_id, :wrapped)

@@ -3,7 +3,7 @@
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
        t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at,
        a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
-       a.next_attempt_at, a.unknown_since, a.error_code, t.dek_id, CAST(t.blob AS BLOB)
+       a.next_attempt_at, a.unknown_since, a.error_code, t.data_key_id, CAST(t.blob AS BLOB)
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)

@@ -1,7 +1,7 @@
 -- name: get_token
 -- One token by its key.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.dek_id, CAST(t.blob AS BLOB)
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.data_key_id, CAST(t.blob AS BLOB)
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.kind = :kind AND t.identifier = :identifier
@@ -9,7 +9,7 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.kind = :kind AND
 -- name: get_tokens
 -- The tokens of the keys in a JSON array of [tenant_id, provider, kind, identifier].
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.dek_id, CAST(t.blob AS BLOB)
+       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.data_key_id, CAST(t.blob AS BLOB)
 FROM json_each(:keys) k
 CROSS JOIN token_vault_token t
     ON t.tenant_id = json_extract(k.value, '$[0]') AND t.provider = json_extract(k.value, '$[1]')
@@ -22,21 +22,21 @@ ORDER BY k.key
 SELECT count(*)
 FROM json_each(:data_keys) k
 WHERE NOT EXISTS (
-    SELECT 1 FROM token_vault_dek d
+    SELECT 1 FROM token_vault_data_key d
     WHERE d.tenant_id = json_extract(k.value, '$[0]') AND d.state = 'active'
-        AND hex(d.dek_id) = json_extract(k.value, '$[1]'))
+        AND hex(d.data_key_id) = json_extract(k.value, '$[1]'))
 
 -- name: upsert_token
 -- Insert or replace one value; the generation counts the values stored under one id.
 INSERT INTO token_vault_token (
-    tenant_id, provider, kind, identifier, id, dek_id, blob, status, error_code, expires_at, lifetime, scopes,
+    tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, lifetime, scopes,
     generation, last_refreshed_at, created_at, updated_at)
 VALUES (
-    :tenant_id, :provider, :kind, :identifier, :id, :dek_id, :blob, 'valid', NULL,
+    :tenant_id, :provider, :kind, :identifier, :id, :data_key_id, :blob, 'valid', NULL,
     coalesce(:expires_at, :now + :lifetime), :lifetime, coalesce(:scopes, '[]'),
     1, CASE WHEN :refreshed THEN :now END, :now, :now)
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-    dek_id = excluded.dek_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+    data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
     expires_at = excluded.expires_at, lifetime = excluded.lifetime,
     scopes = coalesce(:scopes, token_vault_token.scopes),
     generation = token_vault_token.generation + 1,

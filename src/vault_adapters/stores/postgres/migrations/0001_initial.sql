@@ -1,6 +1,6 @@
 -- Master keys: what is needed to find out whether a secret is the right one; no key is in here.
-CREATE TABLE {{schema}}.kek (
-    kek_id bytea NOT NULL PRIMARY KEY CHECK (octet_length(kek_id) = 16),
+CREATE TABLE {{schema}}.master_key (
+    master_key_id bytea NOT NULL PRIMARY KEY CHECK (octet_length(master_key_id) = 16),
     provider text NOT NULL,
     uri text NOT NULL DEFAULT '',
     kdf text NOT NULL DEFAULT '',
@@ -8,26 +8,26 @@ CREATE TABLE {{schema}}.kek (
     state text NOT NULL CHECK (state IN ('unwrap_only', 'active', 'retired')),
     created_at timestamptz NOT NULL
 );
-CREATE UNIQUE INDEX kek_active ON {{schema}}.kek (state) WHERE state = 'active';
+CREATE UNIQUE INDEX master_key_active ON {{schema}}.master_key (state) WHERE state = 'active';
 
 -- Data keys: one active per tenant; a destroyed one stays as a tombstone, so that its id is never used again.
-CREATE TABLE {{schema}}.dek (
+CREATE TABLE {{schema}}.data_key (
     tenant_id text COLLATE "C" NOT NULL,
-    dek_id bytea NOT NULL CHECK (octet_length(dek_id) = 16),
+    data_key_id bytea NOT NULL CHECK (octet_length(data_key_id) = 16),
     state text NOT NULL CHECK (state IN ('active', 'decrypt_only', 'destroyed')),
     created_at timestamptz NOT NULL,
-    swept_at timestamptz,
-    PRIMARY KEY (tenant_id, dek_id)
+    emptied_at timestamptz,
+    PRIMARY KEY (tenant_id, data_key_id)
 );
-CREATE UNIQUE INDEX dek_active ON {{schema}}.dek (tenant_id) WHERE state = 'active';
+CREATE UNIQUE INDEX data_key_active ON {{schema}}.data_key (tenant_id) WHERE state = 'active';
 
-CREATE TABLE {{schema}}.dek_wrap (
+CREATE TABLE {{schema}}.data_key_wrap (
     tenant_id text COLLATE "C" NOT NULL,
-    dek_id bytea NOT NULL,
-    kek_id bytea NOT NULL REFERENCES {{schema}}.kek (kek_id),
+    data_key_id bytea NOT NULL,
+    master_key_id bytea NOT NULL REFERENCES {{schema}}.master_key (master_key_id),
     wrapped bytea NOT NULL,
-    PRIMARY KEY (tenant_id, dek_id, kek_id),
-    FOREIGN KEY (tenant_id, dek_id) REFERENCES {{schema}}.dek (tenant_id, dek_id)
+    PRIMARY KEY (tenant_id, data_key_id, master_key_id),
+    FOREIGN KEY (tenant_id, data_key_id) REFERENCES {{schema}}.data_key (tenant_id, data_key_id)
 );
 
 -- Lifetimes are microseconds: an interval of days depends on the session's time zone. Scopes are a JSON
@@ -39,7 +39,7 @@ CREATE TABLE {{schema}}.token (
     kind text COLLATE "C" NOT NULL CHECK (kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')),
     identifier text COLLATE "C" NOT NULL DEFAULT '' CHECK (char_length(identifier) <= 255),
     id uuid NOT NULL,
-    dek_id bytea NOT NULL CHECK (octet_length(dek_id) = 16),
+    data_key_id bytea NOT NULL CHECK (octet_length(data_key_id) = 16),
     blob bytea NOT NULL,
     status text NOT NULL CHECK (status IN ('valid', 'invalid', 'unknown')),
     error_code text CHECK (char_length(error_code) <= 64),
@@ -85,3 +85,26 @@ CREATE TABLE {{schema}}.audit_event (
     PRIMARY KEY (tenant_id, xid, seq)
 );
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
+-- One row per account that has a label, or a refresh under way or failed: narrow, since leases and backoff
+-- change often. The credential is named by id and generation; once another is stored, the row no longer speaks
+-- of it.
+CREATE TABLE {{schema}}.account (
+    tenant_id text COLLATE "C" NOT NULL,
+    provider text COLLATE "C" NOT NULL,
+    identifier text COLLATE "C" NOT NULL DEFAULT '',
+    label text CHECK (char_length(label) <= 255),
+    credential_id uuid,
+    credential_generation bigint,
+    attempt_id uuid,
+    committed_attempt_id uuid,
+    lease_until timestamptz,
+    sent_at timestamptz,
+    failures bigint NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    next_attempt_at timestamptz,
+    unknown_since timestamptz,
+    error_code text CHECK (char_length(error_code) <= 64),
+    PRIMARY KEY (tenant_id, provider, identifier)
+) WITH (fillfactor = 70);
+-- Re-encryption walks the data keys that are to be emptied tenant by tenant; without an index of its own each of its
+-- pages would read and sort all of them.
+CREATE INDEX data_key_to_empty ON {{schema}}.data_key (tenant_id, data_key_id) WHERE state = 'decrypt_only' AND emptied_at IS NULL;

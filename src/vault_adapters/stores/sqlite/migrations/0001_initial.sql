@@ -1,6 +1,6 @@
 -- Master keys: what is needed to find out whether a secret is the right one; no key is in here.
-CREATE TABLE token_vault_kek (
-    kek_id BLOB NOT NULL PRIMARY KEY CHECK (length(kek_id) = 16),
+CREATE TABLE token_vault_master_key (
+    master_key_id BLOB NOT NULL PRIMARY KEY CHECK (length(master_key_id) = 16),
     provider TEXT NOT NULL,
     uri TEXT NOT NULL DEFAULT '',
     kdf TEXT NOT NULL DEFAULT '',
@@ -8,26 +8,26 @@ CREATE TABLE token_vault_kek (
     state TEXT NOT NULL CHECK (state IN ('unwrap_only', 'active', 'retired')),
     created_at INTEGER NOT NULL
 );
-CREATE UNIQUE INDEX token_vault_kek_active ON token_vault_kek (state) WHERE state = 'active';
+CREATE UNIQUE INDEX token_vault_master_key_active ON token_vault_master_key (state) WHERE state = 'active';
 
 -- Data keys: one active per tenant; a destroyed one stays as a tombstone, so that its id is never used again.
-CREATE TABLE token_vault_dek (
+CREATE TABLE token_vault_data_key (
     tenant_id TEXT NOT NULL,
-    dek_id BLOB NOT NULL CHECK (length(dek_id) = 16),
+    data_key_id BLOB NOT NULL CHECK (length(data_key_id) = 16),
     state TEXT NOT NULL CHECK (state IN ('active', 'decrypt_only', 'destroyed')),
     created_at INTEGER NOT NULL,
-    swept_at INTEGER,
-    PRIMARY KEY (tenant_id, dek_id)
+    emptied_at INTEGER,
+    PRIMARY KEY (tenant_id, data_key_id)
 );
-CREATE UNIQUE INDEX token_vault_dek_active ON token_vault_dek (tenant_id) WHERE state = 'active';
+CREATE UNIQUE INDEX token_vault_data_key_active ON token_vault_data_key (tenant_id) WHERE state = 'active';
 
-CREATE TABLE token_vault_dek_wrap (
+CREATE TABLE token_vault_data_key_wrap (
     tenant_id TEXT NOT NULL,
-    dek_id BLOB NOT NULL,
-    kek_id BLOB NOT NULL REFERENCES token_vault_kek (kek_id),
+    data_key_id BLOB NOT NULL,
+    master_key_id BLOB NOT NULL REFERENCES token_vault_master_key (master_key_id),
     wrapped BLOB NOT NULL,
-    PRIMARY KEY (tenant_id, dek_id, kek_id),
-    FOREIGN KEY (tenant_id, dek_id) REFERENCES token_vault_dek (tenant_id, dek_id)
+    PRIMARY KEY (tenant_id, data_key_id, master_key_id),
+    FOREIGN KEY (tenant_id, data_key_id) REFERENCES token_vault_data_key (tenant_id, data_key_id)
 );
 
 -- Times are microseconds since 1970, UTC.
@@ -37,7 +37,7 @@ CREATE TABLE token_vault_token (
     kind TEXT NOT NULL CHECK (kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')),
     identifier TEXT NOT NULL DEFAULT '' CHECK (length(identifier) <= 255),
     id BLOB NOT NULL CHECK (length(id) = 16),
-    dek_id BLOB NOT NULL CHECK (length(dek_id) = 16),
+    data_key_id BLOB NOT NULL CHECK (length(data_key_id) = 16),
     blob BLOB NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('valid', 'invalid', 'unknown')),
     error_code TEXT CHECK (length(error_code) <= 64),
@@ -79,3 +79,23 @@ CREATE TABLE token_vault_audit_event (
     code TEXT
 );
 CREATE INDEX token_vault_audit_event_tenant ON token_vault_audit_event (tenant_id, seq);
+-- One row per account that has a label, or a refresh under way or failed: narrow, since leases and backoff
+-- change often. The credential is named by id and generation; once another is stored, the row no longer speaks
+-- of it.
+CREATE TABLE token_vault_account (
+    tenant_id TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    identifier TEXT NOT NULL DEFAULT '',
+    label TEXT CHECK (length(label) <= 255),
+    credential_id BLOB CHECK (length(credential_id) = 16),
+    credential_generation INTEGER,
+    attempt_id BLOB CHECK (length(attempt_id) = 16),
+    committed_attempt_id BLOB CHECK (length(committed_attempt_id) = 16),
+    lease_until INTEGER,
+    sent_at INTEGER,
+    failures INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    next_attempt_at INTEGER,
+    unknown_since INTEGER,
+    error_code TEXT CHECK (length(error_code) <= 64),
+    PRIMARY KEY (tenant_id, provider, identifier)
+);
