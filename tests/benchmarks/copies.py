@@ -20,7 +20,8 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
 
 _INTO = """
 INSERT INTO bare.token AS t (
-    tenant_id, provider, kind, identifier, id, data_key_id, blob, expires_at, status, generation, created_at, updated_at)
+    tenant_id, provider, kind, identifier, id, data_key_id, blob, expires_at, status, generation, created_at,
+    updated_at)
 """
 
 UPSERT = f"""{_INTO}

@@ -95,7 +95,8 @@ async def test_a_data_key_moved_to_another_tenant_opens_nothing(database):
         if database.kind == "postgres":
             columns = "tenant_id, data_key_id, state, created_at, emptied_at"
             database.execute(
-                f"INSERT INTO {{data_key}} ({columns}) SELECT 't2', data_key_id, state, created_at, emptied_at FROM {{data_key}}"
+                f"INSERT INTO {{data_key}} ({columns})"
+                " SELECT 't2', data_key_id, state, created_at, emptied_at FROM {data_key}"
             )
         else:
             database.execute(

@@ -91,8 +91,8 @@ async def test_something_happens_to_a_row_while_it_is_reencrypted(place, action)
                     "SELECT count(*) FROM {data_key} WHERE state <> 'destroyed' AND tenant_id = ?", tenant
                 ) == [(0,)]
             under = place.rows(
-                "SELECT count(*) FROM {token} t JOIN {data_key} d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id "
-                "WHERE d.state <> 'active' AND t.tenant_id = ?",
+                "SELECT count(*) FROM {token} t JOIN {data_key} d USING (tenant_id, data_key_id) "
+                "WHERE d.state <> 'active' AND tenant_id = ?",
                 tenant,
             )
             assert under == [(0,)]

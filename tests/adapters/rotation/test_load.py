@@ -34,7 +34,7 @@ async def assert_all_rotated(place, secret):
         assert sum(key.data_keys for key in status.master_keys) == status.active + status.decrypt_only
     assert sorted(set(place.states())) == ["active", "retired"]
     assert place.states().count("active") == 1
-    under = "SELECT count(*) FROM {token} t JOIN {data_key} d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id"
+    under = "SELECT count(*) FROM {token} t JOIN {data_key} d USING (tenant_id, data_key_id)"
     [(active,)] = place.rows(f"{under} WHERE d.state = 'active'")
     assert place.rows("SELECT count(*) FROM {token}") == [(active,)]
 

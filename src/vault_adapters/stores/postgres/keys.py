@@ -107,11 +107,14 @@ class PostgresKeyRepository:
         return [found.get(tenant_id) for tenant_id in tenant_ids]
 
     async def _read_by_id(self, reader: Reader, positions: Sequence[DataKeyPosition]) -> list[DataKeyRecord | None]:
-        wanted = list(set(places))
-        parameters = {"tenant_ids": [place[0] for place in wanted], "data_key_ids": [place[1] for place in wanted]}
+        wanted = list(set(positions))
+        parameters = {
+            "tenant_ids": [tenant_id for tenant_id, _ in wanted],
+            "data_key_ids": [key_id for _, key_id in wanted],
+        }
         rows = await reader.fetch(self._queries["get_data_keys"], parameters)
         found = {(record.tenant_id, record.key_id): record for record in map(data_key_record, rows)}
-        return [found.get(place) for place in places]
+        return [found.get(position) for position in positions]
 
     @asynccontextmanager
     async def _creating(self) -> AsyncIterator[_Answer[DataKeyRecord, int]]:

@@ -51,7 +51,7 @@ async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str
             await transaction.execute(_RECORD, {**record, "now": to_micros(transaction.now)})
         return [f"{migration.number:04d}_{migration.name}" for migration in missing]
 
-    return await database.write(work)
+    return await database.transact(work)
 
 
 def schema_sql() -> str:
