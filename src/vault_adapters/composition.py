@@ -314,16 +314,16 @@ class _Parts:
         ledger, opener, keeper, tasks = store.refreshes, self._opener, self.keeper, self._tasks
         spends = {name: rule.spends for name, rule in rules.items()}
         tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, policy)
-        runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, self.timing, self._refreshers)
+        runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, policy, self.timing, self._refreshers)
         revoker = RevocationService(ledger, opener, tasks, self._refreshers, self.timing.deadline)
         return VaultServices(
             tokens=tokens,
-            accounts=AccountService(store.accounts, cipher, sink, revoker, spends),
+            accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends),
             listing=ListingService(store.tokens, store.accounts, store.audit, spends),
             health=HealthService(store.tokens, cipher, opener, policy.buffer),
             refreshing=RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules),
             sweeping=SweepService(ledger, runner, keeper, tasks, policy, rules),
             keys=keys,
             erasing=ErasureService(store.eraser, cipher, sink),
-            importing=ImportService(store.imports, cipher, sink, tasks),
+            importing=ImportService(store.imports, cipher, sink, tasks, policy),
         )

@@ -29,6 +29,9 @@ from vault_domain.rules.refresh import (
     Wait,
     backoff,
     decide,
+    decide_ahead,
+    lead,
+    next_due,
 )
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -337,6 +340,64 @@ def test_backoff_doubles():
     assert [backoff(count, 1.0, None).total_seconds() for count in (1, 2, 3, 11, 12, 13, 999)] == [
         1, 2, 4, 1024, 2048, 3600, 3600,
     ]  # fmt: skip
+
+
+# The schedule of sweeps
+
+
+WATCHED = [NOW + seconds * SECOND for seconds in range(0, 9000, 90)]
+
+
+@law
+@given(situations())
+def test_the_schedule_says_when_a_sweep_refreshes_next(situation):
+    """At that time, not before it, and never where there is none."""
+    stored, rule = situation
+    due = next_due(stored, NOW, POLICY, rule)
+    assert due is None or due >= NOW
+    for moment in [at for at in WATCHED if due is None or at < due]:
+        assert not isinstance(decide_ahead(stored, moment, POLICY, rule), Claim)
+    if due is not None:
+        assert isinstance(decide_ahead(stored, due, POLICY, rule), Claim)
+
+
+@law
+@given(situations())
+def test_a_sweep_refreshes_only_what_has_a_valid_access_token_with_an_expiry(situation):
+    stored, rule = situation
+    access = stored.tokens.get(TokenKind.ACCESS_TOKEN)
+    assume(access is None or access.status is not TokenStatus.VALID or access.expires_at is None)
+    assert not isinstance(decide_ahead(stored, NOW, POLICY, rule), Claim)
+    assert next_due(stored, NOW, POLICY, rule) is None
+
+
+@law
+@given(situations())
+def test_a_sweep_refreshes_what_a_caller_would_soon_wait_for(situation):
+    """Ahead of callers by the longer horizon, and by nothing else: grace, quiescence, backoff and lease are theirs."""
+    stored, rule = situation
+    assume(_is_swept(stored))
+    patient = RefreshPolicy(POLICY.horizon)
+    assert decide_ahead(stored, NOW, POLICY, rule) == decide(stored, NOW, patient, rule)
+
+
+def _is_swept(stored):
+    access = stored.tokens.get(TokenKind.ACCESS_TOKEN)
+    return access is not None and access.status is TokenStatus.VALID and access.expires_at is not None
+
+
+@given(st.integers(-600, 7200), st.none() | st.integers(1, 7200))
+def test_a_new_value_is_scheduled_when_it_is_due(left, lifetime):
+    """What a store adds up without knowing the account is what the rule says of an account without a history."""
+    lifetime = None if lifetime is None else lifetime * SECOND
+    access = token(expires_at=NOW + left * SECOND, lifetime=lifetime)
+    known = max(NOW, access.expires_at - lead(TokenKind.ACCESS_TOKEN, lifetime, POLICY))
+    assert next_due(record(access, REFRESH), NOW, POLICY, STRICT) == known
+
+
+@pytest.mark.parametrize("kind", [TokenKind.REFRESH_TOKEN, TokenKind.API_KEY, TokenKind.WEBHOOK_SECRET])
+def test_only_an_access_token_has_a_lead(kind):
+    assert lead(kind, None, POLICY) is None
 
 
 # What is there to work with

@@ -6,6 +6,8 @@ from importlib.resources import files
 
 from attrs import field, frozen
 
+from vault_adapters.stores.columns import PLACEHOLDERS
+
 _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
 
 
@@ -27,10 +29,11 @@ def load_queries(package: str, **placeholders: str) -> Queries:
 
     Args:
         package: the dotted name of the store's package.
-        placeholders: text to put where a query says ``{{name}}``, such as a quoted schema name.
+        placeholders: text to put where a query says ``{{name}}``, such as a quoted schema name, beside the groups of
+            columns that both stores share.
 
     Raises:
-        ValueError: a name stands twice, or a query lacks its description.
+        ValueError: a name stands twice, a query lacks its description, or a placeholder is unknown.
     """
     by_name: dict[str, str] = {}
     for path in sorted(files(package).joinpath("sql").iterdir(), key=lambda path: path.name):
@@ -38,7 +41,7 @@ def load_queries(package: str, **placeholders: str) -> Queries:
             for name, sql in _split(path.read_text(encoding="utf-8")):
                 if name in by_name:
                     raise ValueError(f"the query {name} stands twice in {package}")
-                by_name[name] = _fill(sql, placeholders)
+                by_name[name] = _fill(sql, {**PLACEHOLDERS, **placeholders})
     return Queries(by_name)
 
 
@@ -54,4 +57,6 @@ def _split(text: str) -> Iterator[tuple[str, str]]:
 def _fill(sql: str, placeholders: Mapping[str, str]) -> str:
     for name, value in placeholders.items():
         sql = sql.replace("{{" + name + "}}", value)
+    if "{{" in sql:
+        raise ValueError("a query names a placeholder that nobody fills")
     return sql.strip()

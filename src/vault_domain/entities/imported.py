@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attrs import field, frozen
 
@@ -87,7 +87,12 @@ class ImportedToken:
         if self.error_code is not None and self.status is not TokenStatus.INVALID:
             raise InvalidInputError("error_code goes with the status invalid only")
 
-    def seal(self, sealed: SealedToken) -> ImportedWrite:
+    @property
+    def lifetime(self) -> timedelta | None:
+        """Unknown: other systems keep when a token ends, and not for how long it was issued."""
+        return None
+
+    def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> ImportedWrite:
         """Return the write of this token with its value sealed."""
         code = (self.error_code or IMPORTED_CODE) if self.status is TokenStatus.INVALID else None
         return ImportedWrite(
@@ -101,12 +106,13 @@ class ImportedToken:
             self.last_refreshed_at,
             self.created_at or self.updated_at,
             self.updated_at,
+            lead,
         )
 
 
 @frozen
 class ImportedWrite:
-    """A sealed value to import; the fields are those of `ImportedToken`."""
+    """A sealed value to import; the fields are those of `ImportedToken`, and ``lead`` is that of `TokenWrite`."""
 
     key: TokenKey
     sealed: SealedToken
@@ -118,6 +124,7 @@ class ImportedWrite:
     last_refreshed_at: datetime | None
     created_at: datetime | None
     updated_at: datetime | None
+    lead: timedelta | None = None
 
 
 class ImportOutcome(enum.Enum):

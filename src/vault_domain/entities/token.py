@@ -164,14 +164,19 @@ class TokenDraft:
     scopes: tuple[str, ...] | None = ()
     refreshed: bool = False
 
-    def seal(self, sealed: SealedToken) -> TokenWrite:
+    def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> TokenWrite:
         """Return the write of this draft with its value sealed."""
-        return TokenWrite(self.key, sealed, self.expires_at, self.lifetime, self.scopes, self.refreshed)
+        return TokenWrite(self.key, sealed, self.expires_at, self.lifetime, self.scopes, self.refreshed, lead)
 
 
 @frozen
 class TokenWrite:
-    """A sealed value to store under a key; the fields are those of `TokenDraft`."""
+    """A sealed value to store under a key; the other fields are those of `TokenDraft`.
+
+    Attributes:
+        lead: how long before the end of this value its account is due for a sweep; None where the value sets no such
+            time.
+    """
 
     key: TokenKey
     sealed: SealedToken
@@ -179,6 +184,7 @@ class TokenWrite:
     lifetime: timedelta | None = None
     scopes: tuple[str, ...] | None = ()
     refreshed: bool = False
+    lead: timedelta | None = None
 
 
 @frozen

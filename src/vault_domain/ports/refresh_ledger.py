@@ -1,7 +1,7 @@
 """RefreshLedger: leases on accounts, and what came of them."""
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -12,7 +12,6 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.rules.refresh import RefreshRule
 
 
 @frozen
@@ -66,8 +65,21 @@ class Failure:
     unknown: bool
 
 
-DuePlace = tuple[datetime, str, UUID]
-"""Where an account stands in the order of what is due: its access token's expiry, its tenant and that token's id."""
+@frozen
+class DueAccount:
+    """An account that a sweep is to look at.
+
+    Attributes:
+        account: which.
+        due_at: since when it has been due, UTC: the position behind which the next batch begins.
+    """
+
+    account: Account
+    due_at: datetime
+
+
+Judge = Callable[[AccountRecord | None, datetime], datetime | None]
+"""Returns when an account is due next, from what is stored of it and the store's time; None: never."""
 
 
 class CommitOutcome(enum.Enum):
@@ -99,9 +111,17 @@ def still_wanted(
 
 
 class RefreshLedger(Protocol):
-    """Refresh state by account, in a narrow table.
+    """Refresh state by account, in a narrow table, and the schedule of sweeps.
 
-    It speaks of one credential, by id and generation. Each method is one transaction of its own.
+    The state speaks of one credential, by id and generation. Each method is one transaction of its own.
+
+    The schedule is one time an account, ``due_at``. It is never later than the time at which the rules would refresh
+    the account (`vault_domain.rules.refresh.next_due`). Every mutation keeps it so:
+
+    - A stored access token with an expiry: its expiry minus the write's ``lead``, unless the time is earlier already.
+    - Any other stored value: now, for an account that has a time or had one.
+    - A claim: the end of the lease. A release or a rejection: now. A failure: the next attempt.
+    - A commit: the expiry of the new access token minus its ``lead``; now where no access token was written.
     """
 
     async def read(self, account: Account) -> Snapshot:
@@ -119,23 +139,29 @@ class RefreshLedger(Protocol):
             seen: the id of the latest attempt on which the decision was based, or None.
         """
 
-    async def claim_due(
-        self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: DuePlace | None
-    ) -> list[tuple[Attempt, DuePlace]]:
-        """Claim up to ``limit`` accounts that are due, soonest first, skipping those that others hold.
+    async def reserve_due(
+        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
+    ) -> tuple[list[DueAccount], datetime]:
+        """Take up to ``limit`` due accounts of a provider, soonest first, passing over those that others are taking.
 
-        Due is a valid access token that expires within ``horizon`` (capped at half of its lifetime), with a usable
-        credential, no running lease, no backoff, and no unknown outcome that the provider's rotation forbids to
-        settle now.
+        An account that was taken is due again after ``hold``, for the case that nobody gets to it. It is not leased:
+        whoever takes it decides by the rules, and then claims it or schedules it anew.
 
         Args:
-            rules: by provider; accounts of other providers are left alone.
-            horizon: how long before its end a token is refreshed.
+            provider: whose accounts.
+            hold: for how long no other sweep takes them.
             limit: at most so many.
-            after: only what is due behind this place: the last of an earlier batch of the same sweep.
+            since: only what has been due since then: the last ``due_at`` of an earlier batch of the same sweep.
+            until: only what was due then; None: now.
 
         Returns:
-            The attempts, in order, each with its place.
+            The accounts, and the store's time.
+        """
+
+    async def reschedule(self, account: Account, judge: Judge) -> None:
+        """Let ``judge`` say when an account is due next, and keep that.
+
+        No mutation of the account comes between what ``judge`` sees and what is kept.
         """
 
     async def release(self, attempt: Attempt) -> None:

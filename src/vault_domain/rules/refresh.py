@@ -1,21 +1,26 @@
-"""What `ensure_access_token` does with what it finds: a pure decision over an account, the time and the rules."""
+"""Whether and when an account is refreshed: pure decisions over an account, the time and the policy.
+
+`decide` serves callers and `decide_ahead` sweeps; `next_due` is the schedule that a store keeps for sweeps.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
-from vault_domain.entities.token import TokenInfo, TokenRef
+from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, capped, freshness, is_usable
 
 LONGEST_BACKOFF = timedelta(hours=1)
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @frozen
@@ -172,36 +177,110 @@ def _may_attempt(
 ) -> Decision:
     claim = Claim(TokenRef.of(credential), None if access is None else TokenRef.of(access), record.refresh.attempt_id)
     state = record.refresh
+    held_until = _held_until(state, credential, now)
+    if held_until is not None:
+        return Use(good) if good is not None else Wait(held_until)
+    when = now if demand.forced else _not_before(state, credential, good, now, rule)
+    if when <= now:
+        return claim
+    return Use(good) if good is not None else BackOff(when - now, state.error_code)
+
+
+def _held_until(state: RefreshState, credential: TokenInfo, now: datetime) -> datetime | None:
+    """Return until when somebody else holds the lease on this credential, or None."""
+    if state.lease_until is None or state.lease_until <= now or not state.concerns(credential):
+        return None
+    return state.lease_until
+
+
+def _not_before(
+    state: RefreshState, credential: TokenInfo, good: TokenInfo | None, now: datetime, rule: RefreshRule
+) -> datetime:
+    """Return the first time at which the credential may be presented: ``now``, or a later one.
+
+    - A running lease is somebody else's attempt.
+    - Backoff follows a failure.
+    - An attempt whose outcome is unknown may have spent the credential. A provider that does not rotate takes it
+      again, and so does one with a grace period, as long as that lasts.
+    - Any other provider may revoke the grant when it sees the credential again. So it is presented after the
+      quiescence, and not while the access token ``good`` can still be used.
+    """
     if not state.concerns(credential):
-        return claim  # the state speaks of a credential that is no longer stored
-    if state.lease_until is not None and state.lease_until > now:
-        return Use(good) if good is not None else Wait(state.lease_until)
-    if demand.forced:
-        return claim
-    pause = max(_backoff_left(state, now), timedelta(0))
-    # As of the end of that pause: a grace period may be over by then.
-    quiet = _quiescence_left(state, now + pause, rule, usable=good is not None)
-    if not pause and quiet <= timedelta(0):
-        return claim
-    return Use(good) if good is not None else BackOff(pause + max(quiet, timedelta(0)), state.error_code)
-
-
-def _backoff_left(state: RefreshState, now: datetime) -> timedelta:
-    return timedelta(0) if state.next_attempt_at is None else state.next_attempt_at - now
-
-
-def _quiescence_left(state: RefreshState, now: datetime, rule: RefreshRule, *, usable: bool) -> timedelta:
-    """Return how long an unknown outcome forbids to present the credential again."""
+        return now  # the state speaks of a credential that is no longer stored
+    held_until = _held_until(state, credential, now)
+    if held_until is not None:
+        return held_until
+    start = now if state.next_attempt_at is None else max(now, state.next_attempt_at)
     since = state.unknown_at(now)
-    kind = rule.rotation.kind
-    if since is None or kind is RotationKind.NON_ROTATING:
-        return timedelta(0)
+    if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
+        return start
+    # As of the start: a grace period may be over when the backoff is.
     grace_end = None if state.sent_at is None else state.sent_at + rule.rotation.grace_period
-    if kind is RotationKind.GRACE and grace_end is not None and now + rule.timing.deadline < grace_end:
-        return timedelta(0)
-    if usable:
-        return timedelta.max  # a strict credential is not risked while nobody needs it
-    return since + rule.timing.quiescence - now
+    if rule.rotation.kind is RotationKind.GRACE and grace_end and start + rule.timing.deadline < grace_end:
+        return start
+    quiet = max(start, since + rule.timing.quiescence)
+    if good is None:
+        return quiet
+    return _NEVER if good.expires_at is None else max(quiet, good.expires_at)
+
+
+def decide_ahead(record: AccountRecord | None, now: datetime, policy: RefreshPolicy, rule: RefreshRule) -> Decision:
+    """Decide for a sweep, which nobody waits for: refresh ahead only what a caller would soon have to wait for.
+
+    It is what `decide` says for a caller with the longer horizon, for accounts that have a valid access token with an
+    expiry. An account whose access token is missing or invalid waits until somebody asks for it.
+
+    Args:
+        record: what is stored of the account; None where nothing is.
+        now: the store's time.
+        policy: when a token is due.
+        rule: the provider's.
+    """
+    access = _scheduled(record)
+    if record is None or access is None:
+        return NothingStored()
+    return decide(record, now, evolve(policy, buffer=policy.horizon), rule)
+
+
+def next_due(record: AccountRecord | None, now: datetime, policy: RefreshPolicy, rule: RefreshRule) -> datetime | None:
+    """Return when `decide_ahead` says `Claim` next if nothing changes; None: never.
+
+    Stores keep a time that is never later than this one, so that a sweep reads nothing but what is due.
+    """
+    access = _scheduled(record)
+    credential = None if record is None else credential_of(record, rule.spends)
+    if record is None or access is None or access.expires_at is None or credential is None:
+        return None
+    when = max(now, access.expires_at - capped(policy.horizon, access.lifetime))
+    while is_usable(credential, when):
+        good = access if is_usable(access, when) else None
+        later = _not_before(record.refresh, credential, good, when, rule)
+        if later <= when:
+            return when
+        when = later
+    return None
+
+
+def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:
+    """Return how long before the end of a new value its account is due for a sweep; None where it sets no such time.
+
+    A store adds it up with the expiry that it stores. That may be too early, where more is known of the account, but
+    never too late: a sweep judges an account by `decide_ahead` before anything is sent.
+
+    Args:
+        kind: the value's kind.
+        lifetime: how long the value was issued for, where known.
+        policy: when a token is due.
+    """
+    return capped(policy.horizon, lifetime) if kind is TokenKind.ACCESS_TOKEN else None
+
+
+def _scheduled(record: AccountRecord | None) -> TokenInfo | None:
+    """Return the access token if sweeps look after it: it is valid, or was before it expired, and has an expiry."""
+    access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
+    if access is None or access.status is not TokenStatus.VALID or access.expires_at is None:
+        return None
+    return access
 
 
 def _why(credential: TokenInfo | None, access: TokenInfo | None) -> str | None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 
-from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.rows import INFO_COLUMNS, account_parameters, account_record
+from vault_adapters.stores.postgres.rows import account_of, account_parameters, account_record
 from vault_adapters.stores.postgres.tokens import deletion_events, write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account
@@ -14,8 +14,6 @@ from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import Change
-
-_PROVIDER, _IDENTIFIER, _NOW = INFO_COLUMNS + 1, INFO_COLUMNS + 3, INFO_COLUMNS + 4
 
 
 class PostgresAccountRepository:
@@ -28,8 +26,7 @@ class PostgresAccountRepository:
     async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
         """Read an account in one statement."""
         parameters = account_parameters(account) | {"now": self._database.now()}
-        rows = await self._database.fetch(self._queries["get_account"], parameters)
-        return (account_record(rows) if _has_token(rows) else None), rows[0][_NOW]
+        return account_record(await self._database.fetch(self._queries["get_account"], parameters))
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
@@ -45,11 +42,9 @@ class PostgresAccountRepository:
             "now": self._database.now(),
         }
         rows = await self._database.fetch(self._queries["list_accounts"], parameters)
-        now = rows[0][_NOW]
-        if not _has_token(rows):
-            return [], now
-        by_account = groupby(rows, key=lambda row: (row[_PROVIDER], row[_IDENTIFIER]))
-        return [account_record(list(group)) for _, group in by_account], now
+        found = [account_record(list(group)) for _, group in groupby(rows, key=account_of)]
+        _, now = found[0]
+        return [record for record, _ in found if record is not None], now
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
@@ -64,7 +59,9 @@ class PostgresAccountRepository:
             else:
                 await transaction.execute(self._queries["label_account"], parameters | {"label": label})
             rows = await transaction.fetch(self._queries["get_account"], parameters)
-            return Change((account_record(rows), rows[0][_NOW]), written.events)
+            record, now = account_record(rows)
+            assert record is not None  # noqa: S101 - its tokens were just written
+            return Change((record, now), written.events)
 
         return await self._database.transact(work)
 
@@ -81,7 +78,3 @@ class PostgresAccountRepository:
             return Change(len(rows), deletion_events(rows, account.tenant_id, account.provider, actor))
 
         return await self._database.transact(work)
-
-
-def _has_token(rows: Sequence[Row]) -> bool:
-    return rows[0][0] is not None

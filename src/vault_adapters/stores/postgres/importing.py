@@ -13,7 +13,7 @@ from vault_adapters.stores.import_ids import ImportIds
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
-from vault_adapters.stores.postgres.rows import key_parameters, keys_parameters
+from vault_adapters.stores.postgres.rows import key_parameters, keys_parameters, micros
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -61,7 +61,8 @@ class PostgresImportRun:
         async def work(transaction: Transaction) -> Change[list[ImportOutcome]]:
             own = await self._own(transaction, ordered) if overwrite else {write.key for write in ordered}
             rows = await transaction.fetch(self._queries["import_tokens"], parameters | {"now": transaction.now})
-            if rows[0][0] < len(ordered):
+            active, *_ = rows[0]
+            if active < len(ordered):
                 raise DataKeyInactiveError
             stored = [(by_id[id_], id_, is_new, now) for _, id_, is_new, now in rows if id_ is not None]
             await self._note_uses(transaction, stored)
@@ -97,6 +98,7 @@ class PostgresImportRun:
             "refreshed_at": [write.last_refreshed_at for write in writes],
             "created_at": [write.created_at for write in writes],
             "updated_at": [write.updated_at for write in writes],
+            "lead": max((micros(write.lead) for write in writes if write.lead is not None), default=None),
             "first_id": self._ids.first,
             "last_id": self._ids.last,
         }

@@ -80,7 +80,7 @@ class PostgresKeyRotation:
         else:
             parameters["tenant_id"] = tenant_id
             rows = await self._database.fetch(self._queries["find_tenant_rows_to_reseal"], parameters)
-        return [SealedRow(stored_key(*row[:4]), SealedToken(*row[4:])) for row in rows]
+        return [SealedRow(stored_key(*key), SealedToken(key_id, blob)) for *key, key_id, blob in rows]
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """Replace values whose row still holds exactly what was opened."""

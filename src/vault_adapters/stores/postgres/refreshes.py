@@ -1,37 +1,33 @@
 """Leases on accounts, and what came of them, on Postgres."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from vault_adapters.stores.postgres.audit import token_event
-from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import (
-    INFO_COLUMNS,
     account_parameters,
     account_record,
+    account_snapshot,
+    has_token,
     key_parameters,
     micros,
+    stored_info,
     write_parameters,
 )
-from vault_adapters.stores.postgres.tokens import write_tokens
+from vault_adapters.stores.postgres.tokens import stored_event, write_tokens
 from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.schedule import committed_schedule
 from vault_domain.entities.account import Account, TokenKind
-from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.token import TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DuePlace, Failure, Snapshot, still_wanted
-from vault_domain.rules.refresh import RefreshRule
-
-# Accounts are claimed for the first time without a row to skip: then a worker may find that another was faster with
-# all that it picked, and picks again.
-_ROUNDS = 20
+from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DueAccount, Failure, Judge, Snapshot, still_wanted
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NOW = INFO_COLUMNS + 4
-_VALUE = _NOW + 11  # behind what describes the token, the time and the account
 
 
 class PostgresRefreshLedger:
@@ -44,12 +40,7 @@ class PostgresRefreshLedger:
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
         parameters = account_parameters(account) | {"now": self._database.now()}
-        rows = await self._database.fetch(self._queries["get_account_values"], parameters)
-        now = rows[0][_NOW]
-        if rows[0][0] is None:
-            return Snapshot(None, {}, now)
-        sealed = {TokenKind(row[INFO_COLUMNS + 2]): SealedToken(row[_VALUE], row[_VALUE + 1]) for row in rows}
-        return Snapshot(account_record([row[:_VALUE] for row in rows]), sealed, now)
+        return account_snapshot(await self._database.fetch(self._queries["get_account_values"], parameters))
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease, and return the store's time; None where somebody was faster."""
@@ -61,32 +52,47 @@ class PostgresRefreshLedger:
             "lease": micros(attempt.lease),
         }
         rows = await self._database.write(self._queries["claim_account"], parameters)
-        return rows[0][0] if rows else None
+        return next((claimed_at for (claimed_at,) in rows), None)
 
-    async def claim_due(
-        self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: DuePlace | None
-    ) -> list[tuple[Attempt, DuePlace]]:
-        """Claim up to ``limit`` accounts that are due, soonest first."""
-        after_time, after_tenant_id, after_id = after or (_EPOCH, "", UUID(int=0))
-        parameters = _rules_parameters(rules) | {
-            "now": self._database.now(),
-            "horizon": micros(horizon),
-            "after": after_time,
-            "after_tenant_id": after_tenant_id,
-            "after_id": after_id,
+    async def reserve_due(
+        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
+    ) -> tuple[list[DueAccount], datetime]:
+        """Take up to ``limit`` due accounts of a provider, soonest first."""
+        parameters = {
+            "provider": provider,
+            "hold": micros(hold),
             "limit": int8(limit),
+            "since": since or _EPOCH,
+            "until": until,
+            "now": self._database.now(),
         }
-        for _ in range(_ROUNDS):
-            rows = await self._database.write(self._queries["claim_due_accounts"], parameters)
-            claimed = [_due_attempt(row[1:], rules) for row in rows if row[1] is not None]
-            if claimed or not rows[0][0]:
-                return claimed
-        return []
+        rows = await self._database.write(self._queries["reserve_due_accounts"], parameters)
+        [(now, *_), *_] = rows
+        due = [
+            DueAccount(Account(tenant_id, provider, identifier), due_at)
+            for _, tenant_id, identifier, due_at in rows
+            if tenant_id is not None
+        ]
+        return due, now
+
+    async def reschedule(self, account: Account, judge: Judge) -> None:
+        """Let ``judge`` say when an account is due next, under its lock, and keep that."""
+        parameters = account_parameters(account)
+
+        async def work(transaction: Transaction) -> None:
+            # Whoever stores a value locks the account too: what is read next is what the schedule is for.
+            if not await transaction.fetch(self._queries["lock_account"], parameters):
+                return
+            rows = await transaction.fetch(self._queries["get_account"], parameters | {"now": transaction.now})
+            schedule = {"due_at": judge(*account_record(rows))}
+            await transaction.execute(self._queries["schedule_account"], parameters | schedule)
+
+        await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
         """Give an own lease back."""
         await self._database.transact(
-            lambda transaction: transaction.execute(self._queries["release_account"], _place(attempt))
+            lambda transaction: transaction.execute(self._queries["release_account"], self._parameters(attempt))
         )
 
     async def fail(self, attempt: Attempt, failure: Failure) -> None:
@@ -108,10 +114,11 @@ class PostgresRefreshLedger:
             value = {"id": credential.id, "generation": int8(credential.generation), "error_code": code}
             parameters = key_parameters(credential.key) | value | {"actor": actor, "now": transaction.now}
             rows = await transaction.fetch(self._queries["invalidate_token"], parameters)
-            await transaction.execute(self._queries["release_account"], _place(attempt))
+            await transaction.execute(self._queries["release_account"], self._parameters(attempt))
             if rows:
                 action = AuditAction.TOKEN_INVALIDATED
-                event = token_event(action, credential.key, credential.generation, rows[0][0], actor, code)
+                [(occurred_at,)] = rows
+                event = token_event(action, credential.key, credential.generation, occurred_at, actor, code)
                 return Change(result=True, events=(event,))
             [(is_invalid,)] = await transaction.fetch(self._queries["is_invalid"], parameters)
             return Change(result=bool(is_invalid))
@@ -124,21 +131,24 @@ class PostgresRefreshLedger:
         """Store what the provider answered, by compare-and-set on credential and access token."""
 
         async def work(transaction: Transaction) -> Change[CommitOutcome]:
-            place = _place(attempt)
+            own = self._parameters(attempt)
             await transaction.fetch(self._queries["make_commit_durable"])
             active = await self._lock_data_keys(transaction, attempt.account, writes)
             stored = await self._lock_tokens(transaction, attempt.account)
-            committed = await transaction.fetch(self._queries["find_commit"], place)
-            if committed and committed[0][0] == attempt.attempt_id:
+            committed = await transaction.fetch(self._queries["find_commit"], own)
+            if committed == [(attempt.attempt_id,)]:
                 return Change(CommitOutcome.WRITTEN)
             outcome, wanted = still_wanted(attempt, stored, writes)
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
-                await transaction.execute(self._queries["release_account"], place)
+                await transaction.execute(self._queries["release_account"], own)
                 return Change(outcome)
             if not active:
                 raise DataKeyInactiveError
-            events, outcome = await self._write(transaction, attempt, wanted, outcome, actor)
-            await transaction.execute(self._queries["settle_account"], place)
+            written, outcome = await self._write(transaction, attempt, wanted, outcome, actor)
+            schedule = committed_schedule(written)
+            settled = {"due_at": schedule.due_at, "wake": schedule.wake}
+            await transaction.execute(self._queries["settle_account"], own | settled)
+            events = tuple(stored_event(write, info, actor) for write, info in written)
             return Change(outcome, events)
 
         return await self._database.transact(work)
@@ -150,22 +160,23 @@ class PostgresRefreshLedger:
         writes: Sequence[TokenWrite],
         outcome: CommitOutcome,
         actor: str | None,
-    ) -> tuple[tuple[AuditEvent, ...], CommitOutcome]:
+    ) -> tuple[list[tuple[TokenWrite, TokenInfo]], CommitOutcome]:
         new = [write for write in writes if attempt.access is None and write.key.kind is TokenKind.ACCESS_TOKEN]
         others = [write for write in writes if write not in new]
-        events: tuple[AuditEvent, ...] = ()
+        written: list[tuple[TokenWrite, TokenInfo]] = []
         for write in new:
             # A row that was not there could not be locked: one that somebody stores now must not be overwritten.
             parameters = write_parameters(write) | {"actor": actor, "now": transaction.now}
             parameters["action"] = AuditAction.TOKEN_REFRESHED.value
             [row] = await transaction.fetch(self._queries["store_new_token"], parameters)
-            if row[0] is None:
-                outcome = CommitOutcome.ACCESS_MOVED
+            if has_token(row):
+                written.append((write, stored_info(row, write.key)))
             else:
-                events += (token_event(AuditAction.TOKEN_REFRESHED, write.key, row[5], row[10], actor),)
+                outcome = CommitOutcome.ACCESS_MOVED
         if others:
-            events += tuple((await write_tokens(transaction, self._queries, others, actor)).events)
-        return events, outcome
+            change = await write_tokens(transaction, self._queries, others, actor)
+            written += zip(others, change.result, strict=True)
+        return written, outcome
 
     async def _lock_data_keys(self, transaction: Transaction, account: Account, writes: Sequence[TokenWrite]) -> bool:
         ids = {write.sealed.data_key_id for write in writes}
@@ -174,39 +185,9 @@ class PostgresRefreshLedger:
 
     async def _lock_tokens(self, transaction: Transaction, account: Account) -> dict[TokenKind, TokenRef]:
         rows = await transaction.fetch(self._queries["lock_account_tokens"], account_parameters(account))
-        kinds = [TokenKind(kind) for kind, _, _ in rows]
-        return {kind: TokenRef(account.key(kind), row[1], row[2]) for kind, row in zip(kinds, rows, strict=True)}
+        named = [(TokenKind(kind), id_, generation) for kind, id_, generation in rows]
+        return {kind: TokenRef(account.key(kind), id_, generation) for kind, id_, generation in named}
 
     def _parameters(self, attempt: Attempt) -> dict[str, Any]:
-        return _place(attempt) | {"now": self._database.now()}
-
-
-def _place(attempt: Attempt) -> dict[str, Any]:
-    return account_parameters(attempt.account) | {"attempt_id": attempt.attempt_id}
-
-
-def _rules_parameters(rules: Mapping[str, RefreshRule]) -> dict[str, Any]:
-    return {
-        "providers": list(rules),
-        "spends": [rule.spends.value for rule in rules.values()],
-        "rotations": [rule.rotation.kind.value for rule in rules.values()],
-        "graces": [micros(rule.rotation.grace_period) for rule in rules.values()],
-        "quiescences": [micros(rule.timing.quiescence) for rule in rules.values()],
-        "deadlines": [micros(rule.timing.deadline) for rule in rules.values()],
-        "leases": [micros(rule.timing.lease) for rule in rules.values()],
-    }
-
-
-def _due_attempt(row: Row, rules: Mapping[str, RefreshRule]) -> tuple[Attempt, DuePlace]:
-    tenant_id, provider, identifier, access_id, access_generation, expires_at, kind, id_, generation, *rest = row
-    attempt_id, now = rest
-    account = Account(tenant_id, provider, identifier)
-    attempt = Attempt(
-        account,
-        attempt_id,
-        TokenRef(account.key(TokenKind(kind)), id_, generation),
-        TokenRef(account.key(TokenKind.ACCESS_TOKEN), access_id, access_generation),
-        now,
-        rules[provider].timing.lease,
-    )
-    return attempt, (expires_at, tenant_id, access_id)
+        own = {"attempt_id": attempt.attempt_id, "now": self._database.now()}
+        return account_parameters(attempt.account) | own

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
+from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_domain.entities.account import Account, TokenKey, stored_key
+from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
+from vault_domain.ports.refresh_ledger import Snapshot
 
 MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in TokenStatus}
-
-INFO_COLUMNS = 11
-"""How many columns of a query describe a token; where its key is not known, four more follow with that."""
-
-
-TIME = INFO_COLUMNS + 2
-"""Where the time stands in a row that carries a sealed value."""
 
 
 def in_order(rows: list[Row]) -> list[Row]:
@@ -35,41 +30,64 @@ def in_order(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def token_info(row: Row, key: TokenKey | None = None) -> TokenInfo:
-    """Return what the first columns of a row tell of a token.
-
-    Args:
-        row: see `INFO_COLUMNS`.
-        key: the key that was asked for, where there was one.
-    """
-    lifetime, scopes = row[8], row[4]
+def token_info(columns: Row, key: TokenKey) -> TokenInfo:
+    """Return what the columns `TOKEN` tell of a token."""
+    id_, status, error_code, expires_at, scopes, generation, used_at, refreshed_at, lifetime, *stamps = columns
+    created_at, updated_at = stamps
     return TokenInfo(
-        id=row[0],
-        key=key or stored_key(*row[INFO_COLUMNS : INFO_COLUMNS + 4]),
-        status=_STATUSES[row[1]],
-        error_code=row[2],
-        expires_at=row[3],
+        id=id_,
+        key=key,
+        status=_STATUSES[status],
+        error_code=error_code,
+        expires_at=expires_at,
         scopes=() if scopes is None or scopes == "[]" else tuple(json.loads(scopes)),
-        generation=row[5],
-        last_used_at=row[6],
-        last_refreshed_at=row[7],
+        generation=generation,
+        last_used_at=used_at,
+        last_refreshed_at=refreshed_at,
         lifetime=None if lifetime is None else timedelta(microseconds=lifetime),
-        created_at=row[9],
-        updated_at=row[10],
+        created_at=created_at,
+        updated_at=updated_at,
     )
 
 
-def stored_token(row: Row, key: TokenKey) -> StoredToken | None:
-    """Return the token of a row that carries its sealed value; None where the row says that there is none."""
-    if row[0] is None:
+def listed_info(row: Row) -> TokenInfo:
+    """Return what a row of a list tells of a token."""
+    token, key, _ = LISTED.split(row)
+    return token_info(token, stored_key(*key))
+
+
+def stored_info(row: Row, key: TokenKey) -> TokenInfo:
+    """Return what a statement that stored one token tells of it."""
+    token, *_ = LISTED.split(row)
+    return token_info(token, key)
+
+
+def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | None, Row]:
+    """Return the token of a row that carries its sealed value, and the columns behind it.
+
+    The token is None where the row says that there is none.
+    """
+    token, value, rest = STORED.split(row)
+    return (None if _is_missing(token) else StoredToken(token_info(token, key), SealedToken(*value))), rest
+
+
+def has_token(row: Row) -> bool:
+    """Whether a row that comes in any case, for the time, is one of a token."""
+    token, *_ = LISTED.split(row)
+    return not _is_missing(token)
+
+
+def _is_missing(token: Row) -> bool:
+    id_, *_ = token
+    return id_ is None
+
+
+def wrapped_data_key(token: StoredToken | None, columns: Sequence[Any], key: TokenKey) -> DataKeyRecord | None:
+    """Return the data key that a row of `get_tokens_with_data_keys` carries along."""
+    if token is None:
         return None
-    return StoredToken(token_info(row, key), SealedToken(row[INFO_COLUMNS], row[INFO_COLUMNS + 1]))
-
-
-def wrapped_data_key(row: Row, key: TokenKey) -> DataKeyRecord | None:
-    """Return the data key of a row of `get_tokens_with_data_keys`."""
-    state = row[TIME + 1]
-    return None if state is None else data_key_record((key.tenant_id, row[INFO_COLUMNS], *row[TIME + 1 : -1]))
+    state, *wraps = columns
+    return None if state is None else data_key_record((key.tenant_id, token.sealed.data_key_id, state, *wraps))
 
 
 def data_key_record(row: Row) -> DataKeyRecord:
@@ -99,10 +117,43 @@ def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
     }
 
 
-def account_record(rows: Sequence[Row]) -> AccountRecord:
-    """Return the account whose tokens these rows are; each carries the account's columns."""
-    infos = [token_info(row) for row in rows]
-    label, *state = rows[0][INFO_COLUMNS + 5 :]
+def account_record(rows: Sequence[Row]) -> tuple[AccountRecord | None, datetime]:
+    """Return the account whose tokens these rows are, None where it has none, and the time, which comes last."""
+    infos, state, now = [], None, None
+    for row in rows:
+        token, key, state, (now,) = OWNED.split(row)
+        if not _is_missing(token):
+            infos.append(token_info(token, stored_key(*key)))
+    assert state is not None  # noqa: S101 - such a query returns a row in any case
+    assert now is not None  # noqa: S101 - each of them carries the time
+    return _record(infos, state), now
+
+
+def account_snapshot(rows: Sequence[Row]) -> Snapshot:
+    """Return the account whose tokens these rows are with their sealed values."""
+    sealed: dict[TokenKind, SealedToken] = {}
+    infos, state, now = [], None, None
+    for row in rows:
+        token, key, state, value, (now,) = OWNED_VALUE.split(row)
+        if not _is_missing(token):
+            info = token_info(token, stored_key(*key))
+            infos.append(info)
+            sealed[info.key.kind] = SealedToken(*value)
+    assert state is not None  # noqa: S101 - such a query returns a row in any case
+    assert now is not None  # noqa: S101 - each of them carries the time
+    return Snapshot(_record(infos, state), sealed, now)
+
+
+def account_of(row: Row) -> tuple[str, str]:
+    """Return the provider and the identifier of a row that belongs to an account."""
+    _, (_, provider, _, identifier), _ = LISTED.split(row)
+    return provider, identifier
+
+
+def _record(infos: Sequence[TokenInfo], columns: Row) -> AccountRecord | None:
+    if not infos:
+        return None
+    label, *state = columns
     return AccountRecord(
         account=infos[0].key.account,
         tokens={info.key.kind: info for info in infos},
@@ -141,7 +192,7 @@ def keys_parameters(keys: Iterable[TokenKey]) -> dict[str, Any]:
     }
 
 
-def place(key: TokenKey) -> tuple[str, ...]:
+def key_columns(key: TokenKey) -> tuple[str, ...]:
     """Return a key as in its row; sorted by it, keys are in the order of the primary key under COLLATE "C"."""
     return (key.tenant_id, key.provider, key.kind.value, key.identifier or "")
 
@@ -157,6 +208,7 @@ def write_parameters(write: TokenWrite) -> dict[str, Any]:
         "lifetime": _lifetime(write),
         "scopes": _scopes(write),
         "refreshed": write.refreshed,
+        "lead": None if write.lead is None else micros(write.lead),
     }
 
 
@@ -170,6 +222,7 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
         "expires_at": [write.expires_at for write in writes],
         "lifetimes": [_lifetime(write) for write in writes],
         "scopes": [_scopes(write) for write in writes],
+        "leads": [None if write.lead is None else micros(write.lead) for write in writes],
     }
 
 

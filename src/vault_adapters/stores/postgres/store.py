@@ -21,6 +21,9 @@ from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_adapters.stores.queries import load_queries
 
+NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
+"""The store's time: a clock's where there is one, else the database's. (A volatile function would not use an index.)"""
+
 
 @frozen
 class PostgresStore:
@@ -68,7 +71,7 @@ async def open_postgres_store(
     database = PostgresDatabase(connections, prepare=prepare, clock=clock)
     try:
         await prepare_schema(database, schema, migrate=migrate)
-        queries = load_queries("vault_adapters.stores.postgres", schema=quoted(schema))
+        queries = load_queries("vault_adapters.stores.postgres", schema=quoted(schema), now=NOW)
         if migrate:
             await adopt_restored(database, queries, schema)
         tokens, keys = PostgresTokenRepository(database, queries), PostgresKeyRepository(database, queries)

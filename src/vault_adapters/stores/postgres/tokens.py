@@ -10,20 +10,22 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.columns import LISTED
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.rows import (
-    INFO_COLUMNS,
     MICROSECOND,
-    TIME,
     account_parameters,
+    has_token,
     in_order,
+    key_columns,
     key_parameters,
     keys_parameters,
+    listed_info,
     micros,
-    place,
+    stored_info,
     stored_token,
     token_info,
     wrapped_data_key,
@@ -74,12 +76,13 @@ class PostgresTokenRepository:
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
         """Read the tokens that exist of these keys."""
         if not keys:
-            [(now,)] = await self._database.fetch(_TIME, {"now": self._database.now()})
+            [(now,)] = await self._database.fetch(self._queries["get_time"], {"now": self._database.now()})
             return [], now
         parameters = keys_parameters(keys) | {"now": self._database.now()}
         rows = in_order(await self._database.fetch(self._queries["get_tokens"], parameters))
         found = [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
-        return [token for token in found if token is not None], rows[0][TIME]
+        _, (now, _) = found[0]
+        return [token for token, _ in found if token is not None], now
 
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
@@ -98,7 +101,8 @@ class PostgresTokenRepository:
         rows = await self._database.write(self._queries["invalidate_token"], parameters)
         if rows:
             action = AuditAction.TOKEN_INVALIDATED
-            event = token_event(action, ref.key, ref.generation, rows[0][0], actor, error_code)
+            [(occurred_at,)] = rows
+            event = token_event(action, ref.key, ref.generation, occurred_at, actor, error_code)
             return Change(MarkOutcome.APPLIED, (event,))
         # A value that was made invalid stays so until its generation changes.
         [(is_invalid,)] = await self._database.fetch(self._queries["is_invalid"], value)
@@ -145,9 +149,8 @@ class PostgresTokenRepository:
             "provider": provider,
             "limit": int8(limit),
         }
-        return [
-            token_info(row) for row in await self._database.fetch(self._queries["find_expiring_tokens"], parameters)
-        ]
+        rows = await self._database.fetch(self._queries["find_expiring_tokens"], parameters)
+        return [listed_info(row) for row in rows]
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
@@ -162,13 +165,13 @@ class PostgresTokenRepository:
             "provider": provider,
             "limit": int8(limit),
         }
-        return [token_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
+        return [listed_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Note when tokens were last used."""
         # A key that was deleted and stored again may be named by its former id too; a statement takes a key once.
         latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(uses.items(), key=lambda use: use[1])}
-        for keys in _batches(sorted(latest, key=place)):
+        for keys in _batches(sorted(latest, key=key_columns)):
             await self._record({key: latest[key] for key in keys})
 
     async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
@@ -191,20 +194,22 @@ class PostgresTokenRepository:
         if len(wanted) == 1 and not wanted[0][1]:
             [(key, _)] = wanted
             [row] = await reader.fetch(self._queries["get_token"], key_parameters(key) | {"now": now})
-            return [Reading(stored_token(row, key), row[TIME])]
+            token, (now,) = stored_token(row, key)
+            return [Reading(token, now)]
         with_data_keys = any(with_data_key for _, with_data_key in wanted)
         query = self._queries["get_tokens_with_data_keys" if with_data_keys else "get_tokens"]
         rows = in_order(await reader.fetch(query, keys_parameters(key for key, _ in wanted) | {"now": now}))
-        now = rows[0][TIME]
+        found = [stored_token(row, key) for row, (key, _) in zip(rows, wanted, strict=True)]
+        _, (now, *_) = found[0]
         return [
-            Reading(stored_token(row, key), now, wrapped_data_key(row, key) if with_data_key else None)
-            for row, (key, with_data_key) in zip(rows, wanted, strict=True)
+            Reading(token, now, wrapped_data_key(token, data_key, key) if with_data_key else None)
+            for (token, (_, *data_key, _)), (key, with_data_key) in zip(found, wanted, strict=True)
         ]
 
     async def _store_one(
         self, write: TokenWrite, actor: str | None, expected_generation: int | None
     ) -> Change[list[TokenInfo]]:
-        common = {"action": _action(write).value, "actor": actor, "now": self._database.now()}
+        common = {"action": _ACTIONS[write.refreshed].value, "actor": actor, "now": self._database.now()}
         parameters = write_parameters(write) | common
         if expected_generation is None:
             rows = await self._database.write(self._queries["store_token"], parameters)
@@ -212,8 +217,9 @@ class PostgresTokenRepository:
                 raise DataKeyInactiveError
         else:
             rows = await self._store_expecting(write, parameters, expected_generation)
-        info = token_info(rows[0], write.key)
-        return Change([info], (_stored_event(info, write, actor),))
+        [row] = rows
+        info = stored_info(row, write.key)
+        return Change([info], (stored_event(write, info, actor),))
 
     async def _store_expecting(
         self, write: TokenWrite, parameters: dict[str, Any], expected_generation: int
@@ -221,8 +227,9 @@ class PostgresTokenRepository:
         query = self._queries["replace_token" if expected_generation else "store_new_token"]
         parameters |= {"expected_generation": int8(expected_generation)}
         rows = await self._database.write(query, parameters)
-        if rows[0][0] is None:
-            is_key_active = rows[0][-1]
+        [row] = rows
+        if not has_token(row):
+            *_, is_key_active = row
             raise GenerationConflictError(account=write.key.account) if is_key_active else DataKeyInactiveError
         return rows
 
@@ -249,11 +256,11 @@ async def write_tokens(
         DataKeyInactiveError: one is not; the transaction is to be rolled back.
     """
     # Every writer locks keys in the same order; otherwise two of them would wait for each other.
-    ordered = sorted(writes, key=lambda write: place(write.key))
+    ordered = sorted(writes, key=lambda write: key_columns(write.key))
     infos: dict[tuple[str, ...], TokenInfo] = {}
     for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
         batches = list(_batches(list(alike)))
-        action = _action(batches[0][0]).value
+        action = _ACTIONS[refreshed].value
         common = {"refreshed": refreshed, "action": action, "actor": actor, "now": transaction.now}
         parameters = (writes_parameters(sent) | common for sent in batches)
         async with aclosing(transaction.fetch_each(queries["store_tokens"], parameters)) as answers:
@@ -262,17 +269,17 @@ async def write_tokens(
                 if len(rows) < len(sent):
                     raise DataKeyInactiveError
                 infos.update(await _stored_infos(sent, rows))
-    stored = [infos[place(write.key)] for write in writes]
-    events = DeferredEvents(len(stored), lambda number: _stored_event(stored[number], writes[number], actor))
+    stored = [infos[key_columns(write.key)] for write in writes]
+    events = DeferredEvents(len(stored), lambda number: stored_event(writes[number], stored[number], actor))
     return Change(stored, events)
 
 
 async def _stored_infos(sent: Sequence[TokenWrite], rows: Sequence[Row]) -> dict[tuple[str, ...], TokenInfo]:
-    keys = {place(write.key): write.key for write in sent}
+    keys = {key_columns(write.key): write.key for write in sent}
     infos = {}
     for number, row in enumerate(rows, 1):
-        written = row[INFO_COLUMNS:]
-        infos[written] = token_info(row, keys[written])
+        token, written, _ = LISTED.split(row)
+        infos[written] = token_info(token, keys[written])
         if number % _ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)
     return infos
@@ -288,12 +295,13 @@ def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: s
     )
 
 
-def _action(write: TokenWrite) -> AuditAction:
-    return AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED
+_ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
+"""The event of a write, by whether it is a refresh."""
 
 
-def _stored_event(info: TokenInfo, write: TokenWrite, actor: str | None) -> AuditEvent:
-    return token_event(_action(write), info.key, info.generation, info.updated_at, actor)
+def stored_event(write: TokenWrite, info: TokenInfo, actor: str | None) -> AuditEvent:
+    """Return the event that a statement appended for a value that it stored."""
+    return token_event(_ACTIONS[write.refreshed], info.key, info.generation, info.updated_at, actor)
 
 
 def _batches(items: list[T]) -> Iterator[list[T]]:
@@ -305,6 +313,3 @@ def _uuid(id_hex: str) -> UUID:
         return UUID(hex=id_hex)
     except ValueError:
         return UUID(int=0)  # a cursor that somebody made up: it only starts elsewhere in what the caller may see
-
-
-_TIME = "SELECT coalesce(%(now)b::timestamptz, statement_timestamp())"

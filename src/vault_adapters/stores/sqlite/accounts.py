@@ -7,7 +7,7 @@ from itertools import groupby
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.rows import account_parameters, account_record, to_micros
+from vault_adapters.stores.sqlite.rows import account_of, account_parameters, account_record, to_micros
 from vault_adapters.stores.sqlite.tokens import write_tokens
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction
@@ -27,7 +27,7 @@ class SqliteAccountRepository:
     async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
         """Read an account in one statement."""
         rows = await self._database.fetch(self._queries["get_account"], account_parameters(account))
-        return (account_record(rows) if rows else None), self._database.now()
+        return account_record(rows), self._database.now()
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
@@ -42,8 +42,8 @@ class SqliteAccountRepository:
             "after_identifier": after_identifier,
         }
         rows = await self._database.fetch(self._queries["list_accounts"], parameters)
-        by_account = groupby(rows, key=lambda row: (row[1], row[3]))
-        return [account_record(list(group)) for _, group in by_account], self._database.now()
+        found = [account_record(list(group)) for _, group in groupby(rows, key=account_of)]
+        return [record for record in found if record is not None], self._database.now()
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
@@ -56,8 +56,9 @@ class SqliteAccountRepository:
             if label is not None:
                 await transaction.execute(self._queries["label_account"], parameters | {"label": label})
             await transaction.execute(self._queries["end_backoff"], parameters | {"now": to_micros(transaction.now)})
-            rows = await transaction.fetch(self._queries["get_account"], parameters)
-            return Change((account_record(rows), transaction.now), written.events)
+            record = account_record(await transaction.fetch(self._queries["get_account"], parameters))
+            assert record is not None  # noqa: S101 - its tokens were just written
+            return Change((record, transaction.now), written.events)
 
         return await self._database.transact(work)
 
@@ -66,10 +67,10 @@ class SqliteAccountRepository:
 
         async def work(transaction: Transaction) -> Change[int]:
             parameters = account_parameters(account)
-            rows = await transaction.fetch(self._queries["get_account"], parameters)
-            if not rows:
+            record = account_record(await transaction.fetch(self._queries["get_account"], parameters))
+            if record is None:
                 return Change(0)
-            infos = account_record(rows).tokens.values()
+            infos = record.tokens.values()
             await transaction.execute(self._queries["delete_account_tokens"], parameters)
             await transaction.execute(self._queries["delete_orphaned_account"], parameters)
             events = [token_event(AuditAction.TOKEN_DELETED, info, transaction, actor) for info in infos]

@@ -9,18 +9,27 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from attrs import frozen
+
 from vault_adapters.stores.import_ids import ImportIds
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, to_micros
-from vault_adapters.stores.sqlite.tokens import require_active_data_keys
+from vault_adapters.stores.sqlite.tokens import require_active_data_keys, schedule_accounts
 from vault_domain.entities.account import TokenKey, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
 
-_ID, _GENERATION, _UPDATED_AT = 4, 5, 6
+
+@frozen
+class _State:
+    """What is stored under a key that is imported again; the time is in microseconds."""
+
+    id: UUID
+    generation: int
+    updated_at: int
 
 
 class SqliteImportRepository:
@@ -37,7 +46,7 @@ class SqliteImportRepository:
     async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
         """Return those of these keys that hold a token."""
         rows = await self._database.fetch(self._queries["get_import_state"], {"keys": keys_parameter(keys)})
-        return {_key(row) for row in rows}
+        return set(_states(rows))
 
 
 class SqliteImportRun:
@@ -57,7 +66,7 @@ class SqliteImportRun:
             await require_active_data_keys(transaction, self._queries, writes)
             state = {"keys": keys_parameter([write.key for write in writes])}
             rows = await transaction.fetch(self._queries["get_import_state"], state)
-            decided = self._decide(writes, {_key(row): row for row in rows}, transaction.now, overwrite=overwrite)
+            decided = self._decide(writes, _states(rows), transaction.now, overwrite=overwrite)
             stored = [write for write, is_stored, _ in decided if is_stored]
             await self._store(stored, transaction)
             new = {write.key for write, _, outcome in decided if outcome is ImportOutcome.IMPORTED}
@@ -68,17 +77,17 @@ class SqliteImportRun:
         return await self._database.transact(work)
 
     def _decide(
-        self, writes: Sequence[ImportedWrite], there: Mapping[TokenKey, Row], now: datetime, *, overwrite: bool
+        self, writes: Sequence[ImportedWrite], there: Mapping[TokenKey, _State], now: datetime, *, overwrite: bool
     ) -> list[tuple[ImportedWrite, bool, ImportOutcome]]:
         """Return for each write whether it is stored, and how it counts."""
         decided = []
         for write in writes:
-            row = there.get(write.key)
-            if row is None:
+            state = there.get(write.key)
+            if state is None:
                 decided.append((write, True, ImportOutcome.IMPORTED))
-            elif UUID(bytes=row[_ID]) in self._ids:
+            elif state.id in self._ids:
                 # What has no time, or one that has to be made the present, does not count as later.
-                is_later = row[_GENERATION] == 1 and row[_UPDATED_AT] < _past(write.updated_at, now) < _past(now, now)
+                is_later = state.generation == 1 and state.updated_at < _past(write.updated_at, now) < _past(now, now)
                 decided.append((write, is_later, ImportOutcome.SKIPPED))
             else:
                 decided.append((write, overwrite, ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED))
@@ -88,6 +97,7 @@ class SqliteImportRun:
         now = transaction.now
         parameters = [_parameters(write, self._ids.new(), now) for write in writes]
         await transaction.execute_many(self._queries["import_token"], parameters)
+        await schedule_accounts(transaction, self._queries, [(write, write.expires_at) for write in writes])
         uses = [
             {**values, "used_at": _past(write.last_used_at, now)}
             for write, values in zip(writes, parameters, strict=True)
@@ -96,8 +106,10 @@ class SqliteImportRun:
         await transaction.execute_many(self._queries["record_use"], uses)
 
 
-def _key(row: Row) -> TokenKey:
-    return stored_key(*row[:4])
+def _states(rows: Sequence[Row]) -> dict[TokenKey, _State]:
+    return {
+        stored_key(*key): _State(UUID(bytes=id_), generation, updated_at) for *key, id_, generation, updated_at in rows
+    }
 
 
 def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any]:

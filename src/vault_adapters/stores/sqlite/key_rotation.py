@@ -9,7 +9,7 @@ from typing import Any
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.keys import data_key_record, insert_data_key, master_key_record
+from vault_adapters.stores.sqlite.keys import data_key_position, data_key_record, insert_data_key, master_key_record
 from vault_adapters.stores.sqlite.rows import key_parameters, to_micros
 from vault_domain.entities.account import TokenKey, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -78,7 +78,7 @@ class SqliteKeyRotation:
             "limit": limit,
         }
         rows = await self._database.fetch(query, parameters)
-        return [SealedRow(stored_key(*row[:4]), SealedToken(*row[4:])) for row in rows]
+        return [SealedRow(stored_key(*key), SealedToken(key_id, blob)) for *key, key_id, blob in rows]
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """Replace values whose row still holds exactly what was opened."""
@@ -199,7 +199,7 @@ class SqliteKeyRotation:
             "after_data_key_id": after_data_key_id,
         }
         rows = await self._database.fetch(self._queries[query], parameters | {"limit": limit})
-        records = (data_key_record(list(group)) for _, group in groupby(rows, key=lambda row: row[:2]))
+        records = (data_key_record(list(group)) for _, group in groupby(rows, key=data_key_position))
         return [record for record in records if record is not None]
 
 

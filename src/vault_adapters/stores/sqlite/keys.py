@@ -110,10 +110,16 @@ def master_key_record(row: Row) -> MasterKeyRecord:
     return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), to_time(created_at))
 
 
+def data_key_position(row: Row) -> tuple[str, bytes]:
+    """Return the tenant and the id of the data key that a row belongs to."""
+    tenant_id, key_id, *_ = row
+    return tenant_id, key_id
+
+
 def data_key_record(rows: Sequence[Row]) -> DataKeyRecord | None:
     """Return the data key whose wraps these rows are, or None where there are none."""
     if not rows:
         return None
-    tenant_id, key_id, state, emptied_at = rows[0][:4]
-    wraps = tuple(DataKeyWrap(row[4], row[5]) for row in rows if row[4] is not None)
-    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), wraps, to_time(emptied_at))
+    [(tenant_id, key_id, state, emptied_at, *_), *_] = rows
+    wraps = [DataKeyWrap(master_key_id, wrapped) for *_, master_key_id, wrapped in rows if master_key_id is not None]
+    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), tuple(wraps), to_time(emptied_at))

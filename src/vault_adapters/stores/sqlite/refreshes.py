@@ -1,33 +1,32 @@
 """Leases on accounts, and what came of them, on SQLite."""
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.schedule import committed_schedule
 from vault_adapters.stores.sqlite.audit import append_events, token_event
-from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import (
-    INFO_COLUMNS,
     account_parameters,
     account_record,
+    account_snapshot,
     key_parameters,
     to_micros,
     to_time,
 )
 from vault_adapters.stores.sqlite.tokens import write_tokens
-from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DuePlace, Failure, Snapshot, still_wanted
-from vault_domain.rules.refresh import RefreshRule
+from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DueAccount, Failure, Judge, Snapshot, still_wanted
 
 _MICROSECOND = timedelta(microseconds=1)
-_VALUE = INFO_COLUMNS + 10  # behind what describes the token and its account
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqliteRefreshLedger:
@@ -40,9 +39,7 @@ class SqliteRefreshLedger:
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
         rows = await self._database.fetch(self._queries["get_account_values"], account_parameters(account))
-        record = account_record([row[:_VALUE] for row in rows]) if rows else None
-        sealed = {TokenKind(row[2]): SealedToken(row[_VALUE], row[_VALUE + 1]) for row in rows}
-        return Snapshot(record, sealed, self._database.now())
+        return account_snapshot(rows, self._database.now())
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease, and return the store's time; None where somebody was faster."""
@@ -52,30 +49,34 @@ class SqliteRefreshLedger:
 
         return await self._database.transact(work)
 
-    async def claim_due(
-        self, rules: Mapping[str, RefreshRule], *, horizon: timedelta, limit: int, after: DuePlace | None
-    ) -> list[tuple[Attempt, DuePlace]]:
-        """Claim up to ``limit`` accounts that are due, soonest first."""
+    async def reserve_due(
+        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
+    ) -> tuple[list[DueAccount], datetime]:
+        """Take up to ``limit`` due accounts of a provider, soonest first."""
 
-        async def work(transaction: Transaction) -> list[tuple[Attempt, DuePlace]]:
-            expires_at, tenant_id, id_ = after or (None, "", None)
-            parameters = {
-                "rules": json.dumps([_rule(provider, rule) for provider, rule in rules.items()]),
-                "horizon": horizon // _MICROSECOND,
-                "after": -1 if expires_at is None else to_micros(expires_at),
-                "after_tenant_id": tenant_id,
-                "after_id": b"" if id_ is None else id_.bytes,
-                "limit": limit,
-                "now": to_micros(transaction.now),
-            }
-            claimed = []
-            for row in await transaction.fetch(self._queries["find_due_accounts"], parameters):
-                attempt, place, seen = _due_attempt(row, rules, transaction.now)
-                if await self._claim(transaction, attempt, seen):
-                    claimed.append((attempt, place))
-            return claimed
+        async def work(transaction: Transaction) -> tuple[list[DueAccount], datetime]:
+            window = {"since": to_micros(since or _EPOCH), "until": to_micros(until or transaction.now)}
+            parameters = window | {"provider": provider, "limit": limit}
+            due = []
+            for tenant_id, identifier, due_at in await transaction.fetch(
+                self._queries["find_due_accounts"], parameters
+            ):
+                due.append(DueAccount(Account(tenant_id, provider, identifier), to_time(due_at) or transaction.now))
+            held = [account_parameters(each.account) | {"due_at": to_micros(transaction.now + hold)} for each in due]
+            await transaction.execute_many(self._queries["schedule_account"], held)
+            return due, transaction.now
 
         return await self._database.transact(work)
+
+    async def reschedule(self, account: Account, judge: Judge) -> None:
+        """Let ``judge`` say when an account is due next, in one transaction, and keep that."""
+
+        async def work(transaction: Transaction) -> None:
+            due_at = judge(await self._record(transaction, account), transaction.now)
+            parameters = account_parameters(account) | {"due_at": to_micros(due_at)}
+            await transaction.execute(self._queries["schedule_account"], parameters)
+
+        await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
         """Give an own lease back."""
@@ -120,7 +121,7 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> Change[CommitOutcome]:
             parameters = _parameters(attempt, transaction)
             committed = await transaction.fetch(self._queries["get_commit"], parameters)
-            if committed and committed[0][0] == attempt.attempt_id.bytes:
+            if committed == [(attempt.attempt_id.bytes,)]:
                 return Change(CommitOutcome.WRITTEN)
             record = await self._record(transaction, attempt.account)
             tokens = {} if record is None else record.tokens
@@ -130,7 +131,9 @@ class SqliteRefreshLedger:
                 await transaction.execute(self._queries["release_account"], parameters)
                 return Change(outcome)
             written = await write_tokens(transaction, self._queries, wanted, actor) if wanted else Change([])
-            await transaction.execute(self._queries["settle_account"], parameters)
+            schedule = committed_schedule(zip(wanted, written.result, strict=True))
+            settled = {"due_at": to_micros(schedule.due_at), "wake": schedule.wake}
+            await transaction.execute(self._queries["settle_account"], parameters | settled)
             return Change(outcome, written.events)
 
         return await self._database.transact(work)
@@ -146,30 +149,9 @@ class SqliteRefreshLedger:
         return await transaction.execute(self._queries["claim_account"], parameters) == 1
 
     async def _record(self, transaction: Transaction, account: Account) -> AccountRecord | None:
-        rows = await transaction.fetch(self._queries["get_account"], account_parameters(account))
-        return account_record(rows) if rows else None
+        return account_record(await transaction.fetch(self._queries["get_account"], account_parameters(account)))
 
 
 def _parameters(attempt: Attempt, transaction: Transaction) -> dict[str, Any]:
     own = {"attempt_id": attempt.attempt_id.bytes, "now": to_micros(transaction.now)}
     return account_parameters(attempt.account) | own
-
-
-def _rule(provider: str, rule: RefreshRule) -> list[Any]:
-    times = (rule.rotation.grace_period, rule.timing.quiescence, rule.timing.deadline)
-    return [provider, rule.spends, rule.rotation.kind, *(time // _MICROSECOND for time in times)]
-
-
-def _due_attempt(row: Row, rules: Mapping[str, RefreshRule], now: datetime) -> tuple[Attempt, DuePlace, UUID | None]:
-    tenant_id, provider, identifier, access_id, access_generation, expires_at, kind, id_, generation, seen = row
-    account = Account(tenant_id, provider, identifier)
-    attempt = Attempt(
-        account,
-        uuid4(),
-        TokenRef(account.key(TokenKind(kind)), UUID(bytes=id_), generation),
-        TokenRef(account.key(TokenKind.ACCESS_TOKEN), UUID(bytes=access_id), access_generation),
-        now,
-        rules[provider].timing.lease,
-    )
-    place = (to_time(expires_at) or now, tenant_id, UUID(bytes=access_id))
-    return attempt, place, None if seen is None else UUID(bytes=seen)

@@ -6,17 +6,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED
 from vault_adapters.stores.sqlite.database import Parameters, Row
-from vault_domain.entities.account import Account, TokenKey, stored_key
+from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
+from vault_domain.ports.refresh_ledger import Snapshot
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in TokenStatus}
-
-INFO_COLUMNS = 15
-"""How many columns of a query describe a token; others follow."""
 
 
 def to_micros(value: datetime | None) -> int | None:
@@ -29,38 +28,71 @@ def to_time(value: int | None) -> datetime | None:
     return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
-def token_info(row: Row, key: TokenKey | None = None) -> TokenInfo:
-    """Return what the first columns of a row tell of a token.
-
-    Args:
-        row: see `INFO_COLUMNS`.
-        key: the key that was asked for, where there was one.
-    """
+def token_info(columns: Row, key: TokenKey) -> TokenInfo:
+    """Return what the columns `TOKEN` tell of a token."""
+    id_, status, error_code, expires_at, scopes, generation, used_at, refreshed_at, lifetime, *stamps = columns
+    created_at, updated_at = stamps
     return TokenInfo(
-        id=UUID(bytes=row[4]),
-        key=key or stored_key(*row[:4]),
-        status=_STATUSES[row[5]],
-        error_code=row[6],
-        expires_at=to_time(row[7]),
-        scopes=() if row[8] == "[]" else tuple(json.loads(row[8])),
-        generation=row[9],
-        last_used_at=to_time(row[10]),
-        last_refreshed_at=to_time(row[11]),
-        lifetime=None if row[12] is None else timedelta(microseconds=row[12]),
-        created_at=_EPOCH + timedelta(microseconds=row[13]),
-        updated_at=_EPOCH + timedelta(microseconds=row[14]),
+        id=UUID(bytes=id_),
+        key=key,
+        status=_STATUSES[status],
+        error_code=error_code,
+        expires_at=to_time(expires_at),
+        scopes=() if scopes == "[]" else tuple(json.loads(scopes)),
+        generation=generation,
+        last_used_at=to_time(used_at),
+        last_refreshed_at=to_time(refreshed_at),
+        lifetime=None if lifetime is None else timedelta(microseconds=lifetime),
+        created_at=_EPOCH + timedelta(microseconds=created_at),
+        updated_at=_EPOCH + timedelta(microseconds=updated_at),
     )
 
 
-def stored_token(row: Row, key: TokenKey | None = None) -> StoredToken:
-    """Return the token of a row that carries its sealed value."""
-    return StoredToken(token_info(row, key), SealedToken(row[INFO_COLUMNS], row[INFO_COLUMNS + 1]))
+def listed_info(row: Row) -> TokenInfo:
+    """Return what a row of a list tells of a token."""
+    token, key, _ = LISTED.split(row)
+    return token_info(token, stored_key(*key))
 
 
-def account_record(rows: Sequence[Row]) -> AccountRecord:
-    """Return the account whose tokens these rows are; each carries the account's columns."""
-    infos = [token_info(row) for row in rows]
-    label, *state = rows[0][INFO_COLUMNS:]
+def stored_info(row: Row, key: TokenKey) -> TokenInfo:
+    """Return what a row tells of a token that was just stored."""
+    token, *_ = STORED.split(row)
+    return token_info(token, key)
+
+
+def stored_token(row: Row, key: TokenKey) -> StoredToken | None:
+    """Return the token of a row that carries its sealed value; None where the row says that there is none."""
+    token, value, _ = STORED.split(row)
+    id_, *_ = token
+    return None if id_ is None else StoredToken(token_info(token, key), SealedToken(*value))
+
+
+def account_record(rows: Sequence[Row]) -> AccountRecord | None:
+    """Return the account whose tokens these rows are, or None where there are none."""
+    infos, state = [], None
+    for row in rows:
+        token, key, state, _ = OWNED.split(row)
+        infos.append(token_info(token, stored_key(*key)))
+    return None if state is None else _record(infos, state)
+
+
+def account_snapshot(rows: Sequence[Row], now: datetime) -> Snapshot:
+    """Return the account whose tokens these rows are with their sealed values."""
+    sealed = {}
+    for row in rows:
+        _, (_, _, kind, _), _, value, _ = OWNED_VALUE.split(row)
+        sealed[TokenKind(kind)] = SealedToken(*value)
+    return Snapshot(account_record(rows), sealed, now)
+
+
+def account_of(row: Row) -> tuple[str, str]:
+    """Return the provider and the identifier of a row that belongs to an account."""
+    _, (_, provider, _, identifier), _ = LISTED.split(row)
+    return provider, identifier
+
+
+def _record(infos: Sequence[TokenInfo], columns: Sequence[Any]) -> AccountRecord:
+    label, *state = columns
     return AccountRecord(
         account=infos[0].key.account,
         tokens={info.key.kind: info for info in infos},

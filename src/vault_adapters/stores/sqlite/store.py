@@ -20,6 +20,9 @@ from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
 
+# SQLite keeps in a column what somebody puts there: a text in place of the sealed value is read as its bytes.
+_VALUE_COLUMNS = "t.data_key_id, CAST(t.blob AS BLOB)"
+
 
 @frozen
 class SqliteStore:
@@ -54,7 +57,7 @@ async def open_sqlite_store(
     await database.open(create=migrate)
     try:
         await prepare_schema(database, migrate=migrate)
-        queries = load_queries("vault_adapters.stores.sqlite")
+        queries = load_queries("vault_adapters.stores.sqlite", value_columns=_VALUE_COLUMNS)
         tokens = SqliteTokenRepository(database, queries)
         try:
             yield SqliteStore(

@@ -14,12 +14,13 @@ from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     key_parameters,
     keys_parameter,
+    listed_info,
+    stored_info,
     stored_token,
     to_micros,
-    token_info,
     write_parameters,
 )
-from vault_domain.entities.account import TokenKey
+from vault_domain.entities.account import Account, TokenKey
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.imported import ImportedWrite
@@ -56,7 +57,7 @@ class SqliteTokenRepository:
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
         """Read the tokens that exist of these keys."""
-        return await self._rows(keys), self._database.now()
+        return [token for token in await self._tokens(keys) if token is not None], self._database.now()
 
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
@@ -109,7 +110,7 @@ class SqliteTokenRepository:
         async def work(transaction: Transaction) -> Change[int]:
             parameters = {"tenant_id": tenant_id, "provider": provider, "limit": -1}
             parameters |= {"after_provider": "", "after_kind": "", "after_identifier": ""}
-            infos = [token_info(row) for row in await transaction.fetch(self._queries["list_tokens"], parameters)]
+            infos = [listed_info(row) for row in await transaction.fetch(self._queries["list_tokens"], parameters)]
             await transaction.execute(self._queries["delete_provider_tokens"], parameters)
             await transaction.execute(self._queries["delete_provider_accounts"], parameters)
             events = [token_event(AuditAction.TOKEN_DELETED, info, transaction, actor) for info in infos]
@@ -132,7 +133,7 @@ class SqliteTokenRepository:
             "limit": limit,
         }
         rows = await self._database.fetch(self._queries["find_expiring_tokens"], parameters)
-        return [token_info(row) for row in rows]
+        return [listed_info(row) for row in rows]
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
@@ -147,7 +148,7 @@ class SqliteTokenRepository:
             "provider": provider,
             "limit": limit,
         }
-        return [token_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
+        return [listed_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Note when tokens were last used."""
@@ -171,21 +172,23 @@ class SqliteTokenRepository:
         await self._database.fetch("SELECT 1")
 
     async def _read(self, keys: Sequence[TokenKey]) -> list[Reading]:
-        found = {row.info.key: row for row in await self._rows(keys)}
+        tokens = await self._tokens(keys)
         now = self._database.now()
-        return [Reading(found.get(key), now) for key in keys]
+        return [Reading(token, now) for token in tokens]
 
-    async def _rows(self, keys: Sequence[TokenKey]) -> list[StoredToken]:
+    async def _tokens(self, keys: Sequence[TokenKey]) -> list[StoredToken | None]:
+        """Return what is stored under each of these keys."""
         if len(keys) == 1:
-            rows = await self._database.fetch(self._queries["get_token"], key_parameters(keys[0]))
-            return [stored_token(row, keys[0]) for row in rows]
-        distinct = list(dict.fromkeys(keys))
-        rows = await self._database.fetch(self._queries["get_tokens"], {"keys": keys_parameter(distinct)})
-        return [stored_token(row) for row in rows]
+            [key] = keys
+            rows = await self._database.fetch(self._queries["get_token"], key_parameters(key))
+            return [stored_token(row, key) for row in rows] or [None]
+        rows = await self._database.fetch(self._queries["get_tokens"], {"keys": keys_parameter(keys)})
+        return [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
 
     async def _find(self, transaction: Transaction, key: TokenKey) -> TokenInfo | None:
         rows = await transaction.fetch(self._queries["get_token"], key_parameters(key))
-        return token_info(rows[0], key) if rows else None
+        found = next((stored_token(row, key) for row in rows), None)
+        return None if found is None else found.info
 
     async def _expect(self, transaction: Transaction, key: TokenKey, generation: int) -> None:
         info = await self._find(transaction, key)
@@ -206,7 +209,9 @@ async def write_tokens(
     await transaction.execute_many(queries["upsert_token"], parameters)
     keys = [write.key for write in writes]
     rows = await transaction.fetch(queries["get_tokens"], {"keys": keys_parameter(keys)})
-    infos = [token_info(row, key) for row, key in zip(rows, keys, strict=True)]
+    infos = [stored_info(row, key) for row, key in zip(rows, keys, strict=True)]
+    ends = [info.expires_at for info in infos]
+    await schedule_accounts(transaction, queries, list(zip(writes, ends, strict=True)))
     events = [
         token_event(
             AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED, info, transaction, actor
@@ -215,6 +220,27 @@ async def write_tokens(
     ]
     await append_events(transaction, queries, events)
     return Change(infos, tuple(events))
+
+
+async def schedule_accounts(
+    transaction: Transaction, queries: Queries, stored: Sequence[tuple[TokenWrite | ImportedWrite, datetime | None]]
+) -> None:
+    """Let accounts be due no later than the values that were stored ask for; the others of them wake theirs.
+
+    Args:
+        transaction: in which the values were stored.
+        queries: the store's.
+        stored: each value, and its expiry.
+    """
+    due: dict[Account, datetime | None] = {}
+    for write, expires_at in stored:
+        account = write.key.account
+        due_at = None if write.lead is None or expires_at is None else expires_at - write.lead
+        due[account] = due.get(account) or due_at
+    scheduled = [account_parameters(account) | {"due_at": to_micros(at)} for account, at in due.items() if at]
+    await transaction.execute_many(queries["schedule_value"], scheduled)
+    woken = [account_parameters(account) | {"now": to_micros(transaction.now)} for account, at in due.items() if not at]
+    await transaction.execute_many(queries["wake_account"], woken)
 
 
 async def require_active_data_keys(

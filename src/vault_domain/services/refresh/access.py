@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
@@ -18,7 +18,7 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef
-from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
+from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy, is_usable
 from vault_domain.rules.oauth_codes import CLIENT_CODES
@@ -52,8 +52,6 @@ _MOST_LEASES = 3
 
 _MOST_ATTEMPTS = 2
 """How often a caller asks the provider itself, where the first answer was overtaken or expired at once."""
-
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @frozen
@@ -170,13 +168,9 @@ class RefreshService:
     ) -> Token | Refreshed | NothingSent:
         self._runner.refuse_known_bad(account)
         started = self._tasks.monotonic()
-        unclaimed = Attempt(
-            account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, self._lease(account)
-        )
-        claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
-        if claimed_at is None:
+        attempt = await self._runner.claim(account, decision, self._lease(account))
+        if attempt is None:
             return NothingSent()
-        attempt = evolve(unclaimed, claimed_at=claimed_at)
         outcome = await self._runner.run(attempt, started=started, actor=caller.actor)
         if isinstance(outcome, NothingSent):
             return outcome

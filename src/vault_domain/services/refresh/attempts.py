@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from attrs import evolve, frozen
 
@@ -24,8 +24,9 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Attempt, Failure, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
+from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
-from vault_domain.rules.refresh import RefreshTiming, backoff
+from vault_domain.rules.refresh import Claim, RefreshTiming, backoff, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.sealing import drafts_of
@@ -37,6 +38,8 @@ _BREAKER_SECONDS = 30.0
 
 _GRACE_SECONDS = 0.5
 """Beyond the deadline, which a refresher keeps itself: for one that does not."""
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 Sealer = Callable[[TokenKey, Secret], SealedToken]
 
@@ -68,6 +71,7 @@ class AttemptRunner:
         opener: TokenOpener,
         keeper: AnswerKeeper,
         tasks: Tasks,
+        policy: RefreshPolicy,
         timing: RefreshTiming,
         refreshers: Mapping[str, TokenRefresher],
     ) -> None:
@@ -77,6 +81,7 @@ class AttemptRunner:
         self._opener = opener
         self._keeper = keeper
         self._tasks = tasks
+        self._policy = policy
         self._timing = timing
         self._refreshers = refreshers
         self._refused_until: dict[str, tuple[float, str | None]] = {}
@@ -89,6 +94,12 @@ class AttemptRunner:
         """Raise `ProviderConfigurationError` while `is_refused`."""
         if self.is_refused(account.provider):
             raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
+
+    async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
+        """Claim an account as decided; None where somebody was faster."""
+        unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
+        claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
+        return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
 
     async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
         """Refresh a claimed account.
@@ -162,7 +173,10 @@ class AttemptRunner:
     async def _keep(
         self, attempt: Attempt, drafts: list[TokenDraft], sealer: Sealer, actor: str | None
     ) -> Token | None:
-        writes = [draft.seal(sealer(draft.key, draft.value)) for draft in drafts]
+        writes = [
+            draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
+            for draft in drafts
+        ]
         return await self._keeper.keep(attempt, writes, actor=actor)
 
     async def _settle(

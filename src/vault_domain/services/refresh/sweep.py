@@ -1,19 +1,23 @@
-"""One sweep: claim what is due, in batches, and refresh it with a limit per provider."""
+"""One sweep: take what is due, decide each account by the rules, and refresh it with a limit per provider."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import partial
+
+from attrs import define, field, frozen
 
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import DecryptionError, ReauthorizationRequiredError, VaultError
+from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.reports import SweepReport
-from vault_domain.ports.refresh_ledger import Attempt, DuePlace, RefreshLedger
+from vault_domain.ports.refresh_ledger import DueAccount, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import RefreshRule
+from vault_domain.rules.refresh import Claim, RefreshRule, decide_ahead, next_due
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner, Refreshed
 
@@ -23,7 +27,34 @@ _PER_PROVIDER = 10
 """Refreshes under way at one provider."""
 
 _BATCH = 2 * _PER_PROVIDER
-"""Accounts claimed together: the last of them must get its turn while its lease lasts."""
+"""Accounts of a provider that are taken together: the last of them gets its turn before another sweep takes it."""
+
+
+_Job = tuple[str, Callable[[], Awaitable[None]]]
+"""A provider, and the visit of one of its accounts."""
+
+
+@define
+class _Position:
+    """How far a sweep has come at one provider."""
+
+    rule: RefreshRule
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@frozen
+class _Sweep:
+    """One sweep under way."""
+
+    actor: str | None
+    limit: int | None
+    positions: dict[str, _Position]
+    counts: Counter[str] = field(factory=Counter)
+
+    def wanted(self, taken: int) -> int:
+        """Return how many accounts to take next, of which some may turn out not to be due."""
+        return _BATCH if self.limit is None else min(_BATCH, self.limit - self.counts["claimed"] - taken)
 
 
 class SweepService:
@@ -48,46 +79,69 @@ class SweepService:
     async def sweep(
         self, limit: int | None, should_stop: Callable[[], bool] | None, *, actor: str | None
     ) -> SweepReport:
-        """Refresh up to ``limit`` accounts that are due (None: all), soonest first, until it is to stop."""
+        """Refresh up to ``limit`` accounts that are due (None: all), the soonest of each provider first.
+
+        The providers take turns. The sweep ends with what was due when it began, or when ``should_stop`` says so.
+        """
         await self._keeper.retry_all()
-        counts: Counter[str] = Counter()
-        seen: set[Account] = set()
-        after: DuePlace | None = None
-        while self._rules and (limit is None or len(seen) < limit):
-            if should_stop is not None and should_stop():
-                break
-            wanted = _BATCH if limit is None else min(_BATCH, limit - len(seen))
-            started = self._tasks.monotonic()
-            batch = await self._claim(wanted, after)
-            if not batch:
-                break
-            # An answer may be due again at once, behind this place: once in a sweep is enough.
-            new = [attempt for attempt, _ in batch if attempt.account not in seen]
-            again = [attempt for attempt, _ in batch if attempt.account in seen]
-            seen.update(attempt.account for attempt in new)
-            jobs = [(attempt.account.provider, partial(self._run, attempt, started, counts, actor)) for attempt in new]
-            jobs += [(attempt.account.provider, partial(self._ledger.release, attempt)) for attempt in again]
+        sweep = _Sweep(actor, limit, {provider: _Position(rule) for provider, rule in self._rules.items()})
+        while sweep.positions and sweep.wanted(0) > 0 and not (should_stop is not None and should_stop()):
+            jobs: list[_Job] = []
+            for provider in list(sweep.positions):
+                wanted = sweep.wanted(len(jobs))
+                if wanted > 0:
+                    jobs += await self._take(provider, sweep, wanted)
             await self._tasks.run_all(jobs, _PER_PROVIDER)
-            after = batch[-1][1]
-        return SweepReport(claimed=len(seen), **counts)
+        return SweepReport(**sweep.counts)
 
-    async def _claim(self, limit: int, after: DuePlace | None) -> list[tuple[Attempt, DuePlace]]:
-        rules = {name: rule for name, rule in self._rules.items() if not self._runner.is_refused(name)}
-        return await self._ledger.claim_due(rules, horizon=self._policy.horizon, limit=limit, after=after)
+    async def _take(self, provider: str, sweep: _Sweep, wanted: int) -> list[_Job]:
+        """Take the next due accounts of a provider; without any, the sweep is done with it."""
+        position = sweep.positions[provider]
+        due: list[DueAccount] = []
+        if not self._runner.is_refused(provider):
+            hold = 2 * position.rule.timing.lease  # half of a batch may wait for the other half
+            due, now = await self._ledger.reserve_due(
+                provider, hold=hold, limit=wanted, since=position.since, until=position.until
+            )
+            position.until = position.until or now
+        if not due:
+            del sweep.positions[provider]
+            return []
+        position.since = due[-1].due_at
+        return [(provider, partial(self._visit, each.account, position.rule, sweep)) for each in due]
 
-    async def _run(self, attempt: Attempt, started: float, counts: Counter[str], actor: str | None) -> None:
-        """Refresh one account; a failure is counted and stays with its account."""
+    async def _visit(self, account: Account, rule: RefreshRule, sweep: _Sweep) -> None:
+        """Refresh one account or schedule it anew; a failure is counted and stays with its account."""
+        counts = sweep.counts
         try:
-            outcome = await self._runner.run(attempt, started=started, actor=actor)
+            outcome = await self._refresh(account, rule, sweep)
         except ReauthorizationRequiredError:
             counts["reauthorization_required"] += 1
         except DecryptionError:
             counts["unreadable"] += 1
         except VaultError as error:
             counts["failed"] += 1
-            _log.info("a refresh at %s failed (%s)", attempt.account.provider, error.reason or error.code)
+            _log.info("a refresh at %s failed (%s)", account.provider, error.reason or error.code)
         except Exception as error:  # the others of the sweep must not fall with it
             counts["failed"] += 1
-            _log.error("a refresh at %s ended with %s", attempt.account.provider, type(error).__qualname__)
+            _log.error("a refresh at %s ended with %s", account.provider, type(error).__qualname__)
         else:
-            counts["refreshed" if isinstance(outcome, Refreshed) else "skipped"] += 1
+            if outcome is not None:
+                counts["refreshed" if isinstance(outcome, Refreshed) else "skipped"] += 1
+
+    async def _refresh(self, account: Account, rule: RefreshRule, sweep: _Sweep) -> object | None:
+        """Decide, claim and refresh; None where there was nothing to refresh."""
+        started = self._tasks.monotonic()
+        snapshot = await self._ledger.read(account)
+        decision = decide_ahead(snapshot.record, snapshot.now, self._policy, rule)
+        if not isinstance(decision, Claim):
+            await self._ledger.reschedule(account, partial(self._judge, rule))
+            return None
+        attempt = await self._runner.claim(account, decision, rule.timing.lease)
+        if attempt is None:
+            return None  # another sweep or a caller was faster
+        sweep.counts["claimed"] += 1
+        return await self._runner.run(attempt, started=started, actor=sweep.actor)
+
+    def _judge(self, rule: RefreshRule, record: AccountRecord | None, now: datetime) -> datetime | None:
+        return next_due(record, now, self._policy, rule)

@@ -8,6 +8,7 @@ from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.connection import describe_account
+from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.sealing import drafts_of, write_sealed
 
@@ -21,12 +22,14 @@ class AccountService:
         cipher: Cipher,
         sink: EventSink,
         revoker: RevocationService,
+        policy: RefreshPolicy,
         spends: Mapping[str, TokenKind],
     ) -> None:
         self._accounts = accounts
         self._cipher = cipher
         self._sink = sink
         self._revoker = revoker
+        self._policy = policy
         self._spends = spends
 
     async def store_set(
@@ -36,6 +39,7 @@ class AccountService:
         record, now = await write_sealed(
             self._cipher,
             self._sink,
+            self._policy,
             drafts_of(account, token_set),
             lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
         )

@@ -15,6 +15,7 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.importing import ImportRepository, ImportRun
 from vault_domain.ports.tasks import Tasks
+from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.sealing import write_sealed
 
 ImportRow = ImportedToken | ImportFailure
@@ -44,11 +45,14 @@ class ImportOptions:
 class ImportService:
     """The import of the vault; arguments are validated by its caller."""
 
-    def __init__(self, imports: ImportRepository, cipher: Cipher, sink: EventSink, tasks: Tasks) -> None:
+    def __init__(
+        self, imports: ImportRepository, cipher: Cipher, sink: EventSink, tasks: Tasks, policy: RefreshPolicy
+    ) -> None:
         self._imports = imports
         self._cipher = cipher
         self._sink = sink
         self._tasks = tasks
+        self._policy = policy
 
     async def run(
         self, rows: ImportRows, options: ImportOptions, progress: Progress | None, *, actor: str | None
@@ -75,7 +79,7 @@ class ImportService:
         if options.dry_run:
             return _DryRun(self._imports, overwrite=options.overwrite)
         run = self._imports.begin(None if options.overwrite else options.source)
-        return _Writer(run, self._cipher, self._sink, overwrite=options.overwrite, actor=actor)
+        return _Writer(run, self._cipher, self._sink, self._policy, overwrite=options.overwrite, actor=actor)
 
     async def _step(
         self, batch: _Prepared, taker: _Taker, batches: AsyncIterator[_Prepared], tally: _Tally
@@ -139,10 +143,20 @@ class _Tally:
 class _Writer:
     """Seals batches and stores them."""
 
-    def __init__(self, run: ImportRun, cipher: Cipher, sink: EventSink, *, overwrite: bool, actor: str | None) -> None:
+    def __init__(
+        self,
+        run: ImportRun,
+        cipher: Cipher,
+        sink: EventSink,
+        policy: RefreshPolicy,
+        *,
+        overwrite: bool,
+        actor: str | None,
+    ) -> None:
         self._run = run
         self._cipher = cipher
         self._sink = sink
+        self._policy = policy
         self._overwrite = overwrite
         self._actor = actor
 
@@ -170,6 +184,7 @@ class _Writer:
         return await write_sealed(
             self._cipher,
             self._sink,
+            self._policy,
             tokens,
             lambda writes: self._run.write(writes, overwrite=self._overwrite, actor=self._actor),
             sealed,

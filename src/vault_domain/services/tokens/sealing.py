@@ -1,6 +1,7 @@
 """Sealing drafts and writing them, again where the data key changed in between."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
@@ -11,6 +12,8 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.refresh import lead
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -31,13 +34,18 @@ class Draft(Protocol[W_co]):
     def value(self) -> Secret:
         """What."""
 
-    def seal(self, sealed: SealedToken) -> W_co:
+    @property
+    def lifetime(self) -> timedelta | None:
+        """How long the value was issued for, where known."""
+
+    def seal(self, sealed: SealedToken, lead: timedelta | None) -> W_co:
         """Return the write of this draft with its value sealed."""
 
 
 async def write_sealed(
     cipher: Cipher,
     sink: EventSink,
+    policy: RefreshPolicy,
     drafts: Sequence[Draft[W]],
     write: Callable[[list[W]], Awaitable[Change[T]]],
     sealed: Sequence[SealedToken] | None = None,
@@ -47,6 +55,7 @@ async def write_sealed(
     Args:
         cipher: seals under the tenants' active data keys.
         sink: is told after the commit.
+        policy: schedules what is stored for the sweeps.
         drafts: what to store, each key once.
         write: the store's method; it refuses what is sealed under a key that is no longer active.
         sealed: the drafts' values, where they were sealed ahead.
@@ -58,7 +67,12 @@ async def write_sealed(
         if sealed is None:
             sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
         try:
-            change = await write([draft.seal(value) for draft, value in zip(drafts, sealed, strict=True)])
+            change = await write(
+                [
+                    draft.seal(value, lead(draft.key.kind, draft.lifetime, policy))
+                    for draft, value in zip(drafts, sealed, strict=True)
+                ]
+            )
         except DataKeyInactiveError:
             cipher.forget_active({draft.key.tenant_id for draft in drafts})
             sealed = None

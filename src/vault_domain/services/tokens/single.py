@@ -44,6 +44,7 @@ class TokenService:
         return await write_sealed(
             self._cipher,
             self._sink,
+            self._policy,
             drafts,
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
         )

@@ -1,10 +1,6 @@
 -- name: get_account
 -- An account's tokens, each with the account's label and refresh state; a row in any case, for the time.
-SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.tenant_id, t.provider, t.kind, t.identifier,
-       coalesce(%(now)b::timestamptz, statement_timestamp()),
-       a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
-       a.next_attempt_at, a.unknown_since, a.error_code
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
@@ -22,11 +18,7 @@ WITH page AS MATERIALIZED (
         AND (%(provider)b::text IS NULL OR provider = %(provider)b)
     ORDER BY provider, identifier
     LIMIT %(limit)b::bigint)
-SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.tenant_id, t.provider, t.kind, t.identifier,
-       coalesce(%(now)b::timestamptz, statement_timestamp()),
-       a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
-       a.next_attempt_at, a.unknown_since, a.error_code
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN (page p
     JOIN {{schema}}.token t
@@ -44,13 +36,13 @@ INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, label)
 VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, %(label)b)
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     label = excluded.label, failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
-    lease_until = CASE WHEN a.lease_until > coalesce(%(now)b::timestamptz, statement_timestamp()) THEN a.lease_until END
+    lease_until = CASE WHEN a.lease_until > {{now}} THEN a.lease_until END
 
 -- name: end_backoff
 -- The same for an account that keeps its label.
 UPDATE {{schema}}.account SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
-    lease_until = CASE WHEN lease_until > coalesce(%(now)b::timestamptz, statement_timestamp()) THEN lease_until END
+    lease_until = CASE WHEN lease_until > {{now}} THEN lease_until END
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: lock_account

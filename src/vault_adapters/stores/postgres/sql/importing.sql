@@ -4,7 +4,7 @@
 -- data key, then for each that was stored its id, whether its key held nothing, and when. Nothing is joined with what
 -- was sent: the planner cannot know how much that is, and would do so row by row.
 WITH guarded AS (
-    SELECT s.*, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    SELECT s.*, {{now}} AS now
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
         %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(statuses)b::text[], %(error_codes)b::text[],
@@ -35,11 +35,25 @@ stored AS (
         -- What has no time, or one that had to be made the present, does not count as later.
         WHEN t.id BETWEEN %(first_id)b::uuid AND %(last_id)b::uuid
         THEN t.generation = 1 AND t.updated_at < excluded.updated_at
-            AND excluded.updated_at < coalesce(%(now)b::timestamptz, statement_timestamp())
+            AND excluded.updated_at < {{now}}
         ELSE %(overwrite)b::boolean END
     -- A row version that replaces another one carries the lock of this transaction.
-    RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.xmax = 0 AS is_new,
-        coalesce(%(now)b::timestamptz, statement_timestamp()) AS now),
+    RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.expires_at, t.xmax = 0 AS is_new,
+        {{now}} AS now),
+scheduled AS (
+    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+    SELECT s.tenant_id, s.provider, s.identifier, coalesce(
+        min(s.expires_at - %(lead)b::bigint * interval '1 microsecond') FILTER (WHERE s.kind = 'access_token'),
+        min(s.now))
+    FROM stored s
+    GROUP BY s.tenant_id, s.provider, s.identifier
+    HAVING min(s.expires_at) FILTER (WHERE s.kind = 'access_token') IS NOT NULL
+        OR EXISTS (
+            SELECT FROM {{schema}}.account a
+            WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier)
+    ORDER BY s.tenant_id, s.provider, s.identifier
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
     INSERT INTO {{schema}}.audit_event (
         tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)

@@ -22,13 +22,13 @@ WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (%(tenant_id)b::text
 -- How many active data keys were made that long ago.
 SELECT count(*) FROM {{schema}}.data_key
 WHERE state = 'active' AND created_at
-    <= coalesce(%(now)b::timestamptz, statement_timestamp()) - %(age)b::bigint * interval '1 microsecond'
+    <= {{now}} - %(age)b::bigint * interval '1 microsecond'
 
 -- name: find_data_keys_to_rotate
 -- Those data keys, behind a tenant.
 SELECT tenant_id, data_key_id FROM {{schema}}.data_key
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
-    <= coalesce(%(now)b::timestamptz, statement_timestamp()) - %(age)b::bigint * interval '1 microsecond'
+    <= {{now}} - %(age)b::bigint * interval '1 microsecond'
 ORDER BY tenant_id
 LIMIT %(limit)b::bigint
 
@@ -100,7 +100,7 @@ SELECT (SELECT count(*) FROM guarded), (SELECT count(*) FROM resealed)
 
 -- name: mark_emptied
 -- Note the time on data keys that only decrypt and that no token is under any more.
-UPDATE {{schema}}.data_key d SET emptied_at = coalesce(%(now)b::timestamptz, statement_timestamp())
+UPDATE {{schema}}.data_key d SET emptied_at = {{now}}
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
     AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
     AND NOT EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id)
@@ -113,7 +113,7 @@ WITH due AS (
         EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use
     FROM {{schema}}.data_key d
     WHERE d.state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
-        AND d.emptied_at <= coalesce(%(now)b::timestamptz, statement_timestamp())
+        AND d.emptied_at <= {{now}}
             - %(age)b::bigint * interval '1 microsecond'
     ORDER BY d.tenant_id, d.data_key_id
     FOR UPDATE OF d),
@@ -127,7 +127,7 @@ unwrapped AS (
 destroyed AS (
     UPDATE {{schema}}.data_key d SET state = 'destroyed' FROM emptied s
     WHERE d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id
-    RETURNING d.tenant_id, d.data_key_id, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now),
+    RETURNING d.tenant_id, d.data_key_id, {{now}} AS now),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
     SELECT tenant_id, 'data_key_destroyed', now, %(actor)b::text, encode(data_key_id, 'hex')
@@ -250,6 +250,6 @@ WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
 -- name: append_key_event
 -- Append an event about a key, in the transaction of what it reports; return its time.
 INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
-VALUES (coalesce(%(tenant_id)b::text, ''), %(action)b::text, coalesce(%(now)b::timestamptz, statement_timestamp()),
+VALUES (coalesce(%(tenant_id)b::text, ''), %(action)b::text, {{now}},
     %(actor)b::text, %(code)b::text)
 RETURNING occurred_at

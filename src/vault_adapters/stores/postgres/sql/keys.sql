@@ -14,7 +14,7 @@ SELECT EXISTS (SELECT FROM {{schema}}.data_key) OR EXISTS (SELECT FROM {{schema}
 -- A master key; a retired one of the same id may unwrap again.
 INSERT INTO {{schema}}.master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
 VALUES (%(master_key_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(state)b,
-    coalesce(%(now)b::timestamptz, statement_timestamp()))
+    {{now}})
 ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE master_key.state = 'retired'
 
 -- name: get_active_data_keys
@@ -52,7 +52,7 @@ lasting AS (
     JOIN live USING (master_key_id)),
 created AS (
     INSERT INTO {{schema}}.data_key (tenant_id, data_key_id, state, created_at)
-    SELECT s.tenant_id, s.data_key_id, 'active', coalesce(%(now)b::timestamptz, statement_timestamp())
+    SELECT s.tenant_id, s.data_key_id, 'active', {{now}}
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) WITH ORDINALITY s (tenant_id, data_key_id, ord)
     WHERE EXISTS (SELECT FROM lasting l WHERE l.tenant_id = s.tenant_id AND l.data_key_id = s.data_key_id)
     ORDER BY s.ord

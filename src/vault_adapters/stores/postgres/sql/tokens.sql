@@ -1,7 +1,10 @@
+-- name: get_time
+-- The store's time.
+SELECT {{now}}
+
 -- name: get_token
 -- One token by its key; a row in any case, for the time.
-SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.data_key_id, t.blob, coalesce(%(now)b::timestamptz, statement_timestamp())
+SELECT {{token_columns}}, {{value_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
@@ -10,9 +13,8 @@ LEFT JOIN {{schema}}.token_use u
 
 -- name: get_tokens
 -- One row per key sent, with the key's number; the first carries the time.
-SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.data_key_id, t.blob,
-       CASE WHEN k.ord = 1 THEN coalesce(%(now)b::timestamptz, statement_timestamp()) END, k.ord
+SELECT {{token_columns}}, {{value_columns}},
+       CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
 LEFT JOIN {{schema}}.token t
@@ -22,9 +24,8 @@ LEFT JOIN {{schema}}.token_use u
 
 -- name: get_tokens_with_data_keys
 -- The same, each row with its wrapped data key: a cold tenant costs no further round trip.
-SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.data_key_id, t.blob,
-       CASE WHEN k.ord = 1 THEN coalesce(%(now)b::timestamptz, statement_timestamp()) END,
+SELECT {{token_columns}}, {{value_columns}},
+       CASE WHEN k.ord = 1 THEN {{now}} END,
        d.state, d.emptied_at, w.master_key_ids, w.wraps, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
@@ -39,10 +40,11 @@ LEFT JOIN LATERAL (
     WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 
 -- name: store_token
--- Insert or replace one value, if its data key is active, and append the event. FOR SHARE holds off whoever
--- is about to end that key: a foreign key would let a value slip in behind it.
+-- Insert or replace one value if its data key is active, append the event, and keep the account's schedule no later
+-- than the value's. FOR SHARE holds off whoever is about to end that key: a foreign key would let a value slip in
+-- behind it. Without a lead the value schedules nothing, but wakes the account where there is one.
 WITH guarded AS (
-    SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    SELECT {{now}} AS now
     FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
     FOR SHARE),
@@ -61,19 +63,28 @@ stored AS (
         last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at),
         updated_at = excluded.updated_at
     RETURNING *),
+scheduled AS (
+    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+    SELECT s.tenant_id, s.provider, s.identifier,
+        coalesce(s.expires_at - %(lead)b::bigint * interval '1 microsecond', s.updated_at)
+    FROM stored s
+    WHERE s.expires_at - %(lead)b::bigint * interval '1 microsecond' IS NOT NULL
+        OR EXISTS (
+            SELECT FROM {{schema}}.account a
+            WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier)
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
-SELECT s.id, s.status, s.error_code, s.expires_at, s.scopes, s.generation, u.last_used_at, s.last_refreshed_at,
-       s.lifetime, s.created_at, s.updated_at
-FROM stored s
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = s.tenant_id AND u.provider = s.provider AND u.kind = s.kind AND u.identifier = s.identifier
+SELECT {{token_columns}}
+FROM stored t
+LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
 -- name: store_new_token
 -- The same for a key that must not exist; one row in any case: whether the data key was active, and what was stored.
 WITH guarded AS (
-    SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    SELECT {{now}} AS now
     FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
     FOR SHARE),
@@ -87,18 +98,28 @@ stored AS (
     FROM guarded g
     ON CONFLICT (tenant_id, provider, kind, identifier) DO NOTHING
     RETURNING *),
+scheduled AS (
+    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+    SELECT s.tenant_id, s.provider, s.identifier,
+        coalesce(s.expires_at - %(lead)b::bigint * interval '1 microsecond', s.updated_at)
+    FROM stored s
+    WHERE s.expires_at - %(lead)b::bigint * interval '1 microsecond' IS NOT NULL
+        OR EXISTS (
+            SELECT FROM {{schema}}.account a
+            WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier)
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
-SELECT s.id, s.status, s.error_code, s.expires_at, s.scopes, s.generation, NULL::timestamptz, s.last_refreshed_at,
-       s.lifetime, s.created_at, s.updated_at, EXISTS (SELECT FROM guarded)
-FROM (SELECT) one
-LEFT JOIN stored s ON true
+SELECT {{token_columns}}, EXISTS (SELECT FROM guarded)
+FROM (SELECT NULL::timestamptz AS last_used_at) u
+LEFT JOIN stored t ON true
 
 -- name: replace_token
 -- The same for a key that must hold a certain generation.
 WITH guarded AS (
-    SELECT coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    SELECT {{now}} AS now
     FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
     FOR SHARE),
@@ -114,25 +135,35 @@ stored AS (
     WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
         AND t.identifier = %(identifier)b AND t.generation = %(expected_generation)b::bigint
     RETURNING t.*),
+scheduled AS (
+    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+    SELECT s.tenant_id, s.provider, s.identifier,
+        coalesce(s.expires_at - %(lead)b::bigint * interval '1 microsecond', s.updated_at)
+    FROM stored s
+    WHERE s.expires_at - %(lead)b::bigint * interval '1 microsecond' IS NOT NULL
+        OR EXISTS (
+            SELECT FROM {{schema}}.account a
+            WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier)
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
-SELECT s.id, s.status, s.error_code, s.expires_at, s.scopes, s.generation, u.last_used_at, s.last_refreshed_at,
-       s.lifetime, s.created_at, s.updated_at, EXISTS (SELECT FROM guarded)
+SELECT {{token_columns}}, EXISTS (SELECT FROM guarded)
 FROM (SELECT) one
-LEFT JOIN stored s ON true
+LEFT JOIN stored t ON true
 LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = s.tenant_id AND u.provider = s.provider AND u.kind = s.kind AND u.identifier = s.identifier
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: store_tokens
 -- Many values at once, sorted by key; those whose data key is not active are missing from what comes back.
 WITH guarded AS (
-    SELECT s.*, coalesce(%(now)b::timestamptz, statement_timestamp()) AS now
+    SELECT s.*, {{now}} AS now
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
         %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[],
-        %(scopes)b::text[]) WITH ORDINALITY s (
-            tenant_id, provider, kind, identifier, id, data_key_id, blob, expires_at, lifetime, scopes, ord)
+        %(scopes)b::text[], %(leads)b::bigint[]) WITH ORDINALITY s (
+            tenant_id, provider, kind, identifier, id, data_key_id, blob, expires_at, lifetime, scopes, lead, ord)
     JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
@@ -152,21 +183,36 @@ stored AS (
         last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at),
         updated_at = excluded.updated_at
     RETURNING *),
+scheduled AS (
+    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+    SELECT g.tenant_id, g.provider, g.identifier, coalesce(
+        min(coalesce(g.expires_at, g.now + g.lifetime * interval '1 microsecond') - g.lead * interval '1 microsecond'),
+        min(g.now))
+    FROM guarded g
+    -- Accounts are locked after tokens, as everywhere.
+    WHERE (SELECT count(*) FROM stored) > 0
+    GROUP BY g.tenant_id, g.provider, g.identifier
+    HAVING min(coalesce(g.expires_at, g.now + g.lifetime * interval '1 microsecond') - g.lead * interval '1 microsecond')
+            IS NOT NULL
+        OR EXISTS (
+            SELECT FROM {{schema}}.account a
+            WHERE a.tenant_id = g.tenant_id AND a.provider = g.provider AND a.identifier = g.identifier)
+    ORDER BY g.tenant_id COLLATE "C", g.provider COLLATE "C", g.identifier COLLATE "C"
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
-SELECT s.id, s.status, s.error_code, s.expires_at, s.scopes, s.generation, u.last_used_at, s.last_refreshed_at,
-       s.lifetime, s.created_at, s.updated_at, s.tenant_id, s.provider, s.kind, s.identifier
-FROM stored s
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = s.tenant_id AND u.provider = s.provider AND u.kind = s.kind AND u.identifier = s.identifier
+SELECT {{token_columns}}, {{key_columns}}
+FROM stored t
+LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
 -- name: invalidate_token
 -- Make one value invalid and append the event; compare-and-set on id and generation.
 WITH marked AS (
     UPDATE {{schema}}.token SET
         status = 'invalid', error_code = %(error_code)b,
-        updated_at = coalesce(%(now)b::timestamptz, statement_timestamp())
+        updated_at = {{now}}
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND id = %(id)b AND generation = %(generation)b::bigint AND status <> 'invalid'
     RETURNING *),
@@ -192,10 +238,10 @@ WITH gone AS (
     RETURNING *),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, 'token_deleted', coalesce(%(now)b::timestamptz, statement_timestamp()), provider, identifier,
+    SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,
         kind, generation, %(actor)b::text
     FROM gone)
-SELECT kind, identifier, generation, coalesce(%(now)b::timestamptz, statement_timestamp()) FROM gone
+SELECT kind, identifier, generation, {{now}} FROM gone
 
 -- name: delete_account_tokens
 -- Delete an account's tokens, locked in the order of their keys as everywhere, and append the events.
@@ -211,11 +257,11 @@ gone AS (
     RETURNING t.*),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, 'token_deleted', coalesce(%(now)b::timestamptz, statement_timestamp()), provider, identifier,
+    SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,
         kind, generation, %(actor)b::text
     FROM gone
     ORDER BY kind)
-SELECT kind, identifier, generation, coalesce(%(now)b::timestamptz, statement_timestamp()) FROM gone ORDER BY kind
+SELECT kind, identifier, generation, {{now}} FROM gone ORDER BY kind
 
 -- name: delete_provider_tokens
 -- The same for all of a tenant's tokens at a provider.
@@ -230,22 +276,21 @@ gone AS (
     RETURNING t.*),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, 'token_deleted', coalesce(%(now)b::timestamptz, statement_timestamp()), provider, identifier,
+    SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,
         kind, generation, %(actor)b::text
     FROM gone
     ORDER BY kind, identifier)
-SELECT kind, identifier, generation, coalesce(%(now)b::timestamptz, statement_timestamp())
+SELECT kind, identifier, generation, {{now}}
 FROM gone
 ORDER BY kind, identifier
 
 -- name: find_expiring_tokens
 -- Valid access tokens that expire by a time, soonest first, behind a position; reads the partial index.
-SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.tenant_id, t.provider, t.kind, t.identifier
+SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
-    AND t.expires_at <= coalesce(%(now)b::timestamptz, statement_timestamp()) + %(within)b::bigint * interval '1 microsecond'
+    AND t.expires_at <= {{now}} + %(within)b::bigint * interval '1 microsecond'
     AND (t.expires_at, t.tenant_id, t.id)
         > (%(after_expires_at)b::timestamptz, %(after_tenant_id)b::text, %(after_id)b::uuid)
     AND (%(provider)b::text IS NULL OR t.provider = %(provider)b)
@@ -254,8 +299,7 @@ LIMIT %(limit)b::bigint
 
 -- name: list_tokens
 -- A tenant's tokens behind a position.
-SELECT t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, u.last_used_at, t.last_refreshed_at,
-       t.lifetime, t.created_at, t.updated_at, t.tenant_id, t.provider, t.kind, t.identifier
+SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = %(tenant_id)b
@@ -287,9 +331,9 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
-        WHEN expires_at <= coalesce(%(now)b::timestamptz, statement_timestamp()) THEN 'expired'
+        WHEN expires_at <= {{now}} THEN 'expired'
         WHEN status = 'unknown' THEN 'unknown'
-        WHEN expires_at - coalesce(%(now)b::timestamptz, statement_timestamp())
+        WHEN expires_at - {{now}}
             <= %(buffer)b::bigint * interval '1 microsecond' THEN 'expiring'
         ELSE 'fresh'
     END AS health,

@@ -1,9 +1,6 @@
 -- name: get_account
 -- An account's tokens, each with the account's label and refresh state.
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at,
-       a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
-       a.next_attempt_at, a.unknown_since, a.error_code
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
@@ -18,10 +15,7 @@ WITH page AS (
         AND (:provider IS NULL OR provider = :provider)
     ORDER BY provider, identifier
     LIMIT :limit)
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at,
-       a.label, a.credential_id, a.credential_generation, a.attempt_id, a.lease_until, a.sent_at, a.failures,
-       a.next_attempt_at, a.unknown_since, a.error_code
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM page p
 CROSS JOIN token_vault_token t
     ON t.tenant_id = :tenant_id AND t.provider = p.provider AND t.identifier = p.identifier

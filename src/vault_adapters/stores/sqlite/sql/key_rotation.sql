@@ -41,7 +41,7 @@ WHERE tenant_id = :tenant_id AND data_key_id = :replaced AND state = 'active'
 -- name: find_rows_to_reseal
 -- Tokens under data keys that only decrypt, behind a position. CROSS JOIN fixes the order of the loops: the other way
 -- round every page would read and sort all that is left.
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.data_key_id, CAST(t.blob AS BLOB)
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'
 WHERE (t.tenant_id, t.provider, t.kind, t.identifier)
@@ -51,7 +51,7 @@ LIMIT :limit
 
 -- name: find_tenant_rows_to_reseal
 -- The same for one tenant.
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.data_key_id, CAST(t.blob AS BLOB)
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'
 WHERE t.tenant_id = :tenant_id

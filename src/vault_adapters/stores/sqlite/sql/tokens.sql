@@ -1,20 +1,19 @@
 -- name: get_token
 -- One token by its key.
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.data_key_id, CAST(t.blob AS BLOB)
+SELECT {{token_columns}}, {{value_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.kind = :kind AND t.identifier = :identifier
 
 -- name: get_tokens
--- The tokens of the keys in a JSON array of [tenant_id, provider, kind, identifier].
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at, t.data_key_id, CAST(t.blob AS BLOB)
+-- One row for each key in a JSON array of [tenant_id, provider, kind, identifier], in its order.
+SELECT {{token_columns}}, {{value_columns}}
 FROM json_each(:keys) k
-CROSS JOIN token_vault_token t
+LEFT JOIN token_vault_token t
     ON t.tenant_id = json_extract(k.value, '$[0]') AND t.provider = json_extract(k.value, '$[1]')
     AND t.kind = json_extract(k.value, '$[2]') AND t.identifier = json_extract(k.value, '$[3]')
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+LEFT JOIN token_vault_token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 ORDER BY k.key
 
 -- name: count_inactive_data_keys
@@ -61,8 +60,7 @@ DELETE FROM token_vault_token WHERE tenant_id = :tenant_id AND provider = :provi
 
 -- name: find_expiring_tokens
 -- Valid access tokens that expire by a time, soonest first, behind a position; reads the partial index.
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at
+SELECT {{token_columns}}, {{key_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
@@ -74,8 +72,7 @@ LIMIT :limit
 
 -- name: list_tokens
 -- A tenant's tokens behind a position.
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.status, t.error_code, t.expires_at, t.scopes,
-       t.generation, u.last_used_at, t.last_refreshed_at, t.lifetime, t.created_at, t.updated_at
+SELECT {{token_columns}}, {{key_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = :tenant_id
