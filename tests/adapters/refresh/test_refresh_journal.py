@@ -348,8 +348,8 @@ async def test_a_sweep_does_not_spend_again_what_waits_for_the_database(sqlite_c
 
 
 async def test_a_sweep_that_was_faster_than_the_retry_spends_nothing_either(sqlite_config, clock):
-    """The database comes back between the sweep's own try to commit and its claim."""
-    database, steps = BrokenSqlite(sqlite_config), Steps("before claim_due")
+    """The database comes back between the sweep's own try to commit and its reading."""
+    database, steps = BrokenSqlite(sqlite_config), Steps("before reserve_due")
     refresher = refresher_that(database.down, answer(2))
     path = sqlite_config.database_url.removeprefix("sqlite:///")
     async with (

@@ -51,6 +51,7 @@ class _Sweep:
     limit: int | None
     positions: dict[str, _Position]
     counts: Counter[str] = field(factory=Counter)
+    seen: set[Account] = field(factory=set)
 
     def wanted(self, taken: int) -> int:
         """Return how many accounts to take next, of which some may turn out not to be due."""
@@ -108,7 +109,10 @@ class SweepService:
             del sweep.positions[provider]
             return []
         position.since = due[-1].due_at
-        return [(provider, partial(self._visit, each.account, position.rule, sweep)) for each in due]
+        # Once in a sweep is enough: an account that was given back is due again at once.
+        new = [each.account for each in due if each.account not in sweep.seen]
+        sweep.seen.update(new)
+        return [(provider, partial(self._visit, account, position.rule, sweep)) for account in new]
 
     async def _visit(self, account: Account, rule: RefreshRule, sweep: _Sweep) -> None:
         """Refresh one account or schedule it anew; a failure is counted and stays with its account."""
