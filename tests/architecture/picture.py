@@ -20,7 +20,7 @@ TITLE = "Which part of src imports which: the rooms of vault_domain, and the fol
 
 ROOMS = {
     "facade": "what a host calls",
-    "services": "use cases; they await ports only",
+    "services": "use cases; await ports only",
     "ports": "what it needs, a file per port",
     "rules": "pure; now is an argument",
     "entities": "frozen values and errors",
@@ -29,10 +29,10 @@ ROOMS = {
 
 FOLDERS = {
     "cli": "the command token-vault",
-    "clients": "auth for HTTP clients; takes any vault",
+    "clients": "auth for HTTP; takes any vault",
     "sync": "the vault without an event loop",
-    "testing": "for hosts' tests, and the store contract",
-    "composition": "open_vault: puts everything together",
+    "testing": "for hosts' tests; the contract",
+    "composition": "open_vault: wires everything",
     "stores.postgres": "psycopg and SQL files",
     "stores.sqlite": "aiosqlite and SQL files",
     "stores": "what both stores share",
@@ -52,10 +52,10 @@ BESIDE_PORTS = {"stores.postgres": "stores", "stores.sqlite": "stores", "crypto"
 }
 """The folders that stand beside the ports that they implement, and whom they share that place with."""
 
-_WIDTH, _TOP, _BOX, _STEP = 1140, 92, 42, 52
-_ROOM_X, _ROOM_END = 92, 424
-_FOLDER_X, _FOLDER_END = 624, 920
-_LANE = 24
+_WIDTH, _TOP, _BOX, _STEP = 1000, 92, 42, 52
+_ROOM_X, _ROOM_END = 78, 400
+_FOLDER_X, _FOLDER_END = 566, 822
+_LANE = 22
 _MORE_ABOVE = {"composition": 8, "stores.postgres": 76, "crypto": 10, "importing": 22}
 _HEIGHTS = {"composition": 66}
 _OFFSETS = {"facade": -13, "services": -6.5, "ports": 0, "rules": 6.5, "entities": 13}
@@ -96,11 +96,8 @@ def draw(imports: Imports, implementations: Mapping[str, frozenset[str]], conten
     shapes += [shape for name in ROOMS for shape in _room(name, contents.get(name, ()))]
     shapes += [shape for name in FOLDERS for shape in _folder(name)]
     shapes += [*_steps(inner), *_port_groups(implementations, outer)]
-    legend = (
-        "An arrow leads from who imports to what is imported; lines of one colour end at the same room. "
-        "Ports stand beside the adapters that implement them."
-    )
-    shapes.append(text(28, bottom + 48, legend, "quiet", size=12))
+    legend = "An arrow leads from who imports to what is imported; its colour is that of the room where it ends."
+    shapes.append(text(24, bottom + 48, legend, "quiet"))
     return document(_WIDTH, bottom + 70, TITLE, shapes)
 
 
@@ -126,13 +123,13 @@ def _place_of(parts: frozenset[str]) -> str | None:
 
 def _frames(bottom: float) -> list[str]:
     return [
-        rectangle(24, 24, _ROOM_END - 4, bottom, "frame", radius=9),
-        text(40, 54, "vault_domain", bold=True, mono=True, size=15),
-        text(40, 74, "pure: no I/O, no clock, no event loop", "quiet"),
-        rectangle(_FOLDER_X - 24, 24, _WIDTH - _FOLDER_X, bottom, "frame", radius=9),
+        rectangle(20, 24, _ROOM_END - 8, bottom, "frame", radius=9),
+        text(36, 54, "vault_domain", bold=True, mono=True, size=15),
+        text(36, 74, "pure: no I/O, no clock, no event loop", "quiet"),
+        rectangle(_FOLDER_X - 20, 24, _WIDTH - _FOLDER_X, bottom, "frame", radius=9),
         text(_FOLDER_X - 8, 54, "vault_adapters", bold=True, mono=True, size=15),
         text(_FOLDER_X - 8, 74, "everything that touches the world", "quiet"),
-        text(_FOLDER_X, _Y["stores.postgres"] - 12, "adapters, beside the ports that they implement", "quiet"),
+        text(_FOLDER_X, _Y["stores.postgres"] - 12, "beside the ports they implement", "quiet"),
     ]
 
 
@@ -143,9 +140,9 @@ def _room(name: str, contents: Sequence[str]) -> list[str]:
     return [
         rectangle(_ROOM_X, top, _ROOM_END - _ROOM_X, bottom - top, "box"),
         rectangle(_ROOM_X, top, 5, bottom - top, f"{name}-head", radius=2),
-        text(_ROOM_X + 18, first, name, bold=True, mono=True, size=13.5),
-        text(_ROOM_X + 96, first, ROOMS[name], "quiet"),
-        *([text(_ROOM_X + 18, first + 17, listed, mono=True, size=11)] if listed else []),
+        text(_ROOM_X + 16, first, name, bold=True, mono=True, size=14.5),
+        text(_ROOM_X + 102, first, ROOMS[name], "quiet"),
+        *([text(_ROOM_X + 16, first + 17, listed, mono=True, size=11.5)] if listed else []),
     ]
 
 
@@ -154,8 +151,8 @@ def _folder(name: str) -> list[str]:
     middle = y + _height(name) / 2
     return [
         rectangle(_FOLDER_X, y, _FOLDER_END - _FOLDER_X, _height(name), "box"),
-        text(_FOLDER_X + 14, middle - 3, name.replace(".", "/"), bold=True, mono=True, size=13),
-        text(_FOLDER_X + 14, middle + 13, FOLDERS[name], "quiet", size=12),
+        text(_FOLDER_X + 14, middle - 3, name.replace(".", "/"), bold=True, mono=True, size=14.5),
+        text(_FOLDER_X + 14, middle + 13, FOLDERS[name], "quiet"),
     ]
 
 
@@ -180,7 +177,7 @@ def _skipping(inner: set[tuple[str, str]]) -> list[str]:
     shapes = []
     for one, other in passing:
         top, bottom = _ROOM_BOXES[one]
-        lane = 48 + 13 * (len(names) - 1 - names.index(other))
+        lane = 40 + 12 * (len(names) - 1 - names.index(other))
         start = (_ROOM_X, (top + bottom) / 2 + _OFFSETS[other])
         shapes.append(arrow(start, lane, (_ROOM_X, sum(_ROOM_BOXES[other]) / 2 + 4), other))
     return shapes
@@ -190,7 +187,7 @@ def _into_rooms(outer: set[tuple[str, str]]) -> list[str]:
     """Return the arrows from folders into rooms: one lane for each room, between the two frames."""
     shapes = []
     for number, room in enumerate(ROOMS):
-        lane = _ROOM_END + 56 + number * _LANE
+        lane = _ROOM_END + 44 + number * _LANE
         top, bottom = _ROOM_BOXES[room]
         arrival = top + 20 if room == "ports" else (top + bottom) / 2
         for name in FOLDERS:
@@ -204,7 +201,7 @@ def _among_folders(outer: set[tuple[str, str]]) -> list[str]:
     """Return the arrows from folder to folder: one lane for each target, on the right."""
     names = list(FOLDERS)
     targets = [name for name in names if any(other == name for _, other in outer)]
-    lanes = {name: _FOLDER_END + 26 + number * 19 for number, name in enumerate(targets)}
+    lanes = {name: _FOLDER_END + 24 + number * 14 for number, name in enumerate(targets)}
     shapes = []
     for one in names:
         wanted = [other for other in targets if (one, other) in outer]
@@ -224,11 +221,11 @@ def _port_groups(implementations: Mapping[str, frozenset[str]], outer: set[tuple
         ports = sorted(port for port, parts in implementations.items() if _place_of(parts) == place)
         top = _Y[folders[0]]
         bottom = _Y["stores" if place == "stores" else place] + _BOX
-        shapes.append(rectangle(_ROOM_X + 18, top, _ROOM_END - _ROOM_X - 30, bottom - top, "frame", radius=5))
+        shapes.append(rectangle(_ROOM_X + 16, top, _ROOM_END - _ROOM_X - 28, bottom - top, "frame", radius=5))
         first = (top + bottom) / 2 - 9 * (len(ports[::2]) - 1) + 4
         for number, port in enumerate(ports):
-            x = _ROOM_X + 28 + number % 2 * 150
-            shapes.append(text(x, first + number // 2 * 18, port, mono=True, size=11.5))
+            x = _ROOM_X + 25 + number % 2 * 144
+            shapes.append(text(x, first + number // 2 * 18, port, mono=True, size=12.5))
         for name in folders:
             if (name, "ports") in outer:
                 y = _Y[name] + _BOX / 2

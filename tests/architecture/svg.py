@@ -48,7 +48,7 @@ def document(width: int, height: float, title: str, parts: list[str]) -> str:
     """
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:g}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="12.5">'
+        f'font-family="system-ui, sans-serif" font-size="13">'
     )
     page = f'<rect class="page" width="{width}" height="{height:g}" rx="10"/>'
     dark = f"@media (prefers-color-scheme: dark) {{\n{_style(DARK)}\n}}"
@@ -74,7 +74,7 @@ def rectangle(x: float, y: float, width: float, height: float, kind: str, *, rad
 
 
 def text(
-    x: float, y: float, content: str, kind: str = "ink", *, size: float = 12.5, bold: bool = False, mono: bool = False
+    x: float, y: float, content: str, kind: str = "ink", *, size: float = 13, bold: bool = False, mono: bool = False
 ) -> str:
     """Return a line of text that begins at a point."""
     weight = ' font-weight="600"' if bold else ""
