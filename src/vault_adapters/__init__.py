@@ -61,6 +61,7 @@ from vault_domain import (
     VaultKeys,
     WrongEncryptionSecretError,
 )
+from vault_domain import __version__ as __version__
 
 # A library is silent until its host wants to hear it.
 logging.getLogger("vault_adapters").addHandler(logging.NullHandler())

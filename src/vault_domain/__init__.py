@@ -45,6 +45,8 @@ from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
 
+__version__ = "0.1.0"
+
 # A library is silent until its host wants to hear it.
 logging.getLogger("vault_domain").addHandler(logging.NullHandler())
 

@@ -1,9 +1,11 @@
-"""The README's program runs, its commands exist, and its links lead somewhere."""
+"""Every block of code in the README runs, its commands exist, and its links lead somewhere."""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from tests.support.answers import Answer
@@ -11,22 +13,72 @@ from tests.support.scripted_provider import scripted_provider
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECRET = "a-secret-that-only-these-tests-use-0123456789"
+CONFIGURATION = ("DATABASE_URL", "ENCRYPTION_", "TOKEN_VAULT_")
 
 
-def environment(folder):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DATABASE_URL", "ENCRYPTION_", "TOKEN_VAULT_"))}
-    configured = {"DATABASE_URL": f"sqlite:///{folder}/vault.db", "ENCRYPTION_SECRET": SECRET}
-    return {**kept, **configured, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
+def blocks_of(page, language):
+    return [match[2] for match in FENCE.finditer(page) if match[1] == language]
 
 
-def test_its_program_runs(tmp_path):
-    [program] = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def unconfigured():
+    """Give the environment of a newcomer, to whom a warning is an error."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURATION)}
+    return {**kept, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
+
+
+def configured(folder):
+    return {**unconfigured(), "DATABASE_URL": f"sqlite:///{folder}/vault.db", "ENCRYPTION_SECRET": SECRET}
+
+
+def run(command, folder, environment):
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def save_and_run(program, folder, environment):
+    (folder / "program.py").write_text(program)
+    return run([sys.executable, "program.py"], folder, environment)
+
+
+def test_every_block_is_one_that_a_test_here_runs():
+    assert [match[1] for match in FENCE.finditer(README)] == ["python", "text", "python", "sh", "sh", "console"]
+
+
+def test_the_first_program_stands_behind_one_sentence_and_is_short():
+    before = README.split("```")[0].removeprefix("# Token Vault\n").strip()
+    assert before.count(".") == 1
+    assert before.endswith(".")
+    assert len(blocks_of(README, "python")[0].splitlines()) <= 12
+
+
+def test_the_first_program_runs_with_nothing_configured(tmp_path):
+    [shown] = blocks_of(README, "text")
+    printed = re.compile(re.escape(shown).replace(re.escape("..."), r"\d{4}-.*"))
+    for _ in range(2):  # a reader runs it again, over the file that it left
+        done = save_and_run(blocks_of(README, "python")[0], tmp_path, unconfigured())
+        assert done.stderr == ""
+        assert printed.fullmatch(done.stdout), done.stdout
+
+
+def test_what_it_stored_is_encrypted(tmp_path):
+    program = blocks_of(README, "python")[0]
+    save_and_run(program, tmp_path, unconfigured())
+    assert (tmp_path / "tokens.db").exists()
+    assert "ya29.an-example" in program
+    assert not any(b"ya29.an-example" in path.read_bytes() for path in tmp_path.glob("tokens.db*"))
+
+
+def test_the_documentation_begins_with_the_same_program():
+    page = (ROOT / "docs" / "index.md").read_text()
+    assert blocks_of(page, "python") == blocks_of(README, "python")[:1]
+    assert blocks_of(page, "text") == blocks_of(README, "text")
+
+
+def test_the_second_program_calls_an_api(tmp_path):
     with scripted_provider(accept_the_example) as api:
-        program = program.replace("https://www.googleapis.com", api.base_url)
-        done = subprocess.run(
-            [sys.executable, "-c", program], env=environment(tmp_path), capture_output=True, text=True, timeout=240
-        )
+        program = blocks_of(README, "python")[1].replace("https://www.googleapis.com", api.base_url)
+        done = save_and_run(program, tmp_path, configured(tmp_path))
     assert (done.stdout, done.stderr) == ("200\n", "")
 
 
@@ -36,23 +88,53 @@ def accept_the_example(request):
 
 
 def test_its_shell_session_runs(tmp_path):
-    [session] = re.findall(r"^```console\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    [session] = blocks_of(README, "console")
     script = "\n".join(line.removeprefix("$ ") for line in session.splitlines())
     shim = f'set -e\ntoken-vault() {{ {sys.executable} -m vault_adapters.cli "$@"; }}\nKEY=sk_test_1\n'
-    done = subprocess.run(
-        ["bash", "-c", shim + script],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    done = run(["bash", "-c", shim + script], tmp_path, configured(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert "sk_test_1" in done.stdout
 
 
+# .ci/run types these two commands as they stand. Here nothing is installed, and pytest only tells its version.
+def type_without_installing(command, folder):
+    programs = folder / "programs"
+    programs.mkdir()
+    python = shlex.quote(sys.executable)
+    stand_ins = {
+        "pip": "true",
+        "token-vault": f'exec {python} -m vault_adapters.cli "$@"',
+        "pytest": f'exec {python} -m pytest --version "$@"',
+    }
+    making = [f"mkdir -p .venv/bin && cp {shlex.quote(str(programs))}/* .venv/bin/"]
+    for name, script in {**stand_ins, "python3": "\n".join(making)}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    environment = unconfigured()
+    return run(["bash", "-c", command], folder, {**environment, "PATH": f"{programs}:{environment['PATH']}"})
+
+
+def test_its_first_command_shows_the_demonstration(tmp_path):
+    done = type_without_installing(blocks_of(README, "sh")[0], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "DecryptionError" in done.stdout
+
+
+def test_its_second_command_runs_pytest(tmp_path):
+    done = type_without_installing(blocks_of(README, "sh")[1], tmp_path)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "pytest")
+
+
+def test_the_extras_that_it_installs_exist():
+    wanted = re.findall(r"\.\[(\w+)\]", "".join(blocks_of(README, "sh")))
+    named = re.findall(r"`\[(\w+)\]`", README)
+    assert wanted == ["cli", "test"]
+    assert {*wanted, *named} <= set(metadata.metadata("token-vault").get_all("Provides-Extra"))
+
+
 def test_the_two_commands_are_there_for_machines_to_find():
     demo, tests = re.findall(r"^python3 -m venv \.venv && .*$", README, re.MULTILINE)
+    assert [demo + "\n", tests + "\n"] == blocks_of(README, "sh")
     assert demo.endswith(".venv/bin/token-vault demo")
     assert "pytest" in tests
 
@@ -61,3 +143,8 @@ def test_links_into_the_repository_lead_somewhere():
     targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_links_into_the_page_lead_to_a_heading():
+    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^## (.+)$", README, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings

@@ -1,0 +1,96 @@
+"""Reads which part of the source imports which, as the picture of the architecture shows it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+from tests.architecture.tree import SOURCE, python_files
+
+PACKAGES = ("vault_domain", "vault_adapters")
+SPLIT = "vault_adapters.stores"
+"""A folder whose own folders are parts of their own; what lies beside them is one part, which they share."""
+
+
+@frozen
+class Imports:
+    """Parts, such as ``vault_domain.rules``, and which imports which.
+
+    Attributes:
+        parts: every room, folder and module that lies in a package.
+        arrows: pairs of a part and one that it imports.
+    """
+
+    parts: frozenset[str]
+    arrows: frozenset[tuple[str, str]]
+
+
+def read_imports(source: Path = SOURCE) -> Imports:
+    """Return what the modules below ``source`` import of each other.
+
+    As in import-linter's contracts, imports under TYPE_CHECKING do not count. A name that is imported from a package
+    counts as imported from the part in which it is defined.
+    """
+    names = {package: _public_names(source / package / "__init__.py") for package in PACKAGES}
+    parts, arrows = set(), set()
+    for path in (path for package in PACKAGES for path in python_files(source / package)):
+        if path.parent.name in PACKAGES and path.name == "__init__.py":
+            continue  # the public names; whoever imports them is followed to where they come from
+        part = part_of(".".join(path.relative_to(source).with_suffix("").parts), source)
+        parts.add(part)
+        imported = _imported(ast.parse(path.read_text(encoding="utf-8")), names)
+        arrows |= {(part, part_of(module, source)) for module in imported}
+    return Imports(frozenset(parts), frozenset(arrow for arrow in arrows if arrow[0] != arrow[1]))
+
+
+def read_contents(source: Path = SOURCE) -> dict[str, tuple[str, ...]]:
+    """Return the modules and folders of each room of the domain, folders first and with a slash."""
+    return {
+        room.name: (
+            *(f"{path.name}/" for path in sorted(room.iterdir()) if (path / "__init__.py").is_file()),
+            *(path.stem for path in sorted(room.glob("*.py")) if path.name != "__init__.py"),
+        )
+        for room in sorted((source / "vault_domain").iterdir())
+        if room.is_dir()
+    }
+
+
+def part_of(module: str, source: Path = SOURCE) -> str:
+    """Return the part that a module belongs to."""
+    if not module.startswith(f"{SPLIT}."):
+        return ".".join(module.split(".")[:2])
+    folder = ".".join(module.split(".")[:3])
+    return folder if source.joinpath(*folder.split(".")).is_dir() else SPLIT
+
+
+def _public_names(init: Path) -> dict[str, str]:
+    """Return the module of every name that a package's ``__init__`` imports."""
+    found = {}
+    for node in ast.parse(init.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.update({name.asname or name.name: node.module for name in node.names})
+    return found
+
+
+def _imported(node: ast.AST, names: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Yield what is imported of ours in a tree, as modules or names in them."""
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+            case ast.Import(names=aliases):
+                yield from (alias.name for alias in aliases if alias.name.split(".")[0] in PACKAGES)
+            case ast.ImportFrom(module=str(module), names=aliases) if module.split(".")[0] in PACKAGES:
+                for alias in aliases:
+                    yield _home(module, alias.name, names)
+            case _:
+                yield from _imported(child, names)
+
+
+def _home(module: str, name: str, names: dict[str, dict[str, str]]) -> str:
+    """Return an imported name with the module that it comes from in front."""
+    while module in names and name in names[module]:
+        module = names[module][name]
+    return f"{module}.{name}"

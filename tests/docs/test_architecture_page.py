@@ -1,0 +1,82 @@
+"""The page about the architecture names files that exist, and all that a change touches."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+CHANGES = [
+    "a store",
+    "a provider",
+    "a key service",
+    "a refresh rule",
+    "an audit event field",
+    "a command",
+    "a metric",
+    "an error",
+    "a configuration field",
+]
+ROOTS = ("src/", "docs/", "tests/")
+
+
+def paths_in(text):
+    """Return what is written as code and names a place in the repository."""
+    files = {path.name for path in ROOT.iterdir() if path.is_file() and path.name != ".git"}
+    return [code for code in re.findall(r"`([^`\n]+)`", text) if code.startswith(ROOTS) or code in files]
+
+
+def section(title):
+    return PAGE.split(f"\n### ... {title}\n")[1].split("\n### ")[0]
+
+
+@pytest.mark.parametrize("page", [PAGE, CONTRIBUTING], ids=["architecture.md", "CONTRIBUTING.md"])
+def test_every_path_exists(page):
+    paths = paths_in(page)
+    assert len(paths) > 15
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_change_has_a_section_that_names_files():
+    assert re.findall(r"^### \.\.\. (.+)$", PAGE, re.MULTILINE) == CHANGES
+    for change in CHANGES:
+        assert len(paths_in(section(change))) >= 3, change
+
+
+def test_every_change_has_a_checklist():
+    for change in CHANGES:
+        title = f"\n### {change[0].upper()}{change[1:]}\n"
+        assert title in CONTRIBUTING
+        assert "- [ ] " in CONTRIBUTING.split(title)[1].split("\n#")[0]
+
+
+def test_every_room_and_folder_stands_on_the_page():
+    folders = [path for package in (ROOT / "src").iterdir() for path in package.iterdir()]
+    named = paths_in(PAGE)
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in folders
+        if (path / "__init__.py").exists() and str(path.relative_to(ROOT)) not in named
+    ]
+    assert missing == []
+
+
+def test_every_statement_that_appends_or_empties_events_is_named():
+    touching = re.compile(r"(INSERT INTO|UPDATE) \S*audit_event SET tenant_id|INSERT INTO \S*audit_event")
+    files = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "src").rglob("*.sql")
+        if touching.search(path.read_text()) and path.parent.name != "migrations"
+    }
+    assert len(files) > 4
+    assert files - set(paths_in(section("an audit event field"))) == set()
+
+
+def test_every_port_that_a_store_implements_is_named():
+    protocol = (ROOT / "src/vault_adapters/composition.py").read_text().split("class Store(")[1].split("\n\n\n")[0]
+    ports = set(re.findall(r"-> (\w+):", protocol))
+    named = [(ROOT / path).read_text() for path in paths_in(section("a store")) if "/ports/" in path]
+    assert {port for port in ports if not any(f"class {port}(" in text for text in named)} == set()
+    assert len(ports) == len(named)
