@@ -21,7 +21,7 @@ from vault_adapters.stores.postgres.rows import (
 from vault_adapters.stores.postgres.tokens import stored_event, write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import committed_schedule
-from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.account import Account, TokenKind, stored_account
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
@@ -69,7 +69,7 @@ class PostgresRefreshLedger:
         rows = await self._database.write(self._queries["reserve_due_accounts"], parameters)
         [(now, *_), *_] = rows
         due = [
-            DueAccount(Account(tenant_id, provider, identifier), due_at)
+            DueAccount(stored_account(tenant_id, provider, identifier), due_at)
             for _, tenant_id, identifier, due_at in rows
             if tenant_id is not None
         ]

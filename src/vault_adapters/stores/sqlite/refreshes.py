@@ -15,10 +15,9 @@ from vault_adapters.stores.sqlite.rows import (
     account_snapshot,
     key_parameters,
     to_micros,
-    to_time,
 )
 from vault_adapters.stores.sqlite.tokens import write_tokens
-from vault_domain.entities.account import Account
+from vault_domain.entities.account import Account, stored_account
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenRef, TokenWrite
@@ -57,11 +56,11 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> tuple[list[DueAccount], datetime]:
             window = {"since": to_micros(since or _EPOCH), "until": to_micros(until or transaction.now)}
             parameters = window | {"provider": provider, "limit": limit}
-            due = []
-            for tenant_id, identifier, due_at in await transaction.fetch(
-                self._queries["find_due_accounts"], parameters
-            ):
-                due.append(DueAccount(Account(tenant_id, provider, identifier), to_time(due_at) or transaction.now))
+            rows = await transaction.fetch(self._queries["find_due_accounts"], parameters)
+            due = [
+                DueAccount(stored_account(tenant_id, provider, identifier), _EPOCH + due_at * _MICROSECOND)
+                for tenant_id, identifier, due_at in rows
+            ]
             held = [account_parameters(each.account) | {"due_at": to_micros(transaction.now + hold)} for each in due]
             await transaction.execute_many(self._queries["schedule_account"], held)
             return due, transaction.now
