@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from functools import partial
+from typing import Any
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
 from vault_adapters.crypto.key_cache import KeyCache
+from vault_adapters.runtime.flights import Flights
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
 from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
@@ -51,8 +52,7 @@ class Keyring:
         self._repository = repository
         self._master_keys = master_keys
         self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic)
-        self._flights: dict[_Flight, asyncio.Task[EnvelopeKey]] = {}
-        self._running: set[asyncio.Task[EnvelopeKey]] = set()
+        self._flights = Flights()
         self._forgotten = 0
         # A master key may be a service, which would answer a crowd by throttling.
         self._asking = asyncio.Semaphore(_AT_ONCE)
@@ -172,48 +172,37 @@ class Keyring:
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """Look the active key of these tenants up again before the next seal."""
-        for tenant_id in tenant_ids:
+        active: set[_Flight] = {(tenant_id, None) for tenant_id in tenant_ids}
+        for tenant_id, _ in active:
             self._cache.forget_active(tenant_id)
-            self._flights.pop((tenant_id, None), None)
+        self._flights.forget(lambda flight: flight in active)
 
     def forget_tenant(self, tenant_id: str) -> None:
         """Forget all keys of a tenant, those included that are being unwrapped now."""
         self._forgotten += 1
         self._cache.forget_tenant(tenant_id)
-        for flight in [flight for flight in self._flights if flight[0] == tenant_id]:
-            del self._flights[flight]
+        self._flights.forget(lambda flight: flight[0] == tenant_id)
 
     async def aclose(self) -> None:
         """Forget everything and end what is under way."""
-        flights = list(self._running)  # those too that were forgotten on their way
-        self._flights.clear()
         self._cache.clear()
-        for task in flights:
-            task.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        self._flights.forget(lambda _: True)
+        await self._flights.cancel()
 
-    async def _share(self, flight: _Flight, work: Callable[[], Coroutine[None, None, EnvelopeKey]]) -> EnvelopeKey:
-        """Run the work once for all that ask for it meanwhile; a caller that is cancelled only leaves."""
-        task = self._flights.get(flight)
-        if task is None:
-            task = self._flights[flight] = asyncio.create_task(work())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-            task.add_done_callback(partial(self._land, flight))
-        return await asyncio.shield(task)
+    async def _share(self, flight: _Flight, work: Callable[[], Coroutine[Any, Any, EnvelopeKey]]) -> EnvelopeKey:
+        """Run the work once for all that ask for it meanwhile, and hold its key."""
+        return await self._flights.share(flight, lambda: self._hold(flight, work))
 
-    def _land(self, flight: _Flight, task: asyncio.Task[EnvelopeKey]) -> None:
+    async def _hold(self, flight: _Flight, work: Callable[[], Coroutine[Any, Any, EnvelopeKey]]) -> EnvelopeKey:
         """Hold the key, unless it was forgotten while it was on its way."""
-        wanted = self._flights.get(flight) is task
-        if wanted:
-            del self._flights[flight]
-        if task.cancelled() or task.exception() is not None or not wanted:
-            return
-        tenant_id, key_id = flight
-        if key_id is None:
-            self._cache.put_active(tenant_id, task.result())
-        else:
-            self._cache.put(tenant_id, task.result())
+        key = await work()
+        if self._flights.is_current(flight):
+            tenant_id, key_id = flight
+            if key_id is None:
+                self._cache.put_active(tenant_id, key)
+            else:
+                self._cache.put(tenant_id, key)
+        return key
 
     async def _find(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None) -> EnvelopeKey:
         if record is None or record.tenant_id != tenant_id or record.key_id != key_id:

@@ -221,7 +221,7 @@ class TestLettingGo:
         cipher.forget_tenant("tenant-1")
         await cipher.aclose()
         await asyncio.gather(asking, return_exceptions=True)
-        assert not cipher.keyring._running
+        assert cipher.keyring._flights.under_way == 0
 
 
 class TestMakingDataKeys:

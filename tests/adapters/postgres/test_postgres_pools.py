@@ -254,7 +254,7 @@ async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(s
             caller.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
     survivor = await asyncio.wait_for(store.tokens.get(ACCESS), 10)
-    await asyncio.gather(*store.tokens._database._running, return_exceptions=True)
+    await store.tokens._database._flights.wait()
     await store.tokens.delete_provider("acme", "google", actor=None)
     await store.tokens._reads.drain()
     assert survivor.row is not None
