@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
 
 from vault_adapters.crypto.context import ContextEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
-from vault_adapters.crypto.keyring import DEFAULT_CAPACITY, DEFAULT_TTL, Keyring
+from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.resealing import reseal
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import DecryptionError
@@ -17,8 +15,6 @@ from vault_domain.entities.key_records import DataKeyRecord
 from vault_domain.entities.secret import Secret, decoded_secret
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
-from vault_domain.ports.key_repository import KeyRepository
-from vault_domain.ports.master_key import MasterKeys
 
 _log = logging.getLogger(__name__)
 
@@ -30,23 +26,11 @@ class AesGcmCipher:
     """Seals and opens on the event loop: at the size of tokens a thread costs more than the work.
 
     Args:
-        repository: where the wrapped data keys are.
-        master_keys: from `open_master_keys`.
-        ttl: how long an unwrapped data key is held.
-        capacity: how many are held at most.
-        monotonic: a clock in seconds that never goes back.
+        keyring: the tenants' data keys.
     """
 
-    def __init__(
-        self,
-        repository: KeyRepository,
-        master_keys: MasterKeys,
-        *,
-        ttl: timedelta = DEFAULT_TTL,
-        capacity: int = DEFAULT_CAPACITY,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.keyring = Keyring(repository, master_keys, ttl=ttl, capacity=capacity, monotonic=monotonic)
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
         self._places = ContextEncoder()
 
     async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
@@ -81,7 +65,7 @@ class AesGcmCipher:
     async def open(self, key: TokenKey, sealed: SealedToken, data_key: DataKeyRecord | None = None) -> Secret:
         """See `Cipher`."""
         key_id = sealed.data_key_id
-        opener = self.keyring.held(key.tenant_id, key_id) or await self.keyring.key(key.tenant_id, key_id, data_key)
+        opener = self._keyring.held(key.tenant_id, key_id) or await self._keyring.key(key.tenant_id, key_id, data_key)
         # The opener refuses an envelope that names another key than the row does.
         secret = decoded_secret(opener.open(sealed.blob, self._places.encode(key)))
         if secret is None:
@@ -90,28 +74,24 @@ class AesGcmCipher:
 
     async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | UnreadableError]:
         """See `Cipher`."""
-        return await reseal(self.keyring, self._places, values)
+        return await reseal(self._keyring, self._places, values)
 
     def is_warm(self, tenant_id: str) -> bool:
         """See `Cipher`."""
-        return self.keyring.is_warm(tenant_id)
+        return self._keyring.is_warm(tenant_id)
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """See `Cipher`."""
-        self.keyring.forget_active(tenant_ids)
+        self._keyring.forget_active(tenant_ids)
 
     def forget_tenant(self, tenant_id: str) -> None:
         """Forget all keys of a tenant that is being erased."""
-        self.keyring.forget_tenant(tenant_id)
+        self._keyring.forget_tenant(tenant_id)
 
     async def check(self) -> None:
         """See `Cipher`."""
-        master_key = await self.keyring.active_master_key()
+        master_key = await self._keyring.active_master_key()
         await master_key.check()
-
-    async def aclose(self) -> None:
-        """Forget all keys and end what is under way."""
-        await self.keyring.aclose()
 
     def _seal(self, data_key: EnvelopeKey, key: TokenKey, secret: Secret) -> SealedToken:
         return SealedToken(data_key.key_id, data_key.seal(secret.reveal().encode(), self._places.encode(key)))
@@ -124,7 +104,7 @@ class AesGcmCipher:
 
     async def _active_key(self, tenant_id: str, *, make: bool = True) -> EnvelopeKey:
         try:
-            return await (self.keyring.active_key if make else self.keyring.present_key)(tenant_id)
+            return await (self._keyring.active_key if make else self._keyring.present_key)(tenant_id)
         except UnreadableError as error:
             if error.reason == NO_ACTIVE_KEY:
                 raise
