@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from vault_adapters.crypto.context import ContextEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey
@@ -31,7 +31,7 @@ class AesGcmCipher:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
-        self._places = ContextEncoder()
+        self._contexts = ContextEncoder()
 
     async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
         """See `Cipher`.
@@ -39,7 +39,7 @@ class AesGcmCipher:
         Raises:
             DecryptionError: a tenant's active data key was tampered with.
         """
-        data_keys = await self._active_keys({key.tenant_id for key, _ in values})
+        data_keys = await self._ensure_active_keys({key.tenant_id for key, _ in values})
         sealed = []
         for number, (key, secret) in enumerate(values, 1):
             sealed.append(self._seal(data_keys[key.tenant_id], key, secret))
@@ -53,7 +53,7 @@ class AesGcmCipher:
         Raises:
             DecryptionError: the tenant's active data key was tampered with.
         """
-        data_key = await self._active_key(tenant_id, make=False)
+        data_key = await _undamaged(self._keyring.find_active_key(tenant_id))
 
         def seal(key: TokenKey, secret: Secret) -> SealedToken:
             if key.tenant_id != tenant_id:
@@ -65,16 +65,18 @@ class AesGcmCipher:
     async def open(self, key: TokenKey, sealed: SealedToken, data_key: DataKeyRecord | None = None) -> Secret:
         """See `Cipher`."""
         key_id = sealed.data_key_id
-        opener = self._keyring.held(key.tenant_id, key_id) or await self._keyring.key(key.tenant_id, key_id, data_key)
+        opener = self._keyring.get_held_key(key.tenant_id, key_id) or await self._keyring.find_key(
+            key.tenant_id, key_id, data_key
+        )
         # The opener refuses an envelope that names another key than the row does.
-        secret = decoded_secret(opener.open(sealed.blob, self._places.encode(key)))
+        secret = decoded_secret(opener.open(sealed.blob, self._contexts.encode(key)))
         if secret is None:
             raise UnreadableError("encoding")
         return secret
 
     async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | UnreadableError]:
         """See `Cipher`."""
-        return await reseal(self._keyring, self._places, values)
+        return await reseal(self._keyring, self._contexts, values)
 
     def is_warm(self, tenant_id: str) -> bool:
         """See `Cipher`."""
@@ -90,24 +92,31 @@ class AesGcmCipher:
 
     async def check(self) -> None:
         """See `Cipher`."""
-        master_key = await self._keyring.active_master_key()
+        master_key = await self._keyring.find_active_master_key()
         await master_key.check()
 
     def _seal(self, data_key: EnvelopeKey, key: TokenKey, secret: Secret) -> SealedToken:
-        return SealedToken(data_key.key_id, data_key.seal(secret.reveal().encode(), self._places.encode(key)))
+        return SealedToken(data_key.key_id, data_key.seal(secret.reveal().encode(), self._contexts.encode(key)))
 
-    async def _active_keys(self, tenant_ids: set[str]) -> dict[str, EnvelopeKey]:
+    async def _ensure_active_keys(self, tenant_ids: set[str]) -> dict[str, EnvelopeKey]:
         if len(tenant_ids) == 1:
             [tenant_id] = tenant_ids
-            return {tenant_id: await self._active_key(tenant_id)}
-        return await fetch_keys(tenant_ids, self._active_key)
+            return {tenant_id: await _undamaged(self._keyring.ensure_active_key(tenant_id))}
+        return await fetch_keys(tenant_ids, lambda wish: _undamaged(self._keyring.ensure_active_key(wish)))
 
-    async def _active_key(self, tenant_id: str, *, make: bool = True) -> EnvelopeKey:
-        try:
-            return await (self._keyring.active_key if make else self._keyring.present_key)(tenant_id)
-        except UnreadableError as error:
-            if error.reason == NO_ACTIVE_KEY:
-                raise
-            _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
-        # Raised here, without a context.
-        raise DecryptionError("the tenant's data key could not be decrypted")
+
+async def _undamaged(finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
+    """Return a tenant's active key.
+
+    Raises:
+        DecryptionError: it was tampered with.
+        UnreadableError: there is none.
+    """
+    try:
+        return await finding
+    except UnreadableError as error:
+        if error.reason == NO_ACTIVE_KEY:
+            raise
+        _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
+    # Raised here, without a context.
+    raise DecryptionError("the tenant's data key could not be decrypted")

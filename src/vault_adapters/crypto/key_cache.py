@@ -53,7 +53,7 @@ class KeyCache:
         self._tenants.move_to_end(tenant_id)
         return held.key
 
-    def active(self, tenant_id: str) -> EnvelopeKey | None:
+    def get_active(self, tenant_id: str) -> EnvelopeKey | None:
         """Return the key that was last found to be the tenant's active one, or None."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None or tenant.active is None or tenant.active.until <= self._monotonic():

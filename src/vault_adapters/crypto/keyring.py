@@ -57,15 +57,15 @@ class Keyring:
         # A master key may be a service, which would answer a crowd by throttling.
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
-    def held(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
-        """Return a key that is at hand, or None."""
+    def get_held_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
+        """Return a key that is held already, or None."""
         return self._cache.get(tenant_id, key_id)
 
     def is_warm(self, tenant_id: str) -> bool:
         """Whether a key of this tenant is at hand."""
         return self._cache.is_warm(tenant_id)
 
-    async def key(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None = None) -> EnvelopeKey:
+    async def find_key(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None = None) -> EnvelopeKey:
         """Return one of a tenant's keys.
 
         Args:
@@ -81,23 +81,25 @@ class Keyring:
             (tenant_id, key_id), lambda: self._find(tenant_id, key_id, record)
         )
 
-    async def active_key(self, tenant_id: str) -> EnvelopeKey:
+    async def ensure_active_key(self, tenant_id: str) -> EnvelopeKey:
         """Return a tenant's active key, making its first one where there is none.
 
         Raises:
             UnreadableError: it was tampered with.
             KeyUnavailableError: as above.
         """
-        return self._cache.active(tenant_id) or await self._share((tenant_id, None), lambda: self._active(tenant_id))
+        return self._cache.get_active(tenant_id) or await self._share(
+            (tenant_id, None), lambda: self._ensure_active(tenant_id)
+        )
 
-    async def present_key(self, tenant_id: str) -> EnvelopeKey:
+    async def find_active_key(self, tenant_id: str) -> EnvelopeKey:
         """Return a tenant's active key; none is made where there is none.
 
         Raises:
             UnreadableError: it was tampered with, or there is none, that is, the tenant was erased.
             KeyUnavailableError: as above.
         """
-        key = self._cache.active(tenant_id)
+        key = self._cache.get_active(tenant_id)
         if key is not None:
             return key
         before = self._forgotten
@@ -112,7 +114,7 @@ class Keyring:
             self._cache.put_active(tenant_id, key)
         return key
 
-    async def active_master_key(self) -> MasterKey:
+    async def find_active_master_key(self) -> MasterKey:
         """Return the master key that is active now, which a rotation may have changed since this was opened.
 
         Where the repository cannot be asked, it is the one that was active then.
@@ -131,14 +133,14 @@ class Keyring:
             )
         return self._master_keys.opened[active]
 
-    async def new_data_key(self, tenant_id: str) -> DataKeyRecord:
+    async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
         """Return a new data key, not stored yet, with a wrap under every master key that this process can open."""
         key_id = os.urandom(KEY_ID_SIZE)
         async with self._asking:
             wraps = await _wrap(os.urandom(KEY_SIZE), tenant_id, key_id, self._master_keys)
         return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, wraps)
 
-    async def missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
+    async def make_missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
         """Return the wraps that a data key lacks under the open master keys.
 
         Raises:
@@ -213,11 +215,11 @@ class Keyring:
             raise UnreadableError("unknown_key")
         return EnvelopeKey(await self._unwrap(tenant_id, record), key_id, Purpose.VALUE)
 
-    async def _active(self, tenant_id: str) -> EnvelopeKey:
+    async def _ensure_active(self, tenant_id: str) -> EnvelopeKey:
         before = self._forgotten
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
-            record = await self._repository.create_data_key(await self.new_data_key(tenant_id))
+            record = await self._repository.create_data_key(await self.make_data_key(tenant_id))
         # Whoever won, and this process's own key too, is taken as it was stored.
         return await self._of_record(record, before)
 
@@ -225,7 +227,7 @@ class Keyring:
         """Return the key of a record, which is not held where a tenant was forgotten since the record was read."""
         if self._forgotten != before:
             return await self._find(record.tenant_id, record.key_id, record)
-        return await self.key(record.tenant_id, record.key_id, record)
+        return await self.find_key(record.tenant_id, record.key_id, record)
 
     async def _unwrap(self, tenant_id: str, record: DataKeyRecord) -> bytes:
         wrapped = {wrap.master_key_id: wrap.wrapped for wrap in record.wraps}

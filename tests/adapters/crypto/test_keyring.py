@@ -90,7 +90,7 @@ class TestPlaces:
     async def test_wraps_swapped_between_keys_of_one_tenant(self, cipher, other, repository):
         sealed = await seal(cipher)
         record = repository.data["tenant-1", sealed.data_key_id]
-        second = await cipher._keyring.new_data_key("tenant-1")
+        second = await cipher._keyring.make_data_key("tenant-1")
         repository.data["tenant-1", record.key_id] = evolve(record, wraps=second.wraps)
         assert await refusal(other, KEY, sealed) == "data_key_commitment"
 
@@ -106,7 +106,7 @@ class TestPlaces:
     async def test_the_row_names_another_key_than_the_envelope(self, cipher, repository):
         sealed = await seal(cipher)
         first = repository.data["tenant-1", sealed.data_key_id]
-        second = await cipher._keyring.new_data_key("tenant-1")
+        second = await cipher._keyring.make_data_key("tenant-1")
         repository.replace_active(second)
         assert await refusal(cipher, KEY, SealedToken(second.key_id, sealed.blob)) == "key_id"
         assert await refusal(cipher, KEY, SealedToken(bytes(16), sealed.blob)) == "unknown_key"
@@ -114,9 +114,9 @@ class TestPlaces:
 
     async def test_what_is_no_text_is_no_value(self, cipher):
         sealed = await seal(cipher)
-        envelope = await cipher._keyring.key("tenant-1", sealed.data_key_id)
+        envelope = await cipher._keyring.find_key("tenant-1", sealed.data_key_id)
         for plaintext in (b"\xff\xfe", b"\xed\xa0\x80"):
-            blob = envelope.seal(plaintext, cipher._places.encode(KEY))
+            blob = envelope.seal(plaintext, cipher._contexts.encode(KEY))
             assert await refusal(cipher, KEY, SealedToken(sealed.data_key_id, blob)) == "encoding"
 
     @pytest.mark.parametrize("text", ["", "\0", "ünïcödé 🔑", "x" * 64 * 1024])
@@ -200,13 +200,13 @@ class TestLettingGo:
             await task
             master.gate.clear()
             assert not cipher.is_warm("tenant-1")
-            assert cipher._keyring.held("tenant-1", sealed.data_key_id) is None
+            assert cipher._keyring.get_held_key("tenant-1", sealed.data_key_id) is None
 
     async def test_of_keys_whose_time_is_over(self, cipher, seconds):
         keys = [evolve(KEY, tenant_id=f"tenant-{number}") for number in range(50)]
         sealed = await cipher.seal([(key, VALUE) for key in keys])
         seconds.now += TTL.total_seconds() + 1
-        assert cipher._keyring.held("tenant-7", sealed[7].data_key_id) is None
+        assert cipher._keyring.get_held_key("tenant-7", sealed[7].data_key_id) is None
         assert cipher._keyring._cache._size == 49  # asked for, and let go
         await seal(cipher, evolve(KEY, tenant_id="another"))
         assert cipher._keyring._cache._size == 1
@@ -323,7 +323,7 @@ class TestHolding:
 
     async def test_a_record_of_another_key_is_not_taken(self, cipher, other, repository):
         sealed = await seal(cipher)
-        wrong = await cipher._keyring.new_data_key("tenant-1")
+        wrong = await cipher._keyring.make_data_key("tenant-1")
         assert await other.open(KEY, sealed, wrong) == VALUE
 
     async def test_a_destroyed_key_opens_nothing(self, cipher, other, repository):
@@ -351,7 +351,7 @@ class TestHolding:
 
     async def test_after_a_rotation_the_old_key_still_opens(self, cipher, repository):
         before = await seal(cipher)
-        repository.replace_active(await cipher._keyring.new_data_key("tenant-1"))
+        repository.replace_active(await cipher._keyring.make_data_key("tenant-1"))
         assert (await seal(cipher)).data_key_id == before.data_key_id
         cipher.forget_active(["tenant-1", "tenant-2"])
         after = await seal(cipher)
@@ -491,11 +491,11 @@ class TestSeveralMasterKeys:
     async def test_missing_wraps_are_of_the_same_key(self, repository, master, second):
         sealed = await seal(cipher_over(repository, master))
         ((place, record),) = repository.data.items()
-        (wrap,) = await cipher_over(repository, master, second)._keyring.missing_wraps(record)
+        (wrap,) = await cipher_over(repository, master, second)._keyring.make_missing_wraps(record)
         assert wrap.master_key_id == second.key_id
         repository.data[place] = evolve(record, wraps=(wrap,))
         assert await cipher_over(repository, second).open(KEY, sealed) == VALUE
-        assert await cipher_over(repository, second)._keyring.missing_wraps(repository.data[place]) == ()
+        assert await cipher_over(repository, second)._keyring.make_missing_wraps(repository.data[place]) == ()
 
 
 async def test_check_asks_the_active_master_key(repository, master):

@@ -327,7 +327,7 @@ class TestMoving:
         assert keys.configured_id != keys.active_id
         keyring = Keyring(repository, keys)
         for place, record in repository.data.items():
-            wraps = record.wraps + await keyring.missing_wraps(record)
+            wraps = record.wraps + await keyring.make_missing_wraps(record)
             repository.data[place] = evolve(record, wraps=wraps)
         repository.activate_master_key(keys.configured_id)
         repository.retire_master_key(keys.active_id)

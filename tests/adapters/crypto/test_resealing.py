@@ -33,7 +33,7 @@ async def rotated(cipher, repository, keys=KEYS):
     """Seal values and rotate all data keys; return the values as (key, sealed)."""
     values = list(zip(keys, await cipher.seal([(key, VALUE) for key in keys]), strict=True))
     for tenant in {key.tenant_id for key in keys}:
-        repository.replace_active(await cipher._keyring.new_data_key(tenant))
+        repository.replace_active(await cipher._keyring.make_data_key(tenant))
     cipher.forget_active({key.tenant_id for key in keys})
     return values
 
@@ -138,7 +138,7 @@ async def test_no_key_is_made_for_a_tenant_that_was_erased(cipher, repository):
     repository.calls.clear()
     cold = cipher_over(repository, SwitchableMasterKey())
     with pytest.raises(UnreadableError) as caught:
-        await cold._keyring.present_key("tenant-0")
+        await cold._keyring.find_active_key("tenant-0")
     assert caught.value.reason == NO_ACTIVE_KEY
     assert "create_data_key" not in repository.calls
 
