@@ -11,7 +11,6 @@ from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.resealing import reseal
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.key_records import DataKeyRecord
 from vault_domain.entities.secret import Secret, decoded_secret
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
@@ -62,11 +61,11 @@ class AesGcmCipher:
 
         return seal
 
-    async def open(self, key: TokenKey, sealed: SealedToken, data_key: DataKeyRecord | None = None) -> Secret:
+    async def open(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """See `Cipher`."""
         key_id = sealed.data_key_id
         opener = self._keyring.get_held_key(key.tenant_id, key_id) or await self._keyring.find_key(
-            key.tenant_id, key_id, data_key
+            key.tenant_id, key_id
         )
         # The opener refuses an envelope that names another key than the row does.
         secret = decoded_secret(opener.open(sealed.blob, self._contexts.encode(key)))
@@ -77,10 +76,6 @@ class AesGcmCipher:
     async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | UnreadableError]:
         """See `Cipher`."""
         return await reseal(self._keyring, self._contexts, values)
-
-    def is_warm(self, tenant_id: str) -> bool:
-        """See `Cipher`."""
-        return self._keyring.is_warm(tenant_id)
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """See `Cipher`."""

@@ -61,11 +61,6 @@ class KeyCache:
         self._tenants.move_to_end(tenant_id)
         return tenant.active.key
 
-    def is_warm(self, tenant_id: str) -> bool:
-        """Whether any key of this tenant is held."""
-        tenant = self._tenants.get(tenant_id)
-        return tenant is not None and tenant.until > self._monotonic()
-
     def put(self, tenant_id: str, key: EnvelopeKey) -> None:
         """Hold a key from now on."""
         self._forget_the_first_that_are_over()

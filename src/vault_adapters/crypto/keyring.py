@@ -61,24 +61,15 @@ class Keyring:
         """Return a key that is held already, or None."""
         return self._cache.get(tenant_id, key_id)
 
-    def is_warm(self, tenant_id: str) -> bool:
-        """Whether a key of this tenant is at hand."""
-        return self._cache.is_warm(tenant_id)
-
-    async def find_key(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None = None) -> EnvelopeKey:
+    async def find_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
         """Return one of a tenant's keys.
-
-        Args:
-            tenant_id: who asks.
-            key_id: which key.
-            record: it, where it was read along with a row; else the repository is asked.
 
         Raises:
             UnreadableError: the tenant has no such key (any more), or it was tampered with.
             KeyUnavailableError: no master key that could unwrap it is available now.
         """
         return self._cache.get(tenant_id, key_id) or await self._share(
-            (tenant_id, key_id), lambda: self._find(tenant_id, key_id, record)
+            (tenant_id, key_id), lambda: self._find(tenant_id, key_id)
         )
 
     async def ensure_active_key(self, tenant_id: str) -> EnvelopeKey:
@@ -206,14 +197,11 @@ class Keyring:
                 self._cache.put(tenant_id, key)
         return key
 
-    async def _find(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None) -> EnvelopeKey:
-        if record is None or record.tenant_id != tenant_id or record.key_id != key_id:
-            record = await self._repository.data_key(tenant_id, key_id)
-        if record is not None and record.state is DataKeyState.DESTROYED:
-            raise UnreadableError(DESTROYED_KEY)
-        if record is None or not record.wraps:
+    async def _find(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
+        record = await self._repository.data_key(tenant_id, key_id)
+        if record is None:
             raise UnreadableError("unknown_key")
-        return EnvelopeKey(await self._unwrap(tenant_id, record), key_id, Purpose.VALUE)
+        return await self._open(record)
 
     async def _ensure_active(self, tenant_id: str) -> EnvelopeKey:
         before = self._forgotten
@@ -226,8 +214,16 @@ class Keyring:
     async def _of_record(self, record: DataKeyRecord, before: int) -> EnvelopeKey:
         """Return the key of a record, which is not held where a tenant was forgotten since the record was read."""
         if self._forgotten != before:
-            return await self._find(record.tenant_id, record.key_id, record)
-        return await self.find_key(record.tenant_id, record.key_id, record)
+            return await self._open(record)
+        tenant_id, key_id = record.tenant_id, record.key_id
+        return self._cache.get(tenant_id, key_id) or await self._share((tenant_id, key_id), lambda: self._open(record))
+
+    async def _open(self, record: DataKeyRecord) -> EnvelopeKey:
+        if record.state is DataKeyState.DESTROYED:
+            raise UnreadableError(DESTROYED_KEY)
+        if not record.wraps:
+            raise UnreadableError("unknown_key")
+        return EnvelopeKey(await self._unwrap(record.tenant_id, record), record.key_id, Purpose.VALUE)
 
     async def _unwrap(self, tenant_id: str, record: DataKeyRecord) -> bytes:
         wrapped = {wrap.master_key_id: wrap.wrapped for wrap in record.wraps}

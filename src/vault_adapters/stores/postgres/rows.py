@@ -66,12 +66,6 @@ def stored_token(row: Row, key: TokenKey) -> StoredToken | None:
     return StoredToken(token_info(row, key), SealedToken(row[INFO_COLUMNS], row[INFO_COLUMNS + 1]))
 
 
-def wrapped_data_key(row: Row, key: TokenKey) -> DataKeyRecord | None:
-    """Return the data key of a row of `get_tokens_with_data_keys`."""
-    state = row[TIME + 1]
-    return None if state is None else data_key_record((key.tenant_id, row[INFO_COLUMNS], *row[TIME + 1 : -1]))
-
-
 def data_key_record(row: Row) -> DataKeyRecord:
     """Return the data key of a row that carries its wraps as two arrays."""
     tenant_id, key_id, state, emptied_at, master_key_ids, wraps = row
