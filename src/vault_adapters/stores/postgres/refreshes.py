@@ -14,15 +14,25 @@ from vault_adapters.stores.postgres.rows import (
     account_record,
     key_parameters,
     micros,
+    token_info,
     write_parameters,
 )
 from vault_adapters.stores.postgres.tokens import write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.entities.token import SealedToken, StoredToken, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DuePlace, Failure, Snapshot, still_wanted
+from vault_domain.ports.refresh_ledger import (
+    Attempt,
+    Commit,
+    CommitOutcome,
+    DuePlace,
+    Failure,
+    Snapshot,
+    still_wanted,
+    stored_access,
+)
 from vault_domain.rules.refresh import RefreshRule
 
 # Accounts are claimed for the first time without a row to skip: then a worker may find that another was faster with
@@ -118,28 +128,26 @@ class PostgresRefreshLedger:
 
         return await self._database.transact(work)
 
-    async def commit(
-        self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None
-    ) -> Change[CommitOutcome]:
+    async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
         """Store what the provider answered, by compare-and-set on credential and access token."""
 
-        async def work(transaction: Transaction) -> Change[CommitOutcome]:
+        async def work(transaction: Transaction) -> Change[Commit]:
             place = _place(attempt)
             await transaction.fetch(self._queries["make_commit_durable"])
             active = await self._lock_data_keys(transaction, attempt.account, writes)
             stored = await self._lock_tokens(transaction, attempt.account)
             committed = await transaction.fetch(self._queries["find_commit"], place)
             if committed and committed[0][0] == attempt.attempt_id:
-                return Change(CommitOutcome.WRITTEN)
+                return Change(Commit(CommitOutcome.WRITTEN))
             outcome, wanted = still_wanted(attempt, stored, writes)
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 await transaction.execute(self._queries["release_account"], place)
-                return Change(outcome)
+                return Change(Commit(outcome))
             if not active:
                 raise DataKeyInactiveError
-            events, outcome = await self._write(transaction, attempt, wanted, outcome, actor)
+            written = await self._write(transaction, attempt, wanted, outcome, actor)
             await transaction.execute(self._queries["settle_account"], place)
-            return Change(outcome, events)
+            return written
 
         return await self._database.transact(work)
 
@@ -150,10 +158,11 @@ class PostgresRefreshLedger:
         writes: Sequence[TokenWrite],
         outcome: CommitOutcome,
         actor: str | None,
-    ) -> tuple[tuple[AuditEvent, ...], CommitOutcome]:
+    ) -> Change[Commit]:
         new = [write for write in writes if attempt.access is None and write.key.kind is TokenKind.ACCESS_TOKEN]
         others = [write for write in writes if write not in new]
         events: tuple[AuditEvent, ...] = ()
+        access: StoredToken | None = None
         for write in new:
             # A row that was not there could not be locked: one that somebody stores now must not be overwritten.
             parameters = write_parameters(write) | {"actor": actor, "now": transaction.now}
@@ -162,10 +171,13 @@ class PostgresRefreshLedger:
             if row[0] is None:
                 outcome = CommitOutcome.ACCESS_MOVED
             else:
+                access = StoredToken(token_info(row, write.key), write.sealed)
                 events += (token_event(AuditAction.TOKEN_REFRESHED, write.key, row[5], row[10], actor),)
         if others:
-            events += tuple((await write_tokens(transaction, self._queries, others, actor)).events)
-        return events, outcome
+            written = await write_tokens(transaction, self._queries, others, actor)
+            access = access or stored_access(others, written.result)
+            events += tuple(written.events)
+        return Change(Commit(outcome, access), events)
 
     async def _lock_data_keys(self, transaction: Transaction, account: Account, writes: Sequence[TokenWrite]) -> bool:
         ids = {write.sealed.data_key_id for write in writes}

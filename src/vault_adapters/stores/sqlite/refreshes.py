@@ -23,7 +23,16 @@ from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DuePlace, Failure, Snapshot, still_wanted
+from vault_domain.ports.refresh_ledger import (
+    Attempt,
+    Commit,
+    CommitOutcome,
+    DuePlace,
+    Failure,
+    Snapshot,
+    still_wanted,
+    stored_access,
+)
 from vault_domain.rules.refresh import RefreshRule
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -112,26 +121,24 @@ class SqliteRefreshLedger:
 
         return await self._database.transact(work)
 
-    async def commit(
-        self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None
-    ) -> Change[CommitOutcome]:
+    async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
         """Store what the provider answered, by compare-and-set on credential and access token."""
 
-        async def work(transaction: Transaction) -> Change[CommitOutcome]:
+        async def work(transaction: Transaction) -> Change[Commit]:
             parameters = _parameters(attempt, transaction)
             committed = await transaction.fetch(self._queries["get_commit"], parameters)
             if committed and committed[0][0] == attempt.attempt_id.bytes:
-                return Change(CommitOutcome.WRITTEN)
+                return Change(Commit(CommitOutcome.WRITTEN))
             record = await self._record(transaction, attempt.account)
             tokens = {} if record is None else record.tokens
             stored = {kind: TokenRef.of(info) for kind, info in tokens.items()}
             outcome, wanted = still_wanted(attempt, stored, writes)
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 await transaction.execute(self._queries["release_account"], parameters)
-                return Change(outcome)
+                return Change(Commit(outcome))
             written = await write_tokens(transaction, self._queries, wanted, actor) if wanted else Change([])
             await transaction.execute(self._queries["settle_account"], parameters)
-            return Change(outcome, written.events)
+            return Change(Commit(outcome, stored_access(wanted, written.result)), written.events)
 
         return await self._database.transact(work)
 

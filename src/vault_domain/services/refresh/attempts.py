@@ -17,7 +17,7 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import SealedToken, StoredToken, Token, TokenDraft, TokenInfo, TokenRef
+from vault_domain.entities.token import SealedToken, StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
@@ -26,7 +26,7 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
 from vault_domain.rules.refresh import RefreshTiming, backoff
-from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.sealing import drafts_of
 
@@ -39,17 +39,6 @@ _GRACE_SECONDS = 0.5
 """Beyond the deadline, which a refresher keeps itself: for one that does not."""
 
 Sealer = Callable[[TokenKey, Secret], SealedToken]
-
-
-@frozen
-class Refreshed:
-    """The provider answered.
-
-    Attributes:
-        held: the new access token, where the database could not take it yet.
-    """
-
-    held: Token | None = None
 
 
 @frozen
@@ -118,7 +107,7 @@ class AttemptRunner:
         answer = await self._ask(request)
         if isinstance(answer, TokenSet):
             self._refused_until.pop(attempt.account.provider, None)
-            return Refreshed(await self._keep(attempt, drafts_in_time(attempt, answer), sealer, actor))
+            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, actor)
         return await self._settle(attempt, answer, failures, sealer, actor)
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
@@ -159,9 +148,7 @@ class AttemptRunner:
         _log.error("a refresher for %s returned no TokenSet", request.account.provider)
         return RefreshFailedError(outcome_unknown=True)
 
-    async def _keep(
-        self, attempt: Attempt, drafts: list[TokenDraft], sealer: Sealer, actor: str | None
-    ) -> Token | None:
+    async def _keep(self, attempt: Attempt, drafts: list[TokenDraft], sealer: Sealer, actor: str | None) -> Refreshed:
         writes = [draft.seal(sealer(draft.key, draft.value)) for draft in drafts]
         return await self._keeper.keep(attempt, writes, actor=actor)
 
