@@ -68,24 +68,24 @@ class ReadBatcher(Generic[K, V]):
         self._start()
 
     async def _run(self) -> None:
-        async with self._session() as fetch:
+        async with self._session() as read:
             self._is_starting = False
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._most_keys], self._waiting[self._most_keys :]
                 self._start()
-                await _answer(fetch, batch)
+                await _answer(read, batch)
                 # Whoever was answered may ask again at once: that saves finding a task and a connection anew.
                 self._is_starting = True
                 await asyncio.sleep(0)
                 self._is_starting = False
 
 
-async def _answer(fetch: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: list[_Waiter[K, V]]) -> None:
+async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: list[_Waiter[K, V]]) -> None:
     wanted = [(key, future) for key, future in batch if not future.done()]
     if not wanted:
         return
     try:
-        values = await fetch([key for key, _ in wanted])
+        values = await read([key for key, _ in wanted])
     except BaseException as error:
         _fail([future for _, future in wanted], error)
         if not isinstance(error, Exception):

@@ -278,6 +278,23 @@ async def test_one_caller_that_leaves_does_not_take_the_others_along(store):
     assert all(reading.row is not None for reading in readings)
 
 
+async def test_a_lone_read_takes_one_task(store):
+    await prepare(store)
+    await store.tokens.store([write()], actor=None)
+    loop, made = asyncio.get_running_loop(), []
+
+    def note(loop, coroutine, **options):
+        made.append(coroutine.__qualname__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    loop.set_task_factory(note)
+    try:
+        assert (await store.tokens.get(ACCESS)).row is not None
+    finally:
+        loop.set_task_factory(None)
+    assert len(made) == 1, made
+
+
 async def test_closing_waits_for_what_is_under_way(url, execute):
     async with open_postgres_store(url, migrate=True, schema=SCHEMA) as store:
         await prepare(store)

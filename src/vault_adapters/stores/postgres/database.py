@@ -40,7 +40,7 @@ class Transaction:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
-        return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+        return await _query(self._connection, sql, parameters, prepare=self._prepare)
 
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
         """Run a query with each of many parameters and yield the rows of each.
@@ -77,19 +77,19 @@ class Reader:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows. It is tried once more, elsewhere, where its connection is lost."""
-        return await translated(self._fetch(sql, parameters))
+        return await translated(self._try_twice(sql, parameters))
 
-    async def _fetch(self, sql: str, parameters: Parameters | None) -> list[Row]:
+    async def _try_twice(self, sql: str, parameters: Parameters | None) -> list[Row]:
         if self._connection is None:
             self._connection = await self._connections.take()
         try:
-            return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+            return await _query(self._connection, sql, parameters, prepare=self._prepare)
         except psycopg.OperationalError:
             if not self._connection.closed:
                 raise
         await self.close()
         self._connection = await self._connections.take(fresh=True)
-        return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+        return await _query(self._connection, sql, parameters, prepare=self._prepare)
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -167,7 +167,7 @@ class PostgresDatabase:
         connection = await self._connections.take()
         try:
             if self._connections.is_plain(connection):
-                return await _fetch(connection, sql, parameters, prepare=self._prepare)
+                return await _query(connection, sql, parameters, prepare=self._prepare)
             return await self._enclosed(connection, lambda transaction: transaction.fetch(sql, parameters))
         finally:
             await self._connections.give(connection)
@@ -196,7 +196,7 @@ class PostgresDatabase:
             raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
 
 
-async def _fetch(connection: Connection, sql: str, parameters: Parameters | None, *, prepare: bool) -> list[Row]:
+async def _query(connection: Connection, sql: str, parameters: Parameters | None, *, prepare: bool) -> list[Row]:
     cursor = VaultCursor(connection)
     await cursor.execute(sql, parameters, prepare=prepare, binary=True)
     result = cursor.pgresult
