@@ -65,7 +65,7 @@ class GatedStore:
     def __init__(self, store):
         self.passed = 0
         self.gate = Gate()
-        for name in ("tokens", "accounts", "keys", "audit", "refreshes", "rotation", "eraser", "imports"):
+        for name in ("tokens", "accounts", "keys", "audit", "refreshes", "key_rotation", "eraser", "imports"):
             if hasattr(store, name):
                 setattr(self, name, GatedPort(getattr(store, name), self))
 

@@ -22,7 +22,17 @@ from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DueAccount, Failure, Judge, Snapshot, still_wanted
+from vault_domain.ports.refresh_ledger import (
+    Attempt,
+    Commit,
+    CommitOutcome,
+    DueAccount,
+    Failure,
+    Judge,
+    Snapshot,
+    still_wanted,
+    stored_access,
+)
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -112,28 +122,27 @@ class SqliteRefreshLedger:
 
         return await self._database.transact(work)
 
-    async def commit(
-        self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None
-    ) -> Change[CommitOutcome]:
+    async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
         """Store what the provider answered, by compare-and-set on credential and access token."""
 
-        async def work(transaction: Transaction) -> Change[CommitOutcome]:
+        async def work(transaction: Transaction) -> Change[Commit]:
             parameters = _parameters(attempt, transaction)
             committed = await transaction.fetch(self._queries["get_commit"], parameters)
             if committed == [(attempt.attempt_id.bytes,)]:
-                return Change(CommitOutcome.WRITTEN)
+                return Change(Commit(CommitOutcome.WRITTEN))
             record = await self._record(transaction, attempt.account)
             tokens = {} if record is None else record.tokens
             stored = {kind: TokenRef.of(info) for kind, info in tokens.items()}
             outcome, wanted = still_wanted(attempt, stored, writes)
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 await transaction.execute(self._queries["release_account"], parameters)
-                return Change(outcome)
+                return Change(Commit(outcome))
             written = await write_tokens(transaction, self._queries, wanted, actor) if wanted else Change([])
-            schedule = committed_schedule(zip(wanted, written.result, strict=True))
+            stored_now = list(zip(wanted, written.result, strict=True))
+            schedule = committed_schedule(stored_now)
             settled = {"due_at": to_micros(schedule.due_at), "wake": schedule.wake}
             await transaction.execute(self._queries["settle_account"], parameters | settled)
-            return Change(outcome, written.events)
+            return Change(Commit(outcome, stored_access(stored_now)), written.events)
 
         return await self._database.transact(work)
 
