@@ -300,6 +300,19 @@ class TestHolding:
         await seal(cipher)
         assert repository.calls == ["data_key", "active_data_key"]
 
+    @pytest.mark.parametrize("way", ["seal", "sealer"])
+    async def test_the_active_key_seals_no_longer_than_it_opens(self, cipher, repository, master, seconds, way):
+        """Nothing is opened in between: that would look at the time on its own."""
+        do = {"seal": lambda: seal(cipher), "sealer": lambda: cipher.sealer(KEY.tenant_id)}[way]
+        await seal(cipher)
+        seconds.now += TTL.total_seconds() - 0.1
+        repository.calls, master.unwraps = [], 0
+        await do()
+        assert (repository.calls, master.unwraps) == ([], 0)
+        seconds.now += 0.1
+        await do()
+        assert (repository.calls, master.unwraps) == (["active_data_key"], 1)
+
     async def test_an_outage_is_not_noticed_until_then(self, cipher, master, seconds):
         sealed = await seal(cipher)
         master.switch_off()
