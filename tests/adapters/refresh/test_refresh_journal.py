@@ -39,6 +39,7 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.composition import open_vault_over
+from vault_adapters.runtime.journal import FileJournal
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 
@@ -161,6 +162,28 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
 
 
 @pytest.mark.usefixtures("drained")
+@pytest.mark.usefixtures("drained")
+async def test_an_entry_is_on_the_disk_before_it_counts_as_journaled(journal_dir, tmp_path, monkeypatch):
+    [entry] = await FileJournal(journal_dir).entries()
+    directory = tmp_path / "another"
+    journal, synced, fsync = FileJournal(directory), [], os.fsync
+
+    def watched(descriptor):
+        number = os.fstat(descriptor).st_ino
+        if number == directory.stat().st_ino:
+            synced.append(("folder", files(directory)))
+        for path in directory.iterdir():
+            if number == path.stat().st_ino:
+                synced.append((path.suffix, json.loads(path.read_bytes())["version"]))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    await journal.write(entry)
+    # First the file with all of its bytes, then the name under which the next process finds it.
+    assert synced == [(".tmp", 1), ("folder", files(journal_dir))]
+    assert list(await journal.entries()) == [entry]
+
+
 async def test_the_journal_is_drained_at_start(config, clock, journal_dir):
     assert len(files(journal_dir)) == 1
     async with opened_over(config, clock) as vault:

@@ -12,6 +12,7 @@ from tests.adapters.rotation.place import OLD, TABLES, read_all
 from vault_adapters import (
     Account,
     AuditAction,
+    DecryptionError,
     Rotation,
     TokenKey,
     TokenKind,
@@ -77,6 +78,21 @@ async def test_nothing_of_the_tenant_is_left_and_the_others_are_untouched(place)
         for (data_key_id,) in place.rows("SELECT data_key_id FROM {data_key} WHERE tenant_id = 'doomed'"):
             record = await keyring._repository.data_key("doomed", bytes(data_key_id))
             assert (record.state, record.wraps) == ("destroyed", ())
+
+
+async def test_a_value_that_comes_back_from_a_backup_does_not_open_where_it_was_erased(place):
+    """The process that erases has held the tenant's data key until then."""
+    async with place.vault() as vault:
+        await fill(vault)
+        assert await read_all(vault, KEYS) == ["access", "refresh"]
+        place.rows("CREATE TABLE kept AS SELECT * FROM {token} WHERE tenant_id = 'doomed'")
+        await vault.erase_tenant("doomed")
+        place.rows("INSERT INTO {token} SELECT * FROM kept")
+        place.rows("DROP TABLE kept")
+        for key in KEYS:
+            with pytest.raises(DecryptionError):
+                await vault.get_token(key)
+        assert await read_all(vault, [OTHER]) == ["another tenant's"]
 
 
 async def test_the_audit_log_keeps_what_happened_and_forgets_to_whom(place):
