@@ -13,6 +13,7 @@ from tests.adapters.providers.asking import ACCOUNT, failure, refreshed
 from tests.support.scripted_provider import (
     FOREVER,
     Answer,
+    endless_deflate,
     error_answer,
     gzip_bomb,
     oversized_answer,
@@ -304,6 +305,15 @@ async def test_a_gzip_bomb(provider, refresher):
     error = await failure(refresher)
     assert isinstance(error, RefreshFailedError)
     assert error.outcome_unknown
+
+
+@pytest.mark.parametrize(("blocks", "is_read"), [(100, True), (60_000, False)])
+async def test_what_is_received_is_bounded_though_it_unpacks_to_little(provider, refresher, blocks, is_read):
+    provider.answer(endless_deflate(b'{"access_token": "access-2"}', blocks))
+    if is_read:
+        assert (await refreshed(refresher)).access_token.reveal() == "access-2"
+    else:
+        assert (await failure(refresher)).outcome_unknown
 
 
 async def test_no_encoding_is_asked_for_and_gzip_is_read_all_the_same(provider, refresher):
