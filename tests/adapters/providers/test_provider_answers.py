@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import socket
+import tracemalloc
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -302,9 +303,15 @@ async def test_ten_mebibytes(provider, refresher, chunked):
 
 async def test_a_gzip_bomb(provider, refresher):
     provider.answer(gzip_bomb(64))
-    error = await failure(refresher)
+    tracemalloc.start()
+    try:
+        error = await failure(refresher)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert isinstance(error, RefreshFailedError)
     assert error.outcome_unknown
+    assert most_bytes < 8 * 1024 * 1024
 
 
 @pytest.mark.parametrize(("blocks", "is_read"), [(100, True), (60_000, False)])
