@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from contextlib import contextmanager
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from attrs import evolve
@@ -190,6 +191,24 @@ async def test_the_journal_is_drained_at_start(config, clock, journal_dir):
         assert files(journal_dir) == []
         assert await stored(vault) == NEW
         assert (await vault.ensure_access_token(ACCOUNT)).info.expires_at == clock.now() + HOUR
+
+
+@pytest.mark.parametrize("later_is", [0, 1])
+@pytest.mark.usefixtures("drained")
+async def test_of_two_answers_for_one_credential_the_later_one_counts(config, clock, journal_dir, later_is):
+    """As where a provider that does not rotate was asked again, and the database was away both times."""
+    journal = FileJournal(journal_dir)
+    [entry] = await journal.entries()
+    await journal.remove(entry)
+    expiries = [clock.now() + HOUR, clock.now() + 2 * HOUR]
+    for number, expires_at in enumerate(expiries):
+        claimed_at = entry.attempt.claimed_at + (MINUTE if number == later_is else timedelta(0))
+        attempt = evolve(entry.attempt, attempt_id=UUID(int=number), claimed_at=claimed_at)
+        writes = tuple(evolve(write, expires_at=expires_at) for write in entry.writes)
+        await journal.write(evolve(entry, attempt=attempt, writes=writes))
+    async with opened_over(config, clock) as vault:
+        assert (await vault.get_account(ACCOUNT)).expires_at == expiries[later_is]
+        assert await stored(vault) == NEW
 
 
 @pytest.mark.usefixtures("drained")
