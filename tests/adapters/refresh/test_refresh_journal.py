@@ -163,7 +163,6 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
 
 
 @pytest.mark.usefixtures("drained")
-@pytest.mark.usefixtures("drained")
 async def test_an_entry_is_on_the_disk_before_it_counts_as_journaled(journal_dir, tmp_path, monkeypatch):
     [entry] = await FileJournal(journal_dir).entries()
     directory = tmp_path / "another"
@@ -185,6 +184,7 @@ async def test_an_entry_is_on_the_disk_before_it_counts_as_journaled(journal_dir
     assert list(await journal.entries()) == [entry]
 
 
+@pytest.mark.usefixtures("drained")
 async def test_the_journal_is_drained_at_start(config, clock, journal_dir):
     assert len(files(journal_dir)) == 1
     async with opened_over(config, clock) as vault:
