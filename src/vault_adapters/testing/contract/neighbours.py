@@ -172,6 +172,18 @@ class NeighbourCases(ContractFixtures):
             assert (None if token is None else token.value.reveal()) == (f"of {account.tenant_id}" if has_one else None)
             assert [info.label for info in listed.items] == [account.tenant_id if has_one else None]
 
+    async def test_others_take_no_room_on_a_page(self, vault: TokenVault) -> None:
+        for account in (Account("t2", "a", "a"), Account("t", "google", "aa"), ACCOUNT, Account("t1", "x")):
+            await vault.store_token_set(account, TokenSet("a"))
+        accounts = await vault.list_accounts("t1", limit=1)
+        assert [info.account for info in accounts.items] == [ACCOUNT]
+        accounts = await vault.list_accounts("t1", limit=1, after=accounts.next)
+        assert ([info.account.provider for info in accounts.items], accounts.next) == (["x"], None)
+        tokens = await vault.list_tokens("t1", limit=1)
+        assert [info.key for info in tokens.items] == [ACCESS]
+        events = await vault.audit_events(tenant_id="t1", limit=1)
+        assert [event.account for event in events.items] == [ACCOUNT]
+
     @pytest.mark.parametrize("dry_run", [True, False])
     async def test_an_import_is_not_kept_out_by_another_tenants_token(self, vault: TokenVault, dry_run: bool) -> None:
         stranger = STRANGERS[-2].key(TokenKind.ACCESS_TOKEN)
