@@ -306,6 +306,19 @@ class TestHolding:
         await seal(cipher)
         assert repository.calls == ["data_key", "active_data_key"]
 
+    @pytest.mark.parametrize("way", ["seal", "sealer"])
+    async def test_the_active_key_seals_no_longer_than_it_opens(self, cipher, repository, master, seconds, way):
+        """Nothing is opened in between: that would look at the time on its own."""
+        do = {"seal": lambda: seal(cipher), "sealer": lambda: cipher.sealer(KEY.tenant_id)}[way]
+        await seal(cipher)
+        seconds.now += TTL.total_seconds() - 0.1
+        repository.calls, master.unwraps = [], 0
+        await do()
+        assert (repository.calls, master.unwraps) == ([], 0)
+        seconds.now += 0.1
+        await do()
+        assert (repository.calls, master.unwraps) == (["active_data_key"], 1)
+
     async def test_an_outage_is_not_noticed_until_then(self, cipher, master, seconds):
         sealed = await seal(cipher)
         master.switch_off()
@@ -491,6 +504,19 @@ class TestSeveralMasterKeys:
         repository.data[place] = evolve(record, wraps=(wrap,))
         assert await cipher_over(repository, second).open(KEY, sealed) == VALUE
         assert await cipher_over(repository, second)._keyring.make_missing_wraps(repository.data[place]) == ()
+
+    async def test_wraps_agree_where_they_open_to_the_same_key(self, repository, master, second):
+        await seal(cipher_over(repository, master, second))
+        (record,) = repository.data.values()
+        keyring = cipher_over(repository, master, second).keyring
+        assert await keyring.wraps_agree(record)
+        another = await second.wrap(os.urandom(32), record.tenant_id, record.key_id)
+        for wrapped in (another, bytes(200)):
+            mine, theirs = record.wraps
+            differing = evolve(record, wraps=(mine, evolve(theirs, wrapped=wrapped)))
+            assert not await keyring.wraps_agree(differing)
+            assert await cipher_over(repository, master).keyring.wraps_agree(differing)  # it knows of one only
+        assert not await cipher_over(repository, SwitchableMasterKey()).keyring.wraps_agree(record)
 
 
 async def test_check_asks_the_active_master_key(repository, master):

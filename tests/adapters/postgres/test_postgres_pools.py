@@ -111,6 +111,41 @@ async def test_a_vault_over_a_hosts_pool(url):
         assert_idle(pool)
 
 
+async def test_connections_that_a_hosts_pool_hands_out_inside_a_transaction_go_back(url, store):
+    """As from a pool whose check of a connection begins a transaction and leaves it open."""
+    is_careless = False
+
+    async def check(connection):
+        if is_careless:
+            await connection.execute("SELECT 1")
+
+    await prepare(store)
+    await store.tokens.store([write()], actor=None)
+    async with AsyncConnectionPool(
+        url, kwargs={"autocommit": False}, min_size=1, max_size=1, open=False, check=check
+    ) as pool:
+        async with open_postgres_store("", migrate=False, schema=SCHEMA, pool=pool) as over_pool:
+            works = [
+                lambda: over_pool.tokens.get(ACCESS),
+                lambda: over_pool.tokens.store([write()], actor=None),
+                lambda: over_pool.accounts.store_set(ACCOUNT, [write()], label=None, actor=None),
+                lambda: over_pool.audit.page(None, limit=10, after=None),
+            ]
+            for work in works:
+                is_careless = True
+                with pytest.raises(ConfigurationError) as caught:
+                    await work()
+                assert caught.value.code == "host_pool"
+                assert_idle(pool)
+                is_careless = False
+                await work()
+        is_careless = True
+        with pytest.raises(ConfigurationError):
+            async with open_postgres_store("", migrate=False, schema=SCHEMA, pool=pool):
+                pass
+        assert_idle(pool)
+
+
 async def test_times_are_utc_whatever_the_server_thinks(url, store):
     await prepare(store)
     async with open_postgres_store(f"{url}&options=-cTimeZone%3DAsia/Kathmandu", migrate=False) as other:

@@ -14,8 +14,8 @@ it opens offers the ports that `Store` names. A store whose database only its op
 import pytest
 
 _MODULES = (
-    *("access", "concurrency", "decryption", "events", "fixtures", "importing", "isolation", "listings", "rotation"),
-    *("sharing", "token_sets", "tokens", "values"),
+    *("access", "concurrency", "decryption", "events", "fixtures", "importing", "isolation", "listings", "neighbours"),
+    *("rotation", "sharing", "token_sets", "tokens", "values"),
 )
 # Before the cases are imported, so that their assertions show values when they fail.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -29,6 +29,7 @@ from vault_adapters.testing.contract.fixtures import OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
 from vault_adapters.testing.contract.isolation import IsolationCases  # noqa: E402
 from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
+from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
 from vault_adapters.testing.contract.token_sets import TokenSetCases  # noqa: E402
@@ -45,6 +46,7 @@ class StoreContract(
     TokenSetCases,
     ListingCases,
     IsolationCases,
+    NeighbourCases,
     DecryptionCases,
     EventCases,
     ImportCases,

@@ -120,6 +120,20 @@ class TokenSetCases(ContractFixtures):
         assert (info.state, info.reason, info.next_attempt_at) == (ConnectionState.CONNECTED, None, None)
         assert await vault.get_account(ACCOUNT) == info
 
+    @pytest.mark.parametrize("label", [None, "Ann"])
+    async def test_an_attempt_under_way_keeps_its_lease(
+        self, store: Store, vault: TokenVault, clock: ManualClock, label: str | None
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR), label="before")
+        attempt = await _attempt(store)
+        for passed in (timedelta(0), attempt.lease):  # during the lease, and at its end
+            clock.advance(passed)
+            await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
+            record, _ = await store.accounts.get(ACCOUNT)
+            assert record is not None
+            assert record.label == (label or "before")
+            assert record.refresh.lease_until == (None if passed else attempt.claimed_at + attempt.lease)
+
     async def test_a_set_is_written_whole_or_not_at_all(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")
         before, events = await tokens_of(vault), await events_of(vault)
