@@ -1,12 +1,16 @@
 """Deleting a tenant in the host's own table erases it in the vault."""
 
+import hashlib
+import logging
+from importlib.resources import files
 from uuid import UUID
 
 import psycopg
 import pytest
 from tests.adapters.postgres.samples import SCHEMA, data_key, prepare, write
 
-from vault_adapters.stores.postgres.tenants import tenants_trigger_sql
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_adapters.stores.postgres.tenants import TRIGGER_VERSION, tenants_trigger_sql
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import InvalidInputError
@@ -174,3 +178,38 @@ async def test_names_are_quoted_and_the_script_runs_twice(store, execute):
 def test_what_is_no_name_is_refused(table, column):
     with pytest.raises(InvalidInputError):
         tenants_trigger_sql(SCHEMA, table, column)
+
+
+# The version of the trigger
+
+
+VERSIONS = {2: "3b85141501e11d63"}
+"""A digest of the script for each version: change one, and the other has to change along."""
+
+
+def test_a_changed_script_has_a_new_version():
+    script = files("vault_adapters.stores.postgres").joinpath("tenants.sql").read_bytes()
+    assert {TRIGGER_VERSION: hashlib.sha256(script).hexdigest()[:16]} == VERSIONS
+
+
+async def reopened(url, caplog):
+    """Return what is logged when a vault's store is opened."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "vault_adapters"):
+        async with open_postgres_store(url, migrate=True, schema=SCHEMA):
+            pass
+    return [record.getMessage() for record in caplog.records]
+
+
+async def test_an_old_trigger_is_told_of_with_the_command_that_replaces_it(store, url, execute, caplog):
+    assert await reopened(url, caplog) == []
+    make_table(execute, "text", [])
+    execute(tenants_trigger_sql(SCHEMA, "public.tenants", "id"))
+    assert await reopened(url, caplog) == []
+    for comment in ("'token-vault tenants trigger, version 1'", "NULL"):
+        execute(f"COMMENT ON FUNCTION {SCHEMA}.erase_tenants(text[]) IS {comment}")
+        [warning] = await reopened(url, caplog)
+        assert "token-vault schema --tenants-table public.tenants" in warning
+        assert f"version {TRIGGER_VERSION}" in warning
+    execute(tenants_trigger_sql(SCHEMA, "public.tenants", "id"))
+    assert await reopened(url, caplog) == []

@@ -18,6 +18,7 @@ from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema, quoted
+from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_adapters.stores.queries import load_queries
 
@@ -74,6 +75,7 @@ async def open_postgres_store(
         queries = load_queries("vault_adapters.stores.postgres", schema=quoted(schema), now=NOW)
         if migrate:
             await adopt_restored(database, queries, schema)
+        await warn_of_old_trigger(database, schema)
         tokens, keys = PostgresTokenRepository(database, queries), PostgresKeyRepository(database, queries)
         try:
             yield PostgresStore(

@@ -1,10 +1,29 @@
 """Deleting with the host's own tenants: a trigger on its table, as SQL for whoever administers the database."""
 
+import logging
 import re
 from importlib.resources import files
 
+from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.schema import quoted
 from vault_domain.entities.errors import InvalidInputError
+
+_log = logging.getLogger(__name__)
+
+TRIGGER_VERSION = 2
+"""Counts the revisions of the script: one more whenever the tables change that it deletes from."""
+
+_COMMENT = re.compile(r"token-vault tenants trigger, version (\d{1,9})")
+_INSTALLED = """
+SELECT obj_description(p.oid, 'pg_proc'), coalesce(
+    (SELECT min(format('%%I.%%I', c.relnamespace::regnamespace::text, c.relname))
+    FROM pg_catalog.pg_trigger g
+    JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
+    JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
+    WHERE f.pronamespace = p.pronamespace AND g.tgname = 'token_vault_erase_deleted'), '')
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = %(schema)b AND p.proname = 'erase_tenants'
+"""
 
 _PART = r'"(?:[^"\0]|"")+"|[A-Za-z_][A-Za-z0-9_$]*'
 _TABLE = re.compile(rf"({_PART})\.({_PART})")
@@ -38,7 +57,27 @@ def tenants_trigger_sql(schema: str, table: str, column: str) -> str:
     }
     script = files("vault_adapters.stores.postgres").joinpath("tenants.sql").read_text(encoding="utf-8")
     script = script.replace("$body$", _dollar_tag("".join(names.values())))
+    script = script.replace("{{version}}", str(TRIGGER_VERSION))
     return re.sub(r"{{(schema|table|column)}}", lambda match: names[match[1]], script)
+
+
+async def warn_of_old_trigger(database: PostgresDatabase, schema: str) -> None:
+    """Log one warning if the trigger on a host's table of tenants is older than this release's tables.
+
+    An old trigger may leave rows of a deleted tenant behind. The vault does not replace it, because its role may not
+    own the host's table.
+    """
+    for comment, table in await database.fetch(_INSTALLED, {"schema": schema}):
+        match = _COMMENT.fullmatch(comment or "")
+        installed = int(match[1]) if match else 1
+        if installed < TRIGGER_VERSION:
+            _log.warning(
+                "the trigger on the table of tenants is of version %d, and this release's is of version %d: run the SQL"
+                " that `token-vault schema --tenants-table %s` prints",
+                installed,
+                TRIGGER_VERSION,
+                table or "SCHEMA.TABLE",
+            )
 
 
 def _normalised(part: str) -> str:

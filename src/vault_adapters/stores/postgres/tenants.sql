@@ -63,6 +63,9 @@ BEGIN
 END
 $body$;
 
+-- A vault that is opened compares this number with its own.
+COMMENT ON FUNCTION {{schema}}.erase_tenants(text[]) IS 'token-vault tenants trigger, version {{version}}';
+
 REVOKE ALL ON FUNCTION {{schema}}.erase_tenants(text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION {{schema}}.erase_deleted_tenants() FROM PUBLIC;
 REVOKE ALL ON FUNCTION {{schema}}.erase_all_tenants() FROM PUBLIC;
