@@ -185,10 +185,12 @@ def test_a_sweep_refreshes_what_the_rules_say(opener, buffer):
 
         async def run(provider, rounds):
             tenant = uuid4().hex
-            await world.do_set(Account(tenant, provider, "ann"), 60, True)
-            for change, wait, answer in rounds:
-                await world.play(tenant, provider, change, wait, answer)
-            await world.vault.erase_tenant(tenant)
+            try:
+                await world.do_set(Account(tenant, provider, "ann"), 60, True)
+                for change, wait, answer in rounds:
+                    await world.play(tenant, provider, change, wait, answer)
+            finally:
+                await world.vault.erase_tenant(tenant)
 
         @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
         @given(stories)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -77,12 +78,9 @@ class PostgresRefreshLedger:
             "now": self._database.now(),
         }
         rows = await self._database.write(self._queries["reserve_due_accounts"], parameters)
-        [(now, *_), *_] = rows
-        due = [
-            DueAccount(stored_account(tenant_id, provider, identifier), due_at)
-            for _, tenant_id, identifier, due_at in rows
-            if tenant_id is not None
-        ]
+        [(_, _, now), *taken] = rows
+        due = [DueAccount(stored_account(tenant, provider, name), due_at) for tenant, name, due_at in taken]
+        due.sort(key=attrgetter("due_at"))
         return due, now
 
     async def reschedule(self, account: Account, judge: Judge) -> None:

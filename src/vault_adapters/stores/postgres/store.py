@@ -17,13 +17,10 @@ from vault_adapters.stores.postgres.key_rotation import PostgresKeyRotation
 from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
-from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema, quoted
+from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
+from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
-from vault_adapters.stores.queries import load_queries
-
-NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
-"""The store's time: a clock's where there is one, else the database's. (A volatile function would not use an index.)"""
 
 
 @frozen
@@ -72,11 +69,12 @@ async def open_postgres_store(
     database = PostgresDatabase(connections, prepare=prepare, clock=clock)
     try:
         await prepare_schema(database, schema, migrate=migrate)
-        queries = load_queries("vault_adapters.stores.postgres", schema=quoted(schema), now=NOW)
+        queries = load_statements(schema)
         if migrate:
             await adopt_restored(database, queries, schema)
         await warn_of_old_trigger(database, schema)
-        tokens, keys = PostgresTokenRepository(database, queries), PostgresKeyRepository(database, queries)
+        tokens = PostgresTokenRepository(database, queries, load_statements(schema, waking=True))
+        keys = PostgresKeyRepository(database, queries)
         try:
             yield PostgresStore(
                 tokens,

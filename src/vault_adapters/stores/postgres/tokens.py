@@ -56,9 +56,10 @@ _Read = Callable[[Sequence[TokenKey]], Awaitable[Sequence[Reading]]]
 class PostgresTokenRepository:
     """Implements `TokenRepository`."""
 
-    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+    def __init__(self, database: PostgresDatabase, queries: Queries, waking: Queries) -> None:
         self._database = database
         self._queries = queries
+        self._waking = waking
         self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(self._reading, most_batches=database.most_connections)
 
     async def close(self) -> None:
@@ -203,7 +204,7 @@ class PostgresTokenRepository:
         common = {"action": _ACTIONS[write.refreshed].value, "actor": actor, "now": self._database.now()}
         parameters = write_parameters(write) | common
         if expected_generation is None:
-            rows = await self._database.write(self._queries["store_token"], parameters)
+            rows = await self._database.write(self._storing(write)["store_token"], parameters)
             if not rows:
                 raise DataKeyInactiveError
         else:
@@ -212,10 +213,15 @@ class PostgresTokenRepository:
         info = stored_info(row, write.key)
         return Change([info], (stored_event(write, info, actor),))
 
+    def _storing(self, write: TokenWrite) -> Queries:
+        """Return the statements that schedule the account of a value, or those that wake it."""
+        is_scheduled = write.lead is not None and (write.expires_at is not None or write.lifetime is not None)
+        return self._queries if is_scheduled else self._waking
+
     async def _store_expecting(
         self, write: TokenWrite, parameters: dict[str, Any], expected_generation: int
     ) -> list[Row]:
-        query = self._queries["replace_token" if expected_generation else "store_new_token"]
+        query = self._storing(write)["replace_token" if expected_generation else "store_new_token"]
         parameters |= {"expected_generation": int8(expected_generation)}
         rows = await self._database.write(query, parameters)
         [row] = rows

@@ -50,7 +50,7 @@ RETURNING a.lease_until - %(lease)b::bigint * interval '1 microsecond'
 
 -- name: reserve_due_accounts
 -- Take accounts of a provider that are due, soonest first, and let them be due again after a while. Those that others
--- are taking now are skipped. One row in any case, for the time.
+-- are taking now are skipped. The first row has the time alone; the others come in any order.
 WITH clock AS MATERIALIZED (SELECT {{now}} AS now),
 picked AS (
     SELECT tenant_id, identifier, due_at FROM {{schema}}.account
@@ -64,10 +64,9 @@ taken AS (
     FROM picked p, clock c
     WHERE a.tenant_id = p.tenant_id AND a.provider = %(provider)b AND a.identifier = p.identifier
     RETURNING a.tenant_id, a.identifier, p.due_at)
-SELECT c.now, t.tenant_id, t.identifier, t.due_at
-FROM clock c
-LEFT JOIN taken t ON true
-ORDER BY t.due_at
+SELECT NULL, NULL, now FROM clock
+UNION ALL
+SELECT tenant_id, identifier, due_at FROM taken
 
 -- name: schedule_account
 -- Keep when an account is due next; NULL: never.

@@ -25,7 +25,7 @@ LEFT JOIN {{schema}}.token_use u
 -- name: store_token
 -- Insert or replace one value if its data key is active, append the event, and keep the account's schedule no later
 -- than the value's. FOR SHARE holds off whoever is about to end that key: a foreign key would let a value slip in
--- behind it. Without a lead the value schedules nothing, but wakes the account where there is one.
+-- behind it.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -46,17 +46,7 @@ stored AS (
         last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at),
         updated_at = excluded.updated_at
     RETURNING *),
-scheduled AS (
-    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT s.tenant_id, s.provider, s.identifier,
-        coalesce(s.expires_at - %(lead)b::bigint * interval '1 microsecond', s.updated_at)
-    FROM stored s
-    WHERE s.expires_at - %(lead)b::bigint * interval '1 microsecond' IS NOT NULL
-        OR EXISTS (
-            SELECT FROM {{schema}}.account a
-            WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier)
-    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
-        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
+{{scheduled}},
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
@@ -81,17 +71,7 @@ stored AS (
     FROM guarded g
     ON CONFLICT (tenant_id, provider, kind, identifier) DO NOTHING
     RETURNING *),
-scheduled AS (
-    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT s.tenant_id, s.provider, s.identifier,
-        coalesce(s.expires_at - %(lead)b::bigint * interval '1 microsecond', s.updated_at)
-    FROM stored s
-    WHERE s.expires_at - %(lead)b::bigint * interval '1 microsecond' IS NOT NULL
-        OR EXISTS (
-            SELECT FROM {{schema}}.account a
-            WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier)
-    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
-        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
+{{scheduled}},
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
@@ -118,17 +98,7 @@ stored AS (
     WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
         AND t.identifier = %(identifier)b AND t.generation = %(expected_generation)b::bigint
     RETURNING t.*),
-scheduled AS (
-    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT s.tenant_id, s.provider, s.identifier,
-        coalesce(s.expires_at - %(lead)b::bigint * interval '1 microsecond', s.updated_at)
-    FROM stored s
-    WHERE s.expires_at - %(lead)b::bigint * interval '1 microsecond' IS NOT NULL
-        OR EXISTS (
-            SELECT FROM {{schema}}.account a
-            WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier)
-    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
-        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
+{{scheduled}},
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
