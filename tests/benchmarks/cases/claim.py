@@ -13,6 +13,7 @@ from tests.benchmarks.floors import Connection, fetch_all
 from tests.benchmarks.timing import Contestant
 from tests.benchmarks.vaults import PROVIDER
 
+from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.store import open_postgres_store
 
 _SCHEMA = "claims"
@@ -57,16 +58,22 @@ async def _run(bench: Bench) -> None:
 
 async def _race(bench: Bench, due: int) -> None:
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(
-            open_postgres_store(bench.server.url, migrate=True, schema=_SCHEMA, pool_size=10)
-        )
+        stores = {
+            workers: await stack.enter_async_context(
+                open_postgres_store(bench.server.url, migrate=True, schema=_SCHEMA, pool_size=workers)
+            )
+            for workers in (1, 4, 8)
+        }
         connection = await stack.enter_async_context(bench.connection())
         await _fill(connection, due)
         taken = min(due, _TAKEN)
 
-        async def our_batch(since: datetime | None) -> tuple[int, datetime | None]:
-            found, _ = await store.refreshes.reserve_due(PROVIDER, hold=_HOLD, limit=_BATCH, since=since, until=None)
-            return len(found), found[-1].due_at if found else None
+        def our_batches(ledger: PostgresRefreshLedger) -> _Batch:
+            async def batch(since: datetime | None) -> tuple[int, datetime | None]:
+                found, _ = await ledger.reserve_due(PROVIDER, hold=_HOLD, limit=_BATCH, since=since, until=None)
+                return len(found), found[-1].due_at if found else None
+
+            return batch
 
         async def queue_batch(since: datetime | None) -> tuple[int, datetime | None]:
             rows = await fetch_all(connection, _CLAIM_FROM_QUEUE, (since or _LONG_AGO, _BATCH))
@@ -77,7 +84,10 @@ async def _race(bench: Bench, due: int) -> None:
 
         name = f"of {due:,} due"
         queue = contest(f"a bare queue: SKIP LOCKED on one narrow table, {name}", queue_batch, 1, "queue.due")
-        ours = {n: contest(f"{_name(n)}, {name}", our_batch, n, f"{_SCHEMA}.account") for n in (1, 4, 8)}
+        ours = {
+            n: contest(f"{_name(n)}, {name}", our_batches(store.refreshes), n, f"{_SCHEMA}.account")
+            for n, store in stores.items()
+        }
         series = await bench.race([queue, *ours.values()], 5)
         await bench.ratio(ours[1], queue, series, Goal(1.5))
         for contestant in (queue, *ours.values()):
@@ -134,6 +144,6 @@ CLAIM = Case(
     f"Ten thousand accounts are taken, {_BATCH} at a time, each batch starting where the last one ended, as a sweep "
     "does; among ten thousand that are due, and among a million. The floor is what a bare job queue does: one narrow "
     "table, by the bare driver on a connection that it holds. What a sweep does with each account afterwards (read, "
-    "decide, claim, ask the provider, commit) is not in it. Workers share one process and its pool.",
+    "decide, claim, ask the provider, commit) is not in it. Workers share one process; they have a connection each.",
     _run,
 )
