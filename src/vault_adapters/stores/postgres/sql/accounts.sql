@@ -47,8 +47,9 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 
 -- name: lock_account
 -- Of two deletions that take an account's last tokens the later one has to see the other's. Everywhere data keys
--- are locked first, then tokens in the order of their keys, then accounts.
-SELECT FROM {{schema}}.account
+-- are locked first, then tokens in the order of their keys, then accounts. A row without columns would not be fetched,
+-- and says that there is an account.
+SELECT true FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 FOR UPDATE
 
