@@ -21,7 +21,7 @@ from vault_adapters.stores.sqlite.tokens import write_tokens
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import TokenRef, TokenWrite
+from vault_domain.entities.token import TokenRef, TokenStatus, TokenWrite
 from vault_domain.ports.change import Change
 from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DueAccount, Failure, Judge, Snapshot, still_wanted
 
@@ -104,6 +104,8 @@ class SqliteRefreshLedger:
             credential = None if record is None else record.tokens.get(attempt.credential.key.kind)
             if credential is None or TokenRef.of(credential) != attempt.credential:
                 return Change(result=False)
+            if credential.status is TokenStatus.INVALID:
+                return Change(result=True)  # somebody else said so first: that reason stays, and its event
             parameters |= key_parameters(credential.key) | {"error_code": code, "id": credential.id.bytes}
             parameters["generation"] = credential.generation
             await transaction.execute(self._queries["invalidate_token"], parameters)
