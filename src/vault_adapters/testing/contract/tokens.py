@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from attrs import evolve
 
+from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, key, tokens_of, value_of
 from vault_domain.entities.account import TokenKey, TokenKind
@@ -32,6 +33,9 @@ class TokenCases(ContractFixtures):
         assert (stored.created_at, stored.updated_at) == (now, now)
         assert (stored.last_used_at, stored.last_refreshed_at, stored.lifetime) == (None, None, None)
         assert (await tokens_of(vault)) == {ACCESS: stored}
+
+    async def test_an_open_store_answers(self, store: Store) -> None:
+        await store.tokens.ping()
 
     async def test_what_was_never_stored_is_none(self, vault: TokenVault) -> None:
         assert await vault.get_token(ACCESS) is None
