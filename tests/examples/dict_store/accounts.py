@@ -1,9 +1,9 @@
 """Accounts."""
 
 from attrs import evolve
-
 from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import delete_tokens, write_tokens
+
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.ports.change import Change

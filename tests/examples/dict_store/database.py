@@ -12,7 +12,7 @@ class AccountRow:
     """What is kept of an account beside its tokens."""
 
     label: str | None = None
-    refresh: RefreshState = RefreshState()
+    refresh: RefreshState = field(factory=RefreshState)
     committed_attempt_id: object = None
     due_at: object = None
 

@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 from tests.examples.dict_store.tokens import require_active_data_keys, schedule_accounts, token_event
+
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.imported import ImportOutcome
 from vault_domain.entities.token import StoredToken, TokenInfo

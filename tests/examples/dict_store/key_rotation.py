@@ -3,9 +3,9 @@
 from collections import Counter
 
 from attrs import evolve
-
 from tests.examples.dict_store.keys import active_data_key, insert_data_key, is_live
 from tests.examples.dict_store.tokens import by_key
+
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.key_records import DataKeyState, MasterKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError

@@ -1,10 +1,10 @@
 """Leases on accounts, and the schedule of sweeps."""
 
 from attrs import evolve
-
 from tests.examples.dict_store.accounts import account_record, keys_of
 from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import invalidate, write_tokens
+
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenRef, TokenStatus

@@ -3,7 +3,6 @@
 from contextlib import asynccontextmanager
 
 from attrs import define
-
 from tests.examples.dict_store.accounts import DictAccountRepository
 from tests.examples.dict_store.audit import DictAuditLog
 from tests.examples.dict_store.database import DictDatabase

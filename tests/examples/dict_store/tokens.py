@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from attrs import evolve
-
 from tests.examples.dict_store.database import AccountRow
+
+from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus
-from vault_domain.entities.account import TokenKind
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import Reading
 
