@@ -83,3 +83,10 @@ def soak(session):
     """Run the long tests with their full counts; takes its time."""
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "soak", *session.posargs)
+
+
+@nox.session
+def mutants(session):
+    """Plant known bugs one at a time; each must make the tests that are named for it fail."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.mutants", *session.posargs)

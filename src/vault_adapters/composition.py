@@ -12,6 +12,7 @@ from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.configuration.database_url import parse_url
 from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
+from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
 from vault_adapters.providers.http import HttpBound, own_client
 from vault_adapters.runtime.journal import FileJournal, NoJournal
@@ -28,7 +29,6 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.importing import ImportRepository
-from vault_domain.ports.journal import RefreshJournal
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
 from vault_domain.ports.master_key import MasterKeys
@@ -174,18 +174,35 @@ async def _run(
     journal = NoJournal() if config.journal_dir is None else FileJournal(config.journal_dir)
     async with AsyncExitStack() as stack:
         master_keys = await open_with_sources(store.keys, sources)
-        cipher = AesGcmCipher(store.keys, master_keys, ttl=config.data_key_ttl)
-        stack.push_async_callback(cipher.aclose)
+        keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl)
+        stack.push_async_callback(keyring.aclose)
+        cipher, sink, tasks = AesGcmCipher(keyring), CallbackSink(on_event), AsyncioTasks()
         bound = await _bind(refreshers or {}, http_client, stack)
-        tasks = AsyncioTasks()
-        sink = CallbackSink(on_event)
-        parts = _Parts(config, store, cipher, sink, tasks, journal, bound)
-        await parts.keeper.recover()
-        stack.callback(parts.keeper.report_lost)
-        await stack.enter_async_context(repeating(parts.keeper.retry_all, _RETRY_SECONDS))
-        stack.push_async_callback(tasks.drain, parts.timing.lease.total_seconds())
-        await stack.enter_async_context(repeating(parts.uses.flush, _FLUSH_SECONDS))
-        yield TokenVault(parts.services(_key_services(store, cipher, sink, tasks, master_keys)))
+        timing = RefreshTiming(config.refresh_deadline, config.quiescence)
+        opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
+        keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, tasks, timing)
+        await keeper.recover()
+        stack.callback(keeper.report_lost)
+        await stack.enter_async_context(repeating(keeper.retry_all, _RETRY_SECONDS))
+        stack.push_async_callback(tasks.drain, timing.lease.total_seconds())
+        await stack.enter_async_context(repeating(uses.flush, _FLUSH_SECONDS))
+        keys = _key_services(
+            store=store, keyring=keyring, cipher=cipher, sink=sink, tasks=tasks, master_keys=master_keys
+        )
+        services = _vault_services(
+            store=store,
+            cipher=cipher,
+            sink=sink,
+            tasks=tasks,
+            opener=opener,
+            uses=uses,
+            keeper=keeper,
+            timing=timing,
+            policy=RefreshPolicy(config.refresh_buffer),
+            refreshers=bound,
+            keys=keys,
+        )
+        yield TokenVault(services)
 
 
 async def _bind(
@@ -274,56 +291,59 @@ def _open_postgres_store(
 
 
 def _key_services(
-    store: Store, cipher: AesGcmCipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
+    *, store: Store, keyring: Keyring, cipher: Cipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
 ) -> KeyServices:
-    keys, rotation, wrapper = store.keys, store.key_rotation, cipher.keyring
     return KeyServices(
-        rotating=RotationService(keys, rotation, wrapper, cipher, sink, tasks, master_keys),
-        resealing=ResealingService(rotation, cipher, sink, tasks),
-        rewrapping=RewrappingService(keys, rotation, wrapper, sink, tasks, master_keys),
+        rotating=RotationService(store.keys, store.key_rotation, keyring, cipher, sink, tasks, master_keys),
+        resealing=ResealingService(store.key_rotation, cipher, sink, tasks),
+        rewrapping=RewrappingService(store.keys, store.key_rotation, keyring, sink, tasks, master_keys),
     )
 
 
-class _Parts:
-    """The use cases of one vault, and what they share."""
+def _refresh_services(
+    *,
+    ledger: RefreshLedger,
+    runner: AttemptRunner,
+    keeper: AnswerKeeper,
+    tasks: Tasks,
+    tokens: TokenService,
+    policy: RefreshPolicy,
+    rules: Mapping[str, RefreshRule],
+) -> tuple[RefreshService, SweepService]:
+    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
+    return refreshing, SweepService(ledger, runner, keeper, tasks, policy, rules)
 
-    def __init__(
-        self,
-        config: VaultConfig,
-        store: Store,
-        cipher: Cipher,
-        sink: EventSink,
-        tasks: Tasks,
-        journal: RefreshJournal,
-        refreshers: Mapping[str, TokenRefresher],
-    ) -> None:
-        self._store, self._cipher, self._sink, self._tasks, self._refreshers = store, cipher, sink, tasks, refreshers
-        self._policy = RefreshPolicy(config.refresh_buffer)
-        self.timing = RefreshTiming(config.refresh_deadline, config.quiescence)
-        self._rules = {
-            name: RefreshRule.of(refresher.spends, refresher.rotation, self.timing)
-            for name, refresher in refreshers.items()
-        }
-        self._opener = TokenOpener(cipher, sink)
-        self.uses = UseTracker(store.tokens)
-        self.keeper = AnswerKeeper(store.refreshes, cipher, self._opener, sink, journal, tasks, self.timing)
 
-    def services(self, keys: KeyServices) -> VaultServices:
-        """Return the use cases, together with those that concern keys."""
-        store, cipher, sink, policy, rules = self._store, self._cipher, self._sink, self._policy, self._rules
-        ledger, opener, keeper, tasks = store.refreshes, self._opener, self.keeper, self._tasks
-        spends = {name: rule.spends for name, rule in rules.items()}
-        tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, policy)
-        runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, policy, self.timing, self._refreshers)
-        revoker = RevocationService(ledger, opener, tasks, self._refreshers, self.timing.deadline)
-        return VaultServices(
-            tokens=tokens,
-            accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends),
-            listing=ListingService(store.tokens, store.accounts, store.audit, spends),
-            health=HealthService(store.tokens, cipher, opener, policy.buffer),
-            refreshing=RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules),
-            sweeping=SweepService(ledger, runner, keeper, tasks, policy, rules),
-            keys=keys,
-            erasing=ErasureService(store.eraser, cipher, sink),
-            importing=ImportService(store.imports, cipher, sink, tasks, policy),
-        )
+def _vault_services(
+    *,
+    store: Store,
+    cipher: Cipher,
+    sink: EventSink,
+    tasks: Tasks,
+    opener: TokenOpener,
+    uses: UseTracker,
+    keeper: AnswerKeeper,
+    timing: RefreshTiming,
+    policy: RefreshPolicy,
+    refreshers: Mapping[str, TokenRefresher],
+    keys: KeyServices,
+) -> VaultServices:
+    rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
+    spends = {name: rule.spends for name, rule in rules.items()}
+    ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy)
+    runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, policy, timing, refreshers)
+    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
+    refreshing, sweeping = _refresh_services(
+        ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules
+    )
+    return VaultServices(
+        tokens=tokens,
+        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends),
+        listing=ListingService(store.tokens, store.accounts, store.audit, spends),
+        health=HealthService(store.tokens, cipher, opener, policy.buffer),
+        refreshing=refreshing,
+        sweeping=sweeping,
+        keys=keys,
+        erasing=ErasureService(store.eraser, cipher, sink),
+        importing=ImportService(store.imports, cipher, sink, tasks, policy),
+    )

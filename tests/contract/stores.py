@@ -25,7 +25,7 @@ def open_postgres(url, schema, **settings):
 
 async def check_sqlite_idle(store):
     database = store.tokens._database
-    assert not database._writes
+    assert database._writes.under_way == 0
     assert not database._lock.locked()
     assert not database._writer.in_transaction
     assert not database._reader.in_transaction

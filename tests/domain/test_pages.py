@@ -74,3 +74,10 @@ def test_pages_give_every_item_once(items, limit):
         return [item async for item in walk_pages(fetch)]
 
     assert asyncio.run(collect()) == items
+
+
+@pytest.mark.parametrize(("count", "is_more"), [(0, False), (2, False), (3, False), (4, True)])
+def test_only_where_more_follows_there_is_a_next_page(count, is_more):
+    page = make_page(list(range(count)), 3, lambda row: (row,))
+    assert page.items == tuple(range(min(count, 3)))
+    assert (page.next is not None) is is_more

@@ -152,6 +152,27 @@ def test_a_token_is_never_due_when_it_is_stored(lifetime, configured):
     assert freshness(fresh, NOW, RefreshPolicy(configured)) is Freshness.FRESH
 
 
+def test_the_moment_at_which_it_is_due_and_the_one_at_which_it_expires():
+    minute = timedelta(minutes=1)
+    info = TokenInfo(
+        UUID(int=1), ACCOUNT.key(TokenKind.ACCESS_TOKEN), TokenStatus.VALID, None, NOW + minute, (), 1, None, None,
+        2 * minute, NOW, NOW,
+    )  # fmt: skip
+    policy = RefreshPolicy(timedelta(minutes=5))  # which is capped at half of the lifetime
+    assert [freshness(info, NOW + passed, policy) for passed in (-TICK, ZERO, minute - TICK, minute)] == [
+        Freshness.FRESH,
+        Freshness.DUE,
+        Freshness.DUE,
+        Freshness.UNUSABLE,
+    ]
+    assert [info.health(NOW + passed, minute) for passed in (-TICK, ZERO, minute - TICK, minute)] == [
+        TokenHealth.FRESH,
+        TokenHealth.EXPIRING,
+        TokenHealth.EXPIRING,
+        TokenHealth.EXPIRED,
+    ]
+
+
 @given(buffers, lifetimes)
 def test_capping(wanted, lifetime):
     found = capped(wanted, lifetime)

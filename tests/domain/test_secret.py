@@ -7,11 +7,10 @@ import string
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.domain.leaks import assert_refused
 
-from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret, as_secret
 
 CANARY = "canary-7f3a9c"
@@ -31,7 +30,13 @@ def test_it_reveals_what_it_was_given(text):
     assert Secret(text).reveal() == text
 
 
-@given(texts.filter(lambda text: len(text) > 3 and text not in "Secret('**********')"))
+@given(texts)
+@example("")
+@example("x")
+@example("xy")
+@example("xyz")
+@example("'")
+@example("*")
 def test_it_shows_a_constant(text):
     secret = Secret(text)
     shown = [str(secret), repr(secret), f"{secret}", f"{secret!r:>40}", f"{secret:x}", "%s" % secret, f"{[secret]}"]  # noqa: UP031
@@ -124,9 +129,7 @@ BAD = [
 @pytest.mark.parametrize("value", BAD, ids=range(len(BAD)))
 def test_what_is_no_secret_is_refused_in_silence(value):
     assert_refused(lambda: Secret(value), CANARY)
-    refusal = as_secret(value)
-    assert isinstance(refusal, InvalidInputError)
-    assert refusal.__traceback__ is None
+    assert_refused(lambda: as_secret(value), CANARY)
     assert_refused(lambda: Secret.from_fields(secret=value), CANARY) if type(value) is not str else None
 
 

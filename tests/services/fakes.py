@@ -26,7 +26,7 @@ class PlainCipher:
         self._known = {}
         self.forgotten = []
 
-    async def new_data_key(self, tenant_id):
+    async def make_data_key(self, tenant_id):
         key_id = next(self._numbers).to_bytes(16)
         return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, (DataKeyWrap(MASTER_KEY.key_id, key_id),))
 
@@ -39,7 +39,7 @@ class PlainCipher:
             raise UnreadableError(NO_ACTIVE_KEY)
         return lambda key, value: _sealed(active, key, value)
 
-    async def open(self, key, sealed, data_key=None):
+    async def open(self, key, sealed):
         record = await self._keys.data_key(key.tenant_id, sealed.data_key_id)
         if record is None or record.state is DataKeyState.DESTROYED:
             raise UnreadableError("unknown_key" if record is None else DESTROYED_KEY)
@@ -58,9 +58,6 @@ class PlainCipher:
                 results.append(error)
         return results
 
-    def is_warm(self, tenant_id):
-        return True
-
     def forget_active(self, tenant_ids):
         for tenant_id in tenant_ids:
             self._known.pop(tenant_id, None)
@@ -75,7 +72,7 @@ class PlainCipher:
     async def _active(self, tenant_id):
         if tenant_id not in self._known:
             active = await self._keys.active_data_key(tenant_id)
-            self._known[tenant_id] = active or await self._keys.create_data_key(await self.new_data_key(tenant_id))
+            self._known[tenant_id] = active or await self._keys.create_data_key(await self.make_data_key(tenant_id))
         return self._known[tenant_id]
 
 

@@ -125,6 +125,14 @@ def gzip_bomb(mebibytes: int = 64, *, status: int = 200) -> Answer:
     return Answer(status=status, headers=headers, body=_compressed_spaces(mebibytes))
 
 
+def endless_deflate(body: bytes, blocks: int = 60_000) -> Answer:
+    """Return a body that is packed behind so many empty blocks of five bytes each, which unpack to nothing."""
+    packed = b"\x78\x9c" + b"\x00\x00\x00\xff\xff" * blocks
+    packed += b"\x01" + len(body).to_bytes(2, "little") + (len(body) ^ 0xFFFF).to_bytes(2, "little") + body
+    packed += zlib.adler32(body).to_bytes(4)
+    return Answer(headers={"Content-Encoding": "deflate", "Content-Type": "application/json"}, body=packed)
+
+
 def oversized_answer(mebibytes: int = 10, *, status: int = 200, chunked: bool = False) -> Answer:
     """Return a body of `mebibytes` MiB that starts like a token response."""
     body = b'{"access_token":"' + b"x" * (mebibytes * _MEBIBYTE)

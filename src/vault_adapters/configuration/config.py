@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from attrs import Attribute, field, frozen
 
 from vault_adapters.configuration.database_url import ConfiguredUrl, refuse_bad_url
 from vault_adapters.configuration.environment import read_environment
-from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
@@ -34,9 +35,8 @@ DEFAULT_DATABASE_URL: str = _DefaultUrl("sqlite:///token-vault.db")
 def _as_optional_secret(value: object) -> Secret | None:
     if value is None:
         return None
-    secret = as_secret(value)
-    if isinstance(secret, Secret):
-        return secret
+    with suppress(InvalidInputError):
+        return as_secret(value)
     raise ConfigurationError("an encryption secret must be a string of at most 64 KiB, without lone surrogates")
 
 

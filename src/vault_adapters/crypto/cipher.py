@@ -2,23 +2,18 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from vault_adapters.crypto.context import ContextEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
-from vault_adapters.crypto.keyring import DEFAULT_CAPACITY, DEFAULT_TTL, Keyring
+from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.resealing import reseal
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.key_records import DataKeyRecord
 from vault_domain.entities.secret import Secret, decoded_secret
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
-from vault_domain.ports.key_repository import KeyRepository
-from vault_domain.ports.master_key import MasterKeys
 
 _log = logging.getLogger(__name__)
 
@@ -30,24 +25,12 @@ class AesGcmCipher:
     """Seals and opens on the event loop: at the size of tokens a thread costs more than the work.
 
     Args:
-        repository: where the wrapped data keys are.
-        master_keys: from `open_master_keys`.
-        ttl: how long an unwrapped data key is held.
-        capacity: how many are held at most.
-        monotonic: a clock in seconds that never goes back.
+        keyring: the tenants' data keys.
     """
 
-    def __init__(
-        self,
-        repository: KeyRepository,
-        master_keys: MasterKeys,
-        *,
-        ttl: timedelta = DEFAULT_TTL,
-        capacity: int = DEFAULT_CAPACITY,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.keyring = Keyring(repository, master_keys, ttl=ttl, capacity=capacity, monotonic=monotonic)
-        self._places = ContextEncoder()
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._contexts = ContextEncoder()
 
     async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
         """See `Cipher`.
@@ -55,7 +38,7 @@ class AesGcmCipher:
         Raises:
             DecryptionError: a tenant's active data key was tampered with.
         """
-        data_keys = await self._active_keys({key.tenant_id for key, _ in values})
+        data_keys = await self._ensure_active_keys({key.tenant_id for key, _ in values})
         sealed = []
         for number, (key, secret) in enumerate(values, 1):
             sealed.append(self._seal(data_keys[key.tenant_id], key, secret))
@@ -69,7 +52,7 @@ class AesGcmCipher:
         Raises:
             DecryptionError: the tenant's active data key was tampered with.
         """
-        data_key = await self._active_key(tenant_id, make=False)
+        data_key = await _undamaged(self._keyring.find_active_key(tenant_id))
 
         def seal(key: TokenKey, secret: Secret) -> SealedToken:
             if key.tenant_id != tenant_id:
@@ -78,56 +61,57 @@ class AesGcmCipher:
 
         return seal
 
-    async def open(self, key: TokenKey, sealed: SealedToken, data_key: DataKeyRecord | None = None) -> Secret:
+    async def open(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """See `Cipher`."""
         key_id = sealed.data_key_id
-        opener = self.keyring.held(key.tenant_id, key_id) or await self.keyring.key(key.tenant_id, key_id, data_key)
+        opener = self._keyring.get_held_key(key.tenant_id, key_id) or await self._keyring.find_key(
+            key.tenant_id, key_id
+        )
         # The opener refuses an envelope that names another key than the row does.
-        secret = decoded_secret(opener.open(sealed.blob, self._places.encode(key)))
+        secret = decoded_secret(opener.open(sealed.blob, self._contexts.encode(key)))
         if secret is None:
             raise UnreadableError("encoding")
         return secret
 
     async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | UnreadableError]:
         """See `Cipher`."""
-        return await reseal(self.keyring, self._places, values)
-
-    def is_warm(self, tenant_id: str) -> bool:
-        """See `Cipher`."""
-        return self.keyring.is_warm(tenant_id)
+        return await reseal(self._keyring, self._contexts, values)
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """See `Cipher`."""
-        self.keyring.forget_active(tenant_ids)
+        self._keyring.forget_active(tenant_ids)
 
     def forget_tenant(self, tenant_id: str) -> None:
         """Forget all keys of a tenant that is being erased."""
-        self.keyring.forget_tenant(tenant_id)
+        self._keyring.forget_tenant(tenant_id)
 
     async def check(self) -> None:
         """See `Cipher`."""
-        master_key = await self.keyring.active_master_key()
+        master_key = await self._keyring.find_active_master_key()
         await master_key.check()
 
-    async def aclose(self) -> None:
-        """Forget all keys and end what is under way."""
-        await self.keyring.aclose()
-
     def _seal(self, data_key: EnvelopeKey, key: TokenKey, secret: Secret) -> SealedToken:
-        return SealedToken(data_key.key_id, data_key.seal(secret.reveal().encode(), self._places.encode(key)))
+        return SealedToken(data_key.key_id, data_key.seal(secret.reveal().encode(), self._contexts.encode(key)))
 
-    async def _active_keys(self, tenant_ids: set[str]) -> dict[str, EnvelopeKey]:
+    async def _ensure_active_keys(self, tenant_ids: set[str]) -> dict[str, EnvelopeKey]:
         if len(tenant_ids) == 1:
             [tenant_id] = tenant_ids
-            return {tenant_id: await self._active_key(tenant_id)}
-        return await fetch_keys(tenant_ids, self._active_key)
+            return {tenant_id: await _undamaged(self._keyring.ensure_active_key(tenant_id))}
+        return await fetch_keys(tenant_ids, lambda wish: _undamaged(self._keyring.ensure_active_key(wish)))
 
-    async def _active_key(self, tenant_id: str, *, make: bool = True) -> EnvelopeKey:
-        try:
-            return await (self.keyring.active_key if make else self.keyring.present_key)(tenant_id)
-        except UnreadableError as error:
-            if error.reason == NO_ACTIVE_KEY:
-                raise
-            _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
-        # Raised here, without a context.
-        raise DecryptionError("the tenant's data key could not be decrypted")
+
+async def _undamaged(finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
+    """Return a tenant's active key.
+
+    Raises:
+        DecryptionError: it was tampered with.
+        UnreadableError: there is none.
+    """
+    try:
+        return await finding
+    except UnreadableError as error:
+        if error.reason == NO_ACTIVE_KEY:
+            raise
+        _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
+    # Raised here, without a context.
+    raise DecryptionError("the tenant's data key could not be decrypted")

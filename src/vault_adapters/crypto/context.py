@@ -1,4 +1,4 @@
-"""The context of a value: the place that the caller asked for, encoded."""
+"""The context of a value: the token key that the caller asked for, encoded."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ _REMEMBERED = 4096
 
 
 class ContextEncoder:
-    """Encodes places; the parts that repeat from one account to the next are encoded once.
+    """Encodes contexts; the parts that repeat from one account to the next are encoded once.
 
     Args:
         remembered: how many combinations of tenant, provider and kind to keep.

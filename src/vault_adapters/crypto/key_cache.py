@@ -53,18 +53,13 @@ class KeyCache:
         self._tenants.move_to_end(tenant_id)
         return held.key
 
-    def active(self, tenant_id: str) -> EnvelopeKey | None:
+    def get_active(self, tenant_id: str) -> EnvelopeKey | None:
         """Return the key that was last found to be the tenant's active one, or None."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None or tenant.active is None or tenant.active.until <= self._monotonic():
             return None
         self._tenants.move_to_end(tenant_id)
         return tenant.active.key
-
-    def is_warm(self, tenant_id: str) -> bool:
-        """Whether any key of this tenant is held."""
-        tenant = self._tenants.get(tenant_id)
-        return tenant is not None and tenant.until > self._monotonic()
 
     def put(self, tenant_id: str, key: EnvelopeKey) -> None:
         """Hold a key from now on."""

@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from functools import partial
+from typing import Any
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
 from vault_adapters.crypto.key_cache import KeyCache
+from vault_adapters.runtime.flights import Flights
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
 from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
@@ -51,53 +52,45 @@ class Keyring:
         self._repository = repository
         self._master_keys = master_keys
         self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic)
-        self._flights: dict[_Flight, asyncio.Task[EnvelopeKey]] = {}
-        self._running: set[asyncio.Task[EnvelopeKey]] = set()
+        self._flights = Flights()
         self._forgotten = 0
         # A master key may be a service, which would answer a crowd by throttling.
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
-    def held(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
-        """Return a key that is at hand, or None."""
+    def get_held_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
+        """Return a key that is held already, or None."""
         return self._cache.get(tenant_id, key_id)
 
-    def is_warm(self, tenant_id: str) -> bool:
-        """Whether a key of this tenant is at hand."""
-        return self._cache.is_warm(tenant_id)
-
-    async def key(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None = None) -> EnvelopeKey:
+    async def find_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
         """Return one of a tenant's keys.
-
-        Args:
-            tenant_id: who asks.
-            key_id: which key.
-            record: it, where it was read along with a row; else the repository is asked.
 
         Raises:
             UnreadableError: the tenant has no such key (any more), or it was tampered with.
             KeyUnavailableError: no master key that could unwrap it is available now.
         """
         return self._cache.get(tenant_id, key_id) or await self._share(
-            (tenant_id, key_id), lambda: self._find(tenant_id, key_id, record)
+            (tenant_id, key_id), lambda: self._find(tenant_id, key_id)
         )
 
-    async def active_key(self, tenant_id: str) -> EnvelopeKey:
+    async def ensure_active_key(self, tenant_id: str) -> EnvelopeKey:
         """Return a tenant's active key, making its first one where there is none.
 
         Raises:
             UnreadableError: it was tampered with.
             KeyUnavailableError: as above.
         """
-        return self._cache.active(tenant_id) or await self._share((tenant_id, None), lambda: self._active(tenant_id))
+        return self._cache.get_active(tenant_id) or await self._share(
+            (tenant_id, None), lambda: self._ensure_active(tenant_id)
+        )
 
-    async def present_key(self, tenant_id: str) -> EnvelopeKey:
+    async def find_active_key(self, tenant_id: str) -> EnvelopeKey:
         """Return a tenant's active key; none is made where there is none.
 
         Raises:
             UnreadableError: it was tampered with, or there is none, that is, the tenant was erased.
             KeyUnavailableError: as above.
         """
-        key = self._cache.active(tenant_id)
+        key = self._cache.get_active(tenant_id)
         if key is not None:
             return key
         before = self._forgotten
@@ -112,7 +105,7 @@ class Keyring:
             self._cache.put_active(tenant_id, key)
         return key
 
-    async def active_master_key(self) -> MasterKey:
+    async def find_active_master_key(self) -> MasterKey:
         """Return the master key that is active now, which a rotation may have changed since this was opened.
 
         Where the repository cannot be asked, it is the one that was active then.
@@ -131,14 +124,14 @@ class Keyring:
             )
         return self._master_keys.opened[active]
 
-    async def new_data_key(self, tenant_id: str) -> DataKeyRecord:
+    async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
         """Return a new data key, not stored yet, with a wrap under every master key that this process can open."""
         key_id = os.urandom(KEY_ID_SIZE)
         async with self._asking:
             wraps = await _wrap(os.urandom(KEY_SIZE), tenant_id, key_id, self._master_keys)
         return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, wraps)
 
-    async def missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
+    async def make_missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
         """Return the wraps that a data key lacks under the open master keys.
 
         Raises:
@@ -172,71 +165,65 @@ class Keyring:
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """Look the active key of these tenants up again before the next seal."""
-        for tenant_id in tenant_ids:
+        active: set[_Flight] = {(tenant_id, None) for tenant_id in tenant_ids}
+        for tenant_id, _ in active:
             self._cache.forget_active(tenant_id)
-            self._flights.pop((tenant_id, None), None)
+        self._flights.forget(lambda flight: flight in active)
 
     def forget_tenant(self, tenant_id: str) -> None:
         """Forget all keys of a tenant, those included that are being unwrapped now."""
         self._forgotten += 1
         self._cache.forget_tenant(tenant_id)
-        for flight in [flight for flight in self._flights if flight[0] == tenant_id]:
-            del self._flights[flight]
+        self._flights.forget(lambda flight: flight[0] == tenant_id)
 
     async def aclose(self) -> None:
         """Forget everything and end what is under way."""
-        flights = list(self._running)  # those too that were forgotten on their way
-        self._flights.clear()
         self._cache.clear()
-        for task in flights:
-            task.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        self._flights.forget(lambda _: True)
+        await self._flights.cancel()
 
-    async def _share(self, flight: _Flight, work: Callable[[], Coroutine[None, None, EnvelopeKey]]) -> EnvelopeKey:
-        """Run the work once for all that ask for it meanwhile; a caller that is cancelled only leaves."""
-        task = self._flights.get(flight)
-        if task is None:
-            task = self._flights[flight] = asyncio.create_task(work())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-            task.add_done_callback(partial(self._land, flight))
-        return await asyncio.shield(task)
+    async def _share(self, flight: _Flight, work: Callable[[], Coroutine[Any, Any, EnvelopeKey]]) -> EnvelopeKey:
+        """Run the work once for all that ask for it meanwhile, and hold its key."""
+        return await self._flights.share(flight, lambda: self._hold(flight, work))
 
-    def _land(self, flight: _Flight, task: asyncio.Task[EnvelopeKey]) -> None:
+    async def _hold(self, flight: _Flight, work: Callable[[], Coroutine[Any, Any, EnvelopeKey]]) -> EnvelopeKey:
         """Hold the key, unless it was forgotten while it was on its way."""
-        wanted = self._flights.get(flight) is task
-        if wanted:
-            del self._flights[flight]
-        if task.cancelled() or task.exception() is not None or not wanted:
-            return
-        tenant_id, key_id = flight
-        if key_id is None:
-            self._cache.put_active(tenant_id, task.result())
-        else:
-            self._cache.put(tenant_id, task.result())
+        key = await work()
+        if self._flights.is_current(flight):
+            tenant_id, key_id = flight
+            if key_id is None:
+                self._cache.put_active(tenant_id, key)
+            else:
+                self._cache.put(tenant_id, key)
+        return key
 
-    async def _find(self, tenant_id: str, key_id: bytes, record: DataKeyRecord | None) -> EnvelopeKey:
-        if record is None or record.tenant_id != tenant_id or record.key_id != key_id:
-            record = await self._repository.data_key(tenant_id, key_id)
-        if record is not None and record.state is DataKeyState.DESTROYED:
-            raise UnreadableError(DESTROYED_KEY)
-        if record is None or not record.wraps:
+    async def _find(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
+        record = await self._repository.data_key(tenant_id, key_id)
+        if record is None:
             raise UnreadableError("unknown_key")
-        return EnvelopeKey(await self._unwrap(tenant_id, record), key_id, Purpose.VALUE)
+        return await self._open(record)
 
-    async def _active(self, tenant_id: str) -> EnvelopeKey:
+    async def _ensure_active(self, tenant_id: str) -> EnvelopeKey:
         before = self._forgotten
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
-            record = await self._repository.create_data_key(await self.new_data_key(tenant_id))
+            record = await self._repository.create_data_key(await self.make_data_key(tenant_id))
         # Whoever won, and this process's own key too, is taken as it was stored.
         return await self._of_record(record, before)
 
     async def _of_record(self, record: DataKeyRecord, before: int) -> EnvelopeKey:
         """Return the key of a record, which is not held where a tenant was forgotten since the record was read."""
         if self._forgotten != before:
-            return await self._find(record.tenant_id, record.key_id, record)
-        return await self.key(record.tenant_id, record.key_id, record)
+            return await self._open(record)
+        tenant_id, key_id = record.tenant_id, record.key_id
+        return self._cache.get(tenant_id, key_id) or await self._share((tenant_id, key_id), lambda: self._open(record))
+
+    async def _open(self, record: DataKeyRecord) -> EnvelopeKey:
+        if record.state is DataKeyState.DESTROYED:
+            raise UnreadableError(DESTROYED_KEY)
+        if not record.wraps:
+            raise UnreadableError("unknown_key")
+        return EnvelopeKey(await self._unwrap(record.tenant_id, record), record.key_id, Purpose.VALUE)
 
     async def _unwrap(self, tenant_id: str, record: DataKeyRecord) -> bytes:
         wrapped = {wrap.master_key_id: wrap.wrapped for wrap in record.wraps}

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from attrs import frozen
@@ -15,7 +16,7 @@ from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, P
 from vault_adapters.crypto.scrypt_parameters import ScryptParameters
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.key_records import MasterKeyRecord
-from vault_domain.entities.secret import Secret
+from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.ports.cipher import UnreadableError
 
 PROVIDER = "local"
@@ -39,7 +40,9 @@ def as_encryption_secret(value: Secret | str) -> Secret:
     Raises:
         ConfigurationError: too short, too long, or with a lone surrogate; the text is not repeated.
     """
-    secret = _as_secret(value)
+    secret: Secret | None = None
+    with suppress(InvalidInputError):
+        secret = as_secret(value)
     del value
     if secret is None:
         raise ConfigurationError(
@@ -185,12 +188,3 @@ def _block(root: bytes, label: bytes, extra: bytes = b"") -> bytes:
 
 def _context(tenant_id: str, data_key_id: bytes) -> bytes:
     return encode_context("dek", tenant_id, data_key_id.hex())
-
-
-def _as_secret(value: Secret | str) -> Secret | None:
-    if isinstance(value, Secret):
-        return value
-    try:
-        return Secret(value)
-    except InvalidInputError:
-        return None

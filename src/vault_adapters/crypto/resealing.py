@@ -26,17 +26,17 @@ _Sealed = tuple[TokenKey, SealedToken]
 
 
 async def reseal(
-    keyring: Keyring, places: ContextEncoder, values: Sequence[_Sealed]
+    keyring: Keyring, contexts: ContextEncoder, values: Sequence[_Sealed]
 ) -> list[SealedToken | UnreadableError]:
     """See `Cipher.reseal`."""
     wanted = {(key.tenant_id, sealed.data_key_id) for key, sealed in values}
-    openers = await fetch_keys(wanted, lambda wish: _had(keyring.key(*wish)))
-    sealers = await fetch_keys({key.tenant_id for key, _ in values}, lambda wish: _had(keyring.present_key(wish)))
+    openers = await fetch_keys(wanted, lambda wish: _had(keyring.find_key(*wish)))
+    sealers = await fetch_keys({key.tenant_id for key, _ in values}, lambda wish: _had(keyring.find_active_key(wish)))
     refused: Counter[str] = Counter()
     resealed: list[SealedToken | UnreadableError] = []
     for number, (key, sealed) in enumerate(values, 1):
         opener, sealer = openers[key.tenant_id, sealed.data_key_id], sealers[key.tenant_id]
-        done = _resealed(opener, sealer, sealed.blob, places.encode(key))
+        done = _resealed(opener, sealer, sealed.blob, contexts.encode(key))
         if isinstance(done, UnreadableError):
             refused[done.reason] += 1
         resealed.append(done)
@@ -64,7 +64,7 @@ async def _had(fetching: Awaitable[EnvelopeKey]) -> EnvelopeKey | UnreadableErro
 
 
 def _resealed(
-    opener: EnvelopeKey | UnreadableError, sealer: EnvelopeKey | UnreadableError, blob: bytes, place: bytes
+    opener: EnvelopeKey | UnreadableError, sealer: EnvelopeKey | UnreadableError, blob: bytes, context: bytes
 ) -> SealedToken | UnreadableError:
     if isinstance(opener, UnreadableError):
         return opener
@@ -72,6 +72,6 @@ def _resealed(
         return sealer
     try:
         # The opener refuses an envelope that names another key than the row does.
-        return SealedToken(sealer.key_id, sealer.seal(opener.open(blob, place), place))
+        return SealedToken(sealer.key_id, sealer.seal(opener.open(blob, context), context))
     except UnreadableError as error:
         return UnreadableError(error.reason)  # without the frames of the one that was raised

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote_plus, urlencode
 
@@ -49,8 +50,10 @@ def as_client_secret(value: object) -> Secret | None:
     """
     if value is None:
         return None
-    secret = as_secret(value)
-    if isinstance(secret, InvalidInputError) or not secret.reveal():
+    secret: Secret | None = None
+    with suppress(InvalidInputError):
+        secret = as_secret(value)
+    if secret is None or not secret.reveal():
         raise InvalidInputError("client_secret must be a text of 1 character to 64 KiB")
     return secret
 

@@ -1,17 +1,16 @@
 """Time, waiting and shared calls over asyncio."""
 
 import asyncio
-import copy
 import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import anyio
 
-from vault_domain.entities.errors import VaultError
+from vault_adapters.runtime.flights import Flights
 
 T = TypeVar("T")
 
@@ -20,8 +19,7 @@ class AsyncioTasks:
     """Implements `Tasks` on the running event loop."""
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, asyncio.Task[Any]] = {}
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._flights = Flights()
 
     def monotonic(self) -> float:
         """Return seconds of a clock that never goes back."""
@@ -48,20 +46,10 @@ class AsyncioTasks:
         """Whether a call with this key is running."""
         return key in self._flights
 
-    async def share(self, key: Hashable, work: Callable[[], Awaitable[T]], timeout: float | None = None) -> T:
+    async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
         """Run ``work`` once for all who ask with the same key meanwhile."""
-        task = self._flights.get(key)
-        if task is None:
-            task = self._flights[key] = asyncio.ensure_future(_run(work))
-            task.add_done_callback(lambda done: self._landed(key, done))
-        failure: VaultError
-        try:
-            async with asyncio.timeout(timeout):
-                return cast("T", await asyncio.shield(task))
-        except VaultError as error:
-            # Each caller raises an error of its own, so that their tracebacks do not mix.
-            failure = copy.copy(error)
-        raise failure
+        async with asyncio.timeout(timeout):
+            return await self._flights.share(key, work)
 
     async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
         """Run jobs at once, at most ``per_group`` of the same group."""
@@ -71,10 +59,7 @@ class AsyncioTasks:
             async with limits[group]:
                 await job()
 
-        tasks = [asyncio.create_task(limited(group, job)) for group, job in jobs]
-        for task in tasks:
-            self._jobs.add(task)
-            task.add_done_callback(self._jobs.discard)
+        tasks = [self._flights.start(limited(group, job)) for group, job in jobs]
         # Not a TaskGroup: neither the failure of one nor a cancelled caller may end a job that has spent a credential.
         for result in await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True)):
             if isinstance(result, BaseException):
@@ -85,23 +70,7 @@ class AsyncioTasks:
 
         What is left then only waits for others, or has lost the database; it is cancelled.
         """
-        end = self.monotonic() + seconds
-        with anyio.CancelScope(shield=True):  # a host that is being cancelled closes the vault all the same
-            while (running := self._running()) and (left := end - self.monotonic()) > 0:
-                await asyncio.wait(running, timeout=left)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-    def _running(self) -> set[asyncio.Task[Any]]:
-        return {task for task in (*self._flights.values(), *self._jobs) if not task.done()}
-
-    def _landed(self, key: Hashable, task: asyncio.Task[Any]) -> None:
-        if self._flights.get(key) is task:
-            del self._flights[key]
-        if not task.cancelled():
-            task.exception()  # nobody may be left to fetch it
-
-
-async def _run(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()
+        # Shielded, because a host that is being cancelled closes the vault all the same.
+        with anyio.move_on_after(seconds, shield=True):
+            await self._flights.wait()
+        await self._flights.cancel()

@@ -1,11 +1,13 @@
 """Batched reads: gets that wait in one loop tick go as one query, and fail apart."""
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
-from vault_domain.entities.errors import ConfigurationError, StorageError
+from vault_adapters.runtime.flights import Flights
+from vault_domain.entities.errors import ConfigurationError, StorageError, VaultError
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -16,7 +18,7 @@ _Waiter = tuple[K, asyncio.Future[V]]
 class ReadBatcher(Generic[K, V]):
     """Collects single reads and asks for them together.
 
-    A caller that is cancelled only leaves; an error of the query reaches each caller as an error of its own.
+    Cancelling a caller does not cancel the query, and each caller raises its own copy of the query's error.
 
     Args:
         session: gives what reads the keys given, which may repeat, and returns one value per key, in order. It is
@@ -36,7 +38,7 @@ class ReadBatcher(Generic[K, V]):
         self._most_keys = most_keys
         self._most_batches = most_batches
         self._waiting: list[_Waiter[K, V]] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._batches = Flights()
         self._loop = asyncio.get_running_loop()
         self._is_starting = False
 
@@ -52,45 +54,38 @@ class ReadBatcher(Generic[K, V]):
 
     async def drain(self) -> None:
         """Wait until no read is under way."""
-        while self._running:
-            await asyncio.gather(*self._running, return_exceptions=True)
-            await asyncio.sleep(0)
+        await self._batches.wait()
 
     def _start(self) -> None:
-        if self._waiting and not self._is_starting and len(self._running) < self._most_batches:
+        if self._waiting and not self._is_starting and self._batches.under_way < self._most_batches:
             # The task takes its first step in the next tick; whoever asks until then goes along.
             self._is_starting = True
-            task = self._loop.create_task(self._run())
-            self._running.add(task)
-            task.add_done_callback(self._finished)
+            self._batches.start(self._run()).add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
         if task.cancelled():
             self._is_starting = False
-        else:
-            task.exception()  # its callers have been told
         self._start()
 
     async def _run(self) -> None:
-        async with self._session() as fetch:
+        async with self._session() as read:
             self._is_starting = False
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._most_keys], self._waiting[self._most_keys :]
                 self._start()
-                await _answer(fetch, batch)
+                await _answer(read, batch)
                 # Whoever was answered may ask again at once: that saves finding a task and a connection anew.
                 self._is_starting = True
                 await asyncio.sleep(0)
                 self._is_starting = False
 
 
-async def _answer(fetch: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: list[_Waiter[K, V]]) -> None:
+async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: list[_Waiter[K, V]]) -> None:
     wanted = [(key, future) for key, future in batch if not future.done()]
     if not wanted:
         return
     try:
-        values = await fetch([key for key, _ in wanted])
+        values = await read([key for key, _ in wanted])
     except BaseException as error:
         _fail([future for _, future in wanted], error)
         if not isinstance(error, Exception):
@@ -112,8 +107,8 @@ def _fail(futures: Sequence[asyncio.Future[V]], error: BaseException) -> None:
 
 def _copy(error: BaseException) -> Exception:
     """Return an error of each caller's own, so that their tracebacks do not mix."""
-    if isinstance(error, StorageError):
-        return StorageError(str(error), code=error.code, retryable=error.retryable, reason=error.reason)
+    if isinstance(error, VaultError):
+        return copy.copy(error)
     if isinstance(error, Exception):
         return error
     return StorageError("the read was abandoned", retryable=True)

@@ -86,11 +86,16 @@ class TokenKey:
     @property
     def account(self) -> Account:
         """The account that this key belongs to."""
-        account: Account = object.__new__(Account)
-        _set(account, "tenant_id", self.tenant_id)
-        _set(account, "provider", self.provider)
-        _set(account, "identifier", self.identifier)
-        return account
+        return stored_account(self.tenant_id, self.provider, self.identifier or "")
+
+
+def stored_account(tenant_id: str, provider: str, identifier: str) -> Account:
+    """Return the account of a row, whose parts were checked when it was stored; ``""`` stands for no identifier."""
+    account: Account = object.__new__(Account)
+    _set(account, "tenant_id", tenant_id)
+    _set(account, "provider", provider)
+    _set(account, "identifier", identifier or None)
+    return account
 
 
 def stored_key(tenant_id: str, provider: str, kind: str, identifier: str) -> TokenKey:

@@ -5,7 +5,7 @@ import json
 from typing import Any, NoReturn
 
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.scrub import scrubbed, scrubbed_class
 
 MAX_SECRET_BYTES = 64 * 1024
 """The longest value, in bytes of UTF-8."""
@@ -37,22 +37,16 @@ class Secret:
         object.__setattr__(self, "_text", text)
 
     @classmethod
+    @scrubbed
     def from_fields(cls, **fields: str) -> "Secret":
         """Make one secret of several fields, such as an id and a secret; kept as a JSON object.
 
         Raises:
             InvalidInputError: no field was given, or one is not a string.
         """
-        valid = bool(fields) and all(type(value) is str for value in fields.values())
-        encoded = json.dumps(fields, ensure_ascii=False, separators=(",", ":")) if valid else None
-        fields.clear()  # the frame of an error must not hold them
-        if encoded is None:
+        if not fields or any(type(value) is not str for value in fields.values()):
             raise InvalidInputError("a secret of fields needs at least one field, each of them a string")
-        secret = as_secret(encoded)
-        del encoded
-        if isinstance(secret, InvalidInputError):
-            raise secret
-        return secret
+        return Secret(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
 
     def reveal(self) -> str:
         """Return the credential in clear."""
@@ -99,14 +93,16 @@ class Secret:
         raise TypeError("a Secret cannot be pickled or copied")
 
 
-def as_secret(value: object) -> Secret | InvalidInputError:
-    """Return ``value`` as a secret, or the error to raise once the caller's frame no longer holds the value."""
-    if isinstance(value, Secret):
-        return value
-    try:
-        return Secret(value)  # type: ignore[arg-type]  # Secret itself refuses what is not a string
-    except InvalidInputError as error:
-        return error.with_traceback(None)
+@scrubbed
+def as_secret(value: object) -> Secret:
+    """Return a secret as it is, and a text as a secret.
+
+    The error's frames do not hold the value, except the caller's own: that one needs `scrubbed` too.
+
+    Raises:
+        InvalidInputError: see `Secret`.
+    """
+    return value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # Secret itself refuses
 
 
 def decoded_secret(plaintext: bytes) -> Secret | None:

@@ -11,14 +11,14 @@ from attrs import field, frozen
 
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
-from vault_domain.entities.secret import Secret
+from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.entities.text import LATEST, as_duration, as_scopes, as_time, is_scope
 
 _LONGEST_LIFETIME = timedelta(days=36_525)
 
 
 def _as_credential(value: object) -> Secret:
-    secret = value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # Secret refuses it
+    secret = as_secret(value)
     if not secret.reveal():
         raise InvalidInputError("access_token must not be empty")
     return secret
@@ -28,7 +28,7 @@ def _as_optional_credential(value: object) -> Secret | None:
     # RFC 6749 section 6 lets a server omit the refresh token; some send null or an empty string instead.
     if value is None or value == "":
         return None
-    return value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # Secret refuses it
+    return as_secret(value)
 
 
 def _as_expires_at(value: object) -> datetime | None:

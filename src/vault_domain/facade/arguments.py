@@ -124,12 +124,8 @@ def as_generation(generation: object) -> int | None:
     return as_count(generation, "expected_generation", least=0, most=_MOST_GENERATIONS)
 
 
-def as_draft(
-    key: object, secret: Secret | InvalidInputError, expires_at: object = None, scopes: object = None
-) -> TokenDraft:
+def as_draft(key: object, secret: Secret, expires_at: object = None, scopes: object = None) -> TokenDraft:
     """Return a draft of one value."""
-    if isinstance(secret, InvalidInputError):
-        raise secret
     return TokenDraft(as_key(key), secret, as_time(expires_at, "expires_at"), scopes=as_scopes(scopes))
 
 

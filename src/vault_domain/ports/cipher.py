@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from vault_domain.entities.account import TokenKey
-from vault_domain.entities.key_records import DataKeyRecord
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken
 
@@ -48,13 +47,12 @@ class Cipher(Protocol):
             UnreadableError: `NO_ACTIVE_KEY`.
         """
 
-    async def open(self, key: TokenKey, sealed: SealedToken, data_key: DataKeyRecord | None = None) -> Secret:
+    async def open(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """Open a value in the place that the caller asked for.
 
         Args:
             key: from the caller, never from the row.
             sealed: the row's value.
-            data_key: the row's wrapped data key, where the store read it along.
 
         Raises:
             UnreadableError: it does not belong there, was changed, or its key is gone.
@@ -68,9 +66,6 @@ class Cipher(Protocol):
         Returns:
             One for each value, in their order: an error where it cannot be had here, however often one asks.
         """
-
-    def is_warm(self, tenant_id: str) -> bool:
-        """Whether a key of this tenant is at hand."""
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """Look the active key of these tenants up again before the next seal."""

@@ -12,10 +12,10 @@ class DataKeyWrapper(Protocol):
         KeyUnavailableError: a master key cannot be asked now; or, not retryable, none that is open wraps the key.
     """
 
-    async def new_data_key(self, tenant_id: str) -> DataKeyRecord:
+    async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
         """Return a new data key, not stored yet, wrapped under every master key that this process can open."""
 
-    async def missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
+    async def make_missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
         """Return the wraps that a data key lacks under the open master keys.
 
         Raises:

@@ -1,7 +1,7 @@
 """RefreshLedger: leases on accounts, and what came of them."""
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -10,7 +10,7 @@ from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change
 
 
@@ -91,6 +91,27 @@ class CommitOutcome(enum.Enum):
     """Somebody stored or deleted the access token meanwhile: that stays; a new refresh token is stored."""
     CREDENTIAL_MOVED = "credential_moved"
     """Somebody stored or deleted the credential meanwhile: the answer is dropped."""
+
+
+@frozen
+class Commit:
+    """What a commit did.
+
+    Attributes:
+        outcome: what became of the provider's answer.
+        access: the new access token as this commit stored it, at its `updated_at`; None where it stored none.
+    """
+
+    outcome: CommitOutcome
+    access: StoredToken | None = None
+
+
+def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken | None:
+    """Return the access token among writes that were stored, each with what is known of it now; None without one."""
+    for write, info in stored:
+        if write.key.kind is TokenKind.ACCESS_TOKEN:
+            return StoredToken(info, write.sealed)
+    return None
 
 
 def still_wanted(
@@ -177,13 +198,11 @@ class RefreshLedger(Protocol):
             False where the credential has moved: somebody else was faster, and it lives.
         """
 
-    async def commit(
-        self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None
-    ) -> Change[CommitOutcome]:
+    async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
         """Store what the provider answered, by compare-and-set on credential and access token, lease or no lease.
 
-        Repeating a commit of the same attempt changes nothing and is WRITTEN. It ends failures and unknown outcome,
-        and the lease where that is still this attempt's.
+        Repeating a commit of the same attempt changes nothing and is WRITTEN, without a token. It ends failures and
+        unknown outcome, and the lease where that is still this attempt's.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a key that is not active.

@@ -1,7 +1,7 @@
 """Tasks: time within the process, and running things at once."""
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 T = TypeVar("T")
@@ -32,10 +32,11 @@ class Tasks(Protocol):
     def is_flying(self, key: Hashable) -> bool:
         """Whether a call with this key is running."""
 
-    async def share(self, key: Hashable, work: Callable[[], Awaitable[T]], timeout: float | None = None) -> T:
+    async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
         """Run ``work`` once for all who ask with the same key meanwhile.
 
-        A caller that is cancelled or runs out of time only leaves; the work goes on.
+        Cancelling a caller does not cancel the work, and neither does the end of its time. Each caller raises its own
+        copy of a `VaultError`.
 
         Raises:
             TimeoutError: this caller's time ran out.
@@ -44,5 +45,5 @@ class Tasks(Protocol):
     async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
         """Run jobs at once, at most ``per_group`` of the same group; returns when all have ended.
 
-        Where one fails the others go on, and then its error is raised. A caller that is cancelled only leaves.
+        Where one fails the others go on, and then its error is raised. Cancelling the caller does not cancel the jobs.
         """

@@ -7,7 +7,6 @@ from typing import Protocol
 from attrs import frozen
 
 from vault_domain.entities.account import TokenKey
-from vault_domain.entities.key_records import DataKeyRecord
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
@@ -21,12 +20,10 @@ class Reading:
     Attributes:
         row: what is stored, or None.
         now: the store's time of the read, by which expiry is judged.
-        data_key: the row's data key, where it was asked for and the store reads it along.
     """
 
     row: StoredToken | None
     now: datetime
-    data_key: DataKeyRecord | None = None
 
 
 class TokenRepository(Protocol):
@@ -37,13 +34,8 @@ class TokenRepository(Protocol):
     tenant answers like one that does not exist.
     """
 
-    async def get(self, key: TokenKey, *, with_data_key: bool = False) -> Reading:
-        """Read one token. Reads that wait at the same time may go as one query, but fail apart.
-
-        Args:
-            key: where.
-            with_data_key: the caller holds no key of this tenant; a store may read the wrapped one along.
-        """
+    async def get(self, key: TokenKey) -> Reading:
+        """Read one token. Reads that wait at the same time may go as one query, but fail apart."""
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
         """Read the tokens that exist of these (distinct) keys, and the time."""

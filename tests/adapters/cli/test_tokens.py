@@ -2,9 +2,13 @@
 
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
+from tests.adapters.cli.conftest import SECRET
 
 KEY = ("t1", "google", "access_token")
 VALUE = "ya29.a-value-that-is-looked-for"
@@ -153,6 +157,32 @@ def test_invalidate(stored):
     found = json.loads(stored("get", *KEY, "--json").out)
     assert (found["status"], found["health"], found["error_code"]) == ("invalid", "invalid", "invalid_token")
     assert stored("invalidate", "t1", "google", "api_key").code == 4
+
+
+def test_invalidating_what_is_replaced_meanwhile_is_a_conflict(bare, postgres):
+    """The command has read the token, and waits for the row: whoever holds it replaces the value."""
+    url = postgres.create_database("cli_invalidate")
+    variables = {"DATABASE_URL": url, "ENCRYPTION_SECRET": SECRET, "TOKEN_VAULT_SCRYPT_LOG2_N": "14"}
+    assert bare("init", **variables).code == 0
+    assert bare("store", *KEY, stdin=VALUE, **variables).code == 0
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(url) as holder:
+        holder.execute("UPDATE token_vault.token SET generation = generation + 1")
+        command = pool.submit(bare, "invalidate", *KEY, **variables)
+        _wait_for_a_waiter(url)
+        holder.commit()
+        done = command.result()
+    assert (done.code, done.out) == (8, "")
+    assert "nothing was marked" in done.stderr
+    assert json.loads(bare("get", *KEY, "--json", **variables).out)["status"] == "valid"
+
+
+def _wait_for_a_waiter(url):
+    with psycopg.connect(url, autocommit=True) as watcher:
+        end = time.monotonic() + 60
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while watcher.execute(waiting).fetchone() is None:
+            assert time.monotonic() < end, "nobody waits for the row"
+            time.sleep(0.01)
 
 
 def test_delete(stored):

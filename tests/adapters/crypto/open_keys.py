@@ -3,6 +3,7 @@
 import os
 
 from vault_adapters.crypto.cipher import AesGcmCipher
+from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.local_key import LocalMasterKey
 from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.ports.master_key import MasterKeys
@@ -67,4 +68,4 @@ def master_keys(*keys):
 
 def cipher_over(repository, *keys, **settings):
     """Return a cipher over a repository and these master keys."""
-    return AesGcmCipher(repository, master_keys(*keys), **settings)
+    return AesGcmCipher(Keyring(repository, master_keys(*keys), **settings))

@@ -15,6 +15,7 @@ from tests.adapters.crypto.kms_service import client_for, new_key
 
 from vault_adapters.crypto.bootstrap import open_master_keys, open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
+from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.kms import KmsMasterKey
 from vault_adapters.crypto.kms_client import connect
 from vault_adapters.crypto.master_key_source import KmsSource, LocalSource
@@ -283,7 +284,7 @@ class TestMoving:
         away = client_for("http://127.0.0.1:9")
         keys = await open_with_sources(repository, [KmsSource(uri, away)])
         with pytest.raises(KeyUnavailableError):
-            await AesGcmCipher(repository, keys).seal([(KEY, VALUE)])
+            await AesGcmCipher(Keyring(repository, keys)).seal([(KEY, VALUE)])
         away.close()
 
     async def test_another_kms_key_is_refused(self, repository, kms_client):
@@ -313,20 +314,20 @@ class TestMoving:
         assert caught.value.code == "encryption_secret_missing"
 
     async def seal(self, repository, *sources):
-        cipher = AesGcmCipher(repository, await open_with_sources(repository, sources))
+        cipher = AesGcmCipher(Keyring(repository, await open_with_sources(repository, sources)))
         (sealed,) = await cipher.seal([(KEY, VALUE)])
         return sealed
 
     async def read(self, repository, sealed, *sources):
-        return await AesGcmCipher(repository, await open_with_sources(repository, sources)).open(KEY, sealed)
+        return await AesGcmCipher(Keyring(repository, await open_with_sources(repository, sources))).open(KEY, sealed)
 
     async def rotate(self, repository, *sources):
         """Do what a rotation of the master key does."""
         keys = await open_with_sources(repository, sources)
         assert keys.configured_id != keys.active_id
-        keyring = AesGcmCipher(repository, keys).keyring
+        keyring = Keyring(repository, keys)
         for place, record in repository.data.items():
-            wraps = record.wraps + await keyring.missing_wraps(record)
+            wraps = record.wraps + await keyring.make_missing_wraps(record)
             repository.data[place] = evolve(record, wraps=wraps)
         repository.activate_master_key(keys.configured_id)
         repository.retire_master_key(keys.active_id)

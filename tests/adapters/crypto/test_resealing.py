@@ -26,14 +26,14 @@ def master():
 async def cipher(repository, master):
     cipher = cipher_over(repository, master)
     yield cipher
-    await cipher.aclose()
+    await cipher._keyring.aclose()
 
 
 async def rotated(cipher, repository, keys=KEYS):
     """Seal values and rotate all data keys; return the values as (key, sealed)."""
     values = list(zip(keys, await cipher.seal([(key, VALUE) for key in keys]), strict=True))
     for tenant in {key.tenant_id for key in keys}:
-        repository.replace_active(await cipher.keyring.new_data_key(tenant))
+        repository.replace_active(await cipher._keyring.make_data_key(tenant))
     cipher.forget_active({key.tenant_id for key in keys})
     return values
 
@@ -60,7 +60,7 @@ async def test_a_cold_cipher_asks_for_each_key_once_and_for_several_at_a_time(ci
     master.gate.set()
     assert all(isinstance(after, SealedToken) for after in await resealing)
     assert master.unwraps == 40  # each tenant's old and new key
-    await cold.aclose()
+    await cold._keyring.aclose()
 
 
 async def test_others_get_their_turn_meanwhile(cipher, repository):
@@ -105,7 +105,7 @@ async def test_a_damaged_active_key_is_the_trouble_of_its_tenant_alone(cipher, r
     assert [key.tenant_id for key, _ in refused] == ["tenant-7"] * 15
     assert {after.data_key_id for _, after in refused} == {record.key_id}  # not the intact one of the values
     assert "active_data_key_" in caplog.text
-    await cold.aclose()
+    await cold._keyring.aclose()
 
 
 async def test_a_master_key_that_is_away_ends_it_and_is_not_asked_for_the_rest(cipher, repository, master):
@@ -119,14 +119,14 @@ async def test_a_master_key_that_is_away_ends_it_and_is_not_asked_for_the_rest(c
     assert caught.value.retryable
     assert master.unwraps <= 64
     assert repository.calls.count("create_data_key") == 200  # those of the beginning: none is made in its place
-    await cold.aclose()
+    await cold._keyring.aclose()
 
 
 async def test_a_key_of_a_master_key_that_nobody_has_here_is_left_out(cipher, repository):
     values = await rotated(cipher, repository, KEYS[:3])
     stranger = cipher_over(repository, SwitchableMasterKey())
     assert [after.reason for after in await stranger.reseal(values)] == ["unknown_master_key"] * 3
-    await stranger.aclose()
+    await stranger._keyring.aclose()
 
 
 async def test_no_key_is_made_for_a_tenant_that_was_erased(cipher, repository):
@@ -138,7 +138,7 @@ async def test_no_key_is_made_for_a_tenant_that_was_erased(cipher, repository):
     repository.calls.clear()
     cold = cipher_over(repository, SwitchableMasterKey())
     with pytest.raises(UnreadableError) as caught:
-        await cold.keyring.present_key("tenant-0")
+        await cold._keyring.find_active_key("tenant-0")
     assert caught.value.reason == NO_ACTIVE_KEY
     assert "create_data_key" not in repository.calls
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from vault_adapters.importing.lines import MOST_BYTES
+from vault_adapters.importing.lines import MOST_BYTES, Line, read_lines
 from vault_adapters.importing.records import Record, read_records
 from vault_domain.entities.imported import ImportFailure
 
@@ -135,3 +135,7 @@ def test_neither_rows_nor_lines_show_what_they_hold():
     assert "canary" not in repr(row)
     assert isinstance(row, Record)
     assert not isinstance(row, ImportFailure)
+    [line] = read_lines(io.BytesIO(b"canary"))
+    assert isinstance(line, Line)
+    assert line.text == "canary"
+    assert "canary" not in repr(line)

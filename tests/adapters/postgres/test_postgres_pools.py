@@ -40,9 +40,10 @@ async def use(store):
     await store.tokens.store([write(scopes=("a", "b"))], actor="user:1")
     await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
     assert (await store.tokens.get(ACCESS)).row.info.generation == 2
-    readings = await asyncio.gather(*(store.tokens.get(key, with_data_key=True) for key in (ACCESS, REFRESH, ACCESS)))
+    readings = await asyncio.gather(*(store.tokens.get(key) for key in (ACCESS, REFRESH, ACCESS)))
     assert [reading.row.info.generation for reading in readings] == [2, 1, 2]
-    assert readings[0].data_key.wraps[0].wrapped == b"wrapped"
+    data_key = await store.keys.data_key("acme", readings[0].row.sealed.data_key_id)
+    assert data_key.wraps[0].wrapped == b"wrapped"
     assert (await store.accounts.get(ACCOUNT))[0].label == "Ann"
     assert len(await store.audit.page(None, limit=10, after=None)) == 3
     with pytest.raises(DataKeyInactiveError):
@@ -110,6 +111,41 @@ async def test_a_vault_over_a_hosts_pool(url):
         assert_idle(pool)
 
 
+async def test_connections_that_a_hosts_pool_hands_out_inside_a_transaction_go_back(url, store):
+    """As from a pool whose check of a connection begins a transaction and leaves it open."""
+    is_careless = False
+
+    async def check(connection):
+        if is_careless:
+            await connection.execute("SELECT 1")
+
+    await prepare(store)
+    await store.tokens.store([write()], actor=None)
+    async with AsyncConnectionPool(
+        url, kwargs={"autocommit": False}, min_size=1, max_size=1, open=False, check=check
+    ) as pool:
+        async with open_postgres_store("", migrate=False, schema=SCHEMA, pool=pool) as over_pool:
+            works = [
+                lambda: over_pool.tokens.get(ACCESS),
+                lambda: over_pool.tokens.store([write()], actor=None),
+                lambda: over_pool.accounts.store_set(ACCOUNT, [write()], label=None, actor=None),
+                lambda: over_pool.audit.page(None, limit=10, after=None),
+            ]
+            for work in works:
+                is_careless = True
+                with pytest.raises(ConfigurationError) as caught:
+                    await work()
+                assert caught.value.code == "host_pool"
+                assert_idle(pool)
+                is_careless = False
+                await work()
+        is_careless = True
+        with pytest.raises(ConfigurationError):
+            async with open_postgres_store("", migrate=False, schema=SCHEMA, pool=pool):
+                pass
+        assert_idle(pool)
+
+
 async def test_times_are_utc_whatever_the_server_thinks(url, store):
     await prepare(store)
     async with open_postgres_store(f"{url}&options=-cTimeZone%3DAsia/Kathmandu", migrate=False) as other:
@@ -132,7 +168,7 @@ async def test_through_a_pooler_that_knows_no_prepared_statements(postgres, url)
             async def turn(key):
                 for number in range(10):
                     await store.tokens.store([write(key, f"{key.tenant_id}".encode())], actor=None)
-                    reading = await store.tokens.get(key, with_data_key=number % 2 == 0)
+                    reading = await store.tokens.get(key)
                     assert reading.row.sealed.blob == key.tenant_id.encode()
                     assert reading.row.info.generation == number + 1
 
@@ -254,7 +290,7 @@ async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(s
             caller.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
     survivor = await asyncio.wait_for(store.tokens.get(ACCESS), 10)
-    await asyncio.gather(*store.tokens._database._running, return_exceptions=True)
+    await store.tokens._database._flights.wait()
     await store.tokens.delete_provider("acme", "google", actor=None)
     await store.tokens._reads.drain()
     assert survivor.row is not None
@@ -275,6 +311,23 @@ async def test_one_caller_that_leaves_does_not_take_the_others_along(store):
     readings = await asyncio.gather(*callers, return_exceptions=True)
     assert isinstance(readings.pop(7), asyncio.CancelledError)
     assert all(reading.row is not None for reading in readings)
+
+
+async def test_a_lone_read_takes_one_task(store):
+    await prepare(store)
+    await store.tokens.store([write()], actor=None)
+    loop, made = asyncio.get_running_loop(), []
+
+    def note(loop, coroutine, **options):
+        made.append(coroutine.__qualname__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    loop.set_task_factory(note)
+    try:
+        assert (await store.tokens.get(ACCESS)).row is not None
+    finally:
+        loop.set_task_factory(None)
+    assert len(made) == 1, made
 
 
 async def test_closing_waits_for_what_is_under_way(url, execute):

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import socket
+import tracemalloc
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,6 +14,7 @@ from tests.adapters.providers.asking import ACCOUNT, failure, refreshed
 from tests.support.scripted_provider import (
     FOREVER,
     Answer,
+    endless_deflate,
     error_answer,
     gzip_bomb,
     oversized_answer,
@@ -301,9 +303,24 @@ async def test_ten_mebibytes(provider, refresher, chunked):
 
 async def test_a_gzip_bomb(provider, refresher):
     provider.answer(gzip_bomb(64))
-    error = await failure(refresher)
+    tracemalloc.start()
+    try:
+        error = await failure(refresher)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert isinstance(error, RefreshFailedError)
     assert error.outcome_unknown
+    assert most_bytes < 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("blocks", "is_read"), [(100, True), (60_000, False)])
+async def test_what_is_received_is_bounded_though_it_unpacks_to_little(provider, refresher, blocks, is_read):
+    provider.answer(endless_deflate(b'{"access_token": "access-2"}', blocks))
+    if is_read:
+        assert (await refreshed(refresher)).access_token.reveal() == "access-2"
+    else:
+        assert (await failure(refresher)).outcome_unknown
 
 
 async def test_no_encoding_is_asked_for_and_gzip_is_read_all_the_same(provider, refresher):

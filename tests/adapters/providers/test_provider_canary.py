@@ -240,3 +240,18 @@ async def test_a_hosts_own_requests_are_logged_as_ever(provider, name):
         assert kept
         assert all("/token" not in record.getMessage() for record in kept)
     assert logger.filters == []
+
+
+@pytest.mark.parametrize("name", ["httpx2", "httpcore2.http11"])
+async def test_a_hosts_own_requests_are_logged_in_the_middle_of_an_exchange(provider, name):
+    provider.answer_always(lambda request: Answer(delay=FOREVER) if request.method == "POST" else Answer())
+    with _listening(name) as kept:
+        async with httpx2.AsyncClient() as client, anyio.create_task_group() as tasks:
+            refresher = OAuth2Refresher(provider.token_url, "client", "secret").with_client(client)
+            tasks.start_soon(refreshed, refresher)
+            while not provider.requests:  # noqa: ASYNC110 - the server runs in a thread of its own
+                await anyio.sleep(0.005)
+            assert kept == []
+            await client.get(provider.resource_url)
+            assert kept != []
+            tasks.cancel_scope.cancel()

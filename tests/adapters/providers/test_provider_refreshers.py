@@ -332,6 +332,17 @@ async def test_a_host_hook_that_reads_the_answer_loses_nothing(provider):
     assert tokens.refresh_token.reveal() == "refresh-2"
 
 
+async def test_an_answer_that_a_host_hook_has_read_is_bounded_too(provider):
+    async def read(response):
+        await response.aread()
+
+    provider.answer(Answer(json={"access_token": "access-2", "padding": "x" * 256 * 1024}))
+    async with httpx2.AsyncClient(event_hooks={"response": [read]}) as client:
+        error = await failure(OAuth2Refresher(provider.token_url, "client", "secret").with_client(client))
+    assert isinstance(error, RefreshFailedError)
+    assert error.outcome_unknown
+
+
 async def test_waiting_for_a_connection_spends_nothing(provider):
     provider.answer(Answer(body=b"slow", body_delay=30))
     client = httpx2.AsyncClient(limits=httpx2.Limits(max_connections=1))

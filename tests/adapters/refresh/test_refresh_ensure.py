@@ -27,6 +27,7 @@ from vault_adapters import (
     TokenKind,
     TokenNotFoundError,
     TokenSet,
+    open_vault,
 )
 from vault_adapters.testing import ScriptedRefresher
 
@@ -83,6 +84,23 @@ async def test_inside_the_buffer_a_failure_gives_the_token_that_is_valid(opened,
     for _ in range(3):
         assert value(await vault.ensure_access_token(ACCOUNT)) == "access-0"
     assert len(refresher.calls) == 1
+
+
+@pytest.mark.parametrize("result", [ZeroDivisionError("refresh-0"), None], ids=repr)
+async def test_what_a_refresher_must_not_do_leaves_the_outcome_unknown(sqlite_config, clock, result):
+    """It may have spent the credential first."""
+
+    async def act(request):
+        if result is not None:
+            raise result
+
+    async with open_vault(sqlite_config, refreshers={"acme": ScriptedRefresher(act)}, clock=clock) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        error = await failure(vault.ensure_access_token(ACCOUNT))
+        assert isinstance(error, RefreshFailedError)
+        assert error.outcome_unknown
+        assert "refresh-0" not in str(error)
 
 
 async def test_inside_the_buffer_nobody_waits_for_another_process(opened, clock):

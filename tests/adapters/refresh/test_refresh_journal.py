@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from contextlib import contextmanager
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from attrs import evolve
@@ -39,6 +40,7 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.composition import open_vault_over
+from vault_adapters.runtime.journal import FileJournal
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 
@@ -161,12 +163,52 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
 
 
 @pytest.mark.usefixtures("drained")
+async def test_an_entry_is_on_the_disk_before_it_counts_as_journaled(journal_dir, tmp_path, monkeypatch):
+    [entry] = await FileJournal(journal_dir).entries()
+    directory = tmp_path / "another"
+    journal, synced, fsync = FileJournal(directory), [], os.fsync
+
+    def watched(descriptor):
+        number = os.fstat(descriptor).st_ino
+        if number == directory.stat().st_ino:
+            synced.append(("folder", files(directory)))
+        for path in directory.iterdir():
+            if number == path.stat().st_ino:
+                synced.append((path.suffix, json.loads(path.read_bytes())["version"]))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    await journal.write(entry)
+    # First the file with all of its bytes, then the name under which the next process finds it.
+    assert synced == [(".tmp", 1), ("folder", files(journal_dir))]
+    assert list(await journal.entries()) == [entry]
+
+
+@pytest.mark.usefixtures("drained")
 async def test_the_journal_is_drained_at_start(config, clock, journal_dir):
     assert len(files(journal_dir)) == 1
     async with opened_over(config, clock) as vault:
         assert files(journal_dir) == []
         assert await stored(vault) == NEW
         assert (await vault.ensure_access_token(ACCOUNT)).info.expires_at == clock.now() + HOUR
+
+
+@pytest.mark.parametrize("later_is", [0, 1])
+@pytest.mark.usefixtures("drained")
+async def test_of_two_answers_for_one_credential_the_later_one_counts(config, clock, journal_dir, later_is):
+    """As where a provider that does not rotate was asked again, and the database was away both times."""
+    journal = FileJournal(journal_dir)
+    [entry] = await journal.entries()
+    await journal.remove(entry)
+    expiries = [clock.now() + HOUR, clock.now() + 2 * HOUR]
+    for number, expires_at in enumerate(expiries):
+        claimed_at = entry.attempt.claimed_at + (MINUTE if number == later_is else timedelta(0))
+        attempt = evolve(entry.attempt, attempt_id=UUID(int=number), claimed_at=claimed_at)
+        writes = tuple(evolve(write, expires_at=expires_at) for write in entry.writes)
+        await journal.write(evolve(entry, attempt=attempt, writes=writes))
+    async with opened_over(config, clock) as vault:
+        assert (await vault.get_account(ACCOUNT)).expires_at == expiries[later_is]
+        assert await stored(vault) == NEW
 
 
 @pytest.mark.usefixtures("drained")

@@ -65,9 +65,8 @@ class GatedStore:
     def __init__(self, store):
         self.passed = 0
         self.gate = Gate()
-        for name in ("tokens", "accounts", "keys", "audit", "refreshes", "rotation", "eraser", "imports"):
-            if hasattr(store, name):
-                setattr(self, name, GatedPort(getattr(store, name), self))
+        for name in ("tokens", "accounts", "keys", "audit", "refreshes", "key_rotation", "eraser", "imports"):
+            setattr(self, name, GatedPort(getattr(store, name), self))
 
     async def moments_of(self, work):
         """Return how many moments ``work`` passes when nothing happens at any."""

@@ -7,18 +7,23 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from tests.adapters.rotation.gated import GatedStore
 from tests.adapters.rotation.place import OLD, TABLES, read_all
 
 from vault_adapters import (
     Account,
     AuditAction,
+    DecryptionError,
     Rotation,
+    StorageError,
     TokenKey,
     TokenKind,
     TokenNotFoundError,
     TokenSet,
     open_vault,
 )
+from vault_adapters.composition import open_vault_over
+from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ScriptedRefresher
 
 pytestmark = pytest.mark.usefixtures("cheap_scrypt")
@@ -70,13 +75,28 @@ async def test_nothing_of_the_tenant_is_left_and_the_others_are_untouched(place)
             assert await read_all(reader, [OTHER]) == ["another tenant's"]
     # With the master key itself, the dump opens what belongs to others and nothing else.
     async with place.vault() as vault:
-        keyring = vault._services.tokens._cipher.keyring
+        keyring = vault._services.tokens._cipher._keyring
         left = place.rows("SELECT tenant_id FROM {data_key_wrap}")
         assert left == [("other",)]
         assert len(envelopes(cells)) == 2
         for (data_key_id,) in place.rows("SELECT data_key_id FROM {data_key} WHERE tenant_id = 'doomed'"):
             record = await keyring._repository.data_key("doomed", bytes(data_key_id))
             assert (record.state, record.wraps) == ("destroyed", ())
+
+
+async def test_a_value_that_comes_back_from_a_backup_does_not_open_where_it_was_erased(place):
+    """The process that erases has held the tenant's data key until then."""
+    async with place.vault() as vault:
+        await fill(vault)
+        assert await read_all(vault, KEYS) == ["access", "refresh"]
+        place.rows("CREATE TABLE kept AS SELECT * FROM {token} WHERE tenant_id = 'doomed'")
+        await vault.erase_tenant("doomed")
+        place.rows("INSERT INTO {token} SELECT * FROM kept")
+        place.rows("DROP TABLE kept")
+        for key in KEYS:
+            with pytest.raises(DecryptionError):
+                await vault.get_token(key)
+        assert await read_all(vault, [OTHER]) == ["another tenant's"]
 
 
 async def test_the_audit_log_keeps_what_happened_and_forgets_to_whom(place):
@@ -111,6 +131,29 @@ async def test_erasing_nobody_and_erasing_again(place):
         again = await vault.erase_tenant("doomed")
         assert (again.tokens, again.data_keys, again.wraps, again.audit_events) == (0, 0, 0, 0)
         assert len([event async for event in vault.iter_audit_events()]) == events + 1
+
+
+class Uncleanable:
+    """A real eraser, over files that cannot be cleaned."""
+
+    def __init__(self, eraser):
+        self.erase = eraser.erase
+
+    async def purge(self):
+        raise StorageError("the disk is full")
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+async def test_files_that_cannot_be_cleaned_do_not_make_it_a_failure(place, caplog):
+    async with open_sqlite_store(place.url.removeprefix("sqlite:///"), migrate=True, clock=None) as store:
+        gated = GatedStore(store)
+        gated.eraser = Uncleanable(store.eraser)
+        async with open_vault_over(gated, place.config()) as vault:
+            await fill(vault)
+            report = await vault.erase_tenant("doomed")
+            assert (report.tokens, report.checkpointed) == (2, False)
+            assert await read_all(vault, KEYS) == [None, None]
+    assert [record.levelname for record in caplog.records if "cleaned" in record.getMessage()] == ["WARNING"]
 
 
 async def test_a_later_store_starts_afresh(place):

@@ -99,6 +99,43 @@ async def test_something_happens_to_a_row_while_it_is_reencrypted(place, action)
             assert await value_of(beside, account) == expected
 
 
+class Overtaken:
+    """A real port of key rotation; `act` happens once it has read its first page."""
+
+    def __init__(self, port):
+        self._port = port
+        self.act = None
+
+    def __getattr__(self, name):
+        return getattr(self._port, name)
+
+    async def rows_to_reseal(self, *place):
+        rows = await self._port.rows_to_reseal(*place)
+        act, self.act = self.act, None
+        if act is not None:
+            await act()
+        return rows
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+async def test_what_overtook_a_run_and_was_rotated_away_again_is_brought_over_by_it_too(place):
+    async with open_sqlite_store(place.url.removeprefix("sqlite:///"), migrate=True, clock=None) as store:
+        gated = GatedStore(store)
+        gated.key_rotation = overtaken = Overtaken(store.key_rotation)
+        async with open_vault_over(gated, place.config()) as vault, place.vault() as beside:
+            account = await connect(vault, "t1")
+
+            async def overtake():
+                await beside.store_token(account.key(TokenKind.ACCESS_TOKEN), "newer")
+                await beside.keys.rotate_data_key("t1")
+
+            await vault.keys.rotate_data_key("t1")
+            overtaken.act = overtake
+            report = await vault.keys.reencrypt("t1")
+            assert (report.overtaken, report.remaining) == (1, 0)
+            assert await value_of(vault, account) == ("newer", 2)
+
+
 WORK = {
     "store": (lambda vault, a: vault.store_token(a.key(TokenKind.ACCESS_TOKEN), "stored"), ("stored", 2)),
     "refresh": (lambda vault, a: vault.refresh_account(a), ("refreshed", 2)),

@@ -189,6 +189,22 @@ async def test_a_process_that_was_overtaken_does_not_flip_back(place):
         assert await read_all(vault, KEYS) == VALUES
 
 
+async def test_a_process_that_was_overtaken_halfway_does_not_flip_back(place):
+    """The other rotation has activated its master key, and has yet to retire the one before."""
+    await fill(place)
+    async with place.vault(NEW, OLD) as stale:
+        await stale.keys.rotate_master_key()
+        async with place.vault(NEWEST, NEW):  # which introduces it
+            pass
+        place.rows("UPDATE {master_key} SET state = 'unwrap_only' WHERE state = 'active'")
+        newest = "SELECT max(created_at) FROM {master_key}"
+        place.rows(f"UPDATE {{master_key}} SET state = 'active' WHERE created_at = ({newest})")
+        with pytest.raises(ConfigurationError) as caught:
+            await stale.keys.rotate_master_key()
+        assert caught.value.code == "master_key_conflict"
+        assert place.states() == ["retired", "unwrap_only", "active"]
+
+
 async def test_a_master_key_in_use_is_not_retired(place):
     """Neither one that still wraps something nor the active one, whoever asks the store."""
     await fill(place)

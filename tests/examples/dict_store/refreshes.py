@@ -9,7 +9,7 @@ from vault_domain.entities.account import TokenKind
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenRef, TokenStatus
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import CommitOutcome, DueAccount, Snapshot, still_wanted
+from vault_domain.ports.refresh_ledger import Commit, CommitOutcome, DueAccount, Snapshot, still_wanted, stored_access
 
 
 class DictRefreshLedger:
@@ -114,12 +114,12 @@ class DictRefreshLedger:
             tables = transaction.tables
             row = tables.accounts.get(attempt.account, AccountRow())
             if row.committed_attempt_id == attempt.attempt_id:
-                return Change(CommitOutcome.WRITTEN)
+                return Change(Commit(CommitOutcome.WRITTEN))
             stored = {key.kind: TokenRef.of(tables.tokens[key].info) for key in keys_of(tables, attempt.account)}
             outcome, wanted = still_wanted(attempt, stored, writes)
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 _release(transaction, attempt)
-                return Change(outcome)
+                return Change(Commit(outcome))
             written = write_tokens(transaction, wanted, actor)
             transaction.change_account(
                 attempt.account,
@@ -127,7 +127,7 @@ class DictRefreshLedger:
                 committed_attempt_id=attempt.attempt_id,
                 due_at=_due_after(wanted, written.result, transaction.now),
             )
-            return Change(outcome, written.events)
+            return Change(Commit(outcome, stored_access(zip(wanted, written.result, strict=True))), written.events)
 
         return await self._database.transact(work, self._clock)
 

@@ -25,7 +25,7 @@ class DictTokenRepository:
     def __init__(self, database, clock):
         self._database, self._clock = database, clock
 
-    async def get(self, key, *, with_data_key=False):
+    async def get(self, key):
         return Reading(self._database.tables.tokens.get(key), self._clock.now())
 
     async def get_many(self, keys):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg
 
+from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import WRONG_LOOP
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
@@ -39,7 +40,7 @@ class Transaction:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
-        return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+        return await _query(self._connection, sql, parameters, prepare=self._prepare)
 
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
         """Run a query with each of many parameters and yield the rows of each.
@@ -76,19 +77,19 @@ class Reader:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows. It is tried once more, elsewhere, where its connection is lost."""
-        return await translated(self._fetch(sql, parameters))
+        return await translated(self._try_twice(sql, parameters))
 
-    async def _fetch(self, sql: str, parameters: Parameters | None) -> list[Row]:
+    async def _try_twice(self, sql: str, parameters: Parameters | None) -> list[Row]:
         if self._connection is None:
             self._connection = await self._connections.take()
         try:
-            return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+            return await _query(self._connection, sql, parameters, prepare=self._prepare)
         except psycopg.OperationalError:
             if not self._connection.closed:
                 raise
         await self.close()
         self._connection = await self._connections.take(fresh=True)
-        return await _fetch(self._connection, sql, parameters, prepare=self._prepare)
+        return await _query(self._connection, sql, parameters, prepare=self._prepare)
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -99,6 +100,8 @@ class Reader:
 
 class PostgresDatabase:
     """Runs statements on pooled connections, on the event loop that opened it.
+
+    Cancelling a caller does not cancel its statement or transaction.
 
     Args:
         connections: where they come from; closed with this object.
@@ -112,7 +115,7 @@ class PostgresDatabase:
         self._connections = connections
         self._prepare = prepare
         self._clock = clock
-        self._running: set[asyncio.Task[Any]] = set()
+        self._flights = Flights()
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -122,8 +125,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Finish what is under way and close."""
-        while self._running:
-            await asyncio.gather(*self._running, return_exceptions=True)
+        await self._flights.wait()
         await translated(self._connections.close())
 
     def now(self) -> datetime | None:
@@ -131,19 +133,22 @@ class PostgresDatabase:
         return None if self._clock is None else self._clock()
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Run a query outside of any transaction; return its rows. A cancelled caller only leaves."""
-        return await self._shielded(self._read(sql, parameters))
+        """Run a query outside of any transaction; return its rows."""
+        self._check_loop()
+        return await self._flights.run(self._read(sql, parameters))
 
     async def write(self, sql: str, parameters: Parameters) -> list[Row]:
-        """Run one statement as a transaction of its own; return its rows. A cancelled caller only leaves.
+        """Run one statement as a transaction of its own; return its rows.
 
         It is not tried again where its connection is lost: it may have been committed.
         """
-        return await self._shielded(translated(self._write(sql, parameters)))
+        self._check_loop()
+        return await self._flights.run(translated(self._write(sql, parameters)))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction; a cancelled caller neither splits nor loses it."""
-        return await self._shielded(translated(self._transact(work)))
+        self._check_loop()
+        return await self._flights.run(translated(self._transact(work)))
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Reader]:
@@ -162,7 +167,7 @@ class PostgresDatabase:
         connection = await self._connections.take()
         try:
             if self._connections.is_plain(connection):
-                return await _fetch(connection, sql, parameters, prepare=self._prepare)
+                return await _query(connection, sql, parameters, prepare=self._prepare)
             return await self._enclosed(connection, lambda transaction: transaction.fetch(sql, parameters))
         finally:
             await self._connections.give(connection)
@@ -186,22 +191,12 @@ class PostgresDatabase:
             raise
         return result
 
-    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+    def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
-            work.close()
             raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
-        task = self._loop.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # nobody may be left to fetch it: its caller was cancelled
 
 
-async def _fetch(connection: Connection, sql: str, parameters: Parameters | None, *, prepare: bool) -> list[Row]:
+async def _query(connection: Connection, sql: str, parameters: Parameters | None, *, prepare: bool) -> list[Row]:
     cursor = VaultCursor(connection)
     await cursor.execute(sql, parameters, prepare=prepare, binary=True)
     result = cursor.pgresult

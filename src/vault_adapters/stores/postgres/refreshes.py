@@ -21,11 +21,21 @@ from vault_adapters.stores.postgres.rows import (
 from vault_adapters.stores.postgres.tokens import stored_event, write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import committed_schedule
-from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.account import Account, TokenKind, stored_account
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DueAccount, Failure, Judge, Snapshot, still_wanted
+from vault_domain.ports.refresh_ledger import (
+    Attempt,
+    Commit,
+    CommitOutcome,
+    DueAccount,
+    Failure,
+    Judge,
+    Snapshot,
+    still_wanted,
+    stored_access,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,7 +79,7 @@ class PostgresRefreshLedger:
         rows = await self._database.write(self._queries["reserve_due_accounts"], parameters)
         [(now, *_), *_] = rows
         due = [
-            DueAccount(Account(tenant_id, provider, identifier), due_at)
+            DueAccount(stored_account(tenant_id, provider, identifier), due_at)
             for _, tenant_id, identifier, due_at in rows
             if tenant_id is not None
         ]
@@ -125,23 +135,21 @@ class PostgresRefreshLedger:
 
         return await self._database.transact(work)
 
-    async def commit(
-        self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None
-    ) -> Change[CommitOutcome]:
+    async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
         """Store what the provider answered, by compare-and-set on credential and access token."""
 
-        async def work(transaction: Transaction) -> Change[CommitOutcome]:
+        async def work(transaction: Transaction) -> Change[Commit]:
             own = self._parameters(attempt)
             await transaction.fetch(self._queries["make_commit_durable"])
             active = await self._lock_data_keys(transaction, attempt.account, writes)
             stored = await self._lock_tokens(transaction, attempt.account)
             committed = await transaction.fetch(self._queries["find_commit"], own)
             if committed == [(attempt.attempt_id,)]:
-                return Change(CommitOutcome.WRITTEN)
+                return Change(Commit(CommitOutcome.WRITTEN))
             outcome, wanted = still_wanted(attempt, stored, writes)
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 await transaction.execute(self._queries["release_account"], own)
-                return Change(outcome)
+                return Change(Commit(outcome))
             if not active:
                 raise DataKeyInactiveError
             written, outcome = await self._write(transaction, attempt, wanted, outcome, actor)
@@ -149,7 +157,7 @@ class PostgresRefreshLedger:
             settled = {"due_at": schedule.due_at, "wake": schedule.wake}
             await transaction.execute(self._queries["settle_account"], own | settled)
             events = tuple(stored_event(write, info, actor) for write, info in written)
-            return Change(outcome, events)
+            return Change(Commit(outcome, stored_access(written)), events)
 
         return await self._database.transact(work)
 

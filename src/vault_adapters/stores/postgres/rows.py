@@ -82,14 +82,6 @@ def _is_missing(token: Row) -> bool:
     return id_ is None
 
 
-def wrapped_data_key(token: StoredToken | None, columns: Sequence[Any], key: TokenKey) -> DataKeyRecord | None:
-    """Return the data key that a row of `get_tokens_with_data_keys` carries along."""
-    if token is None:
-        return None
-    state, *wraps = columns
-    return None if state is None else data_key_record((key.tenant_id, token.sealed.data_key_id, state, *wraps))
-
-
 def data_key_record(row: Row) -> DataKeyRecord:
     """Return the data key of a row that carries its wraps as two arrays."""
     tenant_id, key_id, state, emptied_at, master_key_ids, wraps = row

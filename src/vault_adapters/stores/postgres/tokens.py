@@ -28,7 +28,6 @@ from vault_adapters.stores.postgres.rows import (
     stored_info,
     stored_token,
     token_info,
-    wrapped_data_key,
     write_parameters,
     writes_parameters,
 )
@@ -51,10 +50,7 @@ _FOREIGN_KEY_VIOLATION = "23503"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
 
-_Wanted = tuple[TokenKey, bool]
-"""A key, and whether its wrapped data key is to be read along."""
-
-_Read = Callable[[Sequence[_Wanted]], Awaitable[Sequence[Reading]]]
+_Read = Callable[[Sequence[TokenKey]], Awaitable[Sequence[Reading]]]
 
 
 class PostgresTokenRepository:
@@ -63,15 +59,15 @@ class PostgresTokenRepository:
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
-        self._reads: ReadBatcher[_Wanted, Reading] = ReadBatcher(self._reading, most_batches=database.most_connections)
+        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(self._reading, most_batches=database.most_connections)
 
     async def close(self) -> None:
         """Wait for the reads under way."""
         await self._reads.drain()
 
-    async def get(self, key: TokenKey, *, with_data_key: bool = False) -> Reading:
+    async def get(self, key: TokenKey) -> Reading:
         """Read one token, together with others that are asked for now."""
-        return await self._reads.get((key, with_data_key))
+        return await self._reads.get(key)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
         """Read the tokens that exist of these keys."""
@@ -189,22 +185,17 @@ class PostgresTokenRepository:
         async with self._database.reader() as reader:
             yield partial(self._read, reader)
 
-    async def _read(self, reader: Reader, wanted: Sequence[_Wanted]) -> list[Reading]:
+    async def _read(self, reader: Reader, keys: Sequence[TokenKey]) -> list[Reading]:
         now = self._database.now()
-        if len(wanted) == 1 and not wanted[0][1]:
-            [(key, _)] = wanted
+        if len(keys) == 1:
+            [key] = keys
             [row] = await reader.fetch(self._queries["get_token"], key_parameters(key) | {"now": now})
             token, (now,) = stored_token(row, key)
             return [Reading(token, now)]
-        with_data_keys = any(with_data_key for _, with_data_key in wanted)
-        query = self._queries["get_tokens_with_data_keys" if with_data_keys else "get_tokens"]
-        rows = in_order(await reader.fetch(query, keys_parameters(key for key, _ in wanted) | {"now": now}))
-        found = [stored_token(row, key) for row, (key, _) in zip(rows, wanted, strict=True)]
-        _, (now, *_) = found[0]
-        return [
-            Reading(token, now, wrapped_data_key(token, data_key, key) if with_data_key else None)
-            for (token, (_, *data_key, _)), (key, with_data_key) in zip(found, wanted, strict=True)
-        ]
+        rows = in_order(await reader.fetch(self._queries["get_tokens"], keys_parameters(keys) | {"now": now}))
+        found = [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
+        _, (now, _) = found[0]
+        return [Reading(token, now) for token, _ in found]
 
     async def _store_one(
         self, write: TokenWrite, actor: str | None, expected_generation: int | None

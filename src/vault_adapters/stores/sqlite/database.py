@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import WRONG_LOOP
 from vault_adapters.stores.sqlite.errors import translated_errors
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
@@ -72,7 +73,7 @@ class SqliteDatabase:
         self._path = path
         self._now = clock or _utc_now
         self._lock = asyncio.Lock()
-        self._writes: set[asyncio.Task[Any]] = set()
+        self._writes = Flights()
         self._loop = asyncio.get_running_loop()
 
     async def open(self, *, create: bool = True) -> None:
@@ -92,7 +93,7 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         """Finish the transactions under way and close."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        await self._writes.wait()
         with translated_errors():
             if self._reader is not self._writer:
                 await _close(self._reader)
@@ -114,10 +115,7 @@ class SqliteDatabase:
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction of its own; a cancelled caller neither splits nor loses it."""
         self._check_loop()
-        task = self._loop.create_task(self._run(work))
-        self._writes.add(task)
-        task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
+        return await self._writes.run(self._run(work))
 
     async def checkpoint(self) -> bool:
         """Move all of the write-ahead log into the file and empty it; return False where a reader prevents that."""
@@ -143,11 +141,6 @@ class SqliteDatabase:
                         await self._writer.execute("ROLLBACK")
                     raise
                 return result
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._writes.discard(task)
-        if not task.cancelled():
-            task.exception()  # nobody may be left to fetch it: its caller was cancelled
 
     def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:

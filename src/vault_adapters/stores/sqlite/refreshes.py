@@ -15,15 +15,24 @@ from vault_adapters.stores.sqlite.rows import (
     account_snapshot,
     key_parameters,
     to_micros,
-    to_time,
 )
 from vault_adapters.stores.sqlite.tokens import write_tokens
-from vault_domain.entities.account import Account
+from vault_domain.entities.account import Account, stored_account
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenRef, TokenStatus, TokenWrite
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, DueAccount, Failure, Judge, Snapshot, still_wanted
+from vault_domain.ports.refresh_ledger import (
+    Attempt,
+    Commit,
+    CommitOutcome,
+    DueAccount,
+    Failure,
+    Judge,
+    Snapshot,
+    still_wanted,
+    stored_access,
+)
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,11 +66,11 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> tuple[list[DueAccount], datetime]:
             window = {"since": to_micros(since or _EPOCH), "until": to_micros(until or transaction.now)}
             parameters = window | {"provider": provider, "limit": limit}
-            due = []
-            for tenant_id, identifier, due_at in await transaction.fetch(
-                self._queries["find_due_accounts"], parameters
-            ):
-                due.append(DueAccount(Account(tenant_id, provider, identifier), to_time(due_at) or transaction.now))
+            rows = await transaction.fetch(self._queries["find_due_accounts"], parameters)
+            due = [
+                DueAccount(stored_account(tenant_id, provider, identifier), _EPOCH + due_at * _MICROSECOND)
+                for tenant_id, identifier, due_at in rows
+            ]
             held = [account_parameters(each.account) | {"due_at": to_micros(transaction.now + hold)} for each in due]
             await transaction.execute_many(self._queries["schedule_account"], held)
             return due, transaction.now
@@ -115,28 +124,27 @@ class SqliteRefreshLedger:
 
         return await self._database.transact(work)
 
-    async def commit(
-        self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None
-    ) -> Change[CommitOutcome]:
+    async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
         """Store what the provider answered, by compare-and-set on credential and access token."""
 
-        async def work(transaction: Transaction) -> Change[CommitOutcome]:
+        async def work(transaction: Transaction) -> Change[Commit]:
             parameters = _parameters(attempt, transaction)
             committed = await transaction.fetch(self._queries["get_commit"], parameters)
             if committed == [(attempt.attempt_id.bytes,)]:
-                return Change(CommitOutcome.WRITTEN)
+                return Change(Commit(CommitOutcome.WRITTEN))
             record = await self._record(transaction, attempt.account)
             tokens = {} if record is None else record.tokens
             stored = {kind: TokenRef.of(info) for kind, info in tokens.items()}
             outcome, wanted = still_wanted(attempt, stored, writes)
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 await transaction.execute(self._queries["release_account"], parameters)
-                return Change(outcome)
+                return Change(Commit(outcome))
             written = await write_tokens(transaction, self._queries, wanted, actor) if wanted else Change([])
-            schedule = committed_schedule(zip(wanted, written.result, strict=True))
+            stored_now = list(zip(wanted, written.result, strict=True))
+            schedule = committed_schedule(stored_now)
             settled = {"due_at": to_micros(schedule.due_at), "wake": schedule.wake}
             await transaction.execute(self._queries["settle_account"], parameters | settled)
-            return Change(outcome, written.events)
+            return Change(Commit(outcome, stored_access(stored_now)), written.events)
 
         return await self._database.transact(work)
 

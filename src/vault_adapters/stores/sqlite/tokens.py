@@ -51,8 +51,8 @@ class SqliteTokenRepository:
         """Wait for the reads under way."""
         await self._reads.drain()
 
-    async def get(self, key: TokenKey, *, with_data_key: bool = False) -> Reading:
-        """Read one token; a cold tenant's data key is a local read of its own here."""
+    async def get(self, key: TokenKey) -> Reading:
+        """Read one token, together with others that are asked for now."""
         return await self._reads.get(key)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:

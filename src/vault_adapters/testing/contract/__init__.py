@@ -17,20 +17,9 @@ a new store turns them green; the guide "Write a store" goes along it.
 import pytest
 
 _MODULES = (
-    *(
-        "access",
-        "callers",
-        "claims",
-        "commits",
-        "concurrency",
-        "decryption",
-        "events",
-        "failures",
-        "fixtures",
-        "importing",
-    ),
-    *("isolation", "keys", "late_answers", "listings", "migrations", "refreshing", "rotation", "schedule", "sharing"),
-    *("sweeps", "token_sets", "tokens", "uses", "values"),
+    *("access", "callers", "claims", "commits", "concurrency", "decryption", "events", "failures", "fixtures"),
+    *("importing", "isolation", "keys", "late_answers", "listings", "migrations", "neighbours", "refreshing"),
+    *("reserving", "rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # Before the cases are imported, so that their assertions show values when they fail.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -51,6 +40,7 @@ from vault_adapters.testing.contract.keys import KeyCases  # noqa: E402
 from vault_adapters.testing.contract.late_answers import LateAnswerCases  # noqa: E402
 from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
 from vault_adapters.testing.contract.migrations import MigrationCases, OlderSchema  # noqa: E402
+from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
 from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
@@ -93,6 +83,7 @@ class StoreContract(
     SweepCases,
     CallerCases,
     LateAnswerCases,
+    NeighbourCases,
     MigrationCases,
 ):
     """What every store keeps. Override `open_store`; `check_idle` and `older_schema` where the store has them."""
@@ -106,6 +97,6 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
     *(ClaimCases, FailureCases, CommitCases, ScheduleCases, ReserveCases, SweepCases, CallerCases, LateAnswerCases),
-    *(DataKeyCases, MasterKeyCases, ImportCases, ConcurrencyCases, SharingCases, MigrationCases),
+    *(DataKeyCases, MasterKeyCases, NeighbourCases, ImportCases, ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store turns them green."""

@@ -19,7 +19,6 @@ from vault_adapters.testing.contract.refreshing import (
     blobs_of,
     claimed,
     due_at,
-    outcome_of,
     state_of,
     token_set,
 )
@@ -28,7 +27,7 @@ from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.refresh_ledger import CommitOutcome, Failure
+from vault_domain.ports.refresh_ledger import Commit, CommitOutcome, Failure
 
 A, R = ACCESS.kind, REFRESH.kind
 
@@ -42,13 +41,16 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         clock.advance(SECOND)
         change = await store.refreshes.commit(attempt, await answer(store), actor="me")
         now = clock.now()
-        assert outcome_of(change) is CommitOutcome.WRITTEN
+        assert change.result.outcome is CommitOutcome.WRITTEN
         assert await blobs_of(store) == {A: b"access_token 1", R: b"refresh_token 1"}
         renewed: dict[str, Any] = {"generation": 2, "updated_at": now, "last_refreshed_at": now}
         assert await tokens_of(vault) == {
             ACCESS: evolve(before[ACCESS], expires_at=now + HOUR, **renewed),
             REFRESH: evolve(before[REFRESH], **renewed),
         }
+        row = (await store.tokens.get(ACCESS)).row
+        assert row is not None
+        assert change.result.access == evolve(row, info=(await tokens_of(vault))[ACCESS])
         events = (await events_of(vault))[-2:]
         assert [evolve(event, cursor=None) for event in events] == [evolve(each, cursor=None) for each in change.events]
         assert {(event.action, event.kind, event.generation, event.actor) for event in events} == {
@@ -74,7 +76,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         before, events = await tokens_of(vault), await events_of(vault)
         clock.advance(SECOND)
         again = await store.refreshes.commit(attempt, writes, actor=None)
-        assert (outcome_of(again), tuple(again.events)) == (CommitOutcome.WRITTEN, ())
+        assert (again.result, tuple(again.events)) == (Commit(CommitOutcome.WRITTEN), ())
         assert (await tokens_of(vault), await events_of(vault)) == (before, events)
 
     async def test_a_repeated_commit_of_an_access_token_alone_changes_nothing(
@@ -83,7 +85,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         attempt, writes = await claimed(store), await answer(store, keys=[ACCESS])
         before = (await tokens_of(vault))[REFRESH]
         for _ in range(2):
-            assert outcome_of(await store.refreshes.commit(attempt, writes, actor=None)) is CommitOutcome.WRITTEN
+            assert (await store.refreshes.commit(attempt, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
         tokens = await tokens_of(vault)
         assert (tokens[ACCESS].generation, tokens[REFRESH]) == (2, before)
 
@@ -92,13 +94,13 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         await store.refreshes.commit(attempt, writes, actor=None)
         await vault.store_token_set(ACCOUNT, token_set(7))
         before = await tokens_of(vault)
-        assert outcome_of(await store.refreshes.commit(attempt, writes, actor=None)) is CommitOutcome.WRITTEN
+        assert (await store.refreshes.commit(attempt, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
         assert await tokens_of(vault) == before
 
     async def test_a_refresh_token_alone_is_stored(self, store: Store, vault: TokenVault) -> None:
         before = (await tokens_of(vault))[ACCESS]
         change = await store.refreshes.commit(await claimed(store), await answer(store, keys=[REFRESH]), actor=None)
-        assert outcome_of(change) is CommitOutcome.WRITTEN
+        assert change.result == Commit(CommitOutcome.WRITTEN)
         assert (await tokens_of(vault))[ACCESS] == before
         assert (await blobs_of(store))[R] == b"refresh_token 1"
 
@@ -111,7 +113,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
             await vault.store_token(ACCESS, "theirs")
         theirs, blobs = (await tokens_of(vault)).get(ACCESS), await blobs_of(store)
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
-        assert outcome_of(change) is CommitOutcome.ACCESS_MOVED
+        assert change.result == Commit(CommitOutcome.ACCESS_MOVED)
         assert [event.kind for event in change.events] == [R]
         assert (await tokens_of(vault)).get(ACCESS) == theirs
         assert await blobs_of(store) == {**blobs, R: b"refresh_token 1"}
@@ -130,7 +132,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
             await vault.delete_account(ACCOUNT)
         before, events, blobs = await tokens_of(vault), await events_of(vault), await blobs_of(store)
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
-        assert (outcome_of(change), tuple(change.events)) == (CommitOutcome.CREDENTIAL_MOVED, ())
+        assert (change.result, tuple(change.events)) == (Commit(CommitOutcome.CREDENTIAL_MOVED), ())
         assert (await tokens_of(vault), await events_of(vault)) == (before, events)
         assert await blobs_of(store) == blobs
         if how == "account_deleted":
@@ -143,7 +145,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         attempt = await claimed(store)
         await vault.mark_token_invalid((await tokens_of(vault))[REFRESH], "revoked")
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
-        assert outcome_of(change) is CommitOutcome.WRITTEN
+        assert change.result.outcome is CommitOutcome.WRITTEN
         assert (await tokens_of(vault))[REFRESH].status is TokenStatus.VALID
 
     async def test_a_first_access_token(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
@@ -151,8 +153,10 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         attempt = await claimed(store)
         assert attempt.access is None
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
-        assert outcome_of(change) is CommitOutcome.WRITTEN
+        assert change.result.outcome is CommitOutcome.WRITTEN
         info = (await tokens_of(vault))[ACCESS]
+        assert change.result.access is not None
+        assert change.result.access.info == info
         assert (info.generation, info.last_refreshed_at) == (1, clock.now())
         assert (await tokens_of(vault))[REFRESH].generation == 2
 
@@ -161,7 +165,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         attempt = await claimed(store)
         theirs = await vault.store_token(ACCESS, "theirs")
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
-        assert outcome_of(change) is CommitOutcome.ACCESS_MOVED
+        assert change.result == Commit(CommitOutcome.ACCESS_MOVED)
         assert (await tokens_of(vault))[ACCESS] == theirs
         assert (await blobs_of(store))[R] == b"refresh_token 1"
 
@@ -171,7 +175,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         attempt = await claimed(store)
         clock.advance(HOUR)
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
-        assert outcome_of(change) is CommitOutcome.WRITTEN
+        assert change.result.outcome is CommitOutcome.WRITTEN
         state = await state_of(store)
         assert (state.lease_until, state.unknown_at(clock.now())) == (None, None)
 
@@ -182,11 +186,11 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         clock.advance(LEASE)
         current = await claimed(store)
         change = await store.refreshes.commit(late, await answer(store), actor=None)
-        assert outcome_of(change) is CommitOutcome.WRITTEN
+        assert change.result.outcome is CommitOutcome.WRITTEN
         state = await state_of(store)
         assert (state.attempt_id, state.lease_until) == (current.attempt_id, clock.now() + LEASE)
         change = await store.refreshes.commit(current, await answer(store, 2), actor=None)
-        assert outcome_of(change) is CommitOutcome.CREDENTIAL_MOVED
+        assert change.result.outcome is CommitOutcome.CREDENTIAL_MOVED
         assert await blobs_of(store) == {A: b"access_token 1", R: b"refresh_token 1"}
         assert (await state_of(store)).lease_until is None
 
@@ -198,7 +202,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
             await store.refreshes.commit(attempt, writes, actor=None)
         assert (await tokens_of(vault), await state_of(store)) == (before, state)
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
-        assert outcome_of(change) is CommitOutcome.WRITTEN
+        assert change.result.outcome is CommitOutcome.WRITTEN
 
     async def test_without_its_events_a_commit_does_not_happen(self, store: Store, vault: TokenVault) -> None:
         attempt, writes = await claimed(store), await answer(store)
@@ -206,7 +210,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         with pytest.raises(Exception):  # noqa: B017, PT011 - how it fails is the store's own affair
             await store.refreshes.commit(attempt, writes, actor=UNWRITABLE)
         assert (await tokens_of(vault), await state_of(store)) == (before, state)
-        assert outcome_of(await store.refreshes.commit(attempt, writes, actor=None)) is CommitOutcome.WRITTEN
+        assert (await store.refreshes.commit(attempt, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
 
     async def test_a_tenant_erased_after_the_claim_stays_erased(self, store: Store, vault: TokenVault) -> None:
         attempt, writes = await claimed(store), await answer(store)
@@ -217,7 +221,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         except DataKeyInactiveError:
             pass  # either is right: both the key and the credential are gone
         else:
-            assert (outcome_of(change), tuple(change.events)) == (CommitOutcome.CREDENTIAL_MOVED, ())
+            assert (change.result, tuple(change.events)) == (Commit(CommitOutcome.CREDENTIAL_MOVED), ())
         await store.refreshes.fail(attempt, Failure("server_error", SECOND, unknown=True))
         await store.refreshes.release(attempt)
         assert (await store.refreshes.reject(attempt, "invalid_grant", actor=None)).result is False

@@ -90,6 +90,7 @@ class DecryptionCases(ContractFixtures):
             await vault.get_access_token(ACCOUNT)
         with pytest.raises(DecryptionError):
             await vault.get_refresh_token(ACCOUNT)
+        assert (await vault.health()).failed_reads == 2
 
     async def test_many_names_all_that_do_not_open(self, store: Store, vault: TokenVault) -> None:
         keys = [key(number) for number in range(20)]

@@ -230,6 +230,9 @@ class ImportCases(ContractFixtures):
         writes = [_write("a", stored.sealed), _write("b", SealedToken(os.urandom(16), stored.sealed.blob))]
         with pytest.raises(DataKeyInactiveError):
             await store.imports.begin(None).write(writes, overwrite=True, actor=None)
+        await vault.keys.rotate_data_key("t1")
+        with pytest.raises(DataKeyInactiveError):
+            await store.imports.begin(None).write(writes[:1], overwrite=True, actor=None)
         assert set(await tokens_of(vault)) == {ACCESS}
 
 

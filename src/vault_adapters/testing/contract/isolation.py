@@ -66,7 +66,7 @@ class IsolationCases(ContractFixtures):
 
     async def test_a_data_key_is_its_tenants_alone(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token(ACCESS, "v")
-        row = (await store.tokens.get(ACCESS, with_data_key=True)).row
+        row = (await store.tokens.get(ACCESS)).row
         assert row is not None
         key_id = row.sealed.data_key_id
         mine = await store.keys.data_key("t1", key_id)

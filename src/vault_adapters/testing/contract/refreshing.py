@@ -12,8 +12,7 @@ from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
-from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome
+from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.refresh import RefreshTiming
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -77,11 +76,6 @@ async def answer(
         )
         for key in keys
     ]
-
-
-def outcome_of(change: Change[CommitOutcome]) -> CommitOutcome:
-    """Return what became of an answer."""
-    return change.result
 
 
 async def blobs_of(store: Store, account: Account = ACCOUNT) -> dict[TokenKind, bytes]:

@@ -52,8 +52,14 @@ class DataKeyCases(ContractFixtures):
             await store.tokens.store([TokenWrite(REFRESH, old.sealed)], actor=None)
         with pytest.raises(DataKeyInactiveError):
             await store.tokens.store([TokenWrite(REFRESH, old.sealed), TokenWrite(OTHER, old.sealed)], actor=None)
+        for held, generation in ((REFRESH, 0), (ACCESS, 1)):
+            with pytest.raises(DataKeyInactiveError):
+                await store.tokens.store([TokenWrite(held, old.sealed)], actor=None, expected_generation=generation)
+        with pytest.raises(DataKeyInactiveError):
+            await store.accounts.store_set(ACCOUNT, [TokenWrite(REFRESH, old.sealed)], label="l", actor=None)
         assert await value_of(vault, ACCESS) == "a"
         assert await value_of(vault, REFRESH) is None
+        assert (await tokens_of(vault))[ACCESS].generation == 1
         event = (await events_of(vault, "t1"))[-1]
         assert (event.action, event.actor, event.code) == (AuditAction.DATA_KEY_ROTATED, "me", report.data_key_id)
 
@@ -116,6 +122,9 @@ class DataKeyCases(ContractFixtures):
         active = (await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id
         stale = [Resealed(row.key, row.sealed, evolve(row.sealed, data_key_id=active)) for row in (access, refresh)]
         assert await store.key_rotation.reseal(stale) == 0
+        # Of another value under the very data key that the row's value is under, it is the value that tells.
+        rewritten = [evolve(row, before=evolve(row.before, data_key_id=active)) for row in stale]
+        assert await store.key_rotation.reseal(rewritten) == 0
         assert (await value_of(vault, ACCESS), await value_of(vault, REFRESH)) == ("newer", "r")
 
     async def test_nothing_is_sealed_anew_under_a_key_that_is_not_active(self, vault: TokenVault, store: Store) -> None:

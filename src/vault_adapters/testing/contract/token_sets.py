@@ -105,9 +105,10 @@ class TokenSetCases(ContractFixtures):
         assert (await vault.store_token_set(ACCOUNT, TokenSet("a2"))).state is ConnectionState.CONNECTED
         assert (await tokens_of(vault))[ACCESS].error_code is None
 
+    @pytest.mark.parametrize("label", [None, "Ann"])
     @pytest.mark.parametrize("unknown", [False, True])
     async def test_backoff_and_unknown_outcome_end(
-        self, store: Store, vault: TokenVault, clock: ManualClock, unknown: bool
+        self, store: Store, vault: TokenVault, clock: ManualClock, unknown: bool, label: str | None
     ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR))
         await store.refreshes.fail(await _attempt(store), Failure("temporarily_unavailable", HOUR, unknown))
@@ -116,9 +117,23 @@ class TokenSetCases(ContractFixtures):
         assert (info.state, info.reason) == (ConnectionState.RETRYING, "temporarily_unavailable")
         assert info.next_attempt_at == clock.now() + HOUR
         # A new access token alone ends it too: the state speaks of the same, kept refresh token.
-        info = await vault.store_token_set(ACCOUNT, TokenSet("a2"))
+        info = await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
         assert (info.state, info.reason, info.next_attempt_at) == (ConnectionState.CONNECTED, None, None)
         assert await vault.get_account(ACCOUNT) == info
+
+    @pytest.mark.parametrize("label", [None, "Ann"])
+    async def test_an_attempt_under_way_keeps_its_lease(
+        self, store: Store, vault: TokenVault, clock: ManualClock, label: str | None
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR), label="before")
+        attempt = await _attempt(store)
+        for passed in (timedelta(0), attempt.lease):  # during the lease, and at its end
+            clock.advance(passed)
+            await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
+            record, _ = await store.accounts.get(ACCOUNT)
+            assert record is not None
+            assert record.label == (label or "before")
+            assert record.refresh.lease_until == (None if passed else attempt.claimed_at + attempt.lease)
 
     async def test_a_set_is_written_whole_or_not_at_all(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")

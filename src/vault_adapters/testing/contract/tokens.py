@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -12,7 +13,7 @@ from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, key, tokens_of, value_of
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import GenerationConflictError, InvalidInputError
-from vault_domain.entities.token import MarkOutcome, TokenStatus
+from vault_domain.entities.token import MarkOutcome, TokenStatus, TokenWrite
 from vault_domain.facade.vault import TokenVault
 
 HOUR = timedelta(hours=1)
@@ -111,6 +112,26 @@ class TokenCases(ContractFixtures):
         assert await vault.get_token(ACCESS) is None
         assert len(await events_of(vault)) == 3
 
+    @pytest.mark.parametrize("expected", [None, 1])
+    async def test_a_write_makes_an_invalid_value_valid_and_keeps_scopes_that_it_lacks(
+        self, vault: TokenVault, store: Store, expected: int | None
+    ) -> None:
+        await vault.store_token(ACCESS, "v", scopes=("mail", "cal"))
+        token = await vault.get_token(ACCESS)
+        assert token is not None
+        await vault.mark_token_invalid(token, "invalid_token")
+        row = (await store.tokens.get(ACCESS)).row
+        assert row is not None
+        write = TokenWrite(ACCESS, row.sealed, scopes=None, refreshed=True)
+        [info] = (await store.tokens.store([write], actor=None, expected_generation=expected)).result
+        assert (info.status, info.error_code, info.generation) == (TokenStatus.VALID, None, 2)
+        assert (info.scopes, info.last_refreshed_at) == (("mail", "cal"), info.updated_at)
+        assert await tokens_of(vault) == {ACCESS: info}
+        again = evolve(write, scopes=(), refreshed=False)
+        expected = None if expected is None else 2
+        [later] = (await store.tokens.store([again], actor=None, expected_generation=expected)).result
+        assert (later.scopes, later.last_refreshed_at) == ((), info.last_refreshed_at)
+
     async def test_a_mark_hits_its_own_value_and_no_other(self, vault: TokenVault, clock: ManualClock) -> None:
         first = await vault.store_token(ACCESS, "v1")
         second = await vault.store_token(ACCESS, "v2")
@@ -121,6 +142,9 @@ class TokenCases(ContractFixtures):
         clock.advance(HOUR)
         assert await vault.mark_token_invalid(token, "invalid_token") is MarkOutcome.APPLIED
         assert await vault.mark_token_invalid(second, "another_code") is MarkOutcome.ALREADY_INVALID
+        # An invalid value is stored now, but not the one that these two speak of.
+        assert await vault.mark_token_invalid(first, "another_code") is MarkOutcome.STALE
+        assert await vault.mark_token_invalid(evolve(second, id=uuid4()), "another_code") is MarkOutcome.STALE
         marked = (await tokens_of(vault))[ACCESS]
         assert (marked.status, marked.error_code, marked.generation) == (TokenStatus.INVALID, "invalid_token", 2)
         assert marked.updated_at == clock.now()

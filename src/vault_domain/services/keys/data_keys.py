@@ -95,7 +95,7 @@ class RotationService:
 
     async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
         """Replace a data key, if it is still the active one; return that, None where there is none, and whether."""
-        record = await self._wrapper.new_data_key(tenant_id)
+        record = await self._wrapper.make_data_key(tenant_id)
         change = await self._rotation.replace_active_data_key(replaced, record, actor=actor)
         self._cipher.forget_active([tenant_id])
         self._sink.publish(change.events)

@@ -138,7 +138,7 @@ class RewrappingService:
         """Wrap data keys that the target does not wrap, until there are none but unreadable ones."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
-            wraps = await self._wrapper.missing_wraps(record)
+            wraps = await self._wrapper.make_missing_wraps(record)
             mine = next((wrap for wrap in wraps if wrap.master_key_id == self._target), None)
             return None if mine is None else PlacedWrap(record.tenant_id, record.key_id, mine)
 

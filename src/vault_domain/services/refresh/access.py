@@ -36,8 +36,8 @@ from vault_domain.rules.refresh import (
     Wait,
     decide,
 )
-from vault_domain.services.refresh.answers import AnswerKeeper
-from vault_domain.services.refresh.attempts import AttemptRunner, NothingSent, Refreshed
+from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
+from vault_domain.services.refresh.attempts import AttemptRunner, NothingSent
 from vault_domain.services.tokens.single import TokenService
 
 _log = logging.getLogger(__name__)
@@ -174,14 +174,21 @@ class RefreshService:
         outcome = await self._runner.run(attempt, started=started, actor=caller.actor)
         if isinstance(outcome, NothingSent):
             return outcome
-        if outcome.held is not None:
-            return outcome.held
-        # What is stored now is returned as it is: a token that is due at once must not be refreshed in a circle.
-        snapshot = await self._ledger.read(account)
-        access = _access(snapshot)
-        if access is None or not is_usable(access, snapshot.now):
-            return outcome
-        return await self._open(snapshot, access)
+        return await self._result(account, outcome)
+
+    async def _result(self, account: Account, refreshed: Refreshed) -> Token | Refreshed:
+        """Return what is stored now as it is: a token that is due at once must not be refreshed in a circle."""
+        if refreshed.held is not None:
+            return refreshed.held
+        if refreshed.stored is not None:
+            row, now = refreshed.stored, refreshed.stored.info.updated_at
+        else:  # overtaken by another change
+            snapshot = await self._ledger.read(account)
+            access, now = _access(snapshot), snapshot.now
+            if access is None:
+                return refreshed
+            row = _row(snapshot, access)
+        return await self._tokens.hand_out(row, now) if is_usable(row.info, now) else refreshed
 
     def _decide(self, account: Account, snapshot: Snapshot, demand: Demand) -> Decision:
         return decide(snapshot.record, snapshot.now, self._policy, self._rules.get(account.provider), demand)
@@ -191,7 +198,7 @@ class RefreshService:
         return (RefreshTiming() if rule is None else rule.timing).lease
 
     async def _open(self, snapshot: Snapshot, info: TokenInfo) -> Token:
-        return await self._tokens.hand_out(StoredToken(info, snapshot.sealed[info.key.kind]), snapshot.now)
+        return await self._tokens.hand_out(_row(snapshot, info), snapshot.now)
 
     async def _pause(self, poll: float, left: timedelta) -> None:
         wanted = poll * (0.5 + self._tasks.jitter())
@@ -200,6 +207,10 @@ class RefreshService:
 
 def _access(snapshot: Snapshot) -> TokenInfo | None:
     return None if snapshot.record is None else snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
+
+
+def _row(snapshot: Snapshot, info: TokenInfo) -> StoredToken:
+    return StoredToken(info, snapshot.sealed[info.key.kind])
 
 
 def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:

@@ -45,6 +45,19 @@ class _Pending:
     since: float
 
 
+@frozen
+class Refreshed:
+    """The provider answered.
+
+    Attributes:
+        stored: the new access token as its commit stored it; None where another change overtook the answer.
+        held: the new access token, where the database could not take it yet.
+    """
+
+    stored: StoredToken | None = None
+    held: Token | None = None
+
+
 class AnswerKeeper:
     """Commits what providers answered, and holds on to what cannot be committed yet."""
 
@@ -67,11 +80,8 @@ class AnswerKeeper:
         self._timing = timing
         self._pending: dict[Account, _Pending] = {}
 
-    async def keep(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Token | None:
-        """Commit an answer.
-
-        Returns:
-            None where the database has taken it (or has moved on); the new access token where only the journal has.
+    async def keep(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Refreshed:
+        """Commit an answer, or write it into the journal where the database does not take it yet.
 
         Raises:
             RefreshNotPersistedError: it is in this process's memory only.
@@ -79,8 +89,9 @@ class AnswerKeeper:
         entry = JournalEntry(attempt, tuple(writes), actor)
         budget = self._timing.commit_budget.total_seconds()
         end = self._tasks.monotonic() + budget
-        if await self._is_committed(entry, budget * _FIRST_SHARE):
-            return None
+        committed = await self._try_commit(entry, budget * _FIRST_SHARE)
+        if committed is not None:
+            return committed
         _log.warning("a refreshed token could not be stored yet")
         journaled = await self._write_down(entry)
         self._pending[attempt.account] = _Pending(entry, journaled, self._tasks.monotonic())
@@ -88,15 +99,22 @@ class AnswerKeeper:
             # Only slow so far: with nowhere else to put the answer, waiting is better than an error.
             end = self._tasks.monotonic() + _PATIENCE_SECONDS
         if await self._retry_until(end, attempt.account):
-            return None
-        return await self._held(attempt.account)
+            return Refreshed()
+        return Refreshed(held=await self._held(attempt.account))
 
     def is_pending(self, account: Account) -> bool:
         """Whether an answer for this account waits for the database."""
         return account in self._pending
 
     async def settle(self, account: Account) -> Token | None:
-        """Commit the account's waiting answer before its credential may be used again; see `keep`."""
+        """Commit the account's waiting answer before its credential may be used again.
+
+        Returns:
+            None where the database has taken it (or has moved on); the new access token where only the journal has.
+
+        Raises:
+            RefreshNotPersistedError: it is in this process's memory only.
+        """
         if account not in self._pending or await self._try_pending(account):
             return None
         return await self._held(account)
@@ -150,16 +168,15 @@ class AnswerKeeper:
             return False
         return True
 
-    async def _is_committed(self, entry: JournalEntry, seconds: float) -> bool:
-        """Commit an entry; False where that fails or takes too long. Then it goes on, and the next try joins it."""
+    async def _try_commit(self, entry: JournalEntry, seconds: float) -> Refreshed | None:
+        """Commit an entry; None where that fails or takes too long. Then it goes on, and the next try joins it."""
         try:
-            await self._tasks.share(_flight(entry), lambda: self._commit(entry), seconds)
+            return await self._tasks.share(_flight(entry), lambda: self._commit(entry), seconds)
         except TimeoutError:
-            return False
+            return None
         except VaultError as error:  # the database, or the master key where the data key has just changed
             _log.debug("a commit failed (%s)", error.code)
-            return False
-        return True
+            return None
 
     async def _retry_until(self, end: float, account: Account) -> bool:
         pause = 0.05
@@ -174,7 +191,8 @@ class AnswerKeeper:
         pending = self._pending.get(account)
         if pending is None:
             return True
-        if not await self._is_committed(pending.entry, self._timing.commit_budget.total_seconds() * _FIRST_SHARE):
+        seconds = self._timing.commit_budget.total_seconds() * _FIRST_SHARE
+        if await self._try_commit(pending.entry, seconds) is None:
             return False
         if self._pending.get(account) is pending:
             del self._pending[account]
@@ -215,20 +233,20 @@ class AnswerKeeper:
         )
         return await self._opener.open(StoredToken(info, write.sealed), attempt.claimed_at)
 
-    async def _commit(self, entry: JournalEntry) -> None:
+    async def _commit(self, entry: JournalEntry) -> Refreshed:
         for _ in range(_ROUNDS):
             try:
                 change = await self._ledger.commit(entry.attempt, entry.writes, actor=entry.actor)
             except DataKeyInactiveError:
                 resealed = await self._reseal(entry)
                 if resealed is None:
-                    return
+                    return Refreshed()
                 entry = resealed
             else:
                 self._sink.publish(change.events)
-                if change.result is not CommitOutcome.WRITTEN:
-                    _log.info("a refresh was overtaken by another change (%s)", change.result.value)
-                return
+                if change.result.outcome is not CommitOutcome.WRITTEN:
+                    _log.info("a refresh was overtaken by another change (%s)", change.result.outcome.value)
+                return Refreshed(stored=change.result.access)
         raise StorageError("the tenant's data key kept changing", retryable=True)
 
     async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:

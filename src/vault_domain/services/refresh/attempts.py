@@ -17,7 +17,7 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import SealedToken, StoredToken, Token, TokenDraft, TokenInfo, TokenRef
+from vault_domain.entities.token import SealedToken, StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
@@ -27,7 +27,7 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
 from vault_domain.rules.refresh import Claim, RefreshTiming, backoff, lead
-from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.sealing import drafts_of
 
@@ -42,17 +42,6 @@ _GRACE_SECONDS = 0.5
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 Sealer = Callable[[TokenKey, Secret], SealedToken]
-
-
-@frozen
-class Refreshed:
-    """The provider answered.
-
-    Attributes:
-        held: the new access token, where the database could not take it yet.
-    """
-
-    held: Token | None = None
 
 
 @frozen
@@ -129,7 +118,7 @@ class AttemptRunner:
         answer = await self._ask(request)
         if isinstance(answer, TokenSet):
             self._refused_until.pop(attempt.account.provider, None)
-            return Refreshed(await self._keep(attempt, drafts_in_time(attempt, answer), sealer, actor))
+            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, actor)
         return await self._settle(attempt, answer, failures, sealer, actor)
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
@@ -170,9 +159,7 @@ class AttemptRunner:
         _log.error("a refresher for %s returned no TokenSet", request.account.provider)
         return RefreshFailedError(outcome_unknown=True)
 
-    async def _keep(
-        self, attempt: Attempt, drafts: list[TokenDraft], sealer: Sealer, actor: str | None
-    ) -> Token | None:
+    async def _keep(self, attempt: Attempt, drafts: list[TokenDraft], sealer: Sealer, actor: str | None) -> Refreshed:
         writes = [
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts

@@ -18,8 +18,8 @@ from vault_domain.ports.refresh_ledger import DueAccount, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, RefreshRule, decide_ahead, next_due
-from vault_domain.services.refresh.answers import AnswerKeeper
-from vault_domain.services.refresh.attempts import AttemptRunner, Refreshed
+from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
+from vault_domain.services.refresh.attempts import AttemptRunner
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from datetime import datetime
 
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.key_records import DataKeyRecord
 from vault_domain.entities.token import StoredToken, Token
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
@@ -21,13 +20,12 @@ class TokenOpener:
         self._sink = sink
         self.failed_reads = 0
 
-    async def open(self, row: StoredToken, now: datetime, data_key: DataKeyRecord | None = None) -> Token:
+    async def open(self, row: StoredToken, now: datetime) -> Token:
         """Return the row's token.
 
         Args:
             row: its key is the one that was asked for.
             now: the time of the read, for the event.
-            data_key: the row's wrapped data key, where the store read it along.
 
         Raises:
             DecryptionError: the value does not belong there, was changed, or its key is gone.
@@ -35,7 +33,7 @@ class TokenOpener:
         """
         key = row.info.key
         try:
-            return Token(row.info, await self._cipher.open(key, row.sealed, data_key))
+            return Token(row.info, await self._cipher.open(key, row.sealed))
         except UnreadableError as error:
             reason = error.reason
         self._report(row, reason, now)

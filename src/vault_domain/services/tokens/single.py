@@ -5,11 +5,10 @@ from datetime import datetime, timedelta
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.key_records import DataKeyRecord
 from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenDraft, TokenInfo, TokenRef, UsableToken
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.token_repository import Reading, TokenRepository
+from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.sealing import write_sealed
@@ -51,8 +50,8 @@ class TokenService:
 
     async def get(self, key: TokenKey) -> Token | None:
         """Return the token, whatever its status, and note its use."""
-        reading = await self._read(key)
-        return None if reading.row is None else await self.hand_out(reading.row, reading.now, reading.data_key)
+        reading = await self._tokens.get(key)
+        return None if reading.row is None else await self.hand_out(reading.row, reading.now)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token]:
         """Return the tokens that exist of these keys, in their order.
@@ -76,27 +75,27 @@ class TokenService:
 
     async def get_access(self, account: Account, buffer: timedelta | None) -> UsableToken | None:
         """Return the access token where it may be used now. A provider is never asked."""
-        reading = await self._read(account.key(TokenKind.ACCESS_TOKEN))
+        reading = await self._tokens.get(account.key(TokenKind.ACCESS_TOKEN))
         row = reading.row
         if row is None:
             return None
         found = freshness(row.info, reading.now, self._policy, buffer)
         if found is Freshness.UNUSABLE:
             return None
-        token = await self.hand_out(row, reading.now, reading.data_key)
+        token = await self.hand_out(row, reading.now)
         return UsableToken(token, needs_refresh=found is Freshness.DUE)
 
     async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token where it may be used now."""
-        reading = await self._read(account.key(TokenKind.REFRESH_TOKEN))
+        reading = await self._tokens.get(account.key(TokenKind.REFRESH_TOKEN))
         row = reading.row
         if row is None or not is_usable(row.info, reading.now):
             return None
-        return await self.hand_out(row, reading.now, reading.data_key)
+        return await self.hand_out(row, reading.now)
 
-    async def hand_out(self, row: StoredToken, now: datetime, data_key: DataKeyRecord | None = None) -> Token:
+    async def hand_out(self, row: StoredToken, now: datetime) -> Token:
         """Open a row that was read at ``now``, and note the token's use."""
-        token = await self._opener.open(row, now, data_key)
+        token = await self._opener.open(row, now)
         self._uses.record(row.info, now)
         return token
 
@@ -117,6 +116,3 @@ class TokenService:
         change = await self._tokens.delete_provider(tenant_id, provider, actor=actor)
         self._sink.publish(change.events)
         return change.result
-
-    async def _read(self, key: TokenKey) -> Reading:
-        return await self._tokens.get(key, with_data_key=not self._cipher.is_warm(key.tenant_id))

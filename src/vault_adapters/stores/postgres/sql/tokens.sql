@@ -22,23 +22,6 @@ LEFT JOIN {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
--- name: get_tokens_with_data_keys
--- The same, each row with its wrapped data key: a cold tenant costs no further round trip.
-SELECT {{token_columns}}, {{value_columns}},
-       CASE WHEN k.ord = 1 THEN {{now}} END,
-       d.state, d.emptied_at, w.master_key_ids, w.wraps, k.ord
-FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
-    WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
-LEFT JOIN {{schema}}.token t
-    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-LEFT JOIN {{schema}}.data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id
-LEFT JOIN LATERAL (
-    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
-    FROM {{schema}}.data_key_wrap
-    WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
-
 -- name: store_token
 -- Insert or replace one value if its data key is active, append the event, and keep the account's schedule no later
 -- than the value's. FOR SHARE holds off whoever is about to end that key: a foreign key would let a value slip in

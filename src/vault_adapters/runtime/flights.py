@@ -1,0 +1,94 @@
+"""Calls that outlive their callers; callers with the same key share one call."""
+
+import asyncio
+import copy
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from typing import Any, TypeVar
+
+from vault_domain.entities.errors import VaultError
+
+T = TypeVar("T")
+
+
+class Flights:
+    """Runs each call in a task of its own.
+
+    - Cancelling a caller does not cancel the call.
+    - At most one call runs per key; whoever asks with this key meanwhile gets its result.
+    - Each of these callers raises its own copy of a `VaultError`, so that their tracebacks do not mix.
+    - The error of a call that nobody waits for any more is dropped silently.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[Hashable, asyncio.Task[Any]] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether a call with this key is running."""
+        return key in self._by_key
+
+    @property
+    def under_way(self) -> int:
+        """How many calls are running, those included whose key was forgotten."""
+        return len(self._running)
+
+    async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Join the call with this key, or start it."""
+        task = self._by_key.get(key)
+        if task is None:
+            task = self._by_key[key] = self.start(work())
+            task.add_done_callback(partial(self._landed, key))
+        failure: VaultError
+        try:
+            return await _join(task)
+        except VaultError as error:
+            failure = copy.copy(error)
+        raise failure
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a call that nobody else joins."""
+        return await _join(self.start(work))
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a call without waiting for it."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def is_current(self, key: Hashable) -> bool:
+        """Whether this code runs inside the call with this key; False once the key was forgotten."""
+        return self._by_key.get(key) is asyncio.current_task()
+
+    def forget(self, matches: Callable[[Any], bool]) -> None:
+        """Let nobody join the running calls whose keys match; they go on for those who wait already."""
+        for key in list(filter(matches, self._by_key)):
+            del self._by_key[key]
+
+    async def wait(self) -> None:
+        """Wait until no call is running, those included that start meanwhile."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def cancel(self) -> None:
+        """Cancel all calls and wait for their end."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # marks it as seen: its callers may have left
+
+    def _landed(self, key: Hashable, task: asyncio.Task[Any]) -> None:
+        if self._by_key.get(key) is task:
+            del self._by_key[key]
+
+
+async def _join(task: asyncio.Task[T]) -> T:
+    # Not asyncio.shield: since Python 3.14 that logs the error of a call that its caller has left.
+    await asyncio.wait((task,))
+    return task.result()

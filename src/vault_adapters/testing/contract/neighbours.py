@@ -1,0 +1,221 @@
+"""A mutation changes what it names and nothing beside it: tokens, labels, refresh states and keys of others stay."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.imported import ImportedToken
+from vault_domain.entities.token import TokenRef, TokenWrite
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.refresh_ledger import Attempt, Failure
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+STRANGERS = [Account(tenant, *place) for tenant in ("t", "t2") for place in (("google", "ann"), ("google", "bob"))]
+"""Other tenants' accounts: one that is called the same, and one whose like the tenant does not have."""
+
+AT_ANOTHER_PROVIDER = [Account("t1", "google2", "ann")]
+AT_THE_SAME_PROVIDER = [Account("t1", "google"), Account("t1", "google", "anna")]
+
+Mutation = Callable[[TokenVault, Store], Awaitable[Any]]
+
+
+async def _claimed(store: Store, account: Account = ACCOUNT) -> Attempt:
+    record, now = await store.accounts.get(account)
+    assert record is not None
+    tokens = {kind: TokenRef.of(info) for kind, info in record.tokens.items()}
+    credential, access = tokens[TokenKind.REFRESH_TOKEN], tokens[TokenKind.ACCESS_TOKEN]
+    attempt = Attempt(account, uuid4(), credential, access, now, timedelta(minutes=1))
+    assert await store.refreshes.claim(attempt, record.refresh.attempt_id) is not None
+    return attempt
+
+
+async def _claim(vault: TokenVault, store: Store) -> None:
+    await _claimed(store)
+
+
+async def _release(vault: TokenVault, store: Store) -> None:
+    await store.refreshes.release(await _claimed(store))
+
+
+async def _fail(vault: TokenVault, store: Store) -> None:
+    await store.refreshes.fail(await _claimed(store), Failure("slow_down", HOUR, unknown=False))
+
+
+async def _reject(vault: TokenVault, store: Store) -> None:
+    assert (await store.refreshes.reject(await _claimed(store), "invalid_grant", actor=None)).result
+
+
+async def _commit(vault: TokenVault, store: Store) -> None:
+    rows, _ = await store.tokens.get_many([ACCESS, REFRESH])
+    writes = [TokenWrite(row.info.key, row.sealed, scopes=None, refreshed=True) for row in rows]
+    assert len(writes) == 2
+    await store.refreshes.commit(await _claimed(store), writes, actor=None)
+
+
+async def _store_expected(vault: TokenVault, store: Store) -> None:
+    await vault.store_token(ACCESS, "new", expected_generation=1)
+
+
+async def _mark_invalid(vault: TokenVault, store: Store) -> None:
+    token = await vault.get_token(ACCESS)
+    assert token is not None
+    await vault.mark_token_invalid(token, "invalid_token")
+
+
+async def _delete_one_by_one(vault: TokenVault, store: Store) -> None:
+    assert await vault.delete_token(ACCESS)
+    assert await vault.delete_token(REFRESH)
+
+
+async def _rotate(vault: TokenVault, store: Store) -> None:
+    await vault.keys.rotate_data_key("t1")
+    assert (await vault.keys.reencrypt("t1")).emptied == 1
+
+
+OF_AN_ACCOUNT: dict[str, Mutation] = {
+    "store_token": lambda vault, _: vault.store_token(ACCESS, "new"),
+    "store_token_expected": _store_expected,
+    "store_token_set": lambda vault, _: vault.store_token_set(ACCOUNT, TokenSet("new", "new")),
+    "store_token_set_with_a_label": lambda vault, _: vault.store_token_set(ACCOUNT, TokenSet("new"), label="new"),
+    "mark_token_invalid": _mark_invalid,
+    "delete_token": _delete_one_by_one,
+    "delete_account": lambda vault, _: vault.delete_account(ACCOUNT),
+    "claim": _claim,
+    "release": _release,
+    "fail": _fail,
+    "reject": _reject,
+    "commit": _commit,
+}
+
+OF_A_TENANT: dict[str, Mutation] = {
+    "rotate": _rotate,
+    "erase_tenant": lambda vault, _: vault.erase_tenant("t1"),
+}
+
+
+class NeighbourCases(ContractFixtures):
+    """Each mutation of an account, a provider or a tenant, with others beside it whose state could be hit."""
+
+    @pytest.mark.parametrize("name", OF_AN_ACCOUNT)
+    async def test_a_mutation_of_an_account_leaves_the_others(
+        self, vault: TokenVault, store: Store, clock: ManualClock, name: str
+    ) -> None:
+        others = [*STRANGERS, *AT_ANOTHER_PROVIDER, *AT_THE_SAME_PROVIDER]
+        await self._check(vault, store, clock, OF_AN_ACCOUNT[name], others)
+
+    async def test_deleting_a_provider_leaves_others_labels_and_refresh_states(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        others = [*STRANGERS, *AT_ANOTHER_PROVIDER]
+        await self._check(vault, store, clock, lambda vault, _: vault.delete_provider_tokens("t1", "google"), others)
+
+    @pytest.mark.parametrize("name", OF_A_TENANT)
+    async def test_a_mutation_of_a_tenant_leaves_the_others(
+        self, vault: TokenVault, store: Store, clock: ManualClock, name: str
+    ) -> None:
+        await self._check(vault, store, clock, OF_A_TENANT[name], STRANGERS)
+
+    async def test_emptied_data_keys_of_others_wait_for_their_own_turn(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        for tenant in ("t1", "t2"):
+            account = Account(tenant, "google", "ann")
+            await vault.store_token_set(account, TokenSet("a", "r"))
+            await vault.keys.rotate_data_key(tenant)
+            rows = await store.key_rotation.rows_to_reseal(tenant, None, 10)
+            await vault.store_token_set(account, TokenSet("b", "s"))  # which leaves nothing under the old key
+            assert len(rows) == 2
+        assert (await vault.keys.reencrypt("t1")).emptied == 1
+        clock.advance(DAY)
+        assert (await vault.keys.reencrypt("t2")).destroyed == 0
+        assert (await vault.keys.reencrypt("t1")).destroyed == 1
+        status = await vault.keys.status(tenant_id="t2")
+        assert (status.active, status.decrypt_only, status.destroyed) == (1, 1, 0)
+
+    async def test_keys_are_counted_for_one_tenant(self, vault: TokenVault) -> None:
+        for account in (ACCOUNT, Account("t2", "google", "ann")):
+            await vault.store_token_set(account, TokenSet("a", "r"))
+            await vault.keys.rotate_data_key(account.tenant_id)
+        await vault.keys.rotate_data_key("t2")
+        counted = {}
+        for tenant in ("t1", "t2", None):
+            status = await vault.keys.status(tenant_id=tenant)
+            [master_key] = status.master_keys
+            counted[tenant] = (status.active, status.decrypt_only, master_key.data_keys, status.tokens_to_reencrypt)
+        assert counted == {"t1": (1, 1, 2, 2), "t2": (1, 2, 3, 2), None: (2, 3, 5, 4)}
+
+    @pytest.mark.parametrize("is_warm", [True, False])
+    async def test_equal_keys_are_read_apart(self, vault: TokenVault, store: Store, is_warm: bool) -> None:
+        accounts = [Account(tenant, "google", "ann") for tenant in ("t2", "t1", "t")]
+        for account in accounts:
+            await vault.store_token_set(account, TokenSet(f"of {account.tenant_id}"), label=account.tenant_id)
+        accounts.append(Account("t3", "google", "ann"))
+        await vault.store_token(accounts[-1].key(TokenKind.API_KEY), "of t3")
+        for account in accounts:
+            async with self.vault_over(store) as cold:
+                reader = vault if is_warm else cold  # one that holds the tenant's data key, or none at all
+                token = await reader.get_token(account.key(TokenKind.ACCESS_TOKEN))
+                listed = await reader.list_accounts(account.tenant_id)
+            has_one = account.tenant_id != "t3"
+            assert (None if token is None else token.value.reveal()) == (f"of {account.tenant_id}" if has_one else None)
+            assert [info.label for info in listed.items] == [account.tenant_id if has_one else None]
+
+    async def test_others_take_no_room_on_a_page(self, vault: TokenVault) -> None:
+        for account in (Account("t2", "a", "a"), Account("t", "google", "aa"), ACCOUNT, Account("t1", "x")):
+            await vault.store_token_set(account, TokenSet("a"))
+        accounts = await vault.list_accounts("t1", limit=1)
+        assert [info.account for info in accounts.items] == [ACCOUNT]
+        accounts = await vault.list_accounts("t1", limit=1, after=accounts.next)
+        assert ([info.account.provider for info in accounts.items], accounts.next) == (["x"], None)
+        tokens = await vault.list_tokens("t1", limit=1)
+        assert [info.key for info in tokens.items] == [ACCESS]
+        events = await vault.audit_events(tenant_id="t1", limit=1)
+        assert [event.account for event in events.items] == [ACCOUNT]
+
+    @pytest.mark.parametrize("dry_run", [True, False])
+    async def test_an_import_is_not_kept_out_by_another_tenants_token(self, vault: TokenVault, dry_run: bool) -> None:
+        stranger = STRANGERS[-2].key(TokenKind.ACCESS_TOKEN)
+        await vault.store_token(stranger, "theirs")
+        report = await vault.import_tokens([ImportedToken(ACCESS, "mine")], dry_run=dry_run)
+        assert (report.imported, report.skipped) == (1, 0)
+        report = await vault.import_tokens([ImportedToken(ACCESS, "newer")], dry_run=dry_run, overwrite=True)
+        assert (report.imported, report.replaced) == ((1, 0) if dry_run else (0, 1))
+        theirs = await vault.get_token(stranger)
+        assert theirs is not None
+        assert (theirs.value.reveal(), theirs.info.generation) == ("theirs", 1)
+
+    async def _check(
+        self, vault: TokenVault, store: Store, clock: ManualClock, mutate: Mutation, others: Sequence[Account]
+    ) -> None:
+        for number, account in enumerate([ACCOUNT, *others]):
+            tokens = TokenSet(f"access {number}", f"refresh {number}", expires_in=HOUR)
+            await vault.store_token_set(account, tokens, label=f"label {number}")
+        for account in others:
+            await store.refreshes.fail(await _claimed(store, account), Failure("slow_down", DAY, unknown=True))
+        before = [await _all_of(vault, store, account) for account in others]
+        clock.advance(timedelta(seconds=1))
+        await mutate(vault, store)
+        assert [await _all_of(vault, store, account) for account in others] == before
+
+
+async def _all_of(vault: TokenVault, store: Store, account: Account) -> list[object]:
+    """Return everything that is stored of an account, its values in clear, and its tenant's keys and events."""
+    record, _ = await store.accounts.get(account)
+    rows, _ = await store.tokens.get_many([account.key(kind) for kind in TokenKind])
+    values = await vault.get_tokens([row.info.key for row in rows])
+    data_keys = [await store.keys.data_key(account.tenant_id, row.sealed.data_key_id) for row in rows]
+    events = [event async for event in vault.iter_audit_events(tenant_id=account.tenant_id)]
+    mine = [event for event in events if event.account == account]
+    return [record, rows, {key: token.value.reveal() for key, token in values.items()}, data_keys, mine]

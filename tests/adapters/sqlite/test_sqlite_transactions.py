@@ -1,0 +1,61 @@
+"""Transactions on SQLite that their callers leave, and a close that comes meanwhile."""
+
+import asyncio
+import sqlite3
+
+import pytest
+
+from vault_adapters.stores.sqlite.database import SqliteDatabase
+
+ROWS = 20
+
+
+@pytest.fixture
+async def path(tmp_path):
+    database = SqliteDatabase(str(tmp_path / "vault.db"))
+    await database.open()
+    await database.transact(lambda transaction: transaction.execute("CREATE TABLE t (number INTEGER)"))
+    await database.close()
+    return str(tmp_path / "vault.db")
+
+
+def count(path):
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("SELECT count(*) FROM t").fetchone()[0]
+    finally:
+        connection.close()
+
+
+async def insert_slowly(transaction):
+    for number in range(ROWS):
+        await transaction.execute("INSERT INTO t VALUES (:number)", {"number": number})
+        await asyncio.sleep(0.01)
+
+
+async def start(database):
+    caller = asyncio.create_task(database.transact(insert_slowly))
+    await asyncio.sleep(0.001)
+    assert not caller.done()
+    return caller
+
+
+async def test_a_cancelled_caller_neither_splits_nor_loses_its_transaction(path):
+    database = SqliteDatabase(path)
+    await database.open()
+    caller = await start(database)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await database.transact(lambda transaction: transaction.fetch("SELECT 1"))  # it waits for the one before
+    assert count(path) == ROWS
+    await database.close()
+
+
+async def test_closing_waits_for_a_transaction_that_its_caller_has_left(path):
+    database = SqliteDatabase(path)
+    await database.open()
+    caller = await start(database)
+    caller.cancel()
+    await database.close()
+    assert count(path) == ROWS

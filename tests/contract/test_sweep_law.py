@@ -1,0 +1,199 @@
+"""What a sweep refreshes is what the rules say, on both stores, whatever was stored, claimed, refused or left behind.
+
+The schedule in the database is only when to look; the law is that it never lets a sweep look too late.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from attrs import frozen
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.contract.stores import open_postgres, open_sqlite
+
+from vault_adapters import (
+    Account,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    Rotation,
+    Secret,
+    TokenKind,
+    TokenSet,
+    VaultConfig,
+    VaultError,
+)
+from vault_adapters.composition import open_vault_over
+from vault_adapters.testing import ManualClock
+from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.refresh import Claim, Demand, RefreshRule, RefreshTiming, decide, decide_ahead
+
+SECOND = timedelta(seconds=1)
+ROTATIONS = {"strict": Rotation.strict(), "grace": Rotation.grace(120), "steady": Rotation.non_rotating()}
+ANSWERS = {
+    "answered": lambda: TokenSet("access", "refresh", expires_in=timedelta(hours=1)),
+    "answered without a refresh token": lambda: TokenSet("access", expires_in=timedelta(minutes=12)),
+    "answered without an expiry": lambda: TokenSet("access", "refresh"),
+    "not now": lambda: RefreshFailedError(retry_after=timedelta(seconds=90)),
+    "unknown": lambda: RefreshFailedError(outcome_unknown=True),
+    "dead": lambda: ReauthorizationRequiredError(reason="invalid_grant"),
+    "misconfigured": lambda: ProviderConfigurationError(reason="invalid_request"),
+}
+
+# Few accounts and times, so that what happens to one meets what happened to it before.
+seconds = st.sampled_from([1, 30, 90, 300, 700, 4000])
+identifiers = st.sampled_from(["ann", "ann", "ann", None])
+stored_kinds = st.sampled_from([TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN])
+answers = st.sampled_from([*sorted(ANSWERS), "not now", "unknown"])
+changes = st.one_of(
+    st.none(),
+    st.none(),
+    st.tuples(st.just("set"), identifiers, seconds, st.booleans()),
+    st.tuples(st.just("set for"), identifiers, seconds, st.booleans()),
+    st.tuples(st.just("store"), identifiers, stored_kinds, st.none() | seconds),
+    st.tuples(st.just("mark"), identifiers, stored_kinds),
+    st.tuples(st.just("delete"), identifiers, stored_kinds),
+    st.tuples(st.just("abandon"), identifiers),
+    st.tuples(st.just("force"), identifiers, answers),
+)
+rounds = st.tuples(changes, seconds, answers)
+stories = st.tuples(st.sampled_from(sorted(ROTATIONS)), st.lists(rounds, min_size=2, max_size=7))
+
+
+class Provider:
+    """Answers all calls alike, until it is told otherwise, and remembers who was refreshed."""
+
+    spends = TokenKind.REFRESH_TOKEN
+
+    def __init__(self, rotation):
+        self.rotation = rotation
+        self.answer = "answered"
+        self.called = []
+
+    async def refresh(self, request):
+        self.called.append(request.account)
+        answer = ANSWERS[self.answer]()
+        if isinstance(answer, VaultError):
+            raise answer
+        return answer
+
+
+@frozen
+class World:
+    """A store, a vault over it, its clock and its providers."""
+
+    store: object
+    vault: object
+    clock: ManualClock
+    providers: dict
+    policy: RefreshPolicy
+    rules: dict
+
+    async def play(self, tenant, provider, change, wait, answer):
+        """Change something, let time pass, and sweep."""
+        if change is not None:
+            kind, identifier, *arguments = change
+            act = getattr(self, "do_" + kind.replace(" ", "_"))
+            await act(Account(tenant, provider, identifier), *arguments)
+        self.clock.advance(wait * SECOND)
+        await self.sweep(tenant, answer)
+
+    async def sweep(self, tenant, answer):
+        expected = [account for account in self.accounts(tenant) if await self.is_due(account)]
+        self.tell(answer)
+        await self.vault.refresh_due()
+        called = [each for provider in self.providers.values() for each in provider.called]
+        assert sorted(map(str, called)) == sorted(map(str, expected))
+
+    def accounts(self, tenant):
+        return [Account(tenant, provider, identifier) for provider in ROTATIONS for identifier in ("ann", None)]
+
+    async def is_due(self, account):
+        snapshot = await self.store.refreshes.read(account)
+        decision = decide_ahead(snapshot.record, snapshot.now, self.policy, self.rules[account.provider])
+        return isinstance(decision, Claim)
+
+    def tell(self, answer):
+        for provider in self.providers.values():
+            provider.answer, provider.called = answer, []
+
+    async def do_set(self, account, left, with_refresh):
+        token_set = TokenSet("a", "r" if with_refresh else None, expires_at=self.clock.now() + left * SECOND)
+        await self.vault.store_token_set(account, token_set)
+
+    async def do_set_for(self, account, lifetime, with_refresh):
+        token_set = TokenSet("a", "r" if with_refresh else None, expires_in=max(lifetime, 1) * SECOND)
+        await self.vault.store_token_set(account, token_set)
+
+    async def do_store(self, account, kind, left):
+        expires_at = None if left is None else self.clock.now() + left * SECOND
+        await self.vault.store_token(account.key(kind), "value", expires_at=expires_at)
+
+    async def do_mark(self, account, kind):
+        token = await self.vault.get_token(account.key(kind))
+        if token is not None:
+            await self.vault.mark_token_invalid(token, "invalid_token")
+
+    async def do_delete(self, account, kind):
+        await self.vault.delete_token(account.key(kind))
+
+    async def do_abandon(self, account):
+        """A process claims the account and dies."""
+        snapshot = await self.store.refreshes.read(account)
+        rule = self.rules[account.provider]
+        decision = decide(snapshot.record, snapshot.now, self.policy, rule, Demand(forced=True))
+        if isinstance(decision, Claim):
+            lease = rule.timing.lease
+            attempt = Attempt(account, uuid4(), decision.credential, decision.access, snapshot.now, lease)
+            assert await self.store.refreshes.claim(attempt, decision.seen_attempt) is not None
+
+    async def do_force(self, account, answer):
+        self.tell(answer)
+        # The lease of a process that died would be waited for; this test moves the clock elsewhere.
+        with suppress(VaultError, TimeoutError):
+            await asyncio.wait_for(self.vault.refresh_account(account), 0.5)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def opener(request):
+    if request.param == "sqlite":
+        return open_sqlite(":memory:")
+    return open_postgres(*request.getfixturevalue("postgres_schema"))
+
+
+async def make_world(opener, buffer, stack):
+    clock = ManualClock()
+    store = await stack.enter_async_context(opener(clock))
+    providers = {name: Provider(rotation) for name, rotation in ROTATIONS.items()}
+    secret = Secret("sweep-law-" + "0" * 40)
+    config = VaultConfig(encryption_secret=secret, scrypt_log2_n=14, refresh_buffer=buffer)
+    vault = await stack.enter_async_context(open_vault_over(store, config, refreshers=providers))
+    timing = RefreshTiming()
+    rules = {name: RefreshRule.of(TokenKind.REFRESH_TOKEN, rotation, timing) for name, rotation in ROTATIONS.items()}
+    return World(store, vault, clock, providers, RefreshPolicy(buffer), rules)
+
+
+@pytest.mark.parametrize("buffer", [timedelta(seconds=20), timedelta(minutes=5)], ids=["short", "usual"])
+def test_a_sweep_refreshes_what_the_rules_say(opener, buffer):
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        world = runner.run(make_world(opener, buffer, stack))
+
+        async def run(provider, rounds):
+            tenant = uuid4().hex
+            await world.do_set(Account(tenant, provider, "ann"), 60, True)
+            for change, wait, answer in rounds:
+                await world.play(tenant, provider, change, wait, answer)
+            await world.vault.erase_tenant(tenant)
+
+        @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(stories)
+        def law(story):
+            runner.run(run(*story))
+
+        law()
+        runner.run(stack.aclose())

@@ -1,0 +1,56 @@
+"""The health report tells what does not answer, instead of failing with it."""
+
+from datetime import timedelta
+
+import pytest
+from tests.domain.leaks import run
+
+from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
+from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.token import TokenHealth
+from vault_domain.services.tokens.health import HealthService
+
+COUNTS = [HealthCount("google", TokenHealth.FRESH, 2), HealthCount("clerk", TokenHealth.INVALID, 1)]
+
+
+class Ports:
+    """A store, a cipher and an opener, each of which may fail."""
+
+    failed_reads = 3
+
+    def __init__(self, store_error=None, key_error=None):
+        self._store_error = store_error
+        self._key_error = key_error
+
+    async def count_health(self, tenant_id, buffer):
+        if self._store_error is not None:
+            raise self._store_error
+        return COUNTS
+
+    async def check(self):
+        if self._key_error is not None:
+            raise self._key_error
+
+
+def report_of(**errors):
+    ports = Ports(**errors)
+    return run(HealthService(ports, ports, ports, timedelta(minutes=5)).report(None))
+
+
+def test_all_is_well():
+    report = report_of()
+    assert report.counts == (COUNTS[1], COUNTS[0])
+    assert (report.ok, report.failed_reads, report.store_error, report.master_key_error) == (True, 3, None, None)
+
+
+@pytest.mark.parametrize("error", [KeyUnavailableError(), ConfigurationError(code="kms_wrong_key")], ids=repr)
+def test_a_master_key_that_does_not_answer(error):
+    report = report_of(key_error=error)
+    assert (report.ok, report.store_error, report.master_key_error) == (False, None, error.code)
+    assert len(report.counts) == 2
+
+
+def test_a_store_that_does_not_answer():
+    report = report_of(store_error=StorageError())
+    assert (report.ok, report.store_error, report.master_key_error) == (False, StorageError().code, None)
+    assert report.counts == ()

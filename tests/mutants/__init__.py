@@ -1,0 +1,13 @@
+"""Bugs to plant one at a time; each must make the tests that are named beside it fail.
+
+`nox -s mutants` plants them all. An entry stands in the TOML file of the folder that its bug is in:
+
+    [[mutant]]
+    name = "what the bug does"
+    file = "src/vault_adapters/crypto/envelope.py"
+    old = "text that stands there exactly once"
+    new = "the bug"
+    tests = ["tests/adapters/crypto/test_envelope.py"]
+
+`tests` are arguments of pytest, and should take seconds.
+"""

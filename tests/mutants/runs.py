@@ -1,0 +1,117 @@
+"""Running chosen tests over a copy of the tree: of the mutated source, in child processes too."""
+
+import enum
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+from tests.mutants.entries import Mutant
+
+_NOT_COPIED = shutil.ignore_patterns(
+    *(".git", ".venv", ".nox", ".hypothesis", ".*_cache", "__pycache__", "*.egg-info", "_build", "build", "dist")
+)
+_PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+_FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+
+
+class Verdict(enum.StrEnum):
+    """What became of a run."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    HUNG = "hung"
+    """The tests did not end in time."""
+    BROKEN = "broken"
+    """No test was run: the tests could not be collected, or there are none."""
+
+
+@frozen
+class Run:
+    """One run of pytest.
+
+    Attributes:
+        verdict: what became of it.
+        seconds: how long it took.
+        test: the test that failed, where one did.
+        output: what pytest wrote.
+    """
+
+    verdict: Verdict
+    seconds: float
+    test: str
+    output: str
+
+
+@contextmanager
+def copy_of(tree: Path) -> Iterator[Path]:
+    """Give a copy of a tree that goes away."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copy = Path(folder) / "tree"
+        shutil.copytree(tree, copy, ignore=_NOT_COPIED)
+        yield copy
+
+
+@contextmanager
+def mutated(base: Path, mutant: Mutant) -> Iterator[Path]:
+    """Give a copy of `copy_of` with a bug in it; what was compiled there is compiled already."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(base, tree)
+        mutant.plant(tree)
+        yield tree
+
+
+def run_tests(tree: Path, tests: Sequence[str], seconds: float, environment: Mapping[str, str] = os.environ) -> Run:
+    """Run chosen tests in a tree, over the source in that tree.
+
+    Args:
+        tree: root of the tree.
+        tests: arguments of pytest.
+        seconds: how long they may take.
+        environment: what the tests see; PYTHONPATH is replaced.
+    """
+    # It comes before the folder of an editable install, and child processes inherit it.
+    environment = {**environment, "PYTHONPATH": str(tree / "src")}
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [*_PYTEST, *tests],
+            cwd=tree,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            verdict = _VERDICTS.get(process.wait(seconds), Verdict.BROKEN)
+        except subprocess.TimeoutExpired:
+            verdict = Verdict.HUNG
+        finally:
+            _kill(process)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    first = _FIRST_FAILURE.search(text)
+    return Run(verdict, time.monotonic() - started, first[1] if first else "", text)
+
+
+_VERDICTS = {pytest.ExitCode.OK: Verdict.PASSED, pytest.ExitCode.TESTS_FAILED: Verdict.FAILED}
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the tests and whatever they have started and left."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
