@@ -1,9 +1,18 @@
 """The contract on SQLite: a file, and a database in memory."""
 
 import pytest
+from tests.contract.older_schemas import OlderSqlite
 from tests.contract.stores import check_sqlite_idle, open_sqlite
 
-from vault_adapters.testing.contract import SharedStoreContract, StoreContract
+from vault_adapters.testing.contract import SharedStoreContract
+from vault_adapters.testing.contract.concurrency import ConcurrencyCases
+from vault_adapters.testing.contract.decryption import DecryptionCases
+from vault_adapters.testing.contract.events import EventCases
+from vault_adapters.testing.contract.keys import KeyCases
+from vault_adapters.testing.contract.late_answers import LateAnswerCases
+from vault_adapters.testing.contract.reserving import ReserveCases
+from vault_adapters.testing.contract.rotation import DataKeyCases
+from vault_adapters.testing.contract.tokens import TokenCases
 
 
 class TestSqliteFile(SharedStoreContract):
@@ -11,11 +20,23 @@ class TestSqliteFile(SharedStoreContract):
     def open_store(self, tmp_path):
         return open_sqlite(tmp_path / "vault.db")
 
+    @pytest.fixture
+    def older_schema(self, tmp_path):
+        return OlderSqlite(tmp_path / "vault.db")
+
     async def check_idle(self, store):
         await check_sqlite_idle(store)
 
 
-class TestSqliteMemory(StoreContract):
+class TestSqliteMemory(
+    KeyCases, TokenCases, EventCases, DecryptionCases, ConcurrencyCases, ReserveCases, LateAnswerCases, DataKeyCases
+):
+    """A database in memory has one connection for reads and writes, and runs the same statements as a file.
+
+    So these are the parts whose cases read beside a write, roll back, cancel, run at once, or purge; the statements of
+    the others have run over the file.
+    """
+
     @pytest.fixture
     def open_store(self):
         return open_sqlite(":memory:")

@@ -10,8 +10,9 @@ from tests.contract.stores import check_sqlite_idle, open_sqlite
 
 from vault_adapters.composition import open_vault_over
 from vault_adapters.sync.vault import sync_vault_over
-from vault_adapters.testing.contract import SharedStoreContract
+from vault_adapters.testing.contract import FacadeContract
 from vault_adapters.testing.contract.fixtures import CONFIG
+from vault_adapters.testing.contract.sharing import SharingCases
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.vault import TokenVault
 
@@ -45,7 +46,7 @@ async def _walk_in_a_thread(method, *args, **kwargs):
         yield item
 
 
-class TestSyncVault(SharedStoreContract):
+class TestSyncVault(FacadeContract, SharingCases):
     @pytest.fixture
     def open_store(self, tmp_path, clock):
         self.reopen = functools.partial(open_sqlite(tmp_path / "vault.db"), clock)

@@ -9,53 +9,94 @@
 
 `open_store` gives a function that opens the same database, empty at the test's begin, as often as it is called; what
 it opens offers the ports that `Store` names. A store whose database only its opener sees takes `StoreContract`.
+
+The cases come in parts, each a class: ``pytest -k ClaimCases`` runs one of them. `PARTS` has them in the order in which
+a new store turns them green; the guide "Write a store" goes along it.
 """
 
 import pytest
 
 _MODULES = (
-    *("access", "concurrency", "decryption", "events", "fixtures", "importing", "isolation", "listings", "neighbours"),
-    *("rotation", "sharing", "token_sets", "tokens", "values"),
+    *("access", "callers", "claims", "commits", "concurrency", "decryption", "events", "failures", "fixtures"),
+    *("importing", "isolation", "keys", "late_answers", "listings", "migrations", "neighbours", "refreshing"),
+    *("reserving", "rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # Before the cases are imported, so that their assertions show values when they fail.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
 
 from vault_adapters.composition import Store  # noqa: E402
 from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
+from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
+from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
+from vault_adapters.testing.contract.commits import CommitCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
 from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
-from vault_adapters.testing.contract.fixtures import OpenStore  # noqa: E402
+from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
+from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
 from vault_adapters.testing.contract.isolation import IsolationCases  # noqa: E402
+from vault_adapters.testing.contract.keys import KeyCases  # noqa: E402
+from vault_adapters.testing.contract.late_answers import LateAnswerCases  # noqa: E402
 from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
+from vault_adapters.testing.contract.migrations import MigrationCases, OlderSchema  # noqa: E402
 from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
+from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
+from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
+from vault_adapters.testing.contract.sweeps import SweepCases  # noqa: E402
 from vault_adapters.testing.contract.token_sets import TokenSetCases  # noqa: E402
 from vault_adapters.testing.contract.tokens import TokenCases  # noqa: E402
+from vault_adapters.testing.contract.uses import UseCases  # noqa: E402
 from vault_adapters.testing.contract.values import ValueCases  # noqa: E402
 
-__all__ = ["OpenStore", "SharedStoreContract", "Store", "StoreContract"]
+__all__ = ["PARTS", "FacadeContract", "OlderSchema", "OpenStore", "SharedStoreContract", "Store", "StoreContract"]
 
 
-class StoreContract(
+class FacadeContract(
     TokenCases,
     ValueCases,
+    UseCases,
     AccessCases,
     TokenSetCases,
     ListingCases,
     IsolationCases,
-    NeighbourCases,
     DecryptionCases,
     EventCases,
-    ImportCases,
     DataKeyCases,
     MasterKeyCases,
+    ImportCases,
     ConcurrencyCases,
 ):
-    """What every store keeps. Override `open_store`, and `check_idle` where the store can tell."""
+    """What a host sees of the vault, but for refreshing: the cases for another face of it. Override `vault_over`."""
+
+
+class StoreContract(
+    KeyCases,
+    FacadeContract,
+    ClaimCases,
+    FailureCases,
+    CommitCases,
+    ScheduleCases,
+    ReserveCases,
+    SweepCases,
+    CallerCases,
+    LateAnswerCases,
+    NeighbourCases,
+    MigrationCases,
+):
+    """What every store keeps. Override `open_store`; `check_idle` and `older_schema` where the store has them."""
 
 
 class SharedStoreContract(StoreContract, SharingCases):
     """And what a store keeps whose database several processes open."""
+
+
+PARTS: tuple[type[ContractFixtures], ...] = (
+    *(KeyCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
+    *(ListingCases, IsolationCases, EventCases, DecryptionCases),
+    *(ClaimCases, FailureCases, CommitCases, ScheduleCases, ReserveCases, SweepCases, CallerCases, LateAnswerCases),
+    *(DataKeyCases, MasterKeyCases, NeighbourCases, ImportCases, ConcurrencyCases, SharingCases, MigrationCases),
+)
+"""The parts of the suite, in the order in which a new store turns them green."""

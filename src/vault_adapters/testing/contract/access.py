@@ -1,4 +1,4 @@
-"""What may be used now, and when a token was last used."""
+"""What may be used now."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, tokens_of
-from vault_domain.entities.account import TokenKey
-from vault_domain.entities.token import TokenInfo
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
@@ -23,13 +20,8 @@ async def _needs_refresh(vault: TokenVault, buffer: timedelta | None = None) -> 
     return None if usable is None else usable.needs_refresh
 
 
-async def _info(store: Store, key: TokenKey) -> TokenInfo | None:
-    row = (await store.tokens.get(key)).row
-    return None if row is None else row.info
-
-
 class AccessCases(ContractFixtures):
-    """get_access_token, get_refresh_token and use tracking."""
+    """get_access_token and get_refresh_token."""
 
     async def test_by_the_stores_clock(self, vault: TokenVault, clock: ManualClock) -> None:
         await vault.store_token(ACCESS, "v", expires_at=clock.now() + 60 * MINUTE)
@@ -78,51 +70,3 @@ class AccessCases(ContractFixtures):
         assert token.value.reveal() == "r"
         clock.advance(SECOND)
         assert await vault.get_refresh_token(ACCOUNT) is None
-
-    async def test_reads_write_nothing_and_uses_arrive_on_closing(self, store: Store, clock: ManualClock) -> None:
-        async with self.vault_over(store) as vault:
-            await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
-            before = await tokens_of(vault)
-            clock.advance(MINUTE)
-            await vault.get_access_token(ACCOUNT)
-            await vault.get_refresh_token(ACCOUNT)
-            assert await tokens_of(vault) == before
-        for key in (ACCESS, REFRESH):
-            info = await _info(store, key)
-            assert info is not None
-            assert info.last_used_at == clock.now()
-            assert info.updated_at == before[key].updated_at
-            assert info.generation == before[key].generation
-
-    async def test_a_use_is_noted_once_a_minute_and_never_goes_back(self, store: Store, clock: ManualClock) -> None:
-        start = clock.now()
-
-        async def use(*moments: timedelta) -> timedelta | None:
-            async with self.vault_over(store) as vault:
-                for moment in moments:
-                    clock.set(start + moment)
-                    await vault.get_tokens([ACCESS])
-            info = await _info(store, ACCESS)
-            return None if info is None or info.last_used_at is None else info.last_used_at - start
-
-        async with self.vault_over(store) as vault:
-            await vault.store_token(ACCESS, "v")
-        assert await use() is None
-        assert await use(MINUTE, MINUTE + 59 * SECOND) == MINUTE
-        assert await use(5 * MINUTE, 6 * MINUTE) == 6 * MINUTE
-        assert await use(timedelta(0)) == 6 * MINUTE
-
-    async def test_the_use_of_a_token_that_is_gone_is_dropped(self, store: Store, clock: ManualClock) -> None:
-        async with self.vault_over(store) as vault:
-            await vault.store_token(ACCESS, "v")
-            await vault.get_token(ACCESS)
-            await vault.delete_token(ACCESS)
-        assert await _info(store, ACCESS) is None
-        async with self.vault_over(store) as vault:
-            await vault.store_token(ACCESS, "v")
-            await vault.get_token(ACCESS)
-            await vault.delete_token(ACCESS)
-            await vault.store_token(ACCESS, "w")
-        info = await _info(store, ACCESS)
-        assert info is not None
-        assert info.last_used_at is None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -15,8 +15,10 @@ from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.page import Page
 from vault_domain.entities.token import TokenInfo
+from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
+from vault_domain.ports.token_refresher import TokenRefresher
 
 SECRET = "the encryption secret of the contract suite"
 CONFIG = VaultConfig("sqlite:///:memory:", encryption_secret=SECRET, scrypt_log2_n=14)
@@ -37,6 +39,20 @@ class ContractFixtures:
     """Opens a store and a vault over it for each test."""
 
     pytestmark = pytest.mark.anyio
+
+    def __init_subclass__(cls, *, given: tuple[str, ...] = (), **kwargs: Any) -> None:
+        """Prepare a class of cases, which runs as a part of another class.
+
+        Args:
+            given: fixtures that each case of this class begins with; autouse fixtures would reach the other parts too.
+            **kwargs: those of other bases.
+        """
+        super().__init_subclass__(**kwargs)
+        for name, case in vars(cls).items():
+            if name.startswith("test_"):
+                setattr(case, cls.__name__, True)  # pytest's -k takes a function's attributes for keywords
+                if given:
+                    pytest.mark.usefixtures(*given)(case)
 
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -71,11 +87,21 @@ class ContractFixtures:
         async with self.vault_over(store, on_event=happened.append) as vault:
             yield vault
 
+    @pytest.fixture
+    async def stored_account(self, vault: TokenVault) -> None:
+        """Store `ACCOUNT` with a label; its access token lasts for an hour."""
+        await vault.store_token_set(ACCOUNT, TokenSet("access-0", "refresh-0", expires_in=3600), label="Ann")
+
     def vault_over(
-        self, store: Store, config: VaultConfig = CONFIG, *, on_event: Callable[[AuditEvent], object] | None = None
+        self,
+        store: Store,
+        config: VaultConfig = CONFIG,
+        *,
+        refreshers: Mapping[str, TokenRefresher] | None = None,
+        on_event: Callable[[AuditEvent], object] | None = None,
     ) -> AbstractAsyncContextManager[TokenVault]:
         """Open a vault over a store; override it to run the cases through another face of the vault."""
-        return open_vault_over(store, config, on_event=on_event)
+        return open_vault_over(store, config, refreshers=refreshers, on_event=on_event)
 
     async def check_idle(self, store: Store) -> None:
         """Fail where a connection is checked out or a transaction open; override it where the store can tell."""

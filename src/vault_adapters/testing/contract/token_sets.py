@@ -105,9 +105,10 @@ class TokenSetCases(ContractFixtures):
         assert (await vault.store_token_set(ACCOUNT, TokenSet("a2"))).state is ConnectionState.CONNECTED
         assert (await tokens_of(vault))[ACCESS].error_code is None
 
+    @pytest.mark.parametrize("label", [None, "Ann"])
     @pytest.mark.parametrize("unknown", [False, True])
     async def test_backoff_and_unknown_outcome_end(
-        self, store: Store, vault: TokenVault, clock: ManualClock, unknown: bool
+        self, store: Store, vault: TokenVault, clock: ManualClock, unknown: bool, label: str | None
     ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR))
         await store.refreshes.fail(await _attempt(store), Failure("temporarily_unavailable", HOUR, unknown))
@@ -116,7 +117,7 @@ class TokenSetCases(ContractFixtures):
         assert (info.state, info.reason) == (ConnectionState.RETRYING, "temporarily_unavailable")
         assert info.next_attempt_at == clock.now() + HOUR
         # A new access token alone ends it too: the state speaks of the same, kept refresh token.
-        info = await vault.store_token_set(ACCOUNT, TokenSet("a2"))
+        info = await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
         assert (info.state, info.reason, info.next_attempt_at) == (ConnectionState.CONNECTED, None, None)
         assert await vault.get_account(ACCOUNT) == info
 

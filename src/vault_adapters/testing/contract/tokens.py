@@ -35,6 +35,9 @@ class TokenCases(ContractFixtures):
         assert (stored.last_used_at, stored.last_refreshed_at, stored.lifetime) == (None, None, None)
         assert (await tokens_of(vault)) == {ACCESS: stored}
 
+    async def test_an_open_store_answers(self, store: Store) -> None:
+        await store.tokens.ping()
+
     async def test_what_was_never_stored_is_none(self, vault: TokenVault) -> None:
         assert await vault.get_token(ACCESS) is None
         assert await vault.get_tokens([ACCESS]) == {}

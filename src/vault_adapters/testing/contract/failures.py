@@ -1,0 +1,144 @@
+"""Attempts that end without tokens: failed, given back, or refused for good."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, events_of, tokens_of
+from vault_adapters.testing.contract.refreshing import HOUR, LEASE, MINUTE, SECOND, claimed, state_of
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.token import TokenStatus
+from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.refresh_ledger import Failure
+
+# No database stores it, so the event of a mutation by this actor cannot be written.
+UNWRITABLE = "\ud800"
+
+
+class FailureCases(ContractFixtures, given=("stored_account",)):
+    """`RefreshLedger.fail`, `release` and `reject`."""
+
+    @pytest.mark.parametrize("unknown", [False, True])
+    async def test_a_failure_is_noted(self, store: Store, vault: TokenVault, clock: ManualClock, unknown: bool) -> None:
+        before, events = await tokens_of(vault), await events_of(vault)
+        attempt = await claimed(store)
+        leased = await state_of(store)
+        clock.advance(SECOND)
+        await store.refreshes.fail(attempt, Failure("server_error", 90 * SECOND, unknown))
+        assert await state_of(store) == evolve(
+            leased,
+            lease_until=None,
+            failures=1,
+            next_attempt_at=clock.now() + 90 * SECOND,
+            error_code="server_error",
+            unknown_since=clock.now() if unknown else None,
+        )
+        assert (await tokens_of(vault), await events_of(vault)) == (before, events)
+
+    async def test_failures_are_counted_and_the_latest_is_told(self, store: Store) -> None:
+        for code in ("server_error", None, "temporarily_unavailable"):
+            await store.refreshes.fail(await claimed(store), Failure(code, SECOND, unknown=False))
+            assert (await state_of(store)).error_code == code
+        assert (await state_of(store)).failures == 3
+
+    async def test_a_known_outcome_does_not_end_an_unknown_one(self, store: Store, clock: ManualClock) -> None:
+        start = clock.now()
+        await store.refreshes.fail(await claimed(store), Failure(None, SECOND, unknown=True))
+        clock.advance(MINUTE)
+        await store.refreshes.fail(await claimed(store), Failure(None, SECOND, unknown=False))
+        assert (await state_of(store)).unknown_since == start
+
+    async def test_a_failure_after_the_lease_counts_all_the_same(self, store: Store, clock: ManualClock) -> None:
+        attempt = await claimed(store)
+        clock.advance(2 * LEASE)
+        await store.refreshes.fail(attempt, Failure("server_error", SECOND, unknown=False))
+        state = await state_of(store)
+        assert (state.failures, state.lease_until, state.unknown_since) == (1, None, None)
+
+    @pytest.mark.parametrize("ending", ["fail", "release", "reject"])
+    async def test_an_attempt_that_is_no_longer_the_latest_ends_nothing(
+        self, store: Store, vault: TokenVault, clock: ManualClock, ending: str
+    ) -> None:
+        late = await claimed(store)
+        clock.advance(LEASE)
+        await claimed(store)
+        if ending == "reject":
+            await vault.store_token(REFRESH, "another")
+        before, tokens = await state_of(store), await tokens_of(vault)
+        if ending == "fail":
+            await store.refreshes.fail(late, Failure("server_error", HOUR, unknown=True))
+        elif ending == "release":
+            await store.refreshes.release(late)
+        else:
+            assert (await store.refreshes.reject(late, "invalid_grant", actor=None)).result is False
+        assert (await state_of(store), await tokens_of(vault)) == (before, tokens)
+
+    async def test_a_lease_that_is_given_back_leaves_no_trace(self, store: Store, clock: ManualClock) -> None:
+        await store.refreshes.fail(await claimed(store), Failure("server_error", SECOND, unknown=True))
+        known = await state_of(store)
+        clock.advance(MINUTE)
+        attempt = await claimed(store)
+        await store.refreshes.release(attempt)
+        expected = evolve(known, attempt_id=attempt.attempt_id, next_attempt_at=None)
+        assert await state_of(store) == expected
+        await store.refreshes.release(attempt)
+        assert await state_of(store) == expected
+
+    async def test_a_rejection_makes_the_credential_invalid(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        before, attempt = await tokens_of(vault), await claimed(store)
+        clock.advance(SECOND)
+        change = await store.refreshes.reject(attempt, "invalid_grant", actor="me")
+        assert change.result is True
+        dead = evolve(before[REFRESH], status=TokenStatus.INVALID, error_code="invalid_grant", updated_at=clock.now())
+        assert await tokens_of(vault) == {ACCESS: before[ACCESS], REFRESH: dead}
+        assert (await state_of(store)).lease_until is None
+        event = (await events_of(vault))[-1]
+        assert [evolve(event, cursor=None)] == [evolve(each, cursor=None) for each in change.events]
+        assert (event.action, event.account, event.kind) == (AuditAction.TOKEN_INVALIDATED, ACCOUNT, REFRESH.kind)
+        assert (event.generation, event.actor, event.code) == (1, "me", "invalid_grant")
+
+    async def test_a_credential_that_is_invalid_already_stays_as_it_is(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        attempt = await claimed(store)
+        await vault.mark_token_invalid((await tokens_of(vault))[REFRESH], "revoked")
+        before, events = await tokens_of(vault), await events_of(vault)
+        clock.advance(SECOND)
+        change = await store.refreshes.reject(attempt, "invalid_grant", actor=None)
+        assert (change.result, tuple(change.events)) == (True, ())
+        assert (await tokens_of(vault), await events_of(vault)) == (before, events)
+        assert (await state_of(store)).lease_until is None
+
+    @pytest.mark.parametrize("how", ["replaced", "deleted", "stored_again"])
+    async def test_a_rejection_hits_its_own_credential_only(self, store: Store, vault: TokenVault, how: str) -> None:
+        attempt = await claimed(store)
+        if how != "replaced":
+            await vault.delete_token(REFRESH)
+        if how != "deleted":
+            await vault.store_token(REFRESH, "another")
+        before, events = await tokens_of(vault), await events_of(vault)
+        change = await store.refreshes.reject(attempt, "invalid_grant", actor=None)
+        assert (change.result, tuple(change.events)) == (False, ())
+        assert (await tokens_of(vault), await events_of(vault)) == (before, events)
+        assert (await state_of(store)).lease_until is None
+
+    async def test_without_its_event_a_rejection_does_not_happen(self, store: Store, vault: TokenVault) -> None:
+        attempt = await claimed(store)
+        before, state = await tokens_of(vault), await state_of(store)
+        with pytest.raises(Exception):  # noqa: B017, PT011 - how it fails is the store's own affair
+            await store.refreshes.reject(attempt, "invalid_grant", actor=UNWRITABLE)
+        assert (await tokens_of(vault), await state_of(store)) == (before, state)
+
+    async def test_what_ends_after_the_account_brings_nothing_back(self, store: Store, vault: TokenVault) -> None:
+        attempt = await claimed(store)
+        await vault.delete_account(ACCOUNT)
+        await store.refreshes.fail(attempt, Failure("server_error", SECOND, unknown=True))
+        await store.refreshes.release(attempt)
+        assert (await store.refreshes.reject(attempt, "invalid_grant", actor=None)).result is False
+        assert await vault.get_account(ACCOUNT) is None
+        assert (await vault.list_accounts("t1")).items == ()

@@ -1,0 +1,83 @@
+"""What the cases about refreshing share: attempts, answers, and ways to look at an account's state and schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.refresh_state import RefreshState
+from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.rules.refresh import RefreshTiming
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+LEASE = RefreshTiming().lease
+LEAD = 10 * MINUTE
+"""What a write of an access token carries along in these cases."""
+
+_LATEST = datetime(9998, 1, 1, tzinfo=UTC)
+
+
+def token_set(number: int = 0, lifetime: timedelta | None = HOUR, *, rotates: bool = True) -> TokenSet:
+    """Return what a provider answers the ``number``-th time."""
+    return TokenSet(f"access-{number}", f"refresh-{number}" if rotates else None, expires_in=lifetime)
+
+
+async def unclaimed(store: Store, account: Account = ACCOUNT, lease: timedelta = LEASE) -> Attempt:
+    """Return an attempt on what is stored of an account now."""
+    record, now = await store.accounts.get(account)
+    assert record is not None
+    access = record.tokens.get(TokenKind.ACCESS_TOKEN)
+    credential = TokenRef.of(record.tokens[TokenKind.REFRESH_TOKEN])
+    return Attempt(account, uuid4(), credential, None if access is None else TokenRef.of(access), now, lease)
+
+
+async def claimed(store: Store, account: Account = ACCOUNT, lease: timedelta = LEASE) -> Attempt:
+    """Claim an account, as a refresh does."""
+    attempt = await unclaimed(store, account, lease)
+    assert await store.refreshes.claim(attempt, (await state_of(store, account)).attempt_id) is not None
+    return attempt
+
+
+async def state_of(store: Store, account: Account = ACCOUNT) -> RefreshState:
+    """Return an account's refresh state."""
+    record, _ = await store.accounts.get(account)
+    assert record is not None
+    return record.refresh
+
+
+async def due_at(store: Store, account: Account = ACCOUNT) -> datetime | None:
+    """Return when an account is due, or None. Afterwards every account of the provider that was ever due is due now."""
+    due, _ = await store.refreshes.reserve_due(
+        account.provider, hold=timedelta(0), limit=1000, since=None, until=_LATEST
+    )
+    return next((each.due_at for each in due if each.account == account), None)
+
+
+async def answer(
+    store: Store, number: int = 1, keys: Iterable[TokenKey] = (ACCESS, REFRESH), lifetime: timedelta | None = HOUR
+) -> list[TokenWrite]:
+    """Return the writes of a provider's answer, under the active data key; nobody opens their values."""
+    active = await store.keys.active_data_key(ACCOUNT.tenant_id)
+    assert active is not None
+    return [
+        TokenWrite(
+            key,
+            SealedToken(active.key_id, f"{key.kind} {number}".encode()),
+            lifetime=lifetime if key.kind is TokenKind.ACCESS_TOKEN else None,
+            scopes=None,
+            refreshed=True,
+            lead=LEAD if key.kind is TokenKind.ACCESS_TOKEN else None,
+        )
+        for key in keys
+    ]
+
+
+async def blobs_of(store: Store, account: Account = ACCOUNT) -> dict[TokenKind, bytes]:
+    """Return an account's sealed values, by kind."""
+    return {kind: sealed.blob for kind, sealed in (await store.refreshes.read(account)).sealed.items()}

@@ -1,0 +1,117 @@
+"""When a token was last used: noted in batches, some time after the use."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attrs import evolve
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, events_of, tokens_of
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.token import TokenInfo, TokenRef
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
+
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+
+
+async def _info(store: Store, key: TokenKey) -> TokenInfo | None:
+    row = (await store.tokens.get(key)).row
+    return None if row is None else row.info
+
+
+class UseCases(ContractFixtures):
+    """`TokenRepository.record_uses`, and how reads come to it."""
+
+    async def test_a_use_changes_nothing_else(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="Ann")
+        before, events = await tokens_of(vault), await events_of(vault)
+        record, _ = await store.accounts.get(ACCOUNT)
+        clock.advance(MINUTE)
+        moments = {TokenRef.of(before[ACCESS]): clock.now(), TokenRef.of(before[REFRESH]): clock.now() - SECOND}
+        await store.tokens.record_uses(moments)
+        used = {key: evolve(info, last_used_at=moments[TokenRef.of(info)]) for key, info in before.items()}
+        assert await tokens_of(vault) == used
+        assert await events_of(vault) == events
+        now, _ = await store.accounts.get(ACCOUNT)
+        assert record is not None
+        assert now == evolve(record, tokens={key.kind: info for key, info in used.items()})
+
+    async def test_a_use_never_goes_back(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
+        ref = TokenRef.of(await vault.store_token(ACCESS, "v"))
+        for moment in (MINUTE, timedelta(0), MINUTE - SECOND):
+            await store.tokens.record_uses({ref: clock.now() + moment})
+        info = await _info(store, ACCESS)
+        assert info is not None
+        assert info.last_used_at == clock.now() + MINUTE
+
+    async def test_a_use_outlives_the_value(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
+        ref = TokenRef.of(await vault.store_token(ACCESS, "v"))
+        await vault.store_token(ACCESS, "w")
+        await store.tokens.record_uses({ref: clock.now()})
+        assert (await vault.store_token(ACCESS, "x")).last_used_at == clock.now()
+
+    async def test_uses_of_what_is_not_there_are_dropped(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        gone = TokenRef.of(await vault.store_token(ACCESS, "v"))
+        await vault.delete_token(ACCESS)
+        await vault.store_token(ACCESS, "another")
+        ref = TokenRef.of(await vault.store_token(REFRESH, "r"))
+        elsewhere = evolve(ref, key=evolve(REFRESH, tenant_id="t2"))
+        await store.tokens.record_uses({gone: clock.now(), elsewhere: clock.now(), ref: clock.now()})
+        await store.tokens.record_uses({})
+        infos = await tokens_of(vault)
+        assert (infos[ACCESS].last_used_at, infos[REFRESH].last_used_at) == (None, clock.now())
+        assert await tokens_of(vault, "t2") == {}
+
+    async def test_reads_write_nothing_and_uses_arrive_on_closing(self, store: Store, clock: ManualClock) -> None:
+        async with self.vault_over(store) as vault:
+            await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
+            before = await tokens_of(vault)
+            clock.advance(MINUTE)
+            await vault.get_access_token(ACCOUNT)
+            await vault.get_refresh_token(ACCOUNT)
+            assert await tokens_of(vault) == before
+        for key in (ACCESS, REFRESH):
+            info = await _info(store, key)
+            assert info is not None
+            assert info.last_used_at == clock.now()
+            assert info.updated_at == before[key].updated_at
+            assert info.generation == before[key].generation
+
+    async def test_a_use_is_noted_once_a_minute_and_never_goes_back(self, store: Store, clock: ManualClock) -> None:
+        start = clock.now()
+
+        async def use(*moments: timedelta) -> timedelta | None:
+            async with self.vault_over(store) as vault:
+                for moment in moments:
+                    clock.set(start + moment)
+                    await vault.get_tokens([ACCESS])
+            info = await _info(store, ACCESS)
+            return None if info is None or info.last_used_at is None else info.last_used_at - start
+
+        async with self.vault_over(store) as vault:
+            await vault.store_token(ACCESS, "v")
+        assert await use() is None
+        assert await use(MINUTE, MINUTE + 59 * SECOND) == MINUTE
+        assert await use(5 * MINUTE, 6 * MINUTE) == 6 * MINUTE
+        assert await use(timedelta(0)) == 6 * MINUTE
+
+    async def test_the_use_of_a_token_that_is_gone_is_dropped(self, store: Store, clock: ManualClock) -> None:
+        async with self.vault_over(store) as vault:
+            await vault.store_token(ACCESS, "v")
+            await vault.get_token(ACCESS)
+            await vault.delete_token(ACCESS)
+        assert await _info(store, ACCESS) is None
+        async with self.vault_over(store) as vault:
+            await vault.store_token(ACCESS, "v")
+            await vault.get_token(ACCESS)
+            await vault.delete_token(ACCESS)
+            await vault.store_token(ACCESS, "w")
+        info = await _info(store, ACCESS)
+        assert info is not None
+        assert info.last_used_at is None

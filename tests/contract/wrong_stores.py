@@ -1,0 +1,273 @@
+"""Stores with one mistake each, and the part of the suite that is to find it; run by `test_suite`."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from attrs import evolve
+from tests.examples.dict_store import open_dict_store
+from tests.examples.dict_store.database import DictDatabase
+
+from vault_adapters.testing.contract.claims import ClaimCases
+from vault_adapters.testing.contract.commits import CommitCases
+from vault_adapters.testing.contract.events import EventCases
+from vault_adapters.testing.contract.failures import FailureCases
+from vault_adapters.testing.contract.importing import ImportCases
+from vault_adapters.testing.contract.keys import KeyCases
+from vault_adapters.testing.contract.listings import ListingCases
+from vault_adapters.testing.contract.reserving import ReserveCases
+from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
+from vault_adapters.testing.contract.schedule import ScheduleCases
+from vault_adapters.testing.contract.sweeps import SweepCases
+from vault_adapters.testing.contract.token_sets import TokenSetCases
+from vault_adapters.testing.contract.tokens import TokenCases
+from vault_adapters.testing.contract.uses import UseCases
+from vault_domain.entities.token import TokenRef
+
+METHODS = {
+    "tokens": {
+        "get": TokenCases,
+        "get_many": TokenCases,
+        "store": TokenCases,
+        "mark_invalid": TokenCases,
+        "delete": TokenCases,
+        "delete_provider": TokenCases,
+        "find_expiring": ListingCases,
+        "list_tenant": ListingCases,
+        "record_uses": UseCases,
+        "count_health": ListingCases,
+        "ping": TokenCases,
+    },
+    "accounts": {
+        "get": TokenSetCases,
+        "list_tenant": ListingCases,
+        "store_set": TokenSetCases,
+        "delete": TokenSetCases,
+    },
+    "keys": dict.fromkeys(
+        [
+            "master_keys",
+            "introduce_first_master_key",
+            "introduce_master_key",
+            "active_data_key",
+            "data_key",
+            "create_data_key",
+        ],
+        KeyCases,
+    ),
+    "audit": {"page": EventCases},
+    "refreshes": {
+        "read": ClaimCases,
+        "claim": ClaimCases,
+        "reserve_due": ReserveCases,
+        "reschedule": ScheduleCases,
+        "release": FailureCases,
+        "fail": FailureCases,
+        "reject": FailureCases,
+        "commit": CommitCases,
+    },
+    "key_rotation": {
+        "key_counts": KeyCases,
+        "count_data_keys_to_rotate": DataKeyCases,
+        "data_keys_to_rotate": DataKeyCases,
+        "replace_active_data_key": DataKeyCases,
+        "rows_to_reseal": DataKeyCases,
+        "reseal": DataKeyCases,
+        "mark_emptied": DataKeyCases,
+        "destroy_emptied": DataKeyCases,
+        "activate_master_key": MasterKeyCases,
+        "data_keys_without_wrap": KeyCases,
+        "data_keys_with_wrap": KeyCases,
+        "add_wraps": KeyCases,
+        "delete_wraps": MasterKeyCases,
+        "retire_master_key": KeyCases,
+    },
+    "eraser": {"erase": DataKeyCases, "purge": KeyCases},
+    "imports": {"begin": ImportCases, "existing": ImportCases},
+}
+"""The part that finds out that a method of a port is missing."""
+
+
+async def claim_ignores_what_was_seen(store, attempt, seen):
+    record, _ = await store.accounts.get(attempt.account)
+    return await store.refreshes.claim(attempt, record.refresh.attempt_id if record else seen)
+
+
+async def claim_ignores_a_running_lease(store, attempt, seen):
+    record, _ = await store.accounts.get(attempt.account)
+    if record is not None and record.refresh.attempt_id == seen:
+        await store.refreshes.release(evolve(attempt, attempt_id=seen))
+    return await store.refreshes.claim(attempt, seen)
+
+
+async def claim_takes_whatever_credential_is_stored(store, attempt, seen):
+    return await store.refreshes.claim(await with_the_stored_credential(store, attempt), seen)
+
+
+async def commit_ignores_the_credentials_generation(store, attempt, writes, *, actor):
+    return await store.refreshes.commit(await with_the_stored_credential(store, attempt), writes, actor=actor)
+
+
+async def commit_overwrites_the_access_token(store, attempt, writes, *, actor):
+    record, _ = await store.accounts.get(attempt.account)
+    access = None if record is None else record.tokens.get("access_token")
+    return await store.refreshes.commit(
+        evolve(attempt, access=None if access is None else TokenRef.of(access)), writes, actor=actor
+    )
+
+
+async def commit_forgets_what_it_committed(store, attempt, writes, *, actor):
+    change = await store.refreshes.commit(attempt, writes, actor=actor)
+
+    def forget(transaction):
+        transaction.change_account(attempt.account, committed_attempt_id=None)
+
+    await store.refreshes._database.transact(forget, store.refreshes._clock)
+    return change
+
+
+async def fail_ends_whatever_attempt_is_the_latest(store, attempt, failure):
+    record, _ = await store.accounts.get(attempt.account)
+    if record is not None:
+        await store.refreshes.fail(evolve(attempt, attempt_id=record.refresh.attempt_id), failure)
+
+
+async def reject_hits_whatever_credential_is_stored(store, attempt, code, *, actor):
+    return await store.refreshes.reject(await with_the_stored_credential(store, attempt), code, actor=actor)
+
+
+async def reserve_gives_the_same_account_twice(store, provider, *, hold, limit, since, until):
+    return await store.refreshes.reserve_due(provider, hold=timedelta(0), limit=limit, since=since, until=until)
+
+
+async def reserve_takes_any_order(store, provider, *, hold, limit, since, until):
+    due, now = await store.refreshes.reserve_due(provider, hold=hold, limit=limit, since=since, until=until)
+    return due[::-1], now
+
+
+async def reschedule_looks_first_and_writes_later(store, account, judge):
+    record, now = await store.accounts.get(account)
+    due_at = judge(record, now)
+    await asyncio.sleep(0)
+    await store.refreshes.reschedule(account, lambda record, now: due_at)
+
+
+async def reschedule_is_forgotten(store, account, judge):
+    judge(*await store.accounts.get(account))
+
+
+async def store_ignores_the_expected_generation(store, writes, *, actor, expected_generation=None):
+    return await store.tokens.store(writes, actor=actor)
+
+
+async def mark_hits_a_newer_value(store, ref, error_code, *, actor):
+    row = (await store.tokens.get(ref.key)).row
+    return await store.tokens.mark_invalid(ref if row is None else TokenRef.of(row.info), error_code, actor=actor)
+
+
+async def delete_leaves_the_account(store, key, *, actor):
+    kept = store.tokens._database.tables.accounts.get(key.account)
+    change = await store.tokens.delete(key, actor=actor)
+
+    def put_back(transaction):
+        if kept is not None:
+            transaction.tables.accounts[key.account] = kept
+
+    await store.tokens._database.transact(put_back, store.tokens._clock)
+    return change
+
+
+async def first_data_key_is_replaced(store, record):
+    await store.keys.create_data_key(record)
+    return record
+
+
+async def a_master_key_is_introduced_in_spite_of_a_race(store, record, known):
+    found = await store.keys.introduce_master_key(record, known)
+    while record.key_id not in {each.key_id for each in found}:
+        found = await store.keys.introduce_master_key(record, {each.key_id for each in found})
+    return found
+
+
+async def uses_move_back(store, uses):
+    def work(transaction):
+        tokens = transaction.tables.tokens
+        for ref, used_at in uses.items():
+            if ref.key in tokens:
+                info = evolve(tokens[ref.key].info, last_used_at=used_at)
+                tokens[ref.key] = evolve(tokens[ref.key], info=info)
+
+    await store.tokens._database.transact(work, store.tokens._clock)
+
+
+async def with_the_stored_credential(store, attempt):
+    row = (await store.tokens.get(attempt.credential.key)).row
+    return attempt if row is None else evolve(attempt, credential=TokenRef.of(row.info))
+
+
+async def is_missing(store, *args, **kwargs):
+    raise NotImplementedError
+
+
+MISTAKES = {
+    claim_ignores_what_was_seen: ("refreshes", "claim", ClaimCases),
+    claim_ignores_a_running_lease: ("refreshes", "claim", ClaimCases),
+    claim_takes_whatever_credential_is_stored: ("refreshes", "claim", ClaimCases),
+    commit_ignores_the_credentials_generation: ("refreshes", "commit", CommitCases),
+    commit_overwrites_the_access_token: ("refreshes", "commit", CommitCases),
+    commit_forgets_what_it_committed: ("refreshes", "commit", CommitCases),
+    fail_ends_whatever_attempt_is_the_latest: ("refreshes", "fail", FailureCases),
+    reject_hits_whatever_credential_is_stored: ("refreshes", "reject", FailureCases),
+    reserve_gives_the_same_account_twice: ("refreshes", "reserve_due", ReserveCases),
+    reserve_takes_any_order: ("refreshes", "reserve_due", ReserveCases),
+    reschedule_looks_first_and_writes_later: ("refreshes", "reschedule", ScheduleCases),
+    reschedule_is_forgotten: ("refreshes", "reschedule", SweepCases),
+    store_ignores_the_expected_generation: ("tokens", "store", TokenCases),
+    mark_hits_a_newer_value: ("tokens", "mark_invalid", TokenCases),
+    delete_leaves_the_account: ("tokens", "delete", TokenSetCases),
+    first_data_key_is_replaced: ("keys", "create_data_key", KeyCases),
+    a_master_key_is_introduced_in_spite_of_a_race: ("keys", "introduce_master_key", KeyCases),
+    uses_move_back: ("tokens", "record_uses", UseCases),
+}
+"""Which method each takes the place of, and the part that finds it out."""
+
+
+class WrongRepository:
+    """The right repository, but for one method."""
+
+    def __init__(self, store, port, method, wrong):
+        self._right, self._method, self._wrong = getattr(store, port), method, partial(wrong, store)
+
+    def __getattr__(self, name):
+        return self._wrong if name == self._method else getattr(self._right, name)
+
+
+class WrongStore:
+    """Opens the example store with one method replaced."""
+
+    place = None
+
+    @pytest.fixture
+    def open_store(self):
+        database = DictDatabase()
+        port, method, wrong = self.place
+
+        @asynccontextmanager
+        async def opened(clock):
+            async with open_dict_store(database, clock) as store:
+                yield evolve(store, **{port: WrongRepository(store, port, method, wrong)})
+
+        return opened
+
+
+def wrong_class(name, place, part):
+    globals()[name] = type(name, (WrongStore, part), {"place": place})
+
+
+for port, methods in METHODS.items():
+    for method, part in methods.items():
+        wrong_class(f"TestWithout_{port}_{method}", (port, method, is_missing), part)
+for wrong, (port, method, part) in MISTAKES.items():
+    wrong_class(f"TestMistake_{wrong.__name__}", (port, method, wrong), part)

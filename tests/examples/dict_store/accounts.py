@@ -1,0 +1,70 @@
+"""Accounts."""
+
+from attrs import evolve
+from tests.examples.dict_store.database import AccountRow
+from tests.examples.dict_store.tokens import delete_tokens, write_tokens
+
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.ports.change import Change
+
+
+class DictAccountRepository:
+    """Implements `AccountRepository`."""
+
+    def __init__(self, database, clock):
+        self._database, self._clock = database, clock
+
+    async def get(self, account):
+        return account_record(self._database.tables, account), self._clock.now()
+
+    async def list_tenant(self, tenant_id, *, provider, limit, after):
+        tables = self._database.tables
+        accounts = {
+            key.account for key in tables.tokens if key.tenant_id == tenant_id and provider in (None, key.provider)
+        }
+        behind = sorted((account for account in accounts if after is None or _place(account) > after), key=_place)
+        return [account_record(tables, account) for account in behind[:limit]], self._clock.now()
+
+    async def store_set(self, account, writes, *, label, actor):
+        def work(transaction):
+            written = write_tokens(transaction, writes, actor)
+            tables = transaction.tables
+            if label is not None:
+                tables.accounts[account] = evolve(tables.accounts.get(account, AccountRow()), label=label)
+            if account in tables.accounts:
+                old = tables.accounts[account].refresh
+                running = old.lease_until is not None and old.lease_until > transaction.now
+                refresh = evolve(
+                    old,
+                    failures=0,
+                    next_attempt_at=None,
+                    unknown_since=None,
+                    error_code=None,
+                    lease_until=old.lease_until if running else None,
+                )
+                transaction.change_account(account, refresh=refresh)
+            return Change((account_record(tables, account), transaction.now), written.events)
+
+        return await self._database.transact(work, self._clock)
+
+    async def delete(self, account, *, actor):
+        def work(transaction):
+            events = delete_tokens(transaction, keys_of(transaction.tables, account), actor)
+            return Change(len(events), events)
+
+        return await self._database.transact(work, self._clock)
+
+
+def keys_of(tables, account):
+    return [key for key in map(account.key, TokenKind) if key in tables.tokens]
+
+
+def account_record(tables, account):
+    tokens = {key.kind: tables.tokens[key].info for key in keys_of(tables, account)}
+    row = tables.accounts.get(account, AccountRow())
+    return AccountRecord(account, tokens, row.label, row.refresh) if tokens else None
+
+
+def _place(account):
+    return (account.provider, account.identifier or "")

@@ -1,0 +1,68 @@
+"""The database: dictionaries of frozen values, and transactions that take effect as a whole."""
+
+import asyncio
+
+from attrs import define, evolve, field, frozen
+
+from vault_domain.entities.refresh_state import RefreshState
+
+
+@frozen
+class AccountRow:
+    """What is kept of an account beside its tokens."""
+
+    label: str | None = None
+    refresh: RefreshState = field(factory=RefreshState)
+    committed_attempt_id: object = None
+    due_at: object = None
+
+
+@define
+class Tables:
+    """The tables. Their values are frozen, so that a shallow copy is a snapshot."""
+
+    tokens: dict = field(factory=dict)  # StoredToken by TokenKey
+    accounts: dict = field(factory=dict)  # AccountRow by Account
+    master_keys: dict = field(factory=dict)  # MasterKeyRecord by id
+    data_keys: dict = field(factory=dict)  # DataKeyRecord by (tenant, id)
+    data_key_times: dict = field(factory=dict)  # when a data key was made, by (tenant, id)
+    imported: dict = field(factory=dict)  # (source, token id) by TokenKey
+    events: list = field(factory=list)  # AuditEvent; its number is its place
+
+    def copy(self):
+        return Tables(*(table.copy() for table in (self.tokens, self.accounts, self.master_keys, self.data_keys,
+                                                   self.data_key_times, self.imported, self.events)))  # fmt: skip
+
+
+class Transaction:
+    """A private copy of the tables, the time that all its changes share, and the events that it appends."""
+
+    def __init__(self, tables, now):
+        self.tables, self.now = tables, now
+
+    def append(self, events):
+        for event in events:
+            (event.actor or "").encode()  # a text that no database stores is refused here too
+            self.tables.events.append(event)
+
+    def change_account(self, account, **changes):
+        row = self.tables.accounts.get(account)
+        if row is not None:
+            self.tables.accounts[account] = evolve(row, **changes)
+
+
+class DictDatabase:
+    """What every opening of one database shares."""
+
+    def __init__(self):
+        self.tables = Tables()
+        self._lock = asyncio.Lock()
+
+    async def transact(self, work, clock):
+        """Run ``work`` on a copy, which takes the place of the tables unless it raises."""
+        async with self._lock:
+            await asyncio.sleep(0)  # as a real database would let others run
+            transaction = Transaction(self.tables.copy(), clock.now())
+            result = work(transaction)
+            self.tables = transaction.tables
+            return result

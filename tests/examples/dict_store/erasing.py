@@ -1,0 +1,54 @@
+"""Erasing a tenant."""
+
+from attrs import evolve
+
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.key_records import DataKeyState
+from vault_domain.ports.change import Change
+from vault_domain.ports.tenant_eraser import Erased
+
+
+class DictTenantEraser:
+    """Implements `TenantEraser`."""
+
+    def __init__(self, database, clock):
+        self._database, self._clock = database, clock
+
+    async def erase(self, tenant_id, *, actor):
+        def work(transaction):
+            tables = transaction.tables
+            tokens, accounts = _pop_all(tables.tokens, tenant_id), _pop_all(tables.accounts, tenant_id)
+            keys = [record for (owner, _), record in tables.data_keys.items() if owner == tenant_id]
+            alive = [record for record in keys if record.state is not DataKeyState.DESTROYED]
+            for record in alive:
+                destroyed = evolve(record, state=DataKeyState.DESTROYED, wraps=())
+                tables.data_keys[tenant_id, record.key_id] = destroyed
+            wraps = sum(len(record.wraps) for record in keys)
+            erased = Erased(tokens, accounts, len(alive), wraps, _forget(tables.events, tenant_id))
+            if erased == Erased(0, 0, 0, 0, 0):
+                return Change(erased)
+            event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
+            transaction.append([event])
+            return Change(erased, (event,))
+
+        return await self._database.transact(work, self._clock)
+
+    async def purge(self):
+        """There are no files."""
+
+
+def _pop_all(table, tenant_id):
+    doomed = [key for key in table if key.tenant_id == tenant_id]
+    for key in doomed:
+        del table[key]
+    return len(doomed)
+
+
+def _forget(events, tenant_id):
+    """Let events keep what happened and when; earlier erasures stay as they are."""
+    emptied = 0
+    for number, event in enumerate(events):
+        if event.tenant_id == tenant_id and event.action is not AuditAction.TENANT_ERASED:
+            events[number] = evolve(event, tenant_id=None, account=None)
+            emptied += 1
+    return emptied

@@ -1,0 +1,158 @@
+"""Leases on accounts, and the schedule of sweeps."""
+
+from attrs import evolve
+from tests.examples.dict_store.accounts import account_record, keys_of
+from tests.examples.dict_store.database import AccountRow
+from tests.examples.dict_store.tokens import invalidate, write_tokens
+
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.refresh_state import RefreshState
+from vault_domain.entities.token import TokenRef, TokenStatus
+from vault_domain.ports.change import Change
+from vault_domain.ports.refresh_ledger import Commit, CommitOutcome, DueAccount, Snapshot, still_wanted, stored_access
+
+
+class DictRefreshLedger:
+    """Implements `RefreshLedger`."""
+
+    def __init__(self, database, clock):
+        self._database, self._clock = database, clock
+
+    async def read(self, account):
+        tables = self._database.tables
+        sealed = {key.kind: tables.tokens[key].sealed for key in keys_of(tables, account)}
+        return Snapshot(account_record(tables, account), sealed, self._clock.now())
+
+    async def claim(self, attempt, seen):
+        def work(transaction):
+            tables, now = transaction.tables, transaction.now
+            stored = tables.tokens.get(attempt.credential.key)
+            row = tables.accounts.get(attempt.account, AccountRow())
+            if stored is None or TokenRef.of(stored.info) != attempt.credential:
+                return None
+            if stored.info.status is TokenStatus.INVALID or row.refresh.attempt_id != seen:
+                return None
+            known = row.refresh if row.refresh.concerns(stored.info) else RefreshState()
+            if known.lease_until is not None and known.lease_until > now:
+                return None
+            unknown_since = known.unknown_at(now)
+            refresh = RefreshState(
+                credential_id=attempt.credential.id,
+                credential_generation=attempt.credential.generation,
+                attempt_id=attempt.attempt_id,
+                lease_until=now + attempt.lease,
+                sent_at=now if unknown_since is None else known.sent_at,
+                failures=known.failures,
+                next_attempt_at=None,
+                unknown_since=unknown_since,
+                error_code=known.error_code,
+            )
+            tables.accounts[attempt.account] = evolve(row, refresh=refresh, due_at=refresh.lease_until)
+            return now
+
+        return await self._database.transact(work, self._clock)
+
+    async def reserve_due(self, provider, *, hold, limit, since, until):
+        def work(transaction):
+            due = [
+                DueAccount(account, row.due_at)
+                for account, row in transaction.tables.accounts.items()
+                if account.provider == provider
+                and row.due_at is not None
+                and (since is None or row.due_at >= since)
+                and row.due_at <= (until or transaction.now)
+            ]
+            taken = sorted(due, key=lambda each: each.due_at)[:limit]
+            for each in taken:
+                transaction.change_account(each.account, due_at=transaction.now + hold)
+            return taken, transaction.now
+
+        return await self._database.transact(work, self._clock)
+
+    async def reschedule(self, account, judge):
+        def work(transaction):
+            due_at = judge(account_record(transaction.tables, account), transaction.now)
+            transaction.change_account(account, due_at=due_at)
+
+        await self._database.transact(work, self._clock)
+
+    async def release(self, attempt):
+        await self._database.transact(lambda transaction: _release(transaction, attempt), self._clock)
+
+    async def fail(self, attempt, failure):
+        def work(transaction):
+            own = _own(transaction, attempt)
+            if own is None:
+                return
+            due_at = transaction.now + failure.retry_in
+            refresh = evolve(
+                own,
+                lease_until=None,
+                failures=own.failures + 1,
+                next_attempt_at=due_at,
+                error_code=failure.code,
+                unknown_since=transaction.now if failure.unknown else own.unknown_since,
+            )
+            transaction.change_account(attempt.account, refresh=refresh, due_at=due_at)
+
+        await self._database.transact(work, self._clock)
+
+    async def reject(self, attempt, code, *, actor):
+        def work(transaction):
+            _release(transaction, attempt)
+            stored = transaction.tables.tokens.get(attempt.credential.key)
+            if stored is None or TokenRef.of(stored.info) != attempt.credential:
+                return Change(result=False)
+            if stored.info.status is TokenStatus.INVALID:
+                return Change(result=True)
+            return Change(result=True, events=invalidate(transaction, stored, code, actor))
+
+        return await self._database.transact(work, self._clock)
+
+    async def commit(self, attempt, writes, *, actor):
+        def work(transaction):
+            tables = transaction.tables
+            row = tables.accounts.get(attempt.account, AccountRow())
+            if row.committed_attempt_id == attempt.attempt_id:
+                return Change(Commit(CommitOutcome.WRITTEN))
+            stored = {key.kind: TokenRef.of(tables.tokens[key].info) for key in keys_of(tables, attempt.account)}
+            outcome, wanted = still_wanted(attempt, stored, writes)
+            if outcome is CommitOutcome.CREDENTIAL_MOVED:
+                _release(transaction, attempt)
+                return Change(Commit(outcome))
+            written = write_tokens(transaction, wanted, actor)
+            transaction.change_account(
+                attempt.account,
+                refresh=_settled(tables.accounts[attempt.account].refresh, attempt),
+                committed_attempt_id=attempt.attempt_id,
+                due_at=_due_after(wanted, written.result, transaction.now),
+            )
+            return Change(Commit(outcome, stored_access(zip(wanted, written.result, strict=True))), written.events)
+
+        return await self._database.transact(work, self._clock)
+
+
+def _own(transaction, attempt):
+    """Return the account's refresh state while this attempt is the latest, or None."""
+    row = transaction.tables.accounts.get(attempt.account)
+    return row.refresh if row is not None and row.refresh.attempt_id == attempt.attempt_id else None
+
+
+def _release(transaction, attempt):
+    own = _own(transaction, attempt)
+    if own is not None:
+        transaction.change_account(attempt.account, refresh=evolve(own, lease_until=None), due_at=transaction.now)
+
+
+def _settled(refresh, attempt):
+    lease_until = None if refresh.attempt_id == attempt.attempt_id else refresh.lease_until
+    return evolve(
+        refresh, failures=0, next_attempt_at=None, unknown_since=None, error_code=None, lease_until=lease_until
+    )
+
+
+def _due_after(writes, infos, now):
+    for write, info in zip(writes, infos, strict=True):
+        if write.key.kind is TokenKind.ACCESS_TOKEN:
+            return None if info.expires_at is None else info.expires_at - write.lead
+    return now

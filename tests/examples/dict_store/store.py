@@ -1,0 +1,44 @@
+"""The store as a whole."""
+
+from contextlib import asynccontextmanager
+
+from attrs import define
+from tests.examples.dict_store.accounts import DictAccountRepository
+from tests.examples.dict_store.audit import DictAuditLog
+from tests.examples.dict_store.database import DictDatabase
+from tests.examples.dict_store.erasing import DictTenantEraser
+from tests.examples.dict_store.importing import DictImportRepository
+from tests.examples.dict_store.key_rotation import DictKeyRotation
+from tests.examples.dict_store.keys import DictKeyRepository
+from tests.examples.dict_store.refreshes import DictRefreshLedger
+from tests.examples.dict_store.tokens import DictTokenRepository
+
+
+@define
+class DictStore:
+    """The repositories of one database; it has the shape of `Store`."""
+
+    tokens: object
+    accounts: object
+    keys: object
+    audit: object
+    refreshes: object
+    key_rotation: object
+    eraser: object
+    imports: object
+
+
+@asynccontextmanager
+async def open_dict_store(database: DictDatabase, clock):
+    """Open a database as a store; it may be opened several times on one event loop."""
+    kinds = (
+        DictTokenRepository,
+        DictAccountRepository,
+        DictKeyRepository,
+        DictAuditLog,
+        DictRefreshLedger,
+        DictKeyRotation,
+        DictTenantEraser,
+        DictImportRepository,
+    )
+    yield DictStore(*(kind(database, clock) for kind in kinds))

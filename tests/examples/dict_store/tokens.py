@@ -1,0 +1,228 @@
+"""Tokens."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from attrs import evolve
+from tests.examples.dict_store.database import AccountRow
+
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import GenerationConflictError
+from vault_domain.entities.key_records import DataKeyState
+from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.token_repository import Reading
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class DictTokenRepository:
+    """Implements `TokenRepository`."""
+
+    def __init__(self, database, clock):
+        self._database, self._clock = database, clock
+
+    async def get(self, key):
+        return Reading(self._database.tables.tokens.get(key), self._clock.now())
+
+    async def get_many(self, keys):
+        tokens = self._database.tables.tokens
+        return [tokens[key] for key in keys if key in tokens], self._clock.now()
+
+    async def store(self, writes, *, actor, expected_generation=None):
+        def work(transaction):
+            if expected_generation is not None:
+                stored = transaction.tables.tokens.get(writes[0].key)
+                if (0 if stored is None else stored.info.generation) != expected_generation:
+                    raise GenerationConflictError(account=writes[0].key.account)
+            return write_tokens(transaction, writes, actor)
+
+        return await self._database.transact(work, self._clock)
+
+    async def mark_invalid(self, ref, error_code, *, actor):
+        def work(transaction):
+            stored = transaction.tables.tokens.get(ref.key)
+            if stored is None or TokenRef.of(stored.info) != ref:
+                return Change(MarkOutcome.STALE)
+            if stored.info.status is TokenStatus.INVALID:
+                return Change(MarkOutcome.ALREADY_INVALID)
+            return Change(MarkOutcome.APPLIED, invalidate(transaction, stored, error_code, actor))
+
+        return await self._database.transact(work, self._clock)
+
+    async def delete(self, key, *, actor):
+        def work(transaction):
+            events = delete_tokens(transaction, [key], actor)
+            return Change(bool(events), events)
+
+        return await self._database.transact(work, self._clock)
+
+    async def delete_provider(self, tenant_id, provider, *, actor):
+        def work(transaction):
+            keys = [key for key in transaction.tables.tokens if (key.tenant_id, key.provider) == (tenant_id, provider)]
+            events = delete_tokens(transaction, keys, actor)
+            return Change(len(events), events)
+
+        return await self._database.transact(work, self._clock)
+
+    async def find_expiring(self, within, *, provider, limit, after):
+        until = self._clock.now() + within
+        found = [
+            info
+            for info in self._infos()
+            if info.key.kind is TokenKind.ACCESS_TOKEN
+            and info.status is TokenStatus.VALID
+            and info.expires_at is not None
+            and info.expires_at <= until
+            and provider in (None, info.key.provider)
+            and (after is None or _by_expiry(info) > after)
+        ]
+        return sorted(found, key=_by_expiry)[:limit]
+
+    async def list_tenant(self, tenant_id, *, provider, limit, after):
+        found = [
+            info
+            for info in self._infos()
+            if info.key.tenant_id == tenant_id
+            and provider in (None, info.key.provider)
+            and (after is None or by_key(info.key) > after)
+        ]
+        return sorted(found, key=lambda info: by_key(info.key))[:limit]
+
+    async def record_uses(self, uses):
+        def work(transaction):
+            tokens = transaction.tables.tokens
+            for ref, used_at in uses.items():
+                stored = tokens.get(ref.key)
+                if stored is not None and stored.info.id == ref.id:
+                    latest = max(used_at, stored.info.last_used_at or used_at)
+                    tokens[ref.key] = evolve(stored, info=evolve(stored.info, last_used_at=latest))
+
+        await self._database.transact(work, self._clock)
+
+    async def count_health(self, tenant_id, buffer):
+        now = self._clock.now()
+        counts = Counter(
+            (info.key.provider, info.health(now, buffer))
+            for info in self._infos()
+            if tenant_id in (None, info.key.tenant_id)
+        )
+        return [HealthCount(provider, health, count) for (provider, health), count in counts.items()]
+
+    async def ping(self):
+        """A dictionary always answers."""
+
+    def _infos(self):
+        return [stored.info for stored in self._database.tables.tokens.values()]
+
+
+def write_tokens(transaction, writes, actor):
+    """Insert or replace values, schedule their accounts and append the events."""
+    require_active_data_keys(transaction, writes)
+    infos = [_write(transaction, write) for write in writes]
+    schedule_accounts(transaction, list(zip(writes, [info.expires_at for info in infos], strict=True)))
+    events = tuple(
+        token_event(
+            AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED, info, transaction, actor
+        )
+        for write, info in zip(writes, infos, strict=True)
+    )
+    transaction.append(events)
+    return Change(infos, events)
+
+
+def _write(transaction, write):
+    tokens, now = transaction.tables.tokens, transaction.now
+    stored = tokens.get(write.key)
+    old = None if stored is None else stored.info
+    expires_at = write.expires_at
+    if expires_at is None and write.lifetime is not None:
+        expires_at = now + write.lifetime
+    scopes = write.scopes
+    if scopes is None:
+        scopes = () if old is None else old.scopes
+    info = TokenInfo(
+        id=uuid4() if old is None else old.id,
+        key=write.key,
+        status=TokenStatus.VALID,
+        error_code=None,
+        expires_at=expires_at,
+        scopes=scopes,
+        generation=1 if old is None else old.generation + 1,
+        last_used_at=None if old is None else old.last_used_at,
+        last_refreshed_at=now if write.refreshed else None if old is None else old.last_refreshed_at,
+        lifetime=write.lifetime,
+        created_at=now if old is None else old.created_at,
+        updated_at=now,
+    )
+    tokens[write.key] = StoredToken(info, write.sealed)
+    return info
+
+
+def require_active_data_keys(transaction, writes):
+    for write in writes:
+        record = transaction.tables.data_keys.get((write.key.tenant_id, write.sealed.data_key_id))
+        if record is None or record.state is not DataKeyState.ACTIVE:
+            raise DataKeyInactiveError
+
+
+def schedule_accounts(transaction, stored):
+    """Let accounts be due no later than what was stored asks for; anything else that is stored wakes them."""
+    due = {}
+    for write, expires_at in stored:
+        asked = None if write.lead is None or expires_at is None else expires_at - write.lead
+        account = write.key.account
+        due[account] = due.get(account) or asked
+    accounts = transaction.tables.accounts
+    for account, asked in due.items():
+        row = accounts.get(account)
+        if asked is None and row is None:
+            continue
+        wanted = asked or transaction.now
+        row = row or AccountRow()
+        if row.due_at is None or row.due_at > wanted:
+            accounts[account] = evolve(row, due_at=wanted)
+
+
+def invalidate(transaction, stored, error_code, actor):
+    info = evolve(stored.info, status=TokenStatus.INVALID, error_code=error_code, updated_at=transaction.now)
+    transaction.tables.tokens[info.key] = evolve(stored, info=info)
+    events = (token_event(AuditAction.TOKEN_INVALIDATED, info, transaction, actor, error_code),)
+    transaction.append(events)
+    return events
+
+
+def delete_tokens(transaction, keys, actor):
+    """Delete tokens and the rows of accounts that have none left; return the events."""
+    tokens = transaction.tables.tokens
+    gone = [tokens.pop(key).info for key in keys if key in tokens]
+    left = {key.account for key in tokens}
+    for account in {info.key.account for info in gone} - left:
+        transaction.tables.accounts.pop(account, None)
+    events = tuple(token_event(AuditAction.TOKEN_DELETED, info, transaction, actor) for info in gone)
+    transaction.append(events)
+    return events
+
+
+def token_event(action, info, transaction, actor, code=None):
+    return AuditEvent(
+        action,
+        transaction.now,
+        tenant_id=info.key.tenant_id,
+        account=info.key.account,
+        kind=info.key.kind,
+        generation=info.generation,
+        actor=actor,
+        code=code,
+    )
+
+
+def by_key(key):
+    return (key.provider, key.kind.value, key.identifier or "")
+
+
+def _by_expiry(info):
+    return ((info.expires_at - EPOCH) // timedelta(microseconds=1), info.key.tenant_id, info.id.hex)

@@ -1,0 +1,79 @@
+"""Use cases over fakes of their ports."""
+
+import pytest
+from attrs import define, evolve
+from tests.examples.dict_store import open_dict_store
+from tests.examples.dict_store.database import DictDatabase
+from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCipher, VirtualTasks
+
+from vault_adapters import Account, TokenKind, TokenSet
+from vault_adapters.testing import ManualClock
+from vault_domain.ports.master_key import MasterKeys
+from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.services.keys.data_keys import RotationService
+from vault_domain.services.keys.values import ResealingService
+from vault_domain.services.refresh.access import RefreshService
+from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.sweep import SweepService
+from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.erasing import ErasureService
+from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.revocation import RevocationService
+from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.uses import UseTracker
+
+ACCOUNT = Account("t1", "google", "ann")
+ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
+POLICY, TIMING = RefreshPolicy(), RefreshTiming()
+
+
+@define(slots=False)
+class Cases:
+    """The use cases of one vault, and the fakes that they talk to."""
+
+    store: object
+    clock: ManualClock
+    cipher: PlainCipher
+    sink: EventList
+    tasks: VirtualTasks
+    journal: MemoryJournal
+    refreshers: dict
+
+    def __attrs_post_init__(self):
+        store, cipher, sink, tasks = self.store, self.cipher, self.sink, self.tasks
+        rules = {
+            name: RefreshRule.of(refresher.spends, refresher.rotation, TIMING)
+            for name, refresher in self.refreshers.items()
+        }
+        opener, ledger = TokenOpener(cipher, sink), store.refreshes
+        self.opener, self.uses = opener, UseTracker(store.tokens)
+        self.tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, POLICY)
+        self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, TIMING)
+        runner = AttemptRunner(ledger, cipher, sink, opener, self.keeper, tasks, POLICY, TIMING, self.refreshers)
+        revoker = RevocationService(ledger, opener, tasks, self.refreshers, TIMING.deadline)
+        self.accounts = AccountService(store.accounts, cipher, sink, revoker, POLICY, {})
+        self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
+        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules)
+        self.erasing = ErasureService(store.eraser, cipher, sink)
+        master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
+        self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)
+        self.resealing = ResealingService(store.key_rotation, cipher, sink, tasks)
+
+    def over(self, **changes):
+        """Return the use cases with another fake in some place."""
+        return evolve(self, **changes)
+
+    async def connect(self, account=ACCOUNT, number=0, lifetime=3600):
+        token_set = TokenSet(f"access-{number}", f"refresh-{number}", expires_in=lifetime)
+        return await self.accounts.store_set(account, token_set, label=None, actor=None)
+
+
+@pytest.fixture
+async def cases():
+    """Give the use cases over an empty store."""
+    clock = ManualClock()
+    async with open_dict_store(DictDatabase(), clock) as store:
+        await store.keys.introduce_first_master_key(MASTER_KEY)
+        yield Cases(store, clock, PlainCipher(store.keys), EventList(), VirtualTasks(clock), MemoryJournal(), {})

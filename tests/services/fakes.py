@@ -1,0 +1,175 @@
+"""Fakes of the ports that are no store: with the store in a dictionary, a use case runs in milliseconds.
+
+The dictionary passes the contract of all stores, so what a use case does over it, it does over them.
+"""
+
+import asyncio
+from datetime import timedelta
+from itertools import count
+from uuid import UUID
+
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken
+from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
+from vault_domain.ports.journal import JournalError
+
+MASTER_KEY = MasterKeyRecord(b"m" * 16, "local")
+
+
+class PlainCipher:
+    """Implements `Cipher` and `DataKeyWrapper`: a sealed value is its place and its text."""
+
+    def __init__(self, keys):
+        self._keys = keys
+        self._numbers = count(1)
+        self._known = {}
+        self.forgotten = []
+
+    async def make_data_key(self, tenant_id):
+        key_id = next(self._numbers).to_bytes(16)
+        return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, (DataKeyWrap(MASTER_KEY.key_id, key_id),))
+
+    async def seal(self, values):
+        return [_sealed(await self._active(key.tenant_id), key, value) for key, value in values]
+
+    async def sealer(self, tenant_id):
+        active = await self._keys.active_data_key(tenant_id)
+        if active is None:
+            raise UnreadableError(NO_ACTIVE_KEY)
+        return lambda key, value: _sealed(active, key, value)
+
+    async def open(self, key, sealed):
+        record = await self._keys.data_key(key.tenant_id, sealed.data_key_id)
+        if record is None or record.state is DataKeyState.DESTROYED:
+            raise UnreadableError("unknown_key" if record is None else DESTROYED_KEY)
+        place, _, text = sealed.blob.decode().partition("\0")
+        if place != repr(key):
+            raise UnreadableError("tag")
+        return Secret(text)
+
+    async def reseal(self, values):
+        results = []
+        for key, sealed in values:
+            try:
+                value = await self.open(key, sealed)
+                results.append(_sealed(await self._active(key.tenant_id), key, value))
+            except UnreadableError as error:
+                results.append(error)
+        return results
+
+    def forget_active(self, tenant_ids):
+        for tenant_id in tenant_ids:
+            self._known.pop(tenant_id, None)
+
+    def forget_tenant(self, tenant_id):
+        self._known.pop(tenant_id, None)
+        self.forgotten.append(tenant_id)
+
+    async def check(self):
+        """There is no master key to ask."""
+
+    async def _active(self, tenant_id):
+        if tenant_id not in self._known:
+            active = await self._keys.active_data_key(tenant_id)
+            self._known[tenant_id] = active or await self._keys.create_data_key(await self.make_data_key(tenant_id))
+        return self._known[tenant_id]
+
+
+def _sealed(record, key, value):
+    return SealedToken(record.key_id, f"{key!r}\0{value.reveal()}".encode())
+
+
+class EventList:
+    """Implements `EventSink`."""
+
+    def __init__(self):
+        self.events = []
+
+    def publish(self, events):
+        self.events += events
+
+    @property
+    def actions(self):
+        return [event.action for event in self.events]
+
+
+class VirtualTasks:
+    """Implements `Tasks` without waiting: a sleep moves the clock, and whatever else it is told to do."""
+
+    def __init__(self, clock):
+        self._clock = clock
+        self._time = 0.0
+        self._numbers = count(1)
+        self._running = {}
+        self.during_sleep = None
+
+    def monotonic(self):
+        return self._time
+
+    def jitter(self):
+        return 1.0
+
+    def new_id(self):
+        return UUID(int=next(self._numbers))
+
+    async def sleep(self, seconds):
+        self._time += seconds
+        self._clock.advance(timedelta(seconds=seconds))
+        if self.during_sleep is not None:
+            await self.during_sleep()
+        await asyncio.sleep(0)
+
+    async def within(self, seconds, work):
+        return await work()
+
+    def is_flying(self, key):
+        return key in self._running
+
+    async def share(self, key, work, timeout=None):
+        if key not in self._running:
+            self._running[key] = asyncio.ensure_future(work())
+            self._running[key].add_done_callback(lambda _: self._running.pop(key))
+        return await self._running[key]
+
+    async def run_all(self, jobs, per_group):
+        await asyncio.gather(*(job() for _, job in jobs))
+
+
+class MemoryJournal:
+    """Implements `RefreshJournal`; a full one takes nothing."""
+
+    def __init__(self, *, is_full=False):
+        self._entries = {}
+        self._is_full = is_full
+
+    async def write(self, entry):
+        if self._is_full:
+            raise JournalError("no journal")
+        self._entries[entry.attempt.attempt_id] = entry
+
+    async def entries(self):
+        return list(self._entries.values())
+
+    async def remove(self, entry):
+        self._entries.pop(entry.attempt.attempt_id, None)
+
+
+class Failing:
+    """A repository that raises an error instead of answering some calls of one method."""
+
+    def __init__(self, right, method, error, times=10**9):
+        self._right, self._method, self._error, self.left = right, method, error, times
+
+    def __getattr__(self, name):
+        method = getattr(self._right, name)
+        if name != self._method:
+            return method
+
+        async def call(*args, **kwargs):
+            if self.left > 0:
+                self.left -= 1
+                raise self._error
+            return await method(*args, **kwargs)
+
+        return call

@@ -1,0 +1,247 @@
+"""Refreshing for a caller, and sweeps, in virtual time."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+from tests.services.conftest import ACCESS, ACCOUNT, REFRESH, TIMING
+from tests.services.fakes import Failing, MemoryJournal
+
+from vault_adapters import (
+    AuditAction,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    RefreshNotPersistedError,
+    Rotation,
+    StorageError,
+    SweepReport,
+    TokenNotFoundError,
+    TokenSet,
+)
+from vault_adapters.testing import ScriptedRefresher
+from vault_adapters.testing.contract.refreshing import claimed, state_of
+
+HOUR = timedelta(hours=1)
+AWAY = StorageError("away", retryable=True)
+
+
+def answer(number, lifetime=3600):
+    return TokenSet(f"access-{number}", f"refresh-{number}", expires_in=lifetime)
+
+
+@pytest.fixture
+def refresher():
+    return ScriptedRefresher()
+
+
+@pytest.fixture
+async def connected(cases, refresher):
+    """Give the use cases with an account whose access token has expired."""
+    cases = cases.over(refreshers={"google": refresher})
+    await cases.connect()
+    cases.clock.advance(HOUR)
+    return cases
+
+
+async def ensure(cases, account=ACCOUNT):
+    return (await cases.refreshing.ensure(account, None, actor="me")).value.reveal()
+
+
+async def test_a_usable_token_costs_no_refresh(cases, refresher):
+    cases = cases.over(refreshers={"google": refresher})
+    await cases.connect()
+    assert await ensure(cases) == "access-0"
+    assert refresher.calls == []
+
+
+async def test_an_expired_token_is_refreshed_once_for_all_who_ask(connected, refresher):
+    refresher.then(answer(1))
+    assert await asyncio.gather(*(ensure(connected) for _ in range(9))) == ["access-1"] * 9
+    assert len(refresher.calls) == 1
+    assert connected.sink.actions[-2:] == [AuditAction.TOKEN_REFRESHED] * 2
+    assert connected.sink.events[-1].actor == "me"
+
+
+async def test_whoever_holds_the_lease_is_waited_for(connected, refresher):
+    await claimed(connected.store)
+    polls = []
+
+    async def answer_at_last():
+        polls.append(connected.clock.now())
+        if len(polls) == 5:
+            await connected.connect(number=7)
+
+    connected.tasks.during_sleep = answer_at_last
+    assert await ensure(connected) == "access-7"
+    assert (len(polls), refresher.calls) == (5, [])
+
+
+async def test_a_holder_that_died_is_not_waited_for_beyond_its_lease(connected, refresher):
+    await claimed(connected.store)
+    with pytest.raises(RefreshFailedError) as caught:
+        await ensure(connected)
+    assert caught.value.retry_after == TIMING.quiescence  # the outcome is unknown, and the policy strict
+    assert connected.tasks.monotonic() == pytest.approx(TIMING.lease.total_seconds())
+
+
+async def test_where_the_credential_is_not_spent_the_next_one_takes_over(connected):
+    cases = connected.over(refreshers={"google": ScriptedRefresher(answer(2), rotation=Rotation.non_rotating())})
+    await claimed(cases.store)
+    assert await ensure(cases) == "access-2"
+
+
+async def test_a_failure_is_noted_and_told(connected, refresher):
+    refresher.then(RefreshFailedError(reason="temporarily_unavailable"), RefreshFailedError())
+    for passed, wait in ((0, 1.0), (0.4, 0.6), (0.6, 2.0)):
+        connected.clock.advance(timedelta(seconds=passed))
+        with pytest.raises(RefreshFailedError) as caught:
+            await ensure(connected)
+        assert caught.value.retry_after == timedelta(seconds=wait)
+    assert ((await state_of(connected.store)).failures, len(refresher.calls)) == (2, 2)
+
+
+async def test_inside_the_buffer_a_failure_gives_the_token_that_serves(cases):
+    cases = cases.over(refreshers={"google": ScriptedRefresher(RefreshFailedError())})
+    await cases.connect()
+    cases.clock.advance(HOUR - timedelta(minutes=1))
+    assert await ensure(cases) == "access-0"
+
+
+async def test_a_dead_credential_is_marked(connected, refresher):
+    refresher.then(ReauthorizationRequiredError(reason="invalid_grant"))
+    for _ in range(2):
+        with pytest.raises(ReauthorizationRequiredError) as caught:
+            await ensure(connected)
+        assert caught.value.reason == "invalid_grant"
+    assert len(refresher.calls) == 1
+    assert (await connected.store.tokens.get(REFRESH)).row.info.error_code == "invalid_grant"
+
+
+async def test_what_a_refresher_raises_by_mistake_is_an_unknown_outcome(connected, refresher):
+    refresher.then(ZeroDivisionError("refresh-0"))
+    with pytest.raises(RefreshFailedError) as caught:
+        await ensure(connected)
+    assert caught.value.outcome_unknown
+    assert (await state_of(connected.store)).unknown_since == connected.clock.now()
+
+
+async def test_nothing_stored_and_nobody_to_ask(cases):
+    with pytest.raises(TokenNotFoundError):
+        await ensure(cases)
+    await cases.connect()
+    cases.clock.advance(HOUR)
+    with pytest.raises(ProviderConfigurationError):
+        await ensure(cases)
+
+
+async def test_an_answer_outlives_a_database_that_is_away(connected, refresher):
+    ledger = Failing(connected.store.refreshes, "commit", AWAY)
+    cases = connected.over(store=evolve(connected.store, refreshes=ledger))
+    refresher.then(answer(1))
+    assert await ensure(cases) == "access-1"  # out of the journal
+    assert cases.keeper.is_pending(ACCOUNT)
+    ledger.left = 0
+    assert await ensure(cases) == "access-1"
+    assert not cases.keeper.is_pending(ACCOUNT)
+    assert (await cases.tokens.get(REFRESH)).value.reveal() == "refresh-1"
+    assert (await cases.journal.entries(), len(refresher.calls)) == ([], 1)
+
+
+async def test_without_a_journal_the_caller_is_told(connected, refresher):
+    ledger = Failing(connected.store.refreshes, "commit", AWAY)
+    cases = connected.over(store=evolve(connected.store, refreshes=ledger), journal=MemoryJournal(is_full=True))
+    refresher.then(answer(1))
+    with pytest.raises(RefreshNotPersistedError):
+        await ensure(cases)
+    ledger.left = 0
+    await cases.keeper.retry_all()
+    assert (await cases.tokens.get(ACCESS)).value.reveal() == "access-1"
+
+
+async def test_a_journal_of_a_process_that_died_is_committed(connected, refresher):
+    ledger = Failing(connected.store.refreshes, "commit", AWAY)
+    refresher.then(answer(1))
+    assert await ensure(connected.over(store=evolve(connected.store, refreshes=ledger))) == "access-1"
+    assert await connected.over().keeper.recover() == 1
+    assert (await connected.tokens.get(REFRESH)).value.reveal() == "refresh-1"
+    assert await connected.journal.entries() == []
+
+
+async def test_a_rejected_token_is_refreshed_unless_it_is_young(connected, refresher):
+    refresher.then(answer(1))
+    [info] = [row.info for row in (await connected.store.tokens.get_many([ACCESS]))[0]]
+    token = await connected.refreshing.rejected(info, actor=None)
+    assert token.value.reveal() == "access-1"
+    assert (await connected.refreshing.rejected(token.info, actor=None)).value.reveal() == "access-1"
+    assert len(refresher.calls) == 1
+
+
+# Sweeps
+
+
+async def sweep(cases, limit=None, should_stop=None):
+    return await cases.sweeping.sweep(limit, should_stop, actor="sweep")
+
+
+@pytest.fixture
+async def many(cases, refresher):
+    """Give the use cases with fifty accounts that are due."""
+    cases = cases.over(refreshers={"google": refresher})
+    for number in range(50):
+        await cases.connect(evolve(ACCOUNT, identifier=f"{number:02}"), lifetime=3600 + number)
+    cases.clock.advance(HOUR)
+    return cases
+
+
+async def test_a_sweep_refreshes_all_that_is_due(many, refresher):
+    refresher.then(*map(answer, range(50)))
+    assert await sweep(many) == SweepReport(claimed=50, refreshed=50)
+    assert await sweep(many) == SweepReport()
+    assert [call.account.identifier for call in refresher.calls] == [f"{number:02}" for number in range(50)]
+    assert many.sink.events[-1].actor == "sweep"
+
+
+async def test_a_sweep_keeps_to_its_limit(many, refresher):
+    refresher.then(*map(answer, range(50)))
+    assert await sweep(many, limit=25) == SweepReport(claimed=25, refreshed=25)
+    assert [call.account.identifier for call in refresher.calls] == [f"{number:02}" for number in range(25)]
+
+
+async def test_a_sweep_stops_between_batches(many, refresher):
+    refresher.then(*map(answer, range(50)))
+    report = await sweep(many, should_stop=lambda: len(refresher.calls) > 0)
+    assert (report.claimed, report.refreshed) == (20, 20)
+
+
+async def test_what_fails_stays_with_its_account(many, refresher):
+    ends = [ReauthorizationRequiredError(), RefreshFailedError(), ZeroDivisionError()]
+    refresher.then(*ends, *map(answer, range(47)))
+    assert await sweep(many) == SweepReport(claimed=50, refreshed=47, failed=2, reauthorization_required=1)
+
+
+async def test_a_store_that_fails_in_the_middle_fails_that_account_only(many, refresher):
+    refresher.then(*map(answer, range(50)))
+    ledger = Failing(many.store.refreshes, "claim", AWAY, times=3)
+    report = await sweep(many.over(store=evolve(many.store, refreshes=ledger)))
+    assert report == SweepReport(claimed=47, refreshed=47, failed=3)
+
+
+async def test_a_provider_that_refuses_the_client_is_left_alone(many, refresher):
+    refresher.then(*[ProviderConfigurationError(reason="invalid_client")] * 50)
+    assert (await sweep(many)).claimed == 20
+    assert await sweep(many) == SweepReport()
+    assert len(refresher.calls) <= 20
+
+
+async def test_what_is_due_too_early_is_scheduled_by_the_rules(cases, refresher):
+    cases = cases.over(refreshers={"google": refresher})
+    await cases.connect()
+    await cases.store.refreshes.reschedule(ACCOUNT, lambda record, now: now)
+    assert await sweep(cases) == SweepReport()
+    due, _ = await cases.store.refreshes.reserve_due(
+        "google", hold=HOUR, limit=1, since=None, until=cases.clock.now() + HOUR
+    )
+    assert [each.due_at for each in due] == [cases.clock.now() + timedelta(minutes=50)]
+    assert refresher.calls == []
