@@ -206,6 +206,7 @@ def write_parameters(write: TokenWrite) -> dict[str, Any]:
 
 def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
     """Return writes as arrays, one per column."""
+    leads = {lead: None if lead is None else micros(lead) for lead in {write.lead for write in writes}}
     return {
         **keys_parameters(write.key for write in writes),
         "ids": [uuid4() for _ in writes],
@@ -214,7 +215,7 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
         "expires_at": [write.expires_at for write in writes],
         "lifetimes": [_lifetime(write) for write in writes],
         "scopes": [_scopes(write) for write in writes],
-        "leads": [None if write.lead is None else micros(write.lead) for write in writes],
+        "leads": [leads[write.lead] for write in writes],
     }
 
 
