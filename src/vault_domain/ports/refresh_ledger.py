@@ -170,7 +170,7 @@ class RefreshLedger(Protocol):
 
         Args:
             provider: whose accounts.
-            hold: for how long no other sweep takes them.
+            hold: for how long no other sweep takes them; half an hour at most.
             limit: at most so many.
             since: only what has been due since then: the last ``due_at`` of an earlier batch of the same sweep.
             until: only what was due then; None: now.

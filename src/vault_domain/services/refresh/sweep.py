@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from attrs import define, field, frozen
@@ -32,6 +32,10 @@ _BATCH = 2 * _PER_PROVIDER
 
 _Job = tuple[str, Callable[[], Awaitable[None]]]
 """A provider, and the visit of one of its accounts."""
+
+
+LONGEST_HOLD = timedelta(minutes=30)
+"""Longest time for which an account is reserved; stores rely on it."""
 
 
 @define
@@ -100,7 +104,7 @@ class SweepService:
         position = sweep.positions[provider]
         due: list[DueAccount] = []
         if not self._runner.is_refused(provider):
-            hold = 2 * position.rule.timing.lease  # half of a batch may wait for the other half
+            hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)  # half of a batch may wait for the other half
             due, now = await self._ledger.reserve_due(
                 provider, hold=hold, limit=wanted, since=position.since, until=position.until
             )

@@ -138,19 +138,20 @@ stored AS (
     RETURNING *),
 scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT g.tenant_id, g.provider, g.identifier, coalesce(
-        min(coalesce(g.expires_at, g.now + g.lifetime * interval '1 microsecond') - g.lead * interval '1 microsecond'),
-        min(g.now))
-    FROM guarded g
+    SELECT w.tenant_id, w.provider, w.identifier, coalesce(w.due_at, w.now)
+    FROM (
+        SELECT tenant_id, provider, identifier, min(now) AS now, min(
+            coalesce(expires_at, now + lifetime * interval '1 microsecond') - lead * interval '1 microsecond') AS due_at
+        FROM guarded
+        GROUP BY tenant_id, provider, identifier) w
+    LEFT JOIN {{schema}}.account k
+        ON k.tenant_id = w.tenant_id AND k.provider = w.provider AND k.identifier = w.identifier
     -- Accounts are locked after tokens, as everywhere.
-    WHERE (SELECT count(*) FROM stored) > 0
-    GROUP BY g.tenant_id, g.provider, g.identifier
-    HAVING min(coalesce(g.expires_at, g.now + g.lifetime * interval '1 microsecond') - g.lead * interval '1 microsecond')
-            IS NOT NULL
-        OR EXISTS (
-            SELECT FROM {{schema}}.account a
-            WHERE a.tenant_id = g.tenant_id AND a.provider = g.provider AND a.identifier = g.identifier)
-    ORDER BY g.tenant_id COLLATE "C", g.provider COLLATE "C", g.identifier COLLATE "C"
+    WHERE (SELECT count(*) FROM stored) > 0 AND (w.due_at IS NOT NULL OR k.tenant_id IS NOT NULL)
+        -- An earlier time that is far off stays, and its row is not locked, because no sweep takes or holds it: a sweep
+        -- takes what is due and holds it for half an hour at most.
+        AND NOT coalesce(k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
+    ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
