@@ -1,3 +1,3 @@
-from tests.contract.stores import contract_database, database, postgres_schema
+from tests.contract.stores import contract_database, database, opener, postgres_schema
 
-__all__ = ["contract_database", "database", "postgres_schema"]
+__all__ = ["contract_database", "database", "opener", "postgres_schema"]

@@ -72,3 +72,11 @@ def database(request, tmp_path):
     schema = PostgresSchema(request.getfixturevalue("contract_database"))
     yield schema
     schema.drop()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def opener(request):
+    """Give a function that opens an empty store of each kind with a clock."""
+    if request.param == "sqlite":
+        return open_sqlite(":memory:")
+    return open_postgres(*request.getfixturevalue("postgres_schema"))

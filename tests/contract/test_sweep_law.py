@@ -6,13 +6,13 @@ The schedule in the database is only when to look; the law is that it never lets
 import asyncio
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
+from itertools import permutations
 from uuid import uuid4
 
 import pytest
 from attrs import frozen
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.contract.stores import open_postgres, open_sqlite
 
 from vault_adapters import (
     Account,
@@ -43,11 +43,13 @@ ANSWERS = {
     "dead": lambda: ReauthorizationRequiredError(reason="invalid_grant"),
     "misconfigured": lambda: ProviderConfigurationError(reason="invalid_request"),
 }
+MANY = list(permutations([TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN]))
 
 # Few accounts and times, so that what happens to one meets what happened to it before.
 seconds = st.sampled_from([1, 30, 90, 300, 700, 4000])
 identifiers = st.sampled_from(["ann", "ann", "ann", None])
 stored_kinds = st.sampled_from([TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN])
+both_kinds = st.sampled_from(MANY)
 answers = st.sampled_from([*sorted(ANSWERS), "not now", "unknown"])
 changes = st.one_of(
     st.none(),
@@ -55,10 +57,12 @@ changes = st.one_of(
     st.tuples(st.just("set"), identifiers, seconds, st.booleans()),
     st.tuples(st.just("set for"), identifiers, seconds, st.booleans()),
     st.tuples(st.just("store"), identifiers, stored_kinds, st.none() | seconds),
+    st.tuples(st.just("store many"), identifiers, both_kinds, st.none() | seconds),
     st.tuples(st.just("mark"), identifiers, stored_kinds),
     st.tuples(st.just("delete"), identifiers, stored_kinds),
     st.tuples(st.just("abandon"), identifiers),
     st.tuples(st.just("force"), identifiers, answers),
+    st.tuples(st.just("move while refreshing"), identifiers, st.none() | seconds, st.booleans(), answers),
 )
 rounds = st.tuples(changes, seconds, answers)
 stories = st.tuples(st.sampled_from(sorted(ROTATIONS)), st.lists(rounds, min_size=2, max_size=7))
@@ -73,9 +77,13 @@ class Provider:
         self.rotation = rotation
         self.answer = "answered"
         self.called = []
+        self.meanwhile = None
 
     async def refresh(self, request):
         self.called.append(request.account)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
         answer = ANSWERS[self.answer]()
         if isinstance(answer, VaultError):
             raise answer
@@ -110,7 +118,7 @@ class World:
         assert sorted(map(str, called)) == sorted(map(str, expected))
 
     def accounts(self, tenant):
-        return [Account(tenant, provider, identifier) for provider in ROTATIONS for identifier in ("ann", None)]
+        return [Account(tenant, provider, identifier) for provider in ROTATIONS for identifier in ("ann", "bob", None)]
 
     async def is_due(self, account):
         snapshot = await self.store.refreshes.read(account)
@@ -132,6 +140,26 @@ class World:
     async def do_store(self, account, kind, left):
         expires_at = None if left is None else self.clock.now() + left * SECOND
         await self.vault.store_token(account.key(kind), "value", expires_at=expires_at)
+
+    async def do_store_many(self, account, kinds, left):
+        """Store the kinds of two identifiers in one statement."""
+        expires_at = None if left is None else self.clock.now() + left * SECOND
+        accounts = [account, Account(account.tenant_id, account.provider, "bob")]
+        items = [(each.key(kind), "value", expires_at) for each in accounts for kind in kinds]
+        await self.vault.store_tokens(items)
+
+    async def do_move_while_refreshing(self, account, left, with_refresh, answer):
+        """Somebody else stores tokens while the provider is asked, so that its answer comes late."""
+
+        async def move():
+            await self.do_store(account, TokenKind.ACCESS_TOKEN, left)
+            if with_refresh:
+                await self.do_store(account, TokenKind.REFRESH_TOKEN, None)
+
+        provider = self.providers[account.provider]
+        provider.meanwhile = move
+        await self.do_force(account, answer)
+        provider.meanwhile = None
 
     async def do_mark(self, account, kind):
         token = await self.vault.get_token(account.key(kind))
@@ -156,13 +184,6 @@ class World:
         # The lease of a process that died would be waited for; this test moves the clock elsewhere.
         with suppress(VaultError, TimeoutError):
             await asyncio.wait_for(self.vault.refresh_account(account), 0.5)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def opener(request):
-    if request.param == "sqlite":
-        return open_sqlite(":memory:")
-    return open_postgres(*request.getfixturevalue("postgres_schema"))
 
 
 async def make_world(opener, buffer, stack):
@@ -194,6 +215,9 @@ def test_a_sweep_refreshes_what_the_rules_say(opener, buffer):
 
         @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
         @given(stories)
+        @example(("steady", [(("move while refreshing", "ann", 90, False, "answered"), 1, "answered")]))
+        @example(("steady", [(("store many", "ann", MANY[0], 90), 1, "answered")]))
+        @example(("steady", [(("store many", "ann", MANY[1], 90), 1, "answered")]))
         def law(story):
             runner.run(run(*story))
 

@@ -77,6 +77,8 @@ EXPIRED = token(expires_at=NOW - SECOND)
 DUE = token(expires_at=NOW + 60 * SECOND)
 FRESH = token(expires_at=NOW + timedelta(hours=1))
 STRICT = RefreshRule(TokenKind.REFRESH_TOKEN, Rotation.strict(), TIMING)
+GRACE = RefreshRule(TokenKind.REFRESH_TOKEN, Rotation.grace(60), TIMING)
+STEADY = RefreshRule(TokenKind.REFRESH_TOKEN, Rotation.non_rotating(), TIMING)
 FORCED = Demand(forced=True, replaced=TokenRef.of(EXPIRED))
 
 
@@ -336,6 +338,10 @@ def test_backoff_is_between_half_a_second_and_an_hour_and_as_long_as_asked(failu
     assert backoff(1, jitter, None) <= SECOND
 
 
+def test_what_a_provider_asks_for_makes_a_backoff_longer_only():
+    assert [backoff(5, 1.0, asked * SECOND) for asked in (1, 16, 17)] == [16 * SECOND, 16 * SECOND, 17 * SECOND]
+
+
 def test_backoff_doubles():
     assert [backoff(count, 1.0, None).total_seconds() for count in (1, 2, 3, 11, 12, 13, 999)] == [
         1, 2, 4, 1024, 2048, 3600, 3600,
@@ -395,6 +401,44 @@ def test_a_new_value_is_scheduled_when_it_is_due(left, lifetime):
     assert next_due(record(access, REFRESH), NOW, POLICY, STRICT) == known
 
 
+@pytest.mark.parametrize(
+    ("state", "rule", "expected"),
+    [
+        ({}, STRICT, 0),
+        ({"next_attempt_at": NOW + 7 * SECOND}, STRICT, 7),
+        # The end of a lease, and under a strict provider the end of the token and the quiescence, too.
+        ({"lease_until": NOW + 20 * SECOND}, STEADY, 20),
+        ({"lease_until": NOW + 20 * SECOND}, STRICT, 80),
+        ({"lease_until": NOW}, STEADY, 0),
+        ({"unknown_since": NOW - 600 * SECOND}, STRICT, 60),
+        ({"unknown_since": NOW + 5 * SECOND}, STRICT, 65),
+        ({"unknown_since": NOW - 600 * SECOND}, STEADY, 0),
+        ({"unknown_since": NOW - SECOND, "sent_at": NOW - 49 * SECOND}, GRACE, 0),
+        ({"unknown_since": NOW - SECOND, "sent_at": NOW - 50 * SECOND}, GRACE, 60),
+    ],
+)
+def test_the_schedule_of_an_account_that_is_due_and_has_a_history(state, rule, expected):
+    stored = record(DUE, REFRESH, **state_of(REFRESH, **state))
+    assert next_due(stored, NOW, POLICY, rule) == NOW + expected * SECOND
+
+
+def test_a_lease_is_over_at_its_end_and_its_outcome_unknown_from_then_on():
+    stored = record(EXPIRED, REFRESH, **state_of(REFRESH, lease_until=NOW))
+    assert isinstance(decide(stored, NOW, POLICY, STEADY), Claim)
+    assert decide(stored, NOW, POLICY, STRICT) == BackOff(TIMING.quiescence)
+
+
+def test_a_provider_that_does_not_rotate_is_asked_again_at_once():
+    stored = record(DUE, REFRESH, **state_of(REFRESH, unknown_since=NOW))
+    assert isinstance(decide(stored, NOW, POLICY, STEADY), Claim)
+
+
+def test_a_grace_period_that_is_over_when_the_backoff_is_does_not_help():
+    state = {"sent_at": NOW - 40 * SECOND, "unknown_since": NOW - SECOND, "next_attempt_at": NOW + 10 * SECOND}
+    stored = record(EXPIRED, REFRESH, **state_of(REFRESH, **state))
+    assert decide(stored, NOW, POLICY, GRACE) == BackOff(59 * SECOND)
+
+
 @pytest.mark.parametrize("kind", [TokenKind.REFRESH_TOKEN, TokenKind.API_KEY, TokenKind.WEBHOOK_SECRET])
 def test_only_an_access_token_has_a_lead(kind):
     assert lead(kind, None, POLICY) is None
@@ -422,6 +466,8 @@ def test_only_an_access_token_has_a_lead(kind):
         (record(DUE, evolve(REFRESH, status=TokenStatus.INVALID)), STRICT, Use(DUE)),
         (record(EXPIRED, evolve(REFRESH, expires_at=NOW)), STRICT, Reauthorize(None)),
         (record(token(status=TokenStatus.INVALID)), STRICT, Reauthorize(None)),
+        (record(evolve(DUE, status=TokenStatus.INVALID, error_code="invalid_token")), STRICT,
+         Reauthorize("invalid_token")),
     ],
 )  # fmt: skip
 def test_what_is_there(stored, rule, expected):
@@ -445,6 +491,12 @@ def test_a_forced_refresh_is_content_with_what_another_has_just_got():
     assert decide(record(newer, REFRESH), NOW, POLICY, STRICT, FORCED) == Use(newer)
 
 
+def test_a_token_that_a_caller_refuses_is_replaced_though_it_is_fresh():
+    refused = Demand(replaced=TokenRef.of(FRESH))
+    assert isinstance(decide(record(FRESH, REFRESH), NOW, POLICY, STRICT, refused), Claim)
+    assert decide(record(FRESH), NOW, POLICY, STRICT, refused) == Reauthorize(None)
+
+
 def test_a_lease_makes_wait_only_who_has_nothing():
     state = state_of(REFRESH, lease_until=NOW + SECOND)
     assert decide(record(EXPIRED, REFRESH, **state), NOW, POLICY, STRICT) == Wait(NOW + SECOND)
@@ -460,7 +512,10 @@ def test_the_buffer_is_at_most_half_a_lifetime(lifetime, left):
     assert isinstance(decide(record(access, REFRESH), NOW, POLICY, STRICT), Claim if due else Use)
 
 
-@pytest.mark.parametrize("bad", [{"deadline": timedelta(0)}, {"slack": -SECOND}, {"quiescence": -SECOND}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"deadline": timedelta(0)}, *({name: -SECOND} for name in ("slack", "quiescence", "commit_budget"))],
+)
 def test_times_are_positive(bad):
     with pytest.raises(InvalidInputError):
         RefreshTiming(**bad)

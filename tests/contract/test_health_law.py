@@ -1,0 +1,93 @@
+"""What `TokenVault.health` counts in SQL is what `TokenInfo.health` says in Python, to the microsecond."""
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from uuid import uuid4
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from vault_adapters import ImportedToken, Secret, TokenKey, TokenKind, TokenStatus, VaultConfig
+from vault_adapters.composition import open_vault_over
+from vault_adapters.testing import ManualClock
+
+MICROSECOND = timedelta(microseconds=1)
+BUFFER = timedelta(minutes=7, microseconds=13)
+CONFIG = VaultConfig(encryption_secret=Secret("health-law-" + "0" * 40), scrypt_log2_n=14, refresh_buffer=BUFFER)
+PROVIDERS = ["google", "github"]
+
+# Most of them within two microseconds of a moment at which the judgement changes.
+nearby = st.builds(
+    lambda base, micros: base + micros * MICROSECOND,
+    st.sampled_from([timedelta(0), BUFFER]),
+    st.integers(-2, 2),
+)
+distances = st.none() | nearby | st.timedeltas(timedelta(days=-400), timedelta(days=4000))
+tokens = st.tuples(
+    st.integers(0, 1), st.sampled_from(PROVIDERS), st.sampled_from(TokenKind), st.sampled_from(TokenStatus), distances
+)
+
+
+async def stored_infos(vault, tenants):
+    return [info for tenant in tenants for info in [each async for each in vault.iter_tokens(tenant)]]
+
+
+def counted(infos, now):
+    return dict(Counter((info.key.provider, info.health(now, BUFFER)) for info in infos))
+
+
+async def reported(vault, tenant):
+    report = await vault.health(tenant_id=tenant)
+    counts = {(each.provider, each.health): each.count for each in report.counts}
+    assert len(counts) == len(report.counts)
+    return counts
+
+
+async def check(vault, clock, rows):
+    tenants = [uuid4().hex, uuid4().hex]
+    now = clock.now()
+    imported = [
+        ImportedToken(
+            TokenKey(tenants[tenant], provider, kind, f"{number}"),
+            "value",
+            status=status,
+            expires_at=None if distance is None else now + distance,
+        )
+        for number, (tenant, provider, kind, status, distance) in enumerate(rows)
+    ]
+    assert (await vault.import_tokens(imported)).imported == len(rows)
+    infos = await stored_infos(vault, tenants)
+    assert len(infos) == len(rows)
+    for tenant in tenants:
+        mine = [info for info in infos if info.key.tenant_id == tenant]
+        assert await reported(vault, tenant) == counted(mine, now)
+    # All tenants together: those of the other examples are gone.
+    assert await reported(vault, None) == counted(infos, now)
+    for tenant in tenants:
+        await vault.erase_tenant(tenant)
+
+
+def every_boundary():
+    """Return a token of each status on each side of each moment at which a judgement may change."""
+    bases = (timedelta(0), BUFFER)
+    distances = [None, *(base + micros * MICROSECOND for base in bases for micros in (-1, 0, 1))]
+    return [(0, "google", TokenKind.ACCESS_TOKEN, status, distance) for status in TokenStatus for distance in distances]
+
+
+def test_health_is_counted_as_it_is_judged(opener):
+    with asyncio.Runner() as runner:
+        clock, stack = ManualClock(), AsyncExitStack()
+        store = runner.run(stack.enter_async_context(opener(clock)))
+        vault = runner.run(stack.enter_async_context(open_vault_over(store, CONFIG)))
+
+        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.lists(tokens, max_size=12))
+        @example(every_boundary())
+        def law(rows):
+            clock.advance(timedelta(seconds=1, microseconds=7))
+            runner.run(check(vault, clock, rows))
+
+        law()
+        runner.run(stack.aclose())
