@@ -65,6 +65,20 @@ class AsyncioTasks:
             if isinstance(result, BaseException):
                 raise result
 
+    async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work``, and meanwhile ``ahead``, which ends with the caller."""
+
+        async def run_ahead() -> None:
+            await ahead()
+
+        beside = asyncio.create_task(run_ahead())
+        try:
+            await self.run_all([("work", work)], 1)
+            await beside
+        finally:
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
+
     async def drain(self, seconds: float) -> None:
         """Wait for what is under way, so long at most: what a provider has answered must be written down.
 

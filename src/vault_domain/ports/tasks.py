@@ -47,3 +47,10 @@ class Tasks(Protocol):
 
         Where one fails the others go on, and then its error is raised. Cancelling the caller does not cancel the jobs.
         """
+
+    async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work``, and meanwhile ``ahead``, which prepares what follows; returns when both have ended.
+
+        - Cancelling the caller cancels ``ahead`` but not ``work``.
+        - Where ``work`` fails, ``ahead`` is cancelled, because nothing follows.
+        """

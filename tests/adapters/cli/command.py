@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -86,13 +87,24 @@ class CommandLine:
             shown = _read_all(ours, typed.encode())
         except TimeoutError:
             process.kill()
+            process.wait()
             raise
         finally:
             os.close(ours)
         return Result(process.wait(timeout=60), shown)
 
 
+def heed_interrupts() -> None:
+    """Let an interrupt end this process, before it becomes the program.
+
+    What a shell starts in the background ignores interrupts, and its children inherit that: the test run is such a
+    process at times.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _take_terminal() -> None:
+    heed_interrupts()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from tests.adapters.cli.command import heed_interrupts
 from tests.adapters.importing.conftest import json_lines, plain_row
 
 from vault_adapters.importing.piped import PipedLines
@@ -26,6 +27,7 @@ def importing(token_vault):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - it only sets a signal's handler, which needs no lock
     )
     try:
         yield process
@@ -65,8 +67,10 @@ def test_one_interrupt_ends_it(token_vault):
     with importing(token_vault) as process:
         feed(process, [plain_row(str(number), "v") for number in range(1100)])
         assert stored_by(token_vault, "999")
+        started = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
+        assert time.monotonic() - started < 15  # closing a vault waits for 20 seconds for what has to be finished
         assert process.stderr.read() == b""
 
 

@@ -99,6 +99,52 @@ async def test_jobs_go_on_without_their_caller_and_are_waited_for():
     assert len(ended) == 4
 
 
+async def test_what_is_prepared_ahead_ends_with_its_caller_and_the_work_goes_on():
+    tasks, ended = AsyncioTasks(), []
+
+    async def work():
+        await asyncio.sleep(0.05)
+        ended.append("work")
+
+    async def ahead():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("ahead")
+
+    caller = asyncio.create_task(tasks.run_beside(work, ahead))
+    await asyncio.sleep(0.01)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    assert ended == ["ahead"]
+    await tasks.drain(10)
+    assert ended == ["ahead", "work"]
+
+
+async def test_nothing_is_prepared_for_work_that_failed():
+    async def fail():
+        raise ZeroDivisionError
+
+    async with asyncio.timeout(10):
+        with pytest.raises(ZeroDivisionError):
+            await AsyncioTasks().run_beside(fail, asyncio.Event().wait)
+
+
+async def test_what_could_not_be_prepared_is_told_when_the_work_has_ended():
+    ended = []
+
+    async def work():
+        await asyncio.sleep(0.02)
+        ended.append(1)
+
+    async def fail():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await AsyncioTasks().run_beside(work, fail)
+    assert ended == [1]
+
+
 async def test_draining_ends_even_while_the_host_is_cancelled():
     import anyio
 

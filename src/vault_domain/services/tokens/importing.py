@@ -96,7 +96,7 @@ class ImportService:
         async def read() -> None:
             following.append(await anext(batches, None))
 
-        await self._tasks.run_all([("write", write), ("read", read)], 1)
+        await self._tasks.run_beside(write, read)  # an import that is cancelled does not wait for a slow source
         return following[0]
 
 
