@@ -1,0 +1,116 @@
+"""What sweeps leave to others: providers beside each other, other sweeps, and the next sweep."""
+
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+from tests.services.conftest import ACCOUNT, TIMING
+
+from vault_adapters import Account, SweepReport, TokenSet
+from vault_adapters.testing import ScriptedRefresher
+from vault_adapters.testing.contract.refreshing import claimed
+
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+
+
+def answers(count, first=None):
+    """Return a refresher that answers alike, and may do something while it is asked first."""
+
+    async def answer_after_it(request):
+        await first()
+        return TokenSet("access", "refresh", expires_in=HOUR)
+
+    rest = [TokenSet("access", "refresh", expires_in=HOUR)] * count
+    return ScriptedRefresher(*([] if first is None else [answer_after_it]), *rest)
+
+
+async def connect(cases, provider, count):
+    for number in range(count):
+        await cases.connect(Account("t1", provider, f"{number:02}"), lifetime=3600 + number)
+
+
+async def sweep(cases, limit=None):
+    return await cases.sweeping.sweep(limit, None, actor=None)
+
+
+@pytest.mark.parametrize("limit", [5, 10, 25])
+async def test_providers_share_the_limit_of_a_sweep(cases, limit):
+    cases = cases.over(refreshers={"google": answers(30), "github": answers(30)})
+    for provider in cases.refreshers:
+        await connect(cases, provider, 20)
+    cases.clock.advance(HOUR)
+    assert await sweep(cases, limit) == SweepReport(claimed=limit, refreshed=limit)
+
+
+async def test_what_becomes_due_during_a_sweep_is_left_to_the_next_one(cases):
+    async def let_time_pass():
+        cases.clock.advance(2 * MINUTE)
+
+    cases = cases.over(refreshers={"google": answers(1, first=let_time_pass)})
+    await cases.connect(lifetime=3600)
+    await cases.connect(evolve(ACCOUNT, identifier="later"), lifetime=3660)
+    cases.clock.advance(50 * MINUTE)
+    assert await sweep(cases) == SweepReport(claimed=1, refreshed=1)
+    assert await sweep(cases) == SweepReport(claimed=1, refreshed=1)
+
+
+async def test_what_a_sweep_has_taken_is_not_due_for_another_one(cases):
+    seen = []
+
+    async def look():
+        due, _ = await cases.store.refreshes.reserve_due("google", hold=timedelta(0), limit=100, since=None, until=None)
+        seen.append(len(due))
+
+    cases = cases.over(refreshers={"google": answers(25, first=look)})
+    await connect(cases, "google", 20)
+    cases.clock.advance(HOUR)
+    assert await sweep(cases) == SweepReport(claimed=20, refreshed=20)
+    assert seen == [0]
+
+
+async def test_an_account_that_another_has_just_taken_is_not_counted(cases):
+    async def claim_first(attempt):
+        await claimed(cases.store, attempt.account)
+
+    assert await sweep(await due_with(cases, claim_first)) == SweepReport()
+
+
+async def test_where_the_claim_took_too_long_nothing_is_sent(cases):
+    async def take_long(attempt):
+        await cases.tasks.sleep(TIMING.slack.total_seconds() + 1)
+
+    assert await sweep(await due_with(cases, take_long)) == SweepReport(claimed=1, skipped=1)
+
+
+async def test_an_unexpected_error_stays_with_its_account(cases):
+    async def fail(attempt):
+        if attempt.account == ACCOUNT:
+            raise ArithmeticError
+
+    cases = await due_with(cases, fail)
+    await cases.connect(evolve(ACCOUNT, identifier="bob"))
+    cases.clock.advance(HOUR)
+    assert await sweep(cases) == SweepReport(claimed=1, refreshed=1, failed=1)
+
+
+async def due_with(cases, before_a_claim):
+    """Return use cases with an account that is due, at whose ledger something happens before each claim."""
+    cases = cases.over(refreshers={"google": answers(2)})
+    await cases.connect()
+    cases.clock.advance(HOUR)
+    return cases.over(store=evolve(cases.store, refreshes=Ledger(cases.store.refreshes, before_a_claim)))
+
+
+class Ledger:
+    """A ledger at which something happens before each claim."""
+
+    def __init__(self, ledger, before_a_claim):
+        self._ledger = ledger
+        self._before_a_claim = before_a_claim
+
+    def __getattr__(self, name):
+        return getattr(self._ledger, name)
+
+    async def claim(self, attempt, seen):
+        await self._before_a_claim(attempt)
+        return await self._ledger.claim(attempt, seen)
