@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.support.timing import refresh_times
+
 from vault_adapters import Account, RefreshFailedError, Rotation, Secret, TokenKind, TokenSet, VaultConfig, open_vault
 from vault_adapters.providers import OAuth2Refresher
 
@@ -19,8 +21,10 @@ def describe(server):
 
 
 @asynccontextmanager
-async def vault_of(store, server=None, *, grace=0.0, refresh_deadline=10.0, quiescence=60.0, journal_dir=None):
-    """Open a vault over a store, as a process of a service would."""
+async def vault_of(
+    store, server=None, *, grace=0.0, refresh_deadline=10.0, quiescence=60.0, journal_dir=None, **seconds
+):
+    """Open a vault over a store, as a process of a service would; `seconds` are those of `refresh_times`."""
     config = VaultConfig(
         encryption_secret=SECRET,
         scrypt_log2_n=14,
@@ -32,8 +36,9 @@ async def vault_of(store, server=None, *, grace=0.0, refresh_deadline=10.0, quie
     )
     rotation = Rotation.grace(grace) if grace else Rotation.strict()
     refreshers = {} if server is None else {"acme": OAuth2Refresher(**server, rotation=rotation)}
-    async with open_vault(config, refreshers=refreshers) as vault:
-        yield vault
+    with refresh_times(**seconds):
+        async with open_vault(config, refreshers=refreshers) as vault:
+            yield vault
 
 
 def account(number):
@@ -99,6 +104,15 @@ async def ensure_until_done(store, server, accounts, options):
                 else:
                     served[number] = token.value.reveal()
     return served
+
+
+async def ensure_once(store, server, options):
+    """Ask once for the first account's token; return it, or None where that failed."""
+    async with vault_of(store, server, **options) as vault:
+        try:
+            return (await vault.ensure_access_token(account(0))).value.reveal()
+        except RefreshFailedError:
+            return None
 
 
 async def sweep(store, server, options=None):

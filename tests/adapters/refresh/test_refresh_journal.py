@@ -27,6 +27,7 @@ from tests.adapters.refresh.refresh_kit import (
 )
 from tests.adapters.refresh.stepping import SteppedStore, Steps
 from tests.support.processes import Call, run_processes
+from tests.support.timing import refresh_times
 
 from vault_adapters import (
     Account,
@@ -73,6 +74,13 @@ class BrokenSqlite:
         with connection:
             connection.execute(sql)
         connection.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_commits():
+    """Each test here has a database that is away, and waits for as long as a commit may take."""
+    with refresh_times(commit_budget=1):
+        yield
 
 
 @pytest.fixture
@@ -448,7 +456,7 @@ async def test_without_a_journal_a_slow_database_is_waited_for(sqlite_config, cl
     async with asyncio.timeout(60), opened_over(sqlite_config, clock, refresher) as vault:
         await store(vault)
         clock.advance(HOUR)
-        asyncio.get_running_loop().call_later(7, database.unlock)
+        asyncio.get_running_loop().call_later(2.5, database.unlock)  # beyond the time for a commit
         assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
         assert await stored(vault) == NEW
 

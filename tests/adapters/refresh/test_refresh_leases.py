@@ -18,6 +18,7 @@ from tests.adapters.refresh.refresh_kit import (
     store,
     stored,
 )
+from tests.support.timing import refresh_times
 
 from vault_adapters import ConnectionState, RefreshFailedError, Rotation, TokenKind
 from vault_adapters.testing import ScriptedRefresher
@@ -211,11 +212,15 @@ async def test_closing_does_not_wait_for_ever(sqlite_config, clock):
                 if time.monotonic() > end:
                     raise
 
-    async with asyncio.timeout(30):
-        async with open_vault(config, refreshers={"acme": ScriptedRefresher(stubborn)}, clock=clock) as vault:
+    refreshers = {"acme": ScriptedRefresher(stubborn)}
+    # Closing waits for as long as a lease lasts.
+    with refresh_times(commit_budget=0.5, slack=0.5):
+        async with asyncio.timeout(30), open_vault(config, refreshers=refreshers, clock=clock) as vault:
             await store(vault)
             clock.advance(HOUR)
             end = time.monotonic() + 1
             call = asyncio.create_task(vault.ensure_access_token(ACCOUNT))
             await asyncio.sleep(0.3)
+            closing = time.monotonic()
+        assert time.monotonic() - closing > 1
         await asyncio.gather(call, return_exceptions=True)

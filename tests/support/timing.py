@@ -1,0 +1,22 @@
+"""Shorter times for the steps of a refresh: what a test shows does not depend on how long they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+
+from vault_adapters import composition
+from vault_domain.rules.refresh import RefreshTiming
+
+
+@contextmanager
+def refresh_times(*, commit_budget: float = 5.0, slack: float = 5.0) -> Iterator[None]:
+    """Open vaults in this process with these seconds, which no configuration sets."""
+    built = composition.RefreshTiming
+    composition.RefreshTiming = partial(  # type: ignore[assignment, misc] - the root only calls it
+        RefreshTiming, commit_budget=timedelta(seconds=commit_budget), slack=timedelta(seconds=slack)
+    )
+    try:
+        yield
+    finally:
+        composition.RefreshTiming = built  # type: ignore[misc] - as above
