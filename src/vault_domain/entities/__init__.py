@@ -1,1 +1,1 @@
-"""What the vault speaks of: accounts, tokens, keys and reports, as frozen values."""
+"""The entities: accounts, tokens, keys and reports, as frozen values."""

@@ -1,4 +1,4 @@
-"""Who a token belongs to: accounts, keys and what a host shows of a connection."""
+"""Accounts and token keys, and the connection state that a host shows for an account."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vault_domain.entities.text import as_identifier, as_provider, as_tenant_id
 
 
 class TokenKind(enum.StrEnum):
-    """What a stored value is. (RFC 6749's token_type, "Bearer", is another thing.)"""
+    """The kind of a stored value. It is not RFC 6749's token_type, such as "Bearer"."""
 
     ACCESS_TOKEN = "access_token"
     REFRESH_TOKEN = "refresh_token"
@@ -45,9 +45,9 @@ class Account:
 
     Args:
         tenant_id: the host's tenant: ``str``, ``int`` or ``UUID``; kept as text, 1 to 255 characters.
-        provider: an open set of names, ``[a-z0-9][a-z0-9_.-]{0,63}``.
-        identifier: tells several accounts at one provider apart (an e-mail address, a user id); kept in Unicode
-            NFC. None and ``""`` are the same account.
+        provider: the provider's name, ``[a-z0-9][a-z0-9_.-]{0,63}``; the host chooses it.
+        identifier: distinguishes several accounts at one provider, such as an e-mail address or a user id; kept in
+            Unicode NFC. None and ``""`` mean the same account.
 
     Raises:
         InvalidInputError: a rule is broken; the value is not repeated.
@@ -66,7 +66,7 @@ class Account:
 @scrubbed_class
 @frozen
 class TokenKey:
-    """The place of one token: at most one value is stored under it.
+    """The key of one token: at most one value is stored under it.
 
     Args:
         tenant_id: see `Account`.
@@ -90,7 +90,7 @@ class TokenKey:
 
 
 def stored_account(tenant_id: str, provider: str, identifier: str) -> Account:
-    """Return the account of a row, whose parts were checked when it was stored; ``""`` stands for no identifier."""
+    """Return the account of a row without checking it again; ``""`` stands for no identifier."""
     account: Account = object.__new__(Account)
     _set(account, "tenant_id", tenant_id)
     _set(account, "provider", provider)
@@ -99,15 +99,15 @@ def stored_account(tenant_id: str, provider: str, identifier: str) -> Account:
 
 
 def stored_key(tenant_id: str, provider: str, kind: str, identifier: str) -> TokenKey:
-    """Return the key of a row, whose parts were checked when it was stored; ``""`` stands for no identifier.
+    """Return the key of a row without checking it again; ``""`` stands for no identifier.
 
-    Checking them again is most of what a row of a long list costs.
+    The parts were checked when the row was stored. Checking them again would take most of the time of a long list.
     """
     return _key_of(tenant_id, provider, _as_kind(kind), identifier or None)
 
 
 def _key_of(tenant_id: str, provider: str, kind: TokenKind, identifier: str | None) -> TokenKey:
-    """Return a key of parts that were checked."""
+    """Return a key made of checked parts."""
     key: TokenKey = object.__new__(TokenKey)
     _set(key, "tenant_id", tenant_id)
     _set(key, "provider", provider)
@@ -117,7 +117,7 @@ def _key_of(tenant_id: str, provider: str, kind: TokenKind, identifier: str | No
 
 
 class ConnectionState(enum.StrEnum):
-    """What a host shows of an account. It is computed from what is stored, never stored itself."""
+    """The state that a host shows for an account. It is computed from the stored data and is not stored itself."""
 
     CONNECTED = "connected"
     RETRYING = "retrying"
@@ -126,17 +126,17 @@ class ConnectionState(enum.StrEnum):
 
 @frozen
 class AccountInfo:
-    """An account as a host lists it; there is no secret in it.
+    """An account as a host lists it, without secrets.
 
     Attributes:
-        account: which account.
-        state: what to show; REAUTHORIZATION_REQUIRED is "reconnect your account".
-        reason: the error code behind a state other than CONNECTED, or None.
-        label: the text given with the last token set, such as an e-mail address.
-        scopes: those of the access token.
-        expires_at: when the access token expires, UTC, or None.
-        last_refreshed_at: UTC, or None.
-        next_attempt_at: when the next refresh is due after a failure, UTC, or None.
+        account: the account.
+        state: the connection state; REAUTHORIZATION_REQUIRED means that the user must connect the account again.
+        reason: the error code that explains a state other than CONNECTED, or None.
+        label: the label given with the last token set, such as an e-mail address.
+        scopes: the scopes of the access token.
+        expires_at: expiry of the access token, UTC, or None.
+        last_refreshed_at: time of the last refresh, UTC, or None.
+        next_attempt_at: time of the next attempt after a failure, UTC, or None.
     """
 
     account: Account
@@ -151,11 +151,11 @@ class AccountInfo:
 
 @frozen
 class AccountDeletion:
-    """What `delete_account` did.
+    """The result of `delete_account`.
 
     Attributes:
-        deleted: how many tokens were deleted.
-        revoked: whether the provider confirmed the revocation; None where it was not asked for or has no endpoint.
+        deleted: number of deleted tokens.
+        revoked: whether the provider confirmed the revocation; None if it was not requested or there is no endpoint.
     """
 
     deleted: int

@@ -1,4 +1,4 @@
-"""What happened to the stored tokens and keys, as values; never a credential."""
+"""Audit events: what happened to tokens and keys. They never hold a credential."""
 
 import enum
 from datetime import datetime
@@ -9,7 +9,7 @@ from vault_domain.entities.account import Account, TokenKind
 
 
 class AuditAction(enum.StrEnum):
-    """What an event reports."""
+    """The kind of change that an event reports."""
 
     TOKEN_STORED = "token_stored"
     TOKEN_REFRESHED = "token_refreshed"
@@ -30,18 +30,19 @@ class AuditAction(enum.StrEnum):
 class AuditEvent:
     """One change, written in the transaction that made it.
 
-    DECRYPTION_FAILED is the exception: a read writes no row, so that event reaches `on_event` and the log only.
+    DECRYPTION_FAILED is the exception: a read writes no row, so this event reaches only `on_event` and the log.
 
     Attributes:
-        action: what happened.
-        occurred_at: when, UTC.
-        tenant_id: whose token or key; None for a master key, and for what came before the tenant was erased.
-        account: the account, where the event is about one.
-        kind: the token's kind, where the event is about one token.
-        generation: the token's generation after the change, where it has one.
-        actor: who did it, as given to `with_actor`, or None.
-        code: an error code or a reason code, or the id of the key concerned, where there is one.
-        cursor: pass it as ``after`` to `audit_events` to go on behind this event; None where it is not stored.
+        action: the kind of change.
+        occurred_at: time of the change, UTC.
+        tenant_id: the tenant of the token or key; None for a master key, and for events before the tenant's erasure.
+        account: the account, if the event concerns one.
+        kind: the token's kind, if the event concerns one token.
+        generation: the token's generation after the change, if it has one.
+        actor: who made the change, as given to `with_actor`, or None.
+        code: an error code, a reason code or a key id, depending on the action; None if there is none.
+        cursor: position of the event; pass it as ``after`` to `audit_events` to continue after this event. None if the
+            event is not stored.
     """
 
     action: AuditAction

@@ -1,6 +1,6 @@
-"""The error tree: everything the vault raises on purpose is a `VaultError`.
+"""The errors of the vault: every error that it raises on purpose is a `VaultError`.
 
-An error never repeats a value that was passed in or read: not in its message, its arguments or its cause.
+An error never repeats a value that was passed in or read, neither in its message nor in its arguments or cause.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class VaultError(Exception):
-    """The root of the tree.
+    """The base class of all errors of the vault.
 
     Attributes:
         code: a stable identifier for programs, such as ``invalid_input``.
@@ -45,7 +45,7 @@ class VaultError(Exception):
 
 
 class InvalidInputError(VaultError, ValueError):
-    """An argument was refused before anything happened. It names the argument and the rule, not the value."""
+    """An argument breaks a rule; nothing was done. The message names the argument and the rule, not the value."""
 
     default_code = "invalid_input"
     default_message = "an argument is not valid"
@@ -59,7 +59,7 @@ class ConfigurationError(VaultError):
 
 
 class WrongEncryptionSecretError(ConfigurationError):
-    """The configured secret does not open this database: another secret, or stored parameters were edited."""
+    """The configured secret does not belong to this database, or the stored key parameters were changed."""
 
     default_code = "wrong_encryption_secret"
     default_message = (
@@ -76,36 +76,38 @@ class SchemaOutdatedError(ConfigurationError):
 
 
 class TokenNotFoundError(VaultError):
-    """Nothing is stored under this key; a key of another tenant answers the same."""
+    """Nothing is stored under this key. A key of another tenant raises the same error."""
 
     default_code = "token_not_found"
     default_message = "no such token"
 
 
 class GenerationConflictError(VaultError):
-    """The stored generation is not the expected one: somebody else stored a value in between."""
+    """The stored generation is not the expected one, because another writer stored a value meanwhile."""
 
     default_code = "generation_conflict"
     default_message = "the stored token is not of the expected generation"
 
 
 class ReauthorizationRequiredError(VaultError):
-    """Only the user can help: the credential is invalid, or there is nothing to refresh with."""
+    """The user must connect the account again: its credential is invalid or missing."""
 
     default_code = "reauthorization_required"
     default_message = "the account must be connected again by its user"
 
 
 class RefreshFailedError(VaultError):
-    """The provider did not give a new token this time.
+    """The provider gave no new token this time.
 
-    Refreshers raise it too: as it is where the credential was certainly not spent (refused connection, 429, 503),
-    with ``outcome_unknown`` where it may have been (timeout, reset, 500, an answer that cannot be read).
+    Refreshers raise it too:
+
+    - It certainly did not consume the credential (refused connection, 429, 503): ``outcome_unknown`` is False.
+    - It may have consumed the credential (timeout, reset, 500, unreadable answer): ``outcome_unknown`` is True.
 
     Attributes:
-        retry_after: how long to wait before another attempt makes sense, or None.
-        outcome_unknown: whether the provider may have spent the credential all the same.
-        refresh_token: a new refresh token that came in an answer without an access token; it must not be lost.
+        retry_after: time to wait before the next attempt, or None.
+        outcome_unknown: whether the provider may have consumed the credential despite the failure.
+        refresh_token: a new refresh token from an answer without an access token, so that it is not lost; or None.
     """
 
     default_code = "refresh_failed"
@@ -129,9 +131,9 @@ class RefreshFailedError(VaultError):
 
 
 class RefreshNotPersistedError(VaultError):
-    """The provider answered, but the new tokens could not be written to the database or to a journal yet.
+    """The provider answered, but neither the database nor a journal could store the new tokens yet.
 
-    They are held in this process's memory, sealed, and written as soon as the database is back.
+    This process keeps the sealed tokens in memory and stores them when the database is back.
     """
 
     default_code = "refresh_not_persisted"
@@ -139,14 +141,14 @@ class RefreshNotPersistedError(VaultError):
 
 
 class ProviderConfigurationError(VaultError):
-    """The provider, or how this vault is registered with it, is misconfigured; no token was touched."""
+    """The provider rejects this vault's client, or no refresher is configured for it; no token was changed."""
 
     default_code = "provider_configuration"
     default_message = "the provider refuses this client, or no refresher is configured for it"
 
 
 class DecryptionError(VaultError):
-    """A stored value does not decrypt in its place: tampered, moved, or its key is gone.
+    """A stored value cannot be decrypted: it was changed, moved to another row, or its data key is gone.
 
     Attributes:
         keys: the keys of the rows that could not be decrypted.
@@ -167,7 +169,7 @@ class DecryptionError(VaultError):
 
 
 class KeyUnavailableError(VaultError):
-    """The key service cannot be reached or refuses for now; the stored values are fine."""
+    """The key service cannot be reached or refuses temporarily; the stored values are intact."""
 
     default_code = "key_unavailable"
     default_message = "the master key is not available now"
@@ -175,7 +177,7 @@ class KeyUnavailableError(VaultError):
 
 
 class StorageError(VaultError):
-    """The database refused or could not be reached; retryable where its driver says so."""
+    """The database failed or could not be reached; `retryable` says whether a retry may succeed."""
 
     default_code = "storage"
     default_message = "the database could not do this"

@@ -1,4 +1,4 @@
-"""Tokens that come from another system, and what became of them."""
+"""Tokens imported from another system, and the outcomes of an import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vault_domain.entities.text import as_error_code, as_scopes, as_time
 from vault_domain.entities.token import SealedToken, TokenStatus
 
 IMPORTED_CODE = "imported"
-"""The error code of a token that came as invalid, where no other code came with it."""
+"""The error code of a token that was imported as invalid without a code of its own."""
 
 
 def _as_key(value: object) -> TokenKey:
@@ -51,21 +51,22 @@ def _as_moment(value: object) -> datetime | None:
 @scrubbed_class
 @frozen
 class ImportedToken:
-    """A token as another system kept it, in clear; see `TokenVault.import_tokens`.
+    """A plaintext token of another system; see `TokenVault.import_tokens`.
 
     Args:
-        key: where it is to be.
+        key: the key to store the token under.
         value: the credential.
-        status: UNKNOWN where the other system did not say; such a token is handed out, and not refreshed ahead.
-        error_code: why it is INVALID; None is then ``imported``. It goes with no other status.
-        expires_at: zone-aware, or None where it is not known to expire.
-        scopes: as granted.
-        last_used_at: zone-aware, or None.
-        last_refreshed_at: zone-aware, or None.
-        created_at: zone-aware; None is `updated_at`.
-        updated_at: zone-aware; None is the time of the import. Of several tokens for one key the one
-            that is known to be the latest goes in.
-        line: where it stood, for the report.
+        status: UNKNOWN if the other system did not record it. A token of status UNKNOWN can be used; sweeps do not
+            refresh it.
+        error_code: reason for the status INVALID; None becomes ``imported``. Not allowed with another status.
+        expires_at: expiry, zone-aware; None if no expiry is known.
+        scopes: the granted scopes.
+        last_used_at: time of the last use, zone-aware, or None.
+        last_refreshed_at: time of the last refresh, zone-aware, or None.
+        created_at: time of creation, zone-aware; None means `updated_at`.
+        updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
+            key, the one with the latest known time is stored.
+        line: line of the input at which the token begins, for the report, or None.
 
     Raises:
         InvalidInputError: a rule is broken; the value is not repeated.
@@ -89,11 +90,11 @@ class ImportedToken:
 
     @property
     def lifetime(self) -> timedelta | None:
-        """Unknown: other systems keep when a token ends, and not for how long it was issued."""
+        """Always None, because other systems store the expiry of a token but not its lifetime."""
         return None
 
     def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> ImportedWrite:
-        """Return the write of this token with its value sealed."""
+        """Return the write that stores this token with the sealed value."""
         code = (self.error_code or IMPORTED_CODE) if self.status is TokenStatus.INVALID else None
         return ImportedWrite(
             self.key,
@@ -112,7 +113,7 @@ class ImportedToken:
 
 @frozen
 class ImportedWrite:
-    """A sealed value to import; the fields are those of `ImportedToken`, and ``lead`` is that of `TokenWrite`."""
+    """A sealed value to import; `ImportedToken` explains the fields, and `TokenWrite` explains ``lead``."""
 
     key: TokenKey
     sealed: SealedToken
@@ -128,7 +129,7 @@ class ImportedWrite:
 
 
 class ImportOutcome(enum.Enum):
-    """What became of one row."""
+    """The outcome of one row of an import."""
 
     IMPORTED = "imported"
     REPLACED = "replaced"
@@ -140,8 +141,8 @@ class ImportFailure:
     """A row that was not imported.
 
     Attributes:
-        line: where it begins, from 1, or None where nobody said.
-        code: why, such as ``not_decryptable``; never anything of its content.
+        line: line at which the row begins, counted from 1, or None.
+        code: reason, such as ``not_decryptable``; it never contains text of the row.
     """
 
     line: int | None
@@ -150,14 +151,14 @@ class ImportFailure:
 
 @frozen
 class ImportReport:
-    """What an import did, so far or in the end. Each row counts once.
+    """The counts of an import, so far or at its end. Each row counts once.
 
     Attributes:
-        imported: stored under keys that held nothing.
-        replaced: stored over what was there, with ``overwrite``.
-        skipped: passed over: their key holds a token already, or stands in the rows again with a later `updated_at`.
-        failed: could not be read.
-        failures: the first thousand of those.
+        imported: rows stored under keys that held nothing.
+        replaced: rows that replaced a stored token, with ``overwrite``.
+        skipped: rows not stored, because their key holds a token or another row for it has a later `updated_at`.
+        failed: rows that could not be read or stored.
+        failures: the first thousand failed rows.
     """
 
     imported: int = 0
@@ -168,5 +169,5 @@ class ImportReport:
 
     @property
     def rows(self) -> int:
-        """How many rows came."""
+        """Number of rows so far."""
         return self.imported + self.replaced + self.skipped + self.failed

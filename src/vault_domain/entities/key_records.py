@@ -24,16 +24,16 @@ class DataKeyState(enum.StrEnum):
 
 @frozen
 class MasterKeyRecord:
-    """A row of the master key table; there is no key in it.
+    """A row of the master key table; it holds no key.
 
     Attributes:
-        key_id: 16 bytes; the wraps name it.
-        provider: who holds the key: ``local`` or a key service.
-        uri: the key's name at a key service; empty for a local one.
+        key_id: 16 bytes; each wrap names its master key by this id.
+        provider: holder of the key: ``local`` or a key service.
+        uri: the key's name at a key service; empty for a local key.
         kdf: parameters and salt of the key derivation, as JSON; empty for a key service.
-        check_value: proves that a secret, salt and parameters are the right ones; empty for a key service.
+        check_value: proof that secret, salt and parameters are right; empty for a key service.
         state: see `MasterKeyState`.
-        created_at: UTC; None until it is stored.
+        created_at: time of the introduction, UTC; None until the record is stored.
     """
 
     key_id: bytes
@@ -55,14 +55,14 @@ class DataKeyWrap:
 
 @frozen
 class DataKeyRecord:
-    """A tenant's data key with its wraps; there is no key in clear in it.
+    """A tenant's data key with its wraps; it holds no plaintext key.
 
     Attributes:
-        tenant_id: whose key.
-        key_id: 16 random bytes; tokens and envelopes name it.
+        tenant_id: the tenant that the key belongs to.
+        key_id: 16 random bytes; tokens and envelopes name their data key by this id.
         state: see `DataKeyState`.
-        wraps: one per master key that can open it.
-        emptied_at: when no token was left under it, UTC, or None.
+        wraps: the data key encrypted under each master key that can unwrap it.
+        emptied_at: time since which no token uses the key, UTC, or None.
     """
 
     tenant_id: str

@@ -1,4 +1,4 @@
-"""What key operations found or did, as counts; key ids are hexadecimal text, since they are not secret."""
+"""Reports of key operations, as counts. Key ids are hexadecimal text, because they are not secret."""
 
 from datetime import datetime
 
@@ -8,22 +8,22 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.key_records import MasterKeyState
 
 MOST_NAMED = 1000
-"""How many tokens a report names one by one; it counts all."""
+"""Largest number of tokens that a report lists; its counts include all tokens."""
 
 
 @frozen
 class MasterKeyStatus:
-    """How one master key stands.
+    """The status of one master key.
 
     Attributes:
-        key_id: its id.
-        provider: who holds it: ``local`` or a key service.
-        uri: its name at a key service; empty for a local one.
+        key_id: the key's id.
+        provider: holder of the key: ``local`` or a key service.
+        uri: the key's name at a key service; empty for a local key.
         state: see `MasterKeyState`.
-        data_keys: how many data keys it wraps.
+        data_keys: number of data keys that it wraps.
         is_open: whether this process can use it.
-        is_configured: whether it is the one that `rotate_master_key` makes active here.
-        created_at: UTC.
+        is_configured: whether it is the configured master key, which `rotate_master_key` makes active.
+        created_at: time of the introduction, UTC.
     """
 
     key_id: str
@@ -38,15 +38,15 @@ class MasterKeyStatus:
 
 @frozen
 class KeyStatus:
-    """How all keys stand; nothing is decrypted for it.
+    """The status of all keys, computed without decrypting.
 
     Attributes:
-        master_keys: in the order in which they were introduced, retired ones included.
-        active: data keys that seal, one for each tenant that has stored anything.
-        decrypt_only: data keys that only open what they have sealed.
-        destroyed: data keys of which nothing but the id is left.
-        tokens_to_reencrypt: tokens under data keys that are decrypt_only.
-        wraps_missing: data keys that the configured master key does not wrap (yet).
+        master_keys: all master keys, including retired ones, in the order of their introduction.
+        active: number of active data keys, one per tenant that has stored a value.
+        decrypt_only: number of data keys that only decrypt.
+        destroyed: number of destroyed data keys, of which only the id is left.
+        tokens_to_reencrypt: number of tokens under decrypt_only data keys.
+        wraps_missing: number of data keys that the configured master key does not wrap yet.
     """
 
     master_keys: tuple[MasterKeyStatus, ...]
@@ -58,7 +58,7 @@ class KeyStatus:
 
     @property
     def master_key_rotation_due(self) -> bool:
-        """Whether `rotate_master_key` has something to do in this process."""
+        """Whether `rotate_master_key` would change anything in this process."""
         live = [key for key in self.master_keys if key.is_open and key.state is not MasterKeyState.RETIRED]
         return self.wraps_missing > 0 or any(
             not key.is_configured or key.state is not MasterKeyState.ACTIVE for key in live
@@ -67,12 +67,12 @@ class KeyStatus:
 
 @frozen
 class DataKeyRotation:
-    """What `rotate_data_key` did.
+    """The result of `rotate_data_key`.
 
     Attributes:
-        rotated: whether this call made a new key; False where the tenant has none, or somebody else was faster.
-        data_key_id: the tenant's active data key now; None where it has none.
-        tokens_to_reencrypt: the tenant's tokens that `reencrypt` has still to bring under it.
+        rotated: whether this call created a new key; False if the tenant has no data key or another process was faster.
+        data_key_id: id of the tenant's active data key; None if it has none.
+        tokens_to_reencrypt: number of the tenant's tokens that `reencrypt` must still encrypt under the new key.
     """
 
     rotated: bool
@@ -82,13 +82,13 @@ class DataKeyRotation:
 
 @frozen
 class DataKeyRotations:
-    """What `rotate_data_keys` did, or would do.
+    """The result of `rotate_data_keys`, or of its dry run.
 
     Attributes:
-        due: how many tenants had a data key to rotate.
-        rotated: how many of them have a new one since; none in a dry run.
-        overtaken: tenants that somebody else rotated or erased at that moment.
-        tokens_to_reencrypt: all tokens that `reencrypt` has still to bring under active data keys.
+        due: number of tenants whose data key was due for rotation.
+        rotated: number of tenants that got a new data key; 0 in a dry run.
+        overtaken: number of tenants that another process rotated or erased meanwhile.
+        tokens_to_reencrypt: number of tokens that `reencrypt` must still encrypt under active data keys.
     """
 
     due: int
@@ -99,12 +99,12 @@ class DataKeyRotations:
 
 @frozen
 class UnreadableKey:
-    """A data key, or values under it, that could not be opened and was left as it is.
+    """A data key that could not be unwrapped, or whose values could not be decrypted. It was left unchanged.
 
     Attributes:
-        tenant_id: whose it is.
-        data_key_id: which data key.
-        count: how many values; for a data key that itself cannot be unwrapped, 1.
+        tenant_id: the tenant that the data key belongs to.
+        data_key_id: id of the data key.
+        count: number of unreadable values; 1 for a data key that cannot be unwrapped.
     """
 
     tenant_id: str
@@ -114,16 +114,16 @@ class UnreadableKey:
 
 @frozen
 class Reencryption:
-    """What one run of `reencrypt` did.
+    """The result of one run of `reencrypt`.
 
     Attributes:
-        reencrypted: values that were sealed anew.
-        overtaken: values that somebody stored anew or deleted meanwhile; theirs stands.
-        emptied: data keys under which no value is left now.
-        destroyed: data keys that were emptied at least 24 hours ago, and whose wraps are deleted now.
-        remaining: values that are still under data keys that only decrypt.
-        unreadable: what could not be opened, by data key.
-        unreadable_tokens: the places of the first thousand of those values, in the order of their keys.
+        reencrypted: number of values that were encrypted under an active data key.
+        overtaken: number of values that another writer replaced or deleted meanwhile; that change stays.
+        emptied: number of old data keys that no value uses any more.
+        destroyed: number of data keys that were emptied at least 24 hours ago and were destroyed by this run.
+        remaining: number of values that are still under decrypt_only data keys.
+        unreadable: values that could not be decrypted, by data key.
+        unreadable_tokens: keys of the first thousand unreadable values, sorted.
     """
 
     reencrypted: int
@@ -136,27 +136,27 @@ class Reencryption:
 
     @property
     def unreadable_count(self) -> int:
-        """How many values could not be opened."""
+        """Number of values that could not be decrypted."""
         return sum(key.count for key in self.unreadable)
 
     @property
     def incomplete(self) -> bool:
-        """Whether values are left under old data keys."""
+        """Whether values remain under old data keys."""
         return self.remaining > 0 or bool(self.unreadable)
 
 
 @frozen
 class MasterKeyRotation:
-    """What one run of `rotate_master_key` did.
+    """The result of one run of `rotate_master_key`.
 
     Attributes:
-        master_key_id: the configured master key, which is active now.
+        master_key_id: id of the configured master key, which is active now.
         activated: whether this run made it active.
-        wrapped: data keys that it wraps since this run.
-        unwrapped: wraps under other master keys that this run deleted.
-        retired: master keys that this run retired.
-        unreadable: data keys of which a wrap does not open, or opens to another key; nothing of them was deleted.
-        in_use: other master keys of this process that still wrap something and so are not retired.
+        wrapped: number of data keys that this run wrapped under it.
+        unwrapped: number of wraps under other master keys that this run deleted.
+        retired: number of master keys that this run retired.
+        unreadable: data keys with a wrap that does not decrypt, or decrypts to a different key; all their wraps stay.
+        in_use: number of other master keys of this process that still wrap data keys and so are not retired.
     """
 
     master_key_id: str
@@ -169,22 +169,22 @@ class MasterKeyRotation:
 
     @property
     def incomplete(self) -> bool:
-        """Whether the configuration cannot do without the previous master key yet."""
+        """Whether the configuration still needs the previous master key."""
         return self.in_use > 0 or bool(self.unreadable)
 
 
 @frozen
 class ErasureReport:
-    """What `erase_tenant` did, all of it in one transaction.
+    """The result of `erase_tenant`.
 
     Attributes:
-        tokens: values that were deleted.
-        accounts: accounts whose label and refresh state were deleted.
-        data_keys: data keys that were destroyed.
-        wraps: wraps of them that were deleted.
-        audit_events: events that no longer say whose they are.
-        checkpointed: SQLite: whether the write-ahead log was emptied, so that no file of the database holds what was
-            deleted; an open reader prevents it. None: this does not apply, see the guide on erasure.
+        tokens: number of deleted tokens.
+        accounts: number of accounts whose label and refresh state were deleted.
+        data_keys: number of destroyed data keys.
+        wraps: number of deleted wraps.
+        audit_events: number of earlier audit events that lost tenant and identifier.
+        checkpointed: SQLite only: whether the write-ahead log was emptied, so that no file of the database holds the
+            deleted rows. False if an open reader prevented it. None on other stores; see the guide on erasure.
     """
 
     tokens: int

@@ -1,4 +1,4 @@
-"""Pages and their cursors: keyset paging, opaque to the caller."""
+"""Pages of a listing, and the opaque cursors that continue it (keyset paging)."""
 
 import base64
 import json
@@ -19,11 +19,11 @@ MAX_PAGE = 10_000
 
 @frozen
 class Page(Generic[T]):
-    """Some items, and where to go on.
+    """One page of a listing.
 
     Attributes:
-        items: in order.
-        next: pass it as ``after`` for the following page; None where this is the last.
+        items: the items, sorted.
+        next: cursor to pass as ``after`` for the next page; None if this is the last page.
     """
 
     items: tuple[T, ...] = field(converter=tuple)
@@ -31,7 +31,7 @@ class Page(Generic[T]):
 
 
 def make_page(rows: Sequence[T], limit: int, position: Callable[[T], Cursor]) -> Page[T]:
-    """Return the first ``limit`` of ``rows``, of which one more than ``limit`` was asked for."""
+    """Return a page of the first ``limit`` rows; a row beyond ``limit`` shows that another page follows."""
     more = len(rows) > limit
     items = rows[:limit]
     return Page(items, encode_cursor(position(items[-1])) if more and items else None)
@@ -41,7 +41,7 @@ async def walk_pages(fetch: Callable[[str | None], Awaitable[Page[T]]]) -> Async
     """Yield the items of all pages.
 
     Args:
-        fetch: returns the page behind a cursor.
+        fetch: returns the page after a cursor.
     """
     after: str | None = None
     while True:
@@ -59,14 +59,14 @@ def encode_cursor(position: Cursor) -> str:
 
 @scrubbed
 def decode_cursor(after: object, *kinds: type) -> Cursor | None:
-    """Return the position that `encode_cursor` was given.
+    """Return the position that `encode_cursor` encoded.
 
     Args:
         after: the opaque form, or None for the beginning.
         kinds: the types of the position's members.
 
     Raises:
-        InvalidInputError: it is not a cursor of this listing.
+        InvalidInputError: ``after`` is not a cursor of this listing.
     """
     if after is None:
         return None
@@ -87,7 +87,7 @@ def _parse(after: object) -> list[str | int] | None:
 
 
 def _is_storable(member: object) -> bool:
-    """Whether a database takes it: 64-bit integers, and text without NUL and lone surrogates."""
+    """Return whether a database accepts the value: a 64-bit integer, or text without NUL and lone surrogates."""
     if isinstance(member, int):
         return -(2**63) <= member < 2**63
     return isinstance(member, str) and "\0" not in member and not any("\ud800" <= c <= "\udfff" for c in member)

@@ -1,4 +1,4 @@
-"""What is known of an account's refreshes, and of the account as a whole."""
+"""The refresh state of an account, and the account with its tokens' metadata."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from vault_domain.entities.token import TokenInfo
 class RefreshState:
     """An account's lease and backoff.
 
-    It speaks of one credential, by id and generation: once another value is stored, it no longer holds.
+    It concerns one credential, identified by id and generation. Once another value is stored, it no longer applies.
 
     Attributes:
-        credential_id: the credential that the latest attempt spends.
-        credential_generation: its generation.
-        attempt_id: the attempt under way, or None.
-        lease_until: until when nobody else may attempt, UTC, or None.
-        sent_at: when the latest attempt began, UTC, or None.
-        failures: consecutive ones.
-        next_attempt_at: not before then, UTC, or None.
-        unknown_since: since when an attempt's outcome is unknown, UTC, or None.
-        error_code: of the latest failure, or None.
+        credential_id: id of the credential that the latest attempt presents.
+        credential_generation: generation of that credential.
+        attempt_id: id of the latest attempt, or None.
+        lease_until: end of the lease, UTC, or None; no other attempt may begin before it.
+        sent_at: start of the latest attempt, or of the first one whose outcome is unknown; UTC, or None.
+        failures: number of consecutive failures.
+        next_attempt_at: end of the backoff, UTC, or None.
+        unknown_since: time since which an attempt's outcome is unknown, UTC, or None.
+        error_code: error code of the latest failure, or None.
     """
 
     credential_id: UUID | None = None
@@ -40,7 +40,7 @@ class RefreshState:
     error_code: str | None = None
 
     def concerns(self, credential: TokenInfo | None) -> bool:
-        """Whether this state speaks of the credential that is stored now."""
+        """Return whether this state concerns the credential that is stored now."""
         return (
             credential is not None
             and credential.id == self.credential_id
@@ -48,9 +48,9 @@ class RefreshState:
         )
 
     def unknown_at(self, now: datetime) -> datetime | None:
-        """Return since when an attempt's outcome is unknown, or None.
+        """Return the time since which an attempt's outcome is unknown, or None.
 
-        A lease that ran out is such an outcome: its holder may have been answered, and its late commit still lands.
+        A lease that ran out is an unknown outcome, because its holder may have got an answer and may still commit it.
         """
         if self.lease_until is not None and self.lease_until <= now:
             return max(self.lease_until, self.unknown_since or self.lease_until)
@@ -59,13 +59,13 @@ class RefreshState:
 
 @frozen
 class AccountRecord:
-    """An account as the store holds it.
+    """An account with everything that is stored for it except its values.
 
     Attributes:
-        account: which.
-        tokens: what is known of its tokens, by kind.
-        label: the text given with the last token set, or None.
-        refresh: lease and backoff.
+        account: the account.
+        tokens: the metadata of its tokens, by kind.
+        label: the label given with the last token set, or None.
+        refresh: the refresh state: lease, backoff and unknown outcome.
     """
 
     account: Account

@@ -1,4 +1,4 @@
-"""Reports: what an operation found or did, as counts."""
+"""Reports of the health check and of sweeps, as counts."""
 
 from attrs import frozen
 
@@ -7,7 +7,7 @@ from vault_domain.entities.token import TokenHealth
 
 @frozen
 class HealthCount:
-    """How many tokens of one provider stand alike."""
+    """The number of tokens of one provider that have the same health."""
 
     provider: str
     health: TokenHealth
@@ -16,13 +16,13 @@ class HealthCount:
 
 @frozen
 class HealthReport:
-    """How the vault and what it holds stand.
+    """The result of a health check.
 
     Attributes:
-        counts: tokens by provider and health, sorted; nothing is decrypted for it.
-        failed_reads: reads of this vault, since it was opened, that could not be decrypted.
-        store_error: the error code of the store's ping, or None where it answered.
-        master_key_error: the error code of the master key's check, or None where it answered.
+        counts: number of tokens by provider and health, sorted; counted without decrypting.
+        failed_reads: number of reads that failed to decrypt since this vault was opened.
+        store_error: error code of the database check; None if the database answered.
+        master_key_error: error code of the master key check; None if the master key can be used.
     """
 
     counts: tuple[HealthCount, ...] = ()
@@ -32,21 +32,22 @@ class HealthReport:
 
     @property
     def ok(self) -> bool:
-        """Whether store and master key answered."""
+        """Whether both checks succeeded."""
         return self.store_error is None and self.master_key_error is None
 
 
 @frozen
 class SweepReport:
-    """What one sweep did.
+    """The result of one sweep; each count is a number of accounts.
 
     Attributes:
-        claimed: accounts that were due and that this sweep took.
-        refreshed: got a new access token.
-        failed: did not, and will be tried again.
-        reauthorization_required: need their user; they are not tried again.
-        skipped: nothing was sent: somebody else was faster, or too little of the lease was left.
-        unreadable: their credential could not be decrypted.
+        claimed: accounts that this sweep claimed.
+        refreshed: accounts that got a new access token.
+        failed: accounts whose refresh failed and will be tried again.
+        reauthorization_required: accounts whose user must connect them again; they are not tried again.
+        skipped: claimed accounts for which the provider was not called, because another process was faster or too
+            little of the lease was left.
+        unreadable: accounts whose credential could not be decrypted.
     """
 
     claimed: int = 0

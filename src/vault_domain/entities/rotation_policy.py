@@ -1,4 +1,4 @@
-"""How a provider treats refresh tokens, which decides what may be done when an attempt's outcome is unknown."""
+"""Rotation policies of providers; they decide whether to retry after an attempt with an unknown outcome."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class RotationKind(enum.StrEnum):
 
 @frozen
 class Rotation:
-    """A provider's rotation policy; made with one of the three class methods.
+    """A provider's rotation policy; one of the three class methods creates it.
 
     Attributes:
         kind: see `RotationKind`.
-        grace: for how long after its use an old refresh token still works; zero but for GRACE.
+        grace_period: time after its first use during which an old refresh token still works; zero unless GRACE.
     """
 
     kind: RotationKind
@@ -41,13 +41,13 @@ class Rotation:
     @classmethod
     @scrubbed
     def grace(cls, seconds: float | timedelta) -> Rotation:
-        """A used refresh token works again for a while (Auth0's leeway, Okta's grace period)."""
-        # A number beyond these limits, or none at all (NaN), is left as it is and refused below.
+        """A used refresh token keeps working for a limited time (Auth0's leeway, Okta's grace period)."""
+        # `as_duration` refuses what is not converted here: numbers beyond these limits, NaN and other types.
         number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST
         period = timedelta(seconds=seconds) if number else seconds  # type: ignore[arg-type]  # it is a number then
         return cls(RotationKind.GRACE, as_duration(period, "seconds", positive=True))
 
     @classmethod
     def non_rotating(cls) -> Rotation:
-        """The credential stays the same and may be presented as often as one likes (Google, API keys)."""
+        """The credential stays the same and may be presented any number of times (Google, API keys)."""
         return cls(RotationKind.NON_ROTATING)

@@ -1,8 +1,8 @@
-"""Keeps arguments out of tracebacks.
+"""Decorators that keep arguments out of tracebacks.
 
 A traceback rendered with locals (structlog, rich, Sentry, ``pytest -l``) shows the arguments of every frame
-that an error passed through. A caller may have put a secret into the wrong argument, so an input error leaves
-the vault without the frames that hold what was passed.
+that an error passed through. A caller may have put a secret into the wrong argument. So an input error leaves the
+vault without the frames that hold arguments.
 """
 
 import functools
@@ -28,10 +28,10 @@ def scrubbed_class(cls: C) -> C:
         except VaultError as error:
             refusal = error
         except BaseException:
-            del self, args, kwargs  # an error of another kind, of a missing argument say, passes through this frame
+            del self, args, kwargs  # other errors, such as for a missing argument, keep this frame in their traceback
             raise
         if refusal is not None:
-            # Raised outside of the handler, so that the error carries no context with frames of its own.
+            # Raise outside of the handler, so that the error has no context, which would hold frames too.
             del self, args, kwargs
             raise refusal.with_traceback(None)
 
@@ -56,7 +56,7 @@ def scrubbed(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Do the same for a coroutine function, and drop its arguments from this frame on any other error."""
+    """Do the same as `scrubbed` for a coroutine function; on any other error, drop the arguments from this frame."""
 
     @functools.wraps(method)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,4 +1,4 @@
-"""`Secret`: a text that shows itself only when asked."""
+"""`Secret`: a text that is shown only by `reveal`."""
 
 import hmac
 import json
@@ -15,16 +15,19 @@ _REDACTED = "Secret('**********')"
 
 @scrubbed_class
 class Secret:
-    """A credential in clear: up to 64 KiB of UTF-8, NUL allowed, no lone surrogates.
+    """A plaintext credential: up to 64 KiB of UTF-8, NUL allowed, no lone surrogates.
 
-    ``str``, ``repr`` and ``format`` are constant, it cannot be pickled or copied, and comparing two secrets takes
-    constant time. It is a plain class on purpose: ``attrs.asdict`` and the like would walk into an attrs class.
+    - ``str``, ``repr`` and ``format`` return a constant.
+    - It cannot be pickled or copied.
+    - Comparing two secrets takes constant time.
+
+    It is no attrs class, because ``attrs.asdict`` and similar functions would read an attrs class's fields.
 
     Args:
         text: the credential.
 
     Raises:
-        InvalidInputError: not a string, too long, or with a lone surrogate. The text is not repeated.
+        InvalidInputError: the text is not a string, is too long or has a lone surrogate. It is not repeated.
     """
 
     __slots__ = ("_text",)
@@ -39,17 +42,17 @@ class Secret:
     @classmethod
     @scrubbed
     def from_fields(cls, **fields: str) -> "Secret":
-        """Make one secret of several fields, such as an id and a secret; kept as a JSON object.
+        """Make one secret from several fields, such as an id and a secret; it is stored as a JSON object.
 
         Raises:
-            InvalidInputError: no field was given, or one is not a string.
+            InvalidInputError: no field was given, or a field is not a string.
         """
         if not fields or any(type(value) is not str for value in fields.values()):
             raise InvalidInputError("a secret of fields needs at least one field, each of them a string")
         return Secret(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
 
     def reveal(self) -> str:
-        """Return the credential in clear."""
+        """Return the plaintext credential."""
         return self._text
 
     def reveal_fields(self) -> dict[str, str]:
@@ -68,7 +71,7 @@ class Secret:
             return NotImplemented
         return hmac.compare_digest(self._text.encode(), other._text.encode())
 
-    # A hash would be an oracle for the value and would let secrets become dictionary keys.
+    # A hash would reveal whether a guessed value is right, and would let secrets become dictionary keys.
     __hash__ = None  # type: ignore[assignment]  # the documented way to make a class unhashable
 
     def __repr__(self) -> str:
@@ -95,9 +98,9 @@ class Secret:
 
 @scrubbed
 def as_secret(value: object) -> Secret:
-    """Return a secret as it is, and a text as a secret.
+    """Return a `Secret` unchanged, and a text as a `Secret`.
 
-    The error's frames do not hold the value, except the caller's own: that one needs `scrubbed` too.
+    The error's frames do not hold the value, except for the caller's frame; so decorate the caller with `scrubbed`.
 
     Raises:
         InvalidInputError: see `Secret`.
@@ -106,9 +109,9 @@ def as_secret(value: object) -> Secret:
 
 
 def decoded_secret(plaintext: bytes) -> Secret | None:
-    """Return the secret that was kept as UTF-8; None where it is none, since the decoder's error holds the bytes.
+    """Return a secret from UTF-8 bytes; None if they are invalid, because the decoder's error would hold the bytes.
 
-    It is not checked like one that is passed in: what was decoded has no lone surrogates.
+    It skips the check for lone surrogates, because the decoder rejects them.
     """
     if len(plaintext) > MAX_SECRET_BYTES:
         return None
@@ -136,7 +139,7 @@ def _problem_with(text: object) -> str | None:
 def _parse_fields(text: str) -> dict[str, str] | None:
     try:
         fields = json.loads(text)
-    except (ValueError, RecursionError):  # it holds the text: it must not become the context of another error
+    except (ValueError, RecursionError):  # the error holds the text, so it must not be another error's context
         return None
     if isinstance(fields, dict) and all(isinstance(value, str) for value in fields.values()):
         return fields

@@ -1,4 +1,4 @@
-"""Rules for the texts and times that name things. Each returns the kept form or raises without the value."""
+"""Checks of texts, times and numbers. Each returns the form to store, or raises an error without the value."""
 
 import re
 import unicodedata
@@ -15,13 +15,13 @@ _ERROR_CODE = re.compile(r"[a-z0-9_]{1,64}\Z")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}\Z")
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
-"""Every time that the vault keeps lies before this one."""
+"""Every time that the vault stores is earlier than this."""
 
 
 def as_tenant_id(value: object) -> str:
-    """Return a tenant id as text: ``str``, ``int`` or ``UUID``, taken as it is (no case folding)."""
+    """Return a ``str``, ``int`` or ``UUID`` as the text of a tenant id; upper and lower case stay."""
     if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
-        # Python refuses to write out very long numbers, with an error of its own.
+        # Python raises an error of its own for the text of a very long number.
         value = str(value) if isinstance(value, UUID) or value.bit_length() < 1000 else ""
     return _name(value, "tenant_id")
 
@@ -34,30 +34,30 @@ def as_provider(value: object) -> str:
 
 
 def as_identifier(value: object) -> str | None:
-    """Return an identifier in Unicode NFC; the empty string is no identifier."""
+    """Return an identifier in Unicode NFC; return None for the empty string."""
     if value is None or value == "":
         return None
     text = _name(value, "identifier")
     if text.isascii():
         return text
-    # Normalising may lengthen a text, so the limit is checked on the form that is kept.
+    # Check the length again, because normalising may lengthen a text.
     return _name(unicodedata.normalize("NFC", text), "identifier")
 
 
 def as_label(value: object, name: str = "label") -> str | None:
-    """Return a text for people (a label, an actor): up to 255 characters, or None."""
+    """Return a label or actor of 1 to 255 characters, or None."""
     return None if value is None else _name(value, name)
 
 
 def as_error_code(value: object) -> str:
-    """Return an error code: RFC 6749 / 6750 codes or the host's own, ``[a-z0-9_]{1,64}``; no free text."""
+    """Return an error code, ``[a-z0-9_]{1,64}``: a code of RFC 6749 or 6750, or the host's own; no free text."""
     if not isinstance(value, str) or not _ERROR_CODE.match(value):
         raise InvalidInputError("error_code must match [a-z0-9_]{1,64}; free text is not accepted")
     return str(value)
 
 
 def as_scopes(value: object) -> tuple[str, ...]:
-    """Return scopes as a tuple of RFC 6749 scope tokens, in the order given, each once."""
+    """Return scopes as a tuple of RFC 6749 scope tokens, without duplicates, in the order given."""
     if value is None or value == ():
         return ()
     if isinstance(value, str) or not isinstance(value, Iterable):
@@ -69,12 +69,12 @@ def as_scopes(value: object) -> tuple[str, ...]:
 
 
 def is_scope(value: object) -> bool:
-    """Whether ``value`` is a scope token of RFC 6749 section 3.3."""
+    """Return whether ``value`` is a scope token of RFC 6749 section 3.3."""
     return isinstance(value, str) and _SCOPE.match(value) is not None
 
 
 def as_time(value: object, name: str) -> datetime | None:
-    """Return a zone-aware time in UTC, within the years 1970 to 9998, or None."""
+    """Return a zone-aware time converted to UTC, within the years 1970 to 9998, or None."""
     if value is None:
         return None
     if not isinstance(value, datetime) or value.utcoffset() is None:
@@ -86,7 +86,7 @@ def as_time(value: object, name: str) -> datetime | None:
 
 
 def as_duration(value: object, name: str, *, positive: bool = False) -> timedelta:
-    """Return a timedelta that is not negative (``positive``: not zero either) and at most 100 years."""
+    """Return a timedelta from 0 to 100 years; ``positive`` excludes 0."""
     if not isinstance(value, timedelta):
         raise InvalidInputError(f"{name} must be a timedelta")
     if value < timedelta(0) or (positive and not value):

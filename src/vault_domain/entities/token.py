@@ -1,4 +1,4 @@
-"""Stored tokens, sealed and opened, and what is known of them without opening."""
+"""Tokens: their metadata, and their values sealed and decrypted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vault_domain.entities.secret import Secret
 
 
 class TokenStatus(enum.StrEnum):
-    """What was said of a token. Expiry is not a status: it is computed from the clock."""
+    """The stored status of a token. Expiry is no status, because it is computed from the clock."""
 
     VALID = "valid"
     INVALID = "invalid"
@@ -21,7 +21,7 @@ class TokenStatus(enum.StrEnum):
 
 
 class TokenHealth(enum.StrEnum):
-    """How a token stands at a moment; the first that holds, in this order."""
+    """The health of a token at a given time: the first member that applies, in this order."""
 
     INVALID = "invalid"
     EXPIRED = "expired"
@@ -31,7 +31,7 @@ class TokenHealth(enum.StrEnum):
 
 
 class MarkOutcome(enum.StrEnum):
-    """What `mark_token_invalid` found."""
+    """The result of `mark_token_invalid`."""
 
     APPLIED = "applied"
     STALE = "stale"
@@ -39,26 +39,26 @@ class MarkOutcome(enum.StrEnum):
 
 
 DEFAULT_REFRESH_BUFFER = timedelta(minutes=5)
-"""How long before its end a token counts as expiring."""
+"""Time before expiry from which a token counts as expiring."""
 
 
 @frozen
 class TokenInfo:
-    """What is known of a stored token; there is no secret in it.
+    """The metadata of a stored token, without its value.
 
     Attributes:
-        id: random, set when the key is first stored: it tells a deleted and stored again key apart.
-        key: the token's place.
+        id: random id, set when the key is first stored; a key that is deleted and stored again gets a new id.
+        key: the token's key.
         status: VALID, INVALID, or UNKNOWN (set by imports only).
-        error_code: why it is invalid, or None.
-        expires_at: UTC, or None where it is not known to expire.
-        scopes: as granted.
-        generation: counts the values stored under this id, from 1.
-        last_used_at: UTC, written in batches some time after the use, or None.
-        last_refreshed_at: UTC, or None.
-        lifetime: how long the value was issued for, where known.
-        created_at: UTC.
-        updated_at: UTC.
+        error_code: reason why it is invalid, or None.
+        expires_at: expiry, UTC; None if no expiry is known.
+        scopes: the granted scopes.
+        generation: number of the stored value, counted from 1 under this id.
+        last_used_at: time of the last use, UTC, or None; it is written in batches, some time after the use.
+        last_refreshed_at: time of the last refresh, UTC, or None.
+        lifetime: time for which the provider issued the value, or None if unknown.
+        created_at: time at which the key was first stored, UTC.
+        updated_at: time of the last change, UTC.
     """
 
     id: UUID
@@ -75,15 +75,15 @@ class TokenInfo:
     updated_at: datetime
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether the token has expired at ``now``; at exactly `expires_at` it has."""
+        """Return whether the token has expired at ``now``; it expires exactly at `expires_at`."""
         return self.expires_at is not None and self.expires_at <= now
 
     def health(self, now: datetime, buffer: timedelta = DEFAULT_REFRESH_BUFFER) -> TokenHealth:
-        """Return how the token stands at ``now``.
+        """Return the token's health at ``now``.
 
         Args:
             now: a zone-aware time.
-            buffer: how long before its end a token counts as expiring.
+            buffer: time before expiry from which a token counts as expiring.
         """
         if self.status is TokenStatus.INVALID:
             return TokenHealth.INVALID
@@ -98,10 +98,10 @@ class TokenInfo:
 
 @frozen
 class Token:
-    """A stored token, opened.
+    """A decrypted token.
 
     Attributes:
-        info: what is known of it.
+        info: the token's metadata.
         value: the credential.
     """
 
@@ -127,8 +127,8 @@ class SealedToken:
     """A value as the database holds it.
 
     Attributes:
-        data_key_id: which of the tenant's data keys it is encrypted under.
-        blob: the envelope; see the format page.
+        data_key_id: id of the tenant's data key that encrypts it.
+        blob: the envelope that holds the ciphertext; see the format page.
     """
 
     data_key_id: bytes
@@ -137,7 +137,7 @@ class SealedToken:
 
 @frozen
 class StoredToken:
-    """One row: what is known of the token, and its sealed value."""
+    """A token as a row: its metadata and its sealed value."""
 
     info: TokenInfo
     sealed: SealedToken
@@ -145,16 +145,16 @@ class StoredToken:
 
 @frozen
 class TokenDraft:
-    """A value to store under a key, in clear still.
+    """A plaintext value to store under a key.
 
     Attributes:
-        key: where.
-        value: what.
-        expires_at: UTC, or None.
-        lifetime: how long the value was issued for, where known. Without `expires_at`, the store adds it to its
-            own clock.
-        scopes: replaces the stored ones; None keeps them.
-        refreshed: whether this is a refresh, which sets `last_refreshed_at`.
+        key: the key to store the value under.
+        value: the credential.
+        expires_at: expiry, UTC, or None.
+        lifetime: time for which the provider issued the value, or None if unknown. Without `expires_at`, the store adds
+            it to its own time.
+        scopes: replaces the stored scopes; None keeps them.
+        refreshed: whether a refresh stores the value; if so, the store sets `last_refreshed_at`.
     """
 
     key: TokenKey
@@ -165,17 +165,16 @@ class TokenDraft:
     refreshed: bool = False
 
     def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> TokenWrite:
-        """Return the write of this draft with its value sealed."""
+        """Return the write that stores this draft with the sealed value."""
         return TokenWrite(self.key, sealed, self.expires_at, self.lifetime, self.scopes, self.refreshed, lead)
 
 
 @frozen
 class TokenWrite:
-    """A sealed value to store under a key; the other fields are those of `TokenDraft`.
+    """A sealed value to store under a key; `TokenDraft` explains the other fields.
 
     Attributes:
-        lead: how long before the end of this value its account is due for a sweep; None where the value sets no such
-            time.
+        lead: time before expiry at which the value makes its account due for a sweep; None if it sets no time.
     """
 
     key: TokenKey
@@ -189,7 +188,7 @@ class TokenWrite:
 
 @frozen
 class TokenRef:
-    """Names one stored value: every compare-and-set goes by id and generation."""
+    """Refers to one stored value by id and generation; every compare-and-set compares both."""
 
     key: TokenKey
     id: UUID

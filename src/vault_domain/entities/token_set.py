@@ -1,4 +1,4 @@
-"""`TokenSet`: what a token endpoint answers, as a host hands it to the vault."""
+"""`TokenSet`: the tokens in a token endpoint's answer, for storing in the vault."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def _as_lifetime(value: object) -> timedelta | None:
 @scrubbed_class
 @frozen
 class TokenSet:
-    """An access token and what came with it.
+    """An access token, with the refresh token and the metadata of the same answer.
 
     Args:
         access_token: the token, as text or `Secret`.
         refresh_token: None (or ``""``) keeps the stored one.
-        expires_at: when the access token expires, zone-aware.
-        expires_in: for how long it was issued, in seconds or as a timedelta. Without ``expires_at`` it is added to
-            the vault's clock on storing.
-        scopes: as granted; empty keeps the stored ones.
+        expires_at: expiry of the access token, zone-aware, or None.
+        expires_in: lifetime of the access token, in seconds or as a timedelta, or None. Without ``expires_at``, the
+            vault adds it to the time of storing.
+        scopes: the granted scopes; empty keeps the stored ones.
         token_type: "Bearer" in practice (RFC 6750); not stored.
-        refresh_token_expires_at: zone-aware, where the provider says so.
+        refresh_token_expires_at: expiry of the refresh token, zone-aware, or None.
 
     Raises:
         InvalidInputError: a field breaks its rule; no value is repeated.
@@ -82,17 +82,17 @@ class TokenSet:
     def from_response(cls, response: Mapping[str, Any], received_at: datetime | None = None) -> TokenSet:
         """Read a token endpoint's answer: RFC 6749 section 5.1, plus Authlib's ``expires_at`` (an epoch).
 
-        Other members (``id_token`` and the like) are dropped. What is odd but not needed (an ``expires_in`` that is
-        missing, negative or absurd, a scope outside of the RFC's alphabet) is dropped too: a new refresh token must
-        not be lost because of it. A lifetime of zero is not one.
+        Other members, such as ``id_token``, are ignored. Malformed optional members are ignored too, because a new
+        refresh token must not be lost on their account. Examples are a negative or absurd ``expires_in`` and a scope
+        outside of the RFC's alphabet. An ``expires_in`` of 0 counts as missing.
 
         Args:
             response: the decoded JSON object.
-            received_at: when the answer came, zone-aware; ``expires_in`` counts from it. None: from when the set is
-                stored, by the vault's clock.
+            received_at: time of the answer, zone-aware; ``expires_in`` counts from it. None: ``expires_in`` counts from
+                the time of storing.
 
         Raises:
-            InvalidInputError: there is no usable ``access_token``. Nothing of the response is repeated.
+            InvalidInputError: there is no usable ``access_token``. The message repeats nothing of the response.
         """
         if not isinstance(response, Mapping):
             raise InvalidInputError("the response must be a mapping")
@@ -134,13 +134,13 @@ def _seconds(value: object) -> timedelta | None:
 
 def _epoch(value: object) -> datetime | None:
     number = _number(value)
-    # From 2000 to 9998, so that a lifetime written into the wrong member is not taken for a time.
+    # Accept the years 2000 to 9998 only, so that a lifetime in the wrong member is not read as a time.
     if number is None or not 946_684_800 <= number < 253_370_764_800:
         return None
     return datetime.fromtimestamp(number, UTC)
 
 
 def _scopes(value: object) -> tuple[str, ...]:
-    """Read a space-separated scope string, as the RFC has it; some servers send a list."""
+    """Read scopes from a space-separated string (the RFC's form) or from a list (some servers' form)."""
     parts = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
     return tuple(dict.fromkeys(scope for scope in parts if is_scope(scope)))[:1000]

@@ -1,1 +1,1 @@
-"""What the domain needs of the outside: small protocols, a file per port."""
+"""The ports: small protocols that state what the domain needs from its adapters, a file per port."""

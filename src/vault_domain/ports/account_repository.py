@@ -1,4 +1,4 @@
-"""AccountRepository: accounts as wholes, which are their tokens and one refresh state."""
+"""AccountRepository: reads and changes whole accounts; an account is its tokens and one refresh state."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,12 +15,12 @@ class AccountRepository(Protocol):
     """Reads and changes accounts. An account exists while one of its tokens does."""
 
     async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
-        """Read an account in one statement, and the store's time."""
+        """Read an account in one statement; return it with the store's time."""
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> tuple[list[AccountRecord], datetime]:
-        """List a tenant's accounts by (provider, identifier), and the store's time."""
+        """List a tenant's accounts, sorted by (provider, identifier); return them with the store's time."""
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
@@ -28,14 +28,14 @@ class AccountRepository(Protocol):
         """Store an account's tokens in one transaction and end its backoff and unknown outcome.
 
         Args:
-            account: whose.
-            writes: at most one per kind; kinds that are not named stay as they are.
-            label: replaces the stored one; None keeps it.
-            actor: for the audit log.
+            account: the account that the tokens belong to.
+            writes: at most one per kind; stored tokens of the other kinds stay as they are.
+            label: replaces the stored label; None keeps it.
+            actor: who stores them, for the audit log.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a key that is not active.
         """
 
     async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
-        """Delete an account's tokens and refresh state in one transaction; return how many tokens."""
+        """Delete an account's tokens and refresh state in one transaction; return the number of deleted tokens."""

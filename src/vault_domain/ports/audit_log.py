@@ -1,4 +1,4 @@
-"""AuditLog: pages through what happened. Appending is part of each mutation's own transaction."""
+"""AuditLog: reads audit events in pages. Each mutation appends its events in its own transaction."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ class AuditLog(Protocol):
     """Reads the audit events."""
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
-        """Return events in the order of their commits; each carries its cursor, of two integers.
+        """Return events in commit order; each event carries its cursor, which has two integers.
 
-        A page ends before the oldest transaction that still runs, so that following the cursors misses none.
+        A page ends before the oldest transaction that still runs. So a caller who follows the cursors misses no event.
         """

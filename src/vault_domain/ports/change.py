@@ -1,4 +1,4 @@
-"""Change: what a mutation gave, and the audit events that its transaction wrote."""
+"""Change: the result of a mutation, and the audit events that its transaction wrote."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -15,9 +15,8 @@ class Change(Generic[T]):
     """A committed mutation.
 
     Attributes:
-        result: what it gave.
-        events: what was appended to the audit log in the same transaction; a store may make them only when they are
-            looked at.
+        result: the value that the mutation returns.
+        events: the audit events that the same transaction wrote; a store may build each event only when it is read.
     """
 
     result: T
@@ -25,7 +24,7 @@ class Change(Generic[T]):
 
 
 class DataKeyInactiveError(Exception):
-    """A write was sealed under a data key that is no longer active; nothing was written, seal it anew.
+    """A value of a write was sealed under a data key that is no longer active. Nothing was written.
 
-    It never leaves the vault: services answer it by sealing under the tenant's present key.
+    It never leaves the vault: services catch it and seal the values under the tenant's active key.
     """

@@ -1,4 +1,4 @@
-"""Cipher: seals values for their place and opens them there, and only there."""
+"""Cipher: encrypts each value for one token key; the value decrypts under that key only."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -8,20 +8,20 @@ from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken
 
 DESTROYED_KEY = "destroyed_key"
-"""The reason where the data key was this tenant's, and was destroyed."""
+"""Reason: the data key belonged to this tenant and was destroyed."""
 
 
 NO_ACTIVE_KEY = "no_active_key"
-"""The reason where a tenant that had values has no active data key: it was erased."""
+"""Reason: the tenant has values but no active data key, because it was erased."""
 
 
 class UnreadableError(Exception):
-    """A sealed value does not open in its place.
+    """A sealed value does not decrypt under its token key.
 
     Attributes:
         reason: a code for operators (header, commitment, tag, unknown_key, `DESTROYED_KEY`); callers get one
             `DecryptionError`.
-        data_key_id: the data key that is to blame, where that is another than the value's own.
+        data_key_id: the data key that caused the error, where it is not the data key of the value.
     """
 
     def __init__(self, reason: str, data_key_id: bytes | None = None) -> None:
@@ -34,44 +34,44 @@ class Cipher(Protocol):
     """Encrypts under the tenant's active data key, bound to tenant, provider, kind and identifier.
 
     Raises:
-        KeyUnavailableError: the master key cannot be asked now.
+        KeyUnavailableError: the master key cannot be used now.
     """
 
     async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
-        """Seal values for their keys; makes a tenant's first data key where there is none."""
+        """Seal values for their keys; create a data key for each tenant that has none."""
 
     async def sealer(self, tenant_id: str) -> Callable[[TokenKey, Secret], SealedToken]:
-        """Return a function that seals under the tenant's present active key, however long it is kept.
+        """Return a function that seals under the data key that is active now, even after a rotation.
 
         Raises:
             UnreadableError: `NO_ACTIVE_KEY`.
         """
 
     async def open(self, key: TokenKey, sealed: SealedToken) -> Secret:
-        """Open a value in the place that the caller asked for.
+        """Decrypt a value for the key that the caller asked for.
 
         Args:
-            key: from the caller, never from the row.
-            sealed: the row's value.
+            key: the caller's own key, never one that was read from the row.
+            sealed: the value in the row.
 
         Raises:
-            UnreadableError: it does not belong there, was changed, or its key is gone.
+            UnreadableError: the value belongs to another key, was changed, or its data key is gone.
         """
 
     async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | UnreadableError]:
-        """Seal values anew under their tenants' present active keys; none of them leaves the cipher in clear.
+        """Seal values again under their tenants' active data keys; plaintext never leaves the cipher.
 
-        Unlike `seal` it makes no data key: whoever has values has one, unless it was erased meanwhile.
+        Unlike `seal`, it creates no data key. A tenant with values has one, unless it was erased meanwhile.
 
         Returns:
-            One for each value, in their order: an error where it cannot be had here, however often one asks.
+            One item per value, in the same order. The item is an error where the value can never be opened here.
         """
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
-        """Look the active key of these tenants up again before the next seal."""
+        """Drop the cached active data keys of these tenants; the next seal reads them from the store."""
 
     def forget_tenant(self, tenant_id: str) -> None:
-        """Forget all keys of a tenant, which was erased."""
+        """Drop all cached keys of a tenant that was erased."""
 
     async def check(self) -> None:
-        """Return if the master key can be used now."""
+        """Return normally if the master key can be used now; raise otherwise."""

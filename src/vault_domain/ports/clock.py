@@ -1,11 +1,11 @@
-"""Clock: replaces the database's time, in tests."""
+"""Clock: replaces the database's time in tests."""
 
 from datetime import datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time by which expiry, leases and stamps go."""
+    """Tells the time that decides expiry, leases and stored timestamps."""
 
     def now(self) -> datetime:
-        """Return the time, in UTC."""
+        """Return the current time in UTC."""

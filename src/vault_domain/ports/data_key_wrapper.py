@@ -1,4 +1,4 @@
-"""DataKeyWrapper: makes data keys and their wraps; the keys in clear stay inside it."""
+"""DataKeyWrapper: creates data keys and wraps them; plaintext keys never leave it."""
 
 from typing import Protocol
 
@@ -6,10 +6,11 @@ from vault_domain.entities.key_records import DataKeyRecord, DataKeyWrap
 
 
 class DataKeyWrapper(Protocol):
-    """What rotating keys needs of the encryption.
+    """The cryptographic operations that key rotation needs.
 
     Raises:
-        KeyUnavailableError: a master key cannot be asked now; or, not retryable, none that is open wraps the key.
+        KeyUnavailableError: a master key cannot be used now (retryable), or no open master key wraps the data key
+            (not retryable).
     """
 
     async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
@@ -19,8 +20,8 @@ class DataKeyWrapper(Protocol):
         """Return the wraps that a data key lacks under the open master keys.
 
         Raises:
-            UnreadableError: none of its wraps can be trusted.
+            UnreadableError: no wrap of the data key can be trusted.
         """
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Whether all its wraps under open master keys open, and to the same key."""
+        """Return whether all wraps under open master keys decrypt, and decrypt to the same data key."""

@@ -1,4 +1,4 @@
-"""EventSink: tells the host what happened, after it was committed."""
+"""EventSink: passes audit events to the host after their commit."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from vault_domain.entities.audit import AuditEvent
 
 
 class EventSink(Protocol):
-    """Hands events on, at most once; never raises."""
+    """Passes each event on at most once; never raises."""
 
     def publish(self, events: Sequence[AuditEvent]) -> None:
-        """Hand the events on."""
+        """Pass the events on."""

@@ -1,4 +1,4 @@
-"""ImportRepository: takes tokens from another system in batches and never puts an old one over a newer one."""
+"""ImportRepository: stores tokens of another system in batches; an older value never replaces a newer one."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -10,23 +10,25 @@ from vault_domain.ports.change import Change
 
 
 class ImportRun(Protocol):
-    """One import: it knows the rows that it stored itself."""
+    """One import; it recognizes the rows that it stored itself."""
 
     async def write(
         self, writes: Sequence[ImportedWrite], *, overwrite: bool, actor: str | None
     ) -> Change[list[ImportOutcome]]:
-        """Store a batch in one transaction, and an event ``token_imported`` for each row that was stored.
+        """Store a batch in one transaction, with an event ``token_imported`` for each stored row.
 
-        A key that holds nothing is stored under. A row of this very import that nobody has changed since is replaced
-        where ``updated_at`` is later and in the past, and counts as SKIPPED then, as it would have had the rows come
-        in the other order. With ``overwrite`` everything else is replaced; otherwise it is SKIPPED. What is replaced
-        gets a new id and begins at generation 1, as if it had been deleted and stored again, and its event has the
-        code ``replaced``. Times that lie in the future become the present, but for `expires_at`.
+        - The key holds nothing: the value is stored.
+        - The key holds a row of this same import, unchanged since: a value with a later ``updated_at``, not in the
+          future, replaces it. The outcome is SKIPPED, so that the counts do not depend on the order of the rows.
+        - The key holds any other row: the value replaces it with ``overwrite``, and is SKIPPED without.
+
+        A replaced token gets a new id and begins at generation 1, as if it had been deleted and stored again. Its
+        event has the code ``replaced``. Times in the future, except `expires_at`, become the present time.
 
         Args:
             writes: each key at most once.
             overwrite: whether to replace what other writers stored.
-            actor: for the audit log.
+            actor: who imports, for the audit log.
 
         Returns:
             The outcomes in the order of ``writes``.
@@ -37,15 +39,15 @@ class ImportRun(Protocol):
 
 
 class ImportRepository(Protocol):
-    """Where imports go."""
+    """Begins imports and tells which keys are taken."""
 
     def begin(self, source: str | None) -> ImportRun:
         """Begin an import.
 
         Args:
-            source: names what is imported; another run of the same source knows the rows of this one. None: nobody
-                will know them.
+            source: the name of the imported data; a later run with the same name recognizes the rows of this run.
+                None: no later run recognizes them.
         """
 
     async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
-        """Return those of these (distinct) keys that hold a token."""
+        """Return the subset of these distinct keys that hold a token."""

@@ -1,4 +1,4 @@
-"""RefreshJournal: keeps a provider's answer while the database is away."""
+"""RefreshJournal: keeps a provider's answer while the database is unreachable."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -23,17 +23,17 @@ class JournalEntry:
 
 
 class RefreshJournal(Protocol):
-    """Durable and private to this host; what it holds is sealed for its place."""
+    """Keeps answers durably on this host; their tokens are encrypted."""
 
     async def write(self, entry: JournalEntry) -> None:
-        """Keep an entry durably; writing it again replaces it.
+        """Store an entry durably; writing the entry of the same attempt again replaces it.
 
         Raises:
-            JournalError: it is not kept.
+            JournalError: the entry could not be stored.
         """
 
     async def entries(self) -> Sequence[JournalEntry]:
-        """Return what is kept; what cannot be read is set aside and logged."""
+        """Return the stored entries; unreadable ones are set aside and logged."""
 
     async def remove(self, entry: JournalEntry) -> None:
-        """Forget an entry; one that is gone already is no error."""
+        """Delete an entry; an entry that is already gone is no error."""

@@ -1,8 +1,7 @@
-"""KeyRotationRepository: moves data keys and master keys through their states while everything else goes on.
+"""KeyRotationRepository: moves data keys and master keys through their states while the vault is in use.
 
-Each method is one short transaction of its own, and harmless when it is called again or by two processes at once:
-the state of a rotation is the data itself. At every commit each data key that is not destroyed has a wrap under a
-master key that is not retired.
+Each method is one short transaction. Repeated and concurrent calls are harmless, because the state of a rotation
+is the data itself. At every commit, each data key is destroyed or has a wrap under a master key that is not retired.
 """
 
 from collections.abc import Sequence
@@ -17,12 +16,12 @@ from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
 
 DataKeyPosition = tuple[str, bytes]
-"""A data key's tenant and id: the position behind which a page of data keys begins."""
+"""A data key's tenant and id: a page of data keys begins after this position."""
 
 
 @frozen
 class SealedRow:
-    """A token's place and its sealed value."""
+    """A token's key and its sealed value."""
 
     key: TokenKey
     sealed: SealedToken
@@ -30,7 +29,7 @@ class SealedRow:
 
 @frozen
 class Resealed:
-    """A value that was sealed anew: what is to be in the row, and what must still be there."""
+    """A value that was sealed again: ``after`` goes into the row if the row still holds ``before``."""
 
     key: TokenKey
     before: SealedToken
@@ -39,7 +38,7 @@ class Resealed:
 
 @frozen
 class PlacedWrap:
-    """A wrap and the data key that it is of."""
+    """A wrap and the data key that it belongs to."""
 
     tenant_id: str
     data_key_id: bytes
@@ -48,14 +47,14 @@ class PlacedWrap:
 
 @frozen
 class KeyCounts:
-    """How the keys stand.
+    """Counts of keys by state.
 
     Attributes:
-        wraps: how many data keys each master key wraps, by its id; master keys without any are left out.
-        active: active data keys.
-        decrypt_only: data keys that only open values.
-        destroyed: tombstones.
-        tokens_to_reseal: tokens under a decrypt_only data key that was not emptied.
+        wraps: number of data keys that each master key wraps, by master key id; master keys without wraps are left out.
+        active: number of active data keys.
+        decrypt_only: number of data keys that only decrypt.
+        destroyed: number of destroyed data keys, whose records are tombstones.
+        tokens_to_reseal: number of tokens under decrypt_only data keys that are not marked as emptied.
     """
 
     wraps: dict[bytes, int]
@@ -66,95 +65,97 @@ class KeyCounts:
 
 
 class KeyRotationRepository(Protocol):
-    """What rotating either level of keys needs of the tables.
+    """Reads and writes the tables for the rotation of data keys and master keys.
 
-    `KeyRepository.create_data_key` and `replace_active_data_key` take part: they leave out wraps under a retired
-    master key and, where none is left, store nothing and raise KeyUnavailableError with reason
-    ``retired_master_key``. They read those master key rows ``FOR SHARE``, which `retire_master_key` locks ``FOR
-    UPDATE``; on SQLite both are immediate transactions.
+    `KeyRepository.create_data_key` and `replace_active_data_key` must respect retirement:
+
+    - They leave out wraps under a retired master key.
+    - If no wrap is left, they store nothing and raise KeyUnavailableError with reason ``retired_master_key``.
+    - They read the master key rows ``FOR SHARE``, and `retire_master_key` locks them ``FOR UPDATE``. On SQLite both
+      are immediate transactions.
     """
 
     async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
-        """Count, over all tenants or for one."""
+        """Count the keys of all tenants or of one."""
 
     async def count_data_keys_to_rotate(self, age: timedelta) -> int:
-        """Count the active data keys that were made that long ago."""
+        """Count the active data keys that are at least ``age`` old."""
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
-        """Return those data keys behind a tenant's id, in the order of the tenants, each of which has one."""
+        """Return active data keys at least ``age`` old, sorted by tenant id, from the tenant after ``after`` on."""
 
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
     ) -> Change[DataKeyRecord | None]:
-        """Make a new data key the active one and the replaced one decrypt_only; return the tenant's active one.
+        """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key.
 
-        Where the active key is not ``replaced`` any more, somebody else rotated or erased: nothing changes.
+        Nothing changes if ``replaced`` is no longer active, because another process rotated it or erased the tenant.
         """
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
-        """Return tokens under decrypt_only data keys, of one tenant or of all, in the order of their keys.
+        """Return tokens under decrypt_only data keys, of one tenant or of all, sorted by token key.
 
-        Rows that cannot be opened stay where they are and come again; ``after`` passes over them.
+        Rows that cannot be decrypted stay under their data key; the caller passes over them with ``after``.
         """
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
-        """Replace values whose row still holds exactly ``before``; return how many.
+        """Replace each value whose row still holds exactly ``before``; return the number of replaced values.
 
-        Generation, times, status and audit log stay as they are. Rows are locked in the order given, which must be
-        that of their keys.
+        Generation, times, status and audit log do not change. Rows are locked in the order given, so the caller sorts
+        them by token key.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a data key that is not active; nothing was written.
         """
 
     async def mark_emptied(self, tenant_id: str | None) -> int:
-        """Note the time on decrypt_only data keys that no token is under any more; return how many.
+        """Set the time `emptied_at` on decrypt_only data keys that no token uses; return the number of marked keys.
 
-        A time that was noted stays. No token can come back under such a key, since writes need an active one.
+        A time that is set stays. No new token can use such a key, because writes need an active one.
         """
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete the wraps of decrypt_only data keys that were emptied that long ago, keeping tombstones; count them.
+        """Destroy decrypt_only data keys that were emptied at least ``age`` ago; return the number of destroyed keys.
 
-        One that a token is under again, which only a restored row can be, loses the note of its sweep instead.
+        It deletes their wraps and keeps their records as tombstones. If a token uses an emptied key again, because a
+        backup restored its row, the key stays and its `emptied_at` is cleared.
         """
 
     async def activate_master_key(
         self, key_id: bytes, replaced: bytes, *, actor: str | None
     ) -> Change[list[MasterKeyRecord]]:
-        """Make a master key active and the replaced one unwrap_only; return all records.
+        """Make a master key active and the one that it replaces unwrap_only; return all records.
 
-        Nothing changes where ``replaced`` is not active any more, or the other is retired or not there.
+        Nothing changes if ``replaced`` is no longer active, or if the new master key is retired or missing.
         """
 
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        """Return data keys, not destroyed, that this master key does not wrap, by tenant and id."""
+        """Return data keys, not destroyed, without a wrap under this master key, sorted by tenant and id."""
 
     async def data_keys_with_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        """Return data keys that this master key wraps, with all their wraps, by tenant and id."""
+        """Return data keys that this master key wraps, with all their wraps, sorted by tenant and id."""
 
     async def add_wraps(self, wraps: Sequence[PlacedWrap]) -> int:
-        """Store wraps of data keys; return how many were not there.
+        """Store missing wraps of data keys; return the number of stored wraps.
 
-        A wrap that is there stays. Left out are wraps under a retired master key, and of a data key that was
-        destroyed meanwhile.
+        Existing wraps stay. Wraps under a retired master key and wraps of a destroyed data key are left out.
         """
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete the wraps of data keys under a master key, where exactly the kept wrap is stored; return how many.
+        """Delete wraps under a master key, where the kept wrap is stored unchanged; return the number of deleted wraps.
 
         Args:
-            master_key_id: whose wraps go.
-            kept: one wrap per data key, under the active master key; where that is not active any more, nothing is
-                deleted.
+            master_key_id: the master key whose wraps are deleted.
+            kept: one wrap per data key, under the active master key; nothing is deleted if that master key is no longer
+                active.
         """
 
     async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
-        """Retire a master key; return False, and change nothing, where it is active or still wraps anything.
+        """Retire a master key; return False and change nothing if it is active or still wraps a data key.
 
-        One that is retired already is True without an event.
+        If it is already retired, return True without an event.
         """

@@ -1,4 +1,4 @@
-"""MasterKey: wraps and unwraps the tenants' data keys; it may live in a key service."""
+"""MasterKey: wraps and unwraps the tenants' data keys; it may be held by a key service."""
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol
@@ -10,42 +10,42 @@ class MasterKey(Protocol):
     """One master key that this process can use.
 
     Raises:
-        KeyUnavailableError: the key service cannot be reached or refuses for now.
-        ConfigurationError: it refuses for good: access denied, key disabled or gone.
+        KeyUnavailableError: the key service cannot be reached or refuses temporarily.
+        ConfigurationError: the key service refuses permanently: access denied, key disabled or deleted.
     """
 
     @property
     def key_id(self) -> bytes:
-        """16 bytes, those of its `MasterKeyRecord`."""
+        """The key's id: 16 bytes, as in its `MasterKeyRecord`."""
 
     async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """Encrypt a data key, bound to its tenant and its id.
 
         Args:
             data_key: 32 bytes.
-            tenant_id: whose key it is.
+            tenant_id: the tenant that the data key belongs to.
             data_key_id: 16 bytes.
         """
 
     async def unwrap(self, wrapped: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
-        """Decrypt what `wrap` gave for the same tenant and id.
+        """Decrypt a data key that `wrap` encrypted for the same tenant and id.
 
         Raises:
-            UnreadableError: it was changed, or made for another tenant, id or master key.
+            UnreadableError: the wrap was changed, or belongs to another tenant, id or master key.
         """
 
     async def check(self) -> None:
-        """Return if the key can wrap and unwrap now."""
+        """Return normally if the key can wrap and unwrap now; raise otherwise."""
 
 
 @frozen
 class MasterKeys:
-    """The master keys that this process can use, as they stood when the vault was opened.
+    """The master keys that this process can use; a snapshot from when the vault was opened.
 
     Attributes:
-        opened: by key id; the active one is among them, none is retired.
-        active_id: the one that the database has as active.
-        configured_id: the one that is configured as current: what a rotation of the master key makes active.
+        opened: the master keys by key id; they include the active one and no retired one.
+        active_id: the id of the master key that is active in the database.
+        configured_id: the id of the configured master key; a master key rotation makes it active.
     """
 
     opened: Mapping[bytes, MasterKey]
@@ -54,10 +54,10 @@ class MasterKeys:
 
     @property
     def active(self) -> MasterKey:
-        """The active one."""
+        """The active master key."""
         return self.opened[self.active_id]
 
     def __iter__(self) -> Iterator[MasterKey]:
-        """Iterate over all of them, the active one first."""
+        """Iterate over all master keys, the active one first."""
         yield self.active
         yield from (key for key_id, key in self.opened.items() if key_id != self.active_id)

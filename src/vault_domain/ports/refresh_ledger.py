@@ -1,4 +1,4 @@
-"""RefreshLedger: leases on accounts, and what came of them."""
+"""RefreshLedger: leases accounts for refreshing and records how each attempt ended."""
 
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,8 +19,8 @@ class Snapshot:
     """An account and its sealed values, read in one statement.
 
     Attributes:
-        record: None where nothing is stored.
-        sealed: the values of its tokens, by kind.
+        record: the account without its values; None if nothing is stored.
+        sealed: the sealed values of its tokens, by kind.
         now: the store's time.
     """
 
@@ -31,15 +31,15 @@ class Snapshot:
 
 @frozen
 class Attempt:
-    """A claimed account: nobody else presents its credential while the lease lasts.
+    """A claimed account: no other process presents its credential while the lease lasts.
 
     Attributes:
-        account: which.
-        attempt_id: random; names this attempt.
-        credential: what is spent, as it was when claimed.
-        access: the access token as it was when claimed, or None where there was none.
-        claimed_at: the store's time.
-        lease: for how long.
+        account: the account that is refreshed.
+        attempt_id: random id of this attempt.
+        credential: the credential that the attempt presents, as stored at the time of the claim.
+        access: the access token as stored at the time of the claim, or None.
+        claimed_at: the store's time of the claim.
+        lease: duration of the lease.
     """
 
     account: Account
@@ -55,9 +55,9 @@ class Failure:
     """How an attempt failed.
 
     Attributes:
-        code: a registered OAuth error code, or None.
-        retry_in: when the next attempt is due.
-        unknown: whether the provider may have spent the credential all the same.
+        code: the registered OAuth error code, or None.
+        retry_in: time until the next attempt is due.
+        unknown: whether the provider may have consumed the credential despite the failure.
     """
 
     code: str | None
@@ -67,11 +67,11 @@ class Failure:
 
 @frozen
 class DueAccount:
-    """An account that a sweep is to look at.
+    """An account that a sweep has to check.
 
     Attributes:
-        account: which.
-        due_at: since when it has been due, UTC: the position behind which the next batch begins.
+        account: the account.
+        due_at: time at which it became due, UTC; the next batch begins after this position.
     """
 
     account: Account
@@ -79,27 +79,27 @@ class DueAccount:
 
 
 Judge = Callable[[AccountRecord | None, datetime], datetime | None]
-"""Returns when an account is due next, from what is stored of it and the store's time; None: never."""
+"""Returns the time at which an account is due next, given its record and the store's time; None: never."""
 
 
 class CommitOutcome(enum.Enum):
-    """What became of a provider's answer."""
+    """How the store treated a provider's answer."""
 
     WRITTEN = "written"
-    """Both tokens, or what came of them, are stored; an earlier commit of the same attempt counts."""
+    """All tokens of the answer are stored, by this commit or by an earlier commit of the same attempt."""
     ACCESS_MOVED = "access_moved"
-    """Somebody stored or deleted the access token meanwhile: that stays; a new refresh token is stored."""
+    """Another writer stored or deleted the access token meanwhile. That change stays; a new refresh token is stored."""
     CREDENTIAL_MOVED = "credential_moved"
-    """Somebody stored or deleted the credential meanwhile: the answer is dropped."""
+    """Another writer stored or deleted the credential meanwhile. The answer is dropped."""
 
 
 @frozen
 class Commit:
-    """What a commit did.
+    """The result of a commit.
 
     Attributes:
-        outcome: what became of the provider's answer.
-        access: the new access token as this commit stored it, at its `updated_at`; None where it stored none.
+        outcome: how the store treated the provider's answer.
+        access: the new access token as this commit stored it; None if it stored no access token.
     """
 
     outcome: CommitOutcome
@@ -107,7 +107,7 @@ class Commit:
 
 
 def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken | None:
-    """Return the access token among writes that were stored, each with what is known of it now; None without one."""
+    """Return the access token among stored writes, each given with its stored metadata; None if there is none."""
     for write, info in stored:
         if write.key.kind is TokenKind.ACCESS_TOKEN:
             return StoredToken(info, write.sealed)
@@ -117,12 +117,12 @@ def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken
 def still_wanted(
     attempt: Attempt, stored: Mapping[TokenKind, TokenRef], writes: Sequence[TokenWrite]
 ) -> tuple[CommitOutcome, list[TokenWrite]]:
-    """Return what of an answer may be written over what is stored now: the compare of every compare-and-set.
+    """Return the outcome of a commit and the writes that it may store: the comparison of the compare-and-set.
 
     Args:
-        attempt: names the values that were stored when the account was claimed.
-        stored: those that are stored now, by kind.
-        writes: the answer.
+        attempt: refers to the values that were stored when the account was claimed.
+        stored: the values that are stored now, by kind.
+        writes: the provider's answer.
     """
     if stored.get(attempt.credential.key.kind) != attempt.credential:
         return CommitOutcome.CREDENTIAL_MOVED, []
@@ -132,15 +132,15 @@ def still_wanted(
 
 
 class RefreshLedger(Protocol):
-    """Refresh state by account, in a narrow table, and the schedule of sweeps.
+    """Keeps each account's refresh state, and the schedule of the sweeps.
 
-    The state speaks of one credential, by id and generation. Each method is one transaction of its own.
+    The state concerns one credential, identified by id and generation. Each method is one transaction.
 
-    The schedule is one time an account, ``due_at``. It is never later than the time at which the rules would refresh
-    the account (`vault_domain.rules.refresh.next_due`). Every mutation keeps it so:
+    The schedule is one time per account, ``due_at``. It is never later than the time at which the rules would
+    refresh the account (`vault_domain.rules.refresh.next_due`). Each mutation sets ``due_at`` to keep that promise:
 
-    - A stored access token with an expiry: its expiry minus the write's ``lead``, unless the time is earlier already.
-    - Any other stored value: now, for an account that has a time or had one.
+    - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
+    - Any other stored value: now, if the account has or had a ``due_at``.
     - A claim: the end of the lease. A release or a rejection: now. A failure: the next attempt.
     - A commit: the expiry of the new access token minus its ``lead``; now where no access token was written.
     """
@@ -149,60 +149,65 @@ class RefreshLedger(Protocol):
         """Read an account with its sealed values."""
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
-        """Take the lease, and return the store's time; None where somebody was faster.
+        """Take the lease and return the store's time; return None if another process was faster.
 
-        Succeeds only while the credential is stored in the generation named and not invalid, the latest attempt is
-        the one seen, and no lease on this same credential is running. A lease that ran out is kept as an unknown
-        outcome since its end. `sent_at` stays that of the first attempt whose outcome is unknown.
+        It succeeds only if all of these hold:
+
+        - The credential is stored in the generation named, and is not invalid.
+        - The latest attempt is ``seen``.
+        - No lease on this credential is running.
+
+        If the previous lease ran out, its end is kept as the time since which an outcome is unknown. `sent_at` keeps
+        the time of the first attempt whose outcome is unknown.
 
         Args:
-            attempt: its `claimed_at` is not used.
+            attempt: the attempt to record; its `claimed_at` is ignored.
             seen: the id of the latest attempt on which the decision was based, or None.
         """
 
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:
-        """Take up to ``limit`` due accounts of a provider, soonest first, passing over those that others are taking.
+        """Take up to ``limit`` due accounts of a provider, earliest first; skip accounts that others are taking.
 
-        An account that was taken is due again after ``hold``, for the case that nobody gets to it. It is not leased:
-        whoever takes it decides by the rules, and then claims it or schedules it anew.
+        A taken account becomes due again after ``hold``, in case the sweep never reaches it. Taking is no lease: the
+        sweep decides by the rules, and then claims the account or reschedules it.
 
         Args:
-            provider: whose accounts.
-            hold: for how long no other sweep takes them; half an hour at most.
-            limit: at most so many.
-            since: only what has been due since then: the last ``due_at`` of an earlier batch of the same sweep.
-            until: only what was due then; None: now.
+            provider: the provider whose accounts are taken.
+            hold: time during which no other sweep takes them; half an hour at most.
+            limit: largest number of accounts to take.
+            since: take only accounts that became due at this time or later: the last ``due_at`` of the previous batch.
+            until: take only accounts that were due at this time; None: now.
 
         Returns:
-            The accounts, and the store's time.
+            The accounts and the store's time.
         """
 
     async def reschedule(self, account: Account, judge: Judge) -> None:
-        """Let ``judge`` say when an account is due next, and keep that.
+        """Ask ``judge`` when an account is due next, and store its answer.
 
-        No mutation of the account comes between what ``judge`` sees and what is kept.
+        The account cannot change between the read for ``judge`` and the write of its answer.
         """
 
     async def release(self, attempt: Attempt) -> None:
-        """Give an own lease back: nothing was sent."""
+        """End the attempt's own lease, because nothing was sent to the provider."""
 
     async def fail(self, attempt: Attempt, failure: Failure) -> None:
-        """End an own attempt without tokens; one that is no longer the latest changes nothing."""
+        """Record that the attempt failed; nothing changes if it is no longer the latest attempt."""
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """The provider says that the credential is dead: make that generation invalid and end the attempt.
+        """End the attempt and mark the credential's generation invalid, because the provider rejected it for good.
 
         Returns:
-            False where the credential has moved: somebody else was faster, and it lives.
+            False if another generation is stored meanwhile; that one stays valid.
         """
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
-        """Store what the provider answered, by compare-and-set on credential and access token, lease or no lease.
+        """Store the provider's answer by compare-and-set on credential and access token, even after the lease.
 
-        Repeating a commit of the same attempt changes nothing and is WRITTEN, without a token. It ends failures and
-        unknown outcome, and the lease where that is still this attempt's.
+        A repeated commit of the same attempt changes nothing and returns WRITTEN without a token. A commit clears
+        failures and unknown outcome; it ends the lease if the lease still belongs to this attempt.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a key that is not active.

@@ -1,4 +1,4 @@
-"""Tasks: time within the process, and running things at once."""
+"""Tasks: process-local time, shared calls and concurrent jobs."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 class Tasks(Protocol):
-    """What a use case needs of the event loop."""
+    """The operations that use cases need from the event loop."""
 
     def monotonic(self) -> float:
-        """Return seconds of a clock that never goes back."""
+        """Return the seconds of a monotonic clock."""
 
     def jitter(self) -> float:
         """Return a random number from 0 to 1."""
@@ -23,29 +23,30 @@ class Tasks(Protocol):
         """Wait."""
 
     async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work`` and cancel it after so many seconds.
+        """Run ``work``; cancel it after ``seconds`` seconds.
 
         Raises:
-            TimeoutError: it was cancelled.
+            TimeoutError: the time ran out and ``work`` was cancelled.
         """
 
     def is_flying(self, key: Hashable) -> bool:
-        """Whether a call with this key is running."""
+        """Return whether a shared call with this key is running."""
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
-        """Run ``work`` once for all who ask with the same key meanwhile.
+        """Run ``work`` once for all concurrent callers with the same key, and return its result to each.
 
-        Cancelling a caller does not cancel the work, and neither does the end of its time. Each caller raises its own
-        copy of a `VaultError`.
+        Neither a caller's cancellation nor its timeout cancels the work. If the work raises a `VaultError`, each caller
+        raises its own copy.
 
         Raises:
-            TimeoutError: this caller's time ran out.
+            TimeoutError: this caller's ``timeout`` (seconds) ran out.
         """
 
     async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
-        """Run jobs at once, at most ``per_group`` of the same group; returns when all have ended.
+        """Run jobs concurrently, at most ``per_group`` of a group at a time; return when all have ended.
 
-        Where one fails the others go on, and then its error is raised. Cancelling the caller does not cancel the jobs.
+        If a job fails, the others go on, and its error is raised at the end. Cancelling the caller does not cancel the
+        jobs.
         """
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:

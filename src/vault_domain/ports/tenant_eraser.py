@@ -1,4 +1,4 @@
-"""TenantEraser: makes everything of a tenant unreadable at once."""
+"""TenantEraser: deletes a tenant's rows and makes all its values unreadable, in one transaction."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from vault_domain.ports.change import Change
 
 @frozen
 class Erased:
-    """What one erasure removed; the counts are those of `ErasureReport`."""
+    """How many rows one erasure removed; `ErasureReport` explains the counts."""
 
     tokens: int
     accounts: int
@@ -24,16 +24,17 @@ class TenantEraser(Protocol):
     async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
         """Delete tokens, uses, accounts and wraps, and mark the data keys destroyed, in one transaction.
 
-        Earlier audit events of the tenant keep what happened and when, and lose tenant and identifier. The event of
-        the erasure itself names the tenant, as its data keys' tombstones do. Where nothing is stored of the tenant,
-        nothing is appended.
+        Earlier audit events of the tenant lose tenant and identifier; action and time stay. The event of the erasure
+        and the tombstones of the data keys still name the tenant. If nothing is stored for the tenant, no event is
+        appended.
 
-        Writes that are under way either come first, and are erased, or find their data key destroyed.
+        A concurrent write commits before the erasure and is erased, or fails because its data key is destroyed.
         """
 
     async def purge(self) -> bool | None:
-        """Remove what was deleted from the database's own files too; None where that is not in this store's hands.
+        """Remove deleted rows from the database's files too.
 
         Returns:
-            False where somebody who reads the database prevented it for now.
+            True if the files are clean. False if a reader of the database prevented it for now. None if the store
+            cannot do it.
         """

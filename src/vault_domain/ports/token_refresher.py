@@ -13,14 +13,14 @@ from vault_domain.entities.token_set import TokenSet
 
 @frozen
 class RefreshRequest:
-    """What a refresher is given.
+    """The input of a refresher.
 
     Attributes:
-        account: whose token; a refresher may choose its OAuth client by it.
-        credential: what is spent, of the kind that the refresher names.
-        kind: the credential's kind.
-        scopes: those of the stored access token; empty where unknown.
-        deadline: the time left for the whole call.
+        account: the account to refresh; a refresher may choose its OAuth client by it.
+        credential: the credential to present to the provider.
+        kind: the credential's kind, as the refresher's `spends` names it.
+        scopes: the scopes of the stored access token; empty if unknown.
+        deadline: longest time that the whole call may take.
     """
 
     account: Account
@@ -35,32 +35,32 @@ class TokenRefresher(Protocol):
 
     @property
     def rotation(self) -> Rotation:
-        """What a refresh does to the credential."""
+        """The rotation policy: what a refresh does to the credential."""
 
     @property
     def spends(self) -> TokenKind:
-        """The kind of credential that it is given."""
+        """The kind of credential that the refresher presents to the provider."""
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Return what the provider answered.
+        """Ask the provider for a new access token and return its answer.
 
         Raises:
-            ReauthorizationRequiredError: the provider says that the credential is dead (``invalid_grant``).
-            ProviderConfigurationError: it refuses this client or this request; no credential is at fault.
-            RefreshFailedError: not now; see its ``outcome_unknown`` and ``retry_after``.
+            ReauthorizationRequiredError: the provider rejects the credential for good (``invalid_grant``).
+            ProviderConfigurationError: the provider rejects this client or request; the credential is not at fault.
+            RefreshFailedError: the refresh failed this time; see its ``outcome_unknown`` and ``retry_after``.
 
-        Any other error counts as an unknown outcome. An error's ``reason`` is stored where it is a registered OAuth
-        error code.
+        Any other error counts as an unknown outcome. An error's ``reason`` is stored if it is a registered OAuth error
+        code.
         """
 
 
 @runtime_checkable
 class TokenRevoker(Protocol):
-    """An optional ability of a refresher: RFC 7009."""
+    """Optional protocol of a refresher that can also revoke tokens (RFC 7009)."""
 
     async def revoke(self, request: RefreshRequest) -> bool | None:
-        """Ask the provider to revoke the credential.
+        """Ask the provider to revoke the credential; never raises.
 
         Returns:
-            Whether it confirmed; None where it has no endpoint for that. It raises nothing.
+            Whether the provider confirmed; None if it has no revocation endpoint.
         """

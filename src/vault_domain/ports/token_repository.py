@@ -15,11 +15,11 @@ from vault_domain.ports.change import Change
 
 @frozen
 class Reading:
-    """One read of one key.
+    """The result of reading one key.
 
     Attributes:
-        row: what is stored, or None.
-        now: the store's time of the read, by which expiry is judged.
+        row: the stored token, or None.
+        now: the store's time of the read; callers judge expiry by it.
     """
 
     row: StoredToken | None
@@ -29,26 +29,27 @@ class Reading:
 class TokenRepository(Protocol):
     """Stores and finds sealed tokens.
 
-    Every mutation appends its audit events in the same transaction; where they cannot be written, it does not
-    happen. The store's clock decides all times. Failures of the database are `StorageError`. A key of another
-    tenant answers like one that does not exist.
+    - Every mutation appends its audit events in the same transaction; if they cannot be written, it rolls back.
+    - All times are the store's.
+    - Database failures raise `StorageError`.
+    - A key of another tenant behaves like a key that holds nothing.
     """
 
     async def get(self, key: TokenKey) -> Reading:
-        """Read one token. Reads that wait at the same time may go as one query, but fail apart."""
+        """Read one token. Concurrent reads may share one query; each caller raises its own error."""
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
-        """Read the tokens that exist of these (distinct) keys, and the time."""
+        """Return the tokens stored under these distinct keys, and the store's time."""
 
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
     ) -> Change[list[TokenInfo]]:
-        """Insert or replace, all or nothing, in the order given; the status becomes VALID.
+        """Insert or replace tokens, all or none, in the order given; their status becomes VALID.
 
         Args:
             writes: each key at most once.
-            actor: for the audit log.
-            expected_generation: with a single write only: what must be stored (0: nothing).
+            actor: who stores them, for the audit log.
+            expected_generation: the generation that must be stored (0: nothing); for a single write only.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a key that is not active.
@@ -56,10 +57,10 @@ class TokenRepository(Protocol):
         """
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
-        """Make exactly this value invalid; another generation or a row that is gone is STALE."""
+        """Mark exactly this value invalid; return STALE if it was replaced or deleted."""
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; with an account's last token its refresh state goes too."""
+        """Delete one token; deleting an account's last token deletes its refresh state too."""
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
         """Delete all tokens and refresh states of a tenant at a provider."""
@@ -67,18 +68,18 @@ class TokenRepository(Protocol):
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """Find valid access tokens that expire before then, by (expires_at, tenant_id, id)."""
+        """Find valid access tokens that expire within ``within``, sorted by (expires_at, tenant_id, id)."""
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """List a tenant's tokens by (provider, kind, identifier)."""
+        """List a tenant's tokens, sorted by (provider, kind, identifier)."""
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
-        """Note when tokens were last used; never moves one back. Not audited, nothing else changes."""
+        """Store when tokens were last used, unless a later use is stored. It writes no audit event."""
 
     async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
-        """Count tokens by provider and health, decrypting nothing."""
+        """Count tokens by provider and health, without decrypting."""
 
     async def ping(self) -> None:
-        """Return if the database answers."""
+        """Return normally if the database answers; raise otherwise."""

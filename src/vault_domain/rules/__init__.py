@@ -1,1 +1,1 @@
-"""Decisions, as pure functions of what is stored, the time and the policy."""
+"""The rules: pure functions that decide from the stored state, the time and the policy."""

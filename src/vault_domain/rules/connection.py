@@ -1,4 +1,4 @@
-"""What a host shows of an account: whether it is connected, and which credential keeps it so."""
+"""Decides the connection state that a host shows for an account, and which credential a refresh presents."""
 
 from datetime import datetime
 
@@ -13,8 +13,8 @@ def credential_of(record: AccountRecord, spends: TokenKind | None = None) -> Tok
 
     Args:
         record: the account.
-        spends: the kind that the provider's refresher takes; None where no refresher is known: then it is the
-            refresh token, else the API key.
+        spends: the kind that the provider's refresher takes. None if no refresher is known; then the refresh token is
+            chosen, else the API key.
     """
     if spends is not None:
         return record.tokens.get(spends)
@@ -22,7 +22,7 @@ def credential_of(record: AccountRecord, spends: TokenKind | None = None) -> Tok
 
 
 def describe_account(record: AccountRecord, now: datetime, spends: TokenKind | None = None) -> AccountInfo:
-    """Return what a host shows of an account at ``now``."""
+    """Return the account as a host shows it at ``now``."""
     access = record.tokens.get(TokenKind.ACCESS_TOKEN)
     state, reason = _connection(record, now, spends)
     pending = state is ConnectionState.RETRYING

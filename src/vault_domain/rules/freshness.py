@@ -1,4 +1,4 @@
-"""How fresh a token is, and when it is due for a refresh."""
+"""Decides whether a token is fresh, due for a refresh, or unusable."""
 
 import enum
 from datetime import datetime, timedelta
@@ -24,32 +24,32 @@ class RefreshPolicy:
     """When a token is refreshed.
 
     Attributes:
-        buffer: how long before its end an access token is refreshed by a caller who needs it.
+        buffer: time before expiry from which a caller's request refreshes an access token.
     """
 
     buffer: timedelta = DEFAULT_REFRESH_BUFFER
 
     @property
     def horizon(self) -> timedelta:
-        """How long before its end a sweep refreshes a token: longer, so that a caller rarely waits."""
+        """Time before expiry from which a sweep refreshes a token; it exceeds the buffer, so callers rarely wait."""
         return 2 * self.buffer
 
 
 def is_usable(info: TokenInfo, now: datetime) -> bool:
-    """Whether the token may be used at ``now``: not invalid, not expired. An UNKNOWN one may be tried."""
+    """Return whether the token is neither invalid nor expired at ``now``. A token of status UNKNOWN may be used."""
     return info.status is not TokenStatus.INVALID and not info.is_expired(now)
 
 
 def capped(wanted: timedelta, lifetime: timedelta | None) -> timedelta:
-    """Return ``wanted``, but at most half of the lifetime where that is known.
+    """Return ``wanted``, limited to half of the lifetime if that is known.
 
-    Without the cap a token that lives for less than the buffer would be due the moment it is stored.
+    Without the limit, a token whose lifetime is shorter than the buffer would be due as soon as it is stored.
     """
     return wanted if lifetime is None else min(wanted, lifetime / 2)
 
 
 def is_due(info: TokenInfo, now: datetime, buffer: timedelta) -> bool:
-    """Whether at most ``buffer`` is left of the token; one without expiry is never due."""
+    """Return whether the token expires within ``buffer``; a token without expiry is never due."""
     return info.expires_at is not None and info.expires_at - now <= buffer
 
 
@@ -60,8 +60,8 @@ def freshness(info: TokenInfo, now: datetime, policy: RefreshPolicy, buffer: tim
         info: the token.
         now: the time to judge by.
         policy: the configured rules.
-        buffer: replaces the configured buffer and is taken as it is; None takes the configured one, capped at half
-            of the lifetime.
+        buffer: replaces the configured buffer, without a limit. None uses the configured buffer, limited to half of
+            the lifetime.
     """
     if not is_usable(info, now):
         return Freshness.UNUSABLE

@@ -1,4 +1,4 @@
-"""The registered OAuth error codes: the only ones of a provider that are stored or logged."""
+"""The registered OAuth error codes; the vault stores and logs no other error code of a provider."""
 
 REGISTERED_CODES = frozenset(
     {
@@ -42,12 +42,12 @@ REGISTERED_CODES = frozenset(
         "unmet_authentication_requirements",
     }
 )
-"""From the IANA registry "OAuth Extensions Error", but for draft and vendor codes."""
+"""The codes of the IANA registry "OAuth Extensions Error", without draft and vendor codes."""
 
 CLIENT_CODES = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
-"""Codes that speak of the client: with them no other account's refresh can succeed either."""
+"""Codes that reject the OAuth client. After such a code, a refresh of any other account would fail too."""
 
 
 def registered_code(code: str | None) -> str | None:
-    """Return a registered code as it is; anything else, which may be the provider's free text, as None."""
+    """Return a registered code unchanged; return None for anything else, because it may be free text."""
     return code if code in REGISTERED_CODES else None

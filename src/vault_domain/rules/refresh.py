@@ -1,6 +1,6 @@
-"""Whether and when an account is refreshed: pure decisions over an account, the time and the policy.
+"""Decides whether and when to refresh an account, by pure functions of account, time and policy.
 
-`decide` serves callers and `decide_ahead` sweeps; `next_due` is the schedule that a store keeps for sweeps.
+`decide` serves callers, and `decide_ahead` serves sweeps. `next_due` computes the schedule that stores keep.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ class RefreshTiming:
     """How long the steps of a refresh may take.
 
     Attributes:
-        deadline: the total time that a provider is given.
-        quiescence: how long an unknown outcome is left alone under a strict rotation policy.
-        commit_budget: the time for writing the answer down.
-        slack: the time between the claim and the request; with less than the rest of the lease nothing is sent.
+        deadline: longest time to wait for the provider.
+        quiescence: waiting time after an unknown outcome, for a provider with a strict rotation policy.
+        commit_budget: time reserved for storing the answer.
+        slack: longest time between claim and request. If less than deadline and commit budget is left of the lease, the
+            provider is not called.
     """
 
     deadline: timedelta = timedelta(seconds=10)
@@ -41,7 +42,7 @@ class RefreshTiming:
 
     @property
     def lease(self) -> timedelta:
-        """How long nobody else may attempt: at least deadline and commit budget."""
+        """Duration of the lease: the sum of slack, deadline and commit budget."""
         return self.slack + self.deadline + self.commit_budget
 
     def __attrs_post_init__(self) -> None:
@@ -51,12 +52,12 @@ class RefreshTiming:
 
 @frozen
 class RefreshRule:
-    """What is known of one provider.
+    """How to refresh accounts of one provider.
 
     Attributes:
         spends: the kind of credential that its refresher takes.
-        rotation: what a refresh does to it; see `effective_rotation`.
-        timing: how long the steps may take.
+        rotation: the provider's rotation policy, as `of` adjusts it.
+        timing: time limits of the steps.
     """
 
     spends: TokenKind
@@ -65,7 +66,7 @@ class RefreshRule:
 
     @classmethod
     def of(cls, spends: TokenKind, rotation: Rotation, timing: RefreshTiming) -> RefreshRule:
-        """Return the rule of a provider; a grace period too short to be of use is treated as none."""
+        """Return the rule of a provider; a grace period that is too short for a second attempt becomes strict."""
         if rotation.kind is RotationKind.GRACE and timing.lease + timing.deadline >= rotation.grace_period:
             rotation = Rotation.strict()
         return cls(spends, rotation, timing)
@@ -80,14 +81,14 @@ class Use:
 
 @frozen
 class Wait:
-    """Somebody else is refreshing: look again until then."""
+    """Another process is refreshing the account: read again until ``until``."""
 
     until: datetime
 
 
 @frozen
 class Claim:
-    """Claim the account and refresh it, spending this credential."""
+    """Claim the account and refresh it with this credential."""
 
     credential: TokenRef
     access: TokenRef | None
@@ -96,7 +97,7 @@ class Claim:
 
 @frozen
 class BackOff:
-    """Not now; the provider may be asked again after this time."""
+    """Do not call the provider now; it may be called again after ``retry_after``."""
 
     retry_after: timedelta
     reason: str | None = None
@@ -104,19 +105,19 @@ class BackOff:
 
 @frozen
 class Reauthorize:
-    """Only the user can help."""
+    """The user must connect the account again."""
 
     reason: str | None
 
 
 @frozen
 class NoRefresher:
-    """It could be refreshed, but the vault has no refresher for the provider."""
+    """The account has a credential, but the vault has no refresher for its provider."""
 
 
 @frozen
 class NothingStored:
-    """There is no token to speak of."""
+    """No access token and no credential are stored."""
 
 
 Decision = Use | Wait | Claim | BackOff | Reauthorize | NoRefresher | NothingStored
@@ -124,11 +125,11 @@ Decision = Use | Wait | Claim | BackOff | Reauthorize | NoRefresher | NothingSto
 
 @frozen
 class Demand:
-    """Why a refresh is asked for.
+    """What a caller wants beyond a usable token.
 
     Attributes:
-        forced: `refresh_account`: even if it is not due, and in spite of backoff and unknown outcomes.
-        replaced: with `forced` or a rejected token: the access token that is not good enough.
+        forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
+        replaced: the access token that the caller does not accept, because it was rejected or must be replaced.
     """
 
     forced: bool = False
@@ -145,10 +146,10 @@ def decide(
     """Decide what to do for a caller who needs an access token.
 
     Args:
-        record: what is stored of the account; None where nothing is.
+        record: the stored account; None if nothing is stored.
         now: the store's time.
         policy: when a token is due.
-        rule: the provider's; None where there is no refresher for it.
+        rule: the provider's rule; None if there is no refresher for the provider.
         demand: what the caller wants beyond a usable token.
     """
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
@@ -187,7 +188,7 @@ def _may_attempt(
 
 
 def _held_until(state: RefreshState, credential: TokenInfo, now: datetime) -> datetime | None:
-    """Return until when somebody else holds the lease on this credential, or None."""
+    """Return the end of a running lease on this credential, or None."""
     if state.lease_until is None or state.lease_until <= now or not state.concerns(credential):
         return None
     return state.lease_until
@@ -198,15 +199,15 @@ def _not_before(
 ) -> datetime:
     """Return the first time at which the credential may be presented: ``now``, or a later one.
 
-    - A running lease is somebody else's attempt.
-    - Backoff follows a failure.
-    - An attempt whose outcome is unknown may have spent the credential. A provider that does not rotate takes it
-      again, and so does one with a grace period, as long as that lasts.
-    - Any other provider may revoke the grant when it sees the credential again. So it is presented after the
-      quiescence, and not while the access token ``good`` can still be used.
+    - A running lease belongs to another attempt; wait for its end.
+    - After a failure, wait for the end of the backoff.
+    - After an unknown outcome, the provider may have consumed the credential. A provider that does not rotate accepts
+      it again at any time, and a provider with a grace period accepts it until that period ends.
+    - Any other provider may revoke the grant when it sees the credential again. So wait for the end of the quiescence,
+      and until the usable access token ``good`` has expired.
     """
     if not state.concerns(credential):
-        return now  # the state speaks of a credential that is no longer stored
+        return now  # the state concerns a credential that is no longer stored
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return held_until
@@ -214,7 +215,7 @@ def _not_before(
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
         return start
-    # As of the start: a grace period may be over when the backoff is.
+    # Compare with the start, because the grace period may end before the backoff does.
     grace_end = None if state.sent_at is None else state.sent_at + rule.rotation.grace_period
     if rule.rotation.kind is RotationKind.GRACE and grace_end and start + rule.timing.deadline < grace_end:
         return start
@@ -225,16 +226,16 @@ def _not_before(
 
 
 def decide_ahead(record: AccountRecord | None, now: datetime, policy: RefreshPolicy, rule: RefreshRule) -> Decision:
-    """Decide for a sweep, which nobody waits for: refresh ahead only what a caller would soon have to wait for.
+    """Decide for a sweep: refresh an access token before a caller would have to wait for its refresh.
 
-    It is what `decide` says for a caller with the longer horizon, for accounts that have a valid access token with an
-    expiry. An account whose access token is missing or invalid waits until somebody asks for it.
+    For an account that has a valid access token with an expiry, it decides as `decide` does, with the longer horizon.
+    Other accounts are refreshed only when a caller asks for them.
 
     Args:
-        record: what is stored of the account; None where nothing is.
+        record: the stored account; None if nothing is stored.
         now: the store's time.
         policy: when a token is due.
-        rule: the provider's.
+        rule: the provider's rule.
     """
     access = _scheduled(record)
     if record is None or access is None:
@@ -243,9 +244,9 @@ def decide_ahead(record: AccountRecord | None, now: datetime, policy: RefreshPol
 
 
 def next_due(record: AccountRecord | None, now: datetime, policy: RefreshPolicy, rule: RefreshRule) -> datetime | None:
-    """Return when `decide_ahead` says `Claim` next if nothing changes; None: never.
+    """Return the next time at which `decide_ahead` returns `Claim` if nothing changes; None: never.
 
-    Stores keep a time that is never later than this one, so that a sweep reads nothing but what is due.
+    Stores keep a ``due_at`` that is never later than this time, so that a sweep reads due accounts only.
     """
     access = _scheduled(record)
     credential = None if record is None else credential_of(record, rule.spends)
@@ -262,21 +263,21 @@ def next_due(record: AccountRecord | None, now: datetime, policy: RefreshPolicy,
 
 
 def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:
-    """Return how long before the end of a new value its account is due for a sweep; None where it sets no such time.
+    """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
 
-    A store adds it up with the expiry that it stores. That may be too early, where more is known of the account, but
-    never too late: a sweep judges an account by `decide_ahead` before anything is sent.
+    A store subtracts it from the expiry that it stores. The result may be too early, because the store does not look at
+    the rest of the account, but never too late. A sweep asks `decide_ahead` before it calls the provider.
 
     Args:
         kind: the value's kind.
-        lifetime: how long the value was issued for, where known.
+        lifetime: the time for which the provider issued the value, if known.
         policy: when a token is due.
     """
     return capped(policy.horizon, lifetime) if kind is TokenKind.ACCESS_TOKEN else None
 
 
 def _scheduled(record: AccountRecord | None) -> TokenInfo | None:
-    """Return the access token if sweeps look after it: it is valid, or was before it expired, and has an expiry."""
+    """Return the access token if sweeps refresh it: its status is VALID and it has an expiry."""
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
     if access is None or access.status is not TokenStatus.VALID or access.expires_at is None:
         return None
@@ -290,12 +291,12 @@ def _why(credential: TokenInfo | None, access: TokenInfo | None) -> str | None:
 
 
 def backoff(failures: int, jitter: float, retry_after: timedelta | None) -> timedelta:
-    """Return how long to wait after a failure.
+    """Return the time to wait after a failure.
 
     Args:
-        failures: consecutive ones, this one included.
-        jitter: 0 to 1; keeps many accounts from coming back at the same moment.
-        retry_after: what the provider asked for, or None.
+        failures: number of consecutive failures, including this one.
+        jitter: random number from 0 to 1, so that accounts that failed together do not retry together.
+        retry_after: the time that the provider asked for, or None.
     """
     wanted = timedelta(seconds=2 ** min(failures - 1, 12)) * (0.5 + jitter / 2)
     return min(max(wanted, retry_after or timedelta(0)), LONGEST_BACKOFF)
