@@ -1,0 +1,60 @@
+"""Which credential a refresh state speaks of, and since when an outcome is unknown."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.refresh_state import RefreshState
+from vault_domain.entities.token import TokenInfo, TokenStatus
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+CREDENTIAL = TokenInfo(
+    id=UUID(int=1),
+    key=Account("t1", "acme").key(TokenKind.REFRESH_TOKEN),
+    status=TokenStatus.VALID,
+    error_code=None,
+    expires_at=None,
+    scopes=(),
+    generation=2,
+    last_used_at=None,
+    last_refreshed_at=None,
+    lifetime=None,
+    created_at=NOW,
+    updated_at=NOW,
+)
+STATE = RefreshState(credential_id=CREDENTIAL.id, credential_generation=CREDENTIAL.generation)
+
+
+def test_it_speaks_of_its_own_credential():
+    assert STATE.concerns(CREDENTIAL)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [None, evolve(CREDENTIAL, generation=1), evolve(CREDENTIAL, generation=3), evolve(CREDENTIAL, id=UUID(int=9))],
+    ids=["none", "an older generation", "a newer generation", "stored again under another id"],
+)
+def test_it_speaks_of_no_other(other):
+    assert not STATE.concerns(other)
+
+
+@pytest.mark.parametrize(
+    ("lease_until", "unknown_since", "expected"),
+    [
+        (None, None, None),
+        (NOW + SECOND, None, None),
+        (NOW, None, NOW),
+        (NOW - 100 * SECOND, None, NOW - 100 * SECOND),
+        (None, NOW - 10 * SECOND, NOW - 10 * SECOND),
+        (NOW - 100 * SECOND, NOW - 10 * SECOND, NOW - 10 * SECOND),
+        (NOW - 10 * SECOND, NOW - 100 * SECOND, NOW - 10 * SECOND),
+        (NOW + SECOND, NOW - 10 * SECOND, NOW - 10 * SECOND),
+    ],
+)
+def test_since_when_an_outcome_is_unknown(lease_until, unknown_since, expected):
+    state = RefreshState(lease_until=lease_until, unknown_since=unknown_since)
+    assert state.unknown_at(NOW) == expected
