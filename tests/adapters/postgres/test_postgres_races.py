@@ -22,7 +22,7 @@ def opened(url):
 
 
 async def make_data_keys(url):
-    """Make the first data key of tenant after tenant; whoever is first holds up the others, which keeps them abreast."""
+    """Make the first data key of tenant after tenant; who is first holds up the others, which keeps them abreast."""
     async with opened(url) as store:
         records = [data_key(f"tenant-{number}", key_id=uuid4().bytes) for number in range(25)]
         return [(await store.keys.create_data_key(record)).key_id.hex() for record in records]
