@@ -43,15 +43,20 @@ class Provider:
     rotation = Rotation.strict()
     spends = TokenKind.REFRESH_TOKEN
 
-    def __init__(self, result=None, pause=0.0):
+    def __init__(self, result=None, pause=0.0, together=0):
+        """Hold the first calls until so many run ``together``, however slowly they come."""
         self.calls = Counter()
         self.most = self._running = 0
-        self._result, self._pause = result, pause
+        self._result, self._pause, self._together = result, pause, together
+        self._enough = asyncio.Event()
 
     async def refresh(self, request):
         self.calls[request.account] += 1
         self._running += 1
         self.most = max(self.most, self._running)
+        if self._running >= self._together:
+            self._enough.set()
+        await self._enough.wait()
         await asyncio.sleep(self._pause)
         self._running -= 1
         if isinstance(self._result, BaseException):
@@ -109,7 +114,7 @@ async def test_more_than_a_batch_at_the_same_moment(opened, clock):
 
 
 async def test_each_provider_has_a_limit_of_its_own(sqlite_config, clock):
-    providers = {"one": Provider(pause=0.05), "two": Provider(pause=0.05)}
+    providers = {name: Provider(pause=0.05, together=10) for name in ("one", "two")}
     async with open_vault(sqlite_config, refreshers=providers, clock=clock) as vault:
         for name in providers:
             for account in accounts(25, name):

@@ -1,0 +1,40 @@
+"""A run in a fork of the warm process is like one of its own."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from tests.adapters.cli import warm
+from tests.adapters.cli.command import PROGRAM, clean_environment
+
+pytestmark = pytest.mark.skipif(not warm.is_supported(), reason="the system has no descriptors of processes")
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("heath",), ("generate-secret", "--help"), ("list", "t1")])
+def test_it_says_and_ends_with_the_same(bare, arguments):
+    done = [
+        subprocess.run([*program, *arguments], cwd=bare.folder, env=bare.environment(), capture_output=True, timeout=60)
+        for program in (warm.program(clean_environment()), PROGRAM)
+    ]
+    assert (done[0].returncode, done[0].stdout, done[0].stderr) == (done[1].returncode, done[1].stdout, done[1].stderr)
+
+
+def test_it_ends_with_whoever_waits_for_it(token_vault):
+    reading, writing = os.pipe()
+    with (
+        open(writing, "wb"),
+        subprocess.Popen(
+            [*warm.program(clean_environment()), "store", "t1", "google", "api_key"],
+            stdin=reading,
+            stdout=subprocess.PIPE,
+            cwd=token_vault.folder,
+            env=token_vault.environment(),
+        ) as client,
+    ):
+        os.close(reading)
+        time.sleep(0.3)
+        client.send_signal(signal.SIGKILL)
+        assert client.stdout.read() == b""  # nobody else holds the other end any more
+    assert token_vault("get", "t1", "google", "api_key").code == 4

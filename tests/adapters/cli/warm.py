@@ -1,0 +1,49 @@
+"""The command that runs `token-vault` quickly, for tests that are not about its start."""
+
+import atexit
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+_FOLDER = Path(__file__).resolve().parent
+_addresses: list[str] = []
+
+
+def is_supported() -> bool:
+    """Whether the system has what the server needs."""
+    return hasattr(os, "pidfd_open")
+
+
+def program(environment: Mapping[str, str]) -> list[str]:
+    """Return the beginning of a command line; one server serves all, and ends with this process.
+
+    Args:
+        environment: configures the server's interpreter; each run has an environment of its own.
+    """
+    if not _addresses:
+        _addresses.append(_start(environment))
+    return [sys.executable, "-I", "-S", str(_FOLDER / "warm_client.py"), _addresses[0]]
+
+
+def _start(environment: Mapping[str, str]) -> str:
+    address = Path(tempfile.mkdtemp(prefix="token-vault-warm-")) / "socket"
+    server = subprocess.Popen(
+        [sys.executable, str(_FOLDER / "warm_server.py"), str(address)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )
+    atexit.register(_end, server, address.parent)
+    if server.stdout is None or server.stdout.read(5) != b"ready":
+        raise AssertionError(server.communicate()[1].decode())
+    return str(address)
+
+
+def _end(server: "subprocess.Popen[bytes]", folder: Path) -> None:
+    server.communicate()  # the end of its standard input ends it
+    folder.rmdir()

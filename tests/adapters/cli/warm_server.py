@@ -1,0 +1,83 @@
+"""Runs `token-vault` in forks of a process that has imported it: each run is a process, without the time for imports.
+
+Started as a script, because its folder must not be one that the program imports from. A run's standard streams,
+arguments, environment and folder come over a socket from `warm_client.py`; its exit code goes back the same way.
+"""
+
+import marshal
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from importlib import import_module
+from typing import Any
+
+import vault_adapters.cli.application
+from vault_adapters.cli.__main__ import main
+
+# What a command imports only when it needs it.
+_LATER = (
+    *("aiosqlite", "anyio._backends._asyncio", "cyclopts.help", "psycopg_pool", "rich.console", "rich.table"),
+    "vault_adapters.stores.postgres.store",
+)
+_MOST_BYTES = 1 << 20
+_KILLED = 128
+
+
+def _serve(address: str) -> None:
+    """Take runs until the pipe on standard input ends; returns in the process of each run only."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for supervisors
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(address)
+        listening.listen(64)
+        os.write(1, b"ready")
+        while True:
+            ready, _, _ = select.select([listening, 0], [], [])
+            if 0 in ready:
+                os.unlink(address)
+                os._exit(0)
+            connection, _ = listening.accept()
+            with connection:
+                if os.fork() == 0:
+                    _supervise(connection)
+                    return
+
+
+def _supervise(connection: socket.socket) -> None:
+    """Start the program and tell how it ends; returns in the program's process."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    message, streams, _, _ = socket.recv_fds(connection, _MOST_BYTES, 3)
+    program = os.fork()
+    if program == 0:
+        _become(marshal.loads(message), streams)  # written by our own client
+        return
+    for stream in (*streams, 0, 1, 2):
+        os.close(stream)
+    ready, _, _ = select.select([connection, os.pidfd_open(program)], [], [])
+    if connection in ready:  # whoever waited for the program was killed
+        os.kill(program, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
+    if connection not in ready:
+        connection.send(bytes([code if code >= 0 else _KILLED - code]))
+    os._exit(0)
+
+
+def _become(run: dict[str, Any], streams: list[int]) -> None:
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(run["folder"])
+    os.environ.clear()
+    os.environ.update(run["environment"])
+    time.tzset()
+    sys.path[0] = run["folder"]  # as `python -m` has it
+    sys.argv = [vault_adapters.cli.__main__.__file__, *run["arguments"]]
+
+
+if __name__ == "__main__":
+    for module in _LATER:
+        import_module(module)
+    _serve(sys.argv[1])
+    sys.exit(main())
