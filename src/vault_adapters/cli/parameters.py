@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 Tenant = Annotated[str, Parameter(help="The tenant's id.")]
 Provider = Annotated[str, Parameter(help="The provider's name, such as google.")]
-# A Literal, since cyclopts would offer an enum's names in a spelling of its own.
+# Use a Literal, because cyclopts would change the spelling of an enum's names.
 Kind = Annotated[
     Literal["access_token", "refresh_token", "api_key", "webhook_secret"], Parameter(help="What the value is.")
 ]

@@ -1,4 +1,4 @@
-"""`audit`: what happened."""
+"""`audit`: lists audit events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def audit(
     after: Annotated[str | None, Parameter(help="Go on behind the event with this cursor (see --json).")] = None,
     json: Json = False,
 ) -> None:
-    """List what was done to tokens and keys, oldest first."""
+    """List the audit events of tokens and keys, oldest first."""
     page = with_vault(
         lambda vault: vault.audit_events(tenant_id=tenant, limit=limit, after=after), VaultConfig.from_env()
     )
