@@ -20,7 +20,7 @@ Refreshers = Annotated[
         name="--refreshers",
         env_var=VARIABLE,
         show_env_var=False,
-        help=f"package.module:attribute with the refreshers by provider; {VARIABLE} where it is left out.",
+        help=f"package.module:attribute with the refreshers by provider; the default is {VARIABLE}.",
     ),
 ]
 

@@ -29,7 +29,7 @@ class FernetReader:
     def __init__(self, keys: Sequence[Secret]) -> None:
         for number, key in enumerate(keys, 1):
             if not _is_key(key.reveal()):
-                raise ConfigurationError(f"key {number} is no Fernet key: 32 bytes in URL-safe base64")
+                raise ConfigurationError(f"key {number} is not a Fernet key, which is 32 bytes in URL-safe base64")
         if not keys:
             raise ConfigurationError("there is no Fernet key")
         self._fernet = MultiFernet([Fernet(key.reveal()) for key in keys])

@@ -94,7 +94,7 @@ class KmsMasterKey:
         except UnreadableError:
             returned = b""
         if not hmac.compare_digest(probe, returned):
-            raise ConfigurationError("the key service does not give back what it was given", code="kms_wrong_key")
+            raise ConfigurationError("the key service did not return the data that it encrypted", code="kms_wrong_key")
 
     def __repr__(self) -> str:
         return f"KmsMasterKey(key_id={self._key_id.hex()})"

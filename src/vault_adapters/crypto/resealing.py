@@ -43,7 +43,7 @@ async def reseal(
         if number % _RESEALED_AT_ONCE == 0:
             await asyncio.sleep(0)
     for reason, count in refused.items():
-        _log.error("%d values could not be sealed anew: %s", count, reason)
+        _log.error("%d values could not be sealed again: %s", count, reason)
     return resealed
 
 

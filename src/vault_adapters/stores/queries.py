@@ -58,5 +58,5 @@ def _fill(sql: str, placeholders: Mapping[str, str]) -> str:
     for name, value in placeholders.items():
         sql = sql.replace("{{" + name + "}}", value)
     if "{{" in sql:
-        raise ValueError("a query names a placeholder that nobody fills")
+        raise ValueError("a query names an unknown placeholder")
     return sql.strip()

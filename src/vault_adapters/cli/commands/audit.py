@@ -22,8 +22,8 @@ def add_to(app: App) -> None:
 def audit(
     *,
     tenant: OnlyTenant = None,
-    limit: Annotated[int, Parameter(help="At most so many, up to 10000.")] = 1000,
-    after: Annotated[str | None, Parameter(help="Go on behind the event with this cursor (see --json).")] = None,
+    limit: Annotated[int, Parameter(help="Largest number of events, up to 10000.")] = 1000,
+    after: Annotated[str | None, Parameter(help="Continue after the event with this cursor (see --json).")] = None,
     json: Json = False,
 ) -> None:
     """List the audit events of tokens and keys, oldest first."""
@@ -37,6 +37,6 @@ def audit(
         screen = open_screen()
         screen.table(EVENT_COLUMNS, [event_row(event, screen) for event in page.items])
     if page.next is not None:
-        complain("there are more; go on with --after and the last event's cursor, which --json shows")
+        complain("there are more events; continue with --after and the last event's cursor, which --json shows")
     elif not page.items:
         complain("no events")

@@ -52,7 +52,7 @@ def import_dump(
     format_: _FormatName,
     secret_file: Annotated[str | None, Parameter(help="The file with the original's encryption secret.")] = None,
     key_file: Annotated[str | None, Parameter(help="The file with the Fernet keys, one a line.")] = None,
-    overwrite: Annotated[bool, Parameter(help="Replace what is stored.", show_default=False)] = False,
+    overwrite: Annotated[bool, Parameter(help="Replace stored tokens.", show_default=False)] = False,
     dry_run: Annotated[bool, Parameter(help="Read and count; write nothing.", show_default=False)] = False,
     json: Json = False,
 ) -> ExitCode:

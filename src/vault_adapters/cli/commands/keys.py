@@ -35,14 +35,12 @@ from vault_domain import (
     UnreadableKey,
 )
 
-_DryRun = Annotated[
-    bool, Parameter(name="--dry-run", help="Show what there is to do; change nothing.", show_default=False)
-]
+_DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only show the work to do.", show_default=False)]
 
 
 def add_to(app: App) -> None:
     """Add this module's commands."""
-    keys = App(name="keys", help="See how keys stand, and rotate them while the service runs.")
+    keys = App(name="keys", help="Show the status of keys, and rotate them while the service runs.")
     app.command(keys)
     keys.command(status)
     keys.command(rotate_data)
@@ -62,7 +60,7 @@ def rotate_data(
     *,
     all_: Annotated[bool, Parameter(name="--all", help="All tenants instead of one.", show_default=False)] = False,
     older_than: Annotated[
-        str | None, Parameter(help="With --all: only data keys that are at least so old, such as 365d.")
+        str | None, Parameter(help="With --all: smallest age of the data keys to rotate, such as 365d.")
     ] = None,
     dry_run: _DryRun = False,
     json: Json = False,
@@ -144,7 +142,7 @@ def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = Fa
     report = with_vault(lambda vault: vault.erase_tenant(tenant), config)
     _show(report, json=json)
     if report.checkpointed is False:
-        complain("somebody reads the database, so its write-ahead log still holds what was deleted; run this again")
+        complain("a reader of the database keeps its write-ahead log from being emptied; run this again")
         return ExitCode.INCOMPLETE
     return ExitCode.OK
 
@@ -170,7 +168,7 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
 def _confirm(tenant: str) -> None:
     """Ask for the tenant's id again, so that a typing error or an empty variable does not erase a tenant."""
     if sys.stdin.isatty():
-        sys.stderr.write("Nothing brings the tenant back. Type its id again to erase it: ")
+        sys.stderr.write("An erasure cannot be undone. Type the tenant's id again to erase it: ")
         sys.stderr.flush()
     if sys.stdin.readline().rstrip("\r\n") != tenant:
         raise InvalidInputError("the tenant's id was not repeated on standard input; nothing was erased")

@@ -58,7 +58,7 @@ def refresh(
 def worker(
     *,
     refreshers: Refreshers = None,
-    interval: Annotated[str, Parameter(help="How long to pause between two sweeps, about.")] = "1m",
+    interval: Annotated[str, Parameter(help="Average pause between two sweeps.")] = "1m",
     limit: Limit = None,
     once: Annotated[bool, Parameter(help="Sweep once and end.", show_default=False)] = False,
 ) -> None:

@@ -44,10 +44,10 @@ def store(
     *,
     identifier: Identifier = None,
     expires_in: Annotated[str | None, Parameter(help="For how long it is valid, such as 90s, 1h30m or 2d.")] = None,
-    expires_at: Annotated[str | None, Parameter(help="Until when, such as 2030-01-31T12:00:00Z.")] = None,
+    expires_at: Annotated[str | None, Parameter(help="Its expiry, such as 2030-01-31T12:00:00Z.")] = None,
     scope: Annotated[list[str] | None, Parameter(help="A scope that was granted; repeat it for more.")] = None,
     expected_generation: Annotated[
-        int | None, Parameter(help="Store only over this generation; 0: only where nothing is.")
+        int | None, Parameter(help="Store only if this generation is stored; 0: only if nothing is stored.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -108,7 +108,7 @@ def invalidate(
     /,
     *,
     identifier: Identifier = None,
-    error_code: Annotated[str, Parameter(help="Why, as a code; no free text.")] = "invalid_token",
+    error_code: Annotated[str, Parameter(help="The reason, as a code; no free text.")] = "invalid_token",
     json: Json = False,
 ) -> None:
     """Mark a token invalid, for example after an answer 401.
@@ -126,7 +126,7 @@ def invalidate(
     if json:
         print_json({"outcome": outcome.value})
     else:
-        open_screen().text("marked invalid" if outcome is MarkOutcome.APPLIED else "it was invalid already")
+        open_screen().text("marked invalid" if outcome is MarkOutcome.APPLIED else "it was already invalid")
 
 
 def delete(

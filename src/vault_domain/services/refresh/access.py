@@ -123,7 +123,7 @@ class RefreshService:
         if found is not None and caller.demand.replaced != TokenRef.of(found.token.info):
             return found.token
         raise RefreshFailedError(
-            "the refresh did not end in time; it goes on", account=account, retry_after=timedelta(seconds=1)
+            "the refresh did not end within the timeout; it goes on", account=account, retry_after=timedelta(seconds=1)
         )
 
     async def _obtain(self, account: Account, caller: _Caller) -> Token:
@@ -148,7 +148,9 @@ class RefreshService:
                 poll = min(poll * 1.5, _LONGEST_POLL)
             else:
                 raise _error(decision, account)
-        raise RefreshFailedError("no token that lasts came of it", account=account, retry_after=_YOUNG)
+        raise RefreshFailedError(
+            "the new tokens expired at once or were overtaken", account=account, retry_after=_YOUNG
+        )
 
     async def _attempt(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         """Claim and refresh the account. If that fails while the stored token is still valid, return that token."""
@@ -160,7 +162,7 @@ class RefreshService:
             found = await self._tokens.get_access(account, None) if caller.demand == Demand() else None
             if found is None:
                 raise
-            _log.info("a refresh inside the buffer failed (%s); the token is valid still", error.code)
+            _log.info("a refresh failed (%s); the stored token is still valid", error.code)
             return found.token
 
     async def _claim_and_run(

@@ -128,7 +128,9 @@ class AnswerKeeper:
         """Log, when the vault closes, how many answers are lost with this process's memory."""
         lost = sum(not pending.journaled for pending in self._pending.values())
         if lost:
-            _log.error("%d refreshed token sets are lost: the database stayed away and no journal took them", lost)
+            _log.error(
+                "%d refreshed token sets are lost, because neither the database nor a journal could store them", lost
+            )
 
     async def recover(self) -> int:
         """Commit the journal entries of earlier processes; return the number of entries."""
