@@ -63,7 +63,7 @@ from vault_domain import (
 )
 from vault_domain import __version__ as __version__
 
-# A library is silent until its host wants to hear it.
+# A library logs nothing until its host configures logging.
 logging.getLogger("vault_adapters").addHandler(logging.NullHandler())
 
 __all__ = [

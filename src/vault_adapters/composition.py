@@ -64,7 +64,7 @@ _RETRY_SECONDS = 1.0
 
 
 class Store(Protocol):
-    """What a store offers: one repository per port, over one database."""
+    """A store: one repository per port, over one database."""
 
     @property
     def tokens(self) -> TokenRepository:
@@ -84,19 +84,19 @@ class Store(Protocol):
 
     @property
     def refreshes(self) -> RefreshLedger:
-        """The leases on accounts."""
+        """The refresh state of accounts."""
 
     @property
     def key_rotation(self) -> KeyRotationRepository:
-        """The states of keys."""
+        """The states and wraps of keys."""
 
     @property
     def eraser(self) -> TenantEraser:
-        """The end of a tenant."""
+        """The erasure of tenants."""
 
     @property
     def imports(self) -> ImportRepository:
-        """Where tokens of another system go."""
+        """The import of tokens of another system."""
 
 
 @asynccontextmanager
@@ -110,24 +110,24 @@ async def open_vault(
     clock: Clock | None = None,
     on_event: Callable[[AuditEvent], object] | None = None,
 ) -> AsyncIterator[TokenVault]:
-    """Open a vault; leaving the context closes it and leaves no task, thread or connection behind.
+    """Open a vault; leaving the context closes it with all its tasks, threads and connections.
 
     Args:
         config: see `VaultConfig`.
-        refreshers: how to get a new access token, by provider.
-        http_client: an ``httpx2`` or ``httpx`` client for the refreshers; it is used and never closed.
-        pool: a host's own connection pool for Postgres; it is used and never closed.
-        migrate: False refuses a missing or old schema instead of creating or migrating it.
-        clock: replaces the database's time, leases included; meant for tests.
-        on_event: called with each audit event after its commit, at most once; what it raises is logged.
+        refreshers: the refresher of each provider, by the provider's name.
+        http_client: an ``httpx2`` or ``httpx`` client for the refreshers; the vault never closes it.
+        pool: the host's own Postgres connection pool; the vault never closes it.
+        migrate: True creates or migrates the schema; False raises an error if it is missing or old.
+        clock: replaces the database's time, also for leases; meant for tests.
+        on_event: called at most once with each audit event after its commit; exceptions that it raises are logged.
 
     Raises:
-        ConfigurationError: the configuration, or the database for it, cannot be used; nothing was written.
-        WrongEncryptionSecretError: the secret is not this database's; nothing was written.
+        ConfigurationError: the configuration is invalid or does not fit the database; nothing was written.
+        WrongEncryptionSecretError: the secret does not belong to this database; nothing was written.
         SchemaOutdatedError: the schema is missing or old and ``migrate`` is False.
         StorageError: the database cannot be reached.
     """
-    sources = _sources(config)  # before the store is opened: a wrong configuration writes nothing
+    sources = _sources(config)  # checked before the store is opened, so that a wrong configuration writes nothing
     if config.uses_default_database:
         _log.warning("no database is configured; tokens are kept in the file %s", parse_url(config.database_url).target)
     async with (
@@ -146,17 +146,17 @@ async def open_vault_over(
     http_client: Any = None,
     on_event: Callable[[AuditEvent], object] | None = None,
 ) -> AsyncIterator[TokenVault]:
-    """Open a vault over a store of one's own: for stores that live outside of this package, and for their tests.
+    """Open a vault over a store that another package implements.
 
     Args:
-        store: open, with its schema; it is used and never closed. Its clock is the vault's.
-        config: see `VaultConfig`; what it says of the database does not count.
+        store: the open store, with its schema; the vault uses its time and never closes it.
+        config: see `VaultConfig`; its database fields are ignored.
         refreshers: see `open_vault`.
         http_client: see `open_vault`.
         on_event: see `open_vault`.
 
     Raises:
-        ConfigurationError: as `open_vault` does.
+        ConfigurationError: see `open_vault`.
     """
     async with _run(store, _sources(config), config, refreshers, http_client, on_event) as vault:
         yield vault
@@ -208,7 +208,7 @@ async def _run(
 async def _bind(
     refreshers: Mapping[str, TokenRefresher], http_client: Any, stack: AsyncExitStack
 ) -> dict[str, TokenRefresher]:
-    """Give the refreshers that speak HTTP one client to share: the host's, or one that ends with the vault."""
+    """Let the HTTP refreshers share one client: the host's, or a new one that is closed with the vault."""
     bound = dict(refreshers)
     unbound = {name: item for name, item in bound.items() if isinstance(item, HttpBound) and item.client is None}
     if not unbound:
@@ -245,13 +245,13 @@ def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tena
     """Return the SQL that creates the schema in the configured kind of database.
 
     Args:
-        config: the database's URL, and the schema's name on Postgres.
-        tenants_table: the host's own table, as ``schema.table``: gives the trigger instead that erases a tenant in
-            the vault when its row there is deleted (Postgres only).
-        tenants_column: that table's column with the ids.
+        config: names the database's URL, and the schema's name on Postgres.
+        tenants_table: the host's own table of tenants, as ``schema.table`` (Postgres only). If given, the script
+            creates a trigger instead, which erases a tenant in the vault when its row in this table is deleted.
+        tenants_column: the column of that table with the tenants' ids.
 
     Raises:
-        InvalidInputError: the table or column is no name, or the database is not Postgres.
+        InvalidInputError: the table or column is not a valid name, or the database is not Postgres.
     """
     if parse_url(config.database_url).backend == "postgres":
         with _postgres_extra():
@@ -267,7 +267,7 @@ def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tena
 @contextmanager
 def _postgres_extra() -> Iterator[None]:
     try:
-        yield  # imported only where it is used: a host on SQLite need not have the driver
+        yield  # import the driver only where it is used, because a host on SQLite need not install it
     except ImportError:
         raise ConfigurationError(
             "Postgres needs psycopg and psycopg-pool: install token-vault[postgres]", code="missing_extra"

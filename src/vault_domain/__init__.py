@@ -47,7 +47,7 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, T
 
 __version__ = "0.1.0"
 
-# A library is silent until its host wants to hear it.
+# A library logs nothing until its host configures logging.
 logging.getLogger("vault_domain").addHandler(logging.NullHandler())
 
 __all__ = [

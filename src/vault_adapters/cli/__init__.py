@@ -1,1 +1,1 @@
-"""The command line: `token-vault`. `application.py` lists its commands; `exit_codes.py` says how they end."""
+"""The command line `token-vault`. `application.py` lists its commands, and `exit_codes.py` its exit codes."""

@@ -1,4 +1,4 @@
-"""`token-vault`, and `python -m vault_adapters.cli`: runs a command and turns whatever happens into an exit code."""
+"""Entry point of `token-vault` and `python -m vault_adapters.cli`: runs a command and returns its exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: what follows the program's name; None takes the process's.
+        arguments: the arguments after the program's name; None takes the arguments of the process.
 
     Returns:
         The exit code; see `ExitCode`.
@@ -25,19 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _fill_closed_streams()
     try:
         code = _run(sys.argv[1:] if arguments is None else list(arguments))
-        sys.stdout.flush()  # here, where a reader that has gone away can still be told from a failure
+        sys.stdout.flush()  # flush here, where a closed pipe can still be distinguished from a failure
     except BrokenPipeError:
         discard_output()
         return ExitCode.BROKEN_PIPE
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except Exception as error:  # whatever it is, a person gets one line and no traceback
+    except Exception as error:  # the user gets one line and no traceback for any error
         return report(error)
     return code
 
 
 def _fill_closed_streams() -> None:
-    """Put nothing in the place of streams that whoever started us has closed; Python leaves None there."""
+    """Replace standard streams that the parent process closed by null devices, because Python sets them to None."""
     for name, mode, flag in ("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_WRONLY), ("stderr", "w", os.O_WRONLY):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, flag), mode, encoding="utf-8", closefd=False))

@@ -32,14 +32,14 @@ standard input or asked for, never taken from arguments. New here? Run `token-va
 
 
 def build() -> App:
-    """Return the application with every command, in the order in which a newcomer meets them."""
+    """Return the application with all commands, in the order in which a newcomer needs them."""
     app = App(
         name="token-vault",
         help=_HELP,
         version=_version,
-        # Panels are for people; a pipe gets text.
+        # A terminal gets panels; a pipe gets plain text.
         help_formatter="default" if sys.stdout.isatty() else "plain",
-        # No --no-json and --empty-scope: one way to say a thing.
+        # Offer no negative flags such as --no-json and --empty-scope, because one way to set an option is enough.
         default_parameter=Parameter(negative=()),
     )
     for group in (demo, setup, schema, tokens, accounts, refreshing, watching, importing, keys, audit):

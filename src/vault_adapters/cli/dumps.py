@@ -1,4 +1,4 @@
-"""The files of `import`: the dump, and the keys to its values."""
+"""Opens the files of `import`: the dump, and the secrets that decrypt its values."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Dump:
     """An open dump.
 
     Attributes:
-        size: its bytes, where that is known.
-        source: names the file as long as nobody changes it; None where it is no file.
+        size: size in bytes, or None if unknown.
+        source: a name for the file that changes whenever the file changes; None if the dump is no file.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -37,39 +37,39 @@ class Dump:
         self._file = stream if is_file else None
         self._lines = stream if is_file else PipedLines(stream.fileno(), MOST_BYTES + 1)
         self.size = found.st_size if is_file else None
-        # Nothing of its content: that would let whoever reads the database try guesses of a value.
+        # Use no content of the file, because a reader of the database could then test guesses of a value.
         numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
         self.source = ":".join(map(str, numbers)) if is_file else None
 
     @property
     def position(self) -> int:
-        """How many bytes have been read."""
+        """Number of bytes read so far."""
         return 0 if self._file is None else self._file.tell()
 
     def rows(self, form: Format, opener: Opener) -> AsyncIterator[ImportedToken | ImportFailure]:
-        """Read its rows."""
+        """Read the rows of the dump."""
         return read_dump(self._lines, form, opener)
 
 
 @contextmanager
 def open_dump(path: str) -> Iterator[Dump]:
-    """Open a dump; ``-`` is standard input."""
+    """Open a dump; ``-`` means standard input."""
     if path == STANDARD_INPUT:
         yield Dump(sys.stdin.buffer)
         return
-    if path.startswith("-"):  # so that a misspelt option is not taken for a file
+    if path.startswith("-"):  # do not take a misspelt option for a file
         raise InvalidInputError("there is no such option; see `token-vault import --help`")
     with _open(path, "DUMP") as stream:
         yield Dump(stream)
 
 
 def format_of(name: str, secret_file: str | None, key_file: str | None) -> tuple[Format, Opener]:
-    """Return the format, and what opens its values.
+    """Return the format, and the function that decrypts its values.
 
     Args:
         name: ``original``, ``tokens`` or ``fernet``.
-        secret_file: where the original's secret stands, for ``original`` only.
-        key_file: where the Fernet keys stand, one a line, for ``fernet`` only.
+        secret_file: path of the file with the original's secret, for ``original`` only.
+        key_file: path of the file with the Fernet keys, one per line, for ``fernet`` only.
     """
     if (secret_file is not None) != (name == "original"):
         raise InvalidInputError("--secret-file goes with --format original, and that needs it")
@@ -126,6 +126,6 @@ def _decoded(raw: bytes) -> str | None:
 def _open(path: str, name: str) -> BinaryIO:
     try:
         return Path(path).open("rb")
-    except (OSError, ValueError):  # the error names the path, which may be a secret in the wrong place
+    except (OSError, ValueError):  # drop the error, because it names the path, which may be a misplaced secret
         pass
     raise InvalidInputError(f"the file of {name} cannot be read")

@@ -1,4 +1,4 @@
-"""How a command ends: a number for programs, the same in every release."""
+"""The exit codes of commands; they stay the same in every release."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ExitCode(enum.IntEnum):
     REFRESH_FAILED = 10
     REFRESH_NOT_PERSISTED = 11
     PROVIDER_CONFIGURATION = 12
-    # Done, but for some rows that could not be read.
+    # The command finished, but some rows could not be read.
     INCOMPLETE = 13
-    # By a shell's convention, 128 and the signal's number.
+    # The shell's convention: 128 plus the signal's number.
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -56,9 +56,9 @@ CODES: dict[type[VaultError], ExitCode] = {
     RefreshNotPersistedError: ExitCode.REFRESH_NOT_PERSISTED,
     ProviderConfigurationError: ExitCode.PROVIDER_CONFIGURATION,
 }
-"""The code of each class of errors; a subclass has its parent's."""
+"""The exit code of each error class; a subclass without an entry has its parent's code."""
 
 
 def exit_code_of(error: VaultError) -> ExitCode:
-    """Return the exit code that stands for an error."""
+    """Return the exit code for an error."""
     return next((CODES[cls] for cls in type(error).__mro__ if cls in CODES), ExitCode.UNEXPECTED)

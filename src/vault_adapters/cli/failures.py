@@ -1,4 +1,4 @@
-"""Errors as a person sees them: one line on standard error, no traceback, and nothing of what was passed in."""
+"""Reports errors to the user: one line on standard error, without traceback and without any argument."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from vault_domain import VaultError
 
 
 def report(error: Exception) -> ExitCode:
-    """Write one line about an error; return the exit code for it."""
+    """Write one line about an error; return its exit code."""
     if isinstance(error, VaultError):
         complain(str(error))
         return exit_code_of(error)
     if isinstance(error, OSError):
-        # Its text would name a path, which may have come from an argument.
+        # Do not print the error's text, because it names a path, which may come from an argument.
         complain(f"the system refused a file operation ({errno.errorcode.get(error.errno or 0, 'unknown')})")
         discard_output()
         return ExitCode.UNEXPECTED
     if sys.flags.dev_mode:  # python -X dev -m vault_adapters.cli
         raise error
-    # The text of an error that nobody foresaw may hold anything, a credential included.
+    # Do not print the text of an unexpected error, because it may hold a credential.
     complain(f"unexpected error ({type(error).__name__}); this is a bug, please report it")
     return ExitCode.UNEXPECTED
 
@@ -33,7 +33,7 @@ def complain(message: str) -> None:
 
 
 def discard_output() -> None:
-    """Let the interpreter's last flush go nowhere: standard output cannot be written any more."""
+    """Redirect standard output to the null device, because the interpreter's last flush would fail."""
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.close(sink)

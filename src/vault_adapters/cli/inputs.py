@@ -1,4 +1,4 @@
-"""Reading what is typed: secrets, durations and times. What does not fit is refused without being repeated."""
+"""Reads the user's secrets, durations and times; errors never repeat the input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def as_duration(text: str, name: str) -> timedelta:
 
     Args:
         text: days, hours, minutes and seconds, in this order, each at most once.
-        name: the parameter, for the message.
+        name: the parameter's name, for the error message.
     """
     match = _DURATION.match(text)
     if match is None or not text:
@@ -40,7 +40,7 @@ def as_moment(text: str, name: str) -> datetime:
 
 
 def as_expiry(expires_in: str | None, expires_at: str | None) -> datetime | None:
-    """Return when a value expires, from the one of the two parameters that was given."""
+    """Return the expiry from the parameter that was given; the two exclude each other."""
     if expires_in is not None and expires_at is not None:
         raise InvalidInputError("--expires-in and --expires-at exclude each other")
     if expires_in is not None:
@@ -49,9 +49,9 @@ def as_expiry(expires_in: str | None, expires_at: str | None) -> datetime | None
 
 
 def read_secret() -> Secret:
-    """Return a secret: asked for on a terminal without showing it, otherwise all of standard input.
+    """Return a secret: from a prompt without echo on a terminal, otherwise from all of standard input.
 
-    One line end at the end of standard input, which `echo` adds, is not part of it.
+    One line end at the end of standard input is not part of the secret, because `echo` adds one.
     """
     text = getpass.getpass("Value (it is not shown): ") if sys.stdin.isatty() else _piped()
     if not text:
@@ -60,7 +60,7 @@ def read_secret() -> Secret:
 
 
 def _piped() -> str:
-    # One byte more than may be, so that what is too long is refused and not cut.
+    # Read one byte more than allowed, so that a value that is too long is refused and not cut.
     raw = sys.stdin.buffer.read(_MOST_BYTES + _LINE_END + 1)
     text = _decoded(raw)
     if text is None:
@@ -71,5 +71,5 @@ def _piped() -> str:
 def _decoded(raw: bytes) -> str | None:
     try:
         return raw.decode()
-    except UnicodeDecodeError:  # outside of this handler, since the error holds the bytes
+    except UnicodeDecodeError:  # the caller raises, because this error holds the bytes
         return None

@@ -1,4 +1,4 @@
-"""Key reports as commands show them: as JSON with stable names, and as rows and fields."""
+"""Formats key reports for output: as JSON with stable names, and as rows and fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MEANING = {MasterKeyState.ACTIVE: "good", MasterKeyState.UNWRAP_ONLY: "warning"
 
 
 def report_json(report: Any) -> dict[str, Any]:
-    """Return a report with its counts; there is nothing secret in any of them."""
+    """Return a report as JSON; reports hold no secrets."""
     found: dict[str, Any] = asdict(report, value_serializer=_plain)
     if hasattr(report, "incomplete"):
         found["incomplete"] = report.incomplete
@@ -24,12 +24,12 @@ def report_json(report: Any) -> dict[str, Any]:
 
 
 def status_json(status: KeyStatus) -> dict[str, Any]:
-    """Return a key status."""
+    """Return a key status as JSON."""
     return {**report_json(status), "master_key_rotation_due": status.master_key_rotation_due}
 
 
 def count_fields(counts: dict[str, Any]) -> list[tuple[str, Content]]:
-    """Return a report's counts as names and values; what is named elsewhere is left out."""
+    """Return a report's counts as names and values, without the entries that other output shows."""
     return [
         (name.replace("_", " "), _shown(value)) for name, value in counts.items() if not isinstance(value, tuple | list)
     ]

@@ -8,13 +8,13 @@ from cyclopts import Parameter
 
 Tenant = Annotated[str, Parameter(help="The tenant's id.")]
 Provider = Annotated[str, Parameter(help="The provider's name, such as google.")]
-# A Literal, since cyclopts would offer an enum's names in a spelling of its own.
+# Use a Literal, because cyclopts would change the spelling of an enum's names.
 Kind = Annotated[
-    Literal["access_token", "refresh_token", "api_key", "webhook_secret"], Parameter(help="What the value is.")
+    Literal["access_token", "refresh_token", "api_key", "webhook_secret"], Parameter(help="The kind of the value.")
 ]
 
-Identifier = Annotated[str | None, Parameter(help="Tells several accounts at one provider apart.")]
+Identifier = Annotated[str | None, Parameter(help="Distinguishes several accounts at one provider.")]
 OnlyTenant = Annotated[str | None, Parameter(name="--tenant", help="Only this tenant.")]
 OnlyProvider = Annotated[str | None, Parameter(name="--provider", help="Only this provider.")]
-Limit = Annotated[int | None, Parameter(help="At most so many.")]
+Limit = Annotated[int | None, Parameter(help="Largest number of accounts.")]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON.", show_default=False)]

@@ -1,4 +1,4 @@
-"""Output for pipes and files: aligned text, one row a line, without colours or boxes."""
+"""Output for pipes and files: aligned text, one row per line, without colours and boxes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _GAP = "  "
 
 
 class PlainScreen:
-    """The port `Screen` for everything that is not a terminal."""
+    """Implements `Screen` for pipes and files."""
 
     def __init__(self) -> None:
-        # A reader with a small character set gets an escape, not a crash of the command.
+        # Escape characters that the output's encoding lacks; the command would crash otherwise.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
     def moment(self, value: datetime | None) -> Cell:
@@ -23,7 +23,7 @@ class PlainScreen:
         return Cell("-" if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
     def heading(self, title: str, explanation: str = "") -> None:
-        """Begin a part."""
+        """Show a heading."""
         _write(f"\n{title}\n{'-' * len(title)}")
         if explanation:
             _write(explanation)

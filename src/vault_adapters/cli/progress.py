@@ -1,4 +1,4 @@
-"""A bar for a person who waits; a pipe and a dumb terminal get none."""
+"""Shows a progress bar on a terminal; a pipe and a dumb terminal get none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Advance = Callable[[int], None]
 
 
 class Waiting:
-    """What is shown on standard error while a command works.
+    """Shows progress on standard error while a command runs.
 
     Attributes:
-        advance: told how far it is.
-        note: writes a line, above the bar where there is one.
+        advance: sets the progress.
+        note: writes a line, above the bar if there is one.
     """
 
     def __init__(self, advance: Advance, note: Callable[[str], None]) -> None:
@@ -26,16 +26,16 @@ class Waiting:
 
 @contextmanager
 def waiting(title: str, total: int | None) -> Iterator[Waiting]:
-    """Show how far something is, for as long as it takes.
+    """Show progress until the block ends.
 
     Args:
-        title: what is under way.
-        total: where it ends; None where nobody knows.
+        title: name of the running work.
+        total: value of the progress at the end; None if unknown.
     """
     if not sys.stderr.isatty():
         yield Waiting(lambda _: None, complain)
         return
-    from rich.console import Console  # slow to import, and a pipe does not need it
+    from rich.console import Console  # imported here, because it is slow to import and a pipe does not need it
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, highlight=False)

@@ -1,4 +1,4 @@
-"""Finding a host's refreshers by the name of a module and of what it holds."""
+"""Loads a host's refreshers from a module and attribute that the user names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Refreshers = Annotated[
         name="--refreshers",
         env_var=VARIABLE,
         show_env_var=False,
-        help=f"package.module:attribute with the refreshers by provider; {VARIABLE} where it is left out.",
+        help=f"package.module:attribute with the refreshers by provider; the default is {VARIABLE}.",
     ),
 ]
 
@@ -28,14 +28,14 @@ _PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)
 
 
 def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
-    """Return the refreshers that a module of the host's holds, or that a function of it returns.
+    """Return the refreshers from an attribute of a host's module: a mapping, or a function that returns one.
 
     Args:
         place: ``package.module:attribute``; the working directory is searched first, as Python's `-m` does.
 
     Raises:
-        InvalidInputError: it is no such place.
-        ConfigurationError: there is nothing there that could be used.
+        InvalidInputError: the place is not of this form.
+        ConfigurationError: the attribute cannot be loaded or holds no refreshers.
     """
     if place is None:
         raise ConfigurationError(
@@ -52,7 +52,7 @@ def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
 
 
 def _found(module_name: str, attribute: str) -> tuple[Any, str | None]:
-    """Return what stands there, or what is wrong; the text of a host's error may hold anything."""
+    """Return the attribute, or a message without the text of the host's error, because that may hold secrets."""
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:

@@ -1,4 +1,4 @@
-"""What commands print on standard output: tables for people, aligned text for pipes, JSON for programs."""
+"""The output of commands: tables for terminals, aligned text for pipes, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from attrs import frozen
 
 @frozen
 class Cell:
-    """A piece of text and what it means to the reader: ``good``, ``warning``, ``bad``, ``quiet`` or nothing special."""
+    """A text with its meaning: ``good``, ``warning``, ``bad``, ``quiet``, or empty for none."""
 
     text: str
     meaning: str = ""
 
 
 Content = Cell | str | int | None
-"""What may stand in a table; None is shown as a dash."""
+"""A value that a table can show; None is shown as a dash."""
 
 
 class Screen(Protocol):
-    """Where a command shows things; one class is for terminals and one for everything else."""
+    """Shows a command's output; one class serves terminals, another serves pipes and files."""
 
     def moment(self, value: datetime | None) -> Cell:
         """Return a time as this screen shows it."""
 
     def heading(self, title: str, explanation: str = "") -> None:
-        """Begin a part."""
+        """Show a heading."""
 
     def text(self, content: Content) -> None:
         """Show a line."""
@@ -42,7 +42,7 @@ class Screen(Protocol):
         """Show names and their values, one below the other."""
 
     def beside(self, *blocks: tuple[str, Sequence[tuple[str, Content]]]) -> None:
-        """Show blocks of names and values beside each other, where there is room."""
+        """Show blocks of names and values beside each other if the width allows it."""
 
     def commands(self, lines: Sequence[str]) -> None:
         """Show lines that can be copied into a shell."""
@@ -51,7 +51,7 @@ class Screen(Protocol):
 def open_screen() -> Screen:
     """Return the screen that fits standard output."""
     if sys.stdout.isatty():
-        # rich is slow to import, and a pipe does not need it.
+        # Import rich only for a terminal, because it is slow to import.
         from vault_adapters.cli.terminal import TerminalScreen
 
         terminal = TerminalScreen()
@@ -75,7 +75,7 @@ def iso(value: datetime | None) -> str | None:
 
 
 def printable(content: Content) -> str:
-    """Return a text without control characters: an identifier must not steer somebody's terminal."""
+    """Return a text without control characters, because an identifier must not control the user's terminal."""
     if content is None:
         return "-"
     text = content.text if isinstance(content, Cell) else str(content)

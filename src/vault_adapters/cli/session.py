@@ -1,4 +1,4 @@
-"""Opening the configured vault for one command."""
+"""Opens the configured vault for one command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vault_domain import InvalidInputError, TokenRefresher, TokenVault
 T = TypeVar("T")
 
 ACTOR = "cli"
-"""Who the audit events of commands name."""
+"""The actor in audit events of commands."""
 
 
 def with_vault(
@@ -25,14 +25,14 @@ def with_vault(
     migrate: bool = False,
     refreshers: Mapping[str, TokenRefresher] | None = None,
 ) -> T:
-    """Open a vault, do the work, close the vault; return what the work returned.
+    """Open a vault, run ``work``, close the vault, and return the result of ``work``.
 
     Args:
-        work: gets the vault.
-        config: which vault.
-        migrate: whether to create or migrate the schema. Only `init` does: an operator who lists tokens with a newer
-            release must not change the database under the services that run.
-        refreshers: how to get a new access token, by provider.
+        work: function to call with the vault.
+        config: configuration of the vault.
+        migrate: whether to create or migrate the schema. Only `init` does so, because an operator who lists tokens
+            with a newer release must not change the database of running services.
+        refreshers: the refreshers, by provider.
     """
 
     async def opened() -> T:
@@ -56,9 +56,9 @@ async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
 
 
 def _show_warnings() -> None:
-    """Show the library's warnings in the form of this program's own messages.
+    """Show the library's warnings as messages of this program.
 
-    Not its errors: each of those is raised too, and an error is one line.
+    Its logged errors are not shown, because each of them is also raised and reported in one line.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("token-vault: %(message)s"))

@@ -1,4 +1,4 @@
-"""Output for people at a terminal: tables and colours, by rich."""
+"""Output for a terminal: tables and colours, made with rich."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vault_adapters.cli.screen import Cell, Content, printable
 
 _STYLES = {"good": "green", "warning": "yellow", "bad": "bold red", "quiet": "dim", "": ""}
 _SIDE_BY_SIDE = 100
-"""From how many columns two blocks fit beside each other."""
+"""Smallest terminal width, in columns, for two blocks beside each other."""
 
 _FOLDED = {"identifier", "label", "get_token"}
-"""Columns that are broken into lines where the terminal is too narrow; the others are short."""
+"""Columns that wrap if the terminal is too narrow; the other columns are short."""
 
 _NOTHING = printable(None)
 _UNITS = ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, "h"), (float("inf"), 86400, "days"))
 
 
 class TerminalScreen:
-    """The port `Screen` for a terminal."""
+    """Implements `Screen` for a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
@@ -37,11 +37,11 @@ class TerminalScreen:
         return not self._console.is_dumb_terminal
 
     def moment(self, value: datetime | None) -> Cell:
-        """Return a time as a distance from now."""
+        """Return a time relative to now."""
         return Cell("-", "quiet") if value is None else Cell(distance(value, datetime.now(UTC)))
 
     def heading(self, title: str, explanation: str = "") -> None:
-        """Begin a part."""
+        """Show a heading."""
         self._console.print()
         self._console.rule(Text(title, "bold cyan"), align="left", style="cyan")
         if explanation:
@@ -54,7 +54,7 @@ class TerminalScreen:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
         """Show rows under their column names."""
         lines = [[_styled(cell) for cell in row] for row in rows]
-        # Where nothing of a column is known, its room is better given to the others.
+        # Drop empty columns, to give their width to the others.
         kept = [at for at in range(len(columns)) if any(line[at].plain != _NOTHING for line in lines)]
         table = Table(box=box.SIMPLE_HEAD, border_style="dim", header_style="bold", pad_edge=False)
         for at in kept:
@@ -69,7 +69,7 @@ class TerminalScreen:
         self._console.print(_panel(title, grid) if title else grid)
 
     def beside(self, *blocks: tuple[str, Sequence[tuple[str, Content]]]) -> None:
-        """Show blocks of names and values beside each other, where there is room."""
+        """Show blocks of names and values beside each other if the width allows it."""
         panels = [_panel(title, _grid(pairs)) for title, pairs in blocks]
         if self._console.width < _SIDE_BY_SIDE:
             for panel in panels:
@@ -84,12 +84,12 @@ class TerminalScreen:
     def commands(self, lines: Sequence[str]) -> None:
         """Show lines that can be copied into a shell."""
         for line in lines:
-            # Not wrapped by us: a terminal joins its own wrapping again when a line is copied.
+            # Do not wrap, because a terminal joins only lines that it wrapped itself when a user copies them.
             self._console.print(Padding(Text(line, "green"), (0, 0, 0, 2)), soft_wrap=True)
 
 
 def distance(moment: datetime, now: datetime) -> str:
-    """Return how far a time is from now, such as ``in 59 min`` or ``3 days ago``."""
+    """Return a time relative to now, such as ``in 59 min`` or ``3 days ago``."""
     seconds = (moment - now).total_seconds()
     size, name = next((size, name) for limit, size, name in _UNITS if abs(seconds) < limit)
     amount = f"{round(abs(seconds) / size)} {name}"

@@ -1,7 +1,7 @@
-"""What is wrong with the arguments, told without repeating any of them.
+"""Describes errors in the arguments without repeating any argument.
 
-Somebody may have put a secret into the wrong argument, and what stands on standard error ends up in logs. Names of
-parameters and commands come from the program, never from what was typed.
+A user may have put a secret into the wrong argument, and standard error often ends up in logs. So names of parameters
+and commands in a message come from the program, never from the arguments.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from cyclopts.exceptions import (
 
 
 def explain(app: App, error: CycloptsError, arguments: list[str]) -> str:
-    """Return one line that says what is wrong and where to look it up."""
+    """Return one line that describes the error and names the help page."""
     command = _command(app, arguments)
-    # The program itself and groups of commands take no parameters, only commands do.
+    # Only commands take parameters; the program itself and groups of commands take none.
     collection = () if command.default_command is None else command.assemble_argument_collection()
     names = [name for argument in collection for name in argument.names]
     path = _path(app, arguments)

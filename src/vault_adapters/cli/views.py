@@ -1,4 +1,4 @@
-"""Entities as commands show them: as JSON with stable names, and as rows of tables."""
+"""Formats entities for output: as JSON with stable names, and as rows of tables."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _MEANING = {
 
 
 def colored(value: TokenHealth | ConnectionState) -> Cell:
-    """Return a health or a state with its meaning."""
+    """Return a cell for a health or a state, marked as good, warning or bad."""
     return Cell(value.value, _MEANING[value])
 
 
 def health_of(info: TokenInfo, buffer: timedelta) -> TokenHealth:
-    """Return how a token stands now, by this machine's clock."""
+    """Return a token's health now, by this machine's clock."""
     return info.health(datetime.now(UTC), buffer)
 
 
 def token_json(info: TokenInfo, buffer: timedelta) -> dict[str, Any]:
-    """Return what is known of a token."""
+    """Return a token's metadata as JSON."""
     return {
         "tenant_id": info.key.tenant_id,
         "provider": info.key.provider,
@@ -99,7 +99,7 @@ def token_fields(info: TokenInfo, buffer: timedelta, screen: Screen) -> list[tup
 
 
 def account_json(info: AccountInfo) -> dict[str, Any]:
-    """Return what is known of an account."""
+    """Return an account as JSON."""
     return {
         "tenant_id": info.account.tenant_id,
         "provider": info.account.provider,
@@ -122,7 +122,7 @@ def account_row(info: AccountInfo, screen: Screen) -> list[Content]:
 
 
 def event_json(event: AuditEvent) -> dict[str, Any]:
-    """Return an audit event; its cursor goes into ``--after``."""
+    """Return an audit event as JSON; its cursor is a value for ``--after``."""
     return {
         "action": event.action.value,
         "occurred_at": iso(event.occurred_at),
@@ -148,7 +148,7 @@ def event_row(event: AuditEvent, screen: Screen) -> list[Content]:
 
 
 def report_json(report: HealthReport) -> dict[str, Any]:
-    """Return a health report."""
+    """Return a health report as JSON."""
     return {
         "ok": report.ok,
         "store_error": report.store_error,
@@ -161,7 +161,7 @@ def report_json(report: HealthReport) -> dict[str, Any]:
 
 
 def report_table(report: HealthReport) -> tuple[list[str], list[list[Content]]]:
-    """Return a health report's counts: a row per provider, a column per health."""
+    """Return a health report's counts as a table: a row per provider, a column per health."""
     counts = {(count.provider, count.health): count.count for count in report.counts}
     columns = list(reversed(TokenHealth))
     rows: list[list[Content]] = []

@@ -1,1 +1,1 @@
-"""Puts the vault's access tokens into HTTP clients: one module per library, each importing only its own."""
+"""Puts the vault's access tokens into HTTP requests: one module per client library."""

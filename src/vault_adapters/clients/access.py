@@ -1,4 +1,4 @@
-"""What a client needs of a vault."""
+"""The part of a vault that HTTP clients use."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class SyncAccessTokens(Protocol):
 
 
 def bearer(token: Token) -> str:
-    """Return the value of an Authorization header: RFC 6750 section 2.1."""
+    """Return the value of an Authorization header (RFC 6750 section 2.1)."""
     return f"Bearer {token.value.reveal()}"

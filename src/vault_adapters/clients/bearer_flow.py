@@ -1,4 +1,4 @@
-"""The bearer flow that httpx and httpx2 share, told apart only by their classes."""
+"""The authentication flow that the httpx and httpx2 modules share."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Response = TypeVar("Response", bound=Any)
 
 
 class BearerFlow(Generic[Request, Response]):
-    """Sends the token; where it is refused, reports it and sends the request once more with the next one.
+    """Sends requests with the token; if it is rejected, reports it and sends the request once more with the next one.
 
     Args:
         vault: a `TokenVault` for async clients, a `SyncVault` for sync ones.
-        account: whose token.
-        rejected: whether a response says that the token was refused; None: status 401. It sees status and headers,
-            the body has not been read yet.
-        replayable: whether a request can be sent again.
+        account: the account whose token is sent.
+        rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
+            and headers only, because the body has not been read yet.
+        replayable: function that returns whether a request can be sent again.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class BearerFlow(Generic[Request, Response]):
                 yield _signed(request, fresh)
 
     def _refused(self, response: Response, token: Token) -> bool:
-        # The client takes the header off when a redirect leaves the origin: what answers then never saw the token.
+        # The client removes the header when a redirect leaves the origin, so that the new origin never saw the token.
         sent = response.request.headers.get("Authorization") == bearer(token)
         return sent and self._rejected(response)
 
@@ -82,7 +82,7 @@ def _awaitable(answer: Any) -> Any:
 def _immediate(answer: Any) -> Any:
     if inspect.isawaitable(answer):
         if inspect.iscoroutine(answer):
-            answer.close()  # or Python warns that it was never awaited
+            answer.close()  # prevents Python's warning that the coroutine was never awaited
         _misused("a sync client needs a SyncVault: open it with open_sync_vault")
     return answer
 

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class VaultCredentials(Credentials):
-    """google-auth credentials whose tokens come from the vault.
+    """Credentials for google-auth that take their tokens from the vault.
 
-    Every request asks the vault, which answers from what is stored and refreshes in time. google-auth calls
-    `refresh` when an API answers 401: that is then reported to the vault, which refreshes at most once.
+    Every request asks the vault for the token, and the vault refreshes it if it is due. If an API answers 401,
+    google-auth calls `refresh`, which reports the token to the vault. The vault then refreshes at most once.
 
     Args:
         vault: a `SyncVault`.
-        account: whose token.
+        account: the account whose token is sent.
 
     Attributes:
-        token: the access token in clear, as google-auth wants it; None before the first use.
-        expiry: naive UTC, as google-auth wants it; None where the token is not known to expire.
+        token: the plaintext access token, as google-auth requires; None before the first use.
+        expiry: the token's expiry in naive UTC, as google-auth requires; None if no expiry is known.
     """
 
     def __init__(self, vault: SyncAccessTokens, account: Account) -> None:
@@ -35,12 +35,13 @@ class VaultCredentials(Credentials):
         self._held: Token | None = None
 
     def refresh(self, request: Any) -> None:
-        """Get another token.
+        """Get a usable token from the vault.
 
-        One that is held and has not expired was refused, or nobody would want another.
+        If a token is held and has not expired, it is reported as rejected, because google-auth calls for no other
+        reason.
 
         Args:
-            request: google-auth's transport; not used, since the vault talks to the provider itself.
+            request: google-auth's transport; not used, because the vault calls the provider itself.
         """
         held = self._held
         if held is None or _is_expired(held):

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
     """Authenticates the requests of an httpx client with an account's access token.
 
-    When the answer says that the token was refused, that is reported to the vault, which refreshes it at most once,
-    and the request is sent once more with the next token. A streamed body cannot be sent again: the refusal is
-    reported, and the first answer is what the caller gets. The token goes to the origin that the request is
-    addressed to; httpx takes it off when it follows a redirect to another one.
+    - If an answer rejects the token, it reports that to the vault, which refreshes at most once. Then it sends the
+      request once more with the next token.
+    - A streamed body cannot be sent again. Then it reports the rejection and returns the first answer.
+    - Only the request's origin gets the token; httpx removes the header when a redirect leads to another origin.
 
     Args:
         vault: a `TokenVault` with `httpx.AsyncClient`, a `SyncVault` with `httpx.Client`.
-        account: whose token.
-        rejected: whether a response says that the token was refused; None: status 401. It sees status and headers,
-            the body has not been read yet.
+        account: the account whose token is sent.
+        rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
+            and headers only, because the body has not been read yet.
 
-    A request raises what the vault's `ensure_access_token` and `report_rejected` raise, and `RuntimeError` where
-    client and vault are not both async or both sync.
+    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and `RuntimeError` if one of
+    client and vault is async and the other is sync.
     """
 
     def __init__(
@@ -43,5 +43,5 @@ class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
 
 
 def _is_replayable(request: httpx.Request) -> bool:
-    # A body that was given whole, or none; generators, files and multipart streams are used up by the first try.
+    # Only a body in memory can be sent again; the first try uses up generators, files and multipart streams.
     return isinstance(request.stream, httpx.ByteStream)

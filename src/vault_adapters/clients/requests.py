@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 class VaultAuth(AuthBase):
     """Authenticates requests with an account's access token: ``session.auth = VaultAuth(vault, account)``.
 
-    When the answer says that the token was refused, that is reported to the vault, which refreshes it at most once,
-    and the request is sent once more with the next token. A streamed body cannot be sent again: the refusal is
-    reported, and the first answer is what the caller gets. requests takes the token off when it follows a redirect
-    to another host.
+    - If an answer rejects the token, it reports that to the vault, which refreshes at most once. Then it sends the
+      request once more with the next token.
+    - A streamed body cannot be sent again. Then it reports the rejection and returns the first answer.
+    - requests removes the header when a redirect leads to another host.
 
     Args:
         vault: a `SyncVault`.
-        account: whose token.
-        rejected: whether a response says that the token was refused; None: status 401.
+        account: the account whose token is sent.
+        rejected: function that returns whether a response rejects the token; None: status 401 does.
 
-    A request raises what the vault's `ensure_access_token` and `report_rejected` raise.
+    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class VaultAuth(AuthBase):
         self._rejected = rejected or _is_unauthorized
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put the token into a request, and wait for its answer."""
+        """Put the token into a request, and register a hook for its answer."""
         token = self._vault.ensure_access_token(self._account)
         request.headers["Authorization"] = bearer(token)
         request.register_hook("response", partial(self._answered, token))
         return request
 
     def _answered(self, token: Token, response: requests.Response, **settings: Any) -> requests.Response:
-        # Answers of redirects come here too: one from another host never saw the token.
+        # Answers after redirects come here too; another host never saw the token.
         sent = response.request.headers.get("Authorization") == bearer(token)
         if not sent or not self._rejected(response):
             return response
@@ -63,8 +63,8 @@ class VaultAuth(AuthBase):
 
 
 def _sent_again(response: requests.Response, token: Token, settings: dict[str, Any]) -> requests.Response:
-    """Repeat a request over the connection it came by, as requests' own digest authentication does."""
-    _ = response.content  # read to its end, so that the connection can be used again
+    """Repeat a request over the same connection, as requests' digest authentication does."""
+    _ = response.content  # reads the body to its end, so that the connection can be used again
     response.close()
     request = response.request.copy()
     request.headers["Authorization"] = bearer(token)

@@ -1,1 +1,1 @@
-"""Reads what a host configures: arguments, environment variables and database URLs."""
+"""Reads the host's configuration: arguments, environment variables and database URLs."""

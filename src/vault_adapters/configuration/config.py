@@ -24,7 +24,7 @@ _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
 
 
 class _DefaultUrl(ConfiguredUrl):
-    """The default, told apart from the same text given on purpose: only the former deserves a warning."""
+    """The default URL as a type of its own: the default causes a warning, and the same text from a host does not."""
 
     __slots__ = ()
 
@@ -100,24 +100,24 @@ _ZERO, _DAY = timedelta(0), timedelta(days=1)
 @scrubbed_class
 @frozen
 class VaultConfig:
-    """How a vault is opened.
+    """The configuration of a vault.
 
     Args:
-        database_url: ``postgresql://``, ``postgres://`` or ``postgresql+driver://`` (libpq parameters pass through);
-            ``sqlite:///relative``, ``sqlite:////absolute`` or ``sqlite:///:memory:`` (each vault its own database).
+        database_url: ``postgresql://``, ``postgres://`` or ``postgresql+driver://`` (libpq parameters are allowed);
+            ``sqlite:///relative``, ``sqlite:////absolute`` or ``sqlite:///:memory:`` (each vault has its own database).
         encryption_secret: at least 32 characters; see `generate_encryption_secret`. Needed for the local master key.
-        previous_encryption_secret: the secret before, while a master key is rotated.
+        previous_encryption_secret: the previous secret, during a master key rotation.
         master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.
-        previous_master_key: the one before, while a master key is moved.
-        refresh_buffer: how long before its end an access token is refreshed.
-        refresh_deadline: the total time that a provider is given.
-        quiescence: how long an unknown outcome is left alone under a strict rotation policy.
-        journal_dir: where refreshed tokens go while the database is away; None: they stay in memory.
-        data_key_ttl: how long a data key is kept in memory.
-        pool_size: most connections to Postgres.
-        prepared_statements: False behind a pooler in transaction mode that does not support them.
+        previous_master_key: the previous master key, during a master key rotation.
+        refresh_buffer: time before expiry from which an access token is refreshed.
+        refresh_deadline: longest time to wait for a provider.
+        quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy.
+        journal_dir: directory for refreshed tokens while the database is unreachable; None: they stay in memory.
+        data_key_ttl: time that a data key is kept in memory.
+        pool_size: largest number of connections to Postgres.
+        prepared_statements: False for a pooler in transaction mode that does not support them.
         postgres_schema: the schema that holds the vault's tables.
-        scrypt_log2_n: the cost of deriving the local master key: 14 to 18; counts when it is first made.
+        scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
 
     Raises:
         ConfigurationError: a field breaks its rule; its value is not repeated.
@@ -145,20 +145,20 @@ class VaultConfig:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> VaultConfig:
         """Read the configuration from environment variables.
 
-        ``DATABASE_URL``; ``ENCRYPTION_SECRET`` or ``ENCRYPTION_SECRET_FILE``; ``ENCRYPTION_SECRET_PREVIOUS`` or
-        ``ENCRYPTION_SECRET_PREVIOUS_FILE``. ``TOKEN_VAULT_`` in front of any of them wins over the bare name, and
-        every other field is ``TOKEN_VAULT_<FIELD>``, durations in seconds. Of a secret's file, exactly one final
-        line end is not part of it.
+        - ``DATABASE_URL``, ``ENCRYPTION_SECRET`` or ``ENCRYPTION_SECRET_FILE``, ``ENCRYPTION_SECRET_PREVIOUS`` or
+          ``ENCRYPTION_SECRET_PREVIOUS_FILE``. The same name with the prefix ``TOKEN_VAULT_`` takes precedence.
+        - Every other field is ``TOKEN_VAULT_<FIELD>``; durations are in seconds.
+        - One line end at the end of a secret's file is not part of the secret.
 
         Args:
-            environ: the variables; None reads the process's.
+            environ: the variables; None reads the variables of the process.
 
         Raises:
-            ConfigurationError: a variable cannot be used; it is named, its value is not repeated.
+            ConfigurationError: a variable is not valid; the message names it and does not repeat its value.
         """
         return cls(**read_environment(os.environ if environ is None else environ))
 
     @property
     def uses_default_database(self) -> bool:
-        """Whether no database was named."""
+        """Whether the host named no database."""
         return isinstance(self.database_url, _DefaultUrl)

@@ -1,4 +1,4 @@
-"""Database URLs: which store they name, and how they are shown."""
+"""Parses database URLs and shows them without their passwords."""
 
 import re
 
@@ -8,7 +8,7 @@ from vault_domain.entities.errors import ConfigurationError
 
 _POSTGRES = re.compile(r"(postgres|postgresql)(\+[a-z0-9_]+)?://")
 _SQLITE = re.compile(r"sqlite(\+[a-z0-9_]+)?:///")
-# libpq takes everything up to the first @ for the password, colons included.
+# libpq takes everything up to the first @ as the password, including colons.
 _PASSWORD = re.compile(r"(?P<before>://[^:/@?]*:)[^/@]*(?=@)|(?P<name>password=)[^&]*")
 
 
@@ -18,7 +18,7 @@ class DatabaseUrl:
 
     Attributes:
         backend: ``postgres`` or ``sqlite``.
-        target: what the driver takes: a libpq URL, or a path (``:memory:`` included).
+        target: the argument for the driver: a libpq URL, or a path (also ``:memory:``).
     """
 
     backend: str
@@ -26,14 +26,14 @@ class DatabaseUrl:
 
 
 def parse_url(url: str) -> DatabaseUrl:
-    """Return which store a URL names.
+    """Return the store and the driver's target that a URL names.
 
     Raises:
-        ConfigurationError: none that there is; the URL, which may hold a password, is not repeated.
+        ConfigurationError: the URL names no known store; it is not repeated, because it may hold a password.
     """
     postgres = _POSTGRES.match(url)
     if postgres:
-        # SQLAlchemy's and Django's form with a driver is common in DATABASE_URL; libpq knows the plain one only.
+        # DATABASE_URL often names a driver, as SQLAlchemy does; libpq accepts only URLs without one.
         return DatabaseUrl("postgres", "postgresql://" + url[postgres.end() :])
     sqlite = _SQLITE.match(url)
     if sqlite and url[sqlite.end() :] and "\0" not in url:
@@ -44,12 +44,12 @@ def parse_url(url: str) -> DatabaseUrl:
 
 
 def refuse_bad_url(url: str) -> None:
-    """Raise `ConfigurationError` unless `parse_url` takes the URL."""
+    """Raise `ConfigurationError` unless `parse_url` accepts the URL."""
     parse_url(url)
 
 
 class ConfiguredUrl(str):
-    """A URL that shows itself without its password, also where `vars`, `attrs.asdict` and debuggers look."""
+    """A URL whose repr hides the password, also in `vars`, `attrs.asdict` and debuggers."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Reading environment variables into the fields of `VaultConfig`; the mapping comes from there."""
+"""Reads a mapping of environment variables into the fields of `VaultConfig`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import environ
 from vault_domain.entities.errors import ConfigurationError
 
 _PREFIX = "TOKEN_VAULT_"
-# These have a bare name too, which other tools of a host's deployment may share.
+# These variables also have a name without prefix, because other tools of the host may share them.
 _BARE = {
     "DATABASE_URL",
     "ENCRYPTION_SECRET",
@@ -24,7 +24,7 @@ _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
 def _seconds(value: str) -> timedelta:
-    # Written without float() alone: its error would repeat the value.
+    # Do not rely on float() alone, because its error would repeat the value.
     if len(value) > 12 or not value.replace(".", "", 1).isdecimal():
         raise ConfigurationError("must be a number of seconds")
     return timedelta(seconds=float(value))
@@ -46,23 +46,23 @@ def _file(value: str) -> str:
     text = _read_file(value)
     if text is None:
         raise ConfigurationError("must name a readable file of UTF-8 text")
-    # Exactly one line end, which editors and `echo` add, is not part of the secret; nothing else is stripped.
+    # Strip exactly one line end, because editors and `echo` add one; strip nothing else.
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
 def _read_file(name: str) -> str | None:
     try:
         return Path(name).read_bytes().decode()
-    except (OSError, ValueError):  # the decoder's error would hold the text
+    except (OSError, ValueError):  # not re-raised, because the decoder's error would hold the text
         return None
 
 
 def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
-    """Declare a variable that may be missing; its error names the variable instead of showing the value."""
+    """Declare an optional variable whose errors name the variable and do not show its value."""
 
     def convert(value: str | None) -> Any:
         problem = None
-        if not value:  # an empty variable is how compose files and shells spell one that is not set
+        if not value:  # compose files and shells set an unset variable to the empty text
             return None
         try:
             return converter(value)
@@ -76,7 +76,7 @@ def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
 
 @environ.config(prefix="TOKEN_VAULT")
 class _Variables:
-    """Every variable, by the field that it fills; a secret may come from a file instead."""
+    """All variables, by the field that they fill; a secret may come from a file instead."""
 
     database_url: str | None = _variable("database_url")
     encryption_secret: str | None = _variable("encryption_secret")
@@ -100,7 +100,7 @@ def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of `VaultConfig` that the variables set.
 
     Raises:
-        ConfigurationError: a variable cannot be used, or a secret is given both as it is and as a file.
+        ConfigurationError: a variable is not valid, or a secret is given both directly and as a file.
     """
     found = environ.to_config(_Variables, _with_bare_names(variables))
     fields: dict[str, Any] = {name: getattr(found, name) for name in _Variables.__annotations__}
@@ -113,7 +113,7 @@ def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _with_bare_names(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the prefixed variables, those with a bare name filled in where no prefixed one speaks of the same."""
+    """Return the prefixed variables; fill in a bare name where no prefixed variable sets the same field."""
     given = {name: value for name, value in variables.items() if value}
     prefixed = {name: value for name, value in given.items() if name.startswith(_PREFIX)}
     for name in _BARE & set(given):

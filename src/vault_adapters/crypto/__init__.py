@@ -1,1 +1,1 @@
-"""Encryption: the envelope format, the key hierarchy, and the key services that master keys may live in."""
+"""Encryption: the envelope format, the key hierarchy, and master keys in memory or in a key service."""

@@ -1,4 +1,4 @@
-"""Opening the master keys at start: matching what is configured with what the database has."""
+"""Opens the master keys at start, by matching the configured keys with the database's records."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
 
 _ATTEMPTS = 10
-"""How often to introduce a key while others introduce theirs."""
+"""Largest number of attempts to introduce a key while other processes introduce theirs."""
 
 
 async def open_master_keys(
@@ -26,29 +26,30 @@ async def open_master_keys(
 ) -> MasterKeys:
     """Open every master key of the database that the configuration can open.
 
-    A new database gets the configured one as its active master key. Where only a previous one opens the active
-    key, the configured one is introduced beside it and nothing else changes; a rotation makes it active.
+    - A new database gets the configured master key as its active one.
+    - If only a previous master key opens the active record, the configured master key is introduced as a further one.
+      A later rotation makes it active.
 
     Args:
         repository: the key tables.
         secret: the current encryption secret.
-        previous_secret: the one before, while the secret is being changed.
-        scrypt_log2_n: the cost for a key that is made now, 14 to 18; stored keys keep theirs.
-        master_key: what is to be the active key: ``local`` (derived from the secret) or ``aws-kms:<key id or ARN>``.
-        previous_master_key: the same for the one before, while the master key moves.
+        previous_secret: the previous secret, during a master key rotation.
+        scrypt_log2_n: scrypt cost of a new local key, 14 to 18; stored keys keep their cost.
+        master_key: the configured master key: ``local`` (derived from the secret) or ``aws-kms:<key id or ARN>``.
+        previous_master_key: the previous master key, during a master key rotation.
 
     Raises:
-        ConfigurationError: a secret is missing or too short; stored parameters were edited; the database holds
+        ConfigurationError: a secret is missing or too short, stored parameters were changed, or the database holds
             data but no master key (code ``master_key_missing``).
         WrongEncryptionSecretError: no configured secret opens the active key. Nothing was written.
-        KeyUnavailableError: a key service that is to be introduced cannot be reached.
+        KeyUnavailableError: the key service of a new master key cannot be reached.
     """
     sources = configured_sources(secret, previous_secret, scrypt_log2_n, master_key, previous_master_key)
     return await open_with_sources(repository, sources)
 
 
 async def open_with_sources(repository: KeyRepository, sources: Sequence[MasterKeySource]) -> MasterKeys:
-    """Do what `open_master_keys` does, for sources of which the first is the current one."""
+    """Do the same as `open_master_keys`; the first source is the configured master key."""
     current, *previous = [_Candidate(source) for source in sources]
     records = await repository.master_keys()
     if not records:
@@ -64,7 +65,7 @@ async def open_with_sources(repository: KeyRepository, sources: Sequence[MasterK
 
 
 class _Candidate:
-    """A source and what it opened. It is tried once against each record: scrypt is slow on purpose."""
+    """A source and the keys that it opened. It is tried only once per record, because scrypt is slow."""
 
     def __init__(self, source: MasterKeySource) -> None:
         self.source = source
@@ -73,7 +74,7 @@ class _Candidate:
         self._made: MasterKeyRecord | None = None
 
     async def make(self) -> MasterKeyRecord:
-        """Return the record of a new key, the same at every attempt to store it."""
+        """Return the record of a new key; later calls return the same record."""
         if self._made is None:
             self._made, self.opened[self._made.key_id] = await self.source.make()
         return self._made
@@ -101,7 +102,7 @@ def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
 
 
 async def _open_all(live: list[MasterKeyRecord], candidates: list[_Candidate]) -> dict[bytes, MasterKey]:
-    """Open what can be opened, in order; the first, which is the active one, must be."""
+    """Open all records that the candidates can open; raise if they cannot open the first one, the active one."""
     opened: dict[bytes, MasterKey] = {}
     for record in live:
         for candidate in candidates:

@@ -1,4 +1,4 @@
-"""AES-256-GCM envelopes under the tenants' data keys: the port `Cipher`."""
+"""`AesGcmCipher`: encrypts values in AES-256-GCM envelopes under the tenants' data keys."""
 
 import asyncio
 import logging
@@ -18,11 +18,11 @@ from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 _log = logging.getLogger(__name__)
 
 _SEALED_AT_ONCE = 256
-"""About a millisecond of work; then other tasks get a turn."""
+"""Number of values to process before yielding to the event loop; about a millisecond of work."""
 
 
 class AesGcmCipher:
-    """Seals and opens on the event loop: at the size of tokens a thread costs more than the work.
+    """Implements `Cipher` on the event loop, because at the size of tokens a thread costs more than the work.
 
     Args:
         keyring: the tenants' data keys.
@@ -36,7 +36,7 @@ class AesGcmCipher:
         """See `Cipher`.
 
         Raises:
-            DecryptionError: a tenant's active data key was tampered with.
+            DecryptionError: a tenant's active data key was changed and cannot be unwrapped.
         """
         data_keys = await self._ensure_active_keys({key.tenant_id for key, _ in values})
         sealed = []
@@ -47,10 +47,10 @@ class AesGcmCipher:
         return sealed
 
     async def sealer(self, tenant_id: str) -> Callable[[TokenKey, Secret], SealedToken]:
-        """See `Cipher`: what it returns asks nobody, so that it works through any outage.
+        """See `Cipher`. The returned function does no I/O, so it works during outages of store and key service.
 
         Raises:
-            DecryptionError: the tenant's active data key was tampered with.
+            DecryptionError: the tenant's active data key was changed and cannot be unwrapped.
         """
         data_key = await _undamaged(self._keyring.find_active_key(tenant_id))
 
@@ -67,7 +67,7 @@ class AesGcmCipher:
         opener = self._keyring.get_held_key(key.tenant_id, key_id) or await self._keyring.find_key(
             key.tenant_id, key_id
         )
-        # The opener refuses an envelope that names another key than the row does.
+        # EnvelopeKey.open refuses an envelope that does not name the row's data key.
         secret = decoded_secret(opener.open(sealed.blob, self._contexts.encode(key)))
         if secret is None:
             raise UnreadableError("encoding")
@@ -82,7 +82,7 @@ class AesGcmCipher:
         self._keyring.forget_active(tenant_ids)
 
     def forget_tenant(self, tenant_id: str) -> None:
-        """Forget all keys of a tenant that is being erased."""
+        """Drop all cached keys of an erased tenant."""
         self._keyring.forget_tenant(tenant_id)
 
     async def check(self) -> None:
@@ -104,8 +104,8 @@ async def _undamaged(finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
     """Return a tenant's active key.
 
     Raises:
-        DecryptionError: it was tampered with.
-        UnreadableError: there is none.
+        DecryptionError: the key was changed and cannot be unwrapped.
+        UnreadableError: the tenant has no active key.
     """
     try:
         return await finding
@@ -113,5 +113,5 @@ async def _undamaged(finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
         if error.reason == NO_ACTIVE_KEY:
             raise
         _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
-    # Raised here, without a context.
+    # Raise outside of the handler, so that the error has no context.
     raise DecryptionError("the tenant's data key could not be decrypted")

@@ -1,4 +1,4 @@
-"""The context of a value: the token key that the caller asked for, encoded."""
+"""Encodes the context that a value's ciphertext is bound to: the token key that the caller asked for."""
 
 from functools import lru_cache
 
@@ -9,10 +9,10 @@ _REMEMBERED = 4096
 
 
 class ContextEncoder:
-    """Encodes contexts; the parts that repeat from one account to the next are encoded once.
+    """Encodes contexts; it caches the encoding of tenant, provider and kind, because many values share them.
 
     Args:
-        remembered: how many combinations of tenant, provider and kind to keep.
+        remembered: number of combinations of tenant, provider and kind to cache.
     """
 
     def __init__(self, remembered: int = _REMEMBERED) -> None:
@@ -25,5 +25,5 @@ class ContextEncoder:
 
 
 def _shared_part(tenant_id: str, provider: str, kind: str) -> bytes:
-    # Without the two zero bytes that are the length of the empty identifier.
+    # Drop the last two bytes, which are the length of the empty identifier.
     return encode_context(tenant_id, provider, kind, "")[:-2]

@@ -1,4 +1,4 @@
-"""Envelope v1, suite 1: one value, encrypted for one place. The format is described in docs/reference."""
+"""Envelope v1, suite 1: one value encrypted and bound to one context. docs/reference describes the format."""
 
 import enum
 import hmac
@@ -19,28 +19,28 @@ KEY_ID_SIZE = 16
 
 _MAGIC_VERSION_SUITE = b"\xe7\x01\x01"
 _RANDOM_SIZE = 28  # salt (16) and nonce (12)
-_HEADER_SIZE = 80  # up to and with the commitment
+_HEADER_SIZE = 80  # from the start to the end of the commitment
 _BLOCK = 32
 _OVERHEAD = _HEADER_SIZE + 16
 _MAX_BLOB = _OVERHEAD + MAX_PLAINTEXT + _BLOCK
-# SP 800-108 counter mode: a counter before and the output's length in bits after the fixed data.
+# SP 800-108 counter mode: the input is a counter, the fixed data, and the output's length in bits.
 _COUNTER = b"\x00\x00\x00\x01"
 _LENGTH = b"\x00\x00\x02\x00"
 _PADDING = tuple(b"\x80" + bytes(_BLOCK - 1 - used) for used in range(_BLOCK))
 
 
 class Purpose(enum.Enum):
-    """What is encrypted: its number in the header, and the label that separates the derived keys."""
+    """The purpose of an envelope: its number in the header, and the label that separates the derived keys."""
 
     VALUE = (1, b"tokenvault/v1/value")
     WRAPPED_DATA_KEY = (2, b"tokenvault/v1/dek-wrap")
 
 
 def encode_context(*parts: str) -> bytes:
-    """Return the unambiguous encoding of the place that a value belongs to.
+    """Return the unambiguous encoding of the context that a value is bound to.
 
     Args:
-        parts: for a value tenant, provider, kind and identifier (``""`` for none); for a wrapped data key
+        parts: for a token's value: tenant, provider, kind and identifier (``""`` for none). For a wrapped data key:
             ``"dek"``, tenant and the data key's id in hex.
     """
     encoded = [part.encode() for part in parts]
@@ -48,18 +48,18 @@ def encode_context(*parts: str) -> bytes:
 
 
 class EnvelopeKey:
-    """A key of the hierarchy, able to seal and open and nothing else.
+    """A key of the hierarchy that can only seal and open.
 
-    It is held as the state of an HMAC that was fed the key and everything that does not change from one value
-    to the next. There are no key bytes in Python to print, and the state cannot be pickled.
+    It holds the state of an HMAC over the key and the input that is the same for all values. So no Python object holds
+    key bytes that could be printed, and the state cannot be pickled.
 
     Args:
-        key: 32 bytes.
-        key_id: 16 bytes; the envelopes name it.
-        purpose: what is encrypted under it.
+        key: the key, 32 bytes.
+        key_id: the key's id, 16 bytes; each envelope names its key by this id.
+        purpose: the purpose of its envelopes.
 
     Raises:
-        ValueError: a size is wrong.
+        ValueError: the key or the id has the wrong size.
     """
 
     __slots__ = ("_prefix", "_state", "key_id")
@@ -80,7 +80,7 @@ class EnvelopeKey:
 
         Args:
             plaintext: up to 64 KiB.
-            context: see `encode_context`; the envelope opens with the same one only.
+            context: see `encode_context`; the envelope opens with the same context only.
 
         Raises:
             InvalidInputError: the plaintext is too long.
@@ -95,19 +95,19 @@ class EnvelopeKey:
 
         Args:
             blob: the envelope.
-            context: the place that was asked for; never built from what the row says.
+            context: the context of the key that the caller asked for, never one built from the row.
 
         Raises:
-            UnreadableError: header, key_id, size, commitment, tag or padding.
+            UnreadableError: the reason names the failed check: header, key_id, size, commitment, tag or padding.
         """
         opened = self._open(blob, context)
         if type(opened) is bytes:
             return opened
-        # Raised here, where no frame holds a subkey or a plaintext.
+        # Raise here, because no frame of this function holds a subkey or a plaintext.
         raise UnreadableError(str(opened))
 
     def _seal(self, plaintext: bytes, context: bytes, random: bytes) -> bytes:
-        """Seal with the given salt and nonce, which must never be used twice: for the test vectors."""
+        """Seal with a given salt and nonce (``random``), which must never be used twice; test vectors need it."""
         state = self._state.copy()
         state.update(random + context + _LENGTH)
         derived = state.finalize()
@@ -116,7 +116,7 @@ class EnvelopeKey:
         return header + AESGCM(derived[:32]).encrypt(random[16:], padded, header + context)
 
     def _open(self, blob: bytes, context: bytes) -> bytes | str:
-        """Return the plaintext, or why there is none."""
+        """Return the plaintext, or the name of the failed check."""
         size = len(blob)
         if blob[:20] != self._prefix:
             return "key_id" if blob[:4] == self._prefix[:4] and size > _OVERHEAD else "header"

@@ -1,4 +1,4 @@
-"""Reader of Fernet and MultiFernet columns; see https://github.com/fernet/spec."""
+"""Decrypts values of Fernet and MultiFernet columns; see https://github.com/fernet/spec."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret
 
 _KEY_BYTES = 32
-# Version, time, IV and tag, and a block of padding, in base64; the same again where bytea spells it in hexadecimal.
+# Version, time, IV, tag and a block of padding in base64; twice that where Postgres prints bytea in hexadecimal.
 _MOST_TEXT = 2 + 2 * 4 * (-(-(57 + MAX_SECRET_BYTES + 16) // 3))
 
 
 class FernetReader:
-    """Opens values under any of some keys, as MultiFernet does; their age does not matter.
+    """Decrypts values under any of several keys, as MultiFernet does, and ignores the values' age.
 
     Args:
-        keys: each as `Fernet.generate_key` made it.
+        keys: the keys, each in the form of `Fernet.generate_key`.
 
     Raises:
-        ConfigurationError: there is none, or one is no such key; it names the number and not the key.
+        ConfigurationError: there is no key, or a key is malformed; the message names its number, not the key.
     """
 
     def __init__(self, keys: Sequence[Secret]) -> None:
         for number, key in enumerate(keys, 1):
             if not _is_key(key.reveal()):
-                raise ConfigurationError(f"key {number} is no Fernet key: 32 bytes in URL-safe base64")
+                raise ConfigurationError(f"key {number} is not a Fernet key, which is 32 bytes in URL-safe base64")
         if not keys:
             raise ConfigurationError("there is no Fernet key")
         self._fernet = MultiFernet([Fernet(key.reveal()) for key in keys])
 
     def read(self, encoded: str) -> Secret | None:
-        """Return a value, or None where it does not decrypt.
+        """Return a decrypted value, or None if it does not decrypt.
 
         Args:
-            encoded: the column's text in its canonical form: what encoding again gives. As Postgres prints bytea,
-                hexadecimal behind ``\\x``, it is taken too.
+            encoded: the column's text, in canonical base64 or, as Postgres prints bytea, in hexadecimal after ``\\x``.
         """
         token = _canonical(encoded)
         if token is None:
@@ -51,13 +50,13 @@ class FernetReader:
 
 
 def _canonical(encoded: str) -> bytes | None:
-    """Return the token; None where it is not canonical: Fernet itself passes over what is not base64."""
+    """Return the token; None if its base64 is not canonical, because Fernet itself ignores foreign characters."""
     if len(encoded) > _MOST_TEXT:
         return None
     try:
         token = bytes.fromhex(encoded[2:]) if encoded.startswith("\\x") else encoded.encode("ascii")
         return token if base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)) == token else None
-    except ValueError:  # binascii.Error and UnicodeError are such
+    except ValueError:  # binascii.Error and UnicodeError are subclasses
         return None
 
 

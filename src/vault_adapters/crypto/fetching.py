@@ -1,4 +1,4 @@
-"""Fetching the keys of many tenants: one after the other, waiting would be most of it."""
+"""Fetches the keys of many tenants concurrently, because sequential fetching would mostly wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -9,15 +9,15 @@ from vault_domain.entities.errors import VaultError
 T = TypeVar("T")
 K = TypeVar("K")
 
-# So many that a store has something to put together; master keys have a limit of their own.
+# Large enough for a store to batch the reads. Calls to master keys have a limit of their own.
 _AT_ONCE = 64
 
 
 async def fetch_keys(wanted: Iterable[T], fetch: Callable[[T], Awaitable[K]]) -> dict[T, K]:
-    """Fetch keys, several at once.
+    """Fetch keys, several at once; return them by the item that asked for them.
 
     Raises:
-        VaultError: the first that ``fetch`` raised; what had not begun by then is not asked for.
+        VaultError: the first error that ``fetch`` raised; fetches that had not begun are skipped.
     """
     limit = asyncio.Semaphore(_AT_ONCE)
     found: dict[T, K] = {}
@@ -26,7 +26,7 @@ async def fetch_keys(wanted: Iterable[T], fetch: Callable[[T], Awaitable[K]]) ->
     async def one(wish: T) -> None:
         async with limit:
             if failures:
-                return  # whoever holds the keys is away: asking for the rest helps nobody
+                return  # the store or key service is unreachable, so do not ask for the rest
             try:
                 found[wish] = await fetch(wish)
             except VaultError as error:

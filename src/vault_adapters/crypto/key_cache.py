@@ -1,4 +1,4 @@
-"""The tenants' data keys that this process holds, for a while."""
+"""`KeyCache`: holds unwrapped data keys of tenants for a limited time."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,19 +17,19 @@ class _Held:
 @define
 class _TenantKeys:
     held: dict[bytes, _Held] = field(factory=dict)
-    until: float = 0.0  # that of the key that was put last
+    until: float = 0.0  # end of the key that was put last
     active: _Held | None = None
 
 
 class KeyCache:
-    """Bounded, least recently used tenants first out; a key is of no use after its time, whether it was used or not.
+    """A bounded cache that drops the least recently used tenants first and never returns a key after its time.
 
-    It leaves the memory then when it is asked for, or when another one comes.
+    An expired key leaves the memory when it is asked for or when another key is put.
 
     Args:
-        capacity: how many data keys to hold.
-        ttl: for how many seconds.
-        monotonic: a clock in seconds that never goes back.
+        capacity: largest number of data keys to hold.
+        ttl: time to hold a key, in seconds.
+        monotonic: a monotonic clock, in seconds.
     """
 
     def __init__(self, capacity: int, ttl: float, monotonic: Callable[[], float]) -> None:
@@ -40,7 +40,7 @@ class KeyCache:
         self._size = 0
 
     def get(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
-        """Return one key of this tenant, or None where it is not held or its time is over."""
+        """Return one key of this tenant, or None if it is not held or has expired."""
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
             return None
@@ -62,7 +62,7 @@ class KeyCache:
         return tenant.active.key
 
     def put(self, tenant_id: str, key: EnvelopeKey) -> None:
-        """Hold a key from now on."""
+        """Hold a key for ``ttl`` seconds from now."""
         self._forget_the_first_that_are_over()
         tenant = self._tenants.setdefault(tenant_id, _TenantKeys())
         self._size += key.key_id not in tenant.held
@@ -73,19 +73,19 @@ class KeyCache:
             self.forget_tenant(next(iter(self._tenants)))
 
     def put_active(self, tenant_id: str, key: EnvelopeKey) -> None:
-        """Remember that a held key is the tenant's active one; no longer than the key itself is held."""
+        """Remember that a held key is the tenant's active one, for as long as the key is held."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.active = tenant.held.get(key.key_id)
 
     def forget_active(self, tenant_id: str) -> None:
-        """Forget which key is active; it still opens."""
+        """Forget which key is active; the key itself stays and can still decrypt."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.active = None
 
     def forget_tenant(self, tenant_id: str) -> None:
-        """Forget all keys of this tenant."""
+        """Drop all keys of this tenant."""
         tenant = self._tenants.pop(tenant_id, None)
         if tenant is not None:
             self._size -= len(tenant.held)
@@ -99,12 +99,12 @@ class KeyCache:
             del self._tenants[tenant_id]
 
     def _forget_the_first_that_are_over(self) -> None:
-        """Let go of keys that nobody has asked for since their time ended; the tenants used last are at the end."""
+        """Drop expired keys of the least recently used tenants; the most recently used tenants are at the end."""
         now = self._monotonic()
         while (first := next(iter(self._tenants), None)) is not None and self._tenants[first].until <= now:
             self.forget_tenant(first)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all keys."""
         self._tenants.clear()
         self._size = 0

@@ -1,4 +1,4 @@
-"""The tenants' data keys: found, made and unwrapped, one call at a time for each key."""
+"""`Keyring`: finds, creates and unwraps tenants' data keys, with at most one running call per key."""
 
 import asyncio
 import hashlib
@@ -23,21 +23,21 @@ DEFAULT_CAPACITY = 10_000
 _AT_ONCE = 8
 
 _Flight = tuple[str, bytes | None]
-"""A tenant and a key id; None stands for the tenant's active key."""
+"""A tenant and a key id; None means the tenant's active key."""
 
 
 class Keyring:
-    """Data keys of all tenants over a repository of wrapped ones.
+    """Gives the data keys of all tenants, from a cache or by unwrapping stored ones.
 
-    Exactly one key is looked up, by its id and inside the asking tenant; there is no trying of several. A new one
-    is made where the repository has none, never because one could not be unwrapped.
+    - It looks up exactly one key, by tenant and id; it never tries several keys.
+    - It creates a key only if the repository has none, never because a key could not be unwrapped.
 
     Args:
-        repository: where the wrapped keys are.
+        repository: the store of wrapped keys.
         master_keys: the open master keys.
-        ttl: how long a key is held after it was unwrapped; then the repository is asked again.
-        capacity: how many keys are held at most.
-        monotonic: a clock in seconds that never goes back.
+        ttl: time to cache an unwrapped key; afterwards the repository is asked again.
+        capacity: largest number of cached keys.
+        monotonic: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -54,41 +54,41 @@ class Keyring:
         self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic)
         self._flights = Flights()
         self._forgotten = 0
-        # A master key may be a service, which would answer a crowd by throttling.
+        # Limit concurrent calls, because a master key may be a service that throttles.
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     def get_held_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
-        """Return a key that is held already, or None."""
+        """Return a cached key, or None."""
         return self._cache.get(tenant_id, key_id)
 
     async def find_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
         """Return one of a tenant's keys.
 
         Raises:
-            UnreadableError: the tenant has no such key (any more), or it was tampered with.
-            KeyUnavailableError: no master key that could unwrap it is available now.
+            UnreadableError: the tenant has no such key, the key was destroyed, or its wrap was changed.
+            KeyUnavailableError: no master key that could unwrap the data key is available now.
         """
         return self._cache.get(tenant_id, key_id) or await self._share(
             (tenant_id, key_id), lambda: self._find(tenant_id, key_id)
         )
 
     async def ensure_active_key(self, tenant_id: str) -> EnvelopeKey:
-        """Return a tenant's active key, making its first one where there is none.
+        """Return a tenant's active key; create the first one if there is none.
 
         Raises:
-            UnreadableError: it was tampered with.
-            KeyUnavailableError: as above.
+            UnreadableError: the key's wrap was changed.
+            KeyUnavailableError: see `find_key`.
         """
         return self._cache.get_active(tenant_id) or await self._share(
             (tenant_id, None), lambda: self._ensure_active(tenant_id)
         )
 
     async def find_active_key(self, tenant_id: str) -> EnvelopeKey:
-        """Return a tenant's active key; none is made where there is none.
+        """Return a tenant's active key; never create one.
 
         Raises:
-            UnreadableError: it was tampered with, or there is none, that is, the tenant was erased.
-            KeyUnavailableError: as above.
+            UnreadableError: the key's wrap was changed, or the tenant has no active key because it was erased.
+            KeyUnavailableError: see `find_key`.
         """
         key = self._cache.get_active(tenant_id)
         if key is not None:
@@ -106,12 +106,12 @@ class Keyring:
         return key
 
     async def find_active_master_key(self) -> MasterKey:
-        """Return the master key that is active now, which a rotation may have changed since this was opened.
+        """Return the master key that is active now; a rotation may have changed it since the vault was opened.
 
-        Where the repository cannot be asked, it is the one that was active then.
+        If the repository cannot be reached, return the master key that was active when the vault was opened.
 
         Raises:
-            KeyUnavailableError: this process does not have it.
+            KeyUnavailableError: this process does not have the active master key.
         """
         try:
             records = await self._repository.master_keys()
@@ -135,8 +135,8 @@ class Keyring:
         """Return the wraps that a data key lacks under the open master keys.
 
         Raises:
-            UnreadableError: it cannot be unwrapped.
-            KeyUnavailableError: as above.
+            UnreadableError: the data key cannot be unwrapped.
+            KeyUnavailableError: see `find_key`.
         """
         present = {wrap.master_key_id for wrap in record.wraps}
         lacking = [master for master in self._master_keys if master.key_id not in present]
@@ -145,7 +145,7 @@ class Keyring:
         return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, lacking)
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Whether all wraps of a data key under open master keys open, and to the same key; at least one must.
+        """Return whether all wraps under open master keys, at least one, decrypt to the same data key.
 
         Raises:
             KeyUnavailableError: a master key is not available now.
@@ -164,30 +164,30 @@ class Keyring:
         return len(digests) == 1
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
-        """Look the active key of these tenants up again before the next seal."""
+        """Forget which data keys of these tenants are active; the next seal asks the repository."""
         active: set[_Flight] = {(tenant_id, None) for tenant_id in tenant_ids}
         for tenant_id, _ in active:
             self._cache.forget_active(tenant_id)
         self._flights.forget(lambda flight: flight in active)
 
     def forget_tenant(self, tenant_id: str) -> None:
-        """Forget all keys of a tenant, those included that are being unwrapped now."""
+        """Drop all keys of a tenant, including keys that are being unwrapped now."""
         self._forgotten += 1
         self._cache.forget_tenant(tenant_id)
         self._flights.forget(lambda flight: flight[0] == tenant_id)
 
     async def aclose(self) -> None:
-        """Forget everything and end what is under way."""
+        """Drop all keys and cancel running calls."""
         self._cache.clear()
         self._flights.forget(lambda _: True)
         await self._flights.cancel()
 
     async def _share(self, flight: _Flight, work: Callable[[], Coroutine[Any, Any, EnvelopeKey]]) -> EnvelopeKey:
-        """Run the work once for all that ask for it meanwhile, and hold its key."""
+        """Run the work once for all concurrent callers, and cache the resulting key."""
         return await self._flights.share(flight, lambda: self._hold(flight, work))
 
     async def _hold(self, flight: _Flight, work: Callable[[], Coroutine[Any, Any, EnvelopeKey]]) -> EnvelopeKey:
-        """Hold the key, unless it was forgotten while it was on its way."""
+        """Cache the resulting key, unless it was forgotten while the work ran."""
         key = await work()
         if self._flights.is_current(flight):
             tenant_id, key_id = flight
@@ -208,11 +208,11 @@ class Keyring:
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
             record = await self._repository.create_data_key(await self.make_data_key(tenant_id))
-        # Whoever won, and this process's own key too, is taken as it was stored.
+        # Use the stored record even if this process won, because the store may have left out wraps.
         return await self._of_record(record, before)
 
     async def _of_record(self, record: DataKeyRecord, before: int) -> EnvelopeKey:
-        """Return the key of a record, which is not held where a tenant was forgotten since the record was read."""
+        """Return the key of a record; do not cache it if a tenant was forgotten since the record was read."""
         if self._forgotten != before:
             return await self._open(record)
         tenant_id, key_id = record.tenant_id, record.key_id
@@ -237,7 +237,7 @@ class Keyring:
                 async with self._asking:
                     return await master.unwrap(wrapped[master.key_id], tenant_id, record.key_id)
             except (KeyUnavailableError, ConfigurationError) as error:
-                failure = error  # during a rotation another master key may be within reach
+                failure = error  # try the next wrap, because during a rotation another master key may be available
             except UnreadableError as error:
                 failure = UnreadableError(f"data_key_{error.reason}")
                 break
@@ -252,5 +252,5 @@ async def _wrap(
         for master in master_keys:
             wraps.append(DataKeyWrap(master.key_id, await master.wrap(data_key, tenant_id, key_id)))  # noqa: PERF401
     finally:
-        del data_key  # the traceback of an error must not hold it
+        del data_key  # tracebacks of errors must not hold the key
     return tuple(wraps)

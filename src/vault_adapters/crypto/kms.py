@@ -18,24 +18,26 @@ PROVIDER = "aws-kms"
 
 _PREFIX = "aws-kms:"
 _AT_ONCE = 10
-"""Calls under way. They do not use the host's thread limit, so that an outage does not take its threads."""
+"""Largest number of concurrent calls. They have a limit of their own, so that an outage does not block the
+host's threads.
+"""
 _MAX_WRAPPED = 6144
 _CHECKED_TENANT = "token-vault-check"
 
 
 def is_kms_uri(uri: str) -> bool:
-    """Whether a configured master key is one of AWS KMS."""
+    """Return whether the URI of a master key names a key of AWS KMS."""
     return uri.startswith(_PREFIX)
 
 
 class KmsMasterKey:
-    """A symmetric key of AWS KMS: the port `MasterKey`.
+    """Implements `MasterKey` with a symmetric key of AWS KMS.
 
-    The encryption context, which CloudTrail shows, is the tenant and the data key's id and nothing else.
+    The encryption context, which CloudTrail shows, holds only the tenant and the data key's id.
 
     Args:
         uri: ``aws-kms:`` and a key id, key ARN, alias name or alias ARN.
-        client: a boto3 KMS client; None makes one at the first call, from boto3's usual configuration and the
+        client: a boto3 KMS client; None creates one at the first call, with boto3's usual configuration and the
             region of the ARN.
 
     Raises:
@@ -55,7 +57,7 @@ class KmsMasterKey:
 
     @property
     def key_id(self) -> bytes:
-        """Derived from the URI."""
+        """The key's id, derived from the URI."""
         return self._key_id
 
     async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
@@ -65,7 +67,7 @@ class KmsMasterKey:
         try:
             return await self._call("encrypt", request, "CiphertextBlob")
         finally:
-            request.clear()  # the traceback of an error must not hold the key
+            request.clear()  # tracebacks of errors must not hold the key
 
     async def unwrap(self, wrapped: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """See `MasterKey`."""
@@ -80,7 +82,7 @@ class KmsMasterKey:
         raise UnreadableError("size")
 
     async def check(self) -> None:
-        """Wrap and unwrap random bytes, which needs the permissions that real keys need.
+        """Wrap and unwrap random bytes, to check the same permissions that data keys need.
 
         Raises:
             KeyUnavailableError: see `MasterKey`.
@@ -92,7 +94,7 @@ class KmsMasterKey:
         except UnreadableError:
             returned = b""
         if not hmac.compare_digest(probe, returned):
-            raise ConfigurationError("the key service does not give back what it was given", code="kms_wrong_key")
+            raise ConfigurationError("the key service did not return the data that it encrypted", code="kms_wrong_key")
 
     def __repr__(self) -> str:
         return f"KmsMasterKey(key_id={self._key_id.hex()})"
@@ -108,13 +110,13 @@ class KmsMasterKey:
         outcome = await to_thread.run_sync(lambda: self._call_now(operation, request, member), limiter=self._limiter)
         if isinstance(outcome, bytes):
             return outcome
-        # Raised here: botocore's frames, in the thread, hold the request and the response.
+        # Raise here, because botocore's frames in the thread hold the request and the response.
         raise outcome
 
     def _call_now(self, operation: str, request: dict[str, Any], member: str) -> bytes | Exception:
         try:
             return bytes(getattr(self._connected(), operation)(**request)[member])
-        except Exception as error:  # whatever a driver raises may hold the key
+        except Exception as error:  # any error of boto3 may hold the key
             return translated(error)
 
     def _connected(self) -> Any:

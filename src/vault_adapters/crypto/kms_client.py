@@ -1,4 +1,4 @@
-"""The boto3 client for KMS, made so that its debug log does not show data keys."""
+"""Creates the boto3 client for KMS; its debug log shows no data keys."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def connect(key_name: str) -> Any:
     """Return a KMS client from boto3's usual configuration (environment, profile, instance role).
 
     Args:
-        key_name: a key id, ARN or alias; an ARN says its region.
+        key_name: a key id, ARN or alias; an ARN names its region.
 
     Raises:
         ConfigurationError: boto3 is not installed.
@@ -29,23 +29,23 @@ def connect(key_name: str) -> Any:
             read_timeout=_READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
         )
-        # A session of its own: the default one belongs to the host and is not safe to share between threads.
+        # Use a separate session, because the default one belongs to the host and is not thread-safe.
         return boto3.session.Session().client("kms", region_name=_region(key_name), config=limits)
     raise missing
 
 
 def hide_bodies(client: Any) -> None:
-    """Make this client's requests and responses print as nothing.
+    """Hide this client's request and response bodies from log messages.
 
-    At level DEBUG botocore logs both, and with them data keys in clear. Handlers of this one client mark the bodies;
-    the loggers, which the host shares, stay as they are.
+    At level DEBUG botocore logs both, with plaintext data keys. Event handlers of this client replace the bodies with
+    objects that print as nothing. The loggers stay unchanged, because the host uses them too.
     """
     client.meta.events.register_last("before-call.kms", _hide_request, unique_id="token-vault-request")
     client.meta.events.register_last("before-parse.kms", _hide_response, unique_id="token-vault-response")
 
 
 class _Hidden(bytes):
-    """Bytes that do not show themselves."""
+    """Bytes whose repr hides them."""
 
     def __repr__(self) -> str:
         return "<hidden>"

@@ -1,4 +1,4 @@
-"""What KMS and botocore raise, as errors of the vault: wait, change the configuration, or the wrap is bad."""
+"""Translates errors of KMS and botocore into errors of the vault."""
 
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.ports.cipher import UnreadableError
@@ -7,7 +7,7 @@ _DENIED = "the key service does not allow the use of the master key"
 _CREDENTIALS = "the key service does not accept the credentials of this process, or there are none"
 
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors and CommonErrors.html.
-# Everything else is taken for an outage: that keeps data, and waiting is harmless.
+# Treat every other error as an outage, because waiting is harmless and no data is given up.
 _REFUSALS = {
     "AccessDeniedException": ("kms_access_denied", _DENIED),
     "DisabledException": ("kms_key_disabled", "the master key is disabled at the key service"),
@@ -24,7 +24,7 @@ _REFUSALS = {
     "MissingAuthenticationToken": ("kms_credentials", _CREDENTIALS),
     "MissingAuthenticationTokenException": ("kms_credentials", _CREDENTIALS),
     "OptInRequired": ("kms_access_denied", _DENIED),
-    # botocore's own, by the name of the class
+    # errors of botocore, by class name
     "NoCredentialsError": ("kms_credentials", _CREDENTIALS),
     "PartialCredentialsError": ("kms_credentials", _CREDENTIALS),
     "ProfileNotFound": ("kms_credentials", _CREDENTIALS),
@@ -37,10 +37,10 @@ _THROTTLED = frozenset(
 
 
 def translated(error: Exception) -> Exception:
-    """Return the vault's error for one that a KMS call raised; nothing of the original is kept.
+    """Return the vault's error for an error of a KMS call, without text of the original.
 
     Args:
-        error: botocore's, or anything else that came out of the call.
+        error: the error that the call raised, of botocore or of any other class.
     """
     if isinstance(error, ConfigurationError):
         return error.with_traceback(None)
@@ -54,7 +54,7 @@ def translated(error: Exception) -> Exception:
 
 
 def _code_of(error: Exception) -> str:
-    """Return a ClientError's code; else the name of the class. botocore need not be imported for it."""
+    """Return a ClientError's code, or else the class name; it works without importing botocore."""
     response = getattr(error, "response", None)
     details = response.get("Error") if isinstance(response, dict) else None
     code = details.get("Code") if isinstance(details, dict) else None

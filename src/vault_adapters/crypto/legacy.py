@@ -1,4 +1,4 @@
-"""Reader of the original format: base64(salt16 | iv12 | tag16 | ciphertext), a scrypt run for each value."""
+"""Decrypts the original format: base64(salt16 | iv12 | tag16 | ciphertext), with one scrypt run per value."""
 
 import base64
 import binascii
@@ -20,11 +20,11 @@ _MAX_TEXT = 4 * (-(-(_HEADER + MAX_SECRET_BYTES) // 3))
 
 
 def read_original(encoded: str, secret: Secret) -> Secret | None:
-    """Return the value, or None where it does not decrypt. Takes about 30 ms of a core and 16 MiB.
+    """Return the value, or None if it does not decrypt. It takes about 30 ms of one core and 16 MiB.
 
     Args:
-        encoded: the column's text. Base64 is taken only in its canonical form: what encoding again gives.
-        secret: the original's encryption secret, as it was configured.
+        encoded: the column's text, in canonical base64.
+        secret: the encryption secret of the original system, exactly as configured there.
     """
     raw = _decoded(encoded)
     if raw is None:
@@ -43,9 +43,9 @@ async def read_originals(column: Iterable[str], secret: Secret, *, threads: int 
     """Yield what `read_original` returns for each text, in order, several at a time.
 
     Args:
-        column: the texts; taken a few at a time, so that it may be long.
+        column: the texts; they are read a few at a time, so there may be any number.
         secret: see `read_original`.
-        threads: how many at a time; each needs 16 MiB.
+        threads: number of threads; each needs 16 MiB.
     """
     limiter = CapacityLimiter(threads)
     texts = iter(column)

@@ -32,13 +32,13 @@ def generate_encryption_secret() -> str:
 
 
 def as_encryption_secret(value: Secret | str) -> Secret:
-    """Return an encryption secret as it will be used: neither stripped nor normalised.
+    """Check an encryption secret and return it unchanged.
 
     Args:
         value: at least 32 characters, counted as UTF-16 units.
 
     Raises:
-        ConfigurationError: too short, too long, or with a lone surrogate; the text is not repeated.
+        ConfigurationError: the secret is too short or too long, or has a lone surrogate; it is not repeated.
     """
     secret: Secret | None = None
     with suppress(InvalidInputError):
@@ -57,11 +57,11 @@ def as_encryption_secret(value: Secret | str) -> Secret:
 
 
 class LocalMasterKey:
-    """A master key in this process's memory: the port `MasterKey`.
+    """Implements `MasterKey` with a key in this process's memory.
 
     Args:
-        key: 32 bytes.
-        key_id: 16 bytes.
+        key: the key, 32 bytes.
+        key_id: the key's id, 16 bytes.
     """
 
     __slots__ = ("_envelope",)
@@ -71,7 +71,7 @@ class LocalMasterKey:
 
     @property
     def key_id(self) -> bytes:
-        """Derived from the secret, the salt and the parameters."""
+        """The key's id, derived from the secret, the salt and the parameters."""
         return self._envelope.key_id
 
     async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
@@ -90,7 +90,7 @@ class LocalMasterKey:
         raise UnreadableError("size")
 
     async def check(self) -> None:
-        """Return: a key in memory is always at hand."""
+        """Return normally, because a key in memory is always available."""
 
     def __repr__(self) -> str:
         return f"LocalMasterKey(key_id={self.key_id.hex()})"
@@ -100,7 +100,7 @@ class LocalMasterKey:
 
 
 async def new_record(secret: Secret, log2_n: int = DEFAULT_LOG2_N) -> tuple[MasterKeyRecord, LocalMasterKey]:
-    """Return a record with a new salt, to be stored, and the key that it stands for. Takes about 0.3 s of a core.
+    """Return a new record with a random salt, and its key. It takes about 0.3 s of one core.
 
     Args:
         secret: from `as_encryption_secret`.
@@ -116,10 +116,10 @@ async def new_record(secret: Secret, log2_n: int = DEFAULT_LOG2_N) -> tuple[Mast
 
 
 async def open_record(record: MasterKeyRecord, secret: Secret) -> LocalMasterKey | None:
-    """Return the key of a record, or None where the secret is not the one that it was made with.
+    """Return the key of a record, or None if the record belongs to another secret.
 
     Raises:
-        ConfigurationError: the record's parameters are not acceptable; scrypt did not run.
+        ConfigurationError: the record's parameters are out of range; scrypt did not run.
     """
     derived = await _derive(secret, ScryptParameters.from_json(record.kdf))
     same_check = hmac.compare_digest(derived.check_value, record.check_value)
@@ -134,7 +134,8 @@ class _Derived:
 
 
 async def _derive(secret: Secret, parameters: ScryptParameters) -> _Derived:
-    # A thread: scrypt would stall the event loop. It raises nothing there, since its frames hold the secret.
+    # Use a thread, because scrypt would block the event loop. The thread raises no error, because its frames hold
+    # the secret.
     derived = await _in_a_thread_of_its_own(_derive_now, secret, parameters)
     if derived is None:
         raise ConfigurationError("there is not enough memory to run scrypt", code="scrypt_memory", retryable=True)
@@ -144,7 +145,7 @@ async def _derive(secret: Secret, parameters: ScryptParameters) -> _Derived:
 async def _in_a_thread_of_its_own(
     work: Callable[[Secret, ScryptParameters], _Derived | None], secret: Secret, parameters: ScryptParameters
 ) -> _Derived | None:
-    """Run the work; the thread ends with it, where those of anyio and asyncio would stay with the event loop."""
+    """Run the work in a thread that ends with it; threads of anyio and asyncio would live as long as the event loop."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="token-vault-scrypt")
     future = asyncio.get_running_loop().run_in_executor(executor, work, secret, parameters)
     try:

@@ -1,4 +1,4 @@
-"""Master keys as they are configured, before it is known which record of the database they belong to."""
+"""Sources of master keys: configured keys that are not yet matched with records of the database."""
 
 from typing import Any, Protocol
 
@@ -14,22 +14,22 @@ LOCAL = "local"
 
 
 class MasterKeySource(Protocol):
-    """One configured master key: it opens its record and can make a new one."""
+    """One configured master key; it can open its record and make a new record."""
 
     async def open(self, record: MasterKeyRecord) -> MasterKey | None:
-        """Return the key of a record, or None where the record is not this source's.
+        """Return the key of a record, or None if the record belongs to another source.
 
         Raises:
-            ConfigurationError: the record is not acceptable.
+            ConfigurationError: the record's parameters are not valid.
         """
 
     async def make(self) -> tuple[MasterKeyRecord, MasterKey]:
-        """Return a record to be stored, and its key, which can be used now."""
+        """Return a new record to store, and its key, which was checked."""
 
 
 @frozen
 class LocalSource:
-    """The master key that an encryption secret gives."""
+    """The master key that is derived from an encryption secret."""
 
     secret: Secret
     log2_n: int
@@ -45,11 +45,11 @@ class LocalSource:
 
 @frozen
 class KmsSource:
-    """A key of AWS KMS. It is tried before it is introduced: nobody should learn later that access is denied.
+    """A key of AWS KMS. It is checked before it is introduced, so that denied access is found early.
 
     Attributes:
         uri: ``aws-kms:<key id or ARN>``.
-        client: a boto3 client, or None for one of its own.
+        client: a boto3 client; None creates one.
     """
 
     uri: str
@@ -75,10 +75,10 @@ def configured_sources(
     master_key: str,
     previous_master_key: str | None,
 ) -> tuple[MasterKeySource, ...]:
-    """Return the current source first, then the previous ones; the arguments are those of `open_master_keys`.
+    """Return the configured source first, then the previous ones; `open_master_keys` explains the arguments.
 
     Raises:
-        ConfigurationError: a secret is missing or not acceptable, or a master key is named that does not exist.
+        ConfigurationError: a secret is missing or not valid, or the name of a master key is not valid.
     """
     current, previous = (
         None if text is None else local_key.as_encryption_secret(text) for text in (secret, previous_secret)

@@ -1,4 +1,4 @@
-"""Sealing many values anew: their keys are fetched first and several at once, then nothing is waited for."""
+"""Seals many values again: first fetches all keys, several at once, and then seals without waiting."""
 
 import asyncio
 import logging
@@ -17,9 +17,9 @@ from vault_domain.ports.cipher import UnreadableError
 _log = logging.getLogger(__name__)
 
 _RESEALED_AT_ONCE = 128
-"""About a millisecond of work; then other tasks get a turn."""
+"""Number of values to process before yielding to the event loop; about a millisecond of work."""
 
-# Answers of a key service that are about this wrap, however they are typed: other tenants' keys may open.
+# Codes of a key service that concern a single wrap, so keys of other tenants may still be unwrapped.
 _OF_ONE_KEY = frozenset({"kms_wrong_key"})
 
 _Sealed = tuple[TokenKey, SealedToken]
@@ -43,15 +43,15 @@ async def reseal(
         if number % _RESEALED_AT_ONCE == 0:
             await asyncio.sleep(0)
     for reason, count in refused.items():
-        _log.error("%d values could not be sealed anew: %s", count, reason)
+        _log.error("%d values could not be sealed again: %s", count, reason)
     return resealed
 
 
 async def _had(fetching: Awaitable[EnvelopeKey]) -> EnvelopeKey | UnreadableError:
-    """Return a key, or an error where it cannot be had, however often one asks.
+    """Return a key, or an error if it can never be unwrapped here.
 
     Raises:
-        VaultError: it cannot be had now.
+        VaultError: the key cannot be unwrapped now.
     """
     try:
         return await fetching
@@ -74,4 +74,4 @@ def _resealed(
         # The opener refuses an envelope that names another key than the row does.
         return SealedToken(sealer.key_id, sealer.seal(opener.open(blob, context), context))
     except UnreadableError as error:
-        return UnreadableError(error.reason)  # without the frames of the one that was raised
+        return UnreadableError(error.reason)  # a new error, without the frames of the original

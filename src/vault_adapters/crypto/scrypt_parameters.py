@@ -1,4 +1,4 @@
-"""The parameters of scrypt as the database holds them: not trusted until they were checked."""
+"""Reads and checks the scrypt parameters that the database holds."""
 
 import json
 import re
@@ -19,14 +19,14 @@ _SALT = re.compile(r"[0-9a-f]{64}\Z")
 
 @frozen
 class ScryptParameters:
-    """What scrypt is run with. Out of range is refused, so that an edited row cannot stall start-up.
+    """The parameters of scrypt. Values out of range are refused, so that a changed row cannot delay the start.
 
     Attributes:
-        log2_n: the cost, 14 to 18: scrypt needs 2^(log2_n + 10) bytes.
+        log2_n: the cost, 14 to 18; scrypt needs 2^(log2_n + 10) bytes of memory.
         salt: 32 bytes.
 
     Raises:
-        ConfigurationError: out of range.
+        ConfigurationError: a parameter is out of range.
     """
 
     log2_n: int
@@ -42,11 +42,11 @@ class ScryptParameters:
 
     @property
     def encoded(self) -> bytes:
-        """Salt and parameters as the check value and the key id cover them."""
+        """Salt and parameters in the encoding that the check value and the key id cover."""
         return self.salt + bytes((self.log2_n, self.r, self.p))
 
     def to_json(self) -> str:
-        """Return the form that the database keeps."""
+        """Return the JSON text that the database stores."""
         members = {"name": "scrypt", "log2_n": self.log2_n, "r": self.r, "p": self.p, "salt": self.salt.hex()}
         return json.dumps(members, separators=(",", ":"))
 
@@ -55,7 +55,7 @@ class ScryptParameters:
         """Return the parameters of a stored record.
 
         Raises:
-            ConfigurationError: anything but the form of `to_json` with parameters in range.
+            ConfigurationError: the text does not have the form of `to_json`, or a parameter is out of range.
         """
         members = _members(text)
         cost, salt = members.pop("log2_n", None), members.pop("salt", None)

@@ -1,1 +1,1 @@
-"""Readers of what other systems kept: lines, then rows, then tokens. A bad line is one bad line."""
+"""Reads dumps of other systems in three steps: lines, rows, tokens. A bad row does not affect other rows."""

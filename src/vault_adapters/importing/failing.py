@@ -1,11 +1,11 @@
-"""How a reader says that a row cannot be read: by a code, never by anything of the row."""
+"""The error of a row that cannot be read; it holds a code and nothing of the row."""
 
 
 class UnreadableRowError(Exception):
-    """Raised and caught inside of this package, and always outside of handlers: the causes hold what was read.
+    """A row cannot be read. Raise it outside of handlers, because the original error would hold text of the row.
 
     Attributes:
-        code: why.
+        code: the reason.
     """
 
     def __init__(self, code: str) -> None:

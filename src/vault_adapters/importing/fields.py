@@ -1,4 +1,4 @@
-"""Single values of a row: texts, times and truth as databases print them."""
+"""Reads single values of a row: texts, times and booleans as databases print them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vault_domain.entities.text import as_identifier, as_provider, as_tenant_id,
 
 Values = Mapping[str, Any]
 
-# 2024-05-01 12:00:00+00, 2024-05-01T12:00:00.123456Z and what lies between; fromisoformat would take more than that.
+# Forms from 2024-05-01 12:00:00+00 to 2024-05-01T12:00:00.123456Z; fromisoformat would accept more than that.
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)?\Z", re.ASCII | re.IGNORECASE
 )
@@ -22,7 +22,7 @@ _TRUTH = {"t": True, "true": True, "f": False, "false": False}
 
 
 def text_of(values: Values, name: str) -> str:
-    """Return a text that must be there."""
+    """Return a required text."""
     value = values.get(name)
     if value is None:
         raise UnreadableRowError(f"missing_{name}")
@@ -37,7 +37,7 @@ def optional_text(values: Values, name: str) -> str | None:
 
 
 def time_of(values: Values, name: str) -> datetime | None:
-    """Return a time in UTC, or None; one without a zone is in UTC."""
+    """Return a time in UTC, or None; a time without a zone counts as UTC."""
     text = optional_text(values, name)
     if text is None:
         return None
@@ -48,7 +48,7 @@ def time_of(values: Values, name: str) -> datetime | None:
 
 
 def truth_of(values: Values, name: str) -> bool | None:
-    """Return true or false, as JSON or Postgres spell it, or None."""
+    """Return a boolean in the spelling of JSON or Postgres, or None."""
     value = values.get(name)
     if value is None or isinstance(value, bool):
         return value
@@ -64,7 +64,7 @@ def key_of(values: Values, kind_column: str, provider: str) -> TokenKey:
     Args:
         values: the row.
         kind_column: the name of the column with the kind.
-        provider: the provider's name, as it is to be.
+        provider: the provider's name to use in the key.
     """
     tenant_id, kind = values.get("tenant_id"), text_of(values, kind_column)
     identifier = optional_text(values, "identifier")
@@ -104,5 +104,5 @@ def _moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text.upper())
         return as_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC), "time")
-    except ValueError:  # InvalidInputError is one too
+    except ValueError:  # InvalidInputError is a subclass
         return None

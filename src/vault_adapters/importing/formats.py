@@ -1,4 +1,4 @@
-"""What each format's columns mean."""
+"""The formats of dumps: the meaning of their columns."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "upda
 _ARRAY = re.compile(r"\{([^{}\\]*)\}\Z")
 _PLACE = ("tenant_id", "provider", "identifier")
 _STATUSES = {status.value: status for status in TokenStatus}
-# The words that the original wrote into last_error when it read a token that had expired.
+# The text that the original system wrote into last_error when it read an expired token.
 _EXPIRED = "Token expired"
 
 
 @frozen
 class Draft:
-    """A row whose value is not opened yet.
+    """A row whose value is not decrypted yet.
 
     Attributes:
-        key: where it is to be.
-        content: the column with the value, as it stands there.
-        times: by name.
+        key: the key to store the token under.
+        content: the text of the column with the value.
+        times: the row's times, by column name.
     """
 
     key: TokenKey
@@ -44,7 +44,7 @@ class Draft:
     scopes: tuple[str, ...] = ()
 
     def complete(self, value: Secret, line: int) -> ImportedToken:
-        """Return the token with its value."""
+        """Return the token with its decrypted value."""
         return ImportedToken(
             self.key,
             value,
@@ -61,8 +61,8 @@ class Format:
     """A format of rows.
 
     Attributes:
-        required: the columns that must be there.
-        parse: makes a draft of a row; raises `UnreadableRowError`.
+        required: the required columns.
+        parse: function that makes a draft from a row; it raises `UnreadableRowError`.
     """
 
     required: tuple[str, ...]
@@ -70,7 +70,7 @@ class Format:
 
 
 def _original(values: Values) -> Draft:
-    # The original did not restrict names; ours are lower-case. What else does not fit is for a person to decide.
+    # The original did not restrict provider names, so fold them to lower case. Other bad names become failures.
     key = key_of(values, "token_type", text_of(values, "provider").lower())
     return Draft(key, text_of(values, "encrypted_value"), _times(values), _original_status(values))
 
@@ -79,7 +79,7 @@ def _original_status(values: Values) -> TokenStatus:
     is_valid = truth_of(values, "is_valid")
     if is_valid is None:
         return TokenStatus.UNKNOWN
-    # It called a token invalid as soon as it read it expired, which kept it from being refreshed.
+    # The original marked an expired token invalid. Import it as valid, so that it can be refreshed.
     return TokenStatus.VALID if is_valid or values.get("last_error") == _EXPIRED else TokenStatus.INVALID
 
 
@@ -88,7 +88,7 @@ def _plain(column: str) -> Callable[[Values], Draft]:
 
     def parse(values: Values) -> Draft:
         if not known.issuperset(values):
-            # A misspelt expires_at would make a token that is never refreshed.
+            # Refuse unknown columns, because a misspelt expires_at would make a token that is never refreshed.
             raise UnreadableRowError("unknown_column")
         status = _status(values)
         error_code = _checked(as_error_code, values, "error_code")
@@ -116,7 +116,7 @@ def _status(values: Values) -> TokenStatus:
 
 def _scopes(values: Values) -> tuple[str, ...]:
     scopes = values.get("scopes")
-    if isinstance(scopes, str):  # as RFC 6749 writes them in one text, or as COPY prints an array
+    if isinstance(scopes, str):  # one text, as in RFC 6749, or an array as COPY prints it
         array = _ARRAY.match(scopes)
         scopes = scopes.split() if array is None else [part for part in array[1].replace('"', "").split(",") if part]
     elif scopes is not None and not isinstance(scopes, list):

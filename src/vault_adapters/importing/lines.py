@@ -1,4 +1,4 @@
-"""Lines of a dump, each of bounded length."""
+"""Reads the lines of a dump, with a limit of their length."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -9,18 +9,18 @@ from vault_adapters.importing.piped import PipedLines
 from vault_domain.entities.imported import ImportFailure
 
 MOST_BYTES = 2 * 1024 * 1024
-"""The longest line. A value has 64 KiB at most; how JSON may spell it, and a row's other columns, leave room."""
+"""Longest line in bytes. It leaves room for a value of 64 KiB with JSON escapes, and for the other columns."""
 
 _BOM = b"\xef\xbb\xbf"
 
 
 @frozen
 class Line:
-    """A line with its end.
+    """A line, including its line end.
 
     Attributes:
-        number: from 1.
-        text: it may be a credential.
+        number: the line's number, from 1.
+        text: the line's text, which may hold a credential.
     """
 
     number: int
@@ -28,10 +28,10 @@ class Line:
 
 
 def read_lines(stream: BinaryIO | PipedLines) -> Iterator[Line | ImportFailure]:
-    """Yield the lines of UTF-8 text; one that is too long or not UTF-8 is a failure.
+    """Yield the lines of UTF-8 text; yield a failure for a line that is too long or not UTF-8.
 
     Args:
-        stream: read to its end, a line at a time.
+        stream: the text, read line by line to its end.
     """
     number = 0
     while raw := stream.readline(MOST_BYTES + 1):

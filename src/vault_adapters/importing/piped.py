@@ -1,4 +1,4 @@
-"""Lines of a pipe or a terminal: what has not come yet is waited for without holding up the event loop."""
+"""Reads lines from a pipe or a terminal without blocking the event loop."""
 
 import asyncio
 import os
@@ -9,14 +9,14 @@ _PIECE = 64 * 1024
 
 
 class PipedLines:
-    """Read by `readline` like a stream; `wait` first.
+    """A stream of lines; await `wait` before each `readline`.
 
-    A producer may be slow, or stall. Read in the ordinary way it would stop the event loop, and with it a transaction
-    in the middle, which everybody else who writes waits for.
+    An ordinary read from a slow producer would block the event loop. A running transaction would then block all other
+    writers.
 
     Args:
-        descriptor: of the pipe; it stays open.
-        most: how many bytes of a line without an end are waited for, and held.
+        descriptor: file descriptor of the pipe; it stays open.
+        most: largest number of bytes to buffer while waiting for a line's end.
     """
 
     def __init__(self, descriptor: int, most: int) -> None:
@@ -26,16 +26,16 @@ class PipedLines:
         self._has_ended = False
 
     def has_line(self) -> bool:
-        """Whether a line, so many bytes of one, or the end can be read without waiting."""
+        """Return whether `readline` can read a line, ``most`` bytes of a line or the end without waiting."""
         return self._has_ended or b"\n" in self._held or len(self._held) >= self._most
 
     async def wait(self) -> None:
-        """Return once that is so."""
+        """Wait until `has_line` is True."""
         while not self.has_line():
             self._take(await _read_in_a_thread(self._descriptor))
 
     def readline(self, most: int) -> bytes:
-        """Return a line with its end, or so many bytes of it; it waits for what `wait` did not, a row's second line."""
+        """Return a line with its end, or ``most`` bytes of it; it blocks for the further lines of a row."""
         while (end := self._held.find(b"\n", 0, most)) < 0 and len(self._held) < most and not self._has_ended:
             self._take(os.read(self._descriptor, _PIECE))
         size = end + 1 or min(most, len(self._held))
@@ -49,13 +49,13 @@ class PipedLines:
 
 
 async def _read_in_a_thread(descriptor: int) -> bytes:
-    """Read what there is. The thread is a daemon: one that waits for a pipe must not keep the process from ending."""
+    """Read available bytes in a thread; it is a daemon, so that a silent pipe does not block the process's end."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
 
     def settle(piece: bytes | OSError) -> None:
         if answer.done():
-            return  # nobody waits any more
+            return  # the waiting task was cancelled
         if isinstance(piece, OSError):
             answer.set_exception(piece)
         else:

@@ -1,4 +1,4 @@
-"""From a dump to tokens: rows are parsed and opened a few at a time, however long it is."""
+"""Reads tokens from a dump of any length, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vault_domain.entities.imported import ImportedToken, ImportFailure
 from vault_domain.entities.secret import Secret
 
 Opener = Callable[[Sequence[str]], Awaitable[Sequence[Secret | None]]]
-"""Opens the column with the values; None stands for one that cannot be opened."""
+"""Decrypts values; returns None for a value that cannot be decrypted."""
 
 _AT_ONCE = 64
-"""Rows that are opened together: enough for a pool of threads, and little enough to be held in memory."""
+"""Number of rows to decrypt together: enough for a pool of threads, and few enough to hold in memory."""
 
 _MOST_CONTENT = 400_000
-"""No value of 64 KiB is longer in any of the formats."""
+"""Longest text of a value of 64 KiB in any of the formats."""
 
 _Parsed = tuple[int, Draft] | ImportFailure
 
@@ -29,12 +29,12 @@ _Parsed = tuple[int, Draft] | ImportFailure
 async def read_dump(
     stream: BinaryIO | PipedLines, form: Format, opener: Opener
 ) -> AsyncIterator[ImportedToken | ImportFailure]:
-    """Yield the tokens of a dump, and a failure for each row that is none, in order.
+    """Yield the tokens of a dump in order, and a failure for each row that cannot be read.
 
     Args:
         stream: JSON lines or CSV; see `read_records`.
-        form: what its columns mean.
-        opener: opens the values.
+        form: the format of the columns.
+        opener: function that decrypts the values.
     """
     rows = (_parse(record, form) for record in read_records(stream, form.required))
     while chunk := await _chunk(rows, stream):
@@ -45,7 +45,7 @@ async def read_dump(
 
 
 async def _chunk(rows: Iterator[_Parsed], stream: BinaryIO | PipedLines) -> list[_Parsed]:
-    """Return the next rows; of a pipe no more than have come."""
+    """Return the next rows; for a pipe, only the rows that have arrived."""
     if not isinstance(stream, PipedLines):
         return list(islice(rows, _AT_ONCE))
     await stream.wait()
@@ -58,7 +58,7 @@ async def _chunk(rows: Iterator[_Parsed], stream: BinaryIO | PipedLines) -> list
 
 
 async def open_plain(texts: Sequence[str]) -> list[Secret | None]:
-    """Take values that are not encrypted."""
+    """Return plaintext values as they are, for formats without encryption."""
     return [_secret(text) for text in texts]
 
 
@@ -69,7 +69,7 @@ def _parse(record: Record | ImportFailure, form: Format) -> _Parsed:
         draft = form.parse(record.values)
     except UnreadableRowError as error:
         return ImportFailure(record.line, error.code)
-    # Refused here, since it would be held until its neighbours are opened.
+    # Refuse it here, because it would stay in memory until the other rows are decrypted.
     return (
         ImportFailure(record.line, "unreadable_value") if len(draft.content) > _MOST_CONTENT else (record.line, draft)
     )

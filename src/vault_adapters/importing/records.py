@@ -1,4 +1,4 @@
-"""Rows of a dump as names and values, from JSON lines or CSV."""
+"""Reads the rows of a dump from JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vault_adapters.importing.piped import PipedLines
 from vault_domain.entities.imported import ImportFailure
 
 _NULLS = frozenset({"", "\\N", "NULL", "null"})
-"""How CSV spells that there is nothing: COPY, psql and other tools each in their own way."""
+"""The spellings of NULL in CSV by COPY, psql and other tools."""
 
 _NAMES = frozenset({"tenant_id", "identifier"})
-"""Columns in which such a text may be a name as well: taken for nothing, it would merge two accounts."""
+"""Columns in which a spelling of NULL may also be a real name; reading it as NULL would merge two accounts."""
 
 _Lines = Iterator[Line | ImportFailure]
 
@@ -28,8 +28,8 @@ class Record:
     """A row.
 
     Attributes:
-        line: where it begins, from 1.
-        values: by the names of the columns; they may be credentials.
+        line: line at which the row begins, counted from 1.
+        values: the values by column name; they may be credentials.
     """
 
     line: int
@@ -39,11 +39,12 @@ class Record:
 def read_records(stream: BinaryIO | PipedLines, required: Sequence[str]) -> Iterator[Record | ImportFailure]:
     """Yield the rows of a dump.
 
-    It is CSV where its first line names the columns, otherwise JSON, an object a line. Empty lines are passed over.
+    If the first line names the columns, the dump is CSV; otherwise it is JSON with one object per line. Empty lines are
+    skipped.
 
     Args:
-        stream: read to its end.
-        required: the columns that a header must name.
+        stream: the dump, read to its end.
+        required: the columns that the header of a CSV dump must name.
     """
     lines = read_lines(stream)
     first = next((line for line in lines if not _is_blank(line)), None)
@@ -90,15 +91,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-# Python would take the last of equal names, and another reader the first. `json.loads` makes a decoder each time.
+# Refuse equal names, because Python would take the last and another reader the first. This decoder is made once,
+# because `json.loads` would make a new one each time.
 _decode = json.JSONDecoder(object_pairs_hook=_unique).decode
 
 
 def _csv_records(lines: _Lines, header: list[str]) -> Iterator[Record | ImportFailure]:
-    """Yield rows; a quoted text may go over several lines.
+    """Yield rows; a quoted text may span several lines.
 
-    Where such a row is not right, only its first line is blamed and the others are read anew: one stray quote must
-    not swallow the rows behind it.
+    If a row of several lines is malformed, only its first line is a failure, and the other lines are read again. So a
+    stray quote does not hide the rows after it.
     """
     again: list[Line | ImportFailure] = []
     while (line := again.pop() if again else next(lines, None)) is not None:
@@ -123,7 +125,7 @@ def _csv_records(lines: _Lines, header: list[str]) -> Iterator[Record | ImportFa
 
 
 def _whole_row(line: Line, again: list[Line | ImportFailure], lines: _Lines) -> list[Line | ImportFailure]:
-    """Return the line and those behind it until no quote is open, as far as that may take."""
+    """Return the line and the following lines until no quote is open, up to a limit."""
     taken: list[Line | ImportFailure] = [line]
     size, is_open = len(line.text), line.text.count('"') % 2 == 1
     while is_open and size <= MOST_BYTES:
@@ -139,9 +141,9 @@ def _whole_row(line: Line, again: list[Line | ImportFailure], lines: _Lines) -> 
 
 
 def _fields(text: str) -> list[str] | None:
-    """Return the fields of one row, or None where it is not one."""
+    """Return the fields of one row, or None if the text is not a single valid row."""
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error:  # among them: a field of more than 128 KiB
+    except csv.Error:  # for example, a field of more than 128 KiB
         return None
     return rows[0] if len(rows) == 1 else None

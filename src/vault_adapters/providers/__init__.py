@@ -1,8 +1,8 @@
-"""Refreshers: how a provider is asked for a new access token.
+"""Refreshers: they ask providers for new access tokens.
 
-They need ``token-vault[http]``, or an HTTP client of the host's (httpx or httpx2), when they are used. A client of
-the host's is the way through a proxy or to a private certificate authority, since their own ignores the environment.
-It should be a plain one: its default parameters, headers, cookies and retries apply to token requests too.
+They need ``token-vault[http]`` or an HTTP client of the host (httpx or httpx2). Their own client ignores the
+environment, so a host that needs a proxy or a private certificate authority passes its own client. That client should
+have no defaults, because its parameters, headers, cookies and retries would apply to token requests too.
 """
 
 from vault_adapters.providers import presets

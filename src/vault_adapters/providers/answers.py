@@ -1,4 +1,4 @@
-"""What a token endpoint's answer means: the rules of RFC 6749 section 5, and for what providers answer instead."""
+"""Reads a token endpoint's answer by the rules of RFC 6749 section 5, and tolerates common deviations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vault_domain.entities.token_set import TokenSet
 
 Members: TypeAlias = Mapping[str, Any]
 Dialect: TypeAlias = Callable[[int, Members | None], Members | None]
-"""Turns a status and a JSON object (None: there was none) into the members of RFC 6749."""
+"""Turns a status and a JSON object (None: no JSON object) into the members that RFC 6749 names."""
 
 
 def read_answer(
@@ -30,13 +30,13 @@ def read_answer(
 ) -> TokenSet | VaultError:
     """Return the token set, or the error to raise.
 
-    Nothing of the answer gets into an error but a registered OAuth error code and a new refresh token, as `Secret`.
+    An error holds nothing of the answer except a registered OAuth error code and a new refresh token, as `Secret`.
 
     Args:
         answer: status, headers, body and time of receipt.
-        dialect: for a provider that does not speak RFC 6749.
-        condemns: the codes that say that the credential spent is dead.
-        default_lifetime: what the provider documents, for an answer that does not tell the expiry.
+        dialect: converts the answer of a provider that does not follow RFC 6749.
+        condemns: the error codes that mean that the credential is permanently invalid.
+        default_lifetime: the documented lifetime, for an answer without an expiry.
     """
     status = answer.status
     if status in (429, 503):
@@ -44,7 +44,7 @@ def read_answer(
         return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
     if 300 <= status < 400:
         return ProviderConfigurationError("the provider redirects; a token endpoint must answer itself")
-    # 408 comes from a gateway that gave up waiting for one of the two sides, it does not say for which.
+    # A gateway sends 408 if client or provider is too slow, so the provider may have got the request.
     if status == 408 or not 200 <= status < 500:
         wait = retry_after(answer.headers, answer.received_at)
         return RefreshFailedError(reason="server_error", retry_after=wait, outcome_unknown=True)
@@ -81,19 +81,19 @@ def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]
 
 
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:
-    """Settle when the access token expires: its lifetime, else a time in the answer or in the token, else none."""
+    """Set the token's expiry: from its lifetime, else from a time in the answer or in the token, else none."""
     if tokens.expires_in is not None:
-        # The vault counts it from before the request was sent; a time by the provider's clock is worse.
+        # Prefer the lifetime, which the vault counts from before the request, because the provider's clock may differ.
         return evolve(tokens, expires_at=None)
     expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
     if expires_at is not None and expires_at > received_at:
-        # With the lifetime the vault knows not to refresh a short-lived token on every call.
+        # Set the lifetime, so that the vault does not refresh a short-lived token on every call.
         return evolve(tokens, expires_at=expires_at, expires_in=expires_at - received_at)
     return evolve(tokens, expires_at=None, expires_in=default_lifetime)
 
 
 def _secret(value: object) -> Secret | None:
-    """Return a usable credential; what is empty, no text or too long is none."""
+    """Return the credential as `Secret`; None if it is empty, too long or no text."""
     if not isinstance(value, str) or not value:
         return None
     try:
@@ -107,6 +107,6 @@ def _json_object(body: bytes | None) -> Members | None:
         return None
     try:
         members = json.loads(body)
-    except (ValueError, RecursionError):  # it holds the body: it must not become the context of another error
+    except (ValueError, RecursionError):  # the error holds the body, so it must not be another error's context
         return None
     return members if isinstance(members, dict) else None

@@ -1,11 +1,11 @@
-"""Reads an answer's body within a bound, however it is encoded."""
+"""Reads and decompresses an answer's body, up to a size limit."""
 
 import zlib
 from contextlib import aclosing
 from typing import Any, Protocol
 
 MAX_BODY_BYTES = 256 * 1024
-"""The most that is read of an answer, before and after decompression."""
+"""Largest size of an answer in bytes, before and after decompression."""
 
 _COMPRESSED = {"gzip", "x-gzip", "deflate"}
 
@@ -20,12 +20,13 @@ class _Identity:
 
 
 async def read_body(response: Any) -> bytes | None:
-    """Return the body of a streamed httpx or httpx2 response; None where it is too large or cannot be decoded.
+    """Return the body of a streamed httpx or httpx2 response; None if it is too large or cannot be decoded.
 
-    The library's own decoders are not used: they unpack each chunk whole, which a gzip bomb needs. The request asks
-    for no encoding at all, but a refresh token in an answer that is packed all the same must not be lost.
+    It does not use the library's decoders, because they decompress each chunk completely, and a gzip bomb exploits
+    that. The request asks for an uncompressed answer. A compressed one is decoded too, so that a refresh token is not
+    lost.
     """
-    if response.is_stream_consumed:  # by an event hook of the host's client
+    if response.is_stream_consumed:  # an event hook of the host's client has read the body
         content: bytes = response.content
         return content if len(content) <= MAX_BODY_BYTES else None
     decoder = _decoder(response.headers.get("content-encoding", ""))
@@ -58,5 +59,5 @@ def _decoder(encoding: str) -> _Decoder | None:
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return _Identity()
-    # 32 added to the window size lets zlib tell gzip and zlib framing apart.
+    # 32 added to the window size lets zlib detect gzip and zlib framing.
     return zlib.decompressobj(zlib.MAX_WBITS | 32) if name in _COMPRESSED else None

@@ -1,4 +1,4 @@
-"""How an OAuth client proves who it is at the token endpoint: RFC 6749 section 2.3.1."""
+"""Authenticates an OAuth client at the token endpoint (RFC 6749 section 2.3.1)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret, as_secret
 
 AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
-"""OAuth 2.0 Dynamic Client Registration (RFC 7591 section 2) names them."""
+"""The authentication methods, as RFC 7591 section 2 names them."""
 
 _METHODS: tuple[AuthMethod, ...] = get_args(AuthMethod)
 
 
 def as_auth_method(value: object) -> AuthMethod:
-    """Return a way to authenticate.
+    """Check an authentication method and return it.
 
     Raises:
         InvalidInputError: it is none.
@@ -31,7 +31,7 @@ def as_auth_method(value: object) -> AuthMethod:
 
 
 def as_secret_method(value: object) -> AuthMethod:
-    """Return a way to authenticate with a secret.
+    """Check an authentication method that uses a secret and return it.
 
     Raises:
         InvalidInputError: it is none.
@@ -46,7 +46,7 @@ def as_client_secret(value: object) -> Secret | None:
     """Return a client secret as `Secret`, or None.
 
     Raises:
-        InvalidInputError: it is no text, or an empty one.
+        InvalidInputError: the value is no text, is empty or is too long.
     """
     if value is None:
         return None
@@ -59,10 +59,10 @@ def as_client_secret(value: object) -> Secret | None:
 
 
 def check_client(auth_method: str, client_secret: Secret | None) -> None:
-    """Refuse a method without the secret that it needs, and a secret that would not be used.
+    """Check that method and secret fit: ``none`` without a secret, every other method with one.
 
     Raises:
-        InvalidInputError: so it is.
+        InvalidInputError: method and secret do not fit.
     """
     if auth_method == "none" and client_secret is not None:
         raise InvalidInputError("auth_method 'none' is for public clients, which have no client_secret")
@@ -73,10 +73,10 @@ def check_client(auth_method: str, client_secret: Secret | None) -> None:
 def signed_form(
     url: str, form: Mapping[str, str], *, client_id: str, client_secret: Secret | None, auth_method: AuthMethod
 ) -> Outgoing:
-    """Return the POST of a form, authenticated.
+    """Return an authenticated POST of a form.
 
-    In ``client_secret_basic`` id and secret are form-urlencoded before they are put together, as the RFC wants it;
-    for a provider that does not decode them, use ``client_secret_post``.
+    With ``client_secret_basic``, id and secret are form-urlencoded before they are joined, as the RFC requires. For a
+    provider that does not decode them, use ``client_secret_post``.
     """
     fields, headers = dict(form), {"Content-Type": "application/x-www-form-urlencoded"}
     if client_secret is not None and auth_method == "client_secret_basic":

@@ -1,4 +1,4 @@
-"""`ClientCredentialsRefresher`: a stored client id and secret give an access token."""
+"""`ClientCredentialsRefresher`: exchanges a stored client id and secret for an access token."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 @scrubbed_class
 @frozen(eq=False)
 class ClientCredentialsRefresher:
-    """Spends an API key made of ``client_id`` and ``client_secret``: RFC 6749 section 4.4.
+    """Exchanges an API key of ``client_id`` and ``client_secret`` for an access token (RFC 6749 section 4.4).
 
-    The key is stored as ``Secret.from_fields(client_id=..., client_secret=...)``. ``invalid_client`` and
-    ``unauthorized_client`` condemn it, and it alone: `ReauthorizationRequiredError`.
+    Store the key as ``Secret.from_fields(client_id=..., client_secret=...)``. The answers ``invalid_client`` and
+    ``unauthorized_client`` raise `ReauthorizationRequiredError`, because they concern only this account's key.
 
     Args:
-        token_url: https, or http on loopback.
+        token_url: the token endpoint; https, or http on loopback.
         auth_method: ``client_secret_basic`` or ``client_secret_post``.
-        scopes: to ask for; None asks for the provider's default.
+        scopes: the scopes to request; None requests the provider's default.
         extra: further form parameters, such as ``{"audience": "..."}``.
-        client: an HTTP client to use and never close; None opens one for each call.
+        client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
         InvalidInputError: an argument breaks its rule; no value is repeated.
@@ -52,12 +52,12 @@ class ClientCredentialsRefresher:
 
     @property
     def spends(self) -> TokenKind:
-        """An API key."""
+        """The kind of credential: an API key."""
         return TokenKind.API_KEY
 
     @property
     def rotation(self) -> Rotation:
-        """The key stays as it is."""
+        """The rotation policy: a refresh does not change the key."""
         return Rotation.non_rotating()
 
     def with_client(self, client: HttpClient) -> ClientCredentialsRefresher:
@@ -65,7 +65,7 @@ class ClientCredentialsRefresher:
         return evolve(self, client=client)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Return what the provider answered; for the errors see `TokenRefresher`."""
+        """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:

@@ -1,4 +1,4 @@
-"""Rules for what a host configures of a provider: endpoints, client ids, extra parameters."""
+"""Checks the host's configuration of a provider: endpoints, client ids, extra parameters."""
 
 import ipaddress
 import re
@@ -13,12 +13,12 @@ _RESERVED = {"client_id", "client_secret", "grant_type", "refresh_token", "scope
 
 
 def as_endpoint(value: object, name: str) -> str:
-    """Return an endpoint's URL: https, or http on loopback; without user, password and fragment.
+    """Check an endpoint's URL and return it: https, or http on loopback; without user, password and fragment.
 
     A query is allowed (RFC 6749 section 3.2); it must not hold a secret.
 
     Raises:
-        InvalidInputError: another URL; it is not repeated.
+        InvalidInputError: the URL breaks a rule; it is not repeated.
     """
     parts = _split(value)
     if parts is None or not parts.hostname:
@@ -31,24 +31,24 @@ def as_endpoint(value: object, name: str) -> str:
 
 
 def as_token_url(value: object) -> str:
-    """Return a token endpoint's URL."""
+    """Check a token endpoint's URL and return it."""
     return as_endpoint(value, "token_url")
 
 
 def as_revocation_url(value: object) -> str | None:
-    """Return a revocation endpoint's URL, or None where the provider has none."""
+    """Check a revocation endpoint's URL and return it; None if the provider has no such endpoint."""
     return None if value is None else as_endpoint(value, "revocation_url")
 
 
 def as_client_id(value: object) -> str:
-    """Return a client id: a printable text of 1 to 4096 characters, without lone surrogates."""
+    """Check a client id and return it: a printable text of 1 to 4096 characters, without lone surrogates."""
     if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST_TEXT or not value.isprintable():
         raise InvalidInputError(f"client_id must be a printable text of 1 to {_LONGEST_TEXT} characters")
     return str(value)
 
 
 def as_parameters(value: object) -> dict[str, str]:
-    """Return extra form parameters: encodable texts by name, none of them a name that refreshers set themselves."""
+    """Check extra form parameters and return them; they must not set parameters that refreshers set themselves."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(_is_encodable(part) for item in value.items() for part in item):
@@ -59,7 +59,7 @@ def as_parameters(value: object) -> dict[str, str]:
 
 
 def shown(url: str | None) -> str:
-    """Return a URL as a repr may show it: without its query."""
+    """Return a URL without its query, for a repr."""
     return repr(url.partition("?")[0]) if url else repr(url)
 
 
@@ -69,7 +69,7 @@ def _split(value: object) -> SplitResult | None:
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - reading it checks it
-    except ValueError:  # its message holds the URL: it must not become the context of another error
+    except ValueError:  # its message holds the URL, so it must not be another error's context
         return None
     return parts
 

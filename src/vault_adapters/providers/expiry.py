@@ -1,4 +1,4 @@
-"""Times that a provider tells: Retry-After in both forms, and the expiry written in a JWT."""
+"""Reads times from a provider's answer: the Retry-After header and the expiry of a JWT."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from datetime import UTC, datetime, timedelta
 from vault_domain.entities.secret import Secret
 
 LONGEST_WAIT = timedelta(hours=1)
-"""The most that a provider's Retry-After may ask for."""
+"""Longest time that the vault accepts from Retry-After."""
 
 _EARLIEST_EPOCH, _LATEST_EPOCH = 946_684_800, 253_370_764_800  # the years 2000 to 9998
 _MAX_JWT_CHARACTERS = 16 * 1024
 
 
 def retry_after(headers: Mapping[str, str], received_at: datetime) -> timedelta | None:
-    """Read Retry-After (RFC 9110 section 10.2.3): seconds or a date; at most an hour, None where there is none.
+    """Read Retry-After (RFC 9110 section 10.2.3), seconds or a date; return at most an hour, or None if it is missing.
 
-    A date counts from the answer's own Date, where it has one: clocks differ.
+    A date is compared with the answer's Date header if there is one, because clocks differ.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
@@ -35,7 +35,7 @@ def retry_after(headers: Mapping[str, str], received_at: datetime) -> timedelta 
 def jwt_expiry(token: Secret) -> datetime | None:
     """Read the ``exp`` claim of an access token that is a JWT (RFC 7519), without verifying it.
 
-    It only plans the next refresh; whether the token is good is for the resource to say.
+    It is safe without verification, because the vault only schedules the next refresh by it.
     """
     text = token.reveal()
     if text.count(".") != 2 or len(text) > _MAX_JWT_CHARACTERS:

@@ -1,4 +1,4 @@
-"""Takes a stored API key apart."""
+"""Reads the fields of a stored API key."""
 
 from vault_domain.entities.errors import InvalidInputError, ReauthorizationRequiredError
 from vault_domain.entities.secret import Secret
@@ -7,7 +7,7 @@ from vault_domain.entities.secret import Secret
 def credential_fields(credential: Secret, *names: str) -> dict[str, str] | ReauthorizationRequiredError:
     """Return the fields of a credential made with `Secret.from_fields`, or the error to raise.
 
-    A key that lacks one is of no use until another is stored, and that is one account's trouble only.
+    If a field is missing, the account needs another key; other accounts are not affected.
     """
     fields = _revealed(credential)
     if all(fields.get(name) for name in names):

@@ -1,4 +1,4 @@
-"""`GreenInvoiceRefresher`: an API key's id and secret give a short-lived JWT."""
+"""`GreenInvoiceRefresher`: exchanges an API key's id and secret for a short-lived JWT."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ GREENINVOICE_TOKEN_URL = "https://api.greeninvoice.co.il/api/v1/account/token"
 @scrubbed_class
 @frozen(eq=False)
 class GreenInvoiceRefresher:
-    """Spends a GreenInvoice (Morning) API key: a POST of ``{"id", "secret"}`` answers ``{"token", "expires"}``.
+    """Exchanges a GreenInvoice (Morning) API key: a POST of ``{"id", "secret"}`` answers ``{"token", "expires"}``.
 
-    The key is stored as ``Secret.from_fields(id=..., secret=...)``. The token is a JWT; ``expires`` is an epoch, and
-    where it is missing the token's own ``exp`` counts. Status 401 says that the key is dead, and it alone.
+    Store the key as ``Secret.from_fields(id=..., secret=...)``. The token is a JWT, and ``expires`` is an epoch; if it
+    is missing, the token's ``exp`` claim counts. Status 401, and no other, means that the key is permanently invalid.
 
     Source: the provider's API reference, greeninvoice.docs.apiary.io ("Account", obtain token); its sandbox is
     ``https://sandbox.d.greeninvoice.co.il/api/v1/account/token``.
 
     Args:
-        token_url: https, or http on loopback.
-        client: an HTTP client to use and never close; None opens one for each call.
+        token_url: the token endpoint; https, or http on loopback.
+        client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
         InvalidInputError: an argument breaks its rule; no value is repeated.
@@ -50,12 +50,12 @@ class GreenInvoiceRefresher:
 
     @property
     def spends(self) -> TokenKind:
-        """An API key."""
+        """The kind of credential: an API key."""
         return TokenKind.API_KEY
 
     @property
     def rotation(self) -> Rotation:
-        """The key stays as it is."""
+        """The rotation policy: a refresh does not change the key."""
         return Rotation.non_rotating()
 
     def with_client(self, client: HttpClient) -> GreenInvoiceRefresher:
@@ -63,7 +63,7 @@ class GreenInvoiceRefresher:
         return evolve(self, client=client)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Return what the provider answered; for the errors see `TokenRefresher`."""
+        """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:

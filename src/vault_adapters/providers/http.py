@@ -1,4 +1,4 @@
-"""The one HTTP exchange with a provider: bounded in time and size, and silent."""
+"""Sends one HTTP request to a provider, with limits of time and size, and without log records."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "token-vault"}
-# By name, so that a host's client may come from httpx or httpx2 and neither has to be imported.
+# Compare class names, so that a host may use httpx or httpx2 and neither has to be imported here.
 _NOT_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "InvalidURL"}
 
 
 @runtime_checkable
 class HttpBound(Protocol):
-    """A refresher that can be given the HTTP client to use."""
+    """A refresher that can use a given HTTP client."""
 
     @property
     def client(self) -> HttpClient | None:
-        """The client that it was given, or None."""
+        """The given client, or None."""
 
     def with_client(self, client: HttpClient) -> HttpBound:
         """Return a copy that sends its requests through ``client``, which it never closes."""
@@ -44,7 +44,7 @@ class HttpBound(Protocol):
 
 @frozen
 class Outgoing:
-    """A POST to send. Its repr, and so a traceback that shows locals, tells only the address."""
+    """A POST to send. Its repr shows only the URL, because tracebacks may show locals."""
 
     url: str = field(repr=lambda url: repr(url.partition("?")[0]))
     content: bytes = field(repr=False)
@@ -53,13 +53,13 @@ class Outgoing:
 
 @frozen
 class Incoming:
-    """An answer, whole.
+    """A complete answer.
 
     Attributes:
         status: the HTTP status.
-        headers: by name in any case.
-        body: None where it was too large, could not be decoded or does not matter.
-        received_at: by the wall clock, UTC.
+        headers: the headers, by case-insensitive name.
+        body: the body; None if it was too large, could not be decoded or is not needed.
+        received_at: time of receipt by the wall clock, UTC.
     """
 
     status: int
@@ -73,13 +73,13 @@ async def exchange(
 ) -> Incoming | RefreshFailedError | ConfigurationError:
     """Send ``outgoing`` once and return the answer, or the error to raise.
 
-    Errors are returned, not raised: the frames below hold credentials in clear, and a traceback keeps frames.
+    It returns errors instead of raising them, because a traceback keeps frames, and its frames hold credentials.
 
     Args:
-        client: used and left open; redirects and its ``auth`` are switched off for this request. None opens one
-            that ignores the environment (no proxies, no netrc) and closes it.
+        client: the client to use, which stays open; redirects and its ``auth`` are switched off for this request.
+            None opens a client that ignores the environment (no proxies, no netrc) and closes it.
         outgoing: the request.
-        deadline: the time for all of it, from the look-up of the name to the last byte.
+        deadline: longest time for the exchange, from the name look-up to the last byte.
     """
     progress = _Progress(traced=client is None)
     failure: RefreshFailedError | ConfigurationError | None = None
@@ -89,21 +89,21 @@ async def exchange(
             await _exchange(client, outgoing, deadline.total_seconds(), progress)
     except ConfigurationError as error:
         failure = error.with_traceback(None)
-    except Exception as error:  # whatever the client raises holds the request
+    except Exception as error:  # any error of the client may hold the request
         failure = progress.failed(type(error).__name__, not_sent=not _NOT_SENT.isdisjoint(_names(error)))
-    except BaseException as error:  # cancelled: that goes on, but without the frames that hold credentials
+    except BaseException as error:  # a cancellation goes on without the frames that hold credentials
         stopped = error.with_traceback(None)
     if stopped is not None:
         raise stopped
     if progress.answer is None:
         return failure or progress.failed("it did not answer in time")
-    # Once it is whole it counts, even where closing the connection failed or took too long.
+    # A complete answer counts, even if closing the connection failed or took too long.
     _log.debug("the provider answered %d", progress.answer.status)
     return progress.answer
 
 
 def settle(outcome: T | VaultError, account: Account) -> T:
-    """Return an outcome, or raise it, from a frame that holds nothing secret."""
+    """Return an outcome, or raise it if it is an error, from a frame without secrets."""
     if isinstance(outcome, VaultError):
         outcome.account = account
         raise outcome
@@ -111,7 +111,7 @@ def settle(outcome: T | VaultError, account: Account) -> T:
 
 
 class _Progress:
-    """How far an exchange came; httpcore's trace tells whether any of the request may have left."""
+    """The progress of an exchange; httpcore's trace shows whether any part of the request may have been sent."""
 
     def __init__(self, *, traced: bool) -> None:
         self.traced = traced
@@ -123,7 +123,7 @@ class _Progress:
         self.sending = self.sending or event.endswith("send_request_headers.started")
 
     def failed(self, what: str, *, not_sent: bool = False) -> RefreshFailedError:
-        # A client with another transport does not trace: what is not known to be unsent may have been sent.
+        # A client with another transport does not trace. Then assume that the request may have been sent.
         if not_sent or (self.traced and not self.sending):
             return RefreshFailedError(f"the provider could not be reached ({what})")
         return RefreshFailedError(f"the exchange with the provider broke off ({what})", outcome_unknown=True)
@@ -131,7 +131,7 @@ class _Progress:
 
 async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:
     async with _opened(client) as http:
-        # Waiting for a connection ends a little before the deadline, so that it is known that nothing was sent.
+        # End the wait for a connection a little before the deadline, because then nothing was sent for certain.
         waiting = seconds * 0.9
         request = http.build_request(
             "POST",
@@ -142,7 +142,7 @@ async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: floa
             extensions={"trace": progress.trace},
         )
         if "Authorization" not in outgoing.headers:
-            request.headers.pop("Authorization", None)  # one that the host's client sends by default
+            request.headers.pop("Authorization", None)  # drops a default header of the host's client
         response = await http.send(request, stream=True, auth=None, follow_redirects=False)
         try:
             body = await read_body(response) if _body_matters(response.status_code) else None

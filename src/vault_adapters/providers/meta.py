@@ -1,4 +1,4 @@
-"""`MetaTokenExchangeRefresher`: a long-lived Meta user token gives the next one."""
+"""`MetaTokenExchangeRefresher`: exchanges a long-lived Meta user token for a new one."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _WRONG_APP = 101
 @scrubbed_class
 @frozen(eq=False)
 class MetaTokenExchangeRefresher:
-    """Spends the access token itself: ``fb_exchange_token`` gives a new one for about 60 days.
+    """Exchanges the access token itself (``fb_exchange_token``) for a new one that lasts about 60 days.
 
-    Meta has no refresh tokens. The old token stays good, so an exchange may be repeated; an expired one cannot be
-    exchanged any more, and the user has to log in again.
+    Meta has no refresh tokens. The old token stays valid, so an exchange may be repeated. An expired token cannot be
+    exchanged, and the user must log in again.
 
-    Meta documents the exchange as a GET with the app's secret in the query. The same parameters are sent as a form
-    here, as Meta's PHP SDK did: a URL is what clients, proxies and traces write down.
+    Meta documents the exchange as a GET with the app's secret in the query. This class sends the same parameters as a
+    form, as Meta's PHP SDK did, because clients, proxies and traces log URLs.
 
     Sources: developers.facebook.com/docs/pages/access-tokens ("valid for 60 days") and
     developers.facebook.com/docs/graph-api/guides/error-handling (error codes).
@@ -48,8 +48,9 @@ class MetaTokenExchangeRefresher:
     Args:
         client_id: the app's id.
         client_secret: the app's secret, text or `Secret`.
-        token_url: https, or http on loopback; ``https://graph.facebook.com/v23.0/oauth/access_token`` pins a version.
-        client: an HTTP client to use and never close; None opens one for each call.
+        token_url: the token endpoint; https, or http on loopback. To pin a version of the Graph API, use for example
+            ``https://graph.facebook.com/v23.0/oauth/access_token``.
+        client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
         InvalidInputError: an argument breaks its rule; no value is repeated.
@@ -70,12 +71,12 @@ class MetaTokenExchangeRefresher:
 
     @property
     def spends(self) -> TokenKind:
-        """The access token that is to be replaced."""
+        """The kind of credential: the access token that the exchange replaces."""
         return TokenKind.ACCESS_TOKEN
 
     @property
     def rotation(self) -> Rotation:
-        """The token spent stays good until it expires."""
+        """The rotation policy: the old token stays valid until it expires."""
         return Rotation.non_rotating()
 
     def with_client(self, client: HttpClient) -> MetaTokenExchangeRefresher:
@@ -83,7 +84,7 @@ class MetaTokenExchangeRefresher:
         return evolve(self, client=client)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Return what the provider answered; for the errors see `TokenRefresher`."""
+        """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
@@ -104,7 +105,7 @@ class MetaTokenExchangeRefresher:
 
 
 def _graph_errors(status: int, members: Members | None) -> Members | None:
-    """Put the Graph API's numbers in the place of OAuth's codes; it answers rate limits with status 400."""
+    """Replace the Graph API's error numbers by OAuth error codes; its rate limits have status 400."""
     error = members.get("error") if members is not None else None
     if members is None or not isinstance(error, dict):
         return members

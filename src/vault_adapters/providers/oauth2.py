@@ -38,19 +38,19 @@ def _as_rotation(value: object) -> Rotation:
 @scrubbed_class
 @frozen(eq=False)
 class OAuth2Refresher:
-    """Spends a refresh token at an OAuth 2 token endpoint: RFC 6749 section 6; revokes by RFC 7009.
+    """Refreshes at an OAuth 2 token endpoint with a refresh token (RFC 6749 section 6), and revokes (RFC 7009).
 
     Args:
-        token_url: https, or http on loopback.
-        client_id: as registered with the provider.
+        token_url: the token endpoint; https, or http on loopback.
+        client_id: the client id registered with the provider.
         client_secret: text or `Secret`; None for a public client, together with ``auth_method="none"``.
-        auth_method: ``client_secret_basic`` (the RFC's own), ``client_secret_post`` or ``none``.
-        scopes: to ask for; None asks for those of the grant.
+        auth_method: ``client_secret_basic`` (the RFC's default), ``client_secret_post`` or ``none``.
+        scopes: the scopes to request; None requests the scopes of the grant.
         extra: further form parameters, such as ``{"resource": "..."}``.
-        rotation: what a refresh does to the refresh token, which decides what is done when an outcome is unknown.
-            The default is the safe one.
-        revocation_url: RFC 7009 endpoint, or None.
-        client: an HTTP client to use and never close; None opens one for each call.
+        rotation: the provider's rotation policy; it decides whether to retry after an unknown outcome. The default,
+            strict, is safe for every provider.
+        revocation_url: the RFC 7009 endpoint, or None.
+        client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
         InvalidInputError: an argument breaks its rule; no value is repeated.
@@ -76,7 +76,7 @@ class OAuth2Refresher:
 
     @property
     def spends(self) -> TokenKind:
-        """A refresh token."""
+        """The kind of credential: a refresh token."""
         return TokenKind.REFRESH_TOKEN
 
     def with_client(self, client: HttpClient) -> OAuth2Refresher:
@@ -84,11 +84,11 @@ class OAuth2Refresher:
         return evolve(self, client=client)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Return what the provider answered; for the errors see `TokenRefresher`."""
+        """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
 
     async def revoke(self, request: RefreshRequest) -> bool | None:
-        """Revoke a refresh or access token: RFC 7009. True where the provider confirmed; it raises nothing."""
+        """Revoke a refresh or access token (RFC 7009); return whether the provider confirmed, and never raise."""
         if self.revocation_url is None:
             return None
         form = {"token": request.credential.reveal(), "token_type_hint": request.kind.value}
@@ -106,5 +106,5 @@ class OAuth2Refresher:
         outgoing = signed_form(
             url, form, client_id=self.client_id, client_secret=self.client_secret, auth_method=self.auth_method
         )
-        form.clear()  # a cancellation keeps this frame: it must not show the credential
+        form.clear()  # a cancellation's traceback keeps this frame, so the form must not hold the credential
         return await exchange(self.client, outgoing, request.deadline)

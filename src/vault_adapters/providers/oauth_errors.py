@@ -1,4 +1,4 @@
-"""What an OAuth error code says about a refresh."""
+"""Turns OAuth error codes into errors of the vault."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from vault_domain.entities.errors import (
 )
 from vault_domain.rules.oauth_codes import registered_code
 
-# What two widely used providers say instead.
+# Codes that two widely used providers send instead of the registered ones.
 _ALIASES = {
     "bad_refresh_token": "invalid_grant",  # GitHub: "Refreshing user access tokens"
     "incorrect_client_credentials": "invalid_client",  # GitHub: "Troubleshooting OAuth app access token requests"
     "invalid_refresh_token": "invalid_grant",  # Slack: oauth.v2.access
 }
 
-# The user is wanted: OpenID Connect's codes mean that no refresh succeeds until then.
+# OpenID Connect's codes mean that no refresh succeeds until the user acts.
 _USER_NEEDED = frozenset({"interaction_required", "login_required", "consent_required"})
 _NOT_NOW = frozenset({"temporarily_unavailable", "slow_down"})
 
 CONDEMNS_GRANT = frozenset({"invalid_grant"})
-"""The codes that say that the credential spent is dead, where that is a grant."""
+"""The codes that mean that a refresh token is permanently invalid."""
 
 CONDEMNS_KEY = CONDEMNS_GRANT | {"invalid_client", "unauthorized_client"}
-"""The same, where the credential is a client's id and secret: they belong to one account, not to the host."""
+"""The codes that mean that a client id and secret are permanently invalid, if they are one account's credential."""
 
 
 def error_code(members: Mapping[str, Any] | None) -> str | None:
-    """Return the OAuth error code of an answer's members, or None where it has none that is registered."""
+    """Return the registered OAuth error code among an answer's members, or None."""
     code = members.get("error") if members is not None else None
     if not isinstance(code, str):
         return None
@@ -41,12 +41,12 @@ def error_code(members: Mapping[str, Any] | None) -> str | None:
 
 
 def refusal(code: str | None, retry_after: timedelta | None, condemns: frozenset[str]) -> VaultError:
-    """Return the error that a refusal is.
+    """Return the error to raise for a provider's refusal.
 
     Args:
-        code: a registered code, or None where there was none.
-        retry_after: what the answer's header says.
-        condemns: the codes that say that the credential spent is dead.
+        code: a registered code, or None.
+        retry_after: the time from the answer's Retry-After header, or None.
+        condemns: the codes that mean that the credential is permanently invalid.
     """
     if code in condemns or code in _USER_NEEDED:
         return ReauthorizationRequiredError(reason=code)

@@ -1,8 +1,7 @@
-"""Refreshers for the providers of the original design, as their documentation has it.
+"""Ready-made refreshers for well-known providers, according to the providers' documentation.
 
-``voicenter``, ``icount`` and ``clerk`` have none: their hosts hold API keys that do not expire and that nothing can
-be exchanged for. Store them as `TokenKind.API_KEY` and read them with ``get_token``; when one is withdrawn,
-``mark_token_invalid`` tells everybody.
+``voicenter``, ``icount`` and ``clerk`` need no refresher, because their API keys do not expire. Store such a key as
+`TokenKind.API_KEY` and read it with ``get_token``. If the provider withdraws it, call ``mark_token_invalid``.
 """
 
 from __future__ import annotations
@@ -31,19 +30,21 @@ def google(
 ) -> OAuth2Refresher:
     """Return a refresher for Google.
 
-    Access tokens live for about an hour. Refresh tokens do not rotate, so an attempt may be repeated; Google sends
-    one at the first consent only, and it dies when it is not used for six months, when the user revokes it, or after
-    seven days while the app's consent screen is in testing.
+    - Access tokens last about an hour.
+    - Refresh tokens do not rotate, so an attempt may be repeated.
+    - Google sends a refresh token at the first consent only.
+    - A refresh token becomes invalid after six months without use, when the user revokes it, or after seven days while
+      the app's consent screen is in testing.
 
     Source: developers.google.com/identity/protocols/oauth2/web-server ("Refreshing an access token", "Revoking a
-    token"), which sends the client's id and secret in the body.
+    token"). Its examples send the client's id and secret in the body.
 
     Args:
-        client_id: from the Google Cloud console.
-        client_secret: text or `Secret`.
-        scopes: to ask for; None asks for those of the grant.
-        token_url: for tests.
-        revocation_url: for tests; None switches revocation off.
+        client_id: the client id from the Google Cloud console.
+        client_secret: the client secret, text or `Secret`.
+        scopes: the scopes to request; None requests the scopes of the grant.
+        token_url: another token endpoint, for tests.
+        revocation_url: another revocation endpoint, for tests; None switches revocation off.
 
     Raises:
         InvalidInputError: an argument breaks its rule; no value is repeated.
@@ -64,12 +65,12 @@ def whatsapp(
 ) -> MetaTokenExchangeRefresher:
     """Return a refresher for the WhatsApp Business Platform, whose user tokens are Meta's.
 
-    A system user's token that never expires is stored without ``expires_at`` and is then left alone.
+    Store a system user's token that never expires without ``expires_at``; the vault then does not refresh it.
 
     Args:
         client_id: the Meta app's id.
         client_secret: the Meta app's secret, text or `Secret`.
-        token_url: for tests, or to pin a version of the Graph API.
+        token_url: another token endpoint, for tests or to pin a version of the Graph API.
 
     Raises:
         InvalidInputError: an argument breaks its rule; no value is repeated.
@@ -81,7 +82,7 @@ def greeninvoice(*, token_url: str = GREENINVOICE_TOKEN_URL) -> GreenInvoiceRefr
     """Return a refresher for GreenInvoice (Morning); each account stores its own API key.
 
     Args:
-        token_url: the sandbox's, or a test's.
+        token_url: another token endpoint, for the sandbox or for tests.
 
     Raises:
         InvalidInputError: an argument breaks its rule; no value is repeated.

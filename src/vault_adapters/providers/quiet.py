@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# At INFO these print URL and reason phrase, at DEBUG every header: a provider may echo a token in each of them.
-# hpack prints the request's headers too, where a host's client speaks HTTP/2.
+# These loggers print URL and reason phrase at INFO and every header at DEBUG. A provider may echo a token in each.
+# hpack prints the request's headers too, if the host's client uses HTTP/2.
 _TALKATIVE = (
     "httpx",
     "httpx2",
@@ -20,7 +20,7 @@ _exchanging: ContextVar[bool] = ContextVar("vault_adapters_exchanging", default=
 
 
 class _OnlyOthers(logging.Filter):
-    """Lets through what was not logged by a token exchange of ours."""
+    """Drops log records of the vault's token exchanges and passes all others."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not _exchanging.get()
@@ -28,10 +28,10 @@ class _OnlyOthers(logging.Filter):
 
 @contextmanager
 def quiet_exchange() -> Iterator[None]:
-    """Drop what the HTTP library logs in this context until the end of the block.
+    """Drop the HTTP library's log records of this context until the end of the block.
 
-    The context variable limits it to the running task and what it starts, so that the host's own requests, which
-    may run at the same time and through the same client, are logged as ever. The filter is taken off afterwards.
+    A context variable limits this to the running task and the tasks that it starts. So the host's own concurrent
+    requests are still logged, even through the same client. The filter is removed afterwards.
     """
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     guard = _OnlyOthers()

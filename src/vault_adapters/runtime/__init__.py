@@ -1,1 +1,1 @@
-"""What runs while a vault is open: tasks, periodic work, the journal of provider answers and the worker."""
+"""Runs the work of an open vault: tasks, periodic work, the journal of provider answers and the worker."""

@@ -1,4 +1,4 @@
-"""Calls that outlive their callers; callers with the same key share one call."""
+"""Runs calls that outlive their callers; callers with the same key share one call."""
 
 import asyncio
 import copy
@@ -15,9 +15,9 @@ class Flights:
     """Runs each call in a task of its own.
 
     - Cancelling a caller does not cancel the call.
-    - At most one call runs per key; whoever asks with this key meanwhile gets its result.
+    - At most one call runs per key; all callers that ask with this key meanwhile get its result.
     - Each of these callers raises its own copy of a `VaultError`, so that their tracebacks do not mix.
-    - The error of a call that nobody waits for any more is dropped silently.
+    - An error is dropped silently if no caller waits for the call any more.
     """
 
     def __init__(self) -> None:
@@ -25,16 +25,16 @@ class Flights:
         self._running: set[asyncio.Task[Any]] = set()
 
     def __contains__(self, key: Hashable) -> bool:
-        """Whether a call with this key is running."""
+        """Return whether a call with this key is running."""
         return key in self._by_key
 
     @property
     def under_way(self) -> int:
-        """How many calls are running, those included whose key was forgotten."""
+        """The number of running calls, including those whose key was forgotten."""
         return len(self._running)
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Join the call with this key, or start it."""
+        """Join the running call with this key, or start one; return its result."""
         task = self._by_key.get(key)
         if task is None:
             task = self._by_key[key] = self.start(work())
@@ -47,7 +47,7 @@ class Flights:
         raise failure
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a call that nobody else joins."""
+        """Run a call that no other caller can join; return its result."""
         return await _join(self.start(work))
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -58,16 +58,16 @@ class Flights:
         return task
 
     def is_current(self, key: Hashable) -> bool:
-        """Whether this code runs inside the call with this key; False once the key was forgotten."""
+        """Return whether this code runs inside the call with this key; False once the key was forgotten."""
         return self._by_key.get(key) is asyncio.current_task()
 
     def forget(self, matches: Callable[[Any], bool]) -> None:
-        """Let nobody join the running calls whose keys match; they go on for those who wait already."""
+        """Stop new callers from joining running calls with matching keys; the calls go on for their present callers."""
         for key in list(filter(matches, self._by_key)):
             del self._by_key[key]
 
     async def wait(self) -> None:
-        """Wait until no call is running, those included that start meanwhile."""
+        """Wait until no call is running, including calls that start meanwhile."""
         while self._running:
             await asyncio.wait(self._running)
 
@@ -81,7 +81,7 @@ class Flights:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # marks it as seen: its callers may have left
+            task.exception()  # marks the error as seen, because all callers may have been cancelled
 
     def _landed(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         if self._by_key.get(key) is task:

@@ -1,4 +1,4 @@
-"""The journal of refreshed tokens: one sealed file per attempt, private, synced, in a directory of this host."""
+"""The journal of refreshed tokens: one private, synced file with sealed tokens per attempt."""
 
 import asyncio
 import json
@@ -23,10 +23,10 @@ _DAMAGED = ".damaged"
 
 
 class NoJournal:
-    """A vault without a journal directory: answers that the database cannot take stay in memory."""
+    """Replaces the journal of a vault without a journal directory; answers then stay in memory."""
 
     async def write(self, entry: JournalEntry) -> None:
-        """Refuse."""
+        """Raise `JournalError`."""
         raise JournalError("no journal_dir is configured")
 
     async def entries(self) -> Sequence[JournalEntry]:
@@ -41,10 +41,10 @@ class FileJournal:
     """Implements `RefreshJournal` over a directory.
 
     Args:
-        directory: made where it is missing, for its owner only.
+        directory: the journal's directory; created for its owner only if it is missing.
 
     Raises:
-        ConfigurationError: the directory cannot be made or written to.
+        ConfigurationError: the directory cannot be created or written to.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -53,17 +53,17 @@ class FileJournal:
             raise ConfigurationError("journal_dir cannot be written to", code="journal_unusable")
 
     async def write(self, entry: JournalEntry) -> None:
-        """Keep an entry: written beside its place, synced, then moved there."""
+        """Store an entry: write it to a temporary file, sync it, then rename it."""
         problem = await asyncio.to_thread(_write, self._path(entry), json.dumps(_encode(entry)).encode())
         if problem is not None:
             raise JournalError(f"the journal could not be written ({problem})")
 
     async def entries(self) -> Sequence[JournalEntry]:
-        """Return what is kept; a damaged file is renamed, logged by its name and left for a person."""
+        """Return the stored entries; rename and log damaged files, so that an operator can inspect them."""
         return await asyncio.to_thread(_read_all, self._directory)
 
     async def remove(self, entry: JournalEntry) -> None:
-        """Forget an entry."""
+        """Delete an entry."""
         with suppress(OSError):
             await asyncio.to_thread(self._path(entry).unlink, missing_ok=True)
 
@@ -80,7 +80,7 @@ def _make_directory(directory: Path) -> bool:
 
 
 def _write(path: Path, data: bytes) -> str | None:
-    """Write durably; return the error's name, or None."""
+    """Write a file durably; return the name of an error, or None."""
     temporary = path.with_suffix(".tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -111,7 +111,7 @@ def _read_all(directory: Path) -> list[JournalEntry]:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            continue  # another process has drained it
+            continue  # another process has committed and removed the entry
         except OSError as error:
             _log.error("a journal file cannot be read (%s): %s", os.strerror(error.errno or 0), path.name)
             continue
@@ -128,7 +128,7 @@ def _read_all(directory: Path) -> list[JournalEntry]:
 def _read(data: bytes) -> JournalEntry | None:
     try:
         return _decode(json.loads(data))
-    except Exception:  # whatever is wrong with it, it must not keep the vault from opening
+    except Exception:  # no damage of a file may keep the vault from opening
         return None
 
 

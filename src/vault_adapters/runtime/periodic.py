@@ -1,4 +1,4 @@
-"""What a running vault does on its own: tell the host of events, and flush uses now and then."""
+"""Passes audit events to the host, and runs periodic work such as flushing uses."""
 
 import asyncio
 import logging
@@ -14,27 +14,27 @@ class CallbackSink:
     """Implements `EventSink` over a host's function.
 
     Args:
-        callback: called once per event, after the commit; what it raises is logged and goes no further.
+        callback: called once per event, after the commit; exceptions that it raises are logged and dropped.
     """
 
     def __init__(self, callback: Callable[[AuditEvent], object] | None) -> None:
         self._callback = callback
 
     def publish(self, events: Sequence[AuditEvent]) -> None:
-        """Hand the events on."""
+        """Pass the events to the callback."""
         if self._callback is None:
             return
         for event in events:
             try:
                 self._callback(event)
             except Exception as error:
-                # Without its text and traceback: the host's frames may hold anything.
+                # Log no text and no traceback, because the host's frames may hold secrets.
                 _log.error("on_event raised %s for %s", type(error).__qualname__, event.action)
 
 
 @asynccontextmanager
 async def repeating(work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
-    """Run ``work`` every so many seconds while the context lasts, and once more at its end."""
+    """Run ``work`` every ``seconds`` seconds while the context lasts, and once more at its end."""
 
     async def loop() -> None:
         while True:

@@ -22,12 +22,12 @@ class AsyncioTasks:
         self._flights = Flights()
 
     def monotonic(self) -> float:
-        """Return seconds of a clock that never goes back."""
+        """Return the seconds of a monotonic clock."""
         return time.monotonic()
 
     def jitter(self) -> float:
         """Return a random number from 0 to 1."""
-        return random.random()  # noqa: S311 - it spreads load, it keeps no secret
+        return random.random()  # noqa: S311 - it spreads load and protects no secret
 
     def new_id(self) -> UUID:
         """Return a random id."""
@@ -38,21 +38,21 @@ class AsyncioTasks:
         await asyncio.sleep(seconds)
 
     async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work`` and cancel it after so many seconds."""
+        """Run ``work``; cancel it after ``seconds`` seconds."""
         async with asyncio.timeout(seconds):
             return await work()
 
     def is_flying(self, key: Hashable) -> bool:
-        """Whether a call with this key is running."""
+        """Return whether a shared call with this key is running."""
         return key in self._flights
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
-        """Run ``work`` once for all who ask with the same key meanwhile."""
+        """Run ``work`` once for all concurrent callers with the same key."""
         async with asyncio.timeout(timeout):
             return await self._flights.share(key, work)
 
     async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
-        """Run jobs at once, at most ``per_group`` of the same group."""
+        """Run jobs concurrently, at most ``per_group`` of a group at a time."""
         limits: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(per_group))
 
         async def limited(group: str, job: Callable[[], Awaitable[None]]) -> None:
@@ -60,7 +60,7 @@ class AsyncioTasks:
                 await job()
 
         tasks = [self._flights.start(limited(group, job)) for group, job in jobs]
-        # Not a TaskGroup: neither the failure of one nor a cancelled caller may end a job that has spent a credential.
+        # Do not use a TaskGroup: it would cancel running refreshes if another job fails or the caller is cancelled.
         for result in await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True)):
             if isinstance(result, BaseException):
                 raise result
@@ -80,11 +80,11 @@ class AsyncioTasks:
             await asyncio.gather(beside, return_exceptions=True)
 
     async def drain(self, seconds: float) -> None:
-        """Wait for what is under way, so long at most: what a provider has answered must be written down.
+        """Wait at most ``seconds`` seconds for running calls, so that providers' answers are stored; cancel the rest.
 
-        What is left then only waits for others, or has lost the database; it is cancelled.
+        The remaining calls only wait for other processes or for an unreachable database.
         """
-        # Shielded, because a host that is being cancelled closes the vault all the same.
+        # Shield the wait, because a host that is being cancelled still closes the vault.
         with anyio.move_on_after(seconds, shield=True):
             await self._flights.wait()
         await self._flights.cancel()

@@ -1,4 +1,4 @@
-"""`RefreshWorker`: sweeps now and then until it is stopped."""
+"""`RefreshWorker`: runs sweeps at an interval until it is stopped."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from vault_domain.facade.vault import TokenVault
 _log = logging.getLogger(__name__)
 
 _JITTER = 0.2
-"""A pause is longer or shorter by up to this share, so that workers that started together drift apart."""
+"""Largest relative change of a pause, so that workers that started together drift apart."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class RefreshWorker:
-    """Refreshes what is due, again and again; any number of workers may run, in any number of processes.
+    """Refreshes due accounts at an interval; any number of workers may run, in any number of processes.
 
     Args:
-        vault: open, with refreshers; it is used and never closed.
-        interval: how long to pause between two sweeps, about. What expires sooner than that after a sweep is
-            refreshed by whoever needs it.
-        limit: at most so many accounts a sweep; None: all that are due.
-        on_sweep: called with each sweep's report; what it raises is logged.
+        vault: an open vault with refreshers; the worker never closes it.
+        interval: average pause between two sweeps. A token that expires before the next sweep is refreshed by the
+            next caller that asks for it.
+        limit: largest number of accounts per sweep; None: all that are due.
+        on_sweep: called with each sweep's report; exceptions that it raises are logged.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class RefreshWorker:
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
-        """Let `run` return once what is under way has ended; call it on the worker's event loop."""
+        """Make `run` return after the running refreshes; call it on the worker's event loop."""
         self._stopped.set()
 
     async def run(self, *, handle_signals: bool = True) -> None:
@@ -59,8 +59,8 @@ class RefreshWorker:
         An error of one sweep is logged and does not end the worker.
 
         Args:
-            handle_signals: whether the two signals stop it; they do so on the main thread only. The handlers that
-                were there come back at the end.
+            handle_signals: whether the two signals stop the worker, which works on the main thread only. The previous
+                handlers are restored at the end.
         """
         with _stopped_by_signals(self.stop, wanted=handle_signals):
             while not self._stopped.is_set():
@@ -71,13 +71,13 @@ class RefreshWorker:
                         await self._stopped.wait()
 
     async def _sweep(self) -> None:
-        """Sweep once, with one line in the log."""
+        """Run one sweep and log one line about it."""
         try:
             report = await self._vault.refresh_due(limit=self._limit, should_stop=self._stopped.is_set)
         except VaultError as error:
             _log.warning("a sweep failed (%s); the next one follows", error.code)
         except Exception as error:
-            # Without its text and traceback, which may hold anything.
+            # Log no text and no traceback, because they may hold secrets.
             _log.warning("a sweep ended with %s; the next one follows", type(error).__qualname__)
         else:
             _log.info("%s", describe(report))
@@ -93,7 +93,7 @@ class RefreshWorker:
 
 
 def describe(report: SweepReport) -> str:
-    """Return a report as one line."""
+    """Return a report as one line of text."""
     counts = [
         f"{report.refreshed} refreshed",
         f"{report.failed} failed",

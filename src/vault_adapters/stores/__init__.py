@@ -1,1 +1,1 @@
-"""Stores: one folder per database, with the same file names; none imports another."""
+"""Stores: one folder per database, with the same file names. No store imports another."""

@@ -1,4 +1,4 @@
-"""Batched reads: gets that wait in one loop tick go as one query, and fail apart."""
+"""Batched reads: one query serves all reads that begin in the same tick of the event loop."""
 
 import asyncio
 import copy
@@ -16,15 +16,16 @@ _Waiter = tuple[K, asyncio.Future[V]]
 
 
 class ReadBatcher(Generic[K, V]):
-    """Collects single reads and asks for them together.
+    """Collects single reads and runs them as one query.
 
     Cancelling a caller does not cancel the query, and each caller raises its own copy of the query's error.
 
     Args:
-        session: gives what reads the keys given, which may repeat, and returns one value per key, in order. It is
-            open while batches follow one another without a pause, so that it may hold a connection.
+        session: a context manager that gives the function for reading a batch. The function gets keys, which may
+            repeat, and returns one value per key, in order. The context stays open while batches follow one another
+            without a pause, so that it may hold a connection.
         most_keys: the largest batch.
-        most_batches: how many batches may be under way at once.
+        most_batches: largest number of concurrent batches.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class ReadBatcher(Generic[K, V]):
         self._is_starting = False
 
     async def get(self, key: K) -> V:
-        """Read one key."""
+        """Return the value of one key."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
@@ -53,12 +54,12 @@ class ReadBatcher(Generic[K, V]):
         return await future
 
     async def drain(self) -> None:
-        """Wait until no read is under way."""
+        """Wait until no read is running."""
         await self._batches.wait()
 
     def _start(self) -> None:
         if self._waiting and not self._is_starting and self._batches.under_way < self._most_batches:
-            # The task takes its first step in the next tick; whoever asks until then goes along.
+            # The task begins in the next tick; reads that are requested before then join its batch.
             self._is_starting = True
             self._batches.start(self._run()).add_done_callback(self._finished)
 
@@ -74,7 +75,7 @@ class ReadBatcher(Generic[K, V]):
                 batch, self._waiting = self._waiting[: self._most_keys], self._waiting[self._most_keys :]
                 self._start()
                 await _answer(read, batch)
-                # Whoever was answered may ask again at once: that saves finding a task and a connection anew.
+                # Let callers with answers ask again at once, because their next reads can use this task and connection.
                 self._is_starting = True
                 await asyncio.sleep(0)
                 self._is_starting = False
@@ -106,7 +107,7 @@ def _fail(futures: Sequence[asyncio.Future[V]], error: BaseException) -> None:
 
 
 def _copy(error: BaseException) -> Exception:
-    """Return an error of each caller's own, so that their tracebacks do not mix."""
+    """Return a copy of the error for one caller, so that the callers' tracebacks do not mix."""
     if isinstance(error, VaultError):
         return copy.copy(error)
     if isinstance(error, Exception):

@@ -1,7 +1,7 @@
-"""The one order of the columns in which both stores read tokens and accounts.
+"""The column groups that both stores use to read tokens and accounts, with their order.
 
-A query names a group of columns by a placeholder, such as ``{{token_columns}}``, and the code takes its rows apart by a
-`RowLayout` of the same groups. So no number of a column stands anywhere else.
+A query names a group of columns by a placeholder, such as ``{{token_columns}}``. The code splits its rows with a
+`RowLayout` of the same groups. So no other module uses a column's number.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ TOKEN: Columns = (
     "t.created_at",
     "t.updated_at",
 )
-"""What describes a token: of ``token t``, with ``token_use u`` beside it."""
+"""A token's metadata, from ``token t`` and ``token_use u``."""
 
 KEY: Columns = ("t.tenant_id", "t.provider", "t.kind", "t.identifier")
 """The token's key."""
@@ -44,7 +44,7 @@ ACCOUNT: Columns = (
     "a.unknown_since",
     "a.error_code",
 )
-"""The account's label and refresh state: of ``account a``."""
+"""The account's label and refresh state, from ``account a``."""
 
 PLACEHOLDERS = {
     "token_columns": ", ".join(TOKEN),
@@ -52,7 +52,7 @@ PLACEHOLDERS = {
     "value_columns": ", ".join(VALUE),
     "account_columns": ", ".join(ACCOUNT),
 }
-"""What the query loader puts in place of the groups' names."""
+"""The SQL that replaces each group's placeholder."""
 
 
 @frozen
@@ -63,7 +63,7 @@ class RowLayout:
 
     @classmethod
     def of(cls, *groups: Columns) -> "RowLayout":
-        """Return the layout of a query that names these groups first."""
+        """Return the layout of a query whose first columns are these groups."""
         slices, start = [], 0
         for group in groups:
             slices.append(slice(start, start + len(group)))
@@ -71,15 +71,15 @@ class RowLayout:
         return cls((*slices, slice(start, None)))
 
     def split(self, row: Sequence[Any]) -> list[Any]:
-        """Return the row's columns, group by group, and at last those that the query names behind them."""
+        """Return the columns of each group, followed by the query's remaining columns."""
         return [row[part] for part in self._slices]
 
 
 LISTED = RowLayout.of(TOKEN, KEY)
-"""A token in a list."""
+"""The rows of a list of tokens."""
 
 STORED = RowLayout.of(TOKEN, VALUE)
-"""A token with its sealed value, for a caller who knows its key."""
+"""A token with its sealed value, without its key, because the caller knows it."""
 
 OWNED = RowLayout.of(TOKEN, KEY, ACCOUNT)
 """A token with its account."""

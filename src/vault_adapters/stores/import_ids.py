@@ -1,4 +1,4 @@
-"""Ids that say which import stored a row, for as long as nobody stores another value there."""
+"""Token ids that show which import stored a row, until another writer replaces the row."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ _RANDOM_B = (1 << 62) - 1
 
 @frozen
 class ImportIds:
-    """UUIDs of version 8 (RFC 9562): six bytes that an import has of its own, then 74 random bits.
+    """UUIDs of version 8 (RFC 9562): six bytes that identify the import, then 74 random bits.
 
-    A run finds out by the id whether a row is its own, without remembering any. Ids of other writers are of
-    version 4, so that they are never among these.
+    The id alone shows a run whether it stored a row, so the run need not remember its rows. Other writers use UUIDs of
+    version 4, so their ids never look like these.
     """
 
     _tag: bytes
 
     @classmethod
     def of(cls, source: str | None) -> ImportIds:
-        """Return the ids for a source; without one, ids that no other run will know."""
+        """Return the ids for a source; None gives ids that no other run recognizes."""
         if source is None:
             return cls(os.urandom(_TAG))
         return cls(hashlib.sha256(source.encode()).digest()[:_TAG])
 
     @property
     def first(self) -> UUID:
-        """The least of these ids."""
+        """The smallest of these ids."""
         return self._id(0, 0)
 
     @property
     def last(self) -> UUID:
-        """The greatest of these ids."""
+        """The largest of these ids."""
         return self._id(_RANDOM_A, _RANDOM_B)
 
     def new(self) -> UUID:
-        """Return an id that nobody has yet."""
+        """Return a new random id."""
         random = int.from_bytes(os.urandom(10))
         return self._id(random & _RANDOM_A, random >> 12 & _RANDOM_B)
 

@@ -1,4 +1,4 @@
-"""Numbered migrations and the ledger that says which of them a database has."""
+"""Numbered migrations of the schema, and the comparison with those that a database has applied."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ class Migration:
     """One step of the schema.
 
     Attributes:
-        number: from 1, without gaps.
-        name: the file's name without number and ending.
-        sql: the statements.
-        digest: SHA-256 of the file, in hex; an applied migration must never change.
+        number: number of the migration, from 1, without gaps.
+        name: the file's name without number and extension.
+        sql: the migration's statements.
+        digest: SHA-256 of the file, in hex, because an applied migration must never change.
     """
 
     number: int
@@ -27,7 +27,7 @@ class Migration:
 
 
 def load_migrations(package: str) -> list[Migration]:
-    """Read the numbered ``.sql`` files of ``package``'s folder ``migrations``, in order."""
+    """Read the numbered ``.sql`` files of the folder ``migrations`` in ``package``, in order."""
     paths = sorted(files(package).joinpath("migrations").iterdir(), key=lambda path: path.name)
     return [_load(path.name, path.read_text(encoding="utf-8")) for path in paths if path.name.endswith(".sql")]
 
@@ -36,11 +36,11 @@ def pending_migrations(known: list[Migration], applied: Mapping[int, str]) -> li
     """Return the migrations that a database lacks.
 
     Args:
-        known: those of this release.
-        applied: the ledger: digests by number.
+        known: the migrations of this release.
+        applied: the digests of the applied migrations, by number.
 
     Raises:
-        ConfigurationError: the database was migrated by a newer release, or by a changed file.
+        ConfigurationError: a newer release migrated the database, or an applied migration's file was changed.
     """
     if set(applied) - {migration.number for migration in known}:
         raise ConfigurationError("the database was migrated by a newer release of token-vault", code="schema_newer")
@@ -53,7 +53,7 @@ def pending_migrations(known: list[Migration], applied: Mapping[int, str]) -> li
 
 
 def refuse_pending(pending: list[Migration]) -> None:
-    """Raise `SchemaOutdatedError` where migrations are pending and may not be applied."""
+    """Raise `SchemaOutdatedError` if migrations are pending."""
     if pending:
         raise SchemaOutdatedError
 

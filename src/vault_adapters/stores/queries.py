@@ -1,4 +1,4 @@
-"""Named queries: SQL lives in ``.sql`` files, each query under a name and a sentence that says what it is for."""
+"""Loads named queries from ``.sql`` files; each query has a name and a description."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -29,11 +29,11 @@ def load_queries(package: str, **placeholders: str) -> Queries:
 
     Args:
         package: the dotted name of the store's package.
-        placeholders: text to put where a query says ``{{name}}``, such as a quoted schema name, beside the groups of
-            columns that both stores share.
+        placeholders: the texts that replace ``{{name}}`` in queries, such as a quoted schema name. The column groups
+            of `columns` are placeholders too.
 
     Raises:
-        ValueError: a name stands twice, a query lacks its description, or a placeholder is unknown.
+        ValueError: two queries have the same name, a query lacks its description, or a placeholder is unknown.
     """
     by_name: dict[str, str] = {}
     for path in sorted(files(package).joinpath("sql").iterdir(), key=lambda path: path.name):
@@ -58,5 +58,5 @@ def _fill(sql: str, placeholders: Mapping[str, str]) -> str:
     for name, value in placeholders.items():
         sql = sql.replace("{{" + name + "}}", value)
     if "{{" in sql:
-        raise ValueError("a query names a placeholder that nobody fills")
+        raise ValueError("a query names an unknown placeholder")
     return sql.strip()

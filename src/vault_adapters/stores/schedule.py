@@ -1,4 +1,4 @@
-"""When an account is due after values of it were stored: sums of what the domain gave along with each value."""
+"""Computes when an account is due after its values were stored, from each value's expiry and ``lead``."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -10,11 +10,11 @@ from vault_domain.entities.token import TokenInfo, TokenWrite
 
 @frozen
 class CommittedSchedule:
-    """When an account is due after a provider's answer was committed.
+    """The time at which an account is due after the commit of a provider's answer.
 
     Attributes:
-        due_at: the time; None: never.
-        wake: now instead, because no access token was written.
+        due_at: the time, UTC; None: never.
+        wake: whether the account is due now instead, because no access token was written.
     """
 
     due_at: datetime | None
@@ -22,7 +22,7 @@ class CommittedSchedule:
 
 
 def committed_schedule(written: Iterable[tuple[TokenWrite, TokenInfo]]) -> CommittedSchedule:
-    """Return when an account is due after these values were committed."""
+    """Return the schedule of an account after the commit of these values."""
     for write, info in written:
         if write.lead is not None:
             return CommittedSchedule(None if info.expires_at is None else info.expires_at - write.lead, wake=False)

@@ -1,4 +1,4 @@
-"""Calling the vault from code without an event loop: it runs on one in a thread of its own."""
+"""Calls the vault from code without an event loop; the vault runs on an event loop in a thread of its own."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ T = TypeVar("T")
 V = TypeVar("V")
 Opener = Callable[[], AbstractAsyncContextManager[TokenVault]]
 
-# Calls under way are bounded by the deadlines of the vault; this only keeps a fault from hanging the process's end.
+# The vault's deadlines limit running calls; this limit only keeps a fault from blocking the end of the process.
 _PATIENCE_SECONDS = 30.0
 
 
 class Call(Generic[V, T]):
-    """A method with its arguments. They may be secrets, so neither its repr nor a frame on the way shows them."""
+    """A method with its arguments. They may be secrets, so neither the repr nor any frame shows them."""
 
     __slots__ = ("_args", "_kwargs", "_method", "_target")
 
@@ -52,11 +52,11 @@ class Call(Generic[V, T]):
         return self._method.__name__
 
     def behind(self, after: str | None) -> Call[V, T]:
-        """Return the same call for the page behind a cursor."""
+        """Return the same call for the page after a cursor."""
         return Call(self._method, self._target, self._args, {**self._kwargs, "after": after})
 
     async def __call__(self, vault: TokenVault) -> T:
-        """Do it; on the vault's event loop."""
+        """Call the method; runs on the vault's event loop."""
         return await self._method(self._target(vault), *self._args, **self._kwargs)
 
 
@@ -64,8 +64,8 @@ class Call(Generic[V, T]):
 class _Running:
     """An open vault on its thread.
 
-    The thread runs everything from opening to closing. anyio's `start_blocking_portal` is a generator, which a forked
-    child would finish when it ends, waiting for a thread that it does not have.
+    The thread runs everything from opening to closing. anyio's `start_blocking_portal` is not used, because it is a
+    generator: a forked child would finish it at its end, and would wait for a thread that exists only in the parent.
     """
 
     portal: BlockingPortal
@@ -75,21 +75,21 @@ class _Running:
 
     @classmethod
     def start(cls, opener: Opener) -> _Running:
-        """Open the vault on a new thread; raise what that raises."""
+        """Open the vault on a new thread; raise the error if opening fails."""
         opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
         ended: Future[None] = Future()
-        # A daemon, as are the threads that it starts: the process would wait for others before it runs atexit's.
+        # It and the threads that it starts are daemons, because the process waits for others before it runs atexit.
         thread = threading.Thread(target=_serve, args=(opener, opened, ended), name="token-vault", daemon=True)
         thread.start()
         try:
             portal, vault = opened.result()
         except Exception:
-            thread.join()  # it is at its end
+            thread.join()  # the thread has nothing left to do
             raise
         return cls(portal, vault, thread, ended)
 
     def stop(self) -> None:
-        """Close the vault and wait for the thread's end; raise what closing raises."""
+        """Close the vault and wait for the thread's end; raise the error if closing fails."""
         self.portal.start_task_soon(self.portal.stop)
         self._thread.join()
         self._ended.result()
@@ -97,7 +97,7 @@ class _Running:
 
 def _serve(opener: Opener, opened: Future[tuple[BlockingPortal, TokenVault]], ended: Future[None]) -> None:
     async def serve() -> None:
-        # Calls end before the vault closes: the portal waits for them.
+        # The portal waits for running calls, so they end before the vault closes.
         async with opener() as vault, BlockingPortal() as portal:
             opened.set_result((portal, vault))
             await portal.sleep_until_stopped()
@@ -111,10 +111,10 @@ def _serve(opener: Opener, opened: Future[tuple[BlockingPortal, TokenVault]], en
 
 
 class Session:
-    """The thread with the event loop and the vault on it, shared by all views of one `SyncVault`.
+    """Owns the thread with the event loop and the vault; all views of one `SyncVault` share it.
 
     Args:
-        opener: gives the vault to be opened there.
+        opener: opens the vault on that thread.
     """
 
     def __init__(self, opener: Opener) -> None:
@@ -123,7 +123,7 @@ class Session:
         self._calls = 0
         self._closed = False
         self._running: _Running | None = None
-        # Set before the lock is first taken: a fork may copy the lock while another thread holds it.
+        # Set before the lock is first taken, because a fork may copy the lock while another thread holds it.
         self._process: int | None = None
 
     def run(self, call: Call[V, T]) -> T:
@@ -133,7 +133,7 @@ class Session:
             future = running.portal.start_task_soon(call, running.vault)
             try:
                 return future.result()
-            except BaseException:  # an interrupt, say: then nobody waits for the result any more
+            except BaseException:  # for example an interrupt: the caller no longer waits for the result
                 future.cancel()
                 raise
         finally:
@@ -142,13 +142,13 @@ class Session:
                 self._idle.notify_all()
 
     def open(self) -> None:
-        """Open the vault, unless it is."""
+        """Open the vault, unless it is already open."""
         self._refuse_wrong_place("open")
         with self._idle:
             self._open()
 
     def close(self) -> None:
-        """Wait for the calls under way and close, once; what a forked child inherited is left alone."""
+        """Wait for running calls and close the vault, once; in a forked child, leave the parent's vault alone."""
         if self._process not in (None, os.getpid()):
             return
         self._refuse_wrong_place("close")
@@ -178,13 +178,13 @@ class Session:
             try:
                 self._running = _Running.start(self._opener)
             except BaseException:
-                self._process = None  # there is nothing that a fork could leave behind
+                self._process = None  # no thread runs yet, so a fork is harmless
                 raise
             atexit.register(self._close_at_exit)
         return self._running
 
     def _close_at_exit(self) -> None:
-        if self._process == os.getpid():  # a forked child inherits the registration
+        if self._process == os.getpid():  # a forked child inherits the atexit registration and must not close the vault
             self.close()
 
     def _refuse_wrong_place(self, name: str) -> None:
@@ -214,7 +214,7 @@ def _on_event_loop() -> bool:
 
 
 class View(Generic[V]):
-    """A face of a session: some object of the vault, and the actor."""
+    """A blocking view of one object of the vault, such as the vault with an actor."""
 
     def __init__(self, session: Session, target: Callable[[TokenVault], V]) -> None:
         self._session = session
@@ -222,12 +222,12 @@ class View(Generic[V]):
 
 
 def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Concatenate[View[V], P], T]:
-    """Return a method that runs an async one and waits for it: the same arguments, the same result."""
+    """Return a method with the same arguments and result that runs an async method and waits for it."""
 
     @functools.wraps(method)
     def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
         call: Call[V, T] = Call(method, self._target, args, kwargs)
-        del args, kwargs  # a traceback of what follows must not hold them
+        del args, kwargs  # tracebacks of later errors must not hold the arguments
         return self._session.run(call)
 
     return wrapper

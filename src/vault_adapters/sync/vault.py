@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class SyncKeys(View[VaultKeys]):
-    """Rotates keys while everything else goes on; the methods are those of `VaultKeys`, without await.
+    """Rotates keys while the vault is in use; it has the methods of `VaultKeys`, without await.
 
     A progress callback runs on the vault's own thread and cannot call this vault.
     """
@@ -39,19 +39,21 @@ class SyncKeys(View[VaultKeys]):
 
 
 class SyncVault(View[TokenVault]):
-    """Keeps a service's tokens; made by `open_sync_vault`. Any thread may call it.
+    """Stores, returns and refreshes a service's tokens, without await; `open_sync_vault` creates it.
 
-    The methods are those of `TokenVault`, without await. It opens on the first call. A call from a running event
-    loop, and one in a process that was forked after the first use, raises `ConfigurationError` and says what to do.
+    - It has the methods of `TokenVault`, and any thread may call them.
+    - The first call opens the vault.
+    - A call from a running event loop raises `ConfigurationError`, and so does a call in a process that was forked
+      after the first call.
     """
 
     def open(self) -> Self:
-        """Open now rather than on the first call, so that a wrong configuration shows at start; return this vault."""
+        """Open the vault now, so that a wrong configuration raises at start; return this vault."""
         self._session.open()
         return self
 
     def close(self) -> None:
-        """Close the vault and all views of it, for good. The end of the process does it too."""
+        """Close the vault and all its views permanently; the end of the process closes it too."""
         self._session.close()
 
     def __enter__(self) -> Self:
@@ -103,21 +105,21 @@ class SyncVault(View[TokenVault]):
         return SyncKeys(self._session, lambda vault: self._target(vault).keys)
 
     def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[TokenInfo]:
-        """Walk all pages of `list_tokens`."""
+        """Iterate over all pages of `list_tokens`."""
         return self._walk(TokenVault.list_tokens, tenant_id, provider=provider)
 
     def iter_accounts(
         self, tenant_id: str, *, provider: str | None = None, state: ConnectionState | None = None
     ) -> Iterator[AccountInfo]:
-        """Walk all pages of `list_accounts`."""
+        """Iterate over all pages of `list_accounts`."""
         return self._walk(TokenVault.list_accounts, tenant_id, provider=provider, state=state)
 
     def iter_expiring_tokens(self, within: timedelta, *, provider: str | None = None) -> Iterator[TokenInfo]:
-        """Walk all pages of `find_expiring_tokens`."""
+        """Iterate over all pages of `find_expiring_tokens`."""
         return self._walk(TokenVault.find_expiring_tokens, within, provider=provider)
 
     def iter_audit_events(self, *, tenant_id: str | None = None) -> Iterator[AuditEvent]:
-        """Walk all pages of `audit_events`."""
+        """Iterate over all pages of `audit_events`."""
         return self._walk(TokenVault.audit_events, tenant_id=tenant_id)
 
     def _walk(self, method: Callable[..., Awaitable[Page[T]]], *args: Any, **kwargs: Any) -> Iterator[T]:
@@ -134,9 +136,9 @@ def open_sync_vault(
     clock: Clock | None = None,
     on_event: Callable[[AuditEvent], object] | None = None,
 ) -> SyncVault:
-    """Return a vault for code without an event loop; nothing is opened before the first call or `SyncVault.open`.
+    """Return a vault for code without an event loop; it opens on the first call or with `SyncVault.open`.
 
-    Where processes are forked (gunicorn with preload, Celery), make the first call after the fork.
+    If the server forks processes (gunicorn with preload, Celery), make the first call after the fork.
 
     Args:
         config: see `VaultConfig`.
@@ -163,5 +165,5 @@ def open_sync_vault(
 
 
 def sync_vault_over(opener: Callable[[], AbstractAsyncContextManager[TokenVault]]) -> SyncVault:
-    """Return a sync vault over whatever ``opener`` opens, such as `open_vault_over` a store of one's own."""
+    """Return a sync vault over the vault that ``opener`` opens, for example with `open_vault_over`."""
     return SyncVault(Session(opener), lambda vault: vault)

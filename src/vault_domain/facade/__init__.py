@@ -1,1 +1,1 @@
-"""What a host calls: `TokenVault` and `VaultKeys`. They check arguments and hand them to the use cases."""
+"""The classes that a host calls: `TokenVault` and `VaultKeys`. They check arguments and call the use cases."""

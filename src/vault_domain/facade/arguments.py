@@ -1,4 +1,4 @@
-"""Reading the arguments of the public methods: each is kept in its checked form or refused without its value."""
+"""Checks arguments of the public methods. Each function returns the checked value, or raises without the value."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -41,7 +41,7 @@ def as_keys(keys: object) -> list[TokenKey]:
 
 
 def as_token_info(token: object) -> TokenInfo:
-    """Return what is known of a token that was handed out."""
+    """Return the metadata of a token that the vault returned."""
     info = token.info if isinstance(token, Token) else token
     if not isinstance(info, TokenInfo):
         raise InvalidInputError("token must be a Token or a TokenInfo")
@@ -49,7 +49,7 @@ def as_token_info(token: object) -> TokenInfo:
 
 
 def as_access_info(token: object) -> TokenInfo:
-    """Return what is known of an access token that was handed out."""
+    """Return the metadata of an access token that the vault returned."""
     info = as_token_info(token)
     if info.key.kind is not TokenKind.ACCESS_TOKEN:
         raise InvalidInputError("token must be an access token")
@@ -64,7 +64,7 @@ def as_flag(value: object, name: str) -> bool:
 
 
 def as_seconds(value: object, name: str) -> float | None:
-    """Return a time to wait in seconds, from a timedelta or a number; None is no limit."""
+    """Return a timeout in seconds, from a timedelta or a number; None means no limit."""
     if value is None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 86_400:
@@ -92,7 +92,7 @@ def as_optional_tenant_id(tenant_id: object) -> str | None:
 
 
 def as_progress(progress: object) -> Callable[[int, int], object] | None:
-    """Return what is to be told of progress, or None."""
+    """Return a progress callback, or None."""
     if progress is None or callable(progress):
         return progress
     raise InvalidInputError("progress must be a function of two numbers")
@@ -113,12 +113,12 @@ def as_optional_state(state: object) -> ConnectionState | None:
 
 
 def as_limit(limit: object) -> int:
-    """Return a page's size."""
+    """Return the size of a page."""
     return as_count(limit, "limit", least=1, most=MAX_PAGE)
 
 
 def as_generation(generation: object) -> int | None:
-    """Return an expected generation; 0 means that nothing is stored, None that it does not matter."""
+    """Return an expected generation; 0 means that nothing is stored, and None means any generation."""
     if generation is None:
         return None
     return as_count(generation, "expected_generation", least=0, most=_MOST_GENERATIONS)
@@ -130,7 +130,7 @@ def as_draft(key: object, secret: Secret, expires_at: object = None, scopes: obj
 
 
 def as_drafts(items: object) -> list[TokenDraft]:
-    """Return the drafts of `store_tokens`; a key may stand there once."""
+    """Return the drafts for `store_tokens`; each key may occur once."""
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         raise InvalidInputError("items must be a sequence of (key, value) or (key, value, expires_at)")
     drafts = [_as_item(item) for item in items]

@@ -1,4 +1,4 @@
-"""`VaultKeys`: the keys of a vault over their life; what `TokenVault.keys` gives."""
+"""`VaultKeys`: shows and rotates the keys of a vault; `TokenVault.keys` returns it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vault_domain.services.use_cases import KeyServices
 
 
 class VaultKeys:
-    """Rotates keys while everything else goes on reading and writing.
+    """Rotates keys while other callers read and write.
 
-    Every method may be called again, also after a crash, and by several processes at once: how far a rotation got
-    is seen from the data itself.
+    Every method may be called again, even after a crash, and by several processes at once, because the stored data
+    shows how far a rotation got.
     """
 
     __slots__ = ("_actor", "_services")
@@ -33,21 +33,21 @@ class VaultKeys:
 
     @scrubbed_async
     async def status(self, *, tenant_id: str | None = None) -> KeyStatus:
-        """Return how master keys and data keys stand, as counts; nothing is decrypted.
+        """Return the status of master keys and data keys as counts, without decrypting.
 
         Args:
-            tenant_id: count one tenant's data keys and tokens; None for all.
+            tenant_id: the tenant whose data keys and tokens are counted; None: all tenants.
         """
         return await self._services.rotating.status(as_optional_tenant_id(tenant_id))
 
     @scrubbed_async
     async def rotate_data_key(self, tenant_id: str) -> DataKeyRotation:
-        """Give a tenant a new data key: what is stored from now on is sealed under it.
+        """Give a tenant a new data key; later stores use it.
 
-        The old one still opens what it has sealed; `reencrypt` brings that over.
+        The old data key still decrypts stored values; `reencrypt` encrypts them under the new one.
 
         Raises:
-            KeyUnavailableError: the new key cannot be wrapped now; nothing changed.
+            KeyUnavailableError: the new key cannot be wrapped now; nothing was changed.
         """
         return await self._services.rotating.rotate(as_tenant_id(tenant_id), actor=self._actor)
 
@@ -59,19 +59,19 @@ class VaultKeys:
         dry_run: bool = False,
         progress: Callable[[int, int], object] | None = None,
     ) -> DataKeyRotations:
-        """Give all tenants a new data key, those whose key is younger than ``older_than`` left out.
+        """Give each tenant a new data key if its data key is at least ``older_than`` old.
 
-        A run that was interrupted may be gone on with: with the time since it began as ``older_than``, it passes over
-        the tenants that are done.
+        To continue an interrupted run, pass the time since its start as ``older_than``. The new run then skips the
+        tenants that already have a new key.
 
         Args:
-            older_than: how old a data key must be at least.
-            dry_run: only count.
-            progress: called after each page with how many tenants are done and how many there are; what it raises
-                ends the run.
+            older_than: smallest age of a data key to replace.
+            dry_run: only count the tenants.
+            progress: called after each page with the number of finished tenants and the number of all tenants; an
+                exception that it raises ends the run.
 
         Raises:
-            KeyUnavailableError: a new key cannot be wrapped now; tenants before it are done.
+            KeyUnavailableError: a new key cannot be wrapped now; the tenants before it have new keys.
         """
         age, report = as_duration(older_than, "older_than"), as_progress(progress)
         only_count = as_flag(dry_run, "dry_run")
@@ -79,19 +79,19 @@ class VaultKeys:
 
     @scrubbed_async
     async def rotate_master_key(self, progress: Callable[[int, int], object] | None = None) -> MasterKeyRotation:
-        """Make the configured master key the active one and let go of those that this process has open beside it.
+        """Make the configured master key active, and retire the other master keys that this process can open.
 
-        Configure the new one as current and the old one as previous in every process first. A local secret and a
-        key service are rotated into each other in the same way. Master keys that this process cannot open stay.
+        First configure the new master key as current and the old one as previous in every process. Changing from a
+        local secret to a key service, or back, works the same way. Master keys that this process cannot open stay.
 
         Args:
-            progress: called after each page with how many wraps were added or let go, and how many there are; what it
-                raises ends the run, which can be run again.
+            progress: called after each page with the number of wraps added or deleted so far, and the total number; an
+                exception that it raises ends the run, which can be started again.
 
         Raises:
             ConfigurationError: another master key was made active since this vault was opened, or a key service
-                refuses for good.
-            KeyUnavailableError: a key service cannot be reached; run it again.
+                refuses permanently.
+            KeyUnavailableError: a key service cannot be reached; start the run again later.
         """
         return await self._services.rewrapping.rotate(as_progress(progress), actor=self._actor)
 
@@ -99,19 +99,20 @@ class VaultKeys:
     async def reencrypt(
         self, tenant_id: str | None = None, progress: Callable[[int, int], object] | None = None
     ) -> Reencryption:
-        """Bring what is sealed under old data keys under the active ones, page by page.
+        """Re-encrypt values from old data keys to active ones, page by page.
 
-        Generations and times of the tokens stay, and a value that is stored meanwhile wins. What cannot be opened is
-        counted and left as it is. An old data key is destroyed by the first run that comes 24 hours or more after
-        the one that found nothing under it.
+        - The tokens' generations and times stay.
+        - A value that another caller stores meanwhile is kept.
+        - Unreadable values are counted and left unchanged.
+        - An old data key without values is marked as emptied. The first run at least 24 hours later destroys it.
 
         Args:
-            tenant_id: one tenant; None for all.
-            progress: called after each page with how many values are done and how many there are; what it raises
-                ends the run, which can be run again.
+            tenant_id: the tenant whose values are re-encrypted; None: all tenants.
+            progress: called after each page with the number of finished values and the number of all values; an
+                exception that it raises ends the run, which can be started again.
 
         Raises:
-            KeyUnavailableError: the master key cannot be asked now; run it again.
+            KeyUnavailableError: the master key cannot be used now; start the run again later.
         """
         tenant, report = as_optional_tenant_id(tenant_id), as_progress(progress)
         return await self._services.resealing.reencrypt(tenant, report, actor=self._actor)

@@ -1,4 +1,4 @@
-"""`TokenVault`: the face of the vault. It checks arguments and hands them to the use cases."""
+"""`TokenVault`: the public interface of the vault. It checks arguments and calls the use cases."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from vault_domain.services.use_cases import VaultServices
 
 
 class TokenVault:
-    """Keeps a service's tokens; made by `open_vault`.
+    """Stores, returns and refreshes a service's tokens; `open_vault` opens it.
 
-    Every method may raise `InvalidInputError` (nothing happened) and `StorageError`; those that seal or open a value
-    also `KeyUnavailableError`. A key of another tenant answers exactly as one that does not exist.
+    Every method may raise `InvalidInputError` (nothing was done) and `StorageError`. Methods that encrypt or decrypt a
+    value may also raise `KeyUnavailableError`. A key of another tenant behaves exactly like a key that holds nothing.
     """
 
     __slots__ = ("_actor", "_services")
@@ -58,20 +58,20 @@ class TokenVault:
         scopes: Iterable[str] | None = None,
         expected_generation: int | None = None,
     ) -> TokenInfo:
-        """Store a value, replacing what is there; it becomes VALID and its error is cleared.
+        """Store a value under a key, replacing a stored one; the status becomes VALID and the error code is cleared.
 
         Args:
-            key: where.
-            value: up to 64 KiB of UTF-8.
-            expires_at: zone-aware; None clears what was there.
-            scopes: None clears what was there.
-            expected_generation: the generation that must be stored (0: nothing may be); None: it does not matter.
+            key: the key to store the value under.
+            value: the credential, up to 64 KiB of UTF-8.
+            expires_at: expiry, zone-aware; None clears the stored expiry.
+            scopes: the scopes; None clears the stored scopes.
+            expected_generation: the generation that must be stored (0: nothing); None: any.
 
         Raises:
             GenerationConflictError: another generation is stored.
         """
         secret = as_secret(value)
-        del value  # a traceback of what follows must not hold it
+        del value  # tracebacks of later errors must not hold the value
         draft = read.as_draft(key, secret, expires_at, scopes)
         generation = read.as_generation(expected_generation)
         infos = await self._services.tokens.store([draft], actor=self._actor, expected_generation=generation)
@@ -79,18 +79,18 @@ class TokenVault:
 
     @scrubbed_async
     async def store_tokens(self, items: Iterable[StoreItem]) -> list[TokenInfo]:
-        """Store many values at once, all or nothing.
+        """Store many values in one transaction, all or none.
 
         Args:
-            items: ``(key, value)`` or ``(key, value, expires_at)``; each key once.
+            items: ``(key, value)`` or ``(key, value, expires_at)``; each key at most once.
         """
         drafts = read.as_drafts(items)
-        del items  # a traceback of what follows must not hold them
+        del items  # tracebacks of later errors must not hold the values
         return await self._services.tokens.store(drafts, actor=self._actor)
 
     @scrubbed_async
     async def get_token(self, key: TokenKey) -> Token | None:
-        """Return the stored token, whatever its status, or None. The use is recorded, later and in batches.
+        """Return the stored token, regardless of its status, or None. The use is recorded later, in batches.
 
         Raises:
             DecryptionError: the stored value does not open in its place.
@@ -102,7 +102,7 @@ class TokenVault:
         """Return the tokens that are stored under these keys.
 
         Raises:
-            DecryptionError: at least one does not open; its ``keys`` name all that do not.
+            DecryptionError: at least one value cannot be decrypted; the error's ``keys`` name all of them.
         """
         return await self._services.tokens.get_many(read.as_keys(keys))
 
@@ -110,12 +110,12 @@ class TokenVault:
     async def get_access_token(
         self, account: Account, *, refresh_buffer: timedelta | None = None
     ) -> UsableToken | None:
-        """Return the access token, or None where it is missing, invalid or expired. Never calls a provider.
+        """Return the access token, or None if it is missing, invalid or expired. It never calls a provider.
 
         Args:
-            account: whose.
-            refresh_buffer: how long before its end it needs a refresh, taken as it is; None takes the configured
-                one, capped at half of the token's lifetime where that is known.
+            account: the account of the token.
+            refresh_buffer: time before expiry from which ``needs_refresh`` is True. None uses the configured buffer,
+                limited to half of the token's lifetime if that is known.
 
         Raises:
             DecryptionError: the stored value does not open in its place.
@@ -125,7 +125,7 @@ class TokenVault:
 
     @scrubbed_async
     async def get_refresh_token(self, account: Account) -> Token | None:
-        """Return the refresh token, or None where it is missing, invalid or expired.
+        """Return the refresh token, or None if it is missing, invalid or expired.
 
         Raises:
             DecryptionError: the stored value does not open in its place.
@@ -134,24 +134,24 @@ class TokenVault:
 
     @scrubbed_async
     async def mark_token_invalid(self, token: Token | TokenInfo, error_code: str) -> MarkOutcome:
-        """Make exactly this value invalid; one that was replaced or deleted meanwhile is STALE.
+        """Mark exactly this value invalid; return STALE if it was replaced or deleted meanwhile.
 
         Args:
-            token: as the vault returned it.
-            error_code: ``[a-z0-9_]{1,64}``: an RFC 6749 / 6750 code or the host's own; free text is refused, since
-                providers echo tokens in it.
+            token: the token as the vault returned it.
+            error_code: a code of RFC 6749 or 6750, or the host's own, ``[a-z0-9_]{1,64}``. Free text is refused,
+                because providers echo tokens in it.
         """
         info, code = read.as_token_info(token), as_error_code(error_code)
         return await self._services.tokens.mark_invalid(info, code, actor=self._actor)
 
     @scrubbed_async
     async def delete_token(self, key: TokenKey) -> bool:
-        """Delete one token; return whether there was one."""
+        """Delete one token; return whether it existed."""
         return await self._services.tokens.delete(read.as_key(key), actor=self._actor)
 
     @scrubbed_async
     async def delete_provider_tokens(self, tenant_id: str, provider: str) -> int:
-        """Delete all of a tenant's tokens at a provider; return how many."""
+        """Delete all of a tenant's tokens at a provider; return the number of deleted tokens."""
         tenant, name = as_tenant_id(tenant_id), as_provider(provider)
         return await self._services.tokens.delete_provider(tenant, name, actor=self._actor)
 
@@ -159,15 +159,15 @@ class TokenVault:
 
     @scrubbed_async
     async def store_token_set(self, account: Account, token_set: TokenSet, *, label: str | None = None) -> AccountInfo:
-        """Store what a token endpoint answered, in one transaction.
+        """Store the tokens of a token endpoint's answer in one transaction.
 
-        A missing refresh token and empty scopes keep the stored ones (Google sends a refresh token at the first
-        consent only); a kept invalid refresh token stays invalid. Backoff and unknown outcomes end.
+        If the refresh token is missing, the stored one is kept with its status, because Google sends a refresh token at
+        the first consent only. Empty scopes keep the stored ones. Backoff and unknown outcomes are cleared.
 
         Args:
-            account: whose.
-            token_set: see `TokenSet.from_response`.
-            label: a text for people, such as an e-mail address; None keeps the stored one.
+            account: the account of the tokens.
+            token_set: the tokens; see `TokenSet.from_response`.
+            label: a text to show to users, such as an e-mail address; None keeps the stored label.
         """
         return await self._services.accounts.store_set(
             read.as_account(account), read.as_token_set(token_set), label=as_label(label), actor=self._actor
@@ -175,7 +175,7 @@ class TokenVault:
 
     @scrubbed_async
     async def get_account(self, account: Account) -> AccountInfo | None:
-        """Return what is known of an account, or None where nothing is stored for it."""
+        """Return an account's connection state and metadata, or None if nothing is stored for it."""
         return await self._services.accounts.get(read.as_account(account))
 
     @scrubbed_async
@@ -183,31 +183,31 @@ class TokenVault:
         """Delete all tokens of an account and its refresh state, in one transaction.
 
         Args:
-            account: which.
-            revoke: first ask the provider to revoke (RFC 7009), within the refresh deadline; the tokens are deleted
-                whatever it answers.
+            account: the account to delete.
+            revoke: first ask the provider to revoke the credential (RFC 7009), within the refresh deadline. The
+                tokens are deleted even if it does not confirm.
         """
         return await self._services.accounts.delete(
             read.as_account(account), revoke=read.as_flag(revoke, "revoke"), actor=self._actor
         )
 
-    # Access tokens that are valid: refreshed exactly once across processes
+    # Valid access tokens, refreshed exactly once across processes
 
     @scrubbed_async
     async def ensure_access_token(self, account: Account, *, timeout: timedelta | float | None = None) -> Token:
-        """Return an access token that may be used now, refreshed where it is due.
+        """Return an access token that may be used now; refresh it first if it is due.
 
         Args:
-            account: whose.
-            timeout: how long this caller waits, as a timedelta or in seconds; the refresh itself goes on. None: until
-                it has ended, one way or the other.
+            account: the account of the token.
+            timeout: longest time that this caller waits, as a timedelta or in seconds; a running refresh goes on.
+                None: wait until the refresh has ended.
 
         Raises:
             TokenNotFoundError: nothing is stored for the account.
-            ReauthorizationRequiredError: invalid or expired, and nothing to refresh with.
-            ProviderConfigurationError: no refresher is configured, or the provider refuses this client.
-            RefreshFailedError: not now; see its ``retry_after``.
-            RefreshNotPersistedError: the provider answered, and the answer could not be written anywhere yet.
+            ReauthorizationRequiredError: the token is invalid or expired, and no valid credential can refresh it.
+            ProviderConfigurationError: no refresher is configured, or the provider rejects this client.
+            RefreshFailedError: the refresh failed this time; see its ``retry_after``.
+            RefreshNotPersistedError: the provider answered, but the answer could not be stored yet.
             DecryptionError: a stored value does not open in its place.
         """
         seconds = read.as_seconds(timeout, "timeout")
@@ -215,7 +215,7 @@ class TokenVault:
 
     @scrubbed_async
     async def refresh_account(self, account: Account) -> Token:
-        """Refresh now, even if the token is not due; backoff and unknown outcomes do not hold it back.
+        """Refresh now, even if the token is not due, and despite backoff and unknown outcomes.
 
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
@@ -224,10 +224,11 @@ class TokenVault:
 
     @scrubbed_async
     async def report_rejected(self, token: Token) -> Token:
-        """Say that a resource answered 401 to this token; return one to try instead.
+        """Report that a resource answered 401 to this token; return another token to try.
 
-        At most one refresh per generation: a newer token, or one younger than 30 seconds, is returned as it is.
-        Where nothing can be refreshed, the token is marked invalid.
+        - If a newer token is stored, or the token is younger than 30 seconds, it returns the stored token without a
+          refresh. So there is at most one refresh per generation.
+        - If the account cannot be refreshed, it marks the token invalid.
 
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
@@ -238,24 +239,24 @@ class TokenVault:
     async def refresh_due(
         self, *, limit: int | None = None, should_stop: Callable[[], bool] | None = None
     ) -> SweepReport:
-        """Refresh the accounts that are due: one sweep. Any number of processes may do so at once.
+        """Run one sweep: refresh the accounts that are due. Any number of processes may do so at once.
 
         Args:
-            limit: at most so many accounts; None: all that are due.
-            should_stop: asked now and then; once it says True, the sweep ends with what is under way.
+            limit: largest number of accounts to refresh; None: all that are due.
+            should_stop: called repeatedly; after it returns True, the sweep finishes running refreshes and ends.
         """
         most, stop = None if limit is None else read.as_limit(limit), read.as_function(should_stop, "should_stop")
         return await self._services.sweeping.sweep(most, stop, actor=self._actor)
 
-    # Lists, by pages or walked through; nothing is decrypted for them
+    # Lists, by page or as iterators; they decrypt nothing
 
     @scrubbed_async
     async def find_expiring_tokens(
         self, within: timedelta, *, provider: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[TokenInfo]:
-        """Return valid access tokens that expire within ``within``, those already expired included, soonest first.
+        """Return valid access tokens that expire within ``within`` or have expired, earliest expiry first.
 
-        Nothing is decrypted. A token without expiry is never among them.
+        Nothing is decrypted. Tokens without expiry are left out.
         """
         return await self._services.listing.expiring(
             as_duration(within, "within"),
@@ -268,7 +269,7 @@ class TokenVault:
     async def list_tokens(
         self, tenant_id: str, *, provider: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[TokenInfo]:
-        """Return a tenant's tokens by provider, kind and identifier; nothing is decrypted."""
+        """Return a tenant's tokens without their values, sorted by provider, kind and identifier."""
         return await self._services.listing.tokens(
             as_tenant_id(tenant_id),
             provider=read.as_optional_provider(provider),
@@ -286,7 +287,7 @@ class TokenVault:
         limit: int = 1000,
         after: str | None = None,
     ) -> Page[AccountInfo]:
-        """Return a tenant's accounts by provider and identifier, all or those of one state."""
+        """Return a tenant's accounts (all, or those of one state), sorted by provider and identifier."""
         return await self._services.listing.accounts(
             as_tenant_id(tenant_id),
             provider=read.as_optional_provider(provider),
@@ -299,32 +300,32 @@ class TokenVault:
     async def audit_events(
         self, *, tenant_id: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[AuditEvent]:
-        """Return what happened, in the order of commits; a page ends before the oldest running transaction.
+        """Return audit events in commit order; a page ends before the oldest running transaction.
 
         Args:
-            tenant_id: one tenant's events; None for all.
-            limit: 1 to 10,000.
-            after: a page's ``next`` or an event's ``cursor``.
+            tenant_id: the tenant whose events are returned; None: all tenants.
+            limit: largest number of events, 1 to 10,000.
+            after: the ``next`` of a page or the ``cursor`` of an event; None: from the beginning.
         """
         tenant = None if tenant_id is None else as_tenant_id(tenant_id)
         return await self._services.listing.events(tenant, limit=read.as_limit(limit), after=after)
 
     def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> AsyncIterator[TokenInfo]:
-        """Walk all pages of `list_tokens`."""
+        """Iterate over all pages of `list_tokens`."""
         return walk_pages(lambda after: self.list_tokens(tenant_id, provider=provider, after=after))
 
     def iter_accounts(
         self, tenant_id: str, *, provider: str | None = None, state: ConnectionState | None = None
     ) -> AsyncIterator[AccountInfo]:
-        """Walk all pages of `list_accounts`."""
+        """Iterate over all pages of `list_accounts`."""
         return walk_pages(lambda after: self.list_accounts(tenant_id, provider=provider, state=state, after=after))
 
     def iter_expiring_tokens(self, within: timedelta, *, provider: str | None = None) -> AsyncIterator[TokenInfo]:
-        """Walk all pages of `find_expiring_tokens`."""
+        """Iterate over all pages of `find_expiring_tokens`."""
         return walk_pages(lambda after: self.find_expiring_tokens(within, provider=provider, after=after))
 
     def iter_audit_events(self, *, tenant_id: str | None = None) -> AsyncIterator[AuditEvent]:
-        """Walk all pages of `audit_events`."""
+        """Iterate over all pages of `audit_events`."""
         return walk_pages(lambda after: self.audit_events(tenant_id=tenant_id, after=after))
 
     # Tokens of another system
@@ -339,22 +340,22 @@ class TokenVault:
         source: str | None = None,
         progress: Progress | None = None,
     ) -> ImportReport:
-        """Store tokens of another system, a thousand at a time; running it again is harmless.
+        """Store tokens of another system, in batches of a thousand; a repeated import is harmless.
 
-        What is stored under a key stays, and its row counts as skipped: it may have been refreshed since. Of several
-        rows for one key the one with the latest `updated_at` goes in; of equal ones, and where one has none, the first.
+        A stored token stays, because it may have been refreshed since; its row counts as skipped. If several rows have
+        the same key, the row with the latest `updated_at` is stored; if times are equal or missing, the first row.
 
         Args:
-            rows: `ImportedToken`, and an `ImportFailure` for each row that could not be read.
-            overwrite: replace what is stored; its id changes and its generation begins at 1.
-            dry_run: only count. This alone takes memory, about a hundred bytes a row.
-            source: names the rows, such as a file that does not change: after an interruption, a run of the same
-                source recognizes the rows of the former one, so that the latest wins even then. ``overwrite``
-                has no use for it.
+            rows: an `ImportedToken` for each row, or an `ImportFailure` for a row that could not be read.
+            overwrite: replace stored tokens; they get a new id, and their generation begins at 1.
+            dry_run: only count. A dry run needs about a hundred bytes of memory per row.
+            source: name of the rows, such as the name of a file that does not change. After an interruption, a run
+                with the same name recognizes the rows of the earlier run, so that the latest row still wins. It has
+                no effect with ``overwrite``.
             progress: called with the counts so far after each batch.
 
         Raises:
-            InvalidInputError: a row is neither of the two; batches before it are stored.
+            InvalidInputError: a row has another type; the batches before it are stored.
         """
         options = ImportOptions(
             read.as_flag(overwrite, "overwrite"), read.as_flag(dry_run, "dry_run"), as_label(source, "source")
@@ -366,14 +367,16 @@ class TokenVault:
 
     @scrubbed_async
     async def health(self, *, tenant_id: str | None = None) -> HealthReport:
-        """Return counts by provider and health, failed reads so far, and whether store and master key answer."""
+        """Return token counts by provider and health, failed reads so far, and errors of store and master key."""
         return await self._services.health.report(None if tenant_id is None else as_tenant_id(tenant_id))
 
     @scrubbed_async
     async def erase_tenant(self, tenant_id: str) -> ErasureReport:
         """Delete everything of a tenant and destroy its data keys, in one transaction.
 
-        Earlier audit events lose tenant and identifier. A refresh under way is dropped; a store that comes later
-        starts afresh. Backups, and other processes' cached keys until their time is over, are not reached.
+        - Earlier audit events lose tenant and identifier.
+        - The answer of a running refresh is dropped.
+        - Tokens may be stored for the tenant again, under a new data key.
+        - The erasure does not reach backups, nor keys in other processes' caches until they expire.
         """
         return await self._services.erasing.erase(as_tenant_id(tenant_id), actor=self._actor)

@@ -1,1 +1,1 @@
-"""Use cases. They await ports and nothing else."""
+"""Use cases. They do all I/O through the ports."""

@@ -1,4 +1,4 @@
-"""The use cases behind one vault, together."""
+"""Groups the use cases of one vault."""
 
 from attrs import frozen
 
@@ -17,7 +17,7 @@ from vault_domain.services.tokens.single import TokenService
 
 @frozen
 class KeyServices:
-    """Those that concern keys."""
+    """The use cases of key operations."""
 
     rotating: RotationService
     resealing: ResealingService
@@ -26,7 +26,7 @@ class KeyServices:
 
 @frozen
 class VaultServices:
-    """All of them, wired by the composition root."""
+    """All use cases of a vault; the composition root creates them."""
 
     tokens: TokenService
     accounts: AccountService

@@ -1,1 +1,1 @@
-"""The commands, a module per group; each has `add_to`, which `application.py` calls."""
+"""The commands, one module per group. `application.py` calls the `add_to` of each module."""

@@ -1,4 +1,4 @@
-"""`accounts`: what a host shows its users."""
+"""`accounts`: lists accounts with their connection states."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_to(app: App) -> None:
 
 
 def accounts(tenant: Tenant, /, *, provider: OnlyProvider = None, state: _State = None, json: Json = False) -> None:
-    """List a tenant's accounts, and which must be connected again."""
+    """List a tenant's accounts with their states; the states show which accounts must be connected again."""
     wanted = None if state is None else ConnectionState(state)
     infos = with_vault(
         lambda vault: gather(vault.iter_accounts(tenant, provider=provider, state=wanted)), VaultConfig.from_env()

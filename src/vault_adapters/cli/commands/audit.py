@@ -1,4 +1,4 @@
-"""`audit`: what happened."""
+"""`audit`: lists audit events."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def add_to(app: App) -> None:
 def audit(
     *,
     tenant: OnlyTenant = None,
-    limit: Annotated[int, Parameter(help="At most so many, up to 10000.")] = 1000,
-    after: Annotated[str | None, Parameter(help="Go on behind the event with this cursor (see --json).")] = None,
+    limit: Annotated[int, Parameter(help="Largest number of events, up to 10000.")] = 1000,
+    after: Annotated[str | None, Parameter(help="Continue after the event with this cursor (see --json).")] = None,
     json: Json = False,
 ) -> None:
-    """List what was done to tokens and keys, oldest first."""
+    """List the audit events of tokens and keys, oldest first."""
     page = with_vault(
         lambda vault: vault.audit_events(tenant_id=tenant, limit=limit, after=after), VaultConfig.from_env()
     )
@@ -37,6 +37,6 @@ def audit(
         screen = open_screen()
         screen.table(EVENT_COLUMNS, [event_row(event, screen) for event in page.items])
     if page.next is not None:
-        complain("there are more; go on with --after and the last event's cursor, which --json shows")
+        complain("there are more events; continue with --after and the last event's cursor, which --json shows")
     elif not page.items:
         complain("no events")

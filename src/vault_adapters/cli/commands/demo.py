@@ -1,4 +1,4 @@
-"""`demo`: the main job on the embedded default, before one's eyes."""
+"""`demo`: demonstrates the vault on a new SQLite database."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def demo(
         str | None, Parameter(help="Where to put its files: a new or empty directory. Left out: a temporary one.")
     ] = None,
 ) -> None:
-    """Make a vault in a directory of its own, use it and attack it.
+    """Create a vault in a directory of its own, use it and attack it.
 
-    Nothing else is touched, and no network is used.
+    It changes nothing outside of this directory and uses no network.
     """
     run_demo(make_place(None if directory is None else Path(directory)), open_screen())

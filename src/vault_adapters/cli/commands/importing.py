@@ -1,4 +1,4 @@
-"""`import` and `export`: tokens of another system in, and what is known of the stored ones out."""
+"""`import` and `export`: imports tokens of another system, and exports the metadata of stored tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FormatName = Annotated[
 
 
 _SHOWN_EACH = 100
-"""After so many rows the bar moves."""
+"""Number of rows between two updates of the progress bar."""
 
 _EXPORTED = (
     *("tenant_id", "provider", "kind", "identifier", "id", "status", "health", "error_code", "expires_at", "scopes"),
@@ -52,14 +52,14 @@ def import_dump(
     format_: _FormatName,
     secret_file: Annotated[str | None, Parameter(help="The file with the original's encryption secret.")] = None,
     key_file: Annotated[str | None, Parameter(help="The file with the Fernet keys, one a line.")] = None,
-    overwrite: Annotated[bool, Parameter(help="Replace what is stored.", show_default=False)] = False,
+    overwrite: Annotated[bool, Parameter(help="Replace stored tokens.", show_default=False)] = False,
     dry_run: Annotated[bool, Parameter(help="Read and count; write nothing.", show_default=False)] = False,
     json: Json = False,
 ) -> ExitCode:
-    """Import tokens that another system kept.
+    """Import tokens of another system.
 
-    What is stored already stays and is counted, so that running it again is harmless. A row that cannot be read is
-    named by its line and a code on standard error; the others go in, and the exit code is 13.
+    Stored tokens stay and are counted as skipped, so a repeated import is harmless. For each row that cannot be read,
+    standard error shows its line and a code; the other rows are imported, and the exit code is 13.
     """
     form, opener = format_of(format_, secret_file, key_file)
     config = VaultConfig.from_env()
@@ -82,9 +82,9 @@ def export(
     provider: OnlyProvider = None,
     format_: Annotated[Literal["jsonl", "csv"], Parameter(name="--format", help="JSON lines or CSV.")] = "jsonl",
 ) -> None:
-    """Write what is known of a tenant's tokens, never their values.
+    """Write the metadata of a tenant's tokens, never their values.
 
-    A row per token, by provider, kind and identifier.
+    One row per token, sorted by provider, kind and identifier.
     """
     config = VaultConfig.from_env()
 
@@ -99,7 +99,7 @@ def export(
 async def _watched(
     dump: Dump, form: Format, opener: Opener, shown: Waiting
 ) -> AsyncIterator[ImportedToken | ImportFailure]:
-    """Pass the rows on, and tell of the failures at once: a report holds a thousand of them at most."""
+    """Pass the rows on and print each failure at once, because the report holds only the first thousand."""
     read = 0
     async for row in dump.rows(form, opener):
         if isinstance(row, ImportFailure):
@@ -127,7 +127,7 @@ def _json_row(row: dict[str, Any]) -> None:
 
 
 def _csv_rows() -> Callable[[dict[str, Any]], None]:
-    # CSV has no escapes for what another character set lacks.
+    # Use UTF-8, because CSV has no escapes for characters that another encoding lacks.
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     table = csv.DictWriter(sys.stdout, _EXPORTED, lineterminator="\n")
     table.writeheader()

@@ -1,4 +1,4 @@
-"""`keys`, `reencrypt` and `erase-tenant`: keys over their life, and the end of a tenant."""
+"""`keys`, `reencrypt` and `erase-tenant`: shows and rotates keys, re-encrypts values, erases tenants."""
 
 from __future__ import annotations
 
@@ -35,14 +35,12 @@ from vault_domain import (
     UnreadableKey,
 )
 
-_DryRun = Annotated[
-    bool, Parameter(name="--dry-run", help="Show what there is to do; change nothing.", show_default=False)
-]
+_DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only show the work to do.", show_default=False)]
 
 
 def add_to(app: App) -> None:
     """Add this module's commands."""
-    keys = App(name="keys", help="See how keys stand, and rotate them while the service runs.")
+    keys = App(name="keys", help="Show the status of keys, and rotate them while the service runs.")
     app.command(keys)
     keys.command(status)
     keys.command(rotate_data)
@@ -52,7 +50,7 @@ def add_to(app: App) -> None:
 
 
 def status(*, tenant: OnlyTenant = None, json: Json = False) -> None:
-    """Show how keys stand; nothing is decrypted."""
+    """Show the status of all keys; nothing is decrypted."""
     _show_status(_status(tenant), json=json)
 
 
@@ -62,15 +60,15 @@ def rotate_data(
     *,
     all_: Annotated[bool, Parameter(name="--all", help="All tenants instead of one.", show_default=False)] = False,
     older_than: Annotated[
-        str | None, Parameter(help="With --all: only data keys that are at least so old, such as 365d.")
+        str | None, Parameter(help="With --all: smallest age of the data keys to rotate, such as 365d.")
     ] = None,
     dry_run: _DryRun = False,
     json: Json = False,
 ) -> ExitCode:
-    """Give a tenant, or all of them, a new data key.
+    """Give one tenant or all tenants a new data key.
 
-    What is stored from now on is sealed under it; `reencrypt` brings the rest over. The exit code is 4 where nothing
-    was ever stored for the tenant.
+    New values are encrypted under the new key; `reencrypt` re-encrypts the stored values. The exit code is 4 if the
+    tenant has no data key.
     """
     if (tenant is None) is not all_:
         raise InvalidInputError("name one tenant, or say --all")
@@ -91,10 +89,10 @@ def rotate_data(
 
 
 def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
-    """Make the configured master key the active one.
+    """Make the configured master key active.
 
-    Configure the new secret or key as current and the old one as previous, in every process, before. The exit code is
-    13 where a data key could not be brought over, so that the old one is still needed.
+    First configure the new secret or key as current and the old one as previous, in every process. The exit code is 13
+    if the old master key is still needed, because a data key could not be wrapped under the new one.
     """
     if dry_run:
         _show_status(_status(None), json=json)
@@ -109,10 +107,10 @@ def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
 
 
 def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
-    """Bring values under old data keys under the active ones.
+    """Re-encrypt values from old data keys to the active ones.
 
-    It may be stopped and run again, and by several at once. What cannot be opened is named and left as it is; the exit
-    code is 13 then.
+    It may be stopped and started again, and several runs may work at once. Values that cannot be decrypted are listed
+    and stay unchanged; the exit code is then 13.
     """
     if dry_run:
         _show_status(_status(tenant), json=json)
@@ -132,8 +130,8 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
 def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     """Delete everything of a tenant and destroy its keys.
 
-    The tenant's id must be given a second time, on standard input: there is no option that spares it, since nothing
-    brings the tenant back. The exit code is 13 where a reader kept SQLite from emptying its write-ahead log.
+    The tenant's id must be given a second time, on standard input. No option skips this, because an erasure cannot be
+    undone. The exit code is 13 if a reader kept SQLite from emptying its write-ahead log.
     """
     config = VaultConfig.from_env()
     if dry_run:
@@ -144,7 +142,7 @@ def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = Fa
     report = with_vault(lambda vault: vault.erase_tenant(tenant), config)
     _show(report, json=json)
     if report.checkpointed is False:
-        complain("somebody reads the database, so its write-ahead log still holds what was deleted; run this again")
+        complain("a reader of the database keeps its write-ahead log from being emptied; run this again")
         return ExitCode.INCOMPLETE
     return ExitCode.OK
 
@@ -162,15 +160,15 @@ def _rotate_all(older_than: str | None, *, dry_run: bool, json: bool) -> ExitCod
 
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is; give what is to be told of it."""
+    """Show a progress bar during the block; give the function that sets its progress."""
     with waiting(title, 100) as shown:
         yield lambda done, total: shown.advance(done * 100 // total)
 
 
 def _confirm(tenant: str) -> None:
-    """Ask for the tenant's id again; a slip of the finger, or a variable that was empty, must not erase anybody."""
+    """Ask for the tenant's id again, so that a typing error or an empty variable does not erase a tenant."""
     if sys.stdin.isatty():
-        sys.stderr.write("Nothing brings the tenant back. Type its id again to erase it: ")
+        sys.stderr.write("An erasure cannot be undone. Type the tenant's id again to erase it: ")
         sys.stderr.flush()
     if sys.stdin.readline().rstrip("\r\n") != tenant:
         raise InvalidInputError("the tenant's id was not repeated on standard input; nothing was erased")

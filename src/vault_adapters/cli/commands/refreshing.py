@@ -1,4 +1,4 @@
-"""`refresh` and `worker`: asking providers for new access tokens."""
+"""`refresh` and `worker`: refreshes access tokens."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def refresh(
 ) -> None:
     """Refresh an account now, even if it is not due.
 
-    Backoff does not hold it back, nor does an attempt whose outcome is unknown: a provider that takes each refresh
-    token once may then end the grant.
+    It ignores backoff and unknown outcomes. After an unknown outcome, a provider that accepts each refresh token only
+    once may then revoke the grant.
     """
     account = Account(tenant, provider, identifier)
 
@@ -47,7 +47,7 @@ def refresh(
 
     info = with_vault(work, VaultConfig.from_env(), refreshers=load_refreshers(refreshers))
     if info is None:
-        return  # deleted meanwhile
+        return  # the account was deleted meanwhile
     if json:
         print_json(account_json(info))
     else:
@@ -58,13 +58,13 @@ def refresh(
 def worker(
     *,
     refreshers: Refreshers = None,
-    interval: Annotated[str, Parameter(help="How long to pause between two sweeps, about.")] = "1m",
+    interval: Annotated[str, Parameter(help="Average pause between two sweeps.")] = "1m",
     limit: Limit = None,
     once: Annotated[bool, Parameter(help="Sweep once and end.", show_default=False)] = False,
 ) -> None:
-    """Refresh what is due, again and again, until SIGTERM or Ctrl-C.
+    """Refresh due accounts at an interval until SIGTERM or Ctrl-C.
 
-    Prints one line a sweep. Any number of workers may run.
+    It prints one line per sweep. Any number of workers may run.
     """
     pause = as_duration(interval, "--interval")
 

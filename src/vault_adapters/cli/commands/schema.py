@@ -1,4 +1,4 @@
-"""`schema`: the SQL of the vault's tables, for whoever does not let the vault make them."""
+"""`schema`: prints the SQL of the vault's tables, for operators who do not let the vault create them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def schema(
     tenants_table: Annotated[str | None, Parameter(help="Your table of tenants, as schema.table.")] = None,
     tenants_column: Annotated[str, Parameter(help="Its column with the tenants' ids.")] = "id",
 ) -> None:
-    """Print the SQL that creates the schema; nothing is run, and no secret is needed.
+    """Print the SQL that creates the schema, without running it; no secret is needed.
 
-    With --tenants-table it prints the Postgres trigger instead that erases a tenant in the vault when its row in your
-    own table is deleted.
+    With --tenants-table, print a Postgres trigger instead. The trigger erases a tenant in the vault when its row in
+    your own table is deleted.
     """
     config = VaultConfig.from_env()
     sys.stdout.write(schema_script(config, tenants_table=tenants_table, tenants_column=tenants_column))

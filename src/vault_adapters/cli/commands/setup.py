@@ -1,4 +1,4 @@
-"""`generate-secret` and `init`: what comes before the first token."""
+"""`generate-secret` and `init`: prepares a vault for its first token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def add_to(app: App) -> None:
 def generate_secret() -> None:
     """Print a new encryption secret.
 
-    It has 43 characters, 256 random bits. Keep it apart from the database: whoever has both has every token.
+    It has 43 characters with 256 random bits. Keep it apart from the database, because both together decrypt every
+    token.
     """
     sys.stdout.write(generate_encryption_secret() + "\n")
 
@@ -31,7 +32,7 @@ def generate_secret() -> None:
 def init(*, json: Json = False) -> None:
     """Create or migrate the schema.
 
-    A new database gets its master key too. Running it again changes nothing.
+    A new database also gets its master key. A second run changes nothing.
     """
     config = VaultConfig.from_env()
     changed = _prepare(config)
@@ -43,7 +44,7 @@ def init(*, json: Json = False) -> None:
 
 
 def _prepare(config: VaultConfig) -> bool:
-    """Return whether there was something to do."""
+    """Create or migrate the schema; return whether anything changed."""
     try:
         with_vault(_nothing, config)
     except SchemaOutdatedError:
@@ -53,7 +54,7 @@ def _prepare(config: VaultConfig) -> bool:
 
 
 async def _nothing(vault: TokenVault) -> None:
-    """Opening it was all."""
+    """Do nothing, because opening the vault is enough."""
 
 
 def _place(config: VaultConfig) -> str:

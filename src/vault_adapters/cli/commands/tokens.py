@@ -44,16 +44,16 @@ def store(
     *,
     identifier: Identifier = None,
     expires_in: Annotated[str | None, Parameter(help="For how long it is valid, such as 90s, 1h30m or 2d.")] = None,
-    expires_at: Annotated[str | None, Parameter(help="Until when, such as 2030-01-31T12:00:00Z.")] = None,
+    expires_at: Annotated[str | None, Parameter(help="Its expiry, such as 2030-01-31T12:00:00Z.")] = None,
     scope: Annotated[list[str] | None, Parameter(help="A scope that was granted; repeat it for more.")] = None,
     expected_generation: Annotated[
-        int | None, Parameter(help="Store only over this generation; 0: only where nothing is.")
+        int | None, Parameter(help="Store only if this generation is stored; 0: only if nothing is stored.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Store a value that is read from standard input.
+    """Store a value from standard input.
 
-    On a terminal it is asked for and not shown. It replaces what is there. One line end at the end of standard
+    On a terminal, a prompt asks for it without echo. It replaces a stored value. One line end at the end of standard
     input is not part of the value.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
@@ -79,10 +79,9 @@ def get(
     reveal: Annotated[bool, Parameter(help="Print the value, and nothing else.", show_default=False)] = False,
     json: Json = False,
 ) -> None:
-    """Show what is known of a token; its value only with --reveal.
+    """Show a token's metadata, or its value with --reveal.
 
-    The value is opened in any case: one that does not open in its place is an error (exit code 6), with and
-    without --reveal.
+    The value is always decrypted. If it cannot be decrypted, the exit code is 6, with and without --reveal.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     config = VaultConfig.from_env()
@@ -109,12 +108,12 @@ def invalidate(
     /,
     *,
     identifier: Identifier = None,
-    error_code: Annotated[str, Parameter(help="Why, as a code; no free text.")] = "invalid_token",
+    error_code: Annotated[str, Parameter(help="The reason, as a code; no free text.")] = "invalid_token",
     json: Json = False,
 ) -> None:
-    """Mark a token invalid, as after an answer 401.
+    """Mark a token invalid, for example after an answer 401.
 
-    It is kept, and no longer handed out for use.
+    The token stays stored, and callers no longer get it for use.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
 
@@ -127,7 +126,7 @@ def invalidate(
     if json:
         print_json({"outcome": outcome.value})
     else:
-        open_screen().text("marked invalid" if outcome is MarkOutcome.APPLIED else "it was invalid already")
+        open_screen().text("marked invalid" if outcome is MarkOutcome.APPLIED else "it was already invalid")
 
 
 def delete(
@@ -158,7 +157,7 @@ def show_tokens(infos: list[TokenInfo], config: VaultConfig, *, json: bool) -> N
 
 
 async def _find(vault: TokenVault, key: TokenKey) -> TokenInfo:
-    """Return what is known of a token without opening it: one that cannot be decrypted can still be invalidated."""
+    """Return a token's metadata without decrypting it, so that an unreadable token can be invalidated."""
     async for info in vault.iter_tokens(key.tenant_id, provider=key.provider):
         if info.key == key:
             return info
@@ -175,7 +174,7 @@ def _show(info: TokenInfo, config: VaultConfig, *, json: bool, value: Secret | N
 
 
 def _print_value(value: Secret) -> None:
-    # Exactly its bytes into a pipe or a file; a terminal gets a line end, so that the prompt stands by itself.
+    # A pipe or a file gets exactly the value's bytes; a terminal also gets a line end before the next prompt.
     sys.stdout.flush()
     sys.stdout.buffer.write(value.reveal().encode() + (b"\n" if sys.stdout.isatty() else b""))
 

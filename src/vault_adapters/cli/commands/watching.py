@@ -1,4 +1,4 @@
-"""`health` and `expiring`: what an operator looks at; nothing is decrypted for it."""
+"""`health` and `expiring`: shows token health and expiring tokens, without decrypting."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ def add_to(app: App) -> None:
 
 
 def health(*, tenant: OnlyTenant = None, json: Json = False) -> ExitCode:
-    """Count tokens by health, and see whether all answers.
+    """Count tokens by health, and check the database and the master key.
 
-    The database and the master key are asked. The exit code is 0 where both answer, otherwise 5 (database) or
-    7 (master key).
+    The exit code is 0 if both answer, 5 if the database does not, and 7 if the master key does not.
     """
     report = with_vault(lambda vault: vault.health(tenant_id=tenant), VaultConfig.from_env())
     if json:
@@ -48,7 +47,7 @@ def expiring(
 ) -> None:
     """List access tokens that expire soon or have expired.
 
-    Valid ones of all tenants, soonest first; nothing is decrypted.
+    It lists valid tokens of all tenants, earliest expiry first; nothing is decrypted.
     """
     span = as_duration(within, "--within")
     config = VaultConfig.from_env()

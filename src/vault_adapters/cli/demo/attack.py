@@ -1,4 +1,4 @@
-"""The attack: somebody writes to the database, and the vault refuses what was touched and nothing else."""
+"""The attack: an intruder changes the database, and the vault refuses the changed rows and no others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def _read(stage: Stage, key: TokenKey) -> Cell:
 
 
 async def _read_the_rest(stage: Stage) -> tuple[int, int]:
-    """Return how many of the untouched tokens come out as they went in, and how many there are."""
+    """Return how many unchanged tokens still read as stored, and the number of unchanged tokens."""
     keys = [info.key for info in await stage.tokens() if info.key not in {TAMPERED, MOVED_TO}]
     tokens = await stage.vault.get_tokens(keys)
     return sum(tokens[key].value == stage.stored[key] for key in keys if key in tokens), len(keys)

@@ -1,6 +1,6 @@
-"""Somebody who has the database's file and no secret: reads and writes it behind the vault's back.
+"""An intruder with the database's file and without the secret, who reads and changes rows by SQL.
 
-The only use of a database driver outside of the stores, since going around the vault is the point here.
+This is the only module outside of the stores that uses a database driver, because an intruder bypasses the vault.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Intruder:
         self._database = database
 
     def read(self, key: TokenKey) -> dict[str, Any]:
-        """Return a row as it lies in the database."""
+        """Return a row as the database holds it."""
         with self._connected() as connection:
             connection.row_factory = sqlite3.Row
             return dict(connection.execute(_READ, _place(key)).fetchone())
@@ -44,12 +44,12 @@ class Intruder:
         self._write(key, bytes(changed), row["data_key_id"])
 
     def move(self, source: TokenKey, target: TokenKey) -> None:
-        """Put one row's stored value into another row, with the name of the key that it was sealed with."""
+        """Copy one row's sealed value and data key id into another row."""
         row = self.read(source)
         self._write(target, row["blob"], row["data_key_id"])
 
     def occurrences(self, text: str) -> int:
-        """Return how often a text occurs in the database's files, its log included."""
+        """Return how often a text occurs in the database's files, including the write-ahead log."""
         files = self._database.parent.glob(self._database.name + "*")
         return sum(file.read_bytes().count(text.encode()) for file in files)
 

@@ -1,4 +1,4 @@
-"""Where a demonstration leaves its files: in a directory of its own, never over something that is there."""
+"""Creates the directory and files of a demonstration; it never overwrites anything."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Place:
     """The demonstration's files.
 
     Attributes:
-        directory: for its owner only.
-        database: a SQLite file.
-        secret_file: what ``ENCRYPTION_SECRET_FILE`` names; for its owner only.
+        directory: the directory, accessible to its owner only.
+        database: the path of the SQLite file.
+        secret_file: the path of the secret's file, for ``ENCRYPTION_SECRET_FILE``; accessible to its owner only.
     """
 
     directory: Path
@@ -35,18 +35,18 @@ class Place:
         }
 
     def config(self) -> VaultConfig:
-        """Return the configuration, read as a service would read it."""
+        """Return the configuration, read from these variables as a service would read it."""
         return VaultConfig.from_env(self.environment())
 
 
 def make_place(directory: Path | None) -> Place:
-    """Make the directory and a secret in it.
+    """Create the directory and a secret in it.
 
     Args:
-        directory: a new or an empty one; None makes one below the system's temporary directory.
+        directory: a new or empty directory; None creates one in the system's temporary directory.
 
     Raises:
-        InvalidInputError: the directory holds something or cannot be made; nothing was changed.
+        InvalidInputError: the directory is not empty or cannot be created; nothing was changed.
     """
     root = Path(tempfile.mkdtemp(prefix="token-vault-demo-")) if directory is None else _claim(directory)
     place = Place(root, root / "vault.db", root / "secret")

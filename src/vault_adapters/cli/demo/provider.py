@@ -1,4 +1,4 @@
-"""A small OAuth server on the loopback interface, with refresh tokens that work once."""
+"""A small OAuth server on the loopback interface, whose refresh tokens work once."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class LoopbackProvider:
     """Answers the refresh_token grant of RFC 6749 section 6 and rotates the refresh token each time.
 
     Attributes:
-        token_url: where it listens.
-        requests: how many token requests came.
-        refused: how many of them presented a refresh token that was used before, or that it never gave out.
+        token_url: the URL of the token endpoint.
+        requests: number of token requests.
+        refused: number of token requests with a used or unknown refresh token.
     """
 
     def __init__(self, token_url: str) -> None:
@@ -32,7 +32,7 @@ class LoopbackProvider:
         self._lock = threading.Lock()
 
     def issue(self) -> str:
-        """Return a new refresh token, as a user's consent would give it."""
+        """Return a new refresh token, as after a user's consent."""
         token = "demo-refresh-" + secrets.token_urlsafe(18)
         with self._lock:
             self._live.add(token)
@@ -83,4 +83,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
-        """Say nothing: a request line is of no use here."""
+        """Log nothing, because request lines would disturb the demonstration's output."""

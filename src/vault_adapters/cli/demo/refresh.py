@@ -18,7 +18,7 @@ _VAULTS = 3
 
 
 async def refresh(stage: Stage) -> None:
-    """Let a token expire, and have many callers in several vaults ask for it at once."""
+    """Let a token expire, and let many callers in several vaults ask for it at once."""
     stage.screen.heading(
         "An access token expires, and everybody asks at once",
         "a real OAuth server on loopback, whose refresh tokens work once; ensure_access_token:",
@@ -47,7 +47,7 @@ async def _connect(stage: Stage, provider: LoopbackProvider) -> None:
 
 
 async def _ask_at_once(stage: Stage, provider: LoopbackProvider) -> list[Token]:
-    """Ask from several vaults, each as another process would open it."""
+    """Ask for the token from several vaults, each opened as in a separate process."""
     refresher = OAuth2Refresher(provider.token_url, "demo-client", "demo-client-secret", rotation=Rotation.strict())
 
     async def ask() -> list[Token]:

@@ -1,4 +1,4 @@
-"""The order of the steps, and what surrounds them."""
+"""Runs the steps of the demonstration, with an introduction and instructions at the end."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def run_demo(place: Place, screen: Screen) -> None:
     """Run every step on a new vault.
 
     Args:
-        place: where the vault's files are.
-        screen: where to show what happens.
+        place: the files of the vault.
+        screen: the screen to print to.
     """
     _introduce(place, screen)
 
@@ -73,7 +73,7 @@ def _say_how_to_go_on(place: Place, screen: Screen) -> None:
 
 
 def _program() -> str:
-    """Return what to type for this program: its name where the shell finds it, else how it was started."""
+    """Return the command that starts this program: its name if the shell finds it, else the way it was started."""
     found = shutil.which("token-vault")
     started = Path(sys.argv[0])
     if started.name != "token-vault":

@@ -1,4 +1,4 @@
-"""Whose tokens the demonstration keeps: invented accounts with values made on the spot."""
+"""The sample data of the demonstration: invented accounts with random values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAIL = ("https://www.googleapis.com/auth/gmail.send",)
 
 @frozen
 class Connection:
-    """An account and what its provider's token endpoint answered."""
+    """An account and the answer of its provider's token endpoint."""
 
     account: Account
     token_set: TokenSet
@@ -42,7 +42,7 @@ def connections() -> list[Connection]:
 
 
 def api_keys() -> list[tuple[TokenKey, Secret]]:
-    """Return credentials that do not expire: keys, a pair of fields kept as one value, a webhook's secret."""
+    """Return credentials that do not expire: API keys, a pair of fields in one value, and a webhook's secret."""
     pair = Secret.from_fields(id=_value("gi-"), secret=_value("gi-"))
     return [
         (Account("acme", "greeninvoice").key(TokenKind.API_KEY), pair),

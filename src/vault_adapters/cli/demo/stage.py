@@ -1,4 +1,4 @@
-"""What every step of the demonstration has at hand."""
+"""The objects that every step of the demonstration uses."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Stage:
     """The vault, the screen, and the file behind the vault.
 
     Attributes:
-        vault: open.
-        screen: where to show things.
-        place: the demonstration's files.
-        intruder: has the database and no secret.
-        stored: what was given to the vault, to compare with what it returns.
+        vault: the open vault.
+        screen: the screen to print to.
+        place: the files of the demonstration.
+        intruder: the intruder, with the database and without the secret.
+        stored: the values given to the vault, for comparison with the values that it returns.
     """
 
     vault: TokenVault

@@ -37,7 +37,7 @@ async def connect(stage: Stage) -> None:
 
 
 async def show_both_sides(stage: Stage) -> None:
-    """Show a row as the database holds it, beside what the vault returns."""
+    """Show a row as the database holds it, beside the token that the vault returns."""
     stage.screen.heading("One row, from both sides", "left: SELECT * on the SQLite file; right: get_token")
     key = ACME_GOOGLE.key(TokenKind.ACCESS_TOKEN)
     row = stage.intruder.read(key)
@@ -56,14 +56,14 @@ async def watch_health(stage: Stage) -> None:
 
 
 async def watch_expiry(stage: Stage) -> None:
-    """Show what expires soon."""
+    """Show the tokens that expire soon."""
     stage.screen.heading("What expires within the hour", "find_expiring_tokens(within=1 hour), soonest first")
     page = await stage.vault.find_expiring_tokens(_SOON)
     stage.screen.table(TOKEN_COLUMNS, [token_row(info, _BUFFER, stage.screen) for info in page.items])
 
 
 async def invalidate(stage: Stage) -> None:
-    """Mark a token invalid and show what follows."""
+    """Mark a token invalid and show the effect."""
     stage.screen.heading("A provider answers 401", "mark_token_invalid, then get_access_token and get_account")
     key = INITECH_WHATSAPP.key(TokenKind.ACCESS_TOKEN)
     token = await stage.vault.get_token(key)

@@ -1,4 +1,4 @@
-"""The audit log on Postgres. Events are appended by the statements that they report; see the SQL."""
+"""The audit log on Postgres. Each SQL statement that changes a token also appends its event."""
 
 from datetime import datetime
 
@@ -39,7 +39,7 @@ class PostgresAuditLog:
         self._queries = queries
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
-        """Return events in the order of their transactions."""
+        """Return events in commit order."""
         xid, seq = after or (0, 0)
         parameters = {"after_xid": str(max(int(xid), 0)), "after_seq": int8(int(seq)), "limit": int8(limit)}
         if tenant_id is None:

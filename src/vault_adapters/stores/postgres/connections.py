@@ -1,4 +1,4 @@
-"""Connections: a pool of our own or the host's, checked out one at a time and given back as they were."""
+"""Takes connections from the vault's or the host's pool, and gives them back with their own settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from vault_domain.entities.errors import ConfigurationError
 Pool = AsyncConnectionPool[Any]
 
 PATIENCE_SECONDS = 10.0
-"""How long to try to reach the server, and how long to wait for a connection to become free."""
+"""Longest time to connect to the server, and longest time to wait for a free connection, in seconds."""
 
-_OLDEST_SERVER = 130_000  # xid8 and pg_current_xact_id
+_OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
 _DEFAULTS = """
 SELECT current_setting('default_transaction_isolation'), current_setting('default_transaction_read_only')
@@ -25,11 +25,11 @@ SELECT current_setting('default_transaction_isolation'), current_setting('defaul
 
 
 class Connections:
-    """Checks connections out of an open pool.
+    """Takes connections from an open pool.
 
     Args:
-        pool: ours, or the host's, whose connections may be configured in any way.
-        is_ours: whether `close` closes it.
+        pool: the vault's pool, or the host's, whose connections may have any settings.
+        is_ours: whether `close` closes the pool.
     """
 
     def __init__(self, pool: Pool, *, is_ours: bool) -> None:
@@ -40,14 +40,15 @@ class Connections:
 
     @property
     def most(self) -> int:
-        """How many connections there are at most."""
+        """The largest number of connections."""
         return self._pool.max_size
 
     async def take(self, *, fresh: bool = False) -> Connection:
-        """Return a connection in autocommit mode, outside of any transaction; `give` it back.
+        """Return a connection in autocommit mode, outside of any transaction; the caller gives it back with `give`.
 
         Args:
-            fresh: one that answers: after a restart of the server a pool may hold nothing but dead ones.
+            fresh: check that the connection answers, because after a restart of the server a pool may hold only dead
+                connections.
         """
         for _ in range(self.most):
             connection: Connection = await self._pool.getconn(PATIENCE_SECONDS)
@@ -58,23 +59,23 @@ class Connections:
         raise psycopg.OperationalError("the pool gives dead connections only")
 
     async def give(self, connection: Connection) -> None:
-        """Give a connection back as it was."""
+        """Give a connection back to the pool with the settings that it had."""
         if connection in self._manual:
             self._manual.discard(connection)
             await _restore(connection)
         await self._pool.putconn(connection)
 
     def is_plain(self, connection: Connection) -> bool:
-        """Whether a lone statement on it runs READ COMMITTED and may write."""
+        """Return whether a single statement on the connection runs READ COMMITTED and may write."""
         return self._plain.get(connection, True)
 
     async def close(self) -> None:
-        """Close the pool, if it is ours."""
+        """Close the pool if it is the vault's own."""
         if self._is_ours:
             await self._pool.close()
 
     async def _is_fit(self, connection: Connection, *, fresh: bool) -> bool:
-        """Prepare a connection for us; give it back where it turns out to be dead: a pool does not keep those."""
+        """Prepare a connection and return True; if it is dead, give it back, so that the pool drops it."""
         try:
             await self._adopt(connection)
             if fresh:
@@ -87,13 +88,13 @@ class Connections:
         return True
 
     async def _adopt(self, connection: Connection) -> None:
-        """Switch a host's connection to autocommit while we have it, and look at it once."""
+        """Switch a host's connection to autocommit until it is given back; check its properties once."""
         if connection.closed:
             raise psycopg.OperationalError("the connection is closed")
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:
             raise ConfigurationError("the pool handed out a connection that is inside a transaction", code="host_pool")
         if not connection.autocommit:
-            # Known to this process only: nothing is sent to the server for it.
+            # Autocommit is a setting of the client only; changing it sends nothing to the server.
             await connection.set_autocommit(True)
             self._manual.add(connection)
         if connection not in self._plain:
@@ -106,7 +107,7 @@ async def _restore(connection: Connection) -> None:
     try:
         await connection.set_autocommit(False)
     except psycopg.Error:
-        # It is in the middle of something: the host must not get it back with another setting than its own.
+        # A statement is still running on it, so its setting cannot be restored, and the host must not get it back.
         await connection.close()
 
 

@@ -1,4 +1,4 @@
-"""Cursors that read and write in our way on any connection, a host's included."""
+"""Cursors that convert values in the same way on any connection, also on a host's."""
 
 import struct
 from datetime import UTC, datetime, timedelta
@@ -19,12 +19,12 @@ _unpack = struct.Struct("!q").unpack
 
 
 class UtcLoader(Loader):
-    """Loads a timestamptz as UTC: the driver gives it in the server's zone, and fails on what Python cannot hold."""
+    """Loads a timestamptz as UTC. The driver's loader uses the server's zone and fails on years unknown to Python."""
 
     format = Format.BINARY
 
     def load(self, data: Buffer) -> datetime:
-        """Return the time; one beyond Python's years, infinity included, is the last or first that it has."""
+        """Return the time; a time outside of Python's range, such as infinity, becomes the first or last time."""
         (micros,) = _unpack(data)
         try:
             return _EPOCH + timedelta(0, 0, micros)
@@ -37,7 +37,7 @@ _ADAPTERS.register_loader("timestamptz", UtcLoader)
 
 
 class VaultCursor(psycopg.AsyncCursor[Row]):
-    """A cursor whose types and rows do not depend on what its connection was configured for."""
+    """A cursor whose types and rows do not depend on its connection's settings."""
 
     __slots__ = ()
 
@@ -46,10 +46,10 @@ class VaultCursor(psycopg.AsyncCursor[Row]):
 
     @property
     def adapters(self) -> AdaptersMap:
-        """One map for all connections."""
+        """The type adapters, the same for all connections."""
         return _ADAPTERS
 
 
 def int8(value: int | None) -> Int8 | None:
-    """Return an integer whose type does not depend on its size, so that one prepared statement serves all."""
+    """Return an integer whose SQL type does not depend on its size, so that one prepared statement serves all sizes."""
     return None if value is None else Int8(value)

@@ -1,4 +1,4 @@
-"""A Postgres database: statements, and transactions that a cancellation cannot split."""
+"""Runs statements and transactions on Postgres; cancelling a caller cannot interrupt a transaction."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from vault_domain.entities.errors import ConfigurationError
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
 
-# Said each time: a role, a database or a host may have set another default.
+# Name the isolation level each time, because a role, a database or a host may have set another default.
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 
 class Transaction:
-    """Statements of one transaction."""
+    """Runs statements in one transaction."""
 
     def __init__(self, connection: Connection, now: datetime | None, *, prepare: bool) -> None:
         self._connection = connection
@@ -33,7 +33,7 @@ class Transaction:
         self.now = now
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
-        """Run a statement; return how many rows it changed."""
+        """Run a statement; return the number of changed rows."""
         cursor = VaultCursor(self._connection)
         await cursor.execute(sql, parameters, prepare=self._prepare, binary=True)
         return cursor.rowcount
@@ -45,15 +45,15 @@ class Transaction:
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
         """Run a query with each of many parameters and yield the rows of each.
 
-        While the database works on one, the parameters of the next are made and the rows of the last are looked at,
-        which is the half of what a bulk write takes. Close it before anything else is done in the transaction.
+        While the database runs one query, this process makes the parameters of the next query and decodes the rows of
+        the previous one; a bulk write spends half of its time on that. Close the generator before other statements.
         """
         running: asyncio.Task[list[Row]] | None = None
         try:
             for parameters in many:
                 rows = None if running is None else await running
                 running = asyncio.create_task(self.fetch(sql, parameters))
-                await asyncio.sleep(0)  # it is on its way then
+                await asyncio.sleep(0)  # lets the event loop send the query
                 if rows is not None:
                     yield rows
             if running is not None:
@@ -68,7 +68,7 @@ class Transaction:
 
 
 class Reader:
-    """Runs queries on one connection, taken when it is needed first; each is a transaction of its own."""
+    """Runs queries on one connection, which the first query takes; each query is a transaction of its own."""
 
     def __init__(self, connections: Connections, *, prepare: bool) -> None:
         self._connections = connections
@@ -76,7 +76,7 @@ class Reader:
         self._connection: Connection | None = None
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Run a query; return its rows. It is tried once more, elsewhere, where its connection is lost."""
+        """Run a query; return its rows. If the connection is lost, try once more on another connection."""
         return await translated(self._try_twice(sql, parameters))
 
     async def _try_twice(self, sql: str, parameters: Parameters | None) -> list[Row]:
@@ -92,7 +92,7 @@ class Reader:
         return await _query(self._connection, sql, parameters, prepare=self._prepare)
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back to the pool."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._connections.give(connection)
@@ -104,8 +104,8 @@ class PostgresDatabase:
     Cancelling a caller does not cancel its statement or transaction.
 
     Args:
-        connections: where they come from; closed with this object.
-        prepare: whether statements are prepared on the server; not through every pooler.
+        connections: the source of connections; closed with this object.
+        prepare: whether to prepare statements on the server; some poolers do not support it.
         clock: replaces the database's time.
     """
 
@@ -120,16 +120,16 @@ class PostgresDatabase:
 
     @property
     def most_connections(self) -> int:
-        """How many statements may run at once."""
+        """The largest number of concurrent statements."""
         return self._connections.most
 
     async def close(self) -> None:
-        """Finish what is under way and close."""
+        """Wait for running statements and close the connections."""
         await self._flights.wait()
         await translated(self._connections.close())
 
     def now(self) -> datetime | None:
-        """Return the clock's time; None stands for the database's own, in every statement."""
+        """Return the clock's time; without a clock, return None, which statements replace by the database's time."""
         return None if self._clock is None else self._clock()
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
@@ -140,19 +140,19 @@ class PostgresDatabase:
     async def write(self, sql: str, parameters: Parameters) -> list[Row]:
         """Run one statement as a transaction of its own; return its rows.
 
-        It is not tried again where its connection is lost: it may have been committed.
+        If the connection is lost, it is not tried again, because it may have been committed.
         """
         self._check_loop()
         return await self._flights.run(translated(self._write(sql, parameters)))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run ``work`` in a transaction; a cancelled caller neither splits nor loses it."""
+        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction."""
         self._check_loop()
         return await self._flights.run(translated(self._transact(work)))
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Reader]:
-        """Give a reader for several queries; for a task that nobody cancels."""
+        """Give a reader for several queries; use it only in a task that is never cancelled."""
         reader = Reader(self._connections, prepare=self._prepare)
         try:
             yield reader
@@ -186,7 +186,7 @@ class PostgresDatabase:
             result = await work(transaction)
             await transaction.run_script("COMMIT")
         except BaseException:
-            with suppress(psycopg.Error):  # a lost connection has rolled back by itself
+            with suppress(psycopg.Error):  # the server rolls back a lost connection's transaction
                 await transaction.run_script("ROLLBACK")
             raise
         return result

@@ -1,4 +1,4 @@
-"""Events that are made when somebody looks at them: of a bulk write mostly nobody does."""
+"""Builds audit events lazily, because the events of a bulk write are rarely read."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import overload
@@ -7,11 +7,11 @@ from vault_domain.entities.audit import AuditEvent
 
 
 class DeferredEvents(Sequence[AuditEvent]):
-    """A sequence of events; making them is a tenth of what a bulk store costs.
+    """A sequence that builds its events when they are read; building them takes a tenth of a bulk store.
 
     Args:
-        count: how many there are.
-        make: makes one by its number, from 0.
+        count: the number of events.
+        make: builds an event by its index, from 0.
     """
 
     def __init__(self, count: int, make: Callable[[int], AuditEvent]) -> None:

@@ -1,4 +1,4 @@
-"""Erasing a tenant on Postgres."""
+"""Erases tenants on Postgres."""
 
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.key_rotation import append_key_event
@@ -7,7 +7,7 @@ from vault_domain.entities.audit import AuditAction
 from vault_domain.ports.change import Change
 from vault_domain.ports.tenant_eraser import Erased
 
-# Locks are taken in the order of everywhere: data keys, which come before these, tokens, accounts.
+# All transactions take locks in the same order: data keys (before these statements), tokens, accounts.
 _STEPS = {
     "tokens": "delete_tenant_tokens",
     "accounts": "delete_tenant_accounts",
@@ -27,8 +27,8 @@ class PostgresTenantEraser:
         """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
 
         async def work(transaction: Transaction) -> Change[Erased]:
-            # Each statement sees what those who were waited for have committed: a rotation may have made a new data
-            # key, which the statement that waited for it does not see yet.
+            # Repeat the statement: if it waited for a rotation, it did not see the new data key that the rotation
+            # committed, and the next statement does.
             counts, parameters = {"data_keys": 0}, {"tenant_id": tenant_id}
             while destroyed := await transaction.execute(self._queries["destroy_tenant_data_keys"], parameters):
                 counts["data_keys"] += destroyed
@@ -43,4 +43,4 @@ class PostgresTenantEraser:
         return await self._database.transact(work)
 
     async def purge(self) -> None:
-        """Leave it to the server: only VACUUM and the recycling of its log remove deleted rows from its files."""
+        """Return None, because only the server's VACUUM and log recycling remove deleted rows from its files."""

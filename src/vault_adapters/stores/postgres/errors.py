@@ -1,4 +1,4 @@
-"""Translating the driver's errors at the boundary."""
+"""Translates errors of the driver into errors of the vault."""
 
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -10,16 +10,16 @@ from vault_domain.entities.errors import StorageError
 
 T = TypeVar("T")
 
-# Serialization failure, deadlock, lock timeout, too many connections, and sessions that the server ended:
-# shutdown, crash, start-up, idle timeouts.
+# Serialization failure, deadlock, lock timeout, too many connections, and sessions that the server ended
+# (shutdown, crash, start-up, idle timeouts).
 _PASSING = {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
 
 
 async def translated(work: Awaitable[T]) -> T:
-    """Await ``work`` and raise the driver's errors as `StorageError`, with their SQLSTATE and nothing else of them.
+    """Await ``work``; raise each error of the driver as a `StorageError` that holds only its SQLSTATE.
 
-    A server's message and DETAIL may repeat what was sent. This is no context manager, since what one raises in
-    place of an error keeps that as its context.
+    A server's message and DETAIL may repeat values that were sent. This is no context manager, because an error that
+    a context manager raises keeps the original error as its context.
     """
     try:
         return await work
@@ -29,7 +29,7 @@ async def translated(work: Awaitable[T]) -> T:
 
 
 def translate(error: psycopg.Error) -> StorageError:
-    """Return what the vault raises for a driver's error."""
+    """Return the vault's error for an error of the driver."""
     name, retryable = _describe(error)
     message = f"the Postgres database could not do this ({name})"
     return StorageError(message, retryable=retryable, reason=error.sqlstate)
@@ -37,13 +37,13 @@ def translate(error: psycopg.Error) -> StorageError:
 
 def _describe(error: psycopg.Error) -> tuple[str, bool]:
     if error.sqlstate is not None:
-        # Class 08 are connection exceptions, those of poolers included.
+        # Class 08 holds connection exceptions, including those of poolers.
         return error.sqlstate, error.sqlstate in _PASSING or error.sqlstate.startswith("08")
     if isinstance(error, psycopg_pool.PoolClosed):
         return "closed", False
     if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):
         return "no connection became free in time", True
     if isinstance(error, psycopg.OperationalError):
-        # libpq gives no code for a connection that cannot be made, or that is gone.
+        # libpq gives no code if a connection cannot be opened or is lost.
         return "no connection", True
     return type(error).__name__, False

@@ -1,4 +1,4 @@
-"""Importing tokens into Postgres: a batch is one statement, which decides row by row."""
+"""Imports tokens into Postgres: one statement per batch decides for each row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change, DataKeyInactiveError
 
 _Stored = tuple[ImportedWrite, UUID, bool, datetime]
-"""A write that was stored: under which id, whether its key held nothing, and when."""
+"""A stored write: the write, its id, whether its key held nothing before, and the time."""
 
 
 class PostgresImportRepository:
@@ -36,7 +36,7 @@ class PostgresImportRepository:
         return PostgresImportRun(self._database, self._queries, ImportIds.of(source))
 
     async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
-        """Return those of these keys that hold a token."""
+        """Return the subset of these keys that hold a token."""
         rows = await self._database.fetch(self._queries["find_ids"], keys_parameters(keys))
         return {keys[number - 1] for number, _ in rows}
 
@@ -53,7 +53,7 @@ class PostgresImportRun:
         self, writes: Sequence[ImportedWrite], *, overwrite: bool, actor: str | None
     ) -> Change[list[ImportOutcome]]:
         """Store a batch in one transaction."""
-        # Every writer locks keys in the same order; otherwise two of them would wait for each other.
+        # Every writer locks keys in the same order, because two writers could deadlock otherwise.
         ordered = sorted(writes, key=lambda write: tuple(key_parameters(write.key).values()))
         by_id = {self._ids.new(): write for write in ordered}
         parameters = self._parameters(by_id) | {"overwrite": overwrite, "actor": actor}
@@ -73,7 +73,7 @@ class PostgresImportRun:
         return await self._database.transact(work)
 
     async def _own(self, transaction: Transaction, writes: Sequence[ImportedWrite]) -> AbstractSet[TokenKey]:
-        """Return the keys under which this import has stored a row before."""
+        """Return the keys that hold a row of this import."""
         rows = await transaction.fetch(self._queries["find_ids"], keys_parameters(write.key for write in writes))
         return {writes[number - 1].key for number, id_ in rows if id_ in self._ids}
 

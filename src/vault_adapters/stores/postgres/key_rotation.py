@@ -1,4 +1,4 @@
-"""The states of keys, and moving values and wraps between them, on Postgres."""
+"""Key rotation on Postgres: changes states of keys, and replaces values and wraps."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -25,7 +25,7 @@ class PostgresKeyRotation:
         self._queries = queries
 
     async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
-        """Count, over all tenants or for one."""
+        """Count the keys of all tenants or of one."""
         parameters = {"tenant_id": tenant_id}
         states: dict[str, int] = dict(await self._database.fetch(self._queries["count_data_keys"], parameters))
         wraps: dict[bytes, int] = dict(await self._database.fetch(self._queries["count_wraps"], parameters))
@@ -34,13 +34,13 @@ class PostgresKeyRotation:
         return KeyCounts(wraps, active, decrypt_only, destroyed, tokens)
 
     async def count_data_keys_to_rotate(self, age: timedelta) -> int:
-        """Count the active data keys that were made that long ago."""
+        """Count the active data keys that are at least ``age`` old."""
         parameters = {"age": micros(age), "now": self._database.now()}
         [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
         return int(count)
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
-        """Return those data keys behind a tenant's id."""
+        """Return the active data keys that are at least ``age`` old, from the tenant after ``after`` on."""
         parameters = {"age": micros(age), "now": self._database.now(), "after": after, "limit": int8(limit)}
         rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
         return [(tenant_id, key_id) for tenant_id, key_id in rows]
@@ -48,7 +48,7 @@ class PostgresKeyRotation:
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
     ) -> Change[DataKeyRecord | None]:
-        """Make a new data key the active one and the replaced one decrypt_only."""
+        """Store a new active data key and make the replaced one decrypt_only."""
 
         async def work(transaction: Transaction) -> Change[DataKeyRecord | None]:
             parameters = {"tenant_id": record.tenant_id, "replaced": replaced}
@@ -67,7 +67,7 @@ class PostgresKeyRotation:
         return await self._database.transact(work)
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
-        """Return tokens under decrypt_only data keys, in the order of their keys."""
+        """Return tokens under decrypt_only data keys, sorted by token key."""
         parameters = {
             "after_provider": "" if after is None else after.provider,
             "after_kind": "" if after is None else after.kind.value,
@@ -83,7 +83,7 @@ class PostgresKeyRotation:
         return [SealedRow(stored_key(*key), SealedToken(key_id, blob)) for *key, key_id, blob in rows]
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
-        """Replace values whose row still holds exactly what was opened."""
+        """Replace each value whose row still holds exactly ``before``."""
         parameters = keys_parameters(row.key for row in rows) | {
             "before_data_key_ids": [row.before.data_key_id for row in rows],
             "before_blobs": [row.before.blob for row in rows],
@@ -96,7 +96,7 @@ class PostgresKeyRotation:
         return int(resealed)
 
     async def mark_emptied(self, tenant_id: str | None) -> int:
-        """Note the time on decrypt_only data keys that no token is under any more."""
+        """Set `emptied_at` on decrypt_only data keys that no token uses."""
         return await self._database.transact(
             lambda transaction: transaction.execute(
                 self._queries["mark_emptied"], {"tenant_id": tenant_id, "now": transaction.now}
@@ -104,7 +104,7 @@ class PostgresKeyRotation:
         )
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete the wraps of data keys that were emptied that long ago, keeping tombstones."""
+        """Delete the wraps of data keys that were emptied at least ``age`` ago; keep tombstones."""
         parameters = {"tenant_id": tenant_id, "age": micros(age), "actor": actor, "now": self._database.now()}
         rows = await self._database.write(self._queries["destroy_emptied_data_keys"], parameters)
         action = AuditAction.DATA_KEY_DESTROYED
@@ -121,7 +121,7 @@ class PostgresKeyRotation:
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
             parameters = {"master_key_id": key_id, "replaced": replaced}
-            # Excludes other rotations and introductions, so that what the first statement sees holds for the second.
+            # Exclude other rotations and introductions, so that both statements see the same state.
             await transaction.execute(self._queries["lock_master_keys"])
             await transaction.execute(self._queries["lock_both_master_keys"], parameters)
             events: tuple[AuditEvent, ...] = ()
@@ -137,7 +137,7 @@ class PostgresKeyRotation:
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        """Return data keys, not destroyed, that this master key does not wrap."""
+        """Return data keys, not destroyed, without a wrap under this master key."""
         return await self._page("find_data_keys_without_wrap", master_key_id, after, limit)
 
     async def data_keys_with_wrap(
@@ -147,24 +147,24 @@ class PostgresKeyRotation:
         return await self._page("find_data_keys_with_wrap", master_key_id, after, limit)
 
     async def add_wraps(self, wraps: Sequence[PlacedWrap]) -> int:
-        """Store wraps of data keys; return how many were not there."""
+        """Store missing wraps of data keys; return the number of stored wraps."""
         [(added,)] = await self._database.write(self._queries["add_wraps"], _wraps_parameters(wraps))
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete the wraps of data keys under a master key, where exactly the kept wrap is stored."""
+        """Delete wraps under a master key, where the kept wrap is stored unchanged."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters)
         return int(deleted)
 
     async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
-        """Retire a master key; False where it is active or still wraps anything."""
+        """Retire a master key; return False if it is active or still wraps a data key."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = {"master_key_id": key_id}
-            await transaction.execute(self._queries["lock_master_keys"])  # first, as an activation does
+            await transaction.execute(self._queries["lock_master_keys"])  # the first lock, as in an activation
             rows = await transaction.fetch(self._queries["lock_master_key"], parameters)
-            # A statement of its own: it sees the wraps that were stored while this one waited for the lock.
+            # Use a second statement, because it sees wraps that were stored while the first waited for the lock.
             if await transaction.execute(self._queries["retire_master_key"], parameters):
                 action, code = AuditAction.MASTER_KEY_RETIRED, key_id.hex()
                 event = await append_key_event(transaction, self._queries, action, actor, code=code)
@@ -201,7 +201,7 @@ async def append_key_event(
     tenant_id: str | None = None,
     code: str | None = None,
 ) -> AuditEvent:
-    """Append an event about a key or a tenant, in the transaction of what it reports; return it."""
+    """Append an event about a key or a tenant in the transaction of the change; return the event."""
     parameters = {"tenant_id": tenant_id, "action": action.value, "actor": actor, "code": code, "now": transaction.now}
     [(now,)] = await transaction.fetch(queries["append_key_event"], parameters)
     return AuditEvent(action, now, tenant_id=tenant_id, actor=actor, code=code)

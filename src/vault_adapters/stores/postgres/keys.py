@@ -24,7 +24,7 @@ V = TypeVar("V")
 _Answer = Callable[[Sequence[K]], Awaitable[Sequence[V]]]
 _Read = Callable[[Reader, Sequence[K]], Awaitable[Sequence[DataKeyRecord | None]]]
 
-# Each round loses only against an erasure that committed meanwhile.
+# A further round is needed only if an erasure committed meanwhile.
 _ROUNDS = 8
 
 
@@ -34,7 +34,7 @@ class PostgresKeyRepository:
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
-        # A bulk write or a sweep asks for the keys of many tenants at once.
+        # Batch these reads, because a bulk write or a sweep asks for the keys of many tenants at once.
         most = database.most_connections
         self._active = ReadBatcher(partial(self._reading, self._read_active), most_batches=most)
         self._by_id = ReadBatcher(partial(self._reading, self._read_by_id), most_batches=most)
@@ -83,7 +83,7 @@ class PostgresKeyRepository:
         """Store the tenant's first active data key; return the one that is active."""
         for _ in range(_ROUNDS):
             live = await self._creations.get(record)
-            # Whoever was first has committed by now: the insert waits for that.
+            # The insert waited for other writers, so the active key of the fastest one is committed by now.
             active = await self.active_data_key(record.tenant_id)
             if active is not None:
                 return active
@@ -92,7 +92,7 @@ class PostgresKeyRepository:
         raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait until no read and no creation is running."""
         for batcher in (self._creations, self._active, self._by_id):
             await batcher.drain()
 
@@ -121,7 +121,7 @@ class PostgresKeyRepository:
         yield self._create
 
     async def _create(self, records: Sequence[DataKeyRecord]) -> list[int]:
-        """Store new data keys in one transaction; return for each how many of the master keys are not retired."""
+        """Store new data keys in one transaction; return for each the number of its unretired master keys."""
         parameters = data_keys_parameters(records) | {"now": self._database.now()}
         [(live,)] = await self._database.write(self._queries["create_data_keys"], parameters)
         return [live] * len(records)
@@ -131,7 +131,7 @@ class PostgresKeyRepository:
         return await self._all(transaction)
 
     async def _insert(self, transaction: Transaction, record: MasterKeyRecord, state: MasterKeyState) -> bool:
-        """Return whether it was stored, or came back from retirement."""
+        """Return whether the record was stored, or its retired record was revived."""
         parameters = _parameters(record, state, transaction.now)
         return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
 

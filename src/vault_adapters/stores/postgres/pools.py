@@ -1,4 +1,4 @@
-"""Opening a pool of our own, or taking over the host's."""
+"""Opens the vault's own connection pool, or checks the host's."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vault_domain.entities.errors import ConfigurationError
 
 
 async def open_connections(url: str, *, size: int, prepare: bool) -> Connections:
-    """Open a pool of our own.
+    """Open the vault's own pool.
 
     Args:
-        url: a libpq URL; its parameters, and libpq's environment variables, count.
-        size: most connections.
-        prepare: whether statements are prepared on the server.
+        url: a libpq URL; its parameters and libpq's environment variables apply.
+        size: largest number of connections.
+        prepare: whether to prepare statements on the server.
 
     Raises:
         ConfigurationError: libpq does not understand the URL.
@@ -30,7 +30,7 @@ async def open_connections(url: str, *, size: int, prepare: bool) -> Connections
 
 
 async def _open_pool(url: str, size: int, settings: dict[str, Any]) -> Pool:
-    # A pool tries again and again; one attempt of its own says at once that it is in vain, and why.
+    # Connect once before opening the pool, because a pool keeps retrying and would not report the reason.
     await (await psycopg.AsyncConnection.connect(url, **settings)).close()
     pool: Pool = AsyncConnectionPool(
         url, kwargs=settings, min_size=1, max_size=size, open=False, name="token-vault", timeout=PATIENCE_SECONDS
@@ -43,7 +43,7 @@ def adopt_pool(pool: object) -> Connections:
     """Use the host's pool.
 
     Raises:
-        ConfigurationError: it is not an open `psycopg_pool.AsyncConnectionPool`.
+        ConfigurationError: ``pool`` is not an open `psycopg_pool.AsyncConnectionPool`.
     """
     if not isinstance(pool, AsyncConnectionPool):
         raise ConfigurationError("pool must be a psycopg_pool.AsyncConnectionPool", code="host_pool")
@@ -69,7 +69,7 @@ def _settings(url: str, *, prepare: bool) -> dict[str, Any]:
 
 
 def _parsed(url: str) -> dict[str, Any] | None:
-    """Return the parameters of a URL and of libpq's environment; None where it is none: the error would repeat it."""
+    """Return the parameters of a URL and of libpq's environment; None for a bad URL, because the error repeats it."""
     environment = {option.keyword.decode(): option.val for option in Conninfo.get_defaults() if option.val is not None}
     try:
         return environment | conninfo_to_dict(url)

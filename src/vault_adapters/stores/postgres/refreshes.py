@@ -1,4 +1,4 @@
-"""Leases on accounts, and what came of them, on Postgres."""
+"""The refresh ledger on Postgres."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -54,7 +54,7 @@ class PostgresRefreshLedger:
         return account_snapshot(await self._database.fetch(self._queries["get_account_values"], parameters))
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
-        """Take the lease, and return the store's time; None where somebody was faster."""
+        """Take the lease and return the store's time; return None if another process was faster."""
         parameters = self._parameters(attempt) | {
             "kind": attempt.credential.key.kind.value,
             "credential_id": attempt.credential.id,
@@ -68,7 +68,7 @@ class PostgresRefreshLedger:
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:
-        """Take up to ``limit`` due accounts of a provider, soonest first."""
+        """Take up to ``limit`` due accounts of a provider, earliest first."""
         parameters = {
             "provider": provider,
             "hold": micros(hold),
@@ -84,11 +84,11 @@ class PostgresRefreshLedger:
         return due, now
 
     async def reschedule(self, account: Account, judge: Judge) -> None:
-        """Let ``judge`` say when an account is due next, under its lock, and keep that."""
+        """Ask ``judge`` when an account is due next, and store its answer, both under the account's lock."""
         parameters = account_parameters(account)
 
         async def work(transaction: Transaction) -> None:
-            # Whoever stores a value locks the account too: what is read next is what the schedule is for.
+            # Writers of values lock the account too, so the account cannot change after the next read.
             if not await transaction.fetch(self._queries["lock_account"], parameters):
                 return
             rows = await transaction.fetch(self._queries["get_account"], parameters | {"now": transaction.now})
@@ -98,13 +98,13 @@ class PostgresRefreshLedger:
         await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
-        """Give an own lease back."""
+        """End the attempt's own lease."""
         await self._database.transact(
             lambda transaction: transaction.execute(self._queries["release_account"], self._parameters(attempt))
         )
 
     async def fail(self, attempt: Attempt, failure: Failure) -> None:
-        """End an own attempt without tokens."""
+        """Record that the attempt failed."""
         parameters = self._parameters(attempt) | {
             "retry_in": micros(failure.retry_in),
             "error_code": failure.code,
@@ -115,7 +115,7 @@ class PostgresRefreshLedger:
         )
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """Make the credential's generation invalid and end the attempt."""
+        """Mark the credential's generation invalid and end the attempt."""
         credential = attempt.credential
 
         async def work(transaction: Transaction) -> Change[bool]:
@@ -134,7 +134,7 @@ class PostgresRefreshLedger:
         return await self._database.transact(work)
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
-        """Store what the provider answered, by compare-and-set on credential and access token."""
+        """Store the provider's answer by compare-and-set on credential and access token."""
 
         async def work(transaction: Transaction) -> Change[Commit]:
             own = self._parameters(attempt)
@@ -171,7 +171,7 @@ class PostgresRefreshLedger:
         others = [write for write in writes if write not in new]
         written: list[tuple[TokenWrite, TokenInfo]] = []
         for write in new:
-            # A row that was not there could not be locked: one that somebody stores now must not be overwritten.
+            # A missing row cannot be locked, so another writer may insert it now. It must not be overwritten.
             parameters = write_parameters(write) | {"actor": actor, "now": transaction.now}
             parameters["action"] = AuditAction.TOKEN_REFRESHED.value
             [row] = await transaction.fetch(self._queries["store_new_token"], parameters)

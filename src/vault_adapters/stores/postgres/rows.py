@@ -1,4 +1,4 @@
-"""Rows to entities and back."""
+"""Converts rows to entities, and entities to parameters."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _STATUSES = {status.value: status for status in TokenStatus}
 
 
 def in_order(rows: list[Row]) -> list[Row]:
-    """Return the rows of a query for many keys in the order in which the keys were sent; they end with that.
+    """Return the rows of a query for many keys in the order of the keys; a row's last column is its key's number.
 
-    The database mostly returns them so; having it sort them costs a quarter of the query.
+    The database usually returns them in this order; sorting in SQL would take a quarter of the query's time.
     """
     rows.sort(key=itemgetter(-1))
     return rows
 
 
 def token_info(columns: Row, key: TokenKey) -> TokenInfo:
-    """Return what the columns `TOKEN` tell of a token."""
+    """Return a token's metadata from the columns `TOKEN`."""
     id_, status, error_code, expires_at, scopes, generation, used_at, refreshed_at, lifetime, *stamps = columns
     created_at, updated_at = stamps
     return TokenInfo(
@@ -51,28 +51,28 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
 
 
 def listed_info(row: Row) -> TokenInfo:
-    """Return what a row of a list tells of a token."""
+    """Return a token's metadata from a row of a list."""
     token, key, _ = LISTED.split(row)
     return token_info(token, stored_key(*key))
 
 
 def stored_info(row: Row, key: TokenKey) -> TokenInfo:
-    """Return what a statement that stored one token tells of it."""
+    """Return a token's metadata from the row of the statement that stored it."""
     token, *_ = LISTED.split(row)
     return token_info(token, key)
 
 
 def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | None, Row]:
-    """Return the token of a row that carries its sealed value, and the columns behind it.
+    """Return the token with its sealed value from a row, and the row's remaining columns.
 
-    The token is None where the row says that there is none.
+    The token is None if the row holds only the time.
     """
     token, value, rest = STORED.split(row)
     return (None if _is_missing(token) else StoredToken(token_info(token, key), SealedToken(*value))), rest
 
 
 def has_token(row: Row) -> bool:
-    """Whether a row that comes in any case, for the time, is one of a token."""
+    """Return whether a row holds a token; a query without tokens returns one row that holds only the time."""
     token, *_ = LISTED.split(row)
     return not _is_missing(token)
 
@@ -83,7 +83,7 @@ def _is_missing(token: Row) -> bool:
 
 
 def data_key_record(row: Row) -> DataKeyRecord:
-    """Return the data key of a row that carries its wraps as two arrays."""
+    """Return the data key from a row that holds its wraps as two arrays."""
     tenant_id, key_id, state, emptied_at, master_key_ids, wraps = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
     return DataKeyRecord(
@@ -96,7 +96,7 @@ def data_key_record(row: Row) -> DataKeyRecord:
 
 
 def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
-    """Return new data keys and their wraps as arrays, in the order of the tenants."""
+    """Return new data keys and their wraps as arrays, sorted by tenant."""
     ordered = sorted(records, key=lambda record: record.tenant_id)
     wraps = [(record, wrap) for record in ordered for wrap in record.wraps]
     return {
@@ -110,7 +110,7 @@ def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
 
 
 def account_record(rows: Sequence[Row]) -> tuple[AccountRecord | None, datetime]:
-    """Return the account whose tokens these rows are, None where it has none, and the time, which comes last."""
+    """Return the account (None if it has no token) and the time from the rows of its tokens; the time comes last."""
     infos, state, now = [], None, None
     for row in rows:
         token, key, state, (now,) = OWNED.split(row)
@@ -122,7 +122,7 @@ def account_record(rows: Sequence[Row]) -> tuple[AccountRecord | None, datetime]
 
 
 def account_snapshot(rows: Sequence[Row]) -> Snapshot:
-    """Return the account whose tokens these rows are with their sealed values."""
+    """Return the account with its sealed values from the rows of its tokens."""
     sealed: dict[TokenKind, SealedToken] = {}
     infos, state, now = [], None, None
     for row in rows:
@@ -137,7 +137,7 @@ def account_snapshot(rows: Sequence[Row]) -> Snapshot:
 
 
 def account_of(row: Row) -> tuple[str, str]:
-    """Return the provider and the identifier of a row that belongs to an account."""
+    """Return the provider and the identifier of an account's row."""
     _, (_, provider, _, identifier), _ = LISTED.split(row)
     return provider, identifier
 
@@ -185,12 +185,12 @@ def keys_parameters(keys: Iterable[TokenKey]) -> dict[str, Any]:
 
 
 def key_columns(key: TokenKey) -> tuple[str, ...]:
-    """Return a key as in its row; sorted by it, keys are in the order of the primary key under COLLATE "C"."""
+    """Return a key's columns; sorting by them gives the order of the primary key under COLLATE "C"."""
     return (key.tenant_id, key.provider, key.kind.value, key.identifier or "")
 
 
 def write_parameters(write: TokenWrite) -> dict[str, Any]:
-    """Return a write as named parameters; the id counts only where the key is new."""
+    """Return a write as named parameters; the new id is used only if the key is new."""
     return {
         **key_parameters(write.key),
         "id": uuid4(),

@@ -1,4 +1,4 @@
-"""Creating and migrating the schema, safe with several processes at once."""
+"""Creates and migrates the schema, safely with several processes at once."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as an SQL literal, whatever the session's settings are."""
+    """Return a text as an SQL literal that is valid under any session settings."""
     escaped = text.replace("'", "''")
     return "E'" + escaped.replace("\\", "\\\\") + "'" if "\\" in text else f"'{escaped}'"
 
 
 async def prepare_schema(database: PostgresDatabase, schema: str, *, migrate: bool) -> list[str]:
-    """Bring the schema up to date; return the names of the migrations that were applied.
+    """Bring the schema up to date; return the names of the applied migrations.
 
-    A role without the right to create anything may do this where the schema is up to date.
+    If the schema is up to date, the role needs no right to create anything.
 
     Args:
-        database: open.
+        database: the open database.
         schema: the schema's name.
-        migrate: False refuses a missing or old schema instead.
+        migrate: True creates or migrates the schema; False raises an error if it is missing or old.
 
     Raises:
         SchemaOutdatedError: migrations are pending and ``migrate`` is False.
-        ConfigurationError: the database is of a newer release, or an applied migration was changed.
+        ConfigurationError: a newer release migrated the database, or an applied migration's file was changed.
     """
     known = load_migrations(_PACKAGE)
     pending = pending_migrations(known, await _applied(database, schema))
@@ -68,7 +68,7 @@ async def prepare_schema(database: PostgresDatabase, schema: str, *, migrate: bo
         await transaction.fetch(_LOCK, {"key": _lock_key(schema)})
         await _create_ledger(transaction, schema)
         rows = await transaction.fetch(_filled(_APPLIED, schema))
-        missing = pending_migrations(known, dict(rows))  # another process may have been here first
+        missing = pending_migrations(known, dict(rows))  # another process may have migrated the schema meanwhile
         for migration in missing:
             await _apply(transaction, migration, schema)
         return [f"{migration.number:04d}_{migration.name}" for migration in missing]
@@ -77,10 +77,11 @@ async def prepare_schema(database: PostgresDatabase, schema: str, *, migrate: bo
 
 
 async def adopt_restored(database: PostgresDatabase, queries: Queries, schema: str) -> bool:
-    """Take over the audit log of a database that was restored from another server's dump; return whether it was one.
+    """Renumber the audit events of a dump from another server; return whether the database came from such a dump.
 
-    Its events carry the numbers of that server's transactions. Pages, which go by those, would not show them before
-    this server has reached the same numbers, and would order what is new before them.
+    The restored events hold that server's transaction numbers, and pages of events are ordered by these numbers.
+    Without renumbering, pages would hide the events until this server reaches the numbers, and would show new events
+    first.
     """
     [(foreign,)] = await database.fetch(queries["has_foreign_audit_events"])
     if not foreign:
@@ -95,9 +96,9 @@ async def adopt_restored(database: PostgresDatabase, queries: Queries, schema: s
 
 
 def schema_sql(schema: str) -> str:
-    """Return a script that creates the schema, for whoever may not let the vault do it.
+    """Return a script that creates the schema, for operators who do not let the vault create it.
 
-    Afterwards `open_vault` finds the schema up to date, and its role needs only to use it.
+    Afterwards `open_vault` finds the schema up to date, so its role needs no right to create anything.
     """
     steps = [f"CREATE SCHEMA {quoted(schema)};", _filled(_LEDGER, schema).strip() + ";"]
     for migration in load_migrations(_PACKAGE):
@@ -120,7 +121,7 @@ async def _applied(database: PostgresDatabase, schema: str) -> dict[int, str]:
 
 
 async def _create_ledger(transaction: Transaction, schema: str) -> None:
-    # IF NOT EXISTS would ask for the right to create even where there is nothing to create.
+    # Do not use IF NOT EXISTS, because it needs the right to create even if there is nothing to create.
     [(exists,)] = await transaction.fetch(_SCHEMA_EXISTS, {"schema": schema})
     if not exists:
         await transaction.run_script(f"CREATE SCHEMA {quoted(schema)}")
@@ -140,6 +141,6 @@ def _filled(sql: str, schema: str) -> str:
 
 
 def _lock_key(schema: str) -> int:
-    """Return the advisory lock's number; a schema's own, so that vaults in other schemas do not wait."""
+    """Return the advisory lock's number; each schema has its own, so that vaults in other schemas do not wait."""
     digest = hashlib.sha256(f"token-vault migrations of {schema}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

@@ -1,4 +1,4 @@
-"""The Postgres store as a whole: one pool, the repositories over it, opened and closed together."""
+"""The Postgres store: opens and closes one connection pool with all repositories over it."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ async def open_postgres_store(
     """Open a schema of a Postgres database as a store and close it afterwards.
 
     Args:
-        url: a libpq URL; unused where a pool is given.
-        migrate: whether to create and migrate the schema; otherwise an old or missing one is refused.
+        url: a libpq URL; ignored if a pool is given.
+        migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the database's time.
         schema: the schema's name.
-        pool: the host's `psycopg_pool.AsyncConnectionPool`; it is used, never configured and never closed.
-        pool_size: most connections of a pool of our own.
-        prepare: whether statements are prepared on the server; not behind every pooler.
+        pool: the host's `psycopg_pool.AsyncConnectionPool`; the store never configures or closes it.
+        pool_size: largest number of connections of the store's own pool.
+        prepare: whether to prepare statements on the server; some poolers do not support it.
 
     Raises:
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.

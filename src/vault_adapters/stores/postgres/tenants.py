@@ -1,4 +1,4 @@
-"""Deleting with the host's own tenants: a trigger on its table, as SQL for whoever administers the database."""
+"""Makes the SQL of a trigger that erases a tenant in the vault when the host deletes its own tenant row."""
 
 import logging
 import re
@@ -33,17 +33,18 @@ _COLUMN = re.compile(_PART)
 def tenants_trigger_sql(schema: str, table: str, column: str) -> str:
     """Return a script that erases a tenant in the vault when its row in the host's table is deleted.
 
-    It also covers TRUNCATE, and may be run again. Whoever runs it owns the functions: it takes the rights to change
-    the vault's tables, to read the host's, and to put a trigger on that. Whoever deletes a tenant needs no right in
-    the vault's schema.
+    - The trigger also covers TRUNCATE, and the script may be run again.
+    - The role that runs the script owns the functions. It needs the rights to change the vault's tables, to read the
+      host's table and to create a trigger on it.
+    - A role that deletes a tenant needs no right in the vault's schema.
 
     Args:
         schema: the vault's schema.
-        table: ``schema.table``, each written as in SQL: folded to lower case unless in double quotes.
-        column: the table's column with the tenant ids, of a uuid, integer or text type, written likewise.
+        table: ``schema.table``, written as in SQL: names without double quotes are folded to lower case.
+        column: the table's column with the tenant ids, of a uuid, integer or text type, written as in SQL.
 
     Raises:
-        InvalidInputError: a name is not one.
+        InvalidInputError: the table or the column is not a valid name.
     """
     table_match, column_match = _TABLE.fullmatch(table), _COLUMN.fullmatch(column)
     if table_match is None:
@@ -81,7 +82,7 @@ async def warn_of_old_trigger(database: PostgresDatabase, schema: str) -> None:
 
 
 def _normalised(part: str) -> str:
-    """Return an identifier in double quotes that means what the given one means."""
+    """Return an identifier in double quotes with the same meaning as the given one."""
     return part if part.startswith('"') else quoted(part.lower())
 
 

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 _ROWS_PER_STATEMENT = 1000
 _ROWS_AT_ONCE = 128
-"""Rows that are looked at before others get their turn, such as the statement behind them, which is being sent."""
+"""Number of rows to decode before yielding to the event loop, which then sends the next statement."""
 _FOREIGN_KEY_VIOLATION = "23503"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
@@ -63,15 +63,15 @@ class PostgresTokenRepository:
         self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(self._reading, most_batches=database.most_connections)
 
     async def close(self) -> None:
-        """Wait for the reads under way."""
+        """Wait until no read is running."""
         await self._reads.drain()
 
     async def get(self, key: TokenKey) -> Reading:
-        """Read one token, together with others that are asked for now."""
+        """Read one token; concurrent reads share one query."""
         return await self._reads.get(key)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
-        """Read the tokens that exist of these keys."""
+        """Return the tokens stored under these keys."""
         if not keys:
             [(now,)] = await self._database.fetch(self._queries["get_time"], {"now": self._database.now()})
             return [], now
@@ -84,7 +84,7 @@ class PostgresTokenRepository:
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
     ) -> Change[list[TokenInfo]]:
-        """Insert or replace, all or nothing."""
+        """Insert or replace tokens, all or none."""
         if len(writes) == 1:
             return await self._store_one(writes[0], actor, expected_generation)
         return await self._database.transact(
@@ -92,7 +92,7 @@ class PostgresTokenRepository:
         )
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
-        """Make exactly this value invalid."""
+        """Mark exactly this value invalid."""
         value = key_parameters(ref.key) | {"id": ref.id, "generation": int8(ref.generation)}
         parameters = value | {"error_code": error_code, "actor": actor, "now": self._database.now()}
         rows = await self._database.write(self._queries["invalidate_token"], parameters)
@@ -101,12 +101,12 @@ class PostgresTokenRepository:
             [(occurred_at,)] = rows
             event = token_event(action, ref.key, ref.generation, occurred_at, actor, error_code)
             return Change(MarkOutcome.APPLIED, (event,))
-        # A value that was made invalid stays so until its generation changes.
+        # An invalid value stays invalid until its generation changes.
         [(is_invalid,)] = await self._database.fetch(self._queries["is_invalid"], value)
         return Change(MarkOutcome.ALREADY_INVALID if is_invalid else MarkOutcome.STALE)
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; with an account's last token its refresh state goes too."""
+        """Delete one token; deleting an account's last token deletes its refresh state too."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = key_parameters(key) | {"actor": actor, "now": transaction.now}
@@ -135,7 +135,7 @@ class PostgresTokenRepository:
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """Find valid access tokens that expire before then."""
+        """Find valid access tokens that expire within ``within``."""
         expires_at, tenant_id, id_hex = after or (-1, "", "")
         parameters = {
             "now": self._database.now(),
@@ -152,7 +152,7 @@ class PostgresTokenRepository:
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """List a tenant's tokens by (provider, kind, identifier)."""
+        """List a tenant's tokens, sorted by (provider, kind, identifier)."""
         after_provider, after_kind, after_identifier = after or ("", "", "")
         parameters = {
             "tenant_id": tenant_id,
@@ -165,8 +165,9 @@ class PostgresTokenRepository:
         return [listed_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
-        """Note when tokens were last used."""
-        # A key that was deleted and stored again may be named by its former id too; a statement takes a key once.
+        """Store when tokens were last used."""
+        # Keep one use per key: a key that was deleted and stored again may occur with two ids, and a statement takes a
+        # key once.
         latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(uses.items(), key=lambda use: use[1])}
         for keys in _batches(sorted(latest, key=key_columns)):
             await self._record({key: latest[key] for key in keys})
@@ -178,7 +179,7 @@ class PostgresTokenRepository:
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 
     async def ping(self) -> None:
-        """Return if the database answers."""
+        """Return normally if the database answers."""
         await self._database.fetch("SELECT 1")
 
     @asynccontextmanager
@@ -240,7 +241,7 @@ class PostgresTokenRepository:
         except StorageError as error:
             if error.reason != _FOREIGN_KEY_VIOLATION:
                 raise
-            # A token was deleted while the statement ran; another time it is not among them.
+            # A token was deleted while the statement ran. A repeated statement does not find it.
             await self._database.write(self._queries["record_uses"], parameters)
 
 
@@ -250,9 +251,9 @@ async def write_tokens(
     """Write values whose data keys are active, and their events, in the transaction given.
 
     Raises:
-        DataKeyInactiveError: one is not; the transaction is to be rolled back.
+        DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
-    # Every writer locks keys in the same order; otherwise two of them would wait for each other.
+    # Every writer locks keys in the same order, because two writers could deadlock otherwise.
     ordered = sorted(writes, key=lambda write: key_columns(write.key))
     infos: dict[tuple[str, ...], TokenInfo] = {}
     for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
@@ -283,7 +284,7 @@ async def _stored_infos(sent: Sequence[TokenWrite], rows: Sequence[Row]) -> dict
 
 
 def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
-    """Return the events of the tokens that a deletion returned as (kind, identifier, generation, time)."""
+    """Return the events of deleted tokens; each row is (kind, identifier, generation, time)."""
     return tuple(
         token_event(
             AuditAction.TOKEN_DELETED, TokenKey(tenant_id, provider, kind, identifier), generation, occurred_at, actor
@@ -293,11 +294,11 @@ def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: s
 
 
 _ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
-"""The event of a write, by whether it is a refresh."""
+"""The action of a write's event, by whether the write is a refresh."""
 
 
 def stored_event(write: TokenWrite, info: TokenInfo, actor: str | None) -> AuditEvent:
-    """Return the event that a statement appended for a value that it stored."""
+    """Return the event that a statement appended for a stored value."""
     return token_event(_ACTIONS[write.refreshed], info.key, info.generation, info.updated_at, actor)
 
 
@@ -309,4 +310,4 @@ def _uuid(id_hex: str) -> UUID:
     try:
         return UUID(hex=id_hex)
     except ValueError:
-        return UUID(int=0)  # a cursor that somebody made up: it only starts elsewhere in what the caller may see
+        return UUID(int=0)  # a forged cursor; it changes only the position within the caller's own listing

@@ -32,7 +32,7 @@ class SqliteAccountRepository:
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> tuple[list[AccountRecord], datetime]:
-        """List a tenant's accounts by (provider, identifier)."""
+        """List a tenant's accounts, sorted by (provider, identifier)."""
         after_provider, after_identifier = after or ("", "")
         parameters = {
             "tenant_id": tenant_id,

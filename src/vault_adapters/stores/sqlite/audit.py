@@ -13,7 +13,7 @@ from vault_domain.entities.token import TokenInfo
 
 
 async def append_events(transaction: Transaction, queries: Queries, events: Sequence[AuditEvent]) -> None:
-    """Append events in the transaction of what they report."""
+    """Append events in the transaction of the change that they report."""
     await transaction.execute_many(queries["insert_audit_event"], [_parameters(event) for event in events])
 
 
@@ -41,7 +41,7 @@ class SqliteAuditLog:
         self._queries = queries
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
-        """Return events in the order of their commits."""
+        """Return events in commit order."""
         rows = await self._database.fetch(
             self._queries["list_audit_events"],
             {"tenant_id": tenant_id, "after": 0 if after is None else after[1], "limit": limit},

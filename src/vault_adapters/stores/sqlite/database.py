@@ -1,4 +1,4 @@
-"""A SQLite database: one connection that writes, one that reads, and transactions that a cancellation cannot split."""
+"""Runs queries and transactions on SQLite; cancelling a caller cannot interrupt a transaction."""
 
 import asyncio
 import os
@@ -22,11 +22,11 @@ Row = tuple[Any, ...]
 
 MEMORY = ":memory:"
 
-# How long a writer waits for another process's transaction; ours are short, so this is reached by faults only.
+# busy_timeout: the wait for another process's transaction. The vault's are short, so only a fault reaches the limit.
 _BUSY_SECONDS = 30.0
 
-# WAL lets readers go on beside the writer; FULL keeps a committed token through a power cut; secure_delete
-# overwrites what was deleted with zeros.
+# WAL lets readers run beside the writer. FULL keeps committed tokens after a power cut. secure_delete overwrites
+# deleted rows with zeros.
 _PRAGMAS = (
     "PRAGMA busy_timeout = 30000",
     "PRAGMA journal_mode = WAL",
@@ -35,24 +35,24 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
 )
 
-# A checkpoint waits for readers, and this process's writers wait for it meanwhile.
+# Wait only briefly, because a checkpoint waits for readers and this process's writers wait for the checkpoint.
 _SHORT_PATIENCE = "PRAGMA busy_timeout = 2000"
 
 
 class Transaction:
-    """Statements of one write transaction, and the time that they share."""
+    """Runs the statements of one write transaction, and holds the time that they share."""
 
     def __init__(self, connection: aiosqlite.Connection, now: datetime) -> None:
         self._connection = connection
         self.now = now
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
-        """Run a statement; return how many rows it changed."""
+        """Run a statement; return the number of changed rows."""
         async with self._connection.execute(sql, parameters or {}) as cursor:
             return cursor.rowcount
 
     async def execute_many(self, sql: str, parameters: Sequence[Parameters]) -> int:
-        """Run a statement once per set of parameters; return how many rows all of them changed."""
+        """Run a statement once per set of parameters; return the number of rows changed in total."""
         async with self._connection.executemany(sql, parameters) as cursor:
             return max(cursor.rowcount, 0)
 
@@ -62,10 +62,10 @@ class Transaction:
 
 
 class SqliteDatabase:
-    """Two connections to one database, on the event loop that opened it.
+    """Runs statements on one database, on the event loop that opened it: one connection writes and one reads.
 
     Args:
-        path: a file, or ``:memory:`` for a database that only this object sees.
+        path: a file's path, or ``:memory:`` for a database that only this object sees.
         clock: replaces the process's clock.
     """
 
@@ -80,10 +80,10 @@ class SqliteDatabase:
         """Open the file.
 
         Args:
-            create: make it where it is missing, for its owner only.
+            create: create the file, for its owner only, if it is missing.
 
         Raises:
-            SchemaOutdatedError: it is missing and may not be made.
+            SchemaOutdatedError: the file is missing and ``create`` is False.
         """
         with translated_errors():
             if self._path != MEMORY:
@@ -92,7 +92,7 @@ class SqliteDatabase:
             self._reader = self._writer if self._path == MEMORY else await _connect(self._path)
 
     async def close(self) -> None:
-        """Finish the transactions under way and close."""
+        """Wait for running transactions and close the connections."""
         await self._writes.wait()
         with translated_errors():
             if self._reader is not self._writer:
@@ -109,16 +109,18 @@ class SqliteDatabase:
         with translated_errors():
             if self._reader is not self._writer:
                 return list(await self._reader.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
-            async with self._lock:  # one connection: a read must not see a transaction's half
+            async with (
+                self._lock
+            ):  # reader and writer share one connection, so a read must not run inside a transaction
                 return list(await self._reader.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run ``work`` in a transaction of its own; a cancelled caller neither splits nor loses it."""
+        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction."""
         self._check_loop()
         return await self._writes.run(self._run(work))
 
     async def checkpoint(self) -> bool:
-        """Move all of the write-ahead log into the file and empty it; return False where a reader prevents that."""
+        """Move the write-ahead log into the file and empty it; return False if a reader prevents that."""
         self._check_loop()
         with translated_errors():
             async with self._lock:
@@ -137,7 +139,7 @@ class SqliteDatabase:
                     result = await work(Transaction(self._writer, self._now()))
                     await self._writer.execute("COMMIT")
                 except BaseException:
-                    with suppress(sqlite3.Error):  # SQLite has rolled back itself after some errors
+                    with suppress(sqlite3.Error):  # after some errors SQLite has already rolled back
                         await self._writer.execute("ROLLBACK")
                     raise
                 return result
@@ -169,15 +171,15 @@ async def _close(connection: aiosqlite.Connection) -> None:
 
 
 async def _end_of_thread(connection: aiosqlite.Connection) -> None:
-    # aiosqlite lets its thread end by itself, which after a failure to connect still speaks to the event loop: it
-    # would complain on stderr of one that is closed by then. (Older releases are threads themselves.)
+    # Wait for aiosqlite's thread. After a failed connect it still calls the event loop, and it would write an error
+    # to stderr if the loop were closed by then. (In older releases the connection itself is the thread.)
     thread: Any = getattr(connection, "_thread", connection)
     while thread.is_alive():  # noqa: ASYNC110 - a thread has no event to wait for
         await asyncio.sleep(0.0005)
 
 
 async def _run_pragma(connection: aiosqlite.Connection, pragma: str) -> None:
-    # Changing a new file to WAL needs it alone, and SQLite doesn't wait for that: other processes may be at it too.
+    # Retry, because changing a new file to WAL needs exclusive access, and SQLite does not wait for other processes.
     for _ in range(200):
         try:
             await connection.execute_fetchall(pragma)
@@ -191,12 +193,12 @@ async def _run_pragma(connection: aiosqlite.Connection, pragma: str) -> None:
 
 
 def _find(path: Path, *, create: bool) -> None:
-    """See that there is a file: SQLite would make one, for everybody, even where it is only to look."""
+    """Check that the file exists, or create it for its owner only; SQLite would create it readable by everybody."""
     if path.exists():
         return
     if not create and path.parent.is_dir():
-        raise SchemaOutdatedError  # without its folder it cannot be made either, which is another error
-    # SQLite gives its WAL the mode of the database file.
+        raise SchemaOutdatedError  # a missing folder raises another error, because the file cannot be created
+    # SQLite gives its WAL file the mode of the database file.
     with suppress(FileExistsError, FileNotFoundError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 

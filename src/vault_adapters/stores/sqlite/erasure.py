@@ -1,4 +1,4 @@
-"""Erasing a tenant on SQLite."""
+"""Erases tenants on SQLite."""
 
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
@@ -14,7 +14,7 @@ _STEPS = (
     "delete_tenant_wraps",
     "empty_tenant_audit_events",
 )
-"""In the order of the fields of `Erased`."""
+"""The names of the statements, in the order of the fields of `Erased`."""
 
 
 class SqliteTenantEraser:
@@ -38,5 +38,5 @@ class SqliteTenantEraser:
         return await self._database.transact(work)
 
     async def purge(self) -> bool:
-        """Empty the write-ahead log; what was deleted from the file itself is zeros already (secure_delete)."""
+        """Empty the write-ahead log; secure_delete has already overwritten deleted rows in the file with zeros."""
         return await self._database.checkpoint()

@@ -1,4 +1,4 @@
-"""Translating the driver's errors at the boundary."""
+"""Translates errors of the driver into errors of the vault."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 
 from vault_domain.entities.errors import StorageError
 
-# Another process holds the file's one write lock, or the schema changed under a statement.
+# Another process holds the file's write lock, or the schema changed while a statement ran.
 _PASSING = {"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_TIMEOUT", "SQLITE_SCHEMA"}
 
 
-# What aiosqlite says, as a ValueError, of a connection that was closed.
+# The text of the ValueError that aiosqlite raises for a closed connection.
 _CLOSED = {"no active connection", "Connection closed"}
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise the driver's errors as `StorageError`, with its error name and nothing else of it."""
+    """Raise each error of the driver as a `StorageError` that holds only its name."""
     try:
         yield
     except sqlite3.Error as error:

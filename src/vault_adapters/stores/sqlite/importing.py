@@ -1,4 +1,4 @@
-"""Importing tokens into SQLite: one writer at a time, so that it can look first and write then."""
+"""Imports tokens into SQLite: it reads first and writes then, because SQLite has one writer at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vault_domain.ports.change import Change
 
 @frozen
 class _State:
-    """What is stored under a key that is imported again; the time is in microseconds."""
+    """The stored row of a key that is imported; its time is in microseconds since 1970."""
 
     id: UUID
     generation: int
@@ -44,7 +44,7 @@ class SqliteImportRepository:
         return SqliteImportRun(self._database, self._queries, ImportIds.of(source))
 
     async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
-        """Return those of these keys that hold a token."""
+        """Return the subset of these keys that hold a token."""
         rows = await self._database.fetch(self._queries["get_import_state"], {"keys": keys_parameter(keys)})
         return set(_states(rows))
 
@@ -79,14 +79,14 @@ class SqliteImportRun:
     def _decide(
         self, writes: Sequence[ImportedWrite], there: Mapping[TokenKey, _State], now: datetime, *, overwrite: bool
     ) -> list[tuple[ImportedWrite, bool, ImportOutcome]]:
-        """Return for each write whether it is stored, and how it counts."""
+        """Return for each write whether to store it, and its outcome."""
         decided = []
         for write in writes:
             state = there.get(write.key)
             if state is None:
                 decided.append((write, True, ImportOutcome.IMPORTED))
             elif state.id in self._ids:
-                # What has no time, or one that has to be made the present, does not count as later.
+                # A write without a time, or with a time in the future, does not count as later.
                 is_later = state.generation == 1 and state.updated_at < _past(write.updated_at, now) < _past(now, now)
                 decided.append((write, is_later, ImportOutcome.SKIPPED))
             else:
@@ -130,7 +130,7 @@ def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any
 
 
 def _past(moment: datetime | None, now: datetime) -> int:
-    """Return a time that is not in the future, in microseconds; None is now."""
+    """Return a time in microseconds since 1970; None and times in the future become ``now``."""
     micros = to_micros(now if moment is None else min(moment, now))
     assert micros is not None  # noqa: S101 - only None becomes None
     return micros

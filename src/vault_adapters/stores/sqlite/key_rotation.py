@@ -1,4 +1,4 @@
-"""The states of keys, and moving values and wraps between them, on SQLite."""
+"""Key rotation on SQLite: changes states of keys, and replaces values and wraps."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class SqliteKeyRotation:
         self._queries = queries
 
     async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
-        """Count, over all tenants or for one."""
+        """Count the keys of all tenants or of one."""
         parameters = {"tenant_id": tenant_id}
         states: dict[str, int] = dict(await self._database.fetch(self._queries["count_data_keys"], parameters))
         wraps: dict[bytes, int] = dict(await self._database.fetch(self._queries["count_wraps"], parameters))
@@ -36,13 +36,13 @@ class SqliteKeyRotation:
         return KeyCounts(wraps, active, decrypt_only, destroyed, tokens)
 
     async def count_data_keys_to_rotate(self, age: timedelta) -> int:
-        """Count the active data keys that were made that long ago."""
+        """Count the active data keys that are at least ``age`` old."""
         parameters = {"until": to_micros(self._database.now() - age)}
         [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
         return int(count)
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
-        """Return those data keys behind a tenant's id."""
+        """Return the active data keys that are at least ``age`` old, from the tenant after ``after`` on."""
         parameters = {"until": to_micros(self._database.now() - age), "after": after, "limit": limit}
         rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
         return [(tenant_id, key_id) for tenant_id, key_id in rows]
@@ -50,7 +50,7 @@ class SqliteKeyRotation:
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
     ) -> Change[DataKeyRecord | None]:
-        """Make a new data key the active one and the replaced one decrypt_only."""
+        """Store a new active data key and make the replaced one decrypt_only."""
 
         async def work(transaction: Transaction) -> Change[DataKeyRecord | None]:
             parameters = {"tenant_id": record.tenant_id, "replaced": replaced}
@@ -67,7 +67,7 @@ class SqliteKeyRotation:
         return await self._database.transact(work)
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
-        """Return tokens under decrypt_only data keys, in the order of their keys."""
+        """Return tokens under decrypt_only data keys, sorted by token key."""
         query = self._queries["find_rows_to_reseal" if tenant_id is None else "find_tenant_rows_to_reseal"]
         parameters = {
             "tenant_id": tenant_id,
@@ -81,7 +81,7 @@ class SqliteKeyRotation:
         return [SealedRow(stored_key(*key), SealedToken(key_id, blob)) for *key, key_id, blob in rows]
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
-        """Replace values whose row still holds exactly what was opened."""
+        """Replace each value whose row still holds exactly ``before``."""
         data_keys = {(row.key.tenant_id, row.after.data_key_id.hex().upper()) for row in rows}
         guard = {"data_keys": json.dumps(sorted(data_keys))}
         parameters = [
@@ -104,7 +104,7 @@ class SqliteKeyRotation:
         return await self._database.transact(work)
 
     async def mark_emptied(self, tenant_id: str | None) -> int:
-        """Note the time on decrypt_only data keys that no token is under any more."""
+        """Set `emptied_at` on decrypt_only data keys that no token uses."""
         return await self._database.transact(
             lambda transaction: transaction.execute(
                 self._queries["mark_emptied"], {"tenant_id": tenant_id, "now": to_micros(transaction.now)}
@@ -112,7 +112,7 @@ class SqliteKeyRotation:
         )
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete the wraps of data keys that were emptied that long ago, keeping tombstones."""
+        """Delete the wraps of data keys that were emptied at least ``age`` ago; keep tombstones."""
 
         async def work(transaction: Transaction) -> Change[int]:
             parameters = {"tenant_id": tenant_id, "until": to_micros(transaction.now - age)}
@@ -153,7 +153,7 @@ class SqliteKeyRotation:
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        """Return data keys, not destroyed, that this master key does not wrap."""
+        """Return data keys, not destroyed, without a wrap under this master key."""
         return await self._page("find_data_keys_without_wrap", master_key_id, after, limit)
 
     async def data_keys_with_wrap(
@@ -163,21 +163,21 @@ class SqliteKeyRotation:
         return await self._page("find_data_keys_with_wrap", master_key_id, after, limit)
 
     async def add_wraps(self, wraps: Sequence[PlacedWrap]) -> int:
-        """Store wraps of data keys; return how many were not there."""
+        """Store missing wraps of data keys; return the number of stored wraps."""
         parameters = [_wrap_parameters(placed) for placed in wraps]
         return await self._database.transact(
             lambda transaction: transaction.execute_many(self._queries["add_wrap"], parameters)
         )
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete the wraps of data keys under a master key, where exactly the kept wrap is stored."""
+        """Delete wraps under a master key, where the kept wrap is stored unchanged."""
         parameters = [_wrap_parameters(placed) | {"replaced": master_key_id} for placed in kept]
         return await self._database.transact(
             lambda transaction: transaction.execute_many(self._queries["delete_wrap"], parameters)
         )
 
     async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
-        """Retire a master key; False where it is active or still wraps anything."""
+        """Retire a master key; return False if it is active or still wraps a data key."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             if await transaction.execute(self._queries["retire_master_key"], {"master_key_id": key_id}):

@@ -76,10 +76,10 @@ class SqliteKeyRepository:
 
 
 async def insert_data_key(transaction: Transaction, queries: Queries, record: DataKeyRecord) -> None:
-    """Store an active data key with those of its wraps whose master key is not retired.
+    """Store an active data key with its wraps, except for wraps under a retired master key.
 
     Raises:
-        KeyUnavailableError: there is no such wrap: this process knows a retired master key only.
+        KeyUnavailableError: no wrap is left, because this process knows only a retired master key.
     """
     live = {key_id for (key_id,) in await transaction.fetch(queries["list_live_master_keys"])}
     wraps = [wrap for wrap in record.wraps if wrap.master_key_id in live]

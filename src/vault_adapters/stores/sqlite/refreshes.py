@@ -1,4 +1,4 @@
-"""Leases on accounts, and what came of them, on SQLite."""
+"""The refresh ledger on SQLite."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -51,7 +51,7 @@ class SqliteRefreshLedger:
         return account_snapshot(rows, self._database.now())
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
-        """Take the lease, and return the store's time; None where somebody was faster."""
+        """Take the lease and return the store's time; return None if another process was faster."""
 
         async def work(transaction: Transaction) -> datetime | None:
             return transaction.now if await self._claim(transaction, attempt, seen) else None
@@ -61,7 +61,7 @@ class SqliteRefreshLedger:
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:
-        """Take up to ``limit`` due accounts of a provider, soonest first."""
+        """Take up to ``limit`` due accounts of a provider, earliest first."""
 
         async def work(transaction: Transaction) -> tuple[list[DueAccount], datetime]:
             window = {"since": to_micros(since or _EPOCH), "until": to_micros(until or transaction.now)}
@@ -78,7 +78,7 @@ class SqliteRefreshLedger:
         return await self._database.transact(work)
 
     async def reschedule(self, account: Account, judge: Judge) -> None:
-        """Let ``judge`` say when an account is due next, in one transaction, and keep that."""
+        """Ask ``judge`` when an account is due next, and store its answer, both in one transaction."""
 
         async def work(transaction: Transaction) -> None:
             due_at = judge(await self._record(transaction, account), transaction.now)
@@ -88,13 +88,13 @@ class SqliteRefreshLedger:
         await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
-        """Give an own lease back."""
+        """End the attempt's own lease."""
         await self._database.transact(
             lambda transaction: transaction.execute(self._queries["release_account"], _parameters(attempt, transaction))
         )
 
     async def fail(self, attempt: Attempt, failure: Failure) -> None:
-        """End an own attempt without tokens."""
+        """Record that the attempt failed."""
 
         async def work(transaction: Transaction) -> None:
             parameters = _parameters(attempt, transaction)
@@ -104,7 +104,7 @@ class SqliteRefreshLedger:
         await self._database.transact(work)
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """Make the credential's generation invalid and end the attempt."""
+        """Mark the credential's generation invalid and end the attempt."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = _parameters(attempt, transaction)
@@ -125,7 +125,7 @@ class SqliteRefreshLedger:
         return await self._database.transact(work)
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
-        """Store what the provider answered, by compare-and-set on credential and access token."""
+        """Store the provider's answer by compare-and-set on credential and access token."""
 
         async def work(transaction: Transaction) -> Change[Commit]:
             parameters = _parameters(attempt, transaction)

@@ -1,4 +1,4 @@
-"""Rows to entities and back."""
+"""Converts rows to entities, and entities to parameters."""
 
 import json
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ _STATUSES = {status.value: status for status in TokenStatus}
 
 
 def to_micros(value: datetime | None) -> int | None:
-    """Return microseconds since 1970, exactly."""
+    """Return a time as microseconds since 1970, without rounding."""
     return None if value is None else (value - _EPOCH) // _MICROSECOND
 
 
 def to_time(value: int | None) -> datetime | None:
-    """Return the UTC time of microseconds since 1970."""
+    """Return microseconds since 1970 as a time in UTC."""
     return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
 def token_info(columns: Row, key: TokenKey) -> TokenInfo:
-    """Return what the columns `TOKEN` tell of a token."""
+    """Return a token's metadata from the columns `TOKEN`."""
     id_, status, error_code, expires_at, scopes, generation, used_at, refreshed_at, lifetime, *stamps = columns
     created_at, updated_at = stamps
     return TokenInfo(
@@ -49,26 +49,26 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
 
 
 def listed_info(row: Row) -> TokenInfo:
-    """Return what a row of a list tells of a token."""
+    """Return a token's metadata from a row of a list."""
     token, key, _ = LISTED.split(row)
     return token_info(token, stored_key(*key))
 
 
 def stored_info(row: Row, key: TokenKey) -> TokenInfo:
-    """Return what a row tells of a token that was just stored."""
+    """Return a token's metadata from the row of the statement that stored it."""
     token, *_ = STORED.split(row)
     return token_info(token, key)
 
 
 def stored_token(row: Row, key: TokenKey) -> StoredToken | None:
-    """Return the token of a row that carries its sealed value; None where the row says that there is none."""
+    """Return the token with its sealed value from a row; None if the row holds no token."""
     token, value, _ = STORED.split(row)
     id_, *_ = token
     return None if id_ is None else StoredToken(token_info(token, key), SealedToken(*value))
 
 
 def account_record(rows: Sequence[Row]) -> AccountRecord | None:
-    """Return the account whose tokens these rows are, or None where there are none."""
+    """Return the account from the rows of its tokens; None if there are no rows."""
     infos, state = [], None
     for row in rows:
         token, key, state, _ = OWNED.split(row)
@@ -77,7 +77,7 @@ def account_record(rows: Sequence[Row]) -> AccountRecord | None:
 
 
 def account_snapshot(rows: Sequence[Row], now: datetime) -> Snapshot:
-    """Return the account whose tokens these rows are with their sealed values."""
+    """Return the account with its sealed values from the rows of its tokens."""
     sealed = {}
     for row in rows:
         _, (_, _, kind, _), _, value, _ = OWNED_VALUE.split(row)
@@ -86,7 +86,7 @@ def account_snapshot(rows: Sequence[Row], now: datetime) -> Snapshot:
 
 
 def account_of(row: Row) -> tuple[str, str]:
-    """Return the provider and the identifier of a row that belongs to an account."""
+    """Return the provider and the identifier of an account's row."""
     _, (_, provider, _, identifier), _ = LISTED.split(row)
     return provider, identifier
 
@@ -126,7 +126,7 @@ def keys_parameter(keys: Sequence[TokenKey]) -> str:
 
 
 def write_parameters(write: TokenWrite, new_id: UUID, now: datetime) -> Parameters:
-    """Return a write as named parameters; the id counts only where the key is new."""
+    """Return a write as named parameters; the new id is used only if the key is new."""
     return {
         **key_parameters(write.key),
         "id": new_id.bytes,

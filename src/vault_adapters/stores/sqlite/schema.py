@@ -1,4 +1,4 @@
-"""Creating and migrating the schema, safe with several processes at once."""
+"""Creates and migrates the schema, safely with several processes at once."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -23,15 +23,15 @@ _RECORD = "INSERT INTO token_vault_migration VALUES (:number, :name, :digest, :n
 
 
 async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str]:
-    """Bring the schema up to date; return the names of the migrations that were applied.
+    """Bring the schema up to date; return the names of the applied migrations.
 
     Args:
-        database: open.
-        migrate: False refuses a missing or old schema instead.
+        database: the open database.
+        migrate: True creates or migrates the schema; False raises an error if it is missing or old.
 
     Raises:
         SchemaOutdatedError: migrations are pending and ``migrate`` is False.
-        ConfigurationError: the database is of a newer release, or an applied migration was changed.
+        ConfigurationError: a newer release migrated the database, or an applied migration's file was changed.
     """
     known = load_migrations(_PACKAGE)
     pending = pending_migrations(known, await _applied(database))
@@ -43,7 +43,7 @@ async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str
     async def work(transaction: Transaction) -> list[str]:
         await transaction.execute(_LEDGER)
         applied = {int(number): str(digest) for number, digest in await transaction.fetch(_APPLIED)}
-        missing = pending_migrations(known, applied)  # another process may have been here first
+        missing = pending_migrations(known, applied)  # another process may have migrated the schema meanwhile
         for migration in missing:
             for statement in split_statements(migration.sql):
                 await transaction.execute(statement)
@@ -55,7 +55,7 @@ async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str
 
 
 def schema_sql() -> str:
-    """Return a script that creates the schema, for whoever does not let the vault do it."""
+    """Return a script that creates the schema, for operators who do not let the vault create it."""
     steps = [_LEDGER.strip() + ";"]
     for migration in load_migrations(_PACKAGE):
         title = f"-- Migration {migration.number:04d}: {migration.name.replace('_', ' ')}"
@@ -72,7 +72,7 @@ async def _applied(database: SqliteDatabase) -> dict[int, str]:
 
 
 def split_statements(script: str) -> Iterator[str]:
-    """Yield a script's statements: the driver runs one at a time inside a transaction."""
+    """Yield a script's statements, because inside a transaction the driver runs one statement at a time."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

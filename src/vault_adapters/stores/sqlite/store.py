@@ -1,4 +1,4 @@
-"""The SQLite store as a whole: one database, the repositories over it, opened and closed together."""
+"""The SQLite store: opens and closes one database with all repositories over it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
 
-# SQLite keeps in a column what somebody puts there: a text in place of the sealed value is read as its bytes.
+# A SQLite column may hold a value of any type, so read a text in place of a sealed value as its bytes.
 _VALUE_COLUMNS = "t.data_key_id, CAST(t.blob AS BLOB)"
 
 
@@ -45,8 +45,8 @@ async def open_sqlite_store(
     """Open a SQLite database as a store and close it afterwards.
 
     Args:
-        path: a file, or ``:memory:``.
-        migrate: whether to create and migrate the schema; otherwise an old or missing one is refused.
+        path: a file's path, or ``:memory:``.
+        migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the process's clock.
 
     Raises:

@@ -48,21 +48,21 @@ class SqliteTokenRepository:
         self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(lambda: nullcontext(self._read))
 
     async def close(self) -> None:
-        """Wait for the reads under way."""
+        """Wait until no read is running."""
         await self._reads.drain()
 
     async def get(self, key: TokenKey) -> Reading:
-        """Read one token, together with others that are asked for now."""
+        """Read one token; concurrent reads share one query."""
         return await self._reads.get(key)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
-        """Read the tokens that exist of these keys."""
+        """Return the tokens stored under these keys."""
         return [token for token in await self._tokens(keys) if token is not None], self._database.now()
 
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
     ) -> Change[list[TokenInfo]]:
-        """Insert or replace, all or nothing."""
+        """Insert or replace tokens, all or none."""
 
         async def work(transaction: Transaction) -> Change[list[TokenInfo]]:
             if expected_generation is not None:
@@ -72,7 +72,7 @@ class SqliteTokenRepository:
         return await self._database.transact(work)
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
-        """Make exactly this value invalid."""
+        """Mark exactly this value invalid."""
 
         async def work(transaction: Transaction) -> Change[MarkOutcome]:
             info = await self._find(transaction, ref.key)
@@ -90,7 +90,7 @@ class SqliteTokenRepository:
         return await self._database.transact(work)
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; with an account's last token its refresh state goes too."""
+        """Delete one token; deleting an account's last token deletes its refresh state too."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             info = await self._find(transaction, key)
@@ -122,7 +122,7 @@ class SqliteTokenRepository:
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """Find valid access tokens that expire before then."""
+        """Find valid access tokens that expire within ``within``."""
         expires_at, tenant_id, id_hex = after or (-1, "", "")
         parameters = {
             "until": to_micros(self._database.now() + within),
@@ -138,7 +138,7 @@ class SqliteTokenRepository:
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """List a tenant's tokens by (provider, kind, identifier)."""
+        """List a tenant's tokens, sorted by (provider, kind, identifier)."""
         after_provider, after_kind, after_identifier = after or ("", "", "")
         parameters = {
             "tenant_id": tenant_id,
@@ -151,7 +151,7 @@ class SqliteTokenRepository:
         return [listed_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
-        """Note when tokens were last used."""
+        """Store when tokens were last used."""
         parameters = [
             key_parameters(ref.key) | {"id": ref.id.bytes, "used_at": to_micros(used_at)}
             for ref, used_at in uses.items()
@@ -168,7 +168,7 @@ class SqliteTokenRepository:
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 
     async def ping(self) -> None:
-        """Return if the database answers."""
+        """Return normally if the database answers."""
         await self._database.fetch("SELECT 1")
 
     async def _read(self, keys: Sequence[TokenKey]) -> list[Reading]:
@@ -177,7 +177,7 @@ class SqliteTokenRepository:
         return [Reading(token, now) for token in tokens]
 
     async def _tokens(self, keys: Sequence[TokenKey]) -> list[StoredToken | None]:
-        """Return what is stored under each of these keys."""
+        """Return the stored token of each of these keys, or None."""
         if len(keys) == 1:
             [key] = keys
             rows = await self._database.fetch(self._queries["get_token"], key_parameters(key))
@@ -225,12 +225,14 @@ async def write_tokens(
 async def schedule_accounts(
     transaction: Transaction, queries: Queries, stored: Sequence[tuple[TokenWrite | ImportedWrite, datetime | None]]
 ) -> None:
-    """Let accounts be due no later than the values that were stored ask for; the others of them wake theirs.
+    """Make accounts due no later than their stored values require.
+
+    A value with a ``lead`` and an expiry requires a time; any other value makes its account due now.
 
     Args:
-        transaction: in which the values were stored.
-        queries: the store's.
-        stored: each value, and its expiry.
+        transaction: the transaction that stored the values.
+        queries: the store's queries.
+        stored: each stored value with its expiry.
     """
     due: dict[Account, datetime | None] = {}
     for write, expires_at in stored:
@@ -262,4 +264,4 @@ def _bytes(id_hex: str) -> bytes:
     try:
         return bytes.fromhex(id_hex)
     except ValueError:
-        return b""  # a cursor that somebody made up: it only starts elsewhere in what the caller may see
+        return b""  # a forged cursor; it changes only the position within the caller's own listing

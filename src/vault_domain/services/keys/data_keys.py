@@ -1,4 +1,4 @@
-"""Rotating data keys, and how all keys stand."""
+"""Rotates data keys, and reports the status of all keys."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,14 +15,14 @@ from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 
 Progress = Callable[[int, int], object]
-"""Called after each page with how many tenants are done, and how many there are."""
+"""Called after each page with the number of finished tenants and the number of all tenants."""
 
 _PAGE = 200
 _AT_ONCE = 8
 
 
 class RotationService:
-    """Flips data keys; what is sealed under the old one is brought over by `ResealingService`."""
+    """Replaces active data keys; `ResealingService` encrypts the stored values again under the new ones."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class RotationService:
         self._master_keys = master_keys
 
     async def status(self, tenant_id: str | None) -> KeyStatus:
-        """Return how all keys stand, or those of one tenant."""
+        """Return the status of all keys, or of one tenant's keys."""
         counts = await self._rotation.key_counts(tenant_id)
         records = await self._keys.master_keys()
         return KeyStatus(
@@ -58,7 +58,7 @@ class RotationService:
         )
 
     async def rotate(self, tenant_id: str, *, actor: str | None) -> DataKeyRotation:
-        """Give a tenant a new active data key; the old one opens what it has sealed."""
+        """Give a tenant a new active data key; the old one only decrypts from now on."""
         before = await self._keys.active_data_key(tenant_id)
         active, rotated = (None, False) if before is None else await self._flip(tenant_id, before.key_id, actor)
         counts = None if active is None else await self._rotation.key_counts(tenant_id)
@@ -71,7 +71,7 @@ class RotationService:
     async def rotate_all(
         self, older_than: timedelta, progress: Progress | None, *, dry_run: bool, actor: str | None
     ) -> DataKeyRotations:
-        """Do so for each tenant whose active data key is at least that old."""
+        """Give a new active data key to each tenant whose active data key is at least ``age`` old."""
         total = await self._rotation.count_data_keys_to_rotate(older_than)
         outcomes: list[bool] = []
 
@@ -94,7 +94,7 @@ class RotationService:
         )
 
     async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
-        """Replace a data key, if it is still the active one; return that, None where there is none, and whether."""
+        """Replace a data key if it is still active; return the active data key or None, and whether it was replaced."""
         record = await self._wrapper.make_data_key(tenant_id)
         change = await self._rotation.replace_active_data_key(replaced, record, actor=actor)
         self._cipher.forget_active([tenant_id])

@@ -1,4 +1,4 @@
-"""Rotating the master key: every data key gets a wrap under the configured one, then the others are let go."""
+"""Rotates the master key: wraps every data key under the configured one, then retires the previous ones."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +20,7 @@ from vault_domain.ports.tasks import Tasks
 _log = logging.getLogger(__name__)
 _PAGE = 500
 _AT_ONCE = 10
-# Each round loses only against processes that still make data keys with the previous master key alone.
+# A further round is needed only if another process made data keys with the previous master key alone meanwhile.
 _ROUNDS = 8
 
 _Page = Callable[[DataKeyPosition | None], Awaitable[list[DataKeyRecord]]]
@@ -28,7 +28,7 @@ _Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
 
 
 Progress = Callable[[int, int], object]
-"""Called after each page with how many wraps were added or let go, and how many there are."""
+"""Called after each page with the number of wraps added or deleted so far, and the total number to do."""
 
 
 @define
@@ -45,17 +45,20 @@ class _Run:
 
     def report_progress(self, visited: int) -> None:
         self.done += visited
-        self.total = max(self.total, self.done)  # data keys that were made meanwhile
+        self.total = max(self.total, self.done)  # other processes may have made data keys meanwhile
         if self.progress is not None:
             self.progress(self.done, self.total)
 
 
 class RewrappingService:
-    """Master key rotation: the order of its steps keeps every data key openable, wherever it is killed.
+    """Rotates the master key in an order of steps that keeps every data key usable, even if the process dies.
 
-    Activate, add the missing wraps, read all of them back and compare, delete the wraps under the previous master
-    keys, and retire those last, which the store refuses while they wrap anything. Master keys that this process
-    cannot open are left alone: one of them may be kept offline for recovery.
+    1. Activate the configured master key.
+    2. Add the missing wraps under it.
+    3. Read each wrap back and compare it, then delete the wrap under the previous master key.
+    4. Retire the previous master keys. The store refuses this while they wrap anything.
+
+    Master keys that this process cannot open stay, because one of them may be kept offline for recovery.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class RewrappingService:
         self._target = master_keys.configured_id
 
     async def rotate(self, progress: Progress | None, *, actor: str | None) -> MasterKeyRotation:
-        """Bring all data keys under the configured master key."""
+        """Wrap all data keys under the configured master key and retire the previous ones."""
         run = _Run(progress)
         await self._activate(run, actor)
         run.total = await self._count_wraps()
@@ -107,7 +110,7 @@ class RewrappingService:
         if active == self._target:
             return
         if active is None or active not in self._master_keys.opened:
-            # Flipping back what somebody else has just rotated would undo it under their hands.
+            # If another process activated a different master key, do not undo its rotation.
             raise _overtaken()
         change = await self._rotation.activate_master_key(self._target, active, actor=actor)
         self._sink.publish(change.events)
@@ -116,13 +119,13 @@ class RewrappingService:
             raise _overtaken()
 
     async def _count_wraps(self) -> int:
-        """Return how many wraps are to be added, and after that to be deleted."""
+        """Return the number of wraps to add plus the number of wraps to delete afterwards."""
         counts = await self._rotation.key_counts()
         missing = counts.active + counts.decrypt_only - counts.wraps.get(self._target, 0)
         return max(missing, 0) + sum(counts.wraps.get(key_id, 0) for key_id in await self._previous())
 
     async def _previous(self) -> list[bytes]:
-        """Return the other master keys of this process that are not retired, once the target is seen to be active."""
+        """Check that the target is active; return the other master keys of this process that are not retired."""
         records = await self._keys.master_keys()
         if _active(records) != self._target:
             raise _overtaken()
@@ -135,7 +138,7 @@ class RewrappingService:
         ]
 
     async def _add_missing(self, run: _Run) -> None:
-        """Wrap data keys that the target does not wrap, until there are none but unreadable ones."""
+        """Wrap data keys that the target does not wrap, until only unreadable ones lack a wrap."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             wraps = await self._wrapper.make_missing_wraps(record)
@@ -148,12 +151,12 @@ class RewrappingService:
             run.wrapped += await self._rotation.add_wraps(wraps)
 
     async def _delete_wraps(self, master_key_id: bytes, run: _Run) -> None:
-        """Delete the wraps under a previous master key, each after the target's was read back and compared."""
+        """Delete the wraps under a previous master key, each after reading back and comparing the target's wrap."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
             if mine is None:
-                return None  # made meanwhile, by a process that knows the previous master key only: the next round's
+                return None  # the next round wraps it: a process with only the previous master key has just made it
             if not await self._wrapper.wraps_agree(record):
                 raise UnreadableError("wraps_differ")
             return PlacedWrap(record.tenant_id, record.key_id, mine)
@@ -170,7 +173,7 @@ class RewrappingService:
         run.in_use += not change.result
 
     async def _walk(self, fetch: _Page, visit: _Visit, run: _Run) -> AsyncIterator[list[PlacedWrap]]:
-        """Visit data keys page by page, several at once since a key service may be asked for each."""
+        """Visit data keys page by page, several at once, because each may need a call to a key service."""
         after: DataKeyPosition | None = None
         while records := await fetch(after):
             after = _place(records[-1])
@@ -185,11 +188,11 @@ class RewrappingService:
 
         async def job(record: DataKeyRecord) -> None:
             if failures:
-                return  # the service is away: asking it for the rest of the page helps nobody
+                return  # the key service is unreachable, so do not ask it for the rest of the page
             try:
                 wrap = await visit(record)
             except UnreadableError as error:
-                _log.debug("a data key could not be rewrapped: %s", error.reason)
+                _log.debug("a data key could not be wrapped again: %s", error.reason)
                 run.unreadable.add(_place(record))
             except (KeyUnavailableError, ConfigurationError) as error:
                 if error.reason == "unknown_master_key":

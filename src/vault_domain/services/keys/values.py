@@ -1,4 +1,4 @@
-"""Bringing values under their tenants' active data keys, in pages, while everything else goes on."""
+"""Re-encrypts values under their tenants' active data keys, page by page, while the vault is in use."""
 
 import logging
 from collections import Counter
@@ -21,25 +21,25 @@ from vault_domain.ports.tasks import Tasks
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], object]
-"""Called after each page with how many values are done, and how many there are."""
+"""Called after each page with the number of finished values and the number of all values."""
 
 DESTROY_AFTER = timedelta(hours=24)
-"""How long an old data key outlives its sweep: a journal of refreshed tokens may still need it."""
+"""Time that an emptied data key is kept, because an entry of a refresh journal may still need it."""
 
 _PAGE = 1000
-# Each round loses only against another rotation of the same tenant that committed meanwhile.
+# A further round is needed only if another rotation of the same tenant committed meanwhile.
 _ROUNDS = 8
-# A pass follows where values were overtaken: what overtook them may have been rotated away again.
+# A further pass is needed if other writers replaced values, because their data key may be an old one by now.
 _PASSES = 8
 
 
 @define
 class _Page:
-    """Values that were read and sealed anew, and where the next page begins."""
+    """A page of values that were read and sealed again, and the position of the next page."""
 
     rows: list[SealedRow] = field(factory=list)
     resealed: list[Resealed] = field(factory=list)
-    unreadable: list[tuple[SealedRow, bytes]] = field(factory=list)  # and the data key that is to blame
+    unreadable: list[tuple[SealedRow, bytes]] = field(factory=list)  # each with the data key that caused the error
     gone: int = 0
     last: TokenKey | None = None
     is_end: bool = False
@@ -47,7 +47,7 @@ class _Page:
 
 @define
 class _Run:
-    """What a run has done so far. Unreadable values are counted anew in each pass, since they come again."""
+    """The counts of a run so far. Each pass counts unreadable values from 0, because it reads all of them again."""
 
     total: int
     progress: Progress | None
@@ -74,7 +74,7 @@ class _Run:
 
 
 class ResealingService:
-    """Re-encryption. Its progress is the data itself, so that a run that was killed is simply run again."""
+    """Re-encrypts values. The data itself shows the progress, so a killed run is just started again."""
 
     def __init__(self, rotation: KeyRotationRepository, cipher: Cipher, sink: EventSink, tasks: Tasks) -> None:
         self._rotation = rotation
@@ -83,8 +83,8 @@ class ResealingService:
         self._tasks = tasks
 
     async def reencrypt(self, tenant_id: str | None, progress: Progress | None, *, actor: str | None) -> Reencryption:
-        """Let go of old data keys that nothing has been under for long, then seal anew what is under the others."""
-        # First, since one that has tokens again, of a restored backup say, is found here, and emptied below.
+        """Destroy data keys that were emptied long ago, then re-encrypt the values under the other old data keys."""
+        # This comes first, because it finds emptied keys that a backup gave tokens again; the passes below empty them.
         change = await self._rotation.destroy_emptied(tenant_id, DESTROY_AFTER, actor=actor)
         self._sink.publish(change.events)
         counts = await self._rotation.key_counts(tenant_id)
@@ -108,7 +108,7 @@ class ResealingService:
         )
 
     async def _sweep(self, tenant_id: str | None, run: _Run) -> None:
-        """Go over all values under old data keys once; one page is written while the next is read and sealed."""
+        """Re-encrypt all values under old data keys once; write a page while reading and sealing the next one."""
         page = _Page()
         while not page.is_end:
             following = _Page()
@@ -125,14 +125,14 @@ class ResealingService:
         await self._seal(page)
 
     async def _seal(self, page: _Page) -> None:
-        """Seal a page's values anew; those that cannot be had must not stand in the others' way."""
+        """Seal a page's values again; unreadable values must not block the rest."""
         sealed = await self._cipher.reseal([(row.key, row.sealed) for row in page.rows])
         page.resealed, page.unreadable, page.gone = [], [], 0
         for row, after in zip(page.rows, sealed, strict=True):
             if isinstance(after, SealedToken):
                 page.resealed.append(Resealed(row.key, row.sealed, after))
             elif after.reason in (DESTROYED_KEY, NO_ACTIVE_KEY):
-                page.gone += 1  # with its tenant, which was erased since the page was read
+                page.gone += 1  # the tenant was erased since the page was read
             else:
                 page.unreadable.append((row, after.data_key_id or row.sealed.data_key_id))
 

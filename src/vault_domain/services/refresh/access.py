@@ -1,4 +1,4 @@
-"""A valid access token: from what is stored, from whoever refreshes already, or from the provider."""
+"""Returns a valid access token: the stored one, one that another caller is refreshing, or a new one."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ from vault_domain.services.tokens.single import TokenService
 _log = logging.getLogger(__name__)
 
 _YOUNG = timedelta(seconds=30)
-"""A token this young is not refreshed because a resource rejects it: the resource would do so again."""
+"""Age below which a rejected token is not refreshed, because the resource would reject the next one too."""
 
 _FIRST_POLL, _LONGEST_POLL = 0.02, 0.5
 
 _MOST_LEASES = 3
-"""How many leases of others a caller waits for at most."""
+"""Largest number of other attempts' leases that a caller waits for."""
 
 _MOST_ATTEMPTS = 2
-"""How often a caller asks the provider itself, where the first answer was overtaken or expired at once."""
+"""Largest number of own attempts of a caller, if an answer was overtaken or had already expired."""
 
 
 @frozen
@@ -61,7 +61,7 @@ class _Caller:
 
 
 class RefreshService:
-    """Refreshes exactly once across processes; arguments are validated by its caller."""
+    """Refreshes a token exactly once across processes. The facade has validated the arguments."""
 
     def __init__(
         self,
@@ -82,11 +82,11 @@ class RefreshService:
         self._rules = rules
 
     async def ensure(self, account: Account, timeout: float | None, *, actor: str | None) -> Token:
-        """Return an access token that may be used now, refreshing it where it is due."""
+        """Return an access token that may be used now; refresh it first if it is due."""
         if not self._keeper.is_pending(account):
             found = await self._tokens.get_access(account, None)
             if found is not None and (not found.needs_refresh or self._tasks.is_flying(account)):
-                return found.token  # inside the buffer nobody waits for what nobody needs yet
+                return found.token  # the token is still valid, so a caller need not wait for the running refresh
         return await self._share(account, account, _Caller(Demand(), actor), timeout)
 
     async def refresh(self, account: Account, *, actor: str | None) -> Token:
@@ -118,16 +118,16 @@ class RefreshService:
         try:
             return await self._tasks.share(key, lambda: self._obtain(account, caller), timeout)
         except TimeoutError:
-            pass  # answered below, without a context
+            pass  # the error is raised below, so that it has no context
         found = await self._tokens.get_access(account, None)
         if found is not None and caller.demand.replaced != TokenRef.of(found.token.info):
             return found.token
         raise RefreshFailedError(
-            "the refresh did not end in time; it goes on", account=account, retry_after=timedelta(seconds=1)
+            "the refresh did not end within the timeout; it goes on", account=account, retry_after=timedelta(seconds=1)
         )
 
     async def _obtain(self, account: Account, caller: _Caller) -> Token:
-        """Look, and do what is decided, until there is a token or an error."""
+        """Read the account and carry out the decision, until there is a token or an error."""
         poll, attempts = _FIRST_POLL, 0
         end = self._tasks.monotonic() + _MOST_LEASES * self._lease(account).total_seconds()
         while self._tasks.monotonic() < end and attempts < _MOST_ATTEMPTS:
@@ -148,10 +148,12 @@ class RefreshService:
                 poll = min(poll * 1.5, _LONGEST_POLL)
             else:
                 raise _error(decision, account)
-        raise RefreshFailedError("no token that lasts came of it", account=account, retry_after=_YOUNG)
+        raise RefreshFailedError(
+            "the new tokens expired at once or were overtaken", account=account, retry_after=_YOUNG
+        )
 
     async def _attempt(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
-        """Claim and refresh. Inside the buffer a failure gives the token that is still valid."""
+        """Claim and refresh the account. If that fails while the stored token is still valid, return that token."""
         try:
             return await self._claim_and_run(account, decision, caller)
         except RefreshNotPersistedError:
@@ -160,7 +162,7 @@ class RefreshService:
             found = await self._tokens.get_access(account, None) if caller.demand == Demand() else None
             if found is None:
                 raise
-            _log.info("a refresh inside the buffer failed (%s); the token is valid still", error.code)
+            _log.info("a refresh failed (%s); the stored token is still valid", error.code)
             return found.token
 
     async def _claim_and_run(
@@ -177,7 +179,7 @@ class RefreshService:
         return await self._result(account, outcome)
 
     async def _result(self, account: Account, refreshed: Refreshed) -> Token | Refreshed:
-        """Return what is stored now as it is: a token that is due at once must not be refreshed in a circle."""
+        """Return the new token even if it is due at once, because refreshing it again would never end."""
         if refreshed.held is not None:
             return refreshed.held
         if refreshed.stored is not None:
@@ -215,7 +217,7 @@ def _row(snapshot: Snapshot, info: TokenInfo) -> StoredToken:
 
 def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
     if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES:
-        return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not mend it
+        return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not help
     if isinstance(decision, BackOff):
         return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
     if isinstance(decision, Reauthorize):

@@ -1,4 +1,4 @@
-"""Keeping a provider's answer: in the database, else in the journal, else in memory; it is never lost silently."""
+"""Stores a provider's answer in the database, else in the journal, else in memory, and reports a lost one."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from vault_domain.services.tokens.opening import TokenOpener
 
 _log = logging.getLogger(__name__)
 ANSWER_LOST = "answer_lost"
-"""The error code of a credential that was spent for an answer that nothing can open any more."""
+"""Error code of a credential that the provider consumed, if its answer can no longer be decrypted."""
 
 _ROUNDS = 8
 _FIRST_SHARE = 0.5
-"""After this share of the time for a commit an answer goes into the journal: the database may only be slow."""
+"""Share of the commit budget to wait for the database before the answer is written to the journal too."""
 
 _PATIENCE_SECONDS = 30.0
-"""How long a commit that hangs is waited for where there is no journal."""
+"""Longest time to wait for a slow commit if there is no journal."""
 
 
 @frozen
@@ -50,8 +50,8 @@ class Refreshed:
     """The provider answered.
 
     Attributes:
-        stored: the new access token as its commit stored it; None where another change overtook the answer.
-        held: the new access token, where the database could not take it yet.
+        stored: the new access token as its commit stored it; None if another change overtook the answer.
+        held: the new access token if the database could not store it yet, else None.
     """
 
     stored: StoredToken | None = None
@@ -59,7 +59,7 @@ class Refreshed:
 
 
 class AnswerKeeper:
-    """Commits what providers answered, and holds on to what cannot be committed yet."""
+    """Commits answers of providers, and keeps those that cannot be committed yet."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class AnswerKeeper:
         self._pending: dict[Account, _Pending] = {}
 
     async def keep(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Refreshed:
-        """Commit an answer, or write it into the journal where the database does not take it yet.
+        """Commit an answer; if the database does not store it in time, write it to the journal.
 
         Raises:
             RefreshNotPersistedError: it is in this process's memory only.
@@ -96,21 +96,21 @@ class AnswerKeeper:
         journaled = await self._write_down(entry)
         self._pending[attempt.account] = _Pending(entry, journaled, self._tasks.monotonic())
         if not journaled and self._tasks.is_flying(_flight(entry)):
-            # Only slow so far: with nowhere else to put the answer, waiting is better than an error.
+            # The database may only be slow. There is no other place for the answer, so waiting is better than an error.
             end = self._tasks.monotonic() + _PATIENCE_SECONDS
         if await self._retry_until(end, attempt.account):
             return Refreshed()
         return Refreshed(held=await self._held(attempt.account))
 
     def is_pending(self, account: Account) -> bool:
-        """Whether an answer for this account waits for the database."""
+        """Return whether an answer for this account waits for the database."""
         return account in self._pending
 
     async def settle(self, account: Account) -> Token | None:
         """Commit the account's waiting answer before its credential may be used again.
 
         Returns:
-            None where the database has taken it (or has moved on); the new access token where only the journal has.
+            None if the answer is committed or was overtaken; the new access token if it is only in the journal.
 
         Raises:
             RefreshNotPersistedError: it is in this process's memory only.
@@ -125,15 +125,17 @@ class AnswerKeeper:
             await self._try_pending(account)
 
     def report_lost(self) -> None:
-        """Say at the end what dies with this process's memory."""
+        """Log, when the vault closes, how many answers are lost with this process's memory."""
         lost = sum(not pending.journaled for pending in self._pending.values())
         if lost:
-            _log.error("%d refreshed token sets are lost: the database stayed away and no journal took them", lost)
+            _log.error(
+                "%d refreshed token sets are lost, because neither the database nor a journal could store them", lost
+            )
 
     async def recover(self) -> int:
-        """Commit what earlier processes left in the journal; return how many entries it held."""
+        """Commit the journal entries of earlier processes; return the number of entries."""
         entries = await self._journal.entries()
-        # Of two answers for the same credential the later one counts.
+        # If two entries answer for the same credential, the later one counts.
         for entry in sorted(entries, key=lambda entry: entry.attempt.claimed_at, reverse=True):
             account = entry.attempt.account
             if account not in self._pending and await self._is_at_home(entry):
@@ -144,15 +146,15 @@ class AnswerKeeper:
         return len(entries)
 
     async def _is_at_home(self, entry: JournalEntry) -> bool:
-        """Whether an entry's values open under this database's keys; another vault's entry is not ours to drop."""
+        """Return whether this database's keys decrypt the entry; an entry of another vault must stay in the journal."""
         try:
             for write in entry.writes:
                 await self._cipher.open(write.key, write.sealed)
         except (KeyUnavailableError, StorageError):
-            return True  # it waits until the master key or the database is back
+            return True  # the entry waits until the master key or the database is back
         except (UnreadableError, DecryptionError) as error:
             if isinstance(error, UnreadableError) and error.reason == DESTROYED_KEY:
-                return True  # its tenant was erased: committing finds the credential gone, and drops the entry
+                return True  # the tenant was erased: the commit finds no credential and drops the entry
             _log.error(
                 "an entry of the journal stays there: it does not open under this database's keys (attempt %s)",
                 entry.attempt.attempt_id.hex,
@@ -169,12 +171,12 @@ class AnswerKeeper:
         return True
 
     async def _try_commit(self, entry: JournalEntry, seconds: float) -> Refreshed | None:
-        """Commit an entry; None where that fails or takes too long. Then it goes on, and the next try joins it."""
+        """Commit an entry; return None if that fails or takes too long. The next try joins a commit that still runs."""
         try:
             return await self._tasks.share(_flight(entry), lambda: self._commit(entry), seconds)
         except TimeoutError:
             return None
-        except VaultError as error:  # the database, or the master key where the data key has just changed
+        except VaultError as error:  # from the database, or from the master key after a data key rotation
             _log.debug("a commit failed (%s)", error.code)
             return None
 
@@ -209,7 +211,7 @@ class AnswerKeeper:
         return await self._predict(pending)
 
     async def _predict(self, pending: _Pending) -> Token | None:
-        """Return the access token of an answer as it will be stored."""
+        """Return the access token of an answer as the store will store it."""
         attempt = pending.entry.attempt
         write = next((write for write in pending.entry.writes if write.key.kind is TokenKind.ACCESS_TOKEN), None)
         if write is None:
@@ -250,12 +252,12 @@ class AnswerKeeper:
         raise StorageError("the tenant's data key kept changing", retryable=True)
 
     async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:
-        """Seal the answer under the present key; None where nothing can open it any more.
+        """Seal the answer under the active data key; return None if it can no longer be decrypted.
 
-        The credential that paid for it is still the stored one, or was a moment ago.
+        The caller has just seen that the credential of the attempt is still stored.
 
         Raises:
-            StorageError: it does not open, but its key is not destroyed: whoever mends the key still gets it.
+            StorageError: the answer does not decrypt, but its data key is not destroyed, so an operator may repair it.
         """
         self._cipher.forget_active([entry.attempt.account.tenant_id])
         try:
@@ -267,7 +269,7 @@ class AnswerKeeper:
                     "a refreshed token waits: its data key cannot be opened, %s (attempt %s)", error.reason, attempt
                 )
                 raise StorageError("a refreshed token does not open", reason=error.reason) from None
-            # The tenant was erased, which leaves nothing to mark; or the answer came more than a day after a rotation.
+            # Either the tenant was erased, which leaves no credential to mark, or a rotation was more than a day ago.
             change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
             self._sink.publish(change.events)
             _log.error(

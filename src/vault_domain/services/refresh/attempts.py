@@ -1,4 +1,4 @@
-"""One attempt to refresh one claimed account: read again, ask the provider once, write the answer down."""
+"""Runs one attempt for a claimed account: reads it again, calls the provider once, stores the answer."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from vault_domain.services.tokens.sealing import drafts_of
 _log = logging.getLogger(__name__)
 
 _BREAKER_SECONDS = 30.0
-"""How long a provider is left alone after it refused this client: each call would be refused alike."""
+"""Time without calls to a provider after it rejected this client, because it would reject each call."""
 
 _GRACE_SECONDS = 0.5
-"""Beyond the deadline, which a refresher keeps itself: for one that does not."""
+"""Extra seconds before a refresher that ignores its deadline is cancelled."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -46,11 +46,11 @@ Sealer = Callable[[TokenKey, Secret], SealedToken]
 
 @frozen
 class NothingSent:
-    """Somebody else was faster, or too little of the lease was left: look again."""
+    """The provider was not called, because another process was faster or too little of the lease was left."""
 
 
 class AttemptRunner:
-    """Runs attempts; each ends its lease, unless the process or the database dies."""
+    """Runs attempts. Each attempt ends its lease, unless the process or the database fails."""
 
     def __init__(
         self,
@@ -76,16 +76,16 @@ class AttemptRunner:
         self._refused_until: dict[str, tuple[float, str | None]] = {}
 
     def is_refused(self, provider: str) -> bool:
-        """Whether the provider has just refused this client, so that it is left alone for a while."""
+        """Return whether the provider recently rejected this client, so that it is not called for a while."""
         return self._tasks.monotonic() < self._refused_until.get(provider, (0.0, None))[0]
 
     def refuse_known_bad(self, account: Account) -> None:
-        """Raise `ProviderConfigurationError` while `is_refused`."""
+        """Raise `ProviderConfigurationError` while `is_refused` is True for the account's provider."""
         if self.is_refused(account.provider):
             raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
-        """Claim an account as decided; None where somebody was faster."""
+        """Claim an account as decided; return None if another process was faster."""
         unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
         claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
@@ -94,16 +94,16 @@ class AttemptRunner:
         """Refresh a claimed account.
 
         Args:
-            attempt: the claim.
-            started: the monotonic time before the claim was made.
-            actor: for the audit log.
+            attempt: the claimed attempt.
+            started: monotonic time (seconds) from before the claim.
+            actor: who asked for the refresh, for the audit log.
 
         Raises:
-            ReauthorizationRequiredError: the credential is dead, and is marked so.
-            ProviderConfigurationError: the provider refuses this client or request; no token was touched.
-            RefreshFailedError: not now.
+            ReauthorizationRequiredError: the provider rejected the credential for good; it is marked invalid.
+            ProviderConfigurationError: the provider rejects this client or request; no token was changed.
+            RefreshFailedError: the refresh failed this time.
             RefreshNotPersistedError: the answer is in this process's memory only.
-            DecryptionError: the credential does not open.
+            DecryptionError: the credential cannot be decrypted.
         """
         try:
             self.refuse_known_bad(attempt.account)
@@ -122,17 +122,17 @@ class AttemptRunner:
         return await self._settle(attempt, answer, failures, sealer, actor)
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
-        """Read again under the lease, and get everything at hand before the credential is spent."""
+        """Read the account again under the lease; prepare request and sealer before the provider is called."""
         snapshot = await self._ledger.read(attempt.account)
         credential = _unmoved_credential(attempt, snapshot)
         if credential is None or snapshot.record is None or self._keeper.is_pending(attempt.account):
-            return None  # an answer that waits for the database was paid for with this same credential
+            return None  # an answer for this same credential already waits for the database
         sealed = snapshot.sealed[attempt.credential.key.kind]
         token = await self._opener.open(StoredToken(credential, sealed), snapshot.now)
         try:
             sealer = await self._cipher.sealer(attempt.account.tenant_id)
         except UnreadableError:
-            return None  # the tenant was erased since its credential was read: it must not be spent
+            return None  # the tenant was erased since the read, so its credential must not be presented
         spent = timedelta(seconds=self._tasks.monotonic() - started)
         if attempt.lease - spent < self._timing.deadline + self._timing.commit_budget:
             return None
@@ -143,7 +143,7 @@ class AttemptRunner:
         return request, snapshot.record.refresh.failures, sealer
 
     async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
-        """Call the provider; whatever it raises becomes one of the three errors of the port."""
+        """Call the provider; return its answer, or turn any exception into one of the port's three errors."""
         refresher = self._refreshers[request.account.provider]
         limit = request.deadline.total_seconds() + _GRACE_SECONDS
         try:
@@ -151,7 +151,7 @@ class AttemptRunner:
         except (ReauthorizationRequiredError, ProviderConfigurationError, RefreshFailedError) as error:
             return error
         except Exception as error:
-            # Its text and traceback may hold what the provider echoed.
+            # Log the type only, because the error's text and traceback may hold what the provider echoed.
             _log.warning("a refresher for %s raised %s", request.account.provider, type(error).__qualname__)
             return RefreshFailedError(outcome_unknown=True)
         if isinstance(answer, TokenSet):
@@ -169,7 +169,7 @@ class AttemptRunner:
     async def _settle(
         self, attempt: Attempt, error: VaultError, failures: int, sealer: Sealer, actor: str | None
     ) -> NothingSent:
-        """Write down how the attempt failed, and raise it anew: a refresher's own error may hold too much."""
+        """Record how the attempt failed and raise a new error, because the refresher's error may hold secrets."""
         account, reason = attempt.account, registered_code(error.reason)
         if isinstance(error, ReauthorizationRequiredError):
             change = await self._ledger.reject(attempt, reason or "invalid_grant", actor=actor)
@@ -202,12 +202,12 @@ class AttemptRunner:
         try:
             await self._ledger.fail(attempt, failure)
         except StorageError as error:
-            # The lease runs out instead, which is an unknown outcome: the careful reading.
+            # The lease then runs out, which counts as an unknown outcome; that is the safe assumption.
             _log.warning("a failed refresh could not be noted (%s)", error.code)
 
 
 def _unmoved_credential(attempt: Attempt, snapshot: Snapshot) -> TokenInfo | None:
-    """Return the credential, unless it or the access token is no longer what was claimed."""
+    """Return the credential; return None if it or the access token changed since the claim."""
     if snapshot.record is None:
         return None
     tokens = snapshot.record.tokens
@@ -220,7 +220,7 @@ def _unmoved_credential(attempt: Attempt, snapshot: Snapshot) -> TokenInfo | Non
 
 
 def drafts_in_time(attempt: Attempt, answer: TokenSet) -> list[TokenDraft]:
-    """Return what an answer stores; its lifetime counts from before the request was sent."""
+    """Return the drafts to store for an answer; a lifetime counts from before the request."""
     access, *others = drafts_of(attempt.account, answer, refreshed=True)
     if access.expires_at is not None:
         lifetime = access.lifetime or max(access.expires_at - attempt.claimed_at, timedelta(0)) or None

@@ -1,4 +1,4 @@
-"""One sweep: take what is due, decide each account by the rules, and refresh it with a limit per provider."""
+"""Runs one sweep: takes due accounts, decides each by the rules, and refreshes them with a limit per provider."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from vault_domain.services.refresh.attempts import AttemptRunner
 _log = logging.getLogger(__name__)
 
 _PER_PROVIDER = 10
-"""Refreshes under way at one provider."""
+"""Largest number of concurrent refreshes at one provider."""
 
 _BATCH = 2 * _PER_PROVIDER
-"""Accounts of a provider that are taken together: the last of them gets its turn before another sweep takes it."""
+"""Number of accounts taken in one batch; small enough to visit all of them before another sweep may take them."""
 
 
 _Job = tuple[str, Callable[[], Awaitable[None]]]
-"""A provider, and the visit of one of its accounts."""
+"""A provider, and the function that visits one of its accounts."""
 
 
 LONGEST_HOLD = timedelta(minutes=30)
@@ -40,7 +40,7 @@ LONGEST_HOLD = timedelta(minutes=30)
 
 @define
 class _Position:
-    """How far a sweep has come at one provider."""
+    """A sweep's position in the due accounts of one provider."""
 
     rule: RefreshRule
     since: datetime | None = None
@@ -49,7 +49,7 @@ class _Position:
 
 @frozen
 class _Sweep:
-    """One sweep under way."""
+    """The state of one running sweep."""
 
     actor: str | None
     limit: int | None
@@ -58,12 +58,12 @@ class _Sweep:
     seen: set[Account] = field(factory=set)
 
     def wanted(self, taken: int) -> int:
-        """Return how many accounts to take next, of which some may turn out not to be due."""
+        """Return the number of accounts to take next; some of them may turn out not to be due."""
         return _BATCH if self.limit is None else min(_BATCH, self.limit - self.counts["claimed"] - taken)
 
 
 class SweepService:
-    """Refreshes what is due; any number of processes may sweep at once."""
+    """Refreshes due accounts; any number of processes may sweep at once."""
 
     def __init__(
         self,
@@ -84,9 +84,10 @@ class SweepService:
     async def sweep(
         self, limit: int | None, should_stop: Callable[[], bool] | None, *, actor: str | None
     ) -> SweepReport:
-        """Refresh up to ``limit`` accounts that are due (None: all), the soonest of each provider first.
+        """Refresh up to ``limit`` due accounts (None: all); at each provider, those that became due first come first.
 
-        The providers take turns. The sweep ends with what was due when it began, or when ``should_stop`` says so.
+        The providers take turns. The sweep ends when it has visited all accounts that were due at its start, or when
+        ``should_stop`` returns True.
         """
         await self._keeper.retry_all()
         sweep = _Sweep(actor, limit, {provider: _Position(rule) for provider, rule in self._rules.items()})
@@ -100,7 +101,7 @@ class SweepService:
         return SweepReport(**sweep.counts)
 
     async def _take(self, provider: str, sweep: _Sweep, wanted: int) -> list[_Job]:
-        """Take the next due accounts of a provider; without any, the sweep is done with it."""
+        """Take the next due accounts of a provider; if there are none, the sweep is finished with the provider."""
         position = sweep.positions[provider]
         due: list[DueAccount] = []
         if not self._runner.is_refused(provider):
@@ -113,13 +114,13 @@ class SweepService:
             del sweep.positions[provider]
             return []
         position.since = due[-1].due_at
-        # Once in a sweep is enough: an account that was given back is due again at once.
+        # Visit an account only once per sweep, because a released account is due again at once.
         new = [each.account for each in due if each.account not in sweep.seen]
         sweep.seen.update(new)
         return [(provider, partial(self._visit, account, position.rule, sweep)) for account in new]
 
     async def _visit(self, account: Account, rule: RefreshRule, sweep: _Sweep) -> None:
-        """Refresh one account or schedule it anew; a failure is counted and stays with its account."""
+        """Refresh one account or reschedule it; a failure is counted and does not affect other accounts."""
         counts = sweep.counts
         try:
             outcome = await self._refresh(account, rule, sweep)
@@ -130,7 +131,7 @@ class SweepService:
         except VaultError as error:
             counts["failed"] += 1
             _log.info("a refresh at %s failed (%s)", account.provider, error.reason or error.code)
-        except Exception as error:  # the others of the sweep must not fall with it
+        except Exception as error:  # one account's error must not end the sweep
             counts["failed"] += 1
             _log.error("a refresh at %s ended with %s", account.provider, type(error).__qualname__)
         else:
@@ -138,7 +139,7 @@ class SweepService:
                 counts["refreshed" if isinstance(outcome, Refreshed) else "skipped"] += 1
 
     async def _refresh(self, account: Account, rule: RefreshRule, sweep: _Sweep) -> object | None:
-        """Decide, claim and refresh; None where there was nothing to refresh."""
+        """Decide, claim and refresh an account; return None if there was nothing to refresh."""
         started = self._tasks.monotonic()
         snapshot = await self._ledger.read(account)
         decision = decide_ahead(snapshot.record, snapshot.now, self._policy, rule)

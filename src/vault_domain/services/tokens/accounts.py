@@ -1,4 +1,4 @@
-"""Accounts as wholes: storing a token set, describing and deleting."""
+"""Stores token sets, and describes and deletes whole accounts."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from vault_domain.services.tokens.sealing import drafts_of, write_sealed
 
 
 class AccountService:
-    """The account operations of the vault; arguments are validated by its caller."""
+    """The vault's account operations. The facade has validated the arguments."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class AccountService:
     async def store_set(
         self, account: Account, token_set: TokenSet, *, label: str | None, actor: str | None
     ) -> AccountInfo:
-        """Store a token set in one transaction and return the account as it is then."""
+        """Store a token set in one transaction; return the resulting account."""
         record, now = await write_sealed(
             self._cipher,
             self._sink,
@@ -46,12 +46,12 @@ class AccountService:
         return describe_account(record, now, self._spends.get(account.provider))
 
     async def get(self, account: Account) -> AccountInfo | None:
-        """Return what is known of an account, or None where nothing is stored for it."""
+        """Return an account as a host shows it, or None if nothing is stored for it."""
         record, now = await self._accounts.get(account)
         return None if record is None else describe_account(record, now, self._spends.get(account.provider))
 
     async def delete(self, account: Account, *, revoke: bool, actor: str | None) -> AccountDeletion:
-        """Delete the account's tokens and refresh state, whatever the provider says of the revocation."""
+        """Delete the account's tokens and refresh state, even if the provider does not confirm the revocation."""
         revoked = await self._revoker.revoke(account) if revoke else None
         change = await self._accounts.delete(account, actor=actor)
         self._sink.publish(change.events)

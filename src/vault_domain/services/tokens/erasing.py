@@ -1,4 +1,4 @@
-"""Erasing a tenant: its rows go, and so do the keys that could read what is left of them elsewhere."""
+"""Erases a tenant: deletes its rows, and destroys its data keys so that remaining copies cannot be read."""
 
 import logging
 
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class ErasureService:
-    """Crypto-shredding; what it cannot reach stands in the guide on erasing a tenant."""
+    """Erases tenants (crypto-shredding). The guide on erasing a tenant lists the copies that it cannot reach."""
 
     def __init__(self, eraser: TenantEraser, cipher: Cipher, sink: EventSink) -> None:
         self._eraser = eraser
@@ -20,7 +20,7 @@ class ErasureService:
         self._sink = sink
 
     async def erase(self, tenant_id: str, *, actor: str | None) -> ErasureReport:
-        """Erase a tenant in one transaction, then forget its keys and clean the database's files."""
+        """Erase a tenant in one transaction, then drop its cached keys and clean the database's files."""
         change = await self._eraser.erase(tenant_id, actor=actor)
         self._cipher.forget_tenant(tenant_id)
         self._sink.publish(change.events)
@@ -38,6 +38,6 @@ class ErasureService:
         try:
             return await self._eraser.purge()
         except StorageError as error:
-            # The erasure itself is committed, and must not look as if it had failed.
+            # The erasure is committed, so a failed cleaning must not look like a failed erasure.
             _log.warning("the database's files could not be cleaned (%s)", error.code)
             return False

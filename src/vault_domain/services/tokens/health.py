@@ -1,4 +1,4 @@
-"""The health report: counts without decryption, and whether store and master key answer."""
+"""Makes the health report: token counts, and whether the store and the master key answer."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from vault_domain.services.tokens.opening import TokenOpener
 
 
 class HealthService:
-    """Reports; it raises nothing that it can report."""
+    """Makes health reports; it reports errors of store and master key instead of raising them."""
 
     def __init__(self, tokens: TokenRepository, cipher: Cipher, opener: TokenOpener, buffer: timedelta) -> None:
         self._tokens = tokens
@@ -19,7 +19,7 @@ class HealthService:
         self._buffer = buffer
 
     async def report(self, tenant_id: str | None) -> HealthReport:
-        """Return how the tokens (of one tenant, or of all), the store and the master key stand."""
+        """Return the health of the tokens (of one tenant or of all), the store and the master key."""
         counts, store_error = await self._count(tenant_id)
         return HealthReport(counts, self._opener.failed_reads, store_error, await self._check_key())
 

@@ -1,4 +1,4 @@
-"""Importing tokens from another system: in batches, without end, and harmless when it is run again."""
+"""Imports tokens of another system in batches of any number; a repeated import is harmless."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Progress = Callable[[ImportReport], object]
 _Batch = list[ImportRow]
 _BATCH = 1000
 _ROWS_AT_ONCE = 32
-"""About a millisecond of reading; then other tasks get a turn."""
+"""Rows to read before yielding to the event loop; about a millisecond."""
 
 _MOST_FAILURES = 1000
 
 DATA_KEY_UNREADABLE = "data_key_unreadable"
-"""The tenant's data key was tampered with: its rows fail, those of other tenants go on."""
+"""Failure code of rows whose tenant's data key cannot be unwrapped; rows of other tenants are not affected."""
 
 
 @frozen
 class ImportOptions:
-    """How to import; see `TokenVault.import_tokens`."""
+    """The options of an import; see `TokenVault.import_tokens`."""
 
     overwrite: bool = False
     dry_run: bool = False
@@ -43,7 +43,7 @@ class ImportOptions:
 
 
 class ImportService:
-    """The import of the vault; arguments are validated by its caller."""
+    """Imports tokens. The facade has validated the arguments."""
 
     def __init__(
         self, imports: ImportRepository, cipher: Cipher, sink: EventSink, tasks: Tasks, policy: RefreshPolicy
@@ -60,10 +60,10 @@ class ImportService:
         """Import rows and return the counts.
 
         Args:
-            rows: tokens, and failures of those who read them, which are counted and passed on.
-            options: how.
+            rows: tokens, and failures of the reader, which are counted and reported.
+            options: the options of the import.
             progress: called with the counts after each batch.
-            actor: for the audit log.
+            actor: who imports, for the audit log.
         """
         tally = _Tally()
         taker = self._taker(options, actor)
@@ -102,7 +102,7 @@ class ImportService:
 
 @frozen
 class _Prepared:
-    """A batch that only has to be written: each key once, its values sealed where they could be."""
+    """A batch that is ready to be written: one token per key, with sealed values if sealing succeeded."""
 
     tokens: list[ImportedToken]
     sealed: list[SealedToken] | None
@@ -112,12 +112,12 @@ class _Prepared:
 
 class _Taker(Protocol):
     async def seal(self, tokens: Sequence[ImportedToken]) -> list[SealedToken] | None:
-        """Seal ahead; None where it is to be done when they are taken."""
+        """Seal values before `take`; return None if `take` has to seal them."""
 
     async def take(
         self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None
     ) -> Sequence[ImportOutcome | ImportFailure]:
-        """Store tokens, or only count."""
+        """Store the tokens, or only count them in a dry run; return one outcome per token."""
 
 
 class _Tally:
@@ -141,7 +141,7 @@ class _Tally:
 
 
 class _Writer:
-    """Seals batches and stores them."""
+    """Seals and stores batches."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class _Writer:
         try:
             return await self._cipher.seal([(token.key, token.value) for token in tokens])
         except DecryptionError:
-            return None  # told again, and by whom, when they are taken
+            return None  # `take` seals again and finds out which tenant's key failed
 
     async def take(
         self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None = None
@@ -177,7 +177,7 @@ class _Writer:
                 by_tenant[token.key.tenant_id].append(token)
         if len(by_tenant) == 1:
             return [ImportFailure(token.line, DATA_KEY_UNREADABLE) for token in tokens]
-        # Nothing of the batch was written: one tenant after the other finds out whose key it is.
+        # Nothing was written. Write the batch again tenant by tenant, to find the tenant whose key fails.
         return [outcome for part in by_tenant.values() for outcome in await self.take(part)]
 
     async def _write(self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None) -> list[ImportOutcome]:
@@ -192,7 +192,7 @@ class _Writer:
 
 
 class _DryRun:
-    """Only looks; it keeps a hash of each key to count as an import would, which knows its own rows by their ids."""
+    """Counts without storing. It keeps a hash of each key, because no stored row shows which keys have come before."""
 
     def __init__(self, imports: ImportRepository, *, overwrite: bool) -> None:
         self._imports = imports
@@ -200,7 +200,7 @@ class _DryRun:
         self._seen: set[int] = set()
 
     async def seal(self, tokens: Sequence[ImportedToken]) -> None:
-        """Nothing is written, so nothing is sealed."""
+        """Seal nothing, because a dry run stores nothing."""
 
     async def take(self, tokens: Sequence[ImportedToken], sealed: object) -> list[ImportOutcome]:
         existing = await self._imports.existing([token.key for token in tokens])
@@ -215,7 +215,7 @@ class _DryRun:
 
 
 def _latest(tokens: Sequence[ImportedToken]) -> list[ImportedToken]:
-    """Return one token per key: the one with the latest time, and of the same time the first."""
+    """Return one token per key: the one with the latest time, and the first of several with the same time."""
     latest: dict[object, ImportedToken] = {}
     for token in tokens:
         held = latest.setdefault(token.key, token)
@@ -225,7 +225,7 @@ def _latest(tokens: Sequence[ImportedToken]) -> list[ImportedToken]:
 
 
 def _is_later(token: ImportedToken, held: ImportedToken) -> bool:
-    """Whether a token is known to be newer than another; of one without a time nothing is known."""
+    """Return whether a token is newer than another; False if either has no time."""
     if token.updated_at is None or held.updated_at is None:
         return False
     return token.updated_at > held.updated_at
@@ -246,7 +246,7 @@ async def _batches(rows: ImportRows, tasks: Tasks) -> AsyncIterator[_Batch]:
             raise InvalidInputError("rows must be ImportedToken or ImportFailure")
         batch.append(row)
         if len(batch) % _ROWS_AT_ONCE == 0:
-            # Read in one go, a batch would keep the write beside it from being sent, and everybody else waiting.
+            # Yield while reading a batch; otherwise the concurrent write could not be sent, and other tasks would wait.
             await tasks.sleep(0)
         if len(batch) == _BATCH:
             yield batch

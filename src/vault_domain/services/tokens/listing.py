@@ -1,4 +1,4 @@
-"""Finding and listing by pages; nothing is decrypted for it."""
+"""Lists tokens, accounts and audit events by pages, without decrypting."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,7 +15,7 @@ from vault_domain.rules.connection import describe_account
 
 
 class ListingService:
-    """Pages of tokens, accounts and audit events."""
+    """Returns pages of tokens, accounts and audit events."""
 
     def __init__(
         self,
@@ -32,13 +32,13 @@ class ListingService:
     async def expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: str | None
     ) -> Page[TokenInfo]:
-        """Return valid access tokens that expire within the time given, those already expired included."""
+        """Return valid access tokens that expire within the given time or have already expired."""
         position = decode_cursor(after, int, str, str)
         rows = await self._tokens.find_expiring(within, provider=provider, limit=limit + 1, after=position)
         return make_page(rows, limit, _by_expiry)
 
     async def tokens(self, tenant_id: str, *, provider: str | None, limit: int, after: str | None) -> Page[TokenInfo]:
-        """Return a tenant's tokens by provider, kind and identifier."""
+        """Return a tenant's tokens, sorted by provider, kind and identifier."""
         position = decode_cursor(after, str, str, str)
         rows = await self._tokens.list_tenant(tenant_id, provider=provider, limit=limit + 1, after=position)
         return make_page(rows, limit, _by_key)
@@ -52,9 +52,9 @@ class ListingService:
         limit: int,
         after: str | None,
     ) -> Page[AccountInfo]:
-        """Return a tenant's accounts by provider and identifier.
+        """Return a tenant's accounts, sorted by provider and identifier.
 
-        A state is computed, never stored, so accounts of another state are read and left out here.
+        The connection state is not stored. So this method reads accounts of all states and leaves out the others.
         """
         position = decode_cursor(after, str, str)
         found: list[AccountInfo] = []
@@ -70,7 +70,7 @@ class ListingService:
         return make_page(found, limit, _by_account)
 
     async def events(self, tenant_id: str | None, *, limit: int, after: str | None) -> Page[AuditEvent]:
-        """Return audit events in the order of their commits."""
+        """Return audit events in commit order."""
         position = decode_cursor(after, int, int)
         events = await self._audit.page(tenant_id, limit=limit + 1, after=position)
         more = len(events) > limit
@@ -78,7 +78,7 @@ class ListingService:
 
 
 def _by_expiry(info: TokenInfo) -> Cursor:
-    # A row of this listing has an expiry; microseconds keep the cursor exact.
+    # Every row of this listing has an expiry. Microseconds keep the cursor exact.
     micros = 0 if info.expires_at is None else round(info.expires_at.timestamp() * 1_000_000)
     return (micros, info.key.tenant_id, info.id.hex)
 

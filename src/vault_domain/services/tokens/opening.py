@@ -1,4 +1,4 @@
-"""Opening rows: one error for whoever asks, a reason code for whoever operates."""
+"""Decrypts rows. Callers get one error; operators get a reason code in the log."""
 
 import logging
 from datetime import datetime
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class TokenOpener:
-    """Opens sealed tokens and counts those that do not open."""
+    """Decrypts sealed tokens and counts failures."""
 
     def __init__(self, cipher: Cipher, sink: EventSink) -> None:
         self._cipher = cipher
@@ -21,15 +21,15 @@ class TokenOpener:
         self.failed_reads = 0
 
     async def open(self, row: StoredToken, now: datetime) -> Token:
-        """Return the row's token.
+        """Return the decrypted token of a row.
 
         Args:
-            row: its key is the one that was asked for.
-            now: the time of the read, for the event.
+            row: the row, with the key that the caller asked for.
+            now: time of the read, for the audit event.
 
         Raises:
-            DecryptionError: the value does not belong there, was changed, or its key is gone.
-            KeyUnavailableError: the master key cannot be asked now.
+            DecryptionError: the value belongs to another key, was changed, or its data key is gone.
+            KeyUnavailableError: the master key cannot be used now.
         """
         key = row.info.key
         try:

@@ -1,4 +1,4 @@
-"""Asking a provider to revoke an account's credential, before the account is deleted here."""
+"""Asks a provider to revoke an account's credential before the vault deletes the account."""
 
 import logging
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class RevocationService:
-    """Revokes where it can, and says what came of it; it raises nothing of the provider's."""
+    """Revokes credentials and reports the result; it does not raise errors of the provider."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class RevocationService:
         self._deadline = deadline
 
     async def revoke(self, account: Account) -> bool | None:
-        """Return whether the provider confirmed; None where there is nothing to revoke or nobody to ask."""
+        """Return whether the provider confirmed; None if there is no credential or no revocation endpoint."""
         revoker = self._refreshers.get(account.provider)
         if not isinstance(revoker, TokenRevoker):
             return None
@@ -47,7 +47,7 @@ class RevocationService:
         return False
 
     async def _request(self, account: Account) -> RefreshRequest | None:
-        """Choose the refresh token, whose revocation ends the grant (RFC 7009 section 2.1), else the access token."""
+        """Choose the refresh token, because revoking it ends the grant (RFC 7009, 2.1); else the access token."""
         snapshot = await self._ledger.read(account)
         for kind in (TokenKind.REFRESH_TOKEN, TokenKind.ACCESS_TOKEN):
             info = None if snapshot.record is None else snapshot.record.tokens.get(kind)

@@ -1,4 +1,4 @@
-"""Sealing drafts and writing them, again where the data key changed in between."""
+"""Seals drafts and writes them; repeats both if a data key changed in between."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -19,27 +19,27 @@ T = TypeVar("T")
 W = TypeVar("W")
 W_co = TypeVar("W_co", covariant=True)
 
-# Each round loses only against a rotation or erasure that committed meanwhile; more than a few in a row is a fault.
+# A further round is needed only if a rotation or erasure committed meanwhile; many in a row are a fault.
 _ROUNDS = 8
 
 
 class Draft(Protocol[W_co]):
-    """A value in clear that is to be stored: `TokenDraft`, `ImportedToken`."""
+    """A plaintext value to store: `TokenDraft` or `ImportedToken`."""
 
     @property
     def key(self) -> TokenKey:
-        """Where."""
+        """The key to store the value under."""
 
     @property
     def value(self) -> Secret:
-        """What."""
+        """The credential."""
 
     @property
     def lifetime(self) -> timedelta | None:
-        """How long the value was issued for, where known."""
+        """The time for which the provider issued the value, or None if unknown."""
 
     def seal(self, sealed: SealedToken, lead: timedelta | None) -> W_co:
-        """Return the write of this draft with its value sealed."""
+        """Return the write that stores this draft with the sealed value."""
 
 
 async def write_sealed(
@@ -53,12 +53,12 @@ async def write_sealed(
     """Seal drafts, write them in one transaction and publish its events.
 
     Args:
-        cipher: seals under the tenants' active data keys.
-        sink: is told after the commit.
-        policy: schedules what is stored for the sweeps.
-        drafts: what to store, each key once.
-        write: the store's method; it refuses what is sealed under a key that is no longer active.
-        sealed: the drafts' values, where they were sealed ahead.
+        cipher: seals the values under the tenants' active data keys.
+        sink: gets the events after the commit.
+        policy: decides when the stored values make their accounts due for a sweep.
+        drafts: the values to store, at most one per key.
+        write: the store's method; it raises DataKeyInactiveError if a value's data key is no longer active.
+        sealed: the sealed values of the drafts, if they were sealed before.
 
     Raises:
         StorageError: the data keys kept changing.
@@ -83,7 +83,7 @@ async def write_sealed(
 
 
 def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False) -> list[TokenDraft]:
-    """Return what a token set stores: the access token, and the refresh token where one came."""
+    """Return the drafts that store a token set: the access token, and the refresh token if there is one."""
     drafts = [
         TokenDraft(
             account.key(TokenKind.ACCESS_TOKEN),

@@ -1,4 +1,4 @@
-"""Storing, reading, invalidating and deleting single tokens."""
+"""Stores, reads, invalidates and deletes single tokens."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from vault_domain.services.tokens.uses import UseTracker
 
 
 class TokenService:
-    """The token operations of the vault; arguments are validated by its caller."""
+    """The vault's token operations. The facade has validated the arguments."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class TokenService:
     async def store(
         self, drafts: Sequence[TokenDraft], *, actor: str | None, expected_generation: int | None = None
     ) -> list[TokenInfo]:
-        """Seal and store drafts, all or nothing."""
+        """Seal and store drafts, all or none."""
         if not drafts:
             return []
         return await write_sealed(
@@ -49,15 +49,15 @@ class TokenService:
         )
 
     async def get(self, key: TokenKey) -> Token | None:
-        """Return the token, whatever its status, and note its use."""
+        """Return the token, regardless of its status, and record its use."""
         reading = await self._tokens.get(key)
         return None if reading.row is None else await self.hand_out(reading.row, reading.now)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token]:
-        """Return the tokens that exist of these keys, in their order.
+        """Return the tokens stored under these keys, in the order of the keys.
 
         Raises:
-            DecryptionError: at least one does not open; `keys` names all of them.
+            DecryptionError: at least one value cannot be decrypted; its `keys` names all of them.
         """
         rows, now = await self._tokens.get_many(keys)
         tokens: dict[TokenKey, Token] = {}
@@ -74,7 +74,7 @@ class TokenService:
         return tokens
 
     async def get_access(self, account: Account, buffer: timedelta | None) -> UsableToken | None:
-        """Return the access token where it may be used now. A provider is never asked."""
+        """Return the access token if it may be used now, else None. It never calls a provider."""
         reading = await self._tokens.get(account.key(TokenKind.ACCESS_TOKEN))
         row = reading.row
         if row is None:
@@ -86,7 +86,7 @@ class TokenService:
         return UsableToken(token, needs_refresh=found is Freshness.DUE)
 
     async def get_refresh(self, account: Account) -> Token | None:
-        """Return the refresh token where it may be used now."""
+        """Return the refresh token if it may be used now, else None."""
         reading = await self._tokens.get(account.key(TokenKind.REFRESH_TOKEN))
         row = reading.row
         if row is None or not is_usable(row.info, reading.now):
@@ -94,25 +94,25 @@ class TokenService:
         return await self.hand_out(row, reading.now)
 
     async def hand_out(self, row: StoredToken, now: datetime) -> Token:
-        """Open a row that was read at ``now``, and note the token's use."""
+        """Decrypt a row that was read at ``now``, and record the token's use."""
         token = await self._opener.open(row, now)
         self._uses.record(row.info, now)
         return token
 
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
-        """Make exactly the value that ``info`` describes invalid."""
+        """Mark exactly the value that ``info`` describes invalid."""
         change = await self._tokens.mark_invalid(TokenRef.of(info), error_code, actor=actor)
         self._sink.publish(change.events)
         return change.result
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> bool:
-        """Delete one token; return whether there was one."""
+        """Delete one token; return whether it existed."""
         change = await self._tokens.delete(key, actor=actor)
         self._sink.publish(change.events)
         return change.result
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> int:
-        """Delete a tenant's tokens at a provider; return how many."""
+        """Delete a tenant's tokens at a provider; return the number of deleted tokens."""
         change = await self._tokens.delete_provider(tenant_id, provider, actor=actor)
         self._sink.publish(change.events)
         return change.result

@@ -1,4 +1,4 @@
-"""Use tracking: reads write nothing; uses are collected and flushed in batches."""
+"""Records when tokens were last used: reads collect uses in memory, and `flush` writes them in batches."""
 
 import logging
 from datetime import datetime, timedelta
@@ -15,8 +15,8 @@ _RESOLUTION = timedelta(minutes=1)
 class UseTracker:
     """Collects when tokens were last used, at most once per token and minute.
 
-    Losing some is accepted: a use that is lost in a crash costs a minute of precision, a write per read costs three
-    times the read.
+    A crash may lose uses. That is accepted, because a lost use costs a minute of precision, and a write per read would
+    cost three times the read.
     """
 
     def __init__(self, tokens: TokenRepository) -> None:
@@ -25,7 +25,7 @@ class UseTracker:
         self._recorded: dict[UUID, datetime] = {}
 
     def record(self, info: TokenInfo, now: datetime) -> None:
-        """Note that a token was handed out at ``now``."""
+        """Record that a token was returned to a caller at ``now``."""
         last = self._recorded.get(info.id)
         if last is not None and abs(now - last) < _RESOLUTION:
             return
@@ -33,7 +33,7 @@ class UseTracker:
         self._pending[TokenRef.of(info)] = now
 
     async def flush(self) -> None:
-        """Write what was collected. A database that is away loses it, and says so in the log."""
+        """Write the collected uses. If the database fails, drop them and log a warning."""
         pending, self._pending = self._pending, {}
         if not pending:
             return

@@ -1,5 +1,5 @@
 -- name: get_account
--- An account's tokens, each with the account's label and refresh state; a row in any case, for the time.
+-- Get an account's tokens, each with the account's label and refresh state; always at least one row, for the time.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
@@ -11,7 +11,7 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
 -- name: list_accounts
--- The tokens of a tenant's accounts behind a position, each with its account's label and refresh state.
+-- List the tokens of a tenant's accounts after a position, each with its account's label and refresh state.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT provider, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND (provider, identifier) > (%(after_provider)b, %(after_identifier)b)
@@ -31,7 +31,7 @@ LEFT JOIN {{schema}}.account a
 ORDER BY t.provider, t.identifier
 
 -- name: label_account
--- Set an account's label and end its backoff and unknown outcome; an attempt under way keeps its lease.
+-- Set an account's label and clear its backoff and unknown outcome; a running attempt keeps its lease.
 INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, label)
 VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, %(label)b)
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
@@ -39,16 +39,16 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     lease_until = CASE WHEN a.lease_until > {{now}} THEN a.lease_until END
 
 -- name: end_backoff
--- The same for an account that keeps its label.
+-- Clear an account's backoff and unknown outcome without changing its label.
 UPDATE {{schema}}.account SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
     lease_until = CASE WHEN lease_until > {{now}} THEN lease_until END
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: lock_account
--- Of two deletions that take an account's last tokens the later one has to see the other's. Everywhere data keys
--- are locked first, then tokens in the order of their keys, then accounts. A row without columns would not be fetched,
--- and says that there is an account.
+-- Lock an account, so that of two deletions of its last tokens the later one sees the other. All transactions lock
+-- data keys first, then tokens in the order of their keys, then accounts. The row has a column, because one without
+-- would not be fetched.
 SELECT true FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 FOR UPDATE
@@ -63,7 +63,7 @@ WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier
             AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'))
 
 -- name: lock_provider_accounts
--- The same lock for all accounts of a tenant at a provider, in order.
+-- Lock all accounts of a tenant at a provider, in order; see lock_account.
 SELECT FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b
 ORDER BY identifier

@@ -1,7 +1,7 @@
 -- name: list_audit_events
--- Events behind a position, up to the oldest transaction that still runs: one that commits late is not skipped. A
--- position of a transaction that this server has yet to reach, or before events that `adopt_audit_events` took over, is
--- of the server that a dump came from, and means the place that its event has now.
+-- List events after a position, up to the oldest transaction that still runs, so that no late commit is skipped. A
+-- position from a server whose dump was restored here is translated to the event's present position. Such a position
+-- names a transaction that this server has not reached yet, or one before the events of `adopt_audit_events`.
 SELECT e.xid::text, e.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
 FROM {{schema}}.audit_event e
 WHERE (e.xid, e.seq) > (
@@ -16,7 +16,7 @@ ORDER BY e.xid, e.seq
 LIMIT %(limit)b::bigint
 
 -- name: list_tenant_audit_events
--- The same for one tenant.
+-- List one tenant's events; see list_audit_events.
 SELECT e.xid::text, e.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
 FROM {{schema}}.audit_event e
 WHERE tenant_id = %(tenant_id)b AND (e.xid, e.seq) > (
@@ -31,12 +31,13 @@ ORDER BY e.xid, e.seq
 LIMIT %(limit)b::bigint
 
 -- name: has_foreign_audit_events
--- Whether there are events of transactions that this server has yet to reach: they came with a dump of another one.
+-- Tell whether events name transactions that this server has not reached yet, because they came with another server's
+-- dump.
 SELECT coalesce(
     (SELECT xid FROM {{schema}}.audit_event ORDER BY xid DESC, seq DESC LIMIT 1)
         >= pg_snapshot_xmax(pg_current_snapshot()),
     false)
 
 -- name: adopt_audit_events
--- Let all events be of a transaction before any of this server's; seq keeps them in their order.
+-- Assign all events to a transaction before any of this server's; seq keeps their order.
 UPDATE {{schema}}.audit_event SET xid = '2'::xid8 WHERE xid <> '2'::xid8

@@ -1,6 +1,5 @@
 -- name: destroy_tenant_data_keys
--- A tenant's data keys become tombstones. Waits for the writes under them, which hold them FOR SHARE; later ones are
--- refused.
+-- Make a tenant's data keys tombstones. It waits for writes under them, which hold them FOR SHARE; later writes fail.
 WITH doomed AS (
     SELECT tenant_id, data_key_id FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND state <> 'destroyed'
@@ -25,7 +24,7 @@ DELETE FROM {{schema}}.account a USING doomed o
 WHERE a.tenant_id = o.tenant_id AND a.provider = o.provider AND a.identifier = o.identifier
 
 -- name: delete_tenant_tokens
--- Delete a tenant's tokens, locked in the order of their keys as everywhere; their uses go with them.
+-- Delete a tenant's tokens and their uses; lock the tokens in the order of their keys.
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b
@@ -35,6 +34,6 @@ DELETE FROM {{schema}}.token t USING doomed o
 WHERE t.tenant_id = o.tenant_id AND t.provider = o.provider AND t.kind = o.kind AND t.identifier = o.identifier
 
 -- name: empty_tenant_audit_events
--- What happened to a tenant stays, without saying whose it was; earlier erasures are tombstones, and stay.
+-- Remove tenant and identifier from a tenant's audit events; events of earlier erasures keep the tenant.
 UPDATE {{schema}}.audit_event SET tenant_id = '', identifier = NULL
 WHERE tenant_id = %(tenant_id)b AND action <> 'tenant_erased'

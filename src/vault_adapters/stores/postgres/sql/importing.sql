@@ -1,8 +1,8 @@
 -- name: import_tokens
--- Insert values as another system kept them and append their events. A row of this very import that nobody has changed
--- since is replaced by a later one; any other only where that was asked for. Back come how many values have an active
--- data key, then for each that was stored its id, whether its key held nothing, and when. Nothing is joined with what
--- was sent: the planner cannot know how much that is, and would do so row by row.
+-- Insert imported values and append their events. A later value replaces an unchanged row of this same import; it
+-- replaces any other row only with overwrite. The result is the number of values with an active data key, and for each
+-- stored value its id, whether its key held nothing, and the time. The result is not joined with the parameters,
+-- because the planner cannot estimate their number and would choose a nested loop.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
@@ -20,7 +20,7 @@ stored AS (
     INSERT INTO {{schema}}.token AS t (
         tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, scopes, generation,
         last_refreshed_at, created_at, updated_at)
-    -- least() passes over NULL, so that what has no time is of now.
+    -- least() ignores NULL, so a value without a time gets the present time.
     SELECT tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, scopes, 1,
         CASE WHEN last_refreshed_at IS NOT NULL THEN least(last_refreshed_at, now) END,
         least(created_at, now), least(updated_at, now)
@@ -32,12 +32,12 @@ stored AS (
         generation = 1, last_refreshed_at = excluded.last_refreshed_at, created_at = excluded.created_at,
         updated_at = excluded.updated_at
     WHERE CASE
-        -- What has no time, or one that had to be made the present, does not count as later.
+        -- A value without a time, or with a time in the future, does not count as later.
         WHEN t.id BETWEEN %(first_id)b::uuid AND %(last_id)b::uuid
         THEN t.generation = 1 AND t.updated_at < excluded.updated_at
             AND excluded.updated_at < {{now}}
         ELSE %(overwrite)b::boolean END
-    -- A row version that replaces another one carries the lock of this transaction.
+    -- A row version that replaced another one has this transaction's lock in xmax.
     RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.expires_at, t.xmax = 0 AS is_new,
         {{now}} AS now),
 scheduled AS (
@@ -65,7 +65,7 @@ FROM (SELECT) one
 LEFT JOIN stored s ON true
 
 -- name: find_ids
--- The ids under the keys sent, and the numbers of the keys from 1.
+-- Find the ids of the tokens under the given keys, with each key's number, from 1.
 SELECT k.ord, t.id
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)

@@ -1,31 +1,31 @@
 -- name: count_data_keys
--- How many data keys are in which state.
+-- Count data keys by state.
 SELECT state, count(*) FROM {{schema}}.data_key
 WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
 GROUP BY state
 
 -- name: count_wraps
--- How many data keys each master key wraps.
+-- Count the data keys that each master key wraps.
 SELECT master_key_id, count(*) FROM {{schema}}.data_key_wrap
 WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
 GROUP BY master_key_id
 
 -- name: count_rows_to_reseal
--- How many tokens are under data keys that only decrypt. Those that were emptied are passed over: with each of them
--- all tokens of its tenant would be read again.
+-- Count tokens under decrypt_only data keys. Emptied data keys are skipped, because each of them would make the query
+-- read all tokens of its tenant again.
 SELECT count(*)
 FROM {{schema}}.data_key d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: count_data_keys_to_rotate
--- How many active data keys were made that long ago.
+-- Count the active data keys of at least an age.
 SELECT count(*) FROM {{schema}}.data_key
 WHERE state = 'active' AND created_at
     <= {{now}} - %(age)b::bigint * interval '1 microsecond'
 
 -- name: find_data_keys_to_rotate
--- Those data keys, behind a tenant.
+-- Find the active data keys of at least an age, after a tenant.
 SELECT tenant_id, data_key_id FROM {{schema}}.data_key
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
     <= {{now}} - %(age)b::bigint * interval '1 microsecond'
@@ -33,13 +33,13 @@ ORDER BY tenant_id
 LIMIT %(limit)b::bigint
 
 -- name: demote_data_key
--- A tenant's active data key only decrypts from now on. Waits for the writes under it, which hold it FOR SHARE.
+-- Make a tenant's active data key decrypt_only. It waits for writes under the key, which hold it FOR SHARE.
 UPDATE {{schema}}.data_key SET state = 'decrypt_only'
 WHERE tenant_id = %(tenant_id)b AND data_key_id = %(replaced)b AND state = 'active'
 
 -- name: find_rows_to_reseal
--- Tokens under data keys that only decrypt, behind a position. Tenant by tenant, and each by the primary key: joined
--- and sorted as a whole, every page would read all that is left. The loop keeps the order of the tenants.
+-- Find tokens under decrypt_only data keys after a position. It reads tenant by tenant, each by the primary key,
+-- because one join with a sort would read all remaining tokens for every page. The loop keeps the order of the tenants.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.data_key_id, t.blob
 FROM (
     SELECT tenant_id, array_agg(data_key_id) AS data_key_ids FROM {{schema}}.data_key
@@ -56,7 +56,7 @@ CROSS JOIN LATERAL (
 LIMIT %(limit)b::bigint
 
 -- name: find_tenant_rows_to_reseal
--- The same for one tenant.
+-- Find one tenant's tokens under decrypt_only data keys after a position.
 SELECT tenant_id, provider, kind, identifier, data_key_id, blob
 FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b
@@ -68,10 +68,10 @@ ORDER BY provider, kind, identifier
 LIMIT %(limit)b::bigint
 
 -- name: reseal_tokens
--- Replace sealed values whose rows still hold exactly those that were opened; nothing else of them changes. All or
--- nothing: only where every new value's data key is active, and stays so until the commit. Rows are locked in the
--- order of their keys before they are written, or two batches could wait for each other. One row in any case: how
--- many values were guarded, and how many written.
+-- Replace sealed values whose rows still hold exactly the values that were opened; the rest of each row stays. It
+-- writes nothing unless every new value's data key is active, and holds these keys until the commit. It locks rows in
+-- the order of their keys, because two batches could deadlock otherwise. It returns one row: the number of values with
+-- an active data key, and the number of written values.
 WITH guarded AS (
     SELECT s.*
     FROM unnest(
@@ -99,15 +99,15 @@ resealed AS (
 SELECT (SELECT count(*) FROM guarded), (SELECT count(*) FROM resealed)
 
 -- name: mark_emptied
--- Note the time on data keys that only decrypt and that no token is under any more.
+-- Set emptied_at on decrypt_only data keys that no token uses.
 UPDATE {{schema}}.data_key d SET emptied_at = {{now}}
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
     AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
     AND NOT EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id)
 
 -- name: destroy_emptied_data_keys
--- Data keys that were emptied that long ago become tombstones, without wraps, and say so in the audit log. One that has
--- tokens again, from a backup that was restored in part, is to be emptied again instead.
+-- Make data keys that were emptied long enough ago tombstones, delete their wraps and append events. A key that has
+-- tokens again, because a backup was restored in part, loses its emptied_at instead.
 WITH due AS (
     SELECT d.tenant_id, d.data_key_id,
         EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use
@@ -136,21 +136,21 @@ audited AS (
 SELECT tenant_id, data_key_id, now FROM destroyed ORDER BY tenant_id, data_key_id
 
 -- name: lock_both_master_keys
--- Hold both in the order in which whoever makes a data key holds them FOR SHARE, or the two could wait for each other.
+-- Lock both master keys in the order in which the creation of a data key locks them FOR SHARE, to avoid a deadlock.
 SELECT FROM {{schema}}.master_key WHERE master_key_id IN (%(master_key_id)b, %(replaced)b) ORDER BY master_key_id FOR UPDATE
 
 -- name: demote_master_key
--- The active master key only unwraps from now on, if another may take its place.
+-- Make the active master key unwrap_only, if the other master key may become active.
 UPDATE {{schema}}.master_key SET state = 'unwrap_only'
 WHERE master_key_id = %(replaced)b AND state = 'active'
     AND EXISTS (SELECT FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only')
 
 -- name: promote_master_key
--- A master key takes the place of the active one, which was demoted in the same transaction.
+-- Make a master key active; the same transaction has demoted the previous one.
 UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master_key_id)b
 
 -- name: find_data_keys_without_wrap
--- Data keys that a master key does not wrap, behind a position, with the wraps that they have.
+-- Find data keys without a wrap under a master key, after a position, with their other wraps.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 LEFT JOIN LATERAL (
@@ -165,7 +165,7 @@ ORDER BY d.tenant_id, d.data_key_id
 LIMIT %(limit)b::bigint
 
 -- name: find_data_keys_with_wrap
--- Data keys that a master key wraps, behind a position, with all their wraps.
+-- Find data keys that a master key wraps, after a position, with all their wraps.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 JOIN {{schema}}.data_key_wrap o ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b
@@ -178,8 +178,8 @@ ORDER BY d.tenant_id, d.data_key_id
 LIMIT %(limit)b::bigint
 
 -- name: add_wraps
--- Wraps of data keys, unless they have one, or were destroyed, or the master key was retired. Both are held FOR SHARE,
--- data keys first as everywhere: a foreign key would let a wrap slip in behind a retirement.
+-- Store missing wraps of data keys, except for destroyed data keys and retired master keys. It locks both FOR SHARE,
+-- data keys first, because a foreign key alone would allow a new wrap after a retirement.
 WITH kept AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
@@ -203,9 +203,9 @@ added AS (
 SELECT count(*) FROM added
 
 -- name: delete_wraps
--- Delete data keys' wraps under one master key, where exactly these wraps under the active one are there. The data keys
--- are held first, as everywhere, or an erasure of their tenant could be waited for that waits here; the master key's
--- row too, so that it stays the active one until the commit.
+-- Delete data keys' wraps under one master key, if exactly the given wraps under the active one are stored. It locks
+-- the data keys first, to avoid a deadlock with an erasure, and then the active master key, so that it stays active
+-- until the commit.
 WITH held AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
@@ -238,17 +238,17 @@ deleted AS (
 SELECT count(*) FROM deleted
 
 -- name: lock_master_key
--- Hold off whoever is about to store a wrap under a master key; what they stored is seen by the next statement.
+-- Lock a master key, so that no transaction can store a wrap under it; the next statement sees all stored wraps.
 SELECT state FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b FOR UPDATE
 
 -- name: retire_master_key
--- Retire a master key that is not active and wraps nothing; its row is locked already.
+-- Retire a master key that is not active and wraps nothing; lock_master_key has locked its row.
 UPDATE {{schema}}.master_key SET state = 'retired'
 WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
     AND NOT EXISTS (SELECT FROM {{schema}}.data_key_wrap w WHERE w.master_key_id = %(master_key_id)b)
 
 -- name: append_key_event
--- Append an event about a key, in the transaction of what it reports; return its time.
+-- Append an event about a key in the transaction of the change; return its time.
 INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
 VALUES (coalesce(%(tenant_id)b::text, ''), %(action)b::text, {{now}},
     %(actor)b::text, %(code)b::text)

@@ -1,24 +1,24 @@
 -- name: list_master_keys
--- All master key records.
+-- List all master key records.
 SELECT master_key_id, provider, uri, kdf, check_value, state, created_at FROM {{schema}}.master_key ORDER BY created_at, master_key_id
 
 -- name: lock_master_keys
--- Exclude other introductions until the transaction ends; readers go on.
+-- Exclude other introductions until the transaction ends; readers are not blocked.
 LOCK TABLE {{schema}}.master_key IN SHARE ROW EXCLUSIVE MODE
 
 -- name: has_data
--- Whether there are data keys or tokens.
+-- Tell whether there are data keys or tokens.
 SELECT EXISTS (SELECT FROM {{schema}}.data_key) OR EXISTS (SELECT FROM {{schema}}.token)
 
 -- name: insert_master_key
--- A master key; a retired one of the same id may unwrap again.
+-- Store a master key; a retired one with the same id becomes unwrap_only again.
 INSERT INTO {{schema}}.master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
 VALUES (%(master_key_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(state)b,
     {{now}})
 ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE master_key.state = 'retired'
 
 -- name: get_active_data_keys
--- The active data keys of the tenants sent, with their wraps.
+-- Get the active data keys of the given tenants, with their wraps.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[]) k (tenant_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.state = 'active'
@@ -28,7 +28,7 @@ LEFT JOIN LATERAL (
     WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 
 -- name: get_data_keys
--- The data keys sent, each of its tenant, with their wraps.
+-- Get the given data keys of the given tenants, with their wraps.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) k (tenant_id, data_key_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.data_key_id = k.data_key_id
@@ -38,8 +38,8 @@ LEFT JOIN LATERAL (
     WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 
 -- name: create_data_keys
--- Active data keys of tenants that have none, in the order of the tenants, each with its wraps under master keys that are
--- not retired; FOR SHARE holds off whoever is about to retire one. Returns how many of those there are.
+-- Store active data keys for tenants that have none, in the order of the tenants, each with its wraps under unretired
+-- master keys. FOR SHARE keeps these master keys from being retired. It returns their number for each data key.
 WITH live AS (
     SELECT master_key_id FROM {{schema}}.master_key
     WHERE master_key_id = ANY (%(master_key_ids)b::bytea[]) AND state <> 'retired'

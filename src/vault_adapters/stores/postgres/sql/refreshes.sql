@@ -1,6 +1,6 @@
 -- name: get_account_values
--- An account's tokens with their sealed values, each with the account's label and refresh state; a row in any case,
--- for the time.
+-- Get an account's tokens with their sealed values, each with the account's label and refresh state; always at least
+-- one row, for the time.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
@@ -12,8 +12,8 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
 -- name: claim_account
--- Take the lease for one credential. What is known of that credential stays: failures, and an unknown outcome, to
--- which a lease that ran out is added; what is known of another credential goes.
+-- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
+-- counts as an unknown outcome. The state of another credential is cleared.
 INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_id, credential_generation, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.id, t.generation, %(attempt_id)b::uuid, c.now,
@@ -49,8 +49,9 @@ WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
 RETURNING a.lease_until - %(lease)b::bigint * interval '1 microsecond'
 
 -- name: reserve_due_accounts
--- Take accounts of a provider that are due, soonest first, and let them be due again after a while. Those that others
--- are taking now are skipped. The first row has the time alone; the others come in any order.
+-- Take due accounts of a provider, earliest first, and make them due again after a hold time. Accounts that others are
+-- taking now are skipped. The first row has the time alone; the
+-- others come in any order.
 WITH clock AS MATERIALIZED (SELECT {{now}} AS now),
 picked AS (
     SELECT tenant_id, identifier, due_at FROM {{schema}}.account
@@ -69,18 +70,18 @@ UNION ALL
 SELECT tenant_id, identifier, due_at FROM taken
 
 -- name: schedule_account
--- Keep when an account is due next; NULL: never.
+-- Store the time at which an account is due next; NULL: never.
 UPDATE {{schema}}.account SET due_at = %(due_at)b::timestamptz
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: release_account
--- Give an own lease back. The outcome is as it was before.
+-- End the attempt's own lease; the outcome stays as before the claim.
 UPDATE {{schema}}.account SET lease_until = NULL, due_at = {{now}}
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND attempt_id = %(attempt_id)b::uuid
 
 -- name: fail_account
--- End an own attempt without tokens.
+-- Record that the attempt failed.
 UPDATE {{schema}}.account SET
     lease_until = NULL, failures = failures + 1, error_code = %(error_code)b::text,
     next_attempt_at = {{now}} + %(retry_in)b::bigint * interval '1 microsecond',
@@ -92,19 +93,19 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
     AND attempt_id = %(attempt_id)b::uuid
 
 -- name: make_commit_durable
--- A rotated refresh token must outlive a crash of the server, even where the host lets its own commits be lost; for this
--- transaction only, and never weaker than what is set.
+-- Make this transaction's commit durable, because a rotated refresh token must survive a crash of the server, even if
+-- the host has turned synchronous_commit off. A stronger setting stays.
 SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
 
 -- name: lock_data_keys
--- The active ones of a tenant's data keys, held until the transaction ends: the first of the locks.
+-- Lock the active ones of the given data keys until the transaction ends; this is the first lock.
 SELECT data_key_id FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state = 'active'
 ORDER BY data_key_id
 FOR SHARE
 
 -- name: lock_account_tokens
--- Which values an account's tokens are, held until the transaction ends.
+-- Lock an account's tokens until the transaction ends; return their ids and generations.
 SELECT kind, id, generation FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
@@ -112,12 +113,12 @@ ORDER BY kind
 FOR UPDATE
 
 -- name: find_commit
--- The attempt that was committed last. It needs no lock: whoever commits holds the tokens.
+-- Find the attempt that was committed last. It needs no lock, because every commit locks the tokens.
 SELECT committed_attempt_id FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: settle_account
--- An attempt was committed: failures and unknown outcome end, and the lease where it is this attempt's.
+-- Record a committed attempt: clear failures and unknown outcome, and end the lease if it is this attempt's.
 UPDATE {{schema}}.account SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
     committed_attempt_id = %(attempt_id)b::uuid,

@@ -1,9 +1,9 @@
 -- name: get_time
--- The store's time.
+-- Get the store's time.
 SELECT {{now}}
 
 -- name: get_token
--- One token by its key; a row in any case, for the time.
+-- Get one token by its key; always one row, for the time.
 SELECT {{token_columns}}, {{value_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
@@ -12,7 +12,7 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: get_tokens
--- One row per key sent, with the key's number; the first carries the time.
+-- Get the tokens of the given keys: one row per key, with the key's number. The first row holds the time.
 SELECT {{token_columns}}, {{value_columns}},
        CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
@@ -23,9 +23,9 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: store_token
--- Insert or replace one value if its data key is active, append the event, and keep the account's schedule no later
--- than the value's. FOR SHARE holds off whoever is about to end that key: a foreign key would let a value slip in
--- behind it.
+-- Insert or replace one value if its data key is active, append the event, and make the account due no later than the
+-- value requires. FOR SHARE keeps the data key active until the commit; a foreign key alone would not. A value without
+-- a lead makes an existing account due now.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -55,7 +55,8 @@ FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
 -- name: store_new_token
--- The same for a key that must not exist; one row in any case: whether the data key was active, and what was stored.
+-- Store one value under a key that must hold nothing; see store_token. It returns one row: whether the data key was
+-- active, and the stored token.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -80,7 +81,7 @@ FROM (SELECT NULL::timestamptz AS last_used_at) u
 LEFT JOIN stored t ON true
 
 -- name: replace_token
--- The same for a key that must hold a certain generation.
+-- Store one value under a key that must hold a given generation; see store_token.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -109,7 +110,7 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: store_tokens
--- Many values at once, sorted by key; those whose data key is not active are missing from what comes back.
+-- Store many values at once, sorted by key. Values whose data key is not active are missing from the result.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
@@ -178,7 +179,7 @@ audited AS (
 SELECT updated_at FROM marked
 
 -- name: is_invalid
--- Whether exactly this value is there and invalid.
+-- Tell whether exactly this value is stored and invalid.
 SELECT EXISTS (
     SELECT FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
@@ -198,7 +199,7 @@ audited AS (
 SELECT kind, identifier, generation, {{now}} FROM gone
 
 -- name: delete_account_tokens
--- Delete an account's tokens, locked in the order of their keys as everywhere, and append the events.
+-- Delete an account's tokens, locked in the order of their keys, and append the events.
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
@@ -218,7 +219,7 @@ audited AS (
 SELECT kind, identifier, generation, {{now}} FROM gone ORDER BY kind
 
 -- name: delete_provider_tokens
--- The same for all of a tenant's tokens at a provider.
+-- Delete all of a tenant's tokens at a provider; see delete_account_tokens.
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b
@@ -239,7 +240,7 @@ FROM gone
 ORDER BY kind, identifier
 
 -- name: find_expiring_tokens
--- Valid access tokens that expire by a time, soonest first, behind a position; reads the partial index.
+-- Find valid access tokens that expire by a time, earliest first, after a position; it reads the partial index.
 SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
@@ -252,7 +253,7 @@ ORDER BY t.expires_at, t.tenant_id, t.id
 LIMIT %(limit)b::bigint
 
 -- name: list_tokens
--- A tenant's tokens behind a position.
+-- List a tenant's tokens after a position.
 SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
@@ -263,8 +264,8 @@ ORDER BY t.provider, t.kind, t.identifier
 LIMIT %(limit)b::bigint
 
 -- name: record_uses
--- Note when tokens were last used; never moves one back, and never for a token that was replaced by another id. The
--- tokens are held first, as whoever deletes them does.
+-- Store when tokens were last used, unless a later use is stored or the key now holds another id. It locks the tokens
+-- first, as deletions do.
 WITH held AS MATERIALIZED (
     SELECT k.*
     FROM unnest(
@@ -281,7 +282,7 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
     WHERE u.last_used_at < excluded.last_used_at
 
 -- name: count_health
--- How many tokens stand how, by provider.
+-- Count tokens by provider and health.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'

@@ -1,5 +1,5 @@
 -- name: get_account
--- An account's tokens, each with the account's label and refresh state.
+-- Get an account's tokens, each with the account's label and refresh state.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
@@ -8,7 +8,7 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :id
     AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 
 -- name: list_accounts
--- The tokens of a tenant's accounts behind a position, each with its account's label and refresh state.
+-- List the tokens of a tenant's accounts after a position, each with its account's label and refresh state.
 WITH page AS (
     SELECT DISTINCT provider, identifier FROM token_vault_token
     WHERE tenant_id = :tenant_id AND (provider, identifier) > (:after_provider, :after_identifier)
@@ -31,7 +31,7 @@ VALUES (:tenant_id, :provider, :identifier, :label)
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET label = excluded.label
 
 -- name: end_backoff
--- A new token set ends backoff and unknown outcome; an attempt under way keeps its lease.
+-- Clear backoff and unknown outcome after a new token set; a running attempt keeps its lease.
 UPDATE token_vault_account SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
     lease_until = CASE WHEN lease_until > :now THEN lease_until END

@@ -1,11 +1,11 @@
 -- name: insert_audit_event
--- Append one event, in the transaction of what it reports.
+-- Append one event in the transaction of the change.
 INSERT INTO token_vault_audit_event (
     action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code)
 VALUES (:action, :occurred_at, :tenant_id, :provider, :identifier, :kind, :generation, :actor, :code)
 
 -- name: list_audit_events
--- Events behind a position. There is one writer, so the numbers are in the order of the commits.
+-- List events after a position. SQLite has one writer, so the numbers follow the order of commits.
 SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code
 FROM token_vault_audit_event
 WHERE seq > :after AND (:tenant_id IS NULL OR tenant_id = :tenant_id)

@@ -1,5 +1,5 @@
 -- name: destroy_tenant_data_keys
--- A tenant's data keys become tombstones; no write is accepted under them from here on.
+-- Make a tenant's data keys tombstones; later writes under them fail.
 UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id AND state != 'destroyed'
 
 -- name: delete_tenant_wraps
@@ -11,10 +11,10 @@ DELETE FROM token_vault_data_key_wrap WHERE tenant_id = :tenant_id
 DELETE FROM token_vault_account WHERE tenant_id = :tenant_id
 
 -- name: delete_tenant_tokens
--- Delete a tenant's tokens; their uses go with them.
+-- Delete a tenant's tokens and their uses.
 DELETE FROM token_vault_token WHERE tenant_id = :tenant_id
 
 -- name: empty_tenant_audit_events
--- What happened to a tenant stays, without saying whose it was; earlier erasures are tombstones, and stay.
+-- Remove tenant and identifier from a tenant's audit events; events of earlier erasures keep the tenant.
 UPDATE token_vault_audit_event SET tenant_id = NULL, identifier = NULL
 WHERE tenant_id = :tenant_id AND action != 'tenant_erased'

@@ -1,46 +1,46 @@
 -- name: count_data_keys
--- How many data keys are in which state.
+-- Count data keys by state.
 SELECT state, count(*) FROM token_vault_data_key
 WHERE :tenant_id IS NULL OR tenant_id = :tenant_id
 GROUP BY state
 
 -- name: count_wraps
--- How many data keys each master key wraps.
+-- Count the data keys that each master key wraps.
 SELECT master_key_id, count(*) FROM token_vault_data_key_wrap
 WHERE :tenant_id IS NULL OR tenant_id = :tenant_id
 GROUP BY master_key_id
 
 -- name: count_rows_to_reseal
--- How many tokens are under data keys that only decrypt. Those that were emptied are passed over: with each of them
--- all tokens of its tenant would be read again.
+-- Count tokens under decrypt_only data keys. Emptied data keys are skipped, because each of them would make the query
+-- read all tokens of its tenant again.
 SELECT count(*)
 FROM token_vault_data_key d
 JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
 
 -- name: list_live_master_keys
--- The ids of master keys that are not retired.
+-- List the ids of master keys that are not retired.
 SELECT master_key_id FROM token_vault_master_key WHERE state != 'retired'
 
 -- name: count_data_keys_to_rotate
--- How many active data keys were made before a time.
+-- Count the active data keys that were made before a time.
 SELECT count(*) FROM token_vault_data_key WHERE state = 'active' AND created_at <= :until
 
 -- name: find_data_keys_to_rotate
--- Those data keys, behind a tenant.
+-- Find the active data keys that were made before a time, after a tenant.
 SELECT tenant_id, data_key_id FROM token_vault_data_key
 WHERE state = 'active' AND tenant_id > :after AND created_at <= :until
 ORDER BY tenant_id
 LIMIT :limit
 
 -- name: demote_data_key
--- A tenant's active data key only decrypts from now on.
+-- Make a tenant's active data key decrypt_only.
 UPDATE token_vault_data_key SET state = 'decrypt_only'
 WHERE tenant_id = :tenant_id AND data_key_id = :replaced AND state = 'active'
 
 -- name: find_rows_to_reseal
--- Tokens under data keys that only decrypt, behind a position. CROSS JOIN fixes the order of the loops: the other way
--- round every page would read and sort all that is left.
+-- Find tokens under decrypt_only data keys after a position. CROSS JOIN fixes the order of the loops, because the other
+-- order would read and sort all remaining tokens for every page.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'
@@ -50,7 +50,7 @@ ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
 LIMIT :limit
 
 -- name: find_tenant_rows_to_reseal
--- The same for one tenant.
+-- Find one tenant's tokens under decrypt_only data keys after a position.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'
@@ -60,13 +60,13 @@ ORDER BY t.provider, t.kind, t.identifier
 LIMIT :limit
 
 -- name: reseal_token
--- Replace a sealed value, if the row still holds exactly the one that was opened; nothing else of it changes.
+-- Replace a sealed value, if the row still holds exactly the value that was opened; the rest of the row stays.
 UPDATE token_vault_token SET data_key_id = :data_key_id, blob = :blob
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
     AND data_key_id = :before_data_key_id AND blob = :before
 
 -- name: mark_emptied
--- Note the time on data keys that only decrypt and that no token is under any more.
+-- Set emptied_at on decrypt_only data keys that no token uses.
 UPDATE token_vault_data_key SET emptied_at = :now
 WHERE state = 'decrypt_only' AND emptied_at IS NULL AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
     AND NOT EXISTS (
@@ -74,7 +74,7 @@ WHERE state = 'decrypt_only' AND emptied_at IS NULL AND (:tenant_id IS NULL OR t
         WHERE t.tenant_id = token_vault_data_key.tenant_id AND t.data_key_id = token_vault_data_key.data_key_id)
 
 -- name: find_emptied
--- Data keys that were emptied before a time, and whether tokens are under them again.
+-- Find data keys that were emptied before a time, and whether tokens use them again.
 SELECT tenant_id, data_key_id, EXISTS (
     SELECT 1 FROM token_vault_token t
     WHERE t.tenant_id = token_vault_data_key.tenant_id AND t.data_key_id = token_vault_data_key.data_key_id)
@@ -83,11 +83,11 @@ WHERE state = 'decrypt_only' AND emptied_at <= :until AND (:tenant_id IS NULL OR
 ORDER BY tenant_id, data_key_id
 
 -- name: clear_emptied
--- A data key that has tokens again, from a backup that was restored in part, is to be emptied again.
+-- Clear emptied_at of a data key that has tokens again, because a backup was restored in part.
 UPDATE token_vault_data_key SET emptied_at = NULL WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id
 
 -- name: destroy_data_key
--- A data key becomes a tombstone, once its wraps are gone.
+-- Make a data key a tombstone, after its wraps were deleted.
 UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id
 
 -- name: delete_data_key_wraps
@@ -95,17 +95,17 @@ UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id
 DELETE FROM token_vault_data_key_wrap WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id
 
 -- name: demote_master_key
--- The active master key only unwraps from now on, if another may take its place.
+-- Make the active master key unwrap_only, if the other master key may become active.
 UPDATE token_vault_master_key SET state = 'unwrap_only'
 WHERE master_key_id = :replaced AND state = 'active'
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'unwrap_only')
 
 -- name: promote_master_key
--- A master key takes the place of the active one, which was demoted in the same transaction.
+-- Make a master key active; the same transaction has demoted the previous one.
 UPDATE token_vault_master_key SET state = 'active' WHERE master_key_id = :master_key_id
 
 -- name: find_data_keys_without_wrap
--- Data keys that a master key does not wrap, behind a position, with the wraps that they have.
+-- Find data keys without a wrap under a master key, after a position, with their other wraps.
 WITH page AS (
     SELECT tenant_id, data_key_id, state, emptied_at FROM token_vault_data_key d
     WHERE state != 'destroyed' AND (tenant_id, data_key_id) > (:after_tenant_id, :after_data_key_id)
@@ -120,7 +120,7 @@ LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 ORDER BY p.tenant_id, p.data_key_id, w.master_key_id
 
 -- name: find_data_keys_with_wrap
--- Data keys that a master key wraps, behind a position, with all their wraps.
+-- Find data keys that a master key wraps, after a position, with all their wraps.
 WITH page AS (
     SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at
     FROM token_vault_data_key d
@@ -134,7 +134,7 @@ JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 ORDER BY p.tenant_id, p.data_key_id, w.master_key_id
 
 -- name: add_wrap
--- A wrap of a data key, unless it has one, or was destroyed, or the master key was retired.
+-- Store a missing wrap of a data key, except for a destroyed data key or a retired master key.
 INSERT INTO token_vault_data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
 SELECT d.tenant_id, d.data_key_id, k.master_key_id, :wrapped
 FROM token_vault_data_key d
@@ -143,7 +143,7 @@ WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id AND d.state != '
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
 
 -- name: delete_wrap
--- Delete a data key's wrap under one master key, where exactly this wrap under the active one is there.
+-- Delete a data key's wrap under one master key, if exactly the given wrap under the active one is stored.
 DELETE FROM token_vault_data_key_wrap
 WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND master_key_id = :replaced AND :replaced != :master_key_id
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'active')
@@ -158,5 +158,5 @@ WHERE master_key_id = :master_key_id AND state = 'unwrap_only'
     AND NOT EXISTS (SELECT 1 FROM token_vault_data_key_wrap w WHERE w.master_key_id = :master_key_id)
 
 -- name: is_retired
--- Whether a master key is retired.
+-- Tell whether a master key is retired.
 SELECT count(*) FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'retired'

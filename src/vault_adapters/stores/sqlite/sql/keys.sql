@@ -1,9 +1,9 @@
 -- name: list_master_keys
--- All master key records.
+-- List all master key records.
 SELECT master_key_id, provider, uri, kdf, check_value, state, created_at FROM token_vault_master_key ORDER BY created_at, master_key_id
 
 -- name: insert_first_master_key
--- The first master key, unless there is one, or data keys or tokens without one.
+-- Store the first master key, unless a master key, a data key or a token exists.
 INSERT INTO token_vault_master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
 SELECT :master_key_id, :provider, :uri, :kdf, :check_value, 'active', :now
 WHERE NOT EXISTS (SELECT 1 FROM token_vault_master_key)
@@ -11,32 +11,32 @@ WHERE NOT EXISTS (SELECT 1 FROM token_vault_master_key)
     AND NOT EXISTS (SELECT 1 FROM token_vault_token)
 
 -- name: upsert_master_key
--- A further master key; a retired one of the same id may unwrap again.
+-- Store a further master key; a retired one with the same id becomes unwrap_only again.
 INSERT INTO token_vault_master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
 VALUES (:master_key_id, :provider, :uri, :kdf, :check_value, 'unwrap_only', :now)
 ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE state = 'retired'
 
 -- name: get_active_data_key
--- A tenant's active data key with its wraps.
+-- Get a tenant's active data key with its wraps.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_id, w.wrapped
 FROM token_vault_data_key d
 LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 WHERE d.tenant_id = :tenant_id AND d.state = 'active'
 
 -- name: get_data_key
--- One data key of a tenant with its wraps.
+-- Get one data key of a tenant with its wraps.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_id, w.wrapped
 FROM token_vault_data_key d
 LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id
 
 -- name: insert_data_key
--- A tenant's active data key, unless there is one.
+-- Store a tenant's active data key, unless there is one.
 INSERT INTO token_vault_data_key (tenant_id, data_key_id, state, created_at)
 SELECT :tenant_id, :data_key_id, 'active', :now
 WHERE NOT EXISTS (SELECT 1 FROM token_vault_data_key WHERE tenant_id = :tenant_id AND state = 'active')
 
 -- name: insert_data_key_wrap
--- A data key encrypted under one master key.
+-- Store a data key's wrap under one master key.
 INSERT INTO token_vault_data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
 VALUES (:tenant_id, :data_key_id, :master_key_id, :wrapped)

@@ -1,5 +1,5 @@
 -- name: get_account_values
--- An account's tokens with their sealed values, each with the account's label and refresh state.
+-- Get an account's tokens with their sealed values, each with the account's label and refresh state.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
@@ -8,8 +8,8 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :id
     AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 
 -- name: claim_account
--- Take the lease for one credential. What is known of that credential stays: failures, and an unknown outcome, to
--- which a lease that ran out is added; what is known of another credential goes.
+-- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
+-- counts as an unknown outcome. The state of another credential is cleared.
 INSERT INTO token_vault_account AS a (
     tenant_id, provider, identifier, credential_id, credential_generation, attempt_id, lease_until, sent_at, due_at)
 SELECT tenant_id, provider, identifier, id, generation, :attempt_id, :now + :lease, :now, :now + :lease
@@ -45,37 +45,37 @@ WHERE a.attempt_id IS :seen
         OR a.credential_generation IS NOT excluded.credential_generation)
 
 -- name: find_due_accounts
--- Accounts of a provider that are due, soonest first.
+-- Find due accounts of a provider, earliest first.
 SELECT tenant_id, identifier, due_at FROM token_vault_account
 WHERE provider = :provider AND due_at BETWEEN :since AND :until
 ORDER BY due_at
 LIMIT :limit
 
 -- name: schedule_account
--- Keep when an account is due next; NULL: never.
+-- Store the time at which an account is due next; NULL: never.
 UPDATE token_vault_account SET due_at = :due_at
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: schedule_value
--- Let an account be due no later than a value that was stored asks for.
+-- Make an account due no later than a stored value requires.
 INSERT INTO token_vault_account AS a (tenant_id, provider, identifier, due_at)
 VALUES (:tenant_id, :provider, :identifier, :due_at)
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
 WHERE a.due_at IS NULL OR a.due_at > excluded.due_at
 
 -- name: wake_account
--- Let an account that is there be due now, because a value of it was stored.
+-- Make an existing account due now, because one of its values was stored.
 UPDATE token_vault_account SET due_at = :now
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
     AND (due_at IS NULL OR due_at > :now)
 
 -- name: release_account
--- Give an own lease back. The outcome is as it was before.
+-- End the attempt's own lease; the outcome stays as before the claim.
 UPDATE token_vault_account SET lease_until = NULL, due_at = :now
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier AND attempt_id = :attempt_id
 
 -- name: fail_account
--- End an own attempt without tokens.
+-- Record that the attempt failed.
 UPDATE token_vault_account SET
     lease_until = NULL, failures = failures + 1, next_attempt_at = :now + :retry_in, due_at = :now + :retry_in,
     error_code = :error_code,
@@ -83,12 +83,12 @@ UPDATE token_vault_account SET
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier AND attempt_id = :attempt_id
 
 -- name: get_commit
--- The attempt that was committed last.
+-- Get the attempt that was committed last.
 SELECT committed_attempt_id FROM token_vault_account
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: settle_account
--- An attempt was committed: failures and unknown outcome end, and the lease where it is this attempt's.
+-- Record a committed attempt: clear failures and unknown outcome, and end the lease if it is this attempt's.
 UPDATE token_vault_account SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
     committed_attempt_id = :attempt_id,

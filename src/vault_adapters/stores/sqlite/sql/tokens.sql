@@ -1,12 +1,12 @@
 -- name: get_token
--- One token by its key.
+-- Get one token by its key.
 SELECT {{token_columns}}, {{value_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.kind = :kind AND t.identifier = :identifier
 
 -- name: get_tokens
--- One row for each key in a JSON array of [tenant_id, provider, kind, identifier], in its order.
+-- Get one row for each key in a JSON array of [tenant_id, provider, kind, identifier], in the array's order.
 SELECT {{token_columns}}, {{value_columns}}
 FROM json_each(:keys) k
 LEFT JOIN token_vault_token t
@@ -17,7 +17,7 @@ LEFT JOIN token_vault_token_use u
 ORDER BY k.key
 
 -- name: count_inactive_data_keys
--- How many of the [tenant_id, data key id in hex] in a JSON array are not active: guards a write.
+-- Count the inactive data keys in a JSON array of [tenant_id, data key id in hex], to guard a write.
 SELECT count(*)
 FROM json_each(:data_keys) k
 WHERE NOT EXISTS (
@@ -59,7 +59,7 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
 DELETE FROM token_vault_token WHERE tenant_id = :tenant_id AND provider = :provider
 
 -- name: find_expiring_tokens
--- Valid access tokens that expire by a time, soonest first, behind a position; reads the partial index.
+-- Find valid access tokens that expire by a time, earliest first, after a position; it reads the partial index.
 SELECT {{token_columns}}, {{key_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
@@ -71,7 +71,7 @@ ORDER BY t.expires_at, t.tenant_id, t.id
 LIMIT :limit
 
 -- name: list_tokens
--- A tenant's tokens behind a position.
+-- List a tenant's tokens after a position.
 SELECT {{token_columns}}, {{key_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
@@ -82,7 +82,7 @@ ORDER BY t.provider, t.kind, t.identifier
 LIMIT :limit
 
 -- name: record_use
--- Note when a token was last used; never moves it back, and never for a token that was replaced by another id.
+-- Store when a token was last used, unless a later use is stored or the key now holds another id.
 INSERT INTO token_vault_token_use (tenant_id, provider, kind, identifier, last_used_at)
 SELECT tenant_id, provider, kind, identifier, :used_at FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier AND id = :id
@@ -90,7 +90,7 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE
     SET last_used_at = max(last_used_at, excluded.last_used_at)
 
 -- name: count_health
--- How many tokens stand how, by provider.
+-- Count tokens by provider and health.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
