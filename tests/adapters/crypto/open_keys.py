@@ -68,4 +68,9 @@ def master_keys(*keys):
 
 def cipher_over(repository, *keys, **settings):
     """Return a cipher over a repository and these master keys."""
-    return AesGcmCipher(Keyring(repository, master_keys(*keys), **settings))
+    return AesGcmCipher(keyring_over(repository, *keys, **settings))
+
+
+def keyring_over(repository, *keys, **settings):
+    """Return a keyring over a repository and these master keys."""
+    return Keyring(repository, master_keys(*keys), **settings)

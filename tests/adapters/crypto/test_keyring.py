@@ -508,15 +508,15 @@ class TestSeveralMasterKeys:
     async def test_wraps_agree_where_they_open_to_the_same_key(self, repository, master, second):
         await seal(cipher_over(repository, master, second))
         (record,) = repository.data.values()
-        keyring = cipher_over(repository, master, second).keyring
+        keyring = keyring_over(repository, master, second)
         assert await keyring.wraps_agree(record)
         another = await second.wrap(os.urandom(32), record.tenant_id, record.key_id)
         for wrapped in (another, bytes(200)):
             mine, theirs = record.wraps
             differing = evolve(record, wraps=(mine, evolve(theirs, wrapped=wrapped)))
             assert not await keyring.wraps_agree(differing)
-            assert await cipher_over(repository, master).keyring.wraps_agree(differing)  # it knows of one only
-        assert not await cipher_over(repository, SwitchableMasterKey()).keyring.wraps_agree(record)
+            assert await keyring_over(repository, master).wraps_agree(differing)  # it knows of one only
+        assert not await keyring_over(repository, SwitchableMasterKey()).wraps_agree(record)
 
 
 async def test_check_asks_the_active_master_key(repository, master):

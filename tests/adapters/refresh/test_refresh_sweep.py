@@ -177,7 +177,7 @@ async def test_a_refused_client_is_asked_by_few(opened, clock):
         await store(vault, account=account)
     clock.advance(HOUR)
     assert (await vault.refresh_due()).claimed == 20
-    assert sum(refresher.calls.values()) == 10  # those under way at once
+    assert 1 <= sum(refresher.calls.values()) <= 10  # those under way at once
     assert (await vault.refresh_due()).claimed == 0
 
 
