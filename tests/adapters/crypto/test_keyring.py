@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from attrs import evolve
-from tests.adapters.crypto.open_keys import Seconds, SwitchableMasterKey, cipher_over
+from tests.adapters.crypto.open_keys import Seconds, SwitchableMasterKey, cipher_over, keyring_over
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import ConfigurationError, DecryptionError, KeyUnavailableError
