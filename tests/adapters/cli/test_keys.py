@@ -116,7 +116,7 @@ def test_on_a_terminal_it_asks_and_shows_tables(filled):
     assert "configured" in shown
     asked = filled.on_terminal("erase-tenant", "t1", typed="t1\n")
     assert asked.code == 0
-    assert "Type its id again" in asked.out
+    assert "Type the tenant's id again" in asked.out
     filled.on_terminal("reencrypt")
 
 

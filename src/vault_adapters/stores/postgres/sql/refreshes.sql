@@ -85,7 +85,9 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 UPDATE {{schema}}.account SET
     lease_until = NULL, failures = failures + 1, error_code = %(error_code)b::text,
     next_attempt_at = {{now}} + %(retry_in)b::bigint * interval '1 microsecond',
-    due_at = {{now}} + %(retry_in)b::bigint * interval '1 microsecond',
+    due_at = CASE
+        WHEN due_at = lease_until THEN {{now}} + %(retry_in)b::bigint * interval '1 microsecond'
+        ELSE least(due_at, {{now}} + %(retry_in)b::bigint * interval '1 microsecond') END,
     unknown_since = CASE
         WHEN %(unknown)b::boolean THEN {{now}}
         ELSE unknown_since END

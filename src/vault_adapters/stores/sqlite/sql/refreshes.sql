@@ -77,7 +77,10 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifi
 -- name: fail_account
 -- Record that the attempt failed.
 UPDATE token_vault_account SET
-    lease_until = NULL, failures = failures + 1, next_attempt_at = :now + :retry_in, due_at = :now + :retry_in,
+    lease_until = NULL, failures = failures + 1, next_attempt_at = :now + :retry_in,
+    due_at = CASE
+        WHEN due_at = lease_until THEN :now + :retry_in
+        ELSE coalesce(min(due_at, :now + :retry_in), :now + :retry_in) END,
     error_code = :error_code,
     unknown_since = CASE WHEN :unknown THEN :now ELSE unknown_since END
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier AND attempt_id = :attempt_id
