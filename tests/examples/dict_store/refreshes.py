@@ -84,15 +84,16 @@ class DictRefreshLedger:
             own = _own(transaction, attempt)
             if own is None:
                 return
-            due_at = transaction.now + failure.retry_in
+            next_attempt_at = transaction.now + failure.retry_in
             refresh = evolve(
                 own,
                 lease_until=None,
                 failures=own.failures + 1,
-                next_attempt_at=due_at,
+                next_attempt_at=next_attempt_at,
                 error_code=failure.code,
                 unknown_since=transaction.now if failure.unknown else own.unknown_since,
             )
+            due_at = _due_after_failure(transaction.tables.accounts[attempt.account].due_at, own.lease_until, next_attempt_at)
             transaction.change_account(attempt.account, refresh=refresh, due_at=due_at)
 
         await self._database.transact(work, self._clock)
@@ -133,7 +134,7 @@ class DictRefreshLedger:
 
 
 def _own(transaction, attempt):
-    """Return the account's refresh state while this attempt is the latest, or None."""
+    """Return the account's refresh state if this attempt is the latest, or None."""
     row = transaction.tables.accounts.get(attempt.account)
     return row.refresh if row is not None and row.refresh.attempt_id == attempt.attempt_id else None
 
@@ -142,6 +143,13 @@ def _release(transaction, attempt):
     own = _own(transaction, attempt)
     if own is not None:
         transaction.change_account(attempt.account, refresh=evolve(own, lease_until=None), due_at=transaction.now)
+
+
+def _due_after_failure(due_at, lease_until, next_attempt_at):
+    # The claim set the end of its lease. Any other time comes from a value that was stored during the attempt.
+    if due_at is None or due_at == lease_until:
+        return next_attempt_at
+    return min(due_at, next_attempt_at)
 
 
 def _settled(refresh, attempt):

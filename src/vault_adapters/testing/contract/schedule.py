@@ -1,4 +1,4 @@
-"""The schedule: what each mutation makes of `due_at`."""
+"""The schedule of sweeps: how each mutation changes `due_at`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WRITES = ["store", "expected", "many", "store_set", "import"]
 
 
 async def _write(store: Store, how: str, key: TokenKey = ACCESS, lifetime: timedelta | None = None) -> None:
-    """Store a value by one of the ports."""
+    """Store a value by the method that ``how`` names."""
     [write] = await answer(store, keys=[key], lifetime=lifetime)
     if how == "store":
         await store.tokens.store([write], actor=None)
@@ -155,6 +155,27 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         await store.refreshes.fail(await claimed(store), Failure(None, 90 * SECOND, unknown=True))
         assert await due_at(store) == clock.now() + 90 * SECOND
 
+    async def test_a_failure_does_not_put_off_a_value_stored_during_the_attempt(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        await _scheduled(store)
+        attempt = await claimed(store)
+        clock.advance(SECOND)
+        await vault.store_token(REFRESH, "another")
+        stored_at = clock.now()
+        clock.advance(SECOND)
+        await store.refreshes.fail(attempt, Failure(None, HOUR, unknown=False))
+        assert await due_at(store) == stored_at
+
+    async def test_a_failure_is_due_no_later_than_the_next_attempt(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        await _scheduled(store)
+        attempt = await claimed(store)
+        await store.refreshes.reschedule(ACCOUNT, lambda record, now: now + 2 * HOUR)
+        await store.refreshes.fail(attempt, Failure(None, HOUR, unknown=False))
+        assert await due_at(store) == clock.now() + HOUR
+
     async def test_the_end_of_an_attempt_that_is_not_the_latest_changes_no_time(
         self, store: Store, clock: ManualClock
     ) -> None:
@@ -231,7 +252,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
     async def test_no_mutation_comes_between_what_the_judge_sees_and_what_is_kept(
         self, store: Store, clock: ManualClock
     ) -> None:
-        """Whichever comes first of a shorter token and a judgement of the longer one, the shorter one's time holds."""
+        """A shorter-lived token is stored while a longer-lived one is judged; in any order, the shorter one decides."""
         now = clock.now()
 
         def judge(record: AccountRecord | None, now: datetime) -> datetime | None:
