@@ -1,4 +1,4 @@
-"""Every check of the project as a session; `.ci/run` runs the same ones. `nox -l` lists them."""
+"""The project's checks as nox sessions; `nox -l` lists them, and `.ci/run` runs those that every change must pass."""
 
 import tempfile
 from pathlib import Path
@@ -28,10 +28,10 @@ def tests(session):
 
 @nox.session
 def domain(session):
-    """Run the domain's tests where nothing but attrs, pytest and hypothesis can be imported.
+    """Run the domain's tests in an environment that has only attrs, pytest and hypothesis.
 
-    The project itself is not installed and its pytest settings are not read, since they name plugins
-    that this environment is meant to lack.
+    The project itself is not installed. Its pytest settings are not read, because they name plugins that this
+    environment must not have.
     """
     session.install("attrs", "pytest", "hypothesis")
     session.run(
@@ -61,7 +61,7 @@ def docs(session):
 
 @nox.session(reuse_venv=False)
 def wheel(session):
-    """Build the wheel and use it, installed in a fresh environment, from outside the repository."""
+    """Build the wheel, install it in a fresh environment, and use it from outside the repository."""
     with tempfile.TemporaryDirectory() as folder:
         session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", folder, ".")
         (built,) = Path(folder).glob("*.whl")
@@ -73,20 +73,20 @@ def wheel(session):
 
 @nox.session
 def bench(session):
-    """Measure against the bare drivers and against peers; prints ratios."""
+    """Measure the vault against the bare drivers and against peers; print ratios."""
     session.install("-e", ".[test,bench]")
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
 
 @nox.session
 def soak(session):
-    """Run the long tests with their full counts; takes its time."""
+    """Run the long tests with their full counts; this takes long."""
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "soak", *session.posargs)
 
 
 @nox.session
 def mutants(session):
-    """Plant known bugs one at a time; each must make the tests that are named for it fail."""
+    """Plant known bugs one at a time; the tests named for a bug must fail."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.mutants", *session.posargs)

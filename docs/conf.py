@@ -22,7 +22,7 @@ autodoc_member_order = "groupwise"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
-# Docstrings are written as Python is: a single backtick there is a name, not the title of a book.
+# In docstrings, single backticks mark names in code.
 default_role = "code"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

@@ -110,7 +110,7 @@ async def open_vault(
     clock: Clock | None = None,
     on_event: Callable[[AuditEvent], object] | None = None,
 ) -> AsyncIterator[TokenVault]:
-    """Open a vault; leaving the context closes it with all its tasks, threads and connections.
+    """Open a vault; the end of the block closes it with all its tasks, threads and connections.
 
     Args:
         config: see `VaultConfig`.
@@ -245,9 +245,9 @@ def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tena
     """Return the SQL that creates the schema in the configured kind of database.
 
     Args:
-        config: names the database's URL, and the schema's name on Postgres.
+        config: the configuration; only its database URL and, on Postgres, its schema name are used.
         tenants_table: the host's own table of tenants, as ``schema.table`` (Postgres only). If given, the script
-            creates a trigger instead, which erases a tenant in the vault when its row in this table is deleted.
+            creates a trigger instead. The trigger erases a tenant in the vault when its row in this table is deleted.
         tenants_column: the column of that table with the tenants' ids.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The page that a run writes."""
+"""Renders the page that a run of the benchmarks writes."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ CHART_TITLE = "Time to fetch one token and decrypt it; a bare SELECT by the driv
 
 _HEAD = """# Performance
 
-What the vault costs beside the bare driver, and beside other ways to keep an encrypted token in Postgres. This page is
-written by `nox -s bench`, which measures everything on it in one run; nothing is carried over from an earlier one.
+How fast the vault is, compared with the bare driver and with other ways to keep an encrypted token in Postgres.
+`nox -s bench` writes this page; it measures all numbers in one run and takes none from an earlier run.
 
 ## How it is measured
 
-- **Ratios.** Machines differ, and a shared one differs from minute to minute. Contestants therefore take turns in small
-  blocks, in an order that moves on from round to round, and a ratio compares blocks of the same round. The number is
-  the median of the rounds; in brackets are the quartiles, which tell how noisy the run was. Rates per second, where a
-  goal is set as one, say as much about the machine as about the vault.
-- **Whole calls.** The vault's side is what a host calls, arguments checked, policy, decryption, objects and the noting
-  of uses included. One asyncio event loop of the standard library, one process.
-- **A real server** on the same machine, over a Unix socket: the shortest way there is, so that nothing hides what the
-  vault adds; and nobody waits for a disk, which would hide it when tokens are stored.
+- **Ratios.** Machines differ, and the speed of a shared machine changes from minute to minute. So contestants take
+  turns in small blocks, in an order that changes with each round, and a ratio compares blocks of the same round. The
+  number is the median of the rounds. The quartiles in brackets show how noisy the run was. Some goals are rates per
+  second; a rate depends on the machine as much as on the vault.
+- **Whole calls.** The vault's time is that of the method that a host calls. It includes checking arguments, policy,
+  decryption, creating objects and recording uses. All calls run in one process, on the standard library's asyncio
+  event loop.
+- **A real server** on the same machine. The connection is a Unix socket, the fastest one, and commits do not wait for
+  the disk, because slow connections and disks would hide the time that the vault adds.
   {settings}.
-- Values have 257 bytes, about what a large provider's access token has.
+- Values have 257 bytes, about as many as an access token of a large provider.
 
 {load}
 {versions}
@@ -42,9 +43,9 @@ _FOOT = """
 
 ```console
 $ nox -s bench                      # everything; takes some minutes and writes this page
-$ nox -s bench -- --quick           # does everything run? the numbers mean little
+$ nox -s bench -- --quick           # only checks that everything runs; the numbers mean little
 $ nox -s bench -- --only get --only store
-$ nox -s bench -- --profile         # show where the time goes of what misses its goal
+$ nox -s bench -- --profile         # also profiles what misses its goal
 ```
 """
 
@@ -54,7 +55,7 @@ def render(bench: Bench, cases: Sequence[Case], settings: str, chart: str | None
 
     Args:
         bench: a finished run.
-        cases: those that ran.
+        cases: the cases that ran.
         settings: how the server was set up, as a sentence without its full stop.
         chart: the name of the picture's file beside the page, or None.
     """
@@ -88,18 +89,18 @@ def _row(finding: Finding) -> str:
 
 
 def _profiles(profiles: Iterable[Profile]) -> str:
-    parts = ["## What stands in the way\n\nProfiles of what missed its goal. A profiler makes calls dearer.\n"]
+    parts = ["## Profiles\n\nProfiles of the calls that missed their goal. The profiler makes calls slower.\n"]
     parts += [f"### {found.subject}\n\n```text\n{found.table}\n```\n" for found in profiles]
     return "\n".join(parts)
 
 
 def _load(bench: Bench) -> str:
-    """Say how busy the machine was: this run alone keeps about one core busy, and the server a part of another."""
+    """Say how busy the machine was. A run alone keeps one core busy, and its server a part of another core."""
     load = statistics.median(bench.loads) if bench.loads else 0.0
     said = f"The machine's load in this run was {load:.1f} for each of its cores, this run included. "
     if load <= _BUSY:
-        return said + "It had little else to do."
-    return said + "It was busy with other things too, which widens the quartiles and may move the medians either way."
+        return said + "The machine had little other work."
+    return said + "The machine had other work too, which widens the quartiles and may shift the medians either way."
 
 
 def _wrapped(text: str) -> str:

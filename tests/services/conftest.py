@@ -62,7 +62,7 @@ class Cases:
         self.resealing = ResealingService(store.key_rotation, cipher, sink, tasks)
 
     def over(self, **changes):
-        """Return the use cases with another fake in some place."""
+        """Return a copy of the use cases with some fakes replaced."""
         return evolve(self, **changes)
 
     async def connect(self, account=ACCOUNT, number=0, lifetime=3600):

@@ -1,6 +1,6 @@
-"""Fakes of the ports that are no store: with the store in a dictionary, a use case runs in milliseconds.
+"""Fakes of all ports except the store's. With the store in a dictionary, a use case runs in milliseconds.
 
-The dictionary passes the contract of all stores, so what a use case does over it, it does over them.
+The dictionary store passes the contract of all stores, so a use case that works over it works over every store.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ MASTER_KEY = MasterKeyRecord(b"m" * 16, "local")
 
 
 class PlainCipher:
-    """Implements `Cipher` and `DataKeyWrapper`: a sealed value is its place and its text."""
+    """Implements `Cipher` and `DataKeyWrapper`: a sealed value is its context and its text."""
 
     def __init__(self, keys):
         self._keys = keys
@@ -67,7 +67,7 @@ class PlainCipher:
         self.forgotten.append(tenant_id)
 
     async def check(self):
-        """There is no master key to ask."""
+        """Always pass, because the fake uses no master key."""
 
     async def _active(self, tenant_id):
         if tenant_id not in self._known:
@@ -95,7 +95,7 @@ class EventList:
 
 
 class VirtualTasks:
-    """Implements `Tasks` without waiting: a sleep moves the clock, and whatever else it is told to do."""
+    """Implements `Tasks` without waiting: a sleep moves the clock, then calls `during_sleep` if it is set."""
 
     def __init__(self, clock):
         self._clock = clock
@@ -137,7 +137,7 @@ class VirtualTasks:
 
 
 class MemoryJournal:
-    """Implements `RefreshJournal`; a full one takes nothing."""
+    """Implements `RefreshJournal`; if it is full, writing raises an error."""
 
     def __init__(self, *, is_full=False):
         self._entries = {}
@@ -156,7 +156,7 @@ class MemoryJournal:
 
 
 class Failing:
-    """A repository that raises an error instead of answering some calls of one method."""
+    """A repository with one method whose first ``times`` calls raise an error."""
 
     def __init__(self, right, method, error, times=10**9):
         self._right, self._method, self._error, self.left = right, method, error, times

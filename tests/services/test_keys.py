@@ -38,7 +38,7 @@ async def test_of_two_rotations_one_wins(cases):
 
 
 class Stale:
-    """A reader of keys who looked before somebody else rotated."""
+    """A key repository that still returns the active data key from before a key rotation."""
 
     def __init__(self, right, active):
         self._right, self._active = right, active

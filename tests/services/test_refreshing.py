@@ -82,7 +82,7 @@ async def test_a_holder_that_died_is_not_waited_for_beyond_its_lease(connected, 
     await claimed(connected.store)
     with pytest.raises(RefreshFailedError) as caught:
         await ensure(connected)
-    assert caught.value.retry_after == TIMING.quiescence  # the outcome is unknown, and the policy strict
+    assert caught.value.retry_after == TIMING.quiescence  # the outcome is unknown, and the rotation policy is strict
     assert connected.tasks.monotonic() == pytest.approx(TIMING.lease.total_seconds())
 
 
@@ -140,7 +140,7 @@ async def test_an_answer_outlives_a_database_that_is_away(connected, refresher):
     ledger = Failing(connected.store.refreshes, "commit", AWAY)
     cases = connected.over(store=evolve(connected.store, refreshes=ledger))
     refresher.then(answer(1))
-    assert await ensure(cases) == "access-1"  # out of the journal
+    assert await ensure(cases) == "access-1"  # the answer waits in the journal
     assert cases.keeper.is_pending(ACCOUNT)
     ledger.left = 0
     assert await ensure(cases) == "access-1"

@@ -1,4 +1,4 @@
-"""What sweeps leave to others: providers beside each other, other sweeps, and the next sweep."""
+"""Limits of a sweep: how providers share it, and what it leaves to other sweeps and the next one."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 def answers(count, first=None):
-    """Return a refresher that answers alike, and may do something while it is asked first."""
+    """Return a refresher that answers ``count`` times; ``first`` runs during one more call before these."""
 
     async def answer_after_it(request):
         await first()
@@ -94,7 +94,7 @@ async def test_an_unexpected_error_stays_with_its_account(cases):
 
 
 async def due_with(cases, before_a_claim):
-    """Return use cases with an account that is due, at whose ledger something happens before each claim."""
+    """Return use cases with a due account; ``before_a_claim`` runs before each claim."""
     cases = cases.over(refreshers={"google": answers(2)})
     await cases.connect()
     cases.clock.advance(HOUR)
@@ -102,7 +102,7 @@ async def due_with(cases, before_a_claim):
 
 
 class Ledger:
-    """A ledger at which something happens before each claim."""
+    """A ledger that calls ``before_a_claim`` before each claim."""
 
     def __init__(self, ledger, before_a_claim):
         self._ledger = ledger

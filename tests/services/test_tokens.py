@@ -1,4 +1,4 @@
-"""Tokens and accounts: what the use cases make of a store's answers."""
+"""Tokens and accounts: what the use cases do with a store's answers."""
 
 from datetime import timedelta
 
@@ -41,7 +41,7 @@ async def test_a_value_is_sealed_anew_where_the_data_key_was_rotated_meanwhile(c
     await cases.store.key_rotation.replace_active_data_key(
         (await cases.store.keys.active_data_key("t1")).key_id, await cases.cipher.make_data_key("t1"), actor=None
     )
-    await stored(cases, REFRESH, "r")  # the cipher knows the old key still
+    await stored(cases, REFRESH, "r")  # the cipher still has the old data key
     row = (await cases.store.tokens.get(REFRESH)).row
     assert row.sealed.data_key_id == (await cases.store.keys.active_data_key("t1")).key_id
     assert (await cases.tokens.get(REFRESH)).value.reveal() == "r"
@@ -94,7 +94,7 @@ async def test_a_mark_tells_whether_it_hit(cases):
 
 
 class Revoker(ScriptedRefresher):
-    """A refresher that revokes, or fails to."""
+    """A refresher whose `revoke` returns or raises ``result``."""
 
     def __init__(self, result):
         super().__init__()

@@ -1,1 +1,1 @@
-"""Real servers and processes for the tests: nothing here stands in for our own code."""
+"""Real servers and processes for the tests: nothing here replaces our own code."""

@@ -1,4 +1,4 @@
-"""What a scripted provider answers, and what it was asked."""
+"""The answers of a scripted provider, and the requests that it received."""
 
 import base64
 import json as json_module
@@ -21,8 +21,8 @@ class ReceivedRequest:
     """A request as it came in; header names are in lower case.
 
     Attributes:
-        received_at: the wall clock, in UTC, once the whole request was read.
-        received_monotonic: the same moment on `time.monotonic`, for distances.
+        received_at: time, in UTC, at which the whole request had been read.
+        received_monotonic: the same moment on `time.monotonic`, for measuring intervals.
     """
 
     method: str
@@ -53,7 +53,7 @@ class ReceivedRequest:
 
     @property
     def basic_auth(self) -> tuple[str, str] | None:
-        """Client id and secret of the Authorization header, decoded as RFC 6749 section 2.3.1 has it."""
+        """Client id and secret of the Authorization header, decoded by RFC 6749 section 2.3.1."""
         scheme, _, value = self.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "basic":
             return None
@@ -66,12 +66,12 @@ class Answer:
     """One answer. `json` and `body` exclude each other.
 
     Attributes:
-        headers: set or replace what would be sent otherwise, Content-Length included.
+        headers: headers to add or to replace, Content-Length included.
         chunked: send the body in chunks, without a Content-Length.
-        delay: seconds between the request and the first byte of the answer; FOREVER until the end of the test.
-        body_delay: seconds in the middle of the body.
+        delay: seconds between the request and the first byte of the answer; FOREVER: until the provider is closed.
+        body_delay: seconds to pause in the middle of the body.
         drop: close the connection in order (`fin`) or reset it (`rst`) instead of answering.
-        drop_after: with `drop`, send the headers and so many bytes of the body first.
+        drop_after: with `drop`, send the headers and this many bytes of the body first.
     """
 
     status: int = 200
@@ -88,7 +88,7 @@ class Answer:
         if self.json is not None and self.body:
             raise ValueError("an answer has either json or body")
         if self.drop_after is not None and self.drop is None:
-            raise ValueError("drop_after says when to drop; say how with drop")
+            raise ValueError("drop_after requires drop")
 
     def payload(self) -> bytes:
         """Return the body's bytes."""
@@ -101,7 +101,7 @@ class Answer:
 
 
 def token_answer(access_token: str, refresh_token: str | None = None, **members: Any) -> Answer:
-    """Return a token response of RFC 6749 section 5.1, valid for an hour unless `expires_in` says else."""
+    """Return a token response of RFC 6749 section 5.1, valid for an hour unless `expires_in` says otherwise."""
     tokens = {"access_token": access_token, "token_type": "Bearer", "expires_in": 3600}
     if refresh_token is not None:
         tokens["refresh_token"] = refresh_token
@@ -120,13 +120,13 @@ def redirect_answer(location: str, *, status: int = 302) -> Answer:
 
 
 def gzip_bomb(mebibytes: int = 64, *, status: int = 200) -> Answer:
-    """Return a small compressed body that unpacks to `mebibytes` MiB of spaces, which is valid JSON to skip."""
+    """Return a small compressed body that unpacks to `mebibytes` MiB of spaces, which a JSON parser skips."""
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     return Answer(status=status, headers=headers, body=_compressed_spaces(mebibytes))
 
 
 def endless_deflate(body: bytes, blocks: int = 60_000) -> Answer:
-    """Return a body that is packed behind so many empty blocks of five bytes each, which unpack to nothing."""
+    """Return a compressed body after ``blocks`` empty blocks of five bytes each, which unpack to nothing."""
     packed = b"\x78\x9c" + b"\x00\x00\x00\xff\xff" * blocks
     packed += b"\x01" + len(body).to_bytes(2, "little") + (len(body) ^ 0xFFFF).to_bytes(2, "little") + body
     packed += zlib.adler32(body).to_bytes(4)

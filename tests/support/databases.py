@@ -1,4 +1,4 @@
-"""An empty database of either kind, seen from outside: to be tampered with, and to be looked into."""
+"""An empty database of either kind, which tests read and change behind the vault's back."""
 
 import secrets
 import sqlite3
@@ -14,7 +14,7 @@ SECRET = "an encryption secret for tests, long enough"
 
 
 class Database(Protocol):
-    """What a test does to a database behind the vault's back."""
+    """A database that a test may access without the vault."""
 
     kind: str
 
@@ -26,7 +26,7 @@ class Database(Protocol):
 
 
 class SqliteFile:
-    """A file."""
+    """A database in an SQLite file."""
 
     kind = "sqlite"
 
@@ -48,7 +48,7 @@ class SqliteFile:
 
 
 class PostgresSchema:
-    """A schema of its own, in a database that others use too."""
+    """A schema of its own in a shared Postgres database."""
 
     kind = "postgres"
 
@@ -68,7 +68,7 @@ class PostgresSchema:
             return cursor.fetchall() if cursor.description else []
 
     def drop(self) -> None:
-        """Remove it."""
+        """Drop the schema."""
         self.execute(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
 
 

@@ -1,8 +1,8 @@
-"""Stop a server and remove its directory, even where the test process was killed before it could.
+"""Stop a server and remove its directory, even if the test process is killed.
 
-A janitor is a second process that waits for the end of a pipe whose other end the test process holds. The
-kernel closes that end however the test process dies, which neither `atexit` nor a `finally` can promise, and
-a parent-death signal would follow the thread that started the server rather than the process.
+A janitor is a second process that waits until a pipe is closed. The test process holds the other end, and the kernel
+closes it however the test process dies. `atexit` and `finally` do not run when a process is killed, and a parent-death
+signal would be sent when the thread that started the server ends, not when the process does.
 """
 
 import os
@@ -32,8 +32,8 @@ class Janitor:
         )
 
     def dismiss(self) -> None:
-        """Have everything cleaned up now, and wait for it."""
-        self._process.communicate()  # each of its waits has an end, which a busy machine puts off
+        """Clean everything up now, and wait until that is done."""
+        self._process.communicate()  # without a timeout: the janitor always ends, but late on a busy machine
 
 
 def _command_line(pid: int) -> bytes | None:
@@ -50,7 +50,7 @@ def _command_line(pid: int) -> bytes | None:
 
 
 def _runs(pid: int, directory: Path) -> bool:
-    """Tell whether the process is still the server, not another one that was given its number since."""
+    """Tell whether the process is still the server, not another process that has got its id since."""
     line = _command_line(pid)
     return line is not None and (line == b"unknown" or os.fsencode(directory) in line)
 

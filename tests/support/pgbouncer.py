@@ -1,4 +1,4 @@
-"""A real pgbouncer in front of a test server, in the mode that breaks session state."""
+"""A real pgbouncer in front of a test server, in transaction mode, which breaks session state."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 15.0
 
 
 def find_pgbouncer() -> str | None:
-    """Return the program's path; distributions put it where the PATH of ordinary users does not reach."""
+    """Return the program's path; distributions install it in a directory that is not on an ordinary user's PATH."""
     return shutil.which("pgbouncer", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
 
 
@@ -36,10 +36,10 @@ def start_pgbouncer(
     """Give a URL of `database` through a pooler in transaction mode, or None if pgbouncer is not installed.
 
     Args:
-        server: where the pooler connects to; every database of it can be reached.
-        database: the one that the URL names; None for that of `server.url`.
+        server: server that the pooler connects to; all its databases can be reached.
+        database: database that the URL names; None for the database of `server.url`.
         pool_size: server connections per database; few, so that clients do share them.
-        max_prepared_statements: 0 is a pooler that knows nothing of prepared statements.
+        max_prepared_statements: pgbouncer's setting; 0 turns its support for prepared statements off.
     """
     program = find_pgbouncer()
     if program is None:
@@ -60,7 +60,7 @@ def start_pgbouncer(
 
 
 def _upstream(server: PostgresServer) -> tuple[str, str]:
-    """Return where the server is, as pgbouncer writes it, and the database that its URL names."""
+    """Return the server's address in pgbouncer's syntax, and the database that its URL names."""
     with psycopg.connect(server.url) as connection:
         info = connection.info
         target = {"host": info.host, "port": str(info.port), "user": info.user, "password": info.password}
@@ -75,7 +75,7 @@ def _config(upstream: str, directory: Path, pool_size: int, max_prepared_stateme
         "listen_addr =",
         f"listen_port = {_PORT}",
         f"unix_socket_dir = {directory}",
-        # Whoever connects, the server sees the user named above.
+        # Whatever user a client names, the server sees the user named above.
         "auth_type = any",
         "pool_mode = transaction",
         f"default_pool_size = {pool_size}",

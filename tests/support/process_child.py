@@ -1,4 +1,4 @@
-"""What a child process runs: get ready, wait at the barrier, do the job, leave its value in a file."""
+"""The program of a child process: prepare, wait at the barrier, do the job, write its value to a file."""
 
 import asyncio
 import importlib
@@ -19,7 +19,7 @@ _ABANDONED = 70
 
 
 def _prepare(job: dict[str, Any]) -> Callable[[], Any]:
-    """Do before the barrier what takes long: imports and compiling."""
+    """Do the slow part, imports and compiling, before the barrier; return the function that does the job."""
     if job["kind"] == "call":
         return _prepare_call(job)
     sys.argv = job["argv"]
@@ -54,7 +54,7 @@ def _prepare_script(code: types.CodeType) -> Callable[[], Any]:
 
 
 def _load(name: str, file: str) -> types.ModuleType:
-    """Import a module by name; by its file where that name means another one here, or none."""
+    """Import a module by name, or from its file if the name means another module here, or none."""
     try:
         module = importlib.import_module(name)
         if module.__file__ is not None and Path(module.__file__).samefile(file):
@@ -77,13 +77,13 @@ def _end_with_parent(go_pipe: int, directory: Path) -> None:
 
 
 def _abandon(directory: Path) -> NoReturn:
-    """End at once, and remove what a killed parent could not remove."""
+    """Remove the directory, which a killed parent cannot do, and end at once."""
     shutil.rmtree(directory, ignore_errors=True)
     os._exit(_ABANDONED)
 
 
 def _main(description: str, go_pipe: int, started_pipe: int, value_file: Path) -> None:
-    # Not for grandchildren: an open end of these pipes would hide the end of this process or its parent.
+    # Grandchildren must not inherit these pipes: an open end would hide that this process or its parent has ended.
     os.set_inheritable(go_pipe, False)
     os.set_inheritable(started_pipe, False)
     job = _prepare(json.loads(description))
@@ -92,7 +92,7 @@ def _main(description: str, go_pipe: int, started_pipe: int, value_file: Path) -
         _abandon(value_file.parent)
     threading.Thread(target=_end_with_parent, args=(go_pipe, value_file.parent), daemon=True).start()
     value = json.dumps(job())
-    # Renamed when complete, so that a kill leaves no half of a value.
+    # Renamed when complete, so that a kill leaves no partial value.
     unfinished = value_file.with_suffix(".unfinished")
     unfinished.write_text(value)
     unfinished.rename(value_file)

@@ -23,7 +23,7 @@ class ProcessFailedError(AssertionError):
 
 @frozen
 class ProcessResult:
-    """How a child ended; `returncode` is negative for a signal, `value` is None where there is none."""
+    """How a child ended; `returncode` is negative after a signal, `value` is None if the child wrote no value."""
 
     returncode: int
     value: Any
@@ -32,7 +32,7 @@ class ProcessResult:
 
 
 class ProcessHandle:
-    """A child that was started, and that waits until it may go."""
+    """A started child, which waits at the barrier until `go`."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class ProcessHandle:
         return self._files["stderr"].read_text(errors="replace")
 
     def wait_until_started(self, deadline: float) -> None:
-        """Wait until the child stands at the barrier; `deadline` is of `time.monotonic`."""
+        """Wait until the child has reached the barrier; `deadline` is a time of `time.monotonic`."""
         ready, _, _ = select.select([self._started_pipe], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
             raise ProcessFailedError(self.title, "did not start up in time", self.stderr)

@@ -1,7 +1,7 @@
-"""Run the same thing in several real processes at once, stop or kill them at a moment, collect what they say.
+"""Run jobs in several real processes at once, pause or kill them at a chosen moment, and collect their results.
 
 Every child starts up completely, then waits; `go` releases all of them together. A child ends when the test
-process does, however that ends.
+process ends, even if that is killed.
 """
 
 import json
@@ -44,7 +44,7 @@ class Call:
     arguments: Sequence[Any] = ()
 
     def describe(self) -> dict[str, Any]:
-        """Return what the child needs to know."""
+        """Return the job's description for the child."""
         module = sys.modules[self.function.__module__]
         if self.function.__qualname__ != self.function.__name__ or module.__file__ is None:
             raise ValueError(f"{self.function.__qualname__} is not a function at the top level of a module")
@@ -59,25 +59,25 @@ class Call:
 
 @frozen
 class Script:
-    """What `python -c` runs; it may set `result` to a JSON value."""
+    """Code that runs as with `python -c`; it may set `result` to a JSON value."""
 
     code: str
     argv: Sequence[str] = ()
 
     def describe(self) -> dict[str, Any]:
-        """Return what the child needs to know."""
+        """Return the job's description for the child."""
         return {"kind": "script", "code": self.code, "argv": ["-c", *self.argv]}
 
 
 @frozen
 class Module:
-    """What `python -m` runs; what it prints is in the result's `stdout`."""
+    """A module that runs as with `python -m`; its output is in the result's `stdout`."""
 
     name: str
     argv: Sequence[str] = ()
 
     def describe(self) -> dict[str, Any]:
-        """Return what the child needs to know."""
+        """Return the job's description for the child."""
         return {"kind": "module", "module": self.name, "argv": [self.name, *self.argv]}
 
 
@@ -86,7 +86,7 @@ Job = Call | Script | Module
 
 @frozen
 class ProcessGroup:
-    """Processes that were started together; index it for one of them."""
+    """Processes that were started together; an index gives one of them."""
 
     handles: list[ProcessHandle] = Factory(list)
 
@@ -100,7 +100,7 @@ class ProcessGroup:
         return len(self.handles)
 
     def go(self) -> None:
-        """Release all of them, once the last has started up."""
+        """Release all processes as soon as the last one has started up."""
         deadline = time.monotonic() + _START_SECONDS
         for handle in self.handles:
             handle.wait_until_started(deadline)
@@ -108,19 +108,19 @@ class ProcessGroup:
             handle.go()
 
     def wait(self, timeout: float = 60.0) -> list[ProcessResult]:
-        """Wait for the end of all of them, whatever it is like.
+        """Wait until all processes have ended, whether they failed or not.
 
         Raises:
-            ProcessFailedError: one runs for longer than `timeout` seconds; it is killed and its stderr shown.
+            ProcessFailedError: a process ran for longer than `timeout` seconds; it is killed and its stderr shown.
         """
         deadline = time.monotonic() + timeout
         return [handle.wait(max(0.0, deadline - time.monotonic())) for handle in self.handles]
 
     def results(self, timeout: float = 60.0) -> list[Any]:
-        """Wait, and return the value of each; one that was killed on purpose gives None.
+        """Wait, and return the value of each process; None if it was killed on purpose before it wrote one.
 
         Raises:
-            ProcessFailedError: one failed or was too slow; with its stderr.
+            ProcessFailedError: a process failed or was too slow; the message has its stderr.
         """
         finished = self.wait(timeout)
         for handle, result in zip(self.handles, finished, strict=True):
@@ -131,7 +131,7 @@ class ProcessGroup:
 
 @contextmanager
 def start_processes(jobs: Sequence[Job], *, env: Mapping[str, str] = {}) -> Iterator[ProcessGroup]:
-    """Start one process per job, waiting for `go`; those that still run at the end of the block are killed."""
+    """Start one process per job, which waits for `go`; the end of the block kills processes that still run."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vault-processes-")))
         group = ProcessGroup()

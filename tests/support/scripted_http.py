@@ -1,4 +1,4 @@
-"""The wire behind a scripted provider: a threaded HTTP/1.1 server that can also misbehave."""
+"""The server behind a scripted provider: threaded, speaks HTTP/1.1, can delay bodies and break connections."""
 
 import math
 import socket
@@ -68,7 +68,7 @@ class ScriptedHttpServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget the connection, then close it; one that is to be reset is not shut down, which sends FIN."""
+        """Forget the connection and close it; without a shutdown if it is to be reset, because a shutdown sends FIN."""
         with self._lock:
             self._connections.discard(request)
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER):
@@ -77,7 +77,7 @@ class ScriptedHttpServer(ThreadingHTTPServer):
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what went wrong, except for clients that gave up: many tests are about those."""
+        """Report an error, unless the client gave up, because clients do that in many tests."""
         error = sys.exception()
         if not isinstance(error, OSError):
             self._report(f"the server failed: {error!r}")
@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def log_message(self, *_: Any) -> None:
-        """Keep stderr for the tests."""
+        """Log nothing, so that stderr has only the output of the tests."""
 
     def _serve(self) -> None:
         answer = self.server.respond(self._received())

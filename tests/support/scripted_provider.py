@@ -76,17 +76,17 @@ class ScriptedProvider:
 
     @property
     def unused(self) -> int:
-        """How many scripted answers nobody has asked for yet."""
+        """Number of scripted answers that no request has used yet."""
         with self._changed:
             return sum(len(answers) for answers in self._script.values())
 
     def answer(self, *answers: Responder, path: str | None = None) -> None:
-        """Script the next answers, each used once; those for a `path` go before those for any."""
+        """Script the next answers, each used once; answers for a `path` take precedence over answers for any path."""
         with self._changed:
             self._script[path].extend(answers)
 
     def answer_always(self, default: Responder | None) -> None:
-        """Set what is answered when the script is at its end; None makes such a request an error."""
+        """Set the answer to requests after the end of the script; None makes such a request an error."""
         with self._changed:
             self._default = default
 
@@ -98,11 +98,11 @@ class ScriptedProvider:
             return list(self._requests)
 
     def close(self) -> None:
-        """Break off what is still being answered and free the port."""
+        """Break off running answers and free the port."""
         self._server.close()
 
     def check(self) -> None:
-        """Raise if a request came that no answer was scripted for, or an answer could not be made."""
+        """Raise if a request had no scripted answer, or a function that makes an answer failed."""
         if self._problems:
             raise AssertionError("; ".join(self._problems))
 
@@ -130,7 +130,7 @@ class ScriptedProvider:
 
 @contextmanager
 def scripted_provider(default: Responder | None = None) -> Iterator[ScriptedProvider]:
-    """Serve until the end of the block, which fails if a request came that nothing was scripted for."""
+    """Serve until the end of the block, and run `check` then."""
     provider = ScriptedProvider(default)
     try:
         yield provider
@@ -141,7 +141,7 @@ def scripted_provider(default: Responder | None = None) -> Iterator[ScriptedProv
 
 @contextmanager
 def refused_url() -> Iterator[str]:
-    """Give the URL of a port where connections are refused, kept from everybody else until the end."""
+    """Give a URL whose port refuses connections and stays reserved until the end of the block."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}/token"

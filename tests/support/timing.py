@@ -1,4 +1,4 @@
-"""Shorter times for the steps of a refresh: what a test shows does not depend on how long they are."""
+"""Shorter times for the steps of a refresh, for tests whose results do not depend on these times."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from vault_domain.rules.refresh import RefreshTiming
 
 @contextmanager
 def refresh_times(*, commit_budget: float = 5.0, slack: float = 5.0) -> Iterator[None]:
-    """Open vaults in this process with these seconds, which no configuration sets."""
+    """Let vaults that this process opens use these times, in seconds, which cannot be configured."""
     built = composition.RefreshTiming
     composition.RefreshTiming = partial(  # type: ignore[assignment, misc] - the root only calls it
         RefreshTiming, commit_budget=timedelta(seconds=commit_budget), slack=timedelta(seconds=slack)

@@ -1,4 +1,4 @@
-"""Run servers that refuse to run as root, as they do in containers where the tests are root."""
+"""Run servers as another user if the tests run as root, as in containers, because servers refuse to run as root."""
 
 import os
 import pwd
@@ -12,7 +12,7 @@ _LONGEST_DIRECTORY = 70
 
 
 class RunAs(TypedDict, total=False):
-    """Keyword arguments for `subprocess` that change the user; empty where no change is needed."""
+    """Keyword arguments for `subprocess` that change the user; empty if no change is needed."""
 
     user: int
     group: int
@@ -20,7 +20,7 @@ class RunAs(TypedDict, total=False):
 
 
 def server_user() -> pwd.struct_passwd | None:
-    """Return the user that servers have to run as, or None where the current one will do."""
+    """Return the user that servers have to run as, or None if the current user will do."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -38,7 +38,7 @@ def run_as() -> RunAs:
 
 
 def reachable(path: Path) -> bool:
-    """Tell whether `server_user` may read `path`: as it is neither owner nor group, others must be able to."""
+    """Tell whether `server_user` may read `path`; if it is another user, the permissions of others count."""
     if server_user() is None:
         return os.access(path, os.R_OK | os.X_OK)
     wanted = stat.S_IROTH | stat.S_IXOTH
@@ -51,7 +51,7 @@ def reachable(path: Path) -> bool:
 def server_directory(prefix: str) -> Path:
     """Create a directory that belongs to `server_user`, short enough for a socket, closed to everybody else.
 
-    Closed, because a socket in it may be one that trusts whoever reaches it.
+    It is closed because a socket in it may trust every client.
     """
     for parent in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
         if parent.is_dir() and len(os.fsencode(parent)) < _LONGEST_DIRECTORY and reachable(parent):

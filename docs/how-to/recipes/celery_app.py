@@ -8,12 +8,12 @@ from vault_adapters import Account, VaultConfig, open_sync_vault
 
 app = Celery("recipes", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_RESULT_BACKEND"])
 
-# Not opened here: each worker process opens its own on its first call, after the fork.
+# This does not open the vault yet: each worker process opens its own on its first call, after the fork.
 vault = open_sync_vault(VaultConfig.from_env())
 
 
 @app.task
 def sync_repositories(tenant_id: str) -> str:
     token = vault.ensure_access_token(Account(tenant_id, "github"))
-    # Call the API with token.value.reveal() here; never return it: results are stored.
+    # Call the API with token.value.reveal() here; never return it, because Celery stores results.
     return token.info.status.value

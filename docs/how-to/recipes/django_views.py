@@ -1,4 +1,4 @@
-"""Django views, sync and async, over one vault of the process."""
+"""Django views, sync and async, over one vault per process."""
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, JsonResponse
@@ -15,7 +15,7 @@ def connection(request: HttpRequest, tenant_id: str) -> JsonResponse:
 
 
 async def repositories(request: HttpRequest, tenant_id: str) -> JsonResponse:
-    # Django has no place to open an async vault in: the sync one runs in a thread, off the event loop.
+    # Django has no hook for opening an async vault, so the sync vault runs in a thread, off the event loop.
     try:
         token = await sync_to_async(vault.ensure_access_token)(Account(tenant_id, "github"))
     except TokenNotFoundError:

@@ -1,4 +1,4 @@
-"""A host's own tests: the real vault in memory, a clock to move, a provider that answers as it is told."""
+"""A host's own tests: the real vault in memory, with a clock that the test moves and scripted answers."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The commands of `token-vault`, and how their arguments are read."""
+"""Builds the application `token-vault` from its commands, and runs the command that the arguments name."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.usage import explain
 
-_HELP = """Keep the OAuth tokens and API keys that a service holds for its tenants, encrypted.
+_HELP = """Store and refresh the OAuth tokens and API keys of a service's tenants, encrypted.
 
-Configured by the environment: DATABASE_URL, and ENCRYPTION_SECRET or ENCRYPTION_SECRET_FILE. Secrets are read from
-standard input or asked for, never taken from arguments. New here? Run `token-vault demo`.
+Configure it with environment variables: DATABASE_URL, and ENCRYPTION_SECRET or ENCRYPTION_SECRET_FILE. Secrets are read
+from standard input or a prompt, never from arguments. New here? Run `token-vault demo`.
 """
 
 

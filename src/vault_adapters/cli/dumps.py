@@ -28,7 +28,7 @@ class Dump:
 
     Attributes:
         size: size in bytes, or None if unknown.
-        source: a name for the file that changes whenever the file changes; None if the dump is no file.
+        source: a text that identifies the file and changes whenever the file changes; None if the dump is no file.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -68,13 +68,13 @@ def format_of(name: str, secret_file: str | None, key_file: str | None) -> tuple
 
     Args:
         name: ``original``, ``tokens`` or ``fernet``.
-        secret_file: path of the file with the original's secret, for ``original`` only.
+        secret_file: path of the file with the original system's secret, for ``original`` only.
         key_file: path of the file with the Fernet keys, one per line, for ``fernet`` only.
     """
     if (secret_file is not None) != (name == "original"):
-        raise InvalidInputError("--secret-file goes with --format original, and that needs it")
+        raise InvalidInputError("--format original needs --secret-file, and no other format takes it")
     if (key_file is not None) != (name == "fernet"):
-        raise InvalidInputError("--key-file goes with --format fernet, and that needs it")
+        raise InvalidInputError("--format fernet needs --key-file, and no other format takes it")
     if secret_file is not None:
         return ORIGINAL, _original_opener(_only_line_end_removed(_read(secret_file, "--secret-file")))
     if key_file is not None:

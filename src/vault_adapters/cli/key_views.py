@@ -29,7 +29,7 @@ def status_json(status: KeyStatus) -> dict[str, Any]:
 
 
 def count_fields(counts: dict[str, Any]) -> list[tuple[str, Content]]:
-    """Return a report's counts as names and values, without the entries that other output shows."""
+    """Return a report's counts as names and values, without its lists, because callers print these separately."""
     return [
         (name.replace("_", " "), _shown(value)) for name, value in counts.items() if not isinstance(value, tuple | list)
     ]

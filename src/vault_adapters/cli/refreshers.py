@@ -34,7 +34,7 @@ def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
         place: ``package.module:attribute``; the working directory is searched first, as Python's `-m` does.
 
     Raises:
-        InvalidInputError: the place is not of this form.
+        InvalidInputError: ``place`` does not have this form.
         ConfigurationError: the attribute cannot be loaded or holds no refreshers.
     """
     if place is None:

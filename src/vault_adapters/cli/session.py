@@ -30,8 +30,8 @@ def with_vault(
     Args:
         work: function to call with the vault.
         config: configuration of the vault.
-        migrate: whether to create or migrate the schema. Only `init` does so, because an operator who lists tokens
-            with a newer release must not change the database of running services.
+        migrate: whether to create or migrate the schema. Only `init` and `demo` do so, because an operator who
+            lists tokens with a newer release must not change the database of running services.
         refreshers: the refreshers, by provider.
     """
 

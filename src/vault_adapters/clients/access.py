@@ -14,20 +14,20 @@ class AccessTokens(Protocol):
     """The part of `TokenVault` that an async client uses."""
 
     def ensure_access_token(self, account: Account) -> Awaitable[Token]:
-        """Return a token that is good now, refreshed where that is due."""
+        """Return a usable access token; refresh it first if it is due."""
 
     def report_rejected(self, token: Token) -> Awaitable[Token]:
-        """Say that a resource refused the token, and return the one to try next."""
+        """Report that a resource server rejected the token; return the next token to try."""
 
 
 class SyncAccessTokens(Protocol):
     """The part of `SyncVault` that a sync client uses."""
 
     def ensure_access_token(self, account: Account) -> Token:
-        """Return a token that is good now, refreshed where that is due."""
+        """Return a usable access token; refresh it first if it is due."""
 
     def report_rejected(self, token: Token) -> Token:
-        """Say that a resource refused the token, and return the one to try next."""
+        """Report that a resource server rejected the token; return the next token to try."""
 
 
 def bearer(token: Token) -> str:

@@ -59,7 +59,7 @@ class BearerFlow(Generic[Request, Response]):
                 yield _signed(request, fresh)
 
     def _refused(self, response: Response, token: Token) -> bool:
-        # The client removes the header when a redirect leaves the origin, so that the new origin never saw the token.
+        # A request that was redirected to another origin lacks the header, and its answer says nothing about the token.
         sent = response.request.headers.get("Authorization") == bearer(token)
         return sent and self._rejected(response)
 

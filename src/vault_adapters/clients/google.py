@@ -37,8 +37,8 @@ class VaultCredentials(Credentials):
     def refresh(self, request: Any) -> None:
         """Get a usable token from the vault.
 
-        If a token is held and has not expired, it is reported as rejected, because google-auth calls for no other
-        reason.
+        If a token is held and has not expired, it is reported as rejected, because google-auth calls this
+        only after a rejection.
 
         Args:
             request: google-auth's transport; not used, because the vault calls the provider itself.

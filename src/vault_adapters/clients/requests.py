@@ -52,7 +52,7 @@ class VaultAuth(AuthBase):
         return request
 
     def _answered(self, token: Token, response: requests.Response, **settings: Any) -> requests.Response:
-        # Answers after redirects come here too; another host never saw the token.
+        # Answers after redirects come here too. Another host got no token, so its answer does not reject the token.
         sent = response.request.headers.get("Authorization") == bearer(token)
         if not sent or not self._rejected(response):
             return response

@@ -24,7 +24,7 @@ _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
 
 
 class _DefaultUrl(ConfiguredUrl):
-    """The default URL as a type of its own: the default causes a warning, and the same text from a host does not."""
+    """The type of the default URL, because only the default causes a warning, not the same URL from a host."""
 
     __slots__ = ()
 
@@ -120,7 +120,7 @@ class VaultConfig:
         scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
 
     Raises:
-        ConfigurationError: a field breaks its rule; its value is not repeated.
+        ConfigurationError: a field is not valid; the message does not repeat its value.
     """
 
     database_url: str = field(default=DEFAULT_DATABASE_URL, converter=_as_url)
@@ -160,5 +160,5 @@ class VaultConfig:
 
     @property
     def uses_default_database(self) -> bool:
-        """Whether the host named no database."""
+        """Whether the default database is used, because the host named none."""
         return isinstance(self.database_url, _DefaultUrl)

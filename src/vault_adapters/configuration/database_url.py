@@ -26,14 +26,15 @@ class DatabaseUrl:
 
 
 def parse_url(url: str) -> DatabaseUrl:
-    """Return the store and the driver's target that a URL names.
+    """Return the kind of store and the argument for its driver, from a URL.
 
     Raises:
-        ConfigurationError: the URL names no known store; it is not repeated, because it may hold a password.
+        ConfigurationError: the URL names no known store; the message does not repeat the URL, which may hold a
+            password.
     """
     postgres = _POSTGRES.match(url)
     if postgres:
-        # DATABASE_URL often names a driver, as SQLAlchemy does; libpq accepts only URLs without one.
+        # DATABASE_URL often names a driver, as SQLAlchemy's URLs do; libpq does not accept a driver's name.
         return DatabaseUrl("postgres", "postgresql://" + url[postgres.end() :])
     sqlite = _SQLITE.match(url)
     if sqlite and url[sqlite.end() :] and "\0" not in url:

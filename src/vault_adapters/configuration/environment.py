@@ -76,7 +76,7 @@ def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
 
 @environ.config(prefix="TOKEN_VAULT")
 class _Variables:
-    """All variables, by the field that they fill; a secret may come from a file instead."""
+    """All variables, named by the field of `VaultConfig` that they set; a secret may come from a file instead."""
 
     database_url: str | None = _variable("database_url")
     encryption_secret: str | None = _variable("encryption_secret")
@@ -107,13 +107,13 @@ def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     for name in ("encryption_secret", "previous_encryption_secret"):
         from_file = fields.pop(f"{name}_file")
         if from_file is not None and fields[name] is not None:
-            raise ConfigurationError(f"{name} is set both as it is and as a file; set one of them")
+            raise ConfigurationError(f"{name} is set both directly and as a file; set only one of them")
         fields[name] = from_file if fields[name] is None else fields[name]
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _with_bare_names(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the prefixed variables; fill in a bare name where no prefixed variable sets the same field."""
+    """Return the prefixed variables, and add the bare ones whose fields no prefixed variable sets."""
     given = {name: value for name, value in variables.items() if value}
     prefixed = {name: value for name, value in given.items() if name.startswith(_PREFIX)}
     for name in _BARE & set(given):

@@ -27,8 +27,8 @@ async def open_master_keys(
     """Open every master key of the database that the configuration can open.
 
     - A new database gets the configured master key as its active one.
-    - If only a previous master key opens the active record, the configured master key is introduced as a further one.
-      A later rotation makes it active.
+    - If only a previous master key opens the active record, the configured master key is stored too, but not as
+      the active one. A later rotation makes it active.
 
     Args:
         repository: the key tables.
@@ -39,8 +39,9 @@ async def open_master_keys(
         previous_master_key: the previous master key, during a master key rotation.
 
     Raises:
-        ConfigurationError: a secret is missing or too short, stored parameters were changed, or the database holds
-            data but no master key (code ``master_key_missing``).
+        ConfigurationError: a secret is missing or too short, stored parameters were changed, no configured master key
+            is the active one (code ``wrong_master_key``), or the database holds data but no active master key (code
+            ``master_key_missing``).
         WrongEncryptionSecretError: no configured secret opens the active key. Nothing was written.
         KeyUnavailableError: the key service of a new master key cannot be reached.
     """
@@ -102,7 +103,7 @@ def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
 
 
 async def _open_all(live: list[MasterKeyRecord], candidates: list[_Candidate]) -> dict[bytes, MasterKey]:
-    """Open all records that the candidates can open; raise if they cannot open the first one, the active one."""
+    """Open all records that the candidates can open; raise if they cannot open the first record, which is active."""
     opened: dict[bytes, MasterKey] = {}
     for record in live:
         for candidate in candidates:
@@ -119,6 +120,6 @@ def _refusal(active: MasterKeyRecord, candidates: list[_Candidate]) -> Configura
     if active.provider == LOCAL_PROVIDER and any(isinstance(candidate.source, LocalSource) for candidate in candidates):
         return WrongEncryptionSecretError()
     return ConfigurationError(
-        "the configured master keys are not the one that this database uses; nothing was written",
+        "none of the configured master keys is the active one of this database; nothing was written",
         code="wrong_master_key",
     )

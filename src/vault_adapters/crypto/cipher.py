@@ -113,5 +113,5 @@ async def _undamaged(finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
         if error.reason == NO_ACTIVE_KEY:
             raise
         _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
-    # Raise outside of the handler, so that the error has no context.
+    # Raise outside of the handler, so that the error does not refer to the original one.
     raise DecryptionError("the tenant's data key could not be decrypted")

@@ -1,4 +1,4 @@
-"""Envelope v1, suite 1: one value encrypted and bound to one context. docs/reference describes the format."""
+"""Envelope v1, suite 1: one value encrypted and bound to one context. docs/reference/format.md describes it."""
 
 import enum
 import hmac
@@ -95,7 +95,7 @@ class EnvelopeKey:
 
         Args:
             blob: the envelope.
-            context: the context of the key that the caller asked for, never one built from the row.
+            context: built from the key that the caller asked for, never from the row.
 
         Raises:
             UnreadableError: the reason names the failed check: header, key_id, size, commitment, tag or padding.
@@ -107,7 +107,7 @@ class EnvelopeKey:
         raise UnreadableError(str(opened))
 
     def _seal(self, plaintext: bytes, context: bytes, random: bytes) -> bytes:
-        """Seal with a given salt and nonce (``random``), which must never be used twice; test vectors need it."""
+        """Seal with a given salt and nonce (``random``), never used twice; only test vectors call it directly."""
         state = self._state.copy()
         state.update(random + context + _LENGTH)
         derived = state.finalize()

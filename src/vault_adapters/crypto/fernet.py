@@ -12,7 +12,7 @@ from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret
 
 _KEY_BYTES = 32
-# Version, time, IV, tag and a block of padding in base64; twice that where Postgres prints bytea in hexadecimal.
+# Version, time, IV, tag and a block of padding in base64; twice that if Postgres prints it as bytea in hexadecimal.
 _MOST_TEXT = 2 + 2 * 4 * (-(-(57 + MAX_SECRET_BYTES + 16) // 3))
 
 

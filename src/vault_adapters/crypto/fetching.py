@@ -14,7 +14,7 @@ _AT_ONCE = 64
 
 
 async def fetch_keys(wanted: Iterable[T], fetch: Callable[[T], Awaitable[K]]) -> dict[T, K]:
-    """Fetch keys, several at once; return them by the item that asked for them.
+    """Fetch the key of each wanted item, several at once; return the keys by item.
 
     Raises:
         VaultError: the first error that ``fetch`` raised; fetches that had not begun are skipped.

@@ -17,14 +17,14 @@ class _Held:
 @define
 class _TenantKeys:
     held: dict[bytes, _Held] = field(factory=dict)
-    until: float = 0.0  # end of the key that was put last
+    until: float = 0.0  # expiry of the key that was put last
     active: _Held | None = None
 
 
 class KeyCache:
-    """A bounded cache that drops the least recently used tenants first and never returns a key after its time.
+    """A bounded cache that drops the least recently used tenants first and never returns an expired key.
 
-    An expired key leaves the memory when it is asked for or when another key is put.
+    An expired key stays in memory until it is asked for, or until a later `put` drops its tenant.
 
     Args:
         capacity: largest number of data keys to hold.

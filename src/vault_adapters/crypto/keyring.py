@@ -119,9 +119,7 @@ class Keyring:
             return self._master_keys.active
         active = next((record.key_id for record in records if record.state is MasterKeyState.ACTIVE), b"")
         if active not in self._master_keys.opened:
-            raise KeyUnavailableError(
-                "another master key is active, which this process does not have", reason="unknown_master_key"
-            )
+            raise KeyUnavailableError("the active master key is not open in this process", reason="unknown_master_key")
         return self._master_keys.opened[active]
 
     async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
@@ -145,7 +143,7 @@ class Keyring:
         return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, lacking)
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether all wraps under open master keys, at least one, decrypt to the same data key.
+        """Return whether some wrap is under an open master key, and all such wraps decrypt to the same data key.
 
         Raises:
             KeyUnavailableError: a master key is not available now.
@@ -208,7 +206,7 @@ class Keyring:
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
             record = await self._repository.create_data_key(await self.make_data_key(tenant_id))
-        # Use the stored record even if this process won, because the store may have left out wraps.
+        # Use the stored record even if this process created it, because the store leaves out wraps under retired keys.
         return await self._of_record(record, before)
 
     async def _of_record(self, record: DataKeyRecord, before: int) -> EnvelopeKey:

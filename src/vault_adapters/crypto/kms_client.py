@@ -38,7 +38,7 @@ def hide_bodies(client: Any) -> None:
     """Hide this client's request and response bodies from log messages.
 
     At level DEBUG botocore logs both, with plaintext data keys. Event handlers of this client replace the bodies with
-    objects that print as nothing. The loggers stay unchanged, because the host uses them too.
+    objects that print as ``<hidden>``. The loggers stay unchanged, because the host uses them too.
     """
     client.meta.events.register_last("before-call.kms", _hide_request, unique_id="token-vault-request")
     client.meta.events.register_last("before-parse.kms", _hide_response, unique_id="token-vault-response")

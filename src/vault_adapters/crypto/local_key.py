@@ -38,7 +38,7 @@ def as_encryption_secret(value: Secret | str) -> Secret:
         value: at least 32 characters, counted as UTF-16 units.
 
     Raises:
-        ConfigurationError: the secret is too short or too long, or has a lone surrogate; it is not repeated.
+        ConfigurationError: the secret is too short, too long or has a lone surrogate; the message does not repeat it.
     """
     secret: Secret | None = None
     with suppress(InvalidInputError):
@@ -90,7 +90,7 @@ class LocalMasterKey:
         raise UnreadableError("size")
 
     async def check(self) -> None:
-        """Return normally, because a key in memory is always available."""
+        """Do nothing, because a key in memory is always available."""
 
     def __repr__(self) -> str:
         return f"LocalMasterKey(key_id={self.key_id.hex()})"

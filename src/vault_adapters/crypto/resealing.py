@@ -1,4 +1,4 @@
-"""Seals many values again: first fetches all keys, several at once, and then seals without waiting."""
+"""Seals many values again: first fetches all keys, several at once, and then seals without I/O."""
 
 import asyncio
 import logging
@@ -48,7 +48,7 @@ async def reseal(
 
 
 async def _had(fetching: Awaitable[EnvelopeKey]) -> EnvelopeKey | UnreadableError:
-    """Return a key, or an error if it can never be unwrapped here.
+    """Return a key, or an error if this process can never unwrap it.
 
     Raises:
         VaultError: the key cannot be unwrapped now.
@@ -71,7 +71,7 @@ def _resealed(
     if isinstance(sealer, UnreadableError):
         return sealer
     try:
-        # The opener refuses an envelope that names another key than the row does.
+        # The opener refuses an envelope that does not name the row's data key.
         return SealedToken(sealer.key_id, sealer.seal(opener.open(blob, context), context))
     except UnreadableError as error:
         return UnreadableError(error.reason)  # a new error, without the frames of the original

@@ -70,7 +70,7 @@ class Format:
 
 
 def _original(values: Values) -> Draft:
-    # The original did not restrict provider names, so fold them to lower case. Other bad names become failures.
+    # The original system did not restrict provider names, so fold them to lower case. Other bad names become failures.
     key = key_of(values, "token_type", text_of(values, "provider").lower())
     return Draft(key, text_of(values, "encrypted_value"), _times(values), _original_status(values))
 
@@ -79,7 +79,7 @@ def _original_status(values: Values) -> TokenStatus:
     is_valid = truth_of(values, "is_valid")
     if is_valid is None:
         return TokenStatus.UNKNOWN
-    # The original marked an expired token invalid. Import it as valid, so that it can be refreshed.
+    # The original system marked an expired token invalid. Import it as valid, so that it can be refreshed.
     return TokenStatus.VALID if is_valid or values.get("last_error") == _EXPIRED else TokenStatus.INVALID
 
 

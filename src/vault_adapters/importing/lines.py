@@ -1,4 +1,4 @@
-"""Reads the lines of a dump, with a limit of their length."""
+"""Reads the lines of a dump, with a limit on their length."""
 
 from collections.abc import Iterator
 from typing import BinaryIO

@@ -69,7 +69,7 @@ def _parse(record: Record | ImportFailure, form: Format) -> _Parsed:
         draft = form.parse(record.values)
     except UnreadableRowError as error:
         return ImportFailure(record.line, error.code)
-    # Refuse it here, because it would stay in memory until the other rows are decrypted.
+    # Refuse a long value here, because it would stay in memory until the other rows are decrypted.
     return (
         ImportFailure(record.line, "unreadable_value") if len(draft.content) > _MOST_CONTENT else (record.line, draft)
     )

@@ -91,7 +91,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-# Refuse equal names, because Python would take the last and another reader the first. This decoder is made once,
+# Refuse repeated names, because Python would take the last one and another reader the first. This decoder is made once,
 # because `json.loads` would make a new one each time.
 _decode = json.JSONDecoder(object_pairs_hook=_unique).decode
 

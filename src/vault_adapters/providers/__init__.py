@@ -1,8 +1,8 @@
 """Refreshers: they ask providers for new access tokens.
 
-They need ``token-vault[http]`` or an HTTP client of the host (httpx or httpx2). Their own client ignores the
-environment, so a host that needs a proxy or a private certificate authority passes its own client. That client should
-have no defaults, because its parameters, headers, cookies and retries would apply to token requests too.
+They need ``token-vault[http]`` or an HTTP client of the host (httpx or httpx2). The client that they open themselves
+ignores the environment, so a host that needs a proxy or a private certificate authority passes a client. That client
+should have no default parameters, headers, cookies and retries, because these would apply to token requests too.
 """
 
 from vault_adapters.providers import presets

@@ -35,7 +35,7 @@ def read_answer(
     Args:
         answer: status, headers, body and time of receipt.
         dialect: converts the answer of a provider that does not follow RFC 6749.
-        condemns: the error codes that mean that the credential is permanently invalid.
+        condemns: the error codes of a permanently invalid credential.
         default_lifetime: the documented lifetime, for an answer without an expiry.
     """
     status = answer.status
@@ -81,7 +81,7 @@ def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]
 
 
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:
-    """Set the token's expiry: from its lifetime, else from a time in the answer or in the token, else none."""
+    """Set the token's expiry: from its lifetime, else a time in the answer or the token, else the default."""
     if tokens.expires_in is not None:
         # Prefer the lifetime, which the vault counts from before the request, because the provider's clock may differ.
         return evolve(tokens, expires_at=None)
@@ -107,6 +107,6 @@ def _json_object(body: bytes | None) -> Members | None:
         return None
     try:
         members = json.loads(body)
-    except (ValueError, RecursionError):  # the error holds the body, so it must not be another error's context
+    except (ValueError, RecursionError):  # the error holds the body, so no other error may refer to it
         return None
     return members if isinstance(members, dict) else None

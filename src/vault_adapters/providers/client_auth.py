@@ -22,7 +22,7 @@ def as_auth_method(value: object) -> AuthMethod:
     """Check an authentication method and return it.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: the value is not an authentication method.
     """
     for method in _METHODS:
         if value == method:
@@ -34,7 +34,7 @@ def as_secret_method(value: object) -> AuthMethod:
     """Check an authentication method that uses a secret and return it.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: the value is not a method that uses a secret.
     """
     method = as_auth_method(value)
     if method == "none":

@@ -18,7 +18,7 @@ def as_endpoint(value: object, name: str) -> str:
     A query is allowed (RFC 6749 section 3.2); it must not hold a secret.
 
     Raises:
-        InvalidInputError: the URL breaks a rule; it is not repeated.
+        InvalidInputError: the URL is not valid; the message does not repeat it.
     """
     parts = _split(value)
     if parts is None or not parts.hostname:
@@ -69,7 +69,7 @@ def _split(value: object) -> SplitResult | None:
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - reading it checks it
-    except ValueError:  # its message holds the URL, so it must not be another error's context
+    except ValueError:  # its message holds the URL, so no other error may refer to it
         return None
     return parts
 

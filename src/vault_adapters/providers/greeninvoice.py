@@ -31,8 +31,8 @@ GREENINVOICE_TOKEN_URL = "https://api.greeninvoice.co.il/api/v1/account/token"
 class GreenInvoiceRefresher:
     """Exchanges a GreenInvoice (Morning) API key: a POST of ``{"id", "secret"}`` answers ``{"token", "expires"}``.
 
-    Store the key as ``Secret.from_fields(id=..., secret=...)``. The token is a JWT, and ``expires`` is an epoch; if it
-    is missing, the token's ``exp`` claim counts. Status 401, and no other, means that the key is permanently invalid.
+    Store the key as ``Secret.from_fields(id=..., secret=...)``. The token is a JWT, and ``expires`` is in Unix time;
+    if it is missing, the token's ``exp`` claim counts. Only status 401 means that the key is permanently invalid.
 
     Source: the provider's API reference, greeninvoice.docs.apiary.io ("Account", obtain token); its sandbox is
     ``https://sandbox.d.greeninvoice.co.il/api/v1/account/token``.
@@ -42,7 +42,7 @@ class GreenInvoiceRefresher:
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
-        InvalidInputError: an argument breaks its rule; no value is repeated.
+        InvalidInputError: an argument is not valid; the message does not repeat it.
     """
 
     token_url: str = field(default=GREENINVOICE_TOKEN_URL, converter=as_token_url, repr=shown)

@@ -1,4 +1,4 @@
-"""Sends one HTTP request to a provider, with limits of time and size, and without log records."""
+"""Sends one HTTP request to a provider, with limits of time and size, and without the HTTP library's log records."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ async def exchange(
 ) -> Incoming | RefreshFailedError | ConfigurationError:
     """Send ``outgoing`` once and return the answer, or the error to raise.
 
-    It returns errors instead of raising them, because a traceback keeps frames, and its frames hold credentials.
+    It returns errors instead of raising them, because a traceback keeps frames, and this function's frames hold
+    credentials.
 
     Args:
         client: the client to use, which stays open; redirects and its ``auth`` are switched off for this request.
@@ -91,7 +92,7 @@ async def exchange(
         failure = error.with_traceback(None)
     except Exception as error:  # any error of the client may hold the request
         failure = progress.failed(type(error).__name__, not_sent=not _NOT_SENT.isdisjoint(_names(error)))
-    except BaseException as error:  # a cancellation goes on without the frames that hold credentials
+    except BaseException as error:  # raise a cancellation below, without the frames that hold credentials
         stopped = error.with_traceback(None)
     if stopped is not None:
         raise stopped
@@ -123,7 +124,7 @@ class _Progress:
         self.sending = self.sending or event.endswith("send_request_headers.started")
 
     def failed(self, what: str, *, not_sent: bool = False) -> RefreshFailedError:
-        # A client with another transport does not trace. Then assume that the request may have been sent.
+        # A client with a transport other than httpcore does not trace, so assume that the request may have been sent.
         if not_sent or (self.traced and not self.sending):
             return RefreshFailedError(f"the provider could not be reached ({what})")
         return RefreshFailedError(f"the exchange with the provider broke off ({what})", outcome_unknown=True)
@@ -131,7 +132,7 @@ class _Progress:
 
 async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:
     async with _opened(client) as http:
-        # End the wait for a connection a little before the deadline, because then nothing was sent for certain.
+        # Stop waiting for a connection a little before the deadline, so that it is certain that nothing was sent.
         waiting = seconds * 0.9
         request = http.build_request(
             "POST",

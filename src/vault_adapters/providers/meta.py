@@ -53,7 +53,7 @@ class MetaTokenExchangeRefresher:
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
-        InvalidInputError: an argument breaks its rule; no value is repeated.
+        InvalidInputError: an argument is not valid; the message does not repeat it.
     """
 
     client_id: str = field(converter=as_client_id)

@@ -53,7 +53,7 @@ class OAuth2Refresher:
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
-        InvalidInputError: an argument breaks its rule; no value is repeated.
+        InvalidInputError: an argument is not valid; the message does not repeat it.
     """
 
     token_url: str = field(converter=as_token_url, repr=shown)

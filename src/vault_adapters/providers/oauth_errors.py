@@ -26,10 +26,10 @@ _USER_NEEDED = frozenset({"interaction_required", "login_required", "consent_req
 _NOT_NOW = frozenset({"temporarily_unavailable", "slow_down"})
 
 CONDEMNS_GRANT = frozenset({"invalid_grant"})
-"""The codes that mean that a refresh token is permanently invalid."""
+"""The codes of a permanently invalid refresh token."""
 
 CONDEMNS_KEY = CONDEMNS_GRANT | {"invalid_client", "unauthorized_client"}
-"""The codes that mean that a client id and secret are permanently invalid, if they are one account's credential."""
+"""The codes of a permanently invalid client id and secret, if they are one account's credential."""
 
 
 def error_code(members: Mapping[str, Any] | None) -> str | None:
@@ -46,7 +46,7 @@ def refusal(code: str | None, retry_after: timedelta | None, condemns: frozenset
     Args:
         code: a registered code, or None.
         retry_after: the time from the answer's Retry-After header, or None.
-        condemns: the codes that mean that the credential is permanently invalid.
+        condemns: the codes of a permanently invalid credential.
     """
     if code in condemns or code in _USER_NEEDED:
         return ReauthorizationRequiredError(reason=code)

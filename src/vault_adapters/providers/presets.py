@@ -47,7 +47,7 @@ def google(
         revocation_url: another revocation endpoint, for tests; None switches revocation off.
 
     Raises:
-        InvalidInputError: an argument breaks its rule; no value is repeated.
+        InvalidInputError: an argument is not valid; the message does not repeat it.
     """
     return OAuth2Refresher(
         token_url,
@@ -65,7 +65,7 @@ def whatsapp(
 ) -> MetaTokenExchangeRefresher:
     """Return a refresher for the WhatsApp Business Platform, whose user tokens are Meta's.
 
-    Store a system user's token that never expires without ``expires_at``; the vault then does not refresh it.
+    If a system user's token never expires, store it without ``expires_at``, so that the vault does not refresh it.
 
     Args:
         client_id: the Meta app's id.
@@ -73,7 +73,7 @@ def whatsapp(
         token_url: another token endpoint, for tests or to pin a version of the Graph API.
 
     Raises:
-        InvalidInputError: an argument breaks its rule; no value is repeated.
+        InvalidInputError: an argument is not valid; the message does not repeat it.
     """
     return MetaTokenExchangeRefresher(client_id, client_secret, token_url=token_url)
 
@@ -85,6 +85,6 @@ def greeninvoice(*, token_url: str = GREENINVOICE_TOKEN_URL) -> GreenInvoiceRefr
         token_url: another token endpoint, for the sandbox or for tests.
 
     Raises:
-        InvalidInputError: an argument breaks its rule; no value is repeated.
+        InvalidInputError: an argument is not valid; the message does not repeat it.
     """
     return GreenInvoiceRefresher(token_url)

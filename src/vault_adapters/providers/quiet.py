@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# These loggers print URL and reason phrase at INFO and every header at DEBUG. A provider may echo a token in each.
+# These loggers print URL and reason phrase at INFO, and every header at DEBUG. A provider may repeat a token in them.
 # hpack prints the request's headers too, if the host's client uses HTTP/2.
 _TALKATIVE = (
     "httpx",
@@ -28,7 +28,7 @@ class _OnlyOthers(logging.Filter):
 
 @contextmanager
 def quiet_exchange() -> Iterator[None]:
-    """Drop the HTTP library's log records of this context until the end of the block.
+    """Drop the HTTP library's log records of the running task until the block ends.
 
     A context variable limits this to the running task and the tasks that it starts. So the host's own concurrent
     requests are still logged, even through the same client. The filter is removed afterwards.

@@ -30,7 +30,7 @@ class Flights:
 
     @property
     def under_way(self) -> int:
-        """The number of running calls, including those whose key was forgotten."""
+        """The number of running calls, including calls whose keys were forgotten."""
         return len(self._running)
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -89,10 +89,10 @@ class Flights:
 
 
 async def _join(task: asyncio.Task[T]) -> T:
-    """Wait for a call; a caller that is cancelled meanwhile leaves it running.
+    """Wait for a call and return its result; cancelling the caller does not cancel the call.
 
-    Not `asyncio.shield`, which logs the error of a call that its caller has left since Python 3.14, nor `asyncio.wait`,
-    which costs several microseconds more.
+    `asyncio.shield` is not used, because since Python 3.14 it logs the error of a call whose caller was cancelled.
+    `asyncio.wait` is not used, because it takes several microseconds longer.
     """
     waiter = task.get_loop().create_future()
     wake = partial(_wake, waiter)

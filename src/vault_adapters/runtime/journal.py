@@ -30,7 +30,7 @@ class NoJournal:
         raise JournalError("no journal_dir is configured")
 
     async def entries(self) -> Sequence[JournalEntry]:
-        """Return nothing."""
+        """Return no entries."""
         return ()
 
     async def remove(self, entry: JournalEntry) -> None:
@@ -41,7 +41,7 @@ class FileJournal:
     """Implements `RefreshJournal` over a directory.
 
     Args:
-        directory: the journal's directory; created for its owner only if it is missing.
+        directory: the journal's directory; if it is missing, it is created with access for its owner only.
 
     Raises:
         ConfigurationError: the directory cannot be created or written to.
@@ -128,7 +128,7 @@ def _read_all(directory: Path) -> list[JournalEntry]:
 def _read(data: bytes) -> JournalEntry | None:
     try:
         return _decode(json.loads(data))
-    except Exception:  # no damage of a file may keep the vault from opening
+    except Exception:  # a damaged file must not keep the vault from opening
         return None
 
 

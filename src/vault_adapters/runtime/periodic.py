@@ -1,4 +1,4 @@
-"""Passes audit events to the host, and runs periodic work such as flushing uses."""
+"""Passes audit events to the host, and runs periodic work, such as storing when tokens were last used."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ class CallbackSink:
 
 @asynccontextmanager
 async def repeating(work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
-    """Run ``work`` every ``seconds`` seconds while the context lasts, and once more at its end."""
+    """Run ``work`` every ``seconds`` seconds until the block ends, and once more at its end."""
 
     async def loop() -> None:
         while True:

@@ -60,13 +60,13 @@ class AsyncioTasks:
                 await job()
 
         tasks = [self._flights.start(limited(group, job)) for group, job in jobs]
-        # Do not use a TaskGroup: it would cancel running refreshes if another job fails or the caller is cancelled.
+        # Do not use a TaskGroup, because a failed job or a cancelled caller would cancel the running refreshes.
         for result in await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True)):
             if isinstance(result, BaseException):
                 raise result
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
-        """Run ``work``, and meanwhile ``ahead``, which ends with the caller."""
+        """Run ``work`` and ``ahead`` concurrently; cancelling the caller cancels only ``ahead``."""
 
         async def run_ahead() -> None:
             await ahead()

@@ -54,12 +54,12 @@ class RefreshWorker:
         self._stopped.set()
 
     async def run(self, *, handle_signals: bool = True) -> None:
-        """Sweep until `stop` is called, or until SIGTERM or SIGINT comes.
+        """Sweep until `stop` is called, or until SIGTERM or SIGINT arrives.
 
         An error of one sweep is logged and does not end the worker.
 
         Args:
-            handle_signals: whether the two signals stop the worker, which works on the main thread only. The previous
+            handle_signals: whether the two signals stop the worker; ignored outside of the main thread. The previous
                 handlers are restored at the end.
         """
         with _stopped_by_signals(self.stop, wanted=handle_signals):

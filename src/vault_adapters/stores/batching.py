@@ -21,8 +21,8 @@ class ReadBatcher(Generic[K, V]):
     Cancelling a caller does not cancel the query, and each caller raises its own copy of the query's error.
 
     Args:
-        session: a context manager that gives the function for reading a batch. The function gets keys, which may
-            repeat, and returns one value per key, in order. The context stays open while batches follow one another
+        session: returns a context manager that gives the function for reading a batch. The function gets keys, which
+            may repeat, and returns one value per key, in order. The context stays open while batches follow one another
             without a pause, so that it may hold a connection.
         most_keys: the largest batch.
         most_batches: largest number of concurrent batches.

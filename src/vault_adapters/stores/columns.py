@@ -79,7 +79,7 @@ LISTED = RowLayout.of(TOKEN, KEY)
 """The rows of a list of tokens."""
 
 STORED = RowLayout.of(TOKEN, VALUE)
-"""A token with its sealed value, without its key, because the caller knows it."""
+"""A token with its sealed value, but not its key, because the caller knows the key."""
 
 OWNED = RowLayout.of(TOKEN, KEY, ACCOUNT)
 """A token with its account."""

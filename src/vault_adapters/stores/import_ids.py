@@ -1,4 +1,4 @@
-"""Token ids that show which import stored a row, until another writer replaces the row."""
+"""Token ids that show which import stored a token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RANDOM_B = (1 << 62) - 1
 class ImportIds:
     """UUIDs of version 8 (RFC 9562): six bytes that identify the import, then 74 random bits.
 
-    The id alone shows a run whether it stored a row, so the run need not remember its rows. Other writers use UUIDs of
+    The id alone shows an import whether it stored a row, so it need not remember its rows. Other writers use UUIDs of
     version 4, so their ids never look like these.
     """
 

@@ -1,4 +1,4 @@
-"""Numbered migrations of the schema, and the comparison with those that a database has applied."""
+"""Loads the numbered migrations of the schema, and finds the migrations that a database lacks."""
 
 import hashlib
 from collections.abc import Mapping

@@ -40,7 +40,7 @@ def load_queries(package: str, **placeholders: str) -> Queries:
         if path.name.endswith(".sql"):
             for name, sql in _split(path.read_text(encoding="utf-8")):
                 if name in by_name:
-                    raise ValueError(f"the query {name} stands twice in {package}")
+                    raise ValueError(f"two queries of {package} have the name {name}")
                 by_name[name] = _fill(sql, {**PLACEHOLDERS, **placeholders})
     return Queries(by_name)
 

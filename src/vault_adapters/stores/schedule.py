@@ -1,4 +1,4 @@
-"""Computes when an account is due after its values were stored, from each value's expiry and ``lead``."""
+"""Computes when an account is due after a commit, from the expiry and ``lead`` of the new access token."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -65,7 +65,8 @@ class _Running:
     """An open vault on its thread.
 
     The thread runs everything from opening to closing. anyio's `start_blocking_portal` is not used, because it is a
-    generator: a forked child would finish it at its end, and would wait for a thread that exists only in the parent.
+    generator. A forked child would finish the generator before it exits, and so wait for a thread that only the parent
+    has.
     """
 
     portal: BlockingPortal
@@ -78,7 +79,8 @@ class _Running:
         """Open the vault on a new thread; raise the error if opening fails."""
         opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
         ended: Future[None] = Future()
-        # It and the threads that it starts are daemons, because the process waits for others before it runs atexit.
+        # The thread is a daemon, and so are the threads that it starts, because a process waits for all
+        # threads that are not daemons before it runs its atexit functions.
         thread = threading.Thread(target=_serve, args=(opener, opened, ended), name="token-vault", daemon=True)
         thread.start()
         try:
@@ -123,7 +125,8 @@ class Session:
         self._calls = 0
         self._closed = False
         self._running: _Running | None = None
-        # Set before the lock is first taken, because a fork may copy the lock while another thread holds it.
+        # The process that uses this session. It is set before the lock is first taken, so that a forked child can check
+        # it without the lock, because a fork may copy the lock while another thread holds it.
         self._process: int | None = None
 
     def run(self, call: Call[V, T]) -> T:
@@ -148,7 +151,7 @@ class Session:
             self._open()
 
     def close(self) -> None:
-        """Wait for running calls and close the vault, once; in a forked child, leave the parent's vault alone."""
+        """Wait for running calls, then close the vault; do nothing if it is closed, or in a forked child."""
         if self._process not in (None, os.getpid()):
             return
         self._refuse_wrong_place("close")

@@ -149,7 +149,7 @@ def open_sync_vault(
         clock: as in `open_vault`.
         on_event: as in `open_vault`; it is called on the vault's own thread and cannot call this vault.
 
-    The first call raises what `open_vault` raises.
+    The first call raises the errors of `open_vault`.
     """
     return sync_vault_over(
         lambda: open_vault(

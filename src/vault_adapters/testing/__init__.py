@@ -1,6 +1,6 @@
-"""For the tests of hosts: a vault in memory, a clock to move and a provider that answers as it is told.
+"""Tools for the tests of hosts: a vault in memory, a clock that tests move, and a provider that follows a script.
 
-`vault_adapters.testing.contract` has the suite that a store of your own is to pass; it needs pytest, the rest does not.
+`vault_adapters.testing.contract` has the suite that a store of your own must pass. Only that module needs pytest.
 """
 
 from vault_adapters.testing.clock import ManualClock

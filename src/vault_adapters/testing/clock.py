@@ -9,10 +9,10 @@ _START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 class ManualClock:
-    """Implements `Clock`; pass it to `open_vault` and it governs expiry, leases and stamps.
+    """Implements `Clock`; pass it to `open_vault`, and all expiries, leases and timestamps follow it.
 
     Args:
-        now: where to begin, zone-aware.
+        now: time to start at, with a time zone.
     """
 
     def __init__(self, now: datetime = _START) -> None:
@@ -28,7 +28,7 @@ class ManualClock:
         return self._now
 
     def set(self, now: datetime) -> None:
-        """Set the time, zone-aware."""
+        """Set the time, which must have a time zone."""
         moment = as_time(now, "now")
         if moment is None:
             raise InvalidInputError("now must be a datetime with a time zone")

@@ -18,8 +18,8 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
 
 Answer: TypeAlias = TokenSet | BaseException | timedelta | Callable[[RefreshRequest], Awaitable[TokenSet]]
-"""One step of a script: a token set is returned, an error raised, a timedelta waited for before the next step, and a
-coroutine function asked for what to return."""
+"""One step of a script: a token set is returned, an error is raised, a timedelta is waited before the next step, and a
+coroutine function is called for the token set."""
 
 
 @frozen
@@ -27,10 +27,10 @@ class RecordedCall:
     """One call of a refresher.
 
     Attributes:
-        account: whose token was asked for.
-        kind: the kind of the credential that came.
-        scopes: those that came.
-        deadline: the time that was left.
+        account: account to refresh.
+        kind: kind of the credential.
+        scopes: scopes of the request.
+        deadline: time limit of the call.
     """
 
     account: Account
@@ -40,7 +40,7 @@ class RecordedCall:
     _credential: Secret = field(repr=False, alias="credential")
 
     def spent(self, credential: Secret | str) -> bool:
-        """Whether this is the credential that came."""
+        """Whether the call presented this credential."""
         return self._credential == (credential if isinstance(credential, Secret) else Secret(credential))
 
 
@@ -48,12 +48,12 @@ class ScriptedRefresher:
     """Implements `TokenRefresher` without a provider.
 
     Args:
-        answers: what the calls get, one after the other; when none is left, `ProviderConfigurationError`.
-        rotation: what it says of its provider.
-        spends: the kind of credential that it wants.
+        answers: the script; a call without a step left raises `ProviderConfigurationError`.
+        rotation: rotation policy of the provider; None is strict.
+        spends: kind of credential that the refresher takes.
 
     Attributes:
-        calls: what it was called with, in order.
+        calls: the calls so far, in order.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ScriptedRefresher:
 
     @property
     def remaining(self) -> int:
-        """How many steps of the script are left."""
+        """Number of steps of the script that are left."""
         return len(self._script)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
@@ -82,7 +82,7 @@ class ScriptedRefresher:
         self.calls.append(
             RecordedCall(request.account, request.kind, request.scopes, request.deadline, request.credential)
         )
-        # Taken before any wait, so that concurrent calls get the steps in the order in which they came.
+        # Taken before any wait, so that concurrent calls get the steps in the order of the calls.
         pause, answer = self._next()
         await anyio.sleep(pause.total_seconds())
         if isinstance(answer, TokenSet):

@@ -26,7 +26,7 @@ class TokenKind(enum.StrEnum):
         raise InvalidInputError(_KIND_RULE)
 
 
-_set = object.__setattr__  # what attrs itself fills frozen instances with
+_set = object.__setattr__  # attrs itself sets the fields of frozen instances with it
 _KIND_RULE = "kind must be one of access_token, refresh_token, api_key, webhook_secret"
 _KINDS = {kind.value: kind for kind in TokenKind}
 
@@ -155,7 +155,8 @@ class AccountDeletion:
 
     Attributes:
         deleted: number of deleted tokens.
-        revoked: whether the provider confirmed the revocation; None if it was not requested or there is no endpoint.
+        revoked: whether the provider confirmed the revocation; None if none was requested, or if the account has no
+            credential or its provider no revocation endpoint.
     """
 
     deleted: int

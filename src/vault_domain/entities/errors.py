@@ -52,7 +52,7 @@ class InvalidInputError(VaultError, ValueError):
 
 
 class ConfigurationError(VaultError):
-    """The vault cannot be opened, or cannot go on, as it is configured."""
+    """With this configuration, the vault cannot be opened or cannot continue."""
 
     default_code = "configuration"
     default_message = "the vault's configuration is not valid"
@@ -101,8 +101,8 @@ class RefreshFailedError(VaultError):
 
     Refreshers raise it too:
 
-    - It certainly did not consume the credential (refused connection, 429, 503): ``outcome_unknown`` is False.
-    - It may have consumed the credential (timeout, reset, 500, unreadable answer): ``outcome_unknown`` is True.
+    - The provider did not consume the credential (refused connection, 429, 503): ``outcome_unknown`` is False.
+    - The provider may have consumed it (timeout, reset, 500, unreadable answer): ``outcome_unknown`` is True.
 
     Attributes:
         retry_after: time to wait before the next attempt, or None.
@@ -141,14 +141,14 @@ class RefreshNotPersistedError(VaultError):
 
 
 class ProviderConfigurationError(VaultError):
-    """The provider rejects this vault's client, or no refresher is configured for it; no token was changed."""
+    """The provider rejects this vault's client, or the provider has no refresher; no token was changed."""
 
     default_code = "provider_configuration"
-    default_message = "the provider refuses this client, or no refresher is configured for it"
+    default_message = "the provider rejects this client, or no refresher is configured for the provider"
 
 
 class DecryptionError(VaultError):
-    """A stored value cannot be decrypted: it was changed, moved to another row, or its data key is gone.
+    """A stored value cannot be decrypted, because it was changed, was moved to another row, or lost its data key.
 
     Attributes:
         keys: the keys of the rows that could not be decrypted.

@@ -25,7 +25,7 @@ def _as_key(value: object) -> TokenKey:
 
 
 def _as_value(value: object) -> Secret:
-    return as_secret(value)  # mypy takes no decorated function as a converter
+    return as_secret(value)  # mypy does not accept a decorated function as a converter
 
 
 def _as_status(value: object) -> TokenStatus:
@@ -86,7 +86,7 @@ class ImportedToken:
 
     def __attrs_post_init__(self) -> None:
         if self.error_code is not None and self.status is not TokenStatus.INVALID:
-            raise InvalidInputError("error_code goes with the status invalid only")
+            raise InvalidInputError("error_code is allowed only with the status INVALID")
 
     @property
     def lifetime(self) -> timedelta | None:
@@ -156,7 +156,7 @@ class ImportReport:
     Attributes:
         imported: rows stored under keys that held nothing.
         replaced: rows that replaced a stored token, with ``overwrite``.
-        skipped: rows not stored, because their key holds a token or another row for it has a later `updated_at`.
+        skipped: rows not stored, because their key holds a token, or another row for that key was chosen.
         failed: rows that could not be read or stored.
         failures: the first thousand failed rows.
     """

@@ -7,7 +7,7 @@ from attrs import field, frozen
 
 
 class MasterKeyState(enum.StrEnum):
-    """introduced (unwrap_only) -> active (exactly one) -> unwrap_only -> retired."""
+    """The states of a master key: introduced (unwrap_only) -> active (exactly one) -> unwrap_only -> retired."""
 
     UNWRAP_ONLY = "unwrap_only"
     ACTIVE = "active"
@@ -15,7 +15,7 @@ class MasterKeyState(enum.StrEnum):
 
 
 class DataKeyState(enum.StrEnum):
-    """active (one per tenant) -> decrypt_only -> destroyed (its wraps are gone, its id is never used again)."""
+    """The states of a data key: active (one per tenant) -> decrypt_only -> destroyed (no wraps, id never reused)."""
 
     ACTIVE = "active"
     DECRYPT_ONLY = "decrypt_only"

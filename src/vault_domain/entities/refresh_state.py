@@ -15,7 +15,7 @@ from vault_domain.entities.token import TokenInfo
 class RefreshState:
     """An account's lease and backoff.
 
-    It concerns one credential, identified by id and generation. Once another value is stored, it no longer applies.
+    The state concerns one credential, identified by id and generation, and applies only while that value is stored.
 
     Attributes:
         credential_id: id of the credential that the latest attempt presents.

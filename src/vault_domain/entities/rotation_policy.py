@@ -1,4 +1,4 @@
-"""Rotation policies of providers; they decide whether to retry after an attempt with an unknown outcome."""
+"""Rotation policies of providers; they tell whether a used refresh token may be presented again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST = 36_525 * 86_400
 
 
 class RotationKind(enum.StrEnum):
-    """What a refresh does to the refresh token."""
+    """The effect of a refresh on the refresh token."""
 
     STRICT = "strict"
     GRACE = "grace"
@@ -42,7 +42,7 @@ class Rotation:
     @scrubbed
     def grace(cls, seconds: float | timedelta) -> Rotation:
         """A used refresh token keeps working for a limited time (Auth0's leeway, Okta's grace period)."""
-        # `as_duration` refuses what is not converted here: numbers beyond these limits, NaN and other types.
+        # Numbers beyond these limits, NaN and other types are not converted, so that `as_duration` refuses them.
         number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST
         period = timedelta(seconds=seconds) if number else seconds  # type: ignore[arg-type]  # it is a number then
         return cls(RotationKind.GRACE, as_duration(period, "seconds", positive=True))

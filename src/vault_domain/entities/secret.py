@@ -109,9 +109,10 @@ def as_secret(value: object) -> Secret:
 
 
 def decoded_secret(plaintext: bytes) -> Secret | None:
-    """Return a secret from UTF-8 bytes; None if they are invalid, because the decoder's error would hold the bytes.
+    """Return a secret from UTF-8 bytes; return None if they are invalid or too long.
 
-    It skips the check for lone surrogates, because the decoder rejects them.
+    It raises no error, because the decoder's error would hold the bytes. It skips the check for lone surrogates,
+    because the decoder rejects them.
     """
     if len(plaintext) > MAX_SECRET_BYTES:
         return None

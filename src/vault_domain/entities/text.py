@@ -19,9 +19,9 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def as_tenant_id(value: object) -> str:
-    """Return a ``str``, ``int`` or ``UUID`` as the text of a tenant id; upper and lower case stay."""
+    """Return a ``str``, ``int`` or ``UUID`` as the text of a tenant id; the case of letters is kept."""
     if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
-        # Python raises an error of its own for the text of a very long number.
+        # Do not convert a very long number, because Python raises an error of its own for it.
         value = str(value) if isinstance(value, UUID) or value.bit_length() < 1000 else ""
     return _name(value, "tenant_id")
 

@@ -151,8 +151,8 @@ class TokenDraft:
         key: the key to store the value under.
         value: the credential.
         expires_at: expiry, UTC, or None.
-        lifetime: time for which the provider issued the value, or None if unknown. Without `expires_at`, the store adds
-            it to its own time.
+        lifetime: time for which the provider issued the value, or None if unknown. Without `expires_at`, the
+            expiry is the store's time plus this lifetime.
         scopes: replaces the stored scopes; None keeps them.
         refreshed: whether a refresh stores the value; if so, the store sets `last_refreshed_at`.
     """
@@ -174,7 +174,8 @@ class TokenWrite:
     """A sealed value to store under a key; `TokenDraft` explains the other fields.
 
     Attributes:
-        lead: time before expiry at which the value makes its account due for a sweep; None if it sets no time.
+        lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
+            due time.
     """
 
     key: TokenKey

@@ -60,7 +60,7 @@ class TokenSet:
         refresh_token: None (or ``""``) keeps the stored one.
         expires_at: expiry of the access token, zone-aware, or None.
         expires_in: lifetime of the access token, in seconds or as a timedelta, or None. Without ``expires_at``, the
-            vault adds it to the time of storing.
+            expiry is the time of storing plus this lifetime.
         scopes: the granted scopes; empty keeps the stored ones.
         token_type: "Bearer" in practice (RFC 6750); not stored.
         refresh_token_expires_at: expiry of the refresh token, zone-aware, or None.
@@ -83,7 +83,7 @@ class TokenSet:
         """Read a token endpoint's answer: RFC 6749 section 5.1, plus Authlib's ``expires_at`` (an epoch).
 
         Other members, such as ``id_token``, are ignored. Malformed optional members are ignored too, because a new
-        refresh token must not be lost on their account. Examples are a negative or absurd ``expires_in`` and a scope
+        refresh token must not be lost because of them. Examples are a negative or absurd ``expires_in`` and a scope
         outside of the RFC's alphabet. An ``expires_in`` of 0 counts as missing.
 
         Args:
@@ -125,7 +125,7 @@ def _number(value: object) -> float | None:
 
 
 def _seconds(value: object) -> timedelta | None:
-    """Read a lifetime; None where it is missing, negative or longer than 100 years."""
+    """Read a lifetime; return None if it is missing, negative or longer than 100 years."""
     number = _number(value)
     if number is None or not 0 <= number <= _LONGEST_LIFETIME.total_seconds():
         return None

@@ -1,4 +1,4 @@
-"""Checks arguments of the public methods. Each function returns the checked value, or raises without the value."""
+"""Checks arguments of the public methods. Each function returns the checked value, or raises an error without it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta

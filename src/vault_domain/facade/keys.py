@@ -42,7 +42,7 @@ class VaultKeys:
 
     @scrubbed_async
     async def rotate_data_key(self, tenant_id: str) -> DataKeyRotation:
-        """Give a tenant a new data key; later stores use it.
+        """Give a tenant a new data key, which encrypts all values stored from now on.
 
         The old data key still decrypts stored values; `reencrypt` encrypts them under the new one.
 

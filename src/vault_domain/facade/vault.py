@@ -93,7 +93,7 @@ class TokenVault:
         """Return the stored token, regardless of its status, or None. The use is recorded later, in batches.
 
         Raises:
-            DecryptionError: the stored value does not open in its place.
+            DecryptionError: the stored value cannot be decrypted.
         """
         return await self._services.tokens.get(read.as_key(key))
 
@@ -118,7 +118,7 @@ class TokenVault:
                 limited to half of the token's lifetime if that is known.
 
         Raises:
-            DecryptionError: the stored value does not open in its place.
+            DecryptionError: the stored value cannot be decrypted.
         """
         buffer = None if refresh_buffer is None else as_duration(refresh_buffer, "refresh_buffer")
         return await self._services.tokens.get_access(read.as_account(account), buffer)
@@ -128,7 +128,7 @@ class TokenVault:
         """Return the refresh token, or None if it is missing, invalid or expired.
 
         Raises:
-            DecryptionError: the stored value does not open in its place.
+            DecryptionError: the stored value cannot be decrypted.
         """
         return await self._services.tokens.get_refresh(read.as_account(account))
 
@@ -185,7 +185,7 @@ class TokenVault:
         Args:
             account: the account to delete.
             revoke: first ask the provider to revoke the credential (RFC 7009), within the refresh deadline. The
-                tokens are deleted even if it does not confirm.
+                tokens are deleted even if the provider does not confirm.
         """
         return await self._services.accounts.delete(
             read.as_account(account), revoke=read.as_flag(revoke, "revoke"), actor=self._actor
@@ -208,7 +208,7 @@ class TokenVault:
             ProviderConfigurationError: no refresher is configured, or the provider rejects this client.
             RefreshFailedError: the refresh failed this time; see its ``retry_after``.
             RefreshNotPersistedError: the provider answered, but the answer could not be stored yet.
-            DecryptionError: a stored value does not open in its place.
+            DecryptionError: a stored value cannot be decrypted.
         """
         seconds = read.as_seconds(timeout, "timeout")
         return await self._services.refreshing.ensure(read.as_account(account), seconds, actor=self._actor)
@@ -226,9 +226,10 @@ class TokenVault:
     async def report_rejected(self, token: Token) -> Token:
         """Report that a resource answered 401 to this token; return another token to try.
 
-        - If a newer token is stored, or the token is younger than 30 seconds, it returns the stored token without a
-          refresh. So there is at most one refresh per generation.
-        - If the account cannot be refreshed, it marks the token invalid.
+        - If another token is stored by now, return that one, as `ensure_access_token` does. So a rejected generation is
+          refreshed at most once.
+        - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
+        - If the account cannot be refreshed, mark the token invalid and raise `ReauthorizationRequiredError`.
 
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.

@@ -12,7 +12,7 @@ from vault_domain.ports.change import Change
 
 
 class AccountRepository(Protocol):
-    """Reads and changes accounts. An account exists while one of its tokens does."""
+    """Reads and changes accounts. An account exists while at least one of its tokens is stored."""
 
     async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
         """Read an account in one statement; return it with the store's time."""
@@ -34,7 +34,7 @@ class AccountRepository(Protocol):
             actor: who stores them, for the audit log.
 
         Raises:
-            DataKeyInactiveError: a value is sealed under a key that is not active.
+            DataKeyInactiveError: a value is sealed under a data key that is not active.
         """
 
     async def delete(self, account: Account, *, actor: str | None) -> Change[int]:

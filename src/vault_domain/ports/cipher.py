@@ -19,9 +19,9 @@ class UnreadableError(Exception):
     """A sealed value does not decrypt under its token key.
 
     Attributes:
-        reason: a code for operators (header, commitment, tag, unknown_key, `DESTROYED_KEY`); callers get one
-            `DecryptionError`.
-        data_key_id: the data key that caused the error, where it is not the data key of the value.
+        reason: a code for operators (header, commitment, tag, unknown_key, `DESTROYED_KEY`); callers get the
+            same `DecryptionError` for each.
+        data_key_id: the data key that caused the error, if it is not the data key of the value.
     """
 
     def __init__(self, reason: str, data_key_id: bytes | None = None) -> None:
@@ -41,7 +41,7 @@ class Cipher(Protocol):
         """Seal values for their keys; create a data key for each tenant that has none."""
 
     async def sealer(self, tenant_id: str) -> Callable[[TokenKey, Secret], SealedToken]:
-        """Return a function that seals under the data key that is active now, even after a rotation.
+        """Return a function that seals under the data key that is active now; it keeps that data key after a rotation.
 
         Raises:
             UnreadableError: `NO_ACTIVE_KEY`.
@@ -64,7 +64,7 @@ class Cipher(Protocol):
         Unlike `seal`, it creates no data key. A tenant with values has one, unless it was erased meanwhile.
 
         Returns:
-            One item per value, in the same order. The item is an error where the value can never be opened here.
+            One item per value, in the same order. The item is an error if the value cannot be resealed even by a retry.
         """
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:

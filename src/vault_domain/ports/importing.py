@@ -34,12 +34,12 @@ class ImportRun(Protocol):
             The outcomes in the order of ``writes``.
 
         Raises:
-            DataKeyInactiveError: a value is sealed under a key that is not active; nothing was written.
+            DataKeyInactiveError: a value is sealed under a data key that is not active; nothing was written.
         """
 
 
 class ImportRepository(Protocol):
-    """Begins imports and tells which keys are taken."""
+    """Begins imports, and finds out which keys already hold a token."""
 
     def begin(self, source: str | None) -> ImportRun:
         """Begin an import.

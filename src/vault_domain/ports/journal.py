@@ -10,7 +10,7 @@ from vault_domain.ports.refresh_ledger import Attempt
 
 
 class JournalError(Exception):
-    """An entry could not be written: no journal, a full disk, no permission. It never leaves the vault."""
+    """The journal could not store an entry (no journal, full disk, no permission). The error never leaves the vault."""
 
 
 @frozen
@@ -23,7 +23,7 @@ class JournalEntry:
 
 
 class RefreshJournal(Protocol):
-    """Keeps answers durably on this host; their tokens are encrypted."""
+    """Keeps answers durably on this machine; their tokens are encrypted."""
 
     async def write(self, entry: JournalEntry) -> None:
         """Store an entry durably; writing the entry of the same attempt again replaces it.

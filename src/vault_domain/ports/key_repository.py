@@ -15,17 +15,17 @@ class KeyRepository(Protocol):
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
         """Store the first master key as active, unless a master key exists; return all records afterwards.
 
-        Of two processes that bootstrap at once, one wins. Where data keys or tokens exist but no master key, it stores
+        Of two processes that bootstrap at once, one wins. If data keys or tokens exist but no master key, it stores
         nothing and returns an empty list, because a vault that lost its master key row must not look new.
         """
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only, unless one was introduced meanwhile; return all records.
+        """Store a further master key as unwrap_only, unless another was introduced meanwhile; return all records.
 
         - It stores the record only if the caller has seen (``known``) every record that exists.
         - Checking and storing exclude other introductions, by a table lock or an immediate transaction. So of two
           processes that introduce a key for the same secret, one wins, and the other finds that key in the result.
-        - A retired record with the same key id becomes unwrap_only again, because a key service's key may come back.
+        - A retired record with the same key id becomes unwrap_only again, because a key service's key may be reused.
         - Storing and reviving append the event MASTER_KEY_INTRODUCED in the same transaction.
 
         Args:

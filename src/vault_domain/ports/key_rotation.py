@@ -1,7 +1,8 @@
 """KeyRotationRepository: moves data keys and master keys through their states while the vault is in use.
 
-Each method is one short transaction. Repeated and concurrent calls are harmless, because the state of a rotation
-is the data itself. At every commit, each data key is destroyed or has a wrap under a master key that is not retired.
+Each method is one short transaction. Repeated and concurrent calls are harmless, because the stored data
+shows how far a rotation got. At every commit, each data key is destroyed or has a wrap under a master key that is not
+retired.
 """
 
 from collections.abc import Sequence
@@ -111,7 +112,7 @@ class KeyRotationRepository(Protocol):
     async def mark_emptied(self, tenant_id: str | None) -> int:
         """Set the time `emptied_at` on decrypt_only data keys that no token uses; return the number of marked keys.
 
-        A time that is set stays. No new token can use such a key, because writes need an active one.
+        A time that is set stays. No new token can use such a data key, because writes need an active one.
         """
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
@@ -146,7 +147,7 @@ class KeyRotationRepository(Protocol):
         """
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete wraps under a master key, where the kept wrap is stored unchanged; return the number of deleted wraps.
+        """Delete a master key's wrap of each data key whose kept wrap is stored unchanged; return the number deleted.
 
         Args:
             master_key_id: the master key whose wraps are deleted.

@@ -40,7 +40,7 @@ class MasterKey(Protocol):
 
 @frozen
 class MasterKeys:
-    """The master keys that this process can use; a snapshot from when the vault was opened.
+    """The master keys that this process can use; a snapshot taken when the vault was opened.
 
     Attributes:
         opened: the master keys by key id; they include the active one and no retired one.

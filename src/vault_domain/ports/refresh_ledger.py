@@ -31,7 +31,7 @@ class Snapshot:
 
 @frozen
 class Attempt:
-    """A claimed account: no other process presents its credential while the lease lasts.
+    """An attempt that holds the lease: no other attempt presents the account's credential while the lease lasts.
 
     Attributes:
         account: the account that is refreshed.
@@ -52,7 +52,7 @@ class Attempt:
 
 @frozen
 class Failure:
-    """How an attempt failed.
+    """The failure of an attempt.
 
     Attributes:
         code: the registered OAuth error code, or None.
@@ -83,7 +83,7 @@ Judge = Callable[[AccountRecord | None, datetime], datetime | None]
 
 
 class CommitOutcome(enum.Enum):
-    """How the store treated a provider's answer."""
+    """The result of comparing a provider's answer with the stored tokens."""
 
     WRITTEN = "written"
     """All tokens of the answer are stored, by this commit or by an earlier commit of the same attempt."""
@@ -98,7 +98,7 @@ class Commit:
     """The result of a commit.
 
     Attributes:
-        outcome: how the store treated the provider's answer.
+        outcome: see `CommitOutcome`.
         access: the new access token as this commit stored it; None if it stored no access token.
     """
 
@@ -141,8 +141,9 @@ class RefreshLedger(Protocol):
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
     - Any other stored value: now, if the account has or had a ``due_at``.
-    - A claim: the end of the lease. A release or a rejection: now. A failure: the next attempt.
-    - A commit: the expiry of the new access token minus its ``lead``; now where no access token was written.
+    - A claim: the end of the lease. A release or a rejection: now. A failure: the next attempt,
+      or an earlier time that another write has set since the claim.
+    - A commit: the expiry of the new access token minus its ``lead``; now if no access token was written.
     """
 
     async def read(self, account: Account) -> Snapshot:
@@ -168,7 +169,7 @@ class RefreshLedger(Protocol):
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:
-        """Take up to ``limit`` due accounts of a provider, earliest first; skip accounts that others are taking.
+        """Take up to ``limit`` due accounts of a provider, earliest first; skip accounts that other sweeps are taking.
 
         A taken account becomes due again after ``hold``, in case the sweep never reaches it. Taking is no lease: the
         sweep decides by the rules, and then claims the account or reschedules it.
@@ -200,7 +201,7 @@ class RefreshLedger(Protocol):
         """End the attempt and mark the credential's generation invalid, because the provider rejected it for good.
 
         Returns:
-            False if another generation is stored meanwhile; that one stays valid.
+            False if another generation was stored meanwhile; that generation stays valid.
         """
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
@@ -210,5 +211,5 @@ class RefreshLedger(Protocol):
         failures and unknown outcome; it ends the lease if the lease still belongs to this attempt.
 
         Raises:
-            DataKeyInactiveError: a value is sealed under a key that is not active.
+            DataKeyInactiveError: a value is sealed under a data key that is not active.
         """

@@ -50,8 +50,8 @@ class Tasks(Protocol):
         """
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
-        """Run ``work``, and meanwhile ``ahead``, which prepares what follows; returns when both have ended.
+        """Run ``work``, and meanwhile ``ahead``, which prepares the next step; return when both have ended.
 
         - Cancelling the caller cancels ``ahead`` but not ``work``.
-        - Where ``work`` fails, ``ahead`` is cancelled, because nothing follows.
+        - If ``work`` fails, ``ahead`` is cancelled, because there is no next step.
         """

@@ -9,7 +9,7 @@ from vault_domain.ports.change import Change
 
 @frozen
 class Erased:
-    """How many rows one erasure removed; `ErasureReport` explains the counts."""
+    """The counts of one erasure; `ErasureReport` explains them."""
 
     tokens: int
     accounts: int
@@ -36,5 +36,5 @@ class TenantEraser(Protocol):
 
         Returns:
             True if the files are clean. False if a reader of the database prevented it for now. None if the store
-            cannot do it.
+            cannot clean its files.
         """

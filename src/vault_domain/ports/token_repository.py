@@ -52,7 +52,7 @@ class TokenRepository(Protocol):
             expected_generation: the generation that must be stored (0: nothing); for a single write only.
 
         Raises:
-            DataKeyInactiveError: a value is sealed under a key that is not active.
+            DataKeyInactiveError: a value is sealed under a data key that is not active.
             GenerationConflictError: another generation is stored.
         """
 

@@ -13,8 +13,8 @@ def credential_of(record: AccountRecord, spends: TokenKind | None = None) -> Tok
 
     Args:
         record: the account.
-        spends: the kind that the provider's refresher takes. None if no refresher is known; then the refresh token is
-            chosen, else the API key.
+        spends: the kind that the provider's refresher takes. None if no refresher is known; then the credential is
+            the refresh token, or the API key if there is no refresh token.
     """
     if spends is not None:
         return record.tokens.get(spends)

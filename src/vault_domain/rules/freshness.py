@@ -9,7 +9,7 @@ from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, TokenInfo, Token
 
 
 class Freshness(enum.Enum):
-    """What a caller may do with an access token."""
+    """Whether a caller may use an access token, and whether the token should be refreshed."""
 
     FRESH = "fresh"
     """Use it."""
@@ -21,7 +21,7 @@ class Freshness(enum.Enum):
 
 @frozen
 class RefreshPolicy:
-    """When a token is refreshed.
+    """The configured times before expiry from which tokens are due for a refresh.
 
     Attributes:
         buffer: time before expiry from which a caller's request refreshes an access token.

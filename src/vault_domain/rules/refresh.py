@@ -25,7 +25,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @frozen
 class RefreshTiming:
-    """How long the steps of a refresh may take.
+    """The time limits of the steps of a refresh.
 
     Attributes:
         deadline: longest time to wait for the provider.
@@ -47,15 +47,15 @@ class RefreshTiming:
 
     def __attrs_post_init__(self) -> None:
         if self.deadline <= timedelta(0) or min(self.commit_budget, self.slack, self.quiescence) < timedelta(0):
-            raise InvalidInputError("the times of a refresh must be positive")
+            raise InvalidInputError("the deadline of a refresh must be positive, its other times not negative")
 
 
 @frozen
 class RefreshRule:
-    """How to refresh accounts of one provider.
+    """The rule by which the accounts of one provider are refreshed.
 
     Attributes:
-        spends: the kind of credential that its refresher takes.
+        spends: the kind of credential that the provider's refresher takes.
         rotation: the provider's rotation policy, as `of` adjusts it.
         timing: time limits of the steps.
     """
@@ -66,7 +66,7 @@ class RefreshRule:
 
     @classmethod
     def of(cls, spends: TokenKind, rotation: Rotation, timing: RefreshTiming) -> RefreshRule:
-        """Return the rule of a provider; a grace period that is too short for a second attempt becomes strict."""
+        """Return a provider's rule; a policy with a grace period too short for a second attempt becomes strict."""
         if rotation.kind is RotationKind.GRACE and timing.lease + timing.deadline >= rotation.grace_period:
             rotation = Rotation.strict()
         return cls(spends, rotation, timing)
@@ -81,7 +81,7 @@ class Use:
 
 @frozen
 class Wait:
-    """Another process is refreshing the account: read again until ``until``."""
+    """Another attempt is refreshing the account; read it again repeatedly, until the lease ends at ``until``."""
 
     until: datetime
 
@@ -125,7 +125,7 @@ Decision = Use | Wait | Claim | BackOff | Reauthorize | NoRefresher | NothingSto
 
 @frozen
 class Demand:
-    """What a caller wants beyond a usable token.
+    """The demands of a caller beyond a usable token.
 
     Attributes:
         forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
@@ -150,7 +150,7 @@ def decide(
         now: the store's time.
         policy: when a token is due.
         rule: the provider's rule; None if there is no refresher for the provider.
-        demand: what the caller wants beyond a usable token.
+        demand: the demands of the caller beyond a usable token.
     """
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
     credential = None if record is None else credential_of(record, rule.spends if rule else None)
@@ -226,9 +226,9 @@ def _not_before(
 
 
 def decide_ahead(record: AccountRecord | None, now: datetime, policy: RefreshPolicy, rule: RefreshRule) -> Decision:
-    """Decide for a sweep: refresh an access token before a caller would have to wait for its refresh.
+    """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
-    For an account that has a valid access token with an expiry, it decides as `decide` does, with the longer horizon.
+    For an account that has a valid access token with an expiry, this decides as `decide` does, with the longer horizon.
     Other accounts are refreshed only when a caller asks for them.
 
     Args:

@@ -125,9 +125,9 @@ def test_on_a_terminal_it_asks_and_shows_tables(filled):
     [
         (("keys", "rotate"), "there is no such command"),
         (("keys", "statsu"), "did you mean status?"),
-        (("keys", "rotate-data"), "name one tenant, or say --all"),
-        (("keys", "rotate-data", "t1", "--all"), "name one tenant, or say --all"),
-        (("keys", "rotate-data", "t1", "--older-than", "1d"), "--older-than goes with --all"),
+        (("keys", "rotate-data"), "name one tenant, or pass --all"),
+        (("keys", "rotate-data", "t1", "--all"), "name one tenant, or pass --all"),
+        (("keys", "rotate-data", "t1", "--older-than", "1d"), "--older-than needs --all"),
         (("keys", "rotate-data", "--all", "--older-than", "soon"), "--older-than must be a duration"),
         (("keys", "rotate-data", "t1", "--dry"), "there is no such option"),
     ],

@@ -1,4 +1,4 @@
-"""The cases, in the order in which they run."""
+"""All benchmark cases, in the order in which they run."""
 
 from tests.benchmarks.bench import Case
 from tests.benchmarks.cases.bulk import BULK

@@ -69,8 +69,8 @@ async def _many(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
 BULK = Case(
     "bulk",
     "Store many tokens at once",
-    "Ten thousand new tokens of twenty tenants in one call, which is one transaction; validation, encryption, "
-    "guard and audit events included. The bare driver sends rows that were sealed beforehand, in one transaction "
-    "too.",
+    "One call stores ten thousand new tokens of twenty tenants in one transaction. It includes validation, encryption, "
+    "the check that the data keys are active, and audit events. The bare driver sends rows that were sealed "
+    "beforehand, also in one transaction.",
     _run,
 )

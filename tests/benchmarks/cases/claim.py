@@ -20,7 +20,7 @@ _SCHEMA = "claims"
 _BATCH = 50
 _TAKEN = 10_000
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-_HOLD = timedelta(minutes=30)  # nothing may be due again while a slow machine measures
+_HOLD = timedelta(minutes=30)  # so that no account is due again during a measurement
 
 _QUEUE = """
 DROP SCHEMA IF EXISTS queue CASCADE;
@@ -96,7 +96,7 @@ async def _race(bench: Bench, due: int) -> None:
 
 
 async def _take(batch: _Batch, workers: int, most: int) -> int:
-    """Take accounts, each worker from where its last batch ended."""
+    """Take accounts; each batch of a worker begins where its last batch ended."""
     total = 0
 
     async def work() -> None:
@@ -115,7 +115,7 @@ async def _take(batch: _Batch, workers: int, most: int) -> int:
 
 
 async def _give_back(connection: Connection, table: str) -> None:
-    """Let what was taken be due again, where it was in the order."""
+    """Make taken accounts due again, in their old order."""
     await connection.execute(
         f"UPDATE {table} SET due_at = statement_timestamp() - interval '1 day'"
         " + substring(identifier FROM 5 FOR position('@' IN identifier) - 5)::bigint * interval '10 milliseconds'"
@@ -141,9 +141,10 @@ def _name(workers: int) -> str:
 CLAIM = Case(
     "claim",
     "Take accounts that are due",
-    f"Ten thousand accounts are taken, {_BATCH} at a time, each batch starting where the last one ended, as a sweep "
-    "does; among ten thousand that are due, and among a million. The floor is what a bare job queue does: one narrow "
-    "table, by the bare driver on a connection that it holds. What a sweep does with each account afterwards (read, "
-    "decide, claim, ask the provider, commit) is not in it. Workers share one process; they have a connection each.",
+    f"As in a sweep, accounts are taken {_BATCH} at a time, and each batch begins where the last one ended. Ten "
+    "thousand accounts are taken, once while ten thousand are due and once while a million are due. The floor is a "
+    "bare job queue: one narrow table, and the bare driver on one open connection. The later steps of a sweep (read, "
+    "decide, claim, ask the provider, commit) are not measured. All workers run in one process, each with its own "
+    "connection.",
     _run,
 )

@@ -1,4 +1,4 @@
-"""Tokens of tenants whose data keys are not cached: what finding a wrapped key costs."""
+"""Getting tokens of tenants whose data keys are not cached, which adds reading and unwrapping the data key."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ def _calls(vault: TokenVault, callers: int, next_key: Callable[[], TokenKey], *,
 
 COLD = Case(
     "cold",
-    "Get one token of a tenant whose data key is not held",
-    "Each get is of another tenant, on Postgres. Its wrapped data key is read by a second statement and unwrapped by a "
-    "local master key; held, it takes neither. A vault holds a key for five minutes.",
+    "Get one token of a tenant whose data key is not cached",
+    "Each get asks for a token of another tenant, on Postgres. If the data key is cold, a second statement reads its "
+    "wrap, and a local master key unwraps it. If the data key is held in the cache, both steps are left out. The cache "
+    "holds a data key for five minutes.",
     _run,
 )

@@ -19,7 +19,7 @@ _KEY = TokenKey("0192d7a2-7c3e-7a51-b5ad-0f6f6f6f6f6f", "google", "access_token"
 
 
 def _blocks(call: object) -> Work:
-    """Return a block of calls without arguments."""
+    """Return a function that makes a block of calls without arguments."""
 
     async def work() -> int:
         for _ in range(_BLOCK):
@@ -68,9 +68,8 @@ async def _race(bench: Bench, value: bytes, *, encrypting: bool) -> None:
 CRYPTO = Case(
     "crypto",
     "Encrypt and decrypt 256 bytes",
-    "The vault derives a key for each value from a random salt, commits to it, encrypts and binds the context, "
-    "which it builds from the caller's strings. The floor is one call of an AESGCM object that is held, with a "
-    "key, nonce and context that are there already: it is no scheme that anybody should use, but a unit that "
-    "machines agree on.",
+    "For each value, the vault derives a key from a random salt, commits to the key, builds the context from the "
+    "caller's strings, and encrypts the value bound to it. The floor is one call of an existing AESGCM object, with an "
+    "existing nonce and context. Do not use the floor as a scheme; it is only a unit for comparing machines.",
     _run,
 )

@@ -1,4 +1,4 @@
-"""What `ensure_access_token` costs where there is nothing to refresh."""
+"""Calling `ensure_access_token` when nothing has to be refreshed."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def _calls(name: str, call: Callable[[Account], Awaitable[object]], next_key: Ca
 ENSURE = Case(
     "ensure",
     "Ask for an access token that is valid",
-    "`ensure_access_token` refreshes where it must. Here it need not: the tokens are fresh, on Postgres, one caller.",
+    "One caller asks for tokens on Postgres. All tokens are fresh, so `ensure_access_token` refreshes none of them.",
     _run,
 )

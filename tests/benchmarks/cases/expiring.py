@@ -67,7 +67,7 @@ def _first_page(vault: TokenVault, rows: int) -> Contestant:
 EXPIRING = Case(
     "expiring",
     "Find expiring tokens",
-    f"The first page of {_PAGE} tokens that expire within three days, a tenth of the table, among ten thousand and "
-    "among a million tokens. Flat means that the large table takes at most 1.3 times the small one's time.",
+    f"The call gets the first page of {_PAGE} tokens that expire within three days, a tenth of the table. One table "
+    "has ten thousand tokens, the other has a million. The goal allows the large table 1.3 times the small one's time.",
     _run,
 )

@@ -1,4 +1,4 @@
-"""One token by its key from Postgres: alone and with many callers."""
+"""Getting one token by its key from Postgres, with one caller and with many."""
 
 from __future__ import annotations
 
@@ -46,10 +46,9 @@ def _ours(vault: TokenVault, callers: int, next_key: Callable[[], TokenKey]) -> 
 GET = Case(
     "get",
     "Get one token from Postgres",
-    "The bare driver runs one prepared, binary SELECT by the unique key after another on a connection that it "
-    "holds, in autocommit mode, and decrypts nothing. The vault does all it does: it takes a connection from its "
-    "pool, reads, judges, decrypts and notes the use. With many callers, *per get* is the time from the first "
-    "call to the last answer, divided by the number of gets; the bare driver it is divided by still has one "
-    "caller.",
+    "The bare driver runs prepared, binary SELECTs by the unique key, one after the other, on one open connection in "
+    "autocommit mode, and decrypts nothing. The vault takes a connection from its pool, reads the row, checks the "
+    "token's expiry, decrypts the value and records the use. With many callers, *per get* is the time from the first "
+    "call to the last answer, divided by the number of gets. It is compared with the bare driver with one caller.",
     _run,
 )

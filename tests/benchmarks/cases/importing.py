@@ -56,7 +56,8 @@ def _dump(keys: Sequence[TokenKey]) -> bytes:
 IMPORTING = Case(
     "import",
     "Import tokens of another system",
-    "A hundred thousand lines of JSON in clear, of twenty tenants, into a table that holds none of them, as "
-    "`token-vault import` does it: parsed, checked, sealed and stored a thousand at a time, each with an audit event.",
+    "A hundred thousand tokens of twenty tenants are imported from lines of JSON in clear, as by `token-vault import`. "
+    "They are parsed, checked, sealed and stored a thousand at a time, each with an audit event. Before the import, "
+    "the table holds none of them.",
     _run,
 )

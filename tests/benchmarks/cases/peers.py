@@ -92,10 +92,9 @@ async def _open_peers(
 PEERS = Case(
     "peers",
     "Fetch one token by its key and decrypt it: the vault and its peers",
-    "How many times the vault's time others take, on the same server, with pools of ten connections. SQLAlchemy "
-    "opens a session for each get, as its documentation has it; Django is synchronous, its callers are threads "
-    "that keep their connections. The goals are for the best of the ORMs, so each of them has to be that much "
-    "slower.",
+    "Each ratio is the peer's time divided by the vault's time, on the same server, with pools of ten connections. "
+    "SQLAlchemy opens a session for each get, as its documentation recommends. Django is synchronous; its callers are "
+    "threads that keep their connections. A goal is met only if every ORM is that many times slower than the vault.",
     _run,
     needs_peers=True,
 )

@@ -1,4 +1,4 @@
-"""Bringing tokens under new data keys."""
+"""Re-encrypting tokens under new data keys."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def _run(bench: Bench) -> None:
 
 
 class _Bare:
-    """Replaces all values, each by one that is at hand."""
+    """Replaces all values by a value that was made beforehand."""
 
     def __init__(self, connection: Connection, places: list[tuple[Any, ...]]) -> None:
         self._connection = connection
@@ -83,6 +83,6 @@ REENCRYPT = Case(
     "Re-encrypt after a rotation",
     "All values are read, opened, sealed under their tenants' new data keys and written by compare-and-set, a "
     "thousand at a time. The floor is the write alone: UPDATE FROM UNNEST with compare-and-set, of values that "
-    "are at hand.",
+    "were made beforehand.",
     _run,
 )

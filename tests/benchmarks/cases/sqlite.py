@@ -1,4 +1,4 @@
-"""One token by its key from SQLite."""
+"""Getting one token by its key from SQLite."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def _ours(vault: TokenVault, callers: int, next_key: Callable[[], TokenKey]) -> 
 SQLITE = Case(
     "sqlite",
     "Get one token from SQLite",
-    "The floor is `execute_fetchall` of aiosqlite, one thread hop, for value, status and expiry, one caller.",
+    "The floor is one caller of aiosqlite's `execute_fetchall`, which gets value, status and expiry in one thread hop.",
     _run,
 )

@@ -1,4 +1,4 @@
-"""Storing one token: guard, encryption and audit event included."""
+"""Storing one token, including the check of the data key, encryption and the audit event."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ def _ours(vault: TokenVault, next_key: Callable[[], TokenKey]) -> Contestant:
 STORE = Case(
     "store",
     "Store one token",
-    "The bare driver upserts the same row, sealed beforehand, into a copy of the table with the same indexes; "
-    "prepared, binary, in autocommit mode. The vault also checks that the data key is active and holds it, "
-    "encrypts, and appends an audit event in the same transaction. Both replace rows that exist.",
+    "The bare driver upserts the same row, sealed beforehand, into a copy of the table with the same indexes. Its "
+    "statement is prepared and binary, in autocommit mode. The vault also encrypts the value and, in the same "
+    "transaction, locks the data key, checks that it is active, and appends an audit event. Both replace "
+    "existing rows.",
     _run,
 )

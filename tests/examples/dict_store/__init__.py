@@ -1,4 +1,4 @@
-"""A store in a dictionary: the smallest one that passes the contract; the guide "Write a store" leads to it."""
+"""A store in a dictionary, the smallest that passes the contract. It is the example of the guide "Write a store"."""
 
 from tests.examples.dict_store.store import DictStore, open_dict_store
 

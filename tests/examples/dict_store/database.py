@@ -9,7 +9,7 @@ from vault_domain.entities.refresh_state import RefreshState
 
 @frozen
 class AccountRow:
-    """What is kept of an account beside its tokens."""
+    """An account's data besides its tokens."""
 
     label: str | None = None
     refresh: RefreshState = field(factory=RefreshState)
@@ -25,9 +25,9 @@ class Tables:
     accounts: dict = field(factory=dict)  # AccountRow by Account
     master_keys: dict = field(factory=dict)  # MasterKeyRecord by id
     data_keys: dict = field(factory=dict)  # DataKeyRecord by (tenant, id)
-    data_key_times: dict = field(factory=dict)  # when a data key was made, by (tenant, id)
+    data_key_times: dict = field(factory=dict)  # time of creation by (tenant, id)
     imported: dict = field(factory=dict)  # (source, token id) by TokenKey
-    events: list = field(factory=list)  # AuditEvent; its number is its place
+    events: list = field(factory=list)  # AuditEvent by number, from 1
 
     def copy(self):
         return Tables(*(table.copy() for table in (self.tokens, self.accounts, self.master_keys, self.data_keys,
@@ -42,7 +42,7 @@ class Transaction:
 
     def append(self, events):
         for event in events:
-            (event.actor or "").encode()  # a text that no database stores is refused here too
+            (event.actor or "").encode()  # refuses text that no database can store
             self.tables.events.append(event)
 
     def change_account(self, account, **changes):
@@ -52,16 +52,16 @@ class Transaction:
 
 
 class DictDatabase:
-    """What every opening of one database shares."""
+    """The tables, which all stores over one database share."""
 
     def __init__(self):
         self.tables = Tables()
         self._lock = asyncio.Lock()
 
     async def transact(self, work, clock):
-        """Run ``work`` on a copy, which takes the place of the tables unless it raises."""
+        """Run ``work`` on a copy of the tables; the copy replaces them unless ``work`` raises."""
         async with self._lock:
-            await asyncio.sleep(0)  # as a real database would let others run
+            await asyncio.sleep(0)  # lets other tasks run, as waiting for a real database would
             transaction = Transaction(self.tables.copy(), clock.now())
             result = work(transaction)
             self.tables = transaction.tables

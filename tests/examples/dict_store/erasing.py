@@ -34,7 +34,7 @@ class DictTenantEraser:
         return await self._database.transact(work, self._clock)
 
     async def purge(self):
-        """There are no files."""
+        """Return None, because there are no files to clean."""
 
 
 def _pop_all(table, tenant_id):
@@ -45,7 +45,7 @@ def _pop_all(table, tenant_id):
 
 
 def _forget(events, tenant_id):
-    """Let events keep what happened and when; earlier erasures stay as they are."""
+    """Remove tenant and account from the tenant's events; events of earlier erasures stay as they are."""
     emptied = 0
     for number, event in enumerate(events):
         if event.tenant_id == tenant_id and event.action is not AuditAction.TENANT_ERASED:

@@ -113,7 +113,7 @@ class DictTokenRepository:
         return [HealthCount(provider, health, count) for (provider, health), count in counts.items()]
 
     async def ping(self):
-        """A dictionary always answers."""
+        """Return at once, because a dictionary always answers."""
 
     def _infos(self):
         return [stored.info for stored in self._database.tables.tokens.values()]
@@ -170,7 +170,7 @@ def require_active_data_keys(transaction, writes):
 
 
 def schedule_accounts(transaction, stored):
-    """Let accounts be due no later than what was stored asks for; anything else that is stored wakes them."""
+    """Make accounts due no later than their new access token requires, or now if no value sets a time."""
     due = {}
     for write, expires_at in stored:
         asked = None if write.lead is None or expires_at is None else expires_at - write.lead
@@ -196,7 +196,7 @@ def invalidate(transaction, stored, error_code, actor):
 
 
 def delete_tokens(transaction, keys, actor):
-    """Delete tokens and the rows of accounts that have none left; return the events."""
+    """Delete tokens, and the rows of accounts that have no token left; return the events."""
     tokens = transaction.tables.tokens
     gone = [tokens.pop(key).info for key in keys if key in tokens]
     left = {key.account for key in tokens}

@@ -15,7 +15,7 @@ from vault_adapters.configuration.config import VaultConfig
 from vault_domain import ConnectionState
 
 _State = Annotated[
-    Literal["connected", "retrying", "reauthorization_required"] | None, Parameter(help="Only those in this state.")
+    Literal["connected", "retrying", "reauthorization_required"] | None, Parameter(help="Only accounts in this state.")
 ]
 
 

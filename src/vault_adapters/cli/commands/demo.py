@@ -20,7 +20,7 @@ def add_to(app: App) -> None:
 def demo(
     *,
     directory: Annotated[
-        str | None, Parameter(help="Where to put its files: a new or empty directory. Left out: a temporary one.")
+        str | None, Parameter(help="A new or empty directory for its files; the default is a temporary one.")
     ] = None,
 ) -> None:
     """Create a vault in a directory of its own, use it and attack it.

@@ -24,7 +24,7 @@ from vault_domain import ImportedToken, ImportFailure, ImportReport, TokenVault
 
 _FormatName = Annotated[
     Literal["original", "tokens", "fernet"],
-    Parameter(name="--format", help="The original's table, tokens in clear, or a Fernet column."),
+    Parameter(name="--format", help="Rows of the original system's table, plaintext values, or Fernet ciphertexts."),
 ]
 
 
@@ -50,8 +50,8 @@ def import_dump(
     /,
     *,
     format_: _FormatName,
-    secret_file: Annotated[str | None, Parameter(help="The file with the original's encryption secret.")] = None,
-    key_file: Annotated[str | None, Parameter(help="The file with the Fernet keys, one a line.")] = None,
+    secret_file: Annotated[str | None, Parameter(help="The file with the original system's encryption secret.")] = None,
+    key_file: Annotated[str | None, Parameter(help="The file with the Fernet keys, one per line.")] = None,
     overwrite: Annotated[bool, Parameter(help="Replace stored tokens.", show_default=False)] = False,
     dry_run: Annotated[bool, Parameter(help="Read and count; write nothing.", show_default=False)] = False,
     json: Json = False,

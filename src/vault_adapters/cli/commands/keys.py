@@ -71,11 +71,11 @@ def rotate_data(
     tenant has no data key.
     """
     if (tenant is None) is not all_:
-        raise InvalidInputError("name one tenant, or say --all")
+        raise InvalidInputError("name one tenant, or pass --all")
     if tenant is None:
         return _rotate_all(older_than, dry_run=dry_run, json=json)
     if older_than is not None:
-        raise InvalidInputError("--older-than goes with --all")
+        raise InvalidInputError("--older-than needs --all")
     if dry_run:
         found = _status(tenant)
         _show_status(found, json=json)
@@ -100,9 +100,9 @@ def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     with _bar("rewrapping") as progress:
         report = with_vault(lambda vault: vault.keys.rotate_master_key(progress), VaultConfig.from_env())
     _show(report, json=json)
-    _name_unreadable(report.unreadable, "data key {} cannot be opened; it was left as it is")
+    _name_unreadable(report.unreadable, "data key {} cannot be opened; it was not changed")
     if report.in_use:
-        complain("the previous master key still wraps data keys: keep it configured, and run this again")
+        complain("the previous master key still wraps data keys; keep it configured, and run this again")
     return _exit_code(report)
 
 
@@ -118,12 +118,12 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
     with _bar("re-encrypting") as progress:
         report = with_vault(lambda vault: vault.keys.reencrypt(tenant, progress), VaultConfig.from_env())
     _show(report, json=json)
-    _name_unreadable(report.unreadable, "under data key {} values cannot be opened; they were left as they are")
+    _name_unreadable(report.unreadable, "values under data key {} cannot be opened; they were not changed")
     for key in report.unreadable_tokens:
         place = (key.tenant_id, key.provider, key.kind.value, key.identifier)
         complain(f"cannot be opened: {' '.join(map(printable, place))}")
     if report.remaining > report.unreadable_count:
-        complain("data keys were rotated meanwhile, so that values are under old ones again: run this once more")
+        complain("data keys were rotated meanwhile, so some values are under old data keys again; run this once more")
     return _exit_code(report)
 
 

@@ -1,4 +1,4 @@
-"""`schema`: prints the SQL of the vault's tables, for operators who do not let the vault create them."""
+"""`schema`: prints the SQL of the vault's tables, for operators who create them themselves."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def store(
 ) -> None:
     """Store a value from standard input.
 
-    On a terminal, a prompt asks for it without echo. It replaces a stored value. One line end at the end of standard
-    input is not part of the value.
+    On a terminal, a prompt asks for it without echo. A value that is already stored is replaced. One line end at the
+    end of standard input is not part of the value.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     expiry = as_expiry(expires_in, expires_at)

@@ -13,24 +13,24 @@ MOVED_TO = GLOBEX_GOOGLE.key(TokenKind.ACCESS_TOKEN)
 
 
 async def attack(stage: Stage) -> None:
-    """Change one row and move another one to a different tenant, then read everything."""
+    """Change one row, copy another row's value to a different tenant, then read everything."""
     stage.screen.heading(
-        "Somebody writes to the database",
-        "a bit of globex's clerk key is flipped; acme's google token goes to globex",
+        "An intruder changes the database",
+        "one bit of globex's clerk key is flipped; acme's google token is copied to globex",
     )
     stage.intruder.flip_a_bit(TAMPERED)
     stage.intruder.move(STOLEN, MOVED_TO)
     answers = [
         ("one bit changed", TAMPERED, await _read(stage, TAMPERED)),
-        ("moved in from acme", MOVED_TO, await _read(stage, MOVED_TO)),
-        ("where that came from", STOLEN, await _read(stage, STOLEN)),
+        ("copied from acme", MOVED_TO, await _read(stage, MOVED_TO)),
+        ("the row it was copied from", STOLEN, await _read(stage, STOLEN)),
     ]
     rows: list[list[Content]] = [[what, key.tenant_id, key.provider, answer] for what, key, answer in answers]
     stage.screen.table(("row", "tenant", "provider", "get_token"), rows)
     readable, untouched = await _read_the_rest(stage)
     report = await stage.vault.health()
     stage.screen.text(
-        f"The others still read as stored: {readable} of {untouched}. Failed reads counted: {report.failed_reads}."
+        f"Other tokens read as stored: {readable} of {untouched}. Failed reads counted: {report.failed_reads}."
     )
 
 

@@ -1,4 +1,4 @@
-"""An intruder with the database's file and without the secret, who reads and changes rows by SQL.
+"""Plays an intruder who has the database's file but not the secret, and reads and changes rows by SQL.
 
 This is the only module outside of the stores that uses a database driver, because an intruder bypasses the vault.
 """

@@ -1,4 +1,4 @@
-"""A small OAuth server on the loopback interface, whose refresh tokens work once."""
+"""A small OAuth server on the loopback interface; each of its refresh tokens works once."""
 
 from __future__ import annotations
 
@@ -82,5 +82,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class has it
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         """Log nothing, because request lines would disturb the demonstration's output."""

@@ -20,7 +20,7 @@ _VAULTS = 3
 async def refresh(stage: Stage) -> None:
     """Let a token expire, and let many callers in several vaults ask for it at once."""
     stage.screen.heading(
-        "An access token expires, and everybody asks at once",
+        "An access token expires, and many callers ask for it at once",
         "a real OAuth server on loopback, whose refresh tokens work once; ensure_access_token:",
     )
     with loopback_provider() as provider:
@@ -29,7 +29,7 @@ async def refresh(stage: Stage) -> None:
     distinct = {token.value.reveal() for token in tokens}
     stage.screen.fields(
         [
-            ("callers", f"{len(tokens)}, in {_VAULTS} vaults that share nothing but the database"),
+            ("callers", f"{len(tokens)}, in {_VAULTS} vaults that share only the database"),
             ("token requests at the provider", _judged(provider.requests, good=provider.requests == 1)),
             ("refresh tokens presented twice", _judged(provider.refused, good=not provider.refused)),
             ("different access tokens handed out", _judged(len(distinct), good=len(distinct) == 1)),

@@ -51,13 +51,13 @@ def run_demo(place: Place, screen: Screen) -> None:
 
 
 def _introduce(place: Place, screen: Screen) -> None:
-    screen.heading("A vault of its own", "a new encryption secret and a SQLite file; your own database is not touched")
+    screen.heading("A new vault", "a new encryption secret and a SQLite file; your own database is not touched")
     mode = stat.filemode(place.secret_file.stat().st_mode)
     screen.fields([("database", str(place.database)), ("secret", f"{place.secret_file} ({mode})")])
 
 
 def _say_how_to_go_on(place: Place, screen: Screen) -> None:
-    screen.heading("Go on from here", "the same vault, by hand; the second get is of the changed row, and is refused")
+    screen.heading("Try it yourself", "the same vault, by hand; the second get reads the changed row and is refused")
     program = _program()
     exports = [f"export {name}={shlex.quote(value)}" for name, value in place.environment().items()]
     screen.commands(
@@ -67,7 +67,7 @@ def _say_how_to_go_on(place: Place, screen: Screen) -> None:
             f"{program} list acme",
             f"{program} get acme google access_token --identifier ana@acme.example --reveal",
             f"{program} get globex clerk api_key",
-            f"rm -r {shlex.quote(str(place.directory))}   # when you have seen enough",
+            f"rm -r {shlex.quote(str(place.directory))}   # deletes the demonstration",
         ]
     )
 

@@ -33,7 +33,7 @@ async def connect(stage: Stage) -> None:
     stage.stored.update(keys)
     infos = [info for tenant in TENANTS for info in await gather(stage.vault.iter_accounts(tenant))]
     stage.screen.table(ACCOUNT_COLUMNS, [account_row(info, stage.screen) for info in infos])
-    stage.screen.text(f"{len(await stage.tokens())} tokens are stored, each encrypted for its own place.")
+    stage.screen.text(f"{len(await stage.tokens())} tokens are stored, each bound to its own tenant, account and kind.")
 
 
 async def show_both_sides(stage: Stage) -> None:
@@ -51,13 +51,13 @@ async def show_both_sides(stage: Stage) -> None:
 
 async def watch_health(stage: Stage) -> None:
     """Show the health report."""
-    stage.screen.heading("How they stand", "health: counted without decrypting anything")
+    stage.screen.heading("Health of the tokens", "health: counted without decrypting anything")
     show_report(await stage.vault.health(), stage.screen)
 
 
 async def watch_expiry(stage: Stage) -> None:
     """Show the tokens that expire soon."""
-    stage.screen.heading("What expires within the hour", "find_expiring_tokens(within=1 hour), soonest first")
+    stage.screen.heading("Tokens that expire within an hour", "find_expiring_tokens(within=1 hour), soonest first")
     page = await stage.vault.find_expiring_tokens(_SOON)
     stage.screen.table(TOKEN_COLUMNS, [token_row(info, _BUFFER, stage.screen) for info in page.items])
 

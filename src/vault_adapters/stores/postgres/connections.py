@@ -1,4 +1,4 @@
-"""Takes connections from the vault's or the host's pool, and gives them back with their own settings."""
+"""Takes connections from the vault's or the host's pool, and gives them back with their previous settings."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Connections:
         raise psycopg.OperationalError("the pool gives dead connections only")
 
     async def give(self, connection: Connection) -> None:
-        """Give a connection back to the pool with the settings that it had."""
+        """Give a connection back to the pool with the settings that it had before."""
         if connection in self._manual:
             self._manual.discard(connection)
             await _restore(connection)

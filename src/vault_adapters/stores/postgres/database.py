@@ -45,8 +45,9 @@ class Transaction:
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
         """Run a query with each of many parameters and yield the rows of each.
 
-        While the database runs one query, this process makes the parameters of the next query and decodes the rows of
-        the previous one; a bulk write spends half of its time on that. Close the generator before other statements.
+        While the database runs one query, this process builds the parameters of the next query and decodes the rows of
+        the previous one; a bulk write spends half of its time on that. Close the generator before you run another
+        statement.
         """
         running: asyncio.Task[list[Row]] | None = None
         try:
@@ -140,7 +141,7 @@ class PostgresDatabase:
     async def write(self, sql: str, parameters: Parameters) -> list[Row]:
         """Run one statement as a transaction of its own; return its rows.
 
-        If the connection is lost, it is not tried again, because it may have been committed.
+        If the connection is lost, the statement is not repeated, because it may have been committed.
         """
         self._check_loop()
         return await self._flights.run(translated(self._write(sql, parameters)))

@@ -27,8 +27,8 @@ class PostgresTenantEraser:
         """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
 
         async def work(transaction: Transaction) -> Change[Erased]:
-            # Repeat the statement: if it waited for a rotation, it did not see the new data key that the rotation
-            # committed, and the next statement does.
+            # Repeat the statement, because one that waited for a key rotation does not see the new data key that the
+            # rotation committed.
             counts, parameters = {"data_keys": 0}, {"tenant_id": tenant_id}
             while destroyed := await transaction.execute(self._queries["destroy_tenant_data_keys"], parameters):
                 counts["data_keys"] += destroyed

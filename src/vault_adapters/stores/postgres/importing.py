@@ -1,4 +1,4 @@
-"""Imports tokens into Postgres: one statement per batch decides for each row."""
+"""Imports tokens into Postgres: one statement per batch decides for each row whether to store it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change, DataKeyInactiveError
 
 _Stored = tuple[ImportedWrite, UUID, bool, datetime]
-"""A stored write: the write, its id, whether its key held nothing before, and the time."""
+"""A stored write: the write, its id, whether its key held no token before, and the time."""
 
 
 class PostgresImportRepository:

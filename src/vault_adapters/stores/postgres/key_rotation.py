@@ -40,7 +40,7 @@ class PostgresKeyRotation:
         return int(count)
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
-        """Return the active data keys that are at least ``age`` old, from the tenant after ``after`` on."""
+        """Return the active data keys that are at least ``age`` old, for the tenants that come after ``after``."""
         parameters = {"age": micros(age), "now": self._database.now(), "after": after, "limit": int8(limit)}
         rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
         return [(tenant_id, key_id) for tenant_id, key_id in rows]
@@ -104,7 +104,7 @@ class PostgresKeyRotation:
         )
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete the wraps of data keys that were emptied at least ``age`` ago; keep tombstones."""
+        """Destroy data keys that were emptied at least ``age`` ago: delete their wraps, keep tombstones."""
         parameters = {"tenant_id": tenant_id, "age": micros(age), "actor": actor, "now": self._database.now()}
         rows = await self._database.write(self._queries["destroy_emptied_data_keys"], parameters)
         action = AuditAction.DATA_KEY_DESTROYED
@@ -121,7 +121,7 @@ class PostgresKeyRotation:
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
             parameters = {"master_key_id": key_id, "replaced": replaced}
-            # Exclude other rotations and introductions, so that both statements see the same state.
+            # Exclude other activations, retirements and introductions, so that both statements see the same state.
             await transaction.execute(self._queries["lock_master_keys"])
             await transaction.execute(self._queries["lock_both_master_keys"], parameters)
             events: tuple[AuditEvent, ...] = ()
@@ -137,7 +137,7 @@ class PostgresKeyRotation:
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        """Return data keys, not destroyed, without a wrap under this master key."""
+        """Return data keys that are not destroyed and that this master key does not wrap."""
         return await self._page("find_data_keys_without_wrap", master_key_id, after, limit)
 
     async def data_keys_with_wrap(
@@ -152,7 +152,7 @@ class PostgresKeyRotation:
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete wraps under a master key, where the kept wrap is stored unchanged."""
+        """Delete data keys' wraps under a master key, if their kept wraps are stored unchanged."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters)
         return int(deleted)
@@ -164,7 +164,7 @@ class PostgresKeyRotation:
             parameters = {"master_key_id": key_id}
             await transaction.execute(self._queries["lock_master_keys"])  # the first lock, as in an activation
             rows = await transaction.fetch(self._queries["lock_master_key"], parameters)
-            # Use a second statement, because it sees wraps that were stored while the first waited for the lock.
+            # Use a second statement, because it sees wraps that were stored while the first statement waited.
             if await transaction.execute(self._queries["retire_master_key"], parameters):
                 action, code = AuditAction.MASTER_KEY_RETIRED, key_id.hex()
                 event = await append_key_event(transaction, self._queries, action, actor, code=code)

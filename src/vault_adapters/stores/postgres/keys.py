@@ -45,7 +45,7 @@ class PostgresKeyRepository:
         return [_master_key(row) for row in await self._database.fetch(self._queries["list_master_keys"])]
 
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
-        """Store the first master key as active, unless there is one; return all records afterwards."""
+        """Store the first master key as active, if the store is empty; return all records afterwards."""
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             stored = await self._locked(transaction)
@@ -58,7 +58,7 @@ class PostgresKeyRepository:
         return await self._database.transact(work)
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only, unless one was introduced meanwhile."""
+        """Store a further master key as unwrap_only, unless the store holds one that is not in ``known``."""
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             stored = await self._locked(transaction)
@@ -80,10 +80,10 @@ class PostgresKeyRepository:
         return await self._by_id.get((tenant_id, key_id))
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
-        """Store the tenant's first active data key; return the one that is active."""
+        """Store an active data key, unless the tenant has one; return the tenant's active data key."""
         for _ in range(_ROUNDS):
             live = await self._creations.get(record)
-            # The insert waited for other writers, so the active key of the fastest one is committed by now.
+            # The insert waited for other writers, so the active data key of the fastest writer is committed by now.
             active = await self.active_data_key(record.tenant_id)
             if active is not None:
                 return active
@@ -121,7 +121,7 @@ class PostgresKeyRepository:
         yield self._create
 
     async def _create(self, records: Sequence[DataKeyRecord]) -> list[int]:
-        """Store new data keys in one transaction; return for each the number of its unretired master keys."""
+        """Store new data keys in one transaction; return for each the number of the batch's unretired master keys."""
         parameters = data_keys_parameters(records) | {"now": self._database.now()}
         [(live,)] = await self._database.write(self._queries["create_data_keys"], parameters)
         return [live] * len(records)
@@ -131,7 +131,7 @@ class PostgresKeyRepository:
         return await self._all(transaction)
 
     async def _insert(self, transaction: Transaction, record: MasterKeyRecord, state: MasterKeyState) -> bool:
-        """Return whether the record was stored, or its retired record was revived."""
+        """Store a record, or revive its retired record; return False if it is stored and not retired."""
         parameters = _parameters(record, state, transaction.now)
         return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
 

@@ -40,7 +40,7 @@ async def _open_pool(url: str, size: int, settings: dict[str, Any]) -> Pool:
 
 
 def adopt_pool(pool: object) -> Connections:
-    """Use the host's pool.
+    """Return connections that come from the host's pool.
 
     Raises:
         ConfigurationError: ``pool`` is not an open `psycopg_pool.AsyncConnectionPool`.
@@ -69,7 +69,7 @@ def _settings(url: str, *, prepare: bool) -> dict[str, Any]:
 
 
 def _parsed(url: str) -> dict[str, Any] | None:
-    """Return the parameters of a URL and of libpq's environment; None for a bad URL, because the error repeats it."""
+    """Return the parameters of a URL and libpq's environment; None for a bad URL, because the error holds the URL."""
     environment = {option.keyword.decode(): option.val for option in Conninfo.get_defaults() if option.val is not None}
     try:
         return environment | conninfo_to_dict(url)

@@ -171,7 +171,7 @@ class PostgresRefreshLedger:
         others = [write for write in writes if write not in new]
         written: list[tuple[TokenWrite, TokenInfo]] = []
         for write in new:
-            # A missing row cannot be locked, so another writer may insert it now. It must not be overwritten.
+            # A missing row cannot be locked, so another writer may insert one now. That value must not be overwritten.
             parameters = write_parameters(write) | {"actor": actor, "now": transaction.now}
             parameters["action"] = AuditAction.TOKEN_REFRESHED.value
             [row] = await transaction.fetch(self._queries["store_new_token"], parameters)

@@ -72,7 +72,7 @@ def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | None, Row]:
 
 
 def has_token(row: Row) -> bool:
-    """Return whether a row holds a token; a query without tokens returns one row that holds only the time."""
+    """Return whether a row holds a token; some queries return a row even if there is no token."""
     token, *_ = LISTED.split(row)
     return not _is_missing(token)
 
@@ -110,14 +110,14 @@ def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
 
 
 def account_record(rows: Sequence[Row]) -> tuple[AccountRecord | None, datetime]:
-    """Return the account (None if it has no token) and the time from the rows of its tokens; the time comes last."""
+    """Return the account, or None if it has no token, and the store's time from the rows of its tokens."""
     infos, state, now = [], None, None
     for row in rows:
         token, key, state, (now,) = OWNED.split(row)
         if not _is_missing(token):
             infos.append(token_info(token, stored_key(*key)))
-    assert state is not None  # noqa: S101 - such a query returns a row in any case
-    assert now is not None  # noqa: S101 - each of them carries the time
+    assert state is not None  # noqa: S101 - the query returns at least one row
+    assert now is not None  # noqa: S101 - every row holds the time
     return _record(infos, state), now
 
 
@@ -131,8 +131,8 @@ def account_snapshot(rows: Sequence[Row]) -> Snapshot:
             info = token_info(token, stored_key(*key))
             infos.append(info)
             sealed[info.key.kind] = SealedToken(*value)
-    assert state is not None  # noqa: S101 - such a query returns a row in any case
-    assert now is not None  # noqa: S101 - each of them carries the time
+    assert state is not None  # noqa: S101 - the query returns at least one row
+    assert now is not None  # noqa: S101 - every row holds the time
     return Snapshot(_record(infos, state), sealed, now)
 
 

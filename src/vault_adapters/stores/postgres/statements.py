@@ -1,10 +1,10 @@
-"""The store's statements, filled with what they share."""
+"""Loads the store's statements and fills in the SQL that several of them share."""
 
 from vault_adapters.stores.postgres.schema import quoted
 from vault_adapters.stores.queries import Queries, load_queries
 
 _NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
-"""The store's time: a clock's where there is one, else the database's. (A volatile function would not use an index.)"""
+"""The store's time: the clock's if there is one, else the database's. (A volatile function would prevent index use.)"""
 
 _SCHEDULED = """scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
@@ -12,14 +12,14 @@ _SCHEDULED = """scheduled AS (
     FROM stored s
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at)"""
-"""Lets an account be due no later than its stored value asks for."""
+"""Makes an account due no later than its stored value requires."""
 
 _WOKEN = """scheduled AS (
     UPDATE {{schema}}.account a SET due_at = s.updated_at
     FROM stored s
     WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier
         AND (a.due_at IS NULL OR a.due_at > s.updated_at))"""
-"""Lets an account that is there be due now, because a value of it was stored that has no lead or no expiry."""
+"""Makes an existing account due now, because the stored value has no lead or no expiry."""
 
 
 def load_statements(schema: str, *, waking: bool = False) -> Queries:
@@ -27,8 +27,8 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
 
     Args:
         schema: the schema's name.
-        waking: whether those that store one value wake its account; otherwise they schedule it. One statement that
-            did either took 4 % longer.
+        waking: True makes the statements that store one value wake its account; False makes them schedule it. One
+            statement for both cases took 4 % longer.
     """
     scheduled = (_WOKEN if waking else _SCHEDULED).replace("{{schema}}", quoted(schema))
     return load_queries("vault_adapters.stores.postgres", schema=quoted(schema), now=_NOW, scheduled=scheduled)

@@ -1,4 +1,4 @@
-"""Makes the SQL of a trigger that erases a tenant in the vault when the host deletes its own tenant row."""
+"""Makes the SQL of a trigger that erases a tenant in the vault when the host deletes its row of that tenant."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from vault_domain.entities.errors import InvalidInputError
 _log = logging.getLogger(__name__)
 
 TRIGGER_VERSION = 2
-"""Counts the revisions of the script: one more whenever the tables change that it deletes from."""
+"""Version of the script; increase it whenever a table that the script deletes from changes."""
 
 _COMMENT = re.compile(r"token-vault tenants trigger, version (\d{1,9})")
 _INSTALLED = """
@@ -63,17 +63,17 @@ def tenants_trigger_sql(schema: str, table: str, column: str) -> str:
 
 
 async def warn_of_old_trigger(database: PostgresDatabase, schema: str) -> None:
-    """Log one warning if the trigger on a host's table of tenants is older than this release's tables.
+    """Log a warning if the trigger on the host's table of tenants is older than this release's trigger.
 
-    An old trigger may leave rows of a deleted tenant behind. The vault does not replace it, because its role may not
-    own the host's table.
+    An old trigger may leave rows of a deleted tenant behind. The vault does not replace it, because the vault's role
+    may not own the host's table.
     """
     for comment, table in await database.fetch(_INSTALLED, {"schema": schema}):
         match = _COMMENT.fullmatch(comment or "")
         installed = int(match[1]) if match else 1
         if installed < TRIGGER_VERSION:
             _log.warning(
-                "the trigger on the table of tenants is of version %d, and this release's is of version %d: run the SQL"
+                "the trigger on the table of tenants has version %d, but this release needs version %d; run the SQL"
                 " that `token-vault schema --tenants-table %s` prints",
                 installed,
                 TRIGGER_VERSION,

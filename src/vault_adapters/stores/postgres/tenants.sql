@@ -1,6 +1,6 @@
 -- Erase a tenant in the vault when the host deletes it: its tokens, labels, refresh states and key wraps go, its data
--- keys become tombstones, and its audit events stay without saying whose they were. As with any deletion, files,
--- replicas and backups of the database keep deleted rows for a while.
+-- keys become tombstones, and its audit events lose tenant and identifier. As with any deletion, files, replicas and
+-- backups of the database keep deleted rows for a while.
 BEGIN;
 
 CREATE OR REPLACE FUNCTION {{schema}}.erase_tenants(ids text[]) RETURNS void
@@ -9,9 +9,9 @@ DECLARE
     known text[] := '{}';
     found text[];
 BEGIN
-    -- Locks go in the order of everywhere: data keys, which waits for the writes under them and refuses later ones,
-    -- then tokens in the order of their keys, then accounts. Each statement sees what those have committed, and so the
-    -- data key that a rotation made which was waited for.
+    -- All transactions lock data keys first, then tokens in the order of their keys, then accounts. The lock on a data
+    -- key waits for the writes under it; later writes fail, because the key is destroyed. The loop repeats, because a
+    -- statement that waited for a key rotation does not see the new data key that the rotation committed.
     LOOP
         PERFORM FROM {{schema}}.data_key WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
             ORDER BY tenant_id, data_key_id FOR UPDATE;
@@ -41,7 +41,7 @@ BEGIN
 END
 $body$;
 
--- Both run with the rights of whoever runs this script, so only the triggers below may use them.
+-- The next two functions run with the rights of their owner, so only the triggers below may call them.
 CREATE OR REPLACE FUNCTION {{schema}}.erase_deleted_tenants() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
 BEGIN
@@ -63,14 +63,14 @@ BEGIN
 END
 $body$;
 
--- A vault that is opened compares this number with its own.
+-- The vault compares this version with its own when it is opened.
 COMMENT ON FUNCTION {{schema}}.erase_tenants(text[]) IS 'token-vault tenants trigger, version {{version}}';
 
 REVOKE ALL ON FUNCTION {{schema}}.erase_tenants(text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION {{schema}}.erase_deleted_tenants() FROM PUBLIC;
 REVOKE ALL ON FUNCTION {{schema}}.erase_all_tenants() FROM PUBLIC;
 
--- Once per statement: many tenants deleted at once are locked in one order, whatever order they go in.
+-- Run once per statement, so that tenants deleted together are locked in one order, whatever the order of their rows.
 DROP TRIGGER IF EXISTS token_vault_erase_deleted ON {{table}};
 CREATE TRIGGER token_vault_erase_deleted AFTER DELETE ON {{table}}
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION {{schema}}.erase_deleted_tenants();

@@ -166,8 +166,8 @@ class PostgresTokenRepository:
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store when tokens were last used."""
-        # Keep one use per key: a key that was deleted and stored again may occur with two ids, and a statement takes a
-        # key once.
+        # Keep the latest use of each key, because a statement takes each key once. A key whose token was deleted and
+        # stored again may occur with two ids.
         latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(uses.items(), key=lambda use: use[1])}
         for keys in _batches(sorted(latest, key=key_columns)):
             await self._record({key: latest[key] for key in keys})
@@ -241,14 +241,14 @@ class PostgresTokenRepository:
         except StorageError as error:
             if error.reason != _FOREIGN_KEY_VIOLATION:
                 raise
-            # A token was deleted while the statement ran. A repeated statement does not find it.
+            # A token was deleted while the statement ran. The repeated statement skips it.
             await self._database.write(self._queries["record_uses"], parameters)
 
 
 async def write_tokens(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
 ) -> Change[list[TokenInfo]]:
-    """Write values whose data keys are active, and their events, in the transaction given.
+    """Write values whose data keys are active, and their events, in the given transaction.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.

@@ -1,1 +1,1 @@
-"""The SQLite store: the embedded default, and what hosts swap in for tests."""
+"""The SQLite store: the embedded default, also used by hosts in their tests."""

@@ -22,7 +22,7 @@ Row = tuple[Any, ...]
 
 MEMORY = ":memory:"
 
-# busy_timeout: the wait for another process's transaction. The vault's are short, so only a fault reaches the limit.
+# busy_timeout: the wait for another process's transaction. Transactions are short, so only a fault reaches the limit.
 _BUSY_SECONDS = 30.0
 
 # WAL lets readers run beside the writer. FULL keeps committed tokens after a power cut. secure_delete overwrites
@@ -197,7 +197,7 @@ def _find(path: Path, *, create: bool) -> None:
     if path.exists():
         return
     if not create and path.parent.is_dir():
-        raise SchemaOutdatedError  # a missing folder raises another error, because the file cannot be created
+        raise SchemaOutdatedError  # if the folder is missing, connecting raises a StorageError instead
     # SQLite gives its WAL file the mode of the database file.
     with suppress(FileExistsError, FileNotFoundError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

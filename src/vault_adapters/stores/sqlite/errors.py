@@ -16,7 +16,7 @@ _CLOSED = {"no active connection", "Connection closed"}
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise each error of the driver as a `StorageError` that holds only its name."""
+    """Raise each error of the driver as a `StorageError` that holds only the error's name."""
     try:
         yield
     except sqlite3.Error as error:

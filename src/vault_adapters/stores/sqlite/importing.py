@@ -1,4 +1,4 @@
-"""Imports tokens into SQLite: it reads first and writes then, because SQLite has one writer at a time."""
+"""Imports tokens into SQLite: it first reads, then writes; SQLite's single writer makes this safe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vault_domain.ports.change import Change
 
 @frozen
 class _State:
-    """The stored row of a key that is imported; its time is in microseconds since 1970."""
+    """The stored row under an imported key; ``updated_at`` is in microseconds since 1970."""
 
     id: UUID
     generation: int

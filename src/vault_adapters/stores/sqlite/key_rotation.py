@@ -42,7 +42,7 @@ class SqliteKeyRotation:
         return int(count)
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
-        """Return the active data keys that are at least ``age`` old, from the tenant after ``after`` on."""
+        """Return the active data keys that are at least ``age`` old, for the tenants that come after ``after``."""
         parameters = {"until": to_micros(self._database.now() - age), "after": after, "limit": limit}
         rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
         return [(tenant_id, key_id) for tenant_id, key_id in rows]
@@ -112,7 +112,7 @@ class SqliteKeyRotation:
         )
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete the wraps of data keys that were emptied at least ``age`` ago; keep tombstones."""
+        """Destroy data keys that were emptied at least ``age`` ago: delete their wraps, keep tombstones."""
 
         async def work(transaction: Transaction) -> Change[int]:
             parameters = {"tenant_id": tenant_id, "until": to_micros(transaction.now - age)}
@@ -153,7 +153,7 @@ class SqliteKeyRotation:
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        """Return data keys, not destroyed, without a wrap under this master key."""
+        """Return data keys that are not destroyed and that this master key does not wrap."""
         return await self._page("find_data_keys_without_wrap", master_key_id, after, limit)
 
     async def data_keys_with_wrap(
@@ -170,7 +170,7 @@ class SqliteKeyRotation:
         )
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete wraps under a master key, where the kept wrap is stored unchanged."""
+        """Delete data keys' wraps under a master key, if their kept wraps are stored unchanged."""
         parameters = [_wrap_parameters(placed) | {"replaced": master_key_id} for placed in kept]
         return await self._database.transact(
             lambda transaction: transaction.execute_many(self._queries["delete_wrap"], parameters)

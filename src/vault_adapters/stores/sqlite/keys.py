@@ -25,7 +25,7 @@ class SqliteKeyRepository:
         return [master_key_record(row) for row in await self._database.fetch(self._queries["list_master_keys"])]
 
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
-        """Store the first master key as active, unless there is one; return all records afterwards."""
+        """Store the first master key as active, if the store is empty; return all records afterwards."""
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             await transaction.execute(self._queries["insert_first_master_key"], _parameters(record, transaction))
@@ -34,7 +34,7 @@ class SqliteKeyRepository:
         return await self._database.transact(work)
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only, unless one was introduced meanwhile."""
+        """Store a further master key as unwrap_only, unless the store holds one that is not in ``known``."""
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             if all(stored.key_id in known for stored in await self._all(transaction)):
@@ -54,7 +54,7 @@ class SqliteKeyRepository:
         return data_key_record(await self._database.fetch(query, {"tenant_id": tenant_id, "data_key_id": key_id}))
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
-        """Store the tenant's first active data key; return the one that is active."""
+        """Store an active data key, unless the tenant has one; return the tenant's active data key."""
 
         async def work(transaction: Transaction) -> DataKeyRecord:
             query, parameters = self._queries["get_active_data_key"], {"tenant_id": record.tenant_id}
@@ -79,7 +79,7 @@ async def insert_data_key(transaction: Transaction, queries: Queries, record: Da
     """Store an active data key with its wraps, except for wraps under a retired master key.
 
     Raises:
-        KeyUnavailableError: no wrap is left, because this process knows only a retired master key.
+        KeyUnavailableError: no wrap is left, because all of them are under retired master keys.
     """
     live = {key_id for (key_id,) in await transaction.fetch(queries["list_live_master_keys"])}
     wraps = [wrap for wrap in record.wraps if wrap.master_key_id in live]
@@ -117,7 +117,7 @@ def data_key_position(row: Row) -> tuple[str, bytes]:
 
 
 def data_key_record(rows: Sequence[Row]) -> DataKeyRecord | None:
-    """Return the data key whose wraps these rows are, or None where there are none."""
+    """Return the data key from the rows of its wraps; None if there are no rows."""
     if not rows:
         return None
     [(tenant_id, key_id, state, emptied_at, *_), *_] = rows

@@ -20,7 +20,7 @@ from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
 
-# A SQLite column may hold a value of any type, so read a text in place of a sealed value as its bytes.
+# A SQLite column may hold a value of any type, so a text in place of a sealed value is read as its bytes.
 _VALUE_COLUMNS = "t.data_key_id, CAST(t.blob AS BLOB)"
 
 

@@ -199,10 +199,10 @@ class SqliteTokenRepository:
 async def write_tokens(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
 ) -> Change[list[TokenInfo]]:
-    """Write values whose data keys are active, and their events, in the transaction given.
+    """Write values whose data keys are active, and their events, in the given transaction.
 
     Raises:
-        DataKeyInactiveError: one is not; the transaction is to be rolled back.
+        DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
     await require_active_data_keys(transaction, queries, writes)
     parameters = [write_parameters(write, uuid4(), transaction.now) for write in writes]
@@ -227,7 +227,7 @@ async def schedule_accounts(
 ) -> None:
     """Make accounts due no later than their stored values require.
 
-    A value with a ``lead`` and an expiry requires a time; any other value makes its account due now.
+    A value with a ``lead`` and an expiry requires a time. An existing account without such a value becomes due now.
 
     Args:
         transaction: the transaction that stored the values.
@@ -248,10 +248,10 @@ async def schedule_accounts(
 async def require_active_data_keys(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite | ImportedWrite]
 ) -> None:
-    """Return if all of these values are sealed under active data keys.
+    """Check that all of these values are sealed under active data keys.
 
     Raises:
-        DataKeyInactiveError: one is not; the transaction is to be rolled back.
+        DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
     data_keys = {(write.key.tenant_id, write.sealed.data_key_id.hex().upper()) for write in writes}
     guard = {"data_keys": json.dumps(sorted(data_keys))}

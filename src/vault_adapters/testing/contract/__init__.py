@@ -7,8 +7,8 @@
         def open_store(self, tmp_path):
             return lambda clock: open_my_store(tmp_path / "db", clock=clock)
 
-`open_store` gives a function that opens the same database, empty at the test's begin, as often as it is called; what
-it opens offers the ports that `Store` names. A store whose database only its opener sees takes `StoreContract`.
+`open_store` gives a function that opens a `Store` over the test's database. The database is empty when the test begins,
+and each call opens the same one. If a database cannot be opened more than once, inherit from `StoreContract` instead.
 
 The cases come in parts, each a class: ``pytest -k ClaimCases`` runs one of them. `PARTS` has them in the order in which
 a new store turns them green; the guide "Write a store" goes along it.
@@ -21,7 +21,7 @@ _MODULES = (
     *("importing", "isolation", "keys", "late_answers", "listings", "migrations", "neighbours", "refreshing"),
     *("reserving", "rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
-# Before the cases are imported, so that their assertions show values when they fail.
+# pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
 
 from vault_adapters.composition import Store  # noqa: E402
@@ -69,7 +69,7 @@ class FacadeContract(
     ImportCases,
     ConcurrencyCases,
 ):
-    """What a host sees of the vault, but for refreshing: the cases for another face of it. Override `vault_over`."""
+    """Cases for another facade of the vault: everything that a host sees, except refreshing. Override `vault_over`."""
 
 
 class StoreContract(
@@ -86,11 +86,11 @@ class StoreContract(
     NeighbourCases,
     MigrationCases,
 ):
-    """What every store keeps. Override `open_store`; `check_idle` and `older_schema` where the store has them."""
+    """Cases for every store. Override `open_store`, and `check_idle` and `older_schema` if the store supports them."""
 
 
 class SharedStoreContract(StoreContract, SharingCases):
-    """And what a store keeps whose database several processes open."""
+    """Cases for a store whose database several processes may open."""
 
 
 PARTS: tuple[type[ContractFixtures], ...] = (

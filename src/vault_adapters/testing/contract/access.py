@@ -1,4 +1,4 @@
-"""What may be used now."""
+"""Tokens that may be used now."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class CallerCases(RefreshFixtures):
             clock.advance(49 * SECOND)
             await _wait_for(vault)
             assert len(refresher.calls) == 2
-            clock.advance(2 * SECOND)  # its last deadline before the end is over: quiescence instead
+            clock.advance(2 * SECOND)  # too late for a request within the grace period, so quiescence applies
             assert await _wait_for(vault) == MINUTE - 2 * SECOND
             clock.advance(MINUTE - 2 * SECOND)
             assert await _ensured(vault) == "access-1"

@@ -1,4 +1,4 @@
-"""Leases: who gets one, and what becomes of what was known of earlier attempts."""
+"""Leases: which attempt gets one, and what a claim keeps of earlier attempts."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         clock.advance(5 * MINUTE)
         await claimed(store)
         state = await state_of(store)
-        # The outcome that was learnt of last, and the first request that may have spent the credential.
+        # The end of the latest unknown attempt, and the first request that may have spent the credential.
         assert (state.unknown_since, state.sent_at) == (start + 5 * MINUTE + LEASE, start)
 
     async def test_the_first_unknown_request_stays_through_failures(self, store: Store, clock: ManualClock) -> None:

@@ -1,4 +1,4 @@
-"""What a provider answered is stored once, over nothing that came in between, and is never lost for being late."""
+"""A provider's answer is stored once, overwrites nothing that was stored meanwhile, and is not lost if it is late."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
     async def test_without_its_events_a_commit_does_not_happen(self, store: Store, vault: TokenVault) -> None:
         attempt, writes = await claimed(store), await answer(store)
         before, state = await tokens_of(vault), await state_of(store)
-        with pytest.raises(Exception):  # noqa: B017, PT011 - how it fails is the store's own affair
+        with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await store.refreshes.commit(attempt, writes, actor=UNWRITABLE)
         assert (await tokens_of(vault), await state_of(store)) == (before, state)
         assert (await store.refreshes.commit(attempt, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
@@ -219,7 +219,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         try:
             change = await store.refreshes.commit(attempt, writes, actor=None)
         except DataKeyInactiveError:
-            pass  # either is right: both the key and the credential are gone
+            pass  # either result is right, because both the data key and the credential are gone
         else:
             assert (change.result, tuple(change.events)) == (Commit(CommitOutcome.CREDENTIAL_MOVED), ())
         await store.refreshes.fail(attempt, Failure("server_error", SECOND, unknown=True))

@@ -1,4 +1,4 @@
-"""Many at once over one store."""
+"""Concurrent calls over one store."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ WRITERS = 64
 
 
 async def outcomes(calls: Iterable[Awaitable[T]]) -> tuple[list[T], list[BaseException]]:
-    """Run calls at once; return what came back, and what was raised."""
+    """Run calls concurrently; return their results and their errors."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     errors = [result for result in results if isinstance(result, BaseException)]
     return [result for result in results if not isinstance(result, BaseException)], errors
 
 
 class ConcurrencyCases(ContractFixtures):
-    """Races that one vault can have with itself."""
+    """Races between the calls of one vault."""
 
     async def test_many_writers_of_one_key_leave_one_row(self, vault: TokenVault) -> None:
         stored = await asyncio.gather(*(vault.store_token(ACCESS, f"v{number}") for number in range(WRITERS)))

@@ -1,4 +1,4 @@
-"""A value opens in its own place only, and one that does not open hurts nobody else."""
+"""A value opens only in its own context, and an unreadable value does not block others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vault_domain.facade.vault import TokenVault
 
 
 async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None = None) -> None:
-    """Store at one place what is sealed for another, or with one bit of the byte at ``flip`` changed."""
+    """Store the sealed value of ``source`` under ``target``, with one bit of the byte at ``flip`` changed if given."""
     row = (await store.tokens.get(source)).row
     assert row is not None
     blob = bytearray(row.sealed.blob)
@@ -39,7 +39,7 @@ async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None
 
 
 class DecryptionCases(ContractFixtures):
-    """Moved and changed values."""
+    """Sealed values that were changed or moved to another key."""
 
     @pytest.mark.parametrize(
         "target",

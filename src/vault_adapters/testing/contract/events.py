@@ -1,4 +1,4 @@
-"""Every mutation tells of itself once, in its own transaction; without its event it does not happen."""
+"""Every mutation writes its audit event once, in its own transaction; if it cannot, the mutation does not happen."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
-# No database stores it, so the event of a mutation by this actor cannot be written.
+# A lone surrogate: no store can write the event of a mutation by this actor.
 UNWRITABLE = "\ud800"
 
 
@@ -76,7 +76,7 @@ class EventCases(ContractFixtures):
         )
         assert {event.tenant_id for event in stored} == {"t1"}
         assert [event.occurred_at for event in stored] == [start] + [clock.now()] * 9
-        # on_event is told the same, once each; the cursor comes with reading.
+        # on_event gets the same events, once each; only events that are read from the log have a cursor.
         assert [evolve(event, cursor=None) for event in happened] == [evolve(event, cursor=None) for event in stored]
 
     async def test_refused_mutations_leave_no_event(self, vault: TokenVault, happened: list[AuditEvent]) -> None:
@@ -115,12 +115,12 @@ class EventCases(ContractFixtures):
             "delete_provider": lambda: store.tokens.delete_provider("t1", "google", actor=UNWRITABLE),
             "account": lambda: store.accounts.delete(ACCOUNT, actor=UNWRITABLE),
         }
-        with pytest.raises(Exception):  # noqa: B017, PT011 - how it fails is the store's own affair
+        with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await mutations[mutation]()
         assert await tokens_of(vault) == before
         assert await events_of(vault) == events
         info = await vault.get_account(ACCOUNT)
         assert info is not None
         assert info.label == "before"
-        # The store is as usable as before.
+        # The store is still usable.
         assert (await vault.store_token(ACCESS, "again")).generation == 2

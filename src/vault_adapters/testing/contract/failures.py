@@ -14,7 +14,7 @@ from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.refresh_ledger import Failure
 
-# No database stores it, so the event of a mutation by this actor cannot be written.
+# A lone surrogate: no store can write the event of a mutation by this actor.
 UNWRITABLE = "\ud800"
 
 
@@ -130,7 +130,7 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
     async def test_without_its_event_a_rejection_does_not_happen(self, store: Store, vault: TokenVault) -> None:
         attempt = await claimed(store)
         before, state = await tokens_of(vault), await state_of(store)
-        with pytest.raises(Exception):  # noqa: B017, PT011 - how it fails is the store's own affair
+        with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await store.refreshes.reject(attempt, "invalid_grant", actor=UNWRITABLE)
         assert (await tokens_of(vault), await state_of(store)) == (before, state)
 

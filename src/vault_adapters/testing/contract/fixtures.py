@@ -1,4 +1,4 @@
-"""What the cases start from."""
+"""Fixtures and helpers of the cases."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ REFRESH = ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 
 
 class OpenStore(Protocol):
-    """Opens the test's database once more; the clock given decides all times."""
+    """Opens the test's database once more; the store takes all times from the given clock."""
 
     def __call__(self, clock: Clock, /) -> AbstractAsyncContextManager[Store]:
-        """Return the store, to be entered and left."""
+        """Return a context manager that opens and closes the store."""
 
 
 class ContractFixtures:
@@ -44,13 +44,13 @@ class ContractFixtures:
         """Prepare a class of cases, which runs as a part of another class.
 
         Args:
-            given: fixtures that each case of this class begins with; autouse fixtures would reach the other parts too.
-            **kwargs: those of other bases.
+            given: fixtures that every case of this class needs; autouse would apply them to the other parts too.
+            **kwargs: arguments for other base classes.
         """
         super().__init_subclass__(**kwargs)
         for name, case in vars(cls).items():
             if name.startswith("test_"):
-                setattr(case, cls.__name__, True)  # pytest's -k takes a function's attributes for keywords
+                setattr(case, cls.__name__, True)  # pytest's -k also matches a function's attributes
                 if given:
                     pytest.mark.usefixtures(*given)(case)
 
@@ -71,12 +71,12 @@ class ContractFixtures:
 
     @pytest.fixture
     def happened(self) -> list[AuditEvent]:
-        """Give the events that `vault` tells of."""
+        """Give the list to which `vault` reports its events."""
         return []
 
     @pytest.fixture
     async def store(self, open_store: OpenStore, clock: ManualClock) -> AsyncIterator[Store]:
-        """Open the store; at the end nothing may be under way in it."""
+        """Open the store; at the end no call may be running in it."""
         async with open_store(clock) as store:
             yield store
             await self.check_idle(store)
@@ -100,11 +100,11 @@ class ContractFixtures:
         refreshers: Mapping[str, TokenRefresher] | None = None,
         on_event: Callable[[AuditEvent], object] | None = None,
     ) -> AbstractAsyncContextManager[TokenVault]:
-        """Open a vault over a store; override it to run the cases through another face of the vault."""
+        """Open a vault over a store; override it to run the cases through another facade of the vault."""
         return open_vault_over(store, config, refreshers=refreshers, on_event=on_event)
 
     async def check_idle(self, store: Store) -> None:
-        """Fail where a connection is checked out or a transaction open; override it where the store can tell."""
+        """Fail if a connection is checked out or a transaction is open; override it if the store can tell."""
 
 
 async def tokens_of(vault: TokenVault, tenant_id: str = "t1") -> dict[TokenKey, TokenInfo]:

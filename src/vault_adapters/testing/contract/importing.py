@@ -1,4 +1,4 @@
-"""Imports: what is stored stays, of several rows for one key the latest wins, and a run may be repeated."""
+"""Imports: stored tokens stay unless overwritten, the latest of several rows for a key wins, a run may be repeated."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 
 THEN = datetime(2024, 5, 1, 12, tzinfo=UTC)
-# No database stores it, so the event of a mutation by this actor cannot be written.
+# A lone surrogate: no store can write the event of a mutation by this actor.
 UNWRITABLE = "\ud800"
 
 
 def row(token_key: TokenKey, value: str, day: int | None = None) -> ImportedToken:
-    """Return a row that was changed on a day of that May."""
+    """Return a row that was last changed on a day of May 2024, or at an unknown time."""
     updated_at = None if day is None else THEN.replace(day=day)
     return ImportedToken(token_key, Secret(value), updated_at=updated_at)
 
 
 def others(count: int, name: str = "other") -> Iterator[ImportedToken]:
-    """Return rows for keys of their own, to fill a batch."""
+    """Return rows for other keys, to fill a batch."""
     return (row(key(f"{name}-{number}"), "other") for number in range(count))
 
 
@@ -150,7 +150,7 @@ class ImportCases(ContractFixtures):
     ) -> None:
         async def rows() -> AsyncIterator[ImportedToken]:
             yield row(ACCESS, "old", day=1)
-            for other in others(1999):  # the batch before the last one is stored when the last one is read
+            for other in others(1999):  # fills two batches, so the first is stored before the last row is read
                 yield other
             await vault.store_token(ACCESS, "rotated")
             yield ImportedToken(ACCESS, Secret("newer"), updated_at=clock.now() + timedelta(days=1))
@@ -220,7 +220,7 @@ class ImportCases(ContractFixtures):
     async def test_a_batch_without_its_events_is_not_stored(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token(ACCESS, "v")
         [stored], _ = await store.tokens.get_many([ACCESS])
-        with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the driver makes of it
+        with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await store.imports.begin(None).write([_write("a", stored.sealed)], overwrite=False, actor=UNWRITABLE)
         assert set(await tokens_of(vault)) == {ACCESS}
 

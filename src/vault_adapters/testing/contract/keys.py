@@ -1,4 +1,4 @@
-"""The key tables, before there is any token: where a new store begins."""
+"""The tables of master keys and data keys, without any token: the first cases that a new store passes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from vault_domain.ports.key_rotation import KeyCounts, PlacedWrap
 
 
 def master_key(number: int) -> MasterKeyRecord:
-    """Return the record of a master key that nobody has."""
+    """Return the record of a made-up master key."""
     key_id = bytes([number]) * 16
     return MasterKeyRecord(key_id, "local", uri=f"uri-{number}", kdf='{"n": 1}', check_value=b"\0\xff" * 16)
 
 
 def data_key(number: int, *wrapped_by: MasterKeyRecord, tenant_id: str = "t1") -> DataKeyRecord:
-    """Return a data key that nobody has."""
+    """Return the record of a made-up data key."""
     wraps = [DataKeyWrap(record.key_id, bytes([number]) + b"\0wrapped") for record in wrapped_by]
     return DataKeyRecord(tenant_id, bytes([number]) * 16, DataKeyState.ACTIVE, tuple(wraps))
 
@@ -40,7 +40,7 @@ async def _events(store: Store) -> list[AuditAction]:
 
 
 async def _introduce(store: Store, *records: MasterKeyRecord) -> None:
-    """Introduce master keys, of which the first is active."""
+    """Introduce master keys; the first one becomes active."""
     known: set[bytes] = set()
     for record in records:
         if known:
@@ -51,7 +51,7 @@ async def _introduce(store: Store, *records: MasterKeyRecord) -> None:
 
 
 class KeyCases(ContractFixtures):
-    """`KeyRepository`, and how `KeyRotationRepository` treats master keys that retire."""
+    """`KeyRepository`, and retiring master keys by `KeyRotationRepository`."""
 
     async def test_an_empty_database_has_no_keys(self, store: Store) -> None:
         assert await store.keys.master_keys() == []

@@ -1,4 +1,4 @@
-"""What happens at the vault while a provider is asked: an answer may come late, and finds another account then."""
+"""Changes while a provider is asked: when its answer comes, the account may no longer be the same."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Meanwhile = Callable[[], Awaitable[object]]
 
 
 def _after(meanwhile: Meanwhile, result: TokenSet | Exception) -> Callable[[RefreshRequest], Awaitable[TokenSet]]:
-    """Return a provider's answer before which something else happens."""
+    """Return a step of a script that runs ``meanwhile`` before it answers."""
 
     async def ask(request: RefreshRequest) -> TokenSet:
         await meanwhile()
@@ -40,7 +40,7 @@ async def _values(vault: TokenVault) -> tuple[str | None, str | None]:
 
 
 class LateAnswerCases(RefreshFixtures, given=("expired",)):
-    """A refresh, and other changes while the provider is asked. `vault` stands for another process."""
+    """Refreshes, and changes by other processes while the provider is asked. `vault` plays such a process."""
 
     @pytest.fixture
     async def expired(self, sweeping: TokenVault, clock: ManualClock) -> None:

@@ -118,7 +118,7 @@ class ListingCases(ContractFixtures):
         now = clock.now()
         expected = []
         for number in range(30):
-            # Several expire at the same microsecond, and in several tenants.
+            # Several tokens, of several tenants, expire at the same microsecond.
             stored = await vault.store_token(
                 TokenKey(f"t{number % 3}", "google", TokenKind.ACCESS_TOKEN, str(number)),
                 "v",
@@ -159,7 +159,7 @@ class ListingCases(ContractFixtures):
             seen += keys_on(page)
             if (after := page.next) is None:
                 break
-            # What was shown is refreshed, as a worker does; something ahead goes, something soon comes.
+            # Refresh the listed tokens as a worker does, delete a token ahead, and add one that expires sooner.
             for each in page.items:
                 await vault.store_token(each.key, "w", expires_at=now + 2 * DAY)
             ahead = keys[(step * 5 + 8) % 30]

@@ -1,6 +1,6 @@
-"""A database of an older release, with what is in it: nothing is lost, and its accounts are refreshed.
+"""Migrating a populated database of an older release loses nothing, and its accounts are refreshed.
 
-It is for stores that have an older schema: override the fixture `older_schema`. Where there is none, the cases skip.
+A store that has an older schema overrides the fixture `older_schema`. Without it, the cases are skipped.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ API_KEY = TokenKey("t2", "github", TokenKind.API_KEY)
 
 
 class OlderSchema(Protocol):
-    """Takes the test's database, which is closed, back to the oldest schema that the store migrates."""
+    """Takes the test's closed database back to the oldest schema that the store can migrate."""
 
     def take_back(self) -> None:
-        """Let the database have the older schema, with all rows as far as that schema could hold them."""
+        """Give the database the older schema, and keep all data that this schema can hold."""
 
     def open_as_it_is(self, clock: Clock, /) -> AbstractAsyncContextManager[Store]:
-        """Open the database without leave to migrate it."""
+        """Open the database, but do not allow it to be migrated."""
 
 
 class MigrationCases(ContractFixtures):
@@ -49,12 +49,12 @@ class MigrationCases(ContractFixtures):
 
     @pytest.fixture
     def older_schema(self) -> OlderSchema | None:
-        """Give the way back to an older schema; None where the store has none yet."""
+        """Give the store's `OlderSchema`, or None if it has no older schema yet."""
         return None
 
     @pytest.fixture
     async def before(self, open_store: OpenStore, clock: ManualClock, older_schema: OlderSchema | None) -> list[object]:
-        """Fill the database, take it back to the older schema, and give what was in it."""
+        """Fill the database, take it back to the older schema, and give its former contents."""
         if older_schema is None:
             pytest.skip("the store has no older schema")
         async with open_store(clock) as store, self.vault_over(store) as vault:
@@ -100,7 +100,7 @@ class MigrationCases(ContractFixtures):
 
 
 async def _contents(store: Store, vault: TokenVault) -> list[object]:
-    """Return what is stored, but for uses, which come in some time after."""
+    """Return everything that is stored; reading it notes no use of a token."""
     tokens = {**await tokens_of(vault), **await tokens_of(vault, "t2")}
     values, _ = await store.tokens.get_many(sorted(tokens, key=repr))
     accounts = [await vault.get_account(account) for account in (ACCOUNT, FRESH, ENDLESS)]

@@ -1,4 +1,4 @@
-"""A mutation changes what it names and nothing beside it: tokens, labels, refresh states and keys of others stay."""
+"""A mutation changes only what it names: tokens, labels, refresh states and data keys of others stay as they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
 STRANGERS = [Account(tenant, *place) for tenant in ("t", "t2") for place in (("google", "ann"), ("google", "bob"))]
-"""Other tenants' accounts: one that is called the same, and one whose like the tenant does not have."""
+"""Accounts of other tenants: for each, one with the names of `ACCOUNT`, and one with another identifier."""
 
 AT_ANOTHER_PROVIDER = [Account("t1", "google2", "ann")]
 AT_THE_SAME_PROVIDER = [Account("t1", "google"), Account("t1", "google", "anna")]
@@ -106,7 +106,7 @@ OF_A_TENANT: dict[str, Mutation] = {
 
 
 class NeighbourCases(ContractFixtures):
-    """Each mutation of an account, a provider or a tenant, with others beside it whose state could be hit."""
+    """Each mutation of an account, a provider or a tenant, beside similar accounts that it must not change."""
 
     @pytest.mark.parametrize("name", OF_AN_ACCOUNT)
     async def test_a_mutation_of_an_account_leaves_the_others(
@@ -135,7 +135,7 @@ class NeighbourCases(ContractFixtures):
             await vault.store_token_set(account, TokenSet("a", "r"))
             await vault.keys.rotate_data_key(tenant)
             rows = await store.key_rotation.rows_to_reseal(tenant, None, 10)
-            await vault.store_token_set(account, TokenSet("b", "s"))  # which leaves nothing under the old key
+            await vault.store_token_set(account, TokenSet("b", "s"))  # leaves no value under the old data key
             assert len(rows) == 2
         assert (await vault.keys.reencrypt("t1")).emptied == 1
         clock.advance(DAY)
@@ -165,7 +165,7 @@ class NeighbourCases(ContractFixtures):
         await vault.store_token(accounts[-1].key(TokenKind.API_KEY), "of t3")
         for account in accounts:
             async with self.vault_over(store) as cold:
-                reader = vault if is_warm else cold  # one that holds the tenant's data key, or none at all
+                reader = vault if is_warm else cold  # with the tenant's data key in its cache, or an empty cache
                 token = await reader.get_token(account.key(TokenKind.ACCESS_TOKEN))
                 listed = await reader.list_accounts(account.tenant_id)
             has_one = account.tenant_id != "t3"
@@ -211,7 +211,7 @@ class NeighbourCases(ContractFixtures):
 
 
 async def _all_of(vault: TokenVault, store: Store, account: Account) -> list[object]:
-    """Return everything that is stored of an account, its values in clear, and its tenant's keys and events."""
+    """Return an account's record, its tokens sealed and in clear, their data keys and the account's events."""
     record, _ = await store.accounts.get(account)
     rows, _ = await store.tokens.get_many([account.key(kind) for kind in TokenKind])
     values = await vault.get_tokens([row.info.key for row in rows])

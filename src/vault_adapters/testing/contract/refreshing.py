@@ -1,4 +1,4 @@
-"""What the cases about refreshing share: attempts, answers, and ways to look at an account's state and schedule."""
+"""Helpers of the cases about refreshing: attempts, answers, and an account's refresh state and schedule."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from vault_domain.rules.refresh import RefreshTiming
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 LEASE = RefreshTiming().lease
 LEAD = 10 * MINUTE
-"""What a write of an access token carries along in these cases."""
+"""The `TokenWrite.lead` of an access token in these cases."""
 
 _LATEST = datetime(9998, 1, 1, tzinfo=UTC)
 
 
 def token_set(number: int = 0, lifetime: timedelta | None = HOUR, *, rotates: bool = True) -> TokenSet:
-    """Return what a provider answers the ``number``-th time."""
+    """Return a provider's ``number``-th answer."""
     return TokenSet(f"access-{number}", f"refresh-{number}" if rotates else None, expires_in=lifetime)
 
 
 async def unclaimed(store: Store, account: Account = ACCOUNT, lease: timedelta = LEASE) -> Attempt:
-    """Return an attempt on what is stored of an account now."""
+    """Return an attempt for the stored tokens of an account, without a claim."""
     record, now = await store.accounts.get(account)
     assert record is not None
     access = record.tokens.get(TokenKind.ACCESS_TOKEN)
@@ -38,7 +38,7 @@ async def unclaimed(store: Store, account: Account = ACCOUNT, lease: timedelta =
 
 
 async def claimed(store: Store, account: Account = ACCOUNT, lease: timedelta = LEASE) -> Attempt:
-    """Claim an account, as a refresh does."""
+    """Claim an account as a refresh does, and return the attempt."""
     attempt = await unclaimed(store, account, lease)
     assert await store.refreshes.claim(attempt, (await state_of(store, account)).attempt_id) is not None
     return attempt
@@ -52,7 +52,7 @@ async def state_of(store: Store, account: Account = ACCOUNT) -> RefreshState:
 
 
 async def due_at(store: Store, account: Account = ACCOUNT) -> datetime | None:
-    """Return when an account is due, or None. Afterwards every account of the provider that was ever due is due now."""
+    """Return an account's `due_at`. As a side effect, all accounts of its provider that have a `due_at` are due now."""
     due, _ = await store.refreshes.reserve_due(
         account.provider, hold=timedelta(0), limit=1000, since=None, until=_LATEST
     )
@@ -62,7 +62,7 @@ async def due_at(store: Store, account: Account = ACCOUNT) -> datetime | None:
 async def answer(
     store: Store, number: int = 1, keys: Iterable[TokenKey] = (ACCESS, REFRESH), lifetime: timedelta | None = HOUR
 ) -> list[TokenWrite]:
-    """Return the writes of a provider's answer, under the active data key; nobody opens their values."""
+    """Return the writes of a provider's answer under the active data key; their values are made up and do not open."""
     active = await store.keys.active_data_key(ACCOUNT.tenant_id)
     assert active is not None
     return [

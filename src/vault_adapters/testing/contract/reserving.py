@@ -1,4 +1,4 @@
-"""How sweeps take what is due."""
+"""Reserving due accounts for a sweep."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class ReserveCases(ContractFixtures):
 
     @pytest.fixture
     async def accounts(self, vault: TokenVault, clock: ManualClock) -> list[Account]:
-        """Store six accounts of two tenants, each due a minute after the one before it; the first is due now."""
+        """Store six accounts of two tenants, each due half a minute after the one before it; the first is due now."""
         accounts = [Account(f"t{number % 2}", "google", f"{number}") for number in range(6)]
         for number, account in reversed(list(enumerate(accounts))):
             await vault.store_token_set(account, token_set(lifetime=(10 + number) * MINUTE))
-        clock.advance(5 * MINUTE)  # half of the first one's lifetime
+        clock.advance(5 * MINUTE)  # half of the lifetime of the first account's access token
         return accounts
 
     async def test_what_is_due_comes_soonest_first(
@@ -84,7 +84,7 @@ class ReserveCases(ContractFixtures):
         self, store: Store, vault: TokenVault, clock: ManualClock, accounts: list[Account]
     ) -> None:
         other = Account("t1", "github", "other")
-        await vault.store_token_set(other, token_set(lifetime=MINUTE))  # due before the others
+        await vault.store_token_set(other, token_set(lifetime=MINUTE))  # due before most of the others
         clock.advance(HOUR)
         assert [each.account for each in await _take(store, clock, limit=len(accounts))] == accounts
         due, now = await store.refreshes.reserve_due("nobody", hold=HOUR, limit=100, since=None, until=None)
@@ -97,7 +97,7 @@ class ReserveCases(ContractFixtures):
     ) -> None:
         clock.advance(HOUR)
         taken: list[Account] = []
-        for _ in range(6):  # those that another is just taking may be passed over
+        for _ in range(6):  # accounts that another call is taking may be skipped
             batches = await asyncio.gather(*(_take(store, clock, limit=2) for _ in range(6)))
             taken += [each.account for batch in batches for each in batch]
         assert sorted(taken, key=repr) == sorted(accounts, key=repr)

@@ -1,4 +1,4 @@
-"""Keys over their life: rotation of both levels, re-encryption, erasure; each step harmless when it is repeated."""
+"""Rotation of data keys and master keys, re-encryption and erasure; a step that is repeated does no harm."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DAY = timedelta(days=1)
 
 
 class DataKeyCases(ContractFixtures):
-    """`KeyRotationRepository`, as far as data keys and what is under them go."""
+    """`KeyRotationRepository`: data keys, and the values that they encrypt."""
 
     async def test_a_rotated_key_opens_and_no_longer_seals(self, vault: TokenVault, store: Store) -> None:
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
@@ -67,7 +67,7 @@ class DataKeyCases(ContractFixtures):
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
         async with self.vault_over(store) as behind:
             await behind.get_tokens([ACCESS, OTHER])
-            await behind.store_tokens([(REFRESH, "r"), (OTHER, "o")])  # it takes these keys for the active ones
+            await behind.store_tokens([(REFRESH, "r"), (OTHER, "o")])  # it caches these data keys as the active ones
             await vault.keys.rotate_data_key("t1")
             keys = [key(f"{number:04d}") for number in range(2100)]
             await behind.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
@@ -122,7 +122,7 @@ class DataKeyCases(ContractFixtures):
         active = (await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id
         stale = [Resealed(row.key, row.sealed, evolve(row.sealed, data_key_id=active)) for row in (access, refresh)]
         assert await store.key_rotation.reseal(stale) == 0
-        # Of another value under the very data key that the row's value is under, it is the value that tells.
+        # With the same data key as the stored value, only the ciphertext shows that `before` is another value.
         rewritten = [evolve(row, before=evolve(row.before, data_key_id=active)) for row in stale]
         assert await store.key_rotation.reseal(rewritten) == 0
         assert (await value_of(vault, ACCESS), await value_of(vault, REFRESH)) == ("newer", "r")
@@ -185,7 +185,7 @@ class DataKeyCases(ContractFixtures):
 
 
 class MasterKeyCases(ContractFixtures):
-    """`KeyRotationRepository`, as far as master keys and their wraps go."""
+    """`KeyRotationRepository`: master keys and their wraps."""
 
     async def test_a_rotation_step_by_step(self, store: Store) -> None:
         async with self.vault_over(store) as vault:
@@ -243,14 +243,12 @@ class MasterKeyCases(ContractFixtures):
             [theirs] = await store.key_rotation.data_keys_with_wrap(new, None, 9)
             kept = next(wrap for wrap in theirs.wraps if wrap.master_key_id == new)
             placed = PlacedWrap("t2", theirs.key_id, kept)
-            assert (
-                await store.key_rotation.delete_wraps(old, [placed]) == 0
-            )  # that master key is not the active one yet
+            assert await store.key_rotation.delete_wraps(old, [placed]) == 0  # the new master key is not active yet
             await store.key_rotation.activate_master_key(new, old, actor=None)
             forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + b"?"))
             assert await store.key_rotation.delete_wraps(old, [forged]) == 0
             assert await store.key_rotation.delete_wraps(old, [placed]) == 1
-            assert await store.key_rotation.add_wraps([placed]) == 0  # it is there
+            assert await store.key_rotation.add_wraps([placed]) == 0  # it is stored already
             assert await value_of(vault, OTHER) == "o"
 
     async def test_nobody_makes_a_data_key_under_a_retired_master_key(self, store: Store) -> None:
@@ -267,14 +265,14 @@ class MasterKeyCases(ContractFixtures):
 
 
 async def master_key_ids(store: Store) -> tuple[bytes, bytes]:
-    """Return the active master key's id and the other one's."""
+    """Return the id of the active master key, and the id of the other one."""
     records = sorted(await store.keys.master_keys(), key=lambda record: record.state != MasterKeyState.ACTIVE)
     active, other = (record.key_id for record in records)
     return active, other
 
 
 async def tenants_to_rotate(store: Store, age: timedelta, after: str, limit: int) -> list[str]:
-    """Return whose data keys are to be rotated; each must be the tenant's active one."""
+    """Return the tenants whose data key is to be rotated; check that each listed data key is the active one."""
     places = await store.key_rotation.data_keys_to_rotate(age, after, limit)
     for tenant_id, key_id in places:
         active = await store.keys.active_data_key(tenant_id)

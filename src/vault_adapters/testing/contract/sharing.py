@@ -1,4 +1,4 @@
-"""Several openings of one database."""
+"""Several stores that are open on one database."""
 
 from __future__ import annotations
 

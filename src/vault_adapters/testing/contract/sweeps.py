@@ -48,7 +48,7 @@ class RefreshFixtures(ContractFixtures):
 
 
 async def _sweep_at(vault: TokenVault, clock: ManualClock, *moments: timedelta) -> list[SweepReport]:
-    """Sweep at moments of the access token's hour."""
+    """Sweep at these times after the access token was stored."""
     start = (await tokens_of(vault))[ACCESS].created_at
     reports = []
     for moment in moments:
@@ -64,7 +64,7 @@ class SweepCases(RefreshFixtures):
         self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock
     ) -> None:
         refresher.then(token_set(1))
-        before = 50 * MINUTE  # twice the buffer of five minutes is left
+        before = 50 * MINUTE  # the horizon, twice the buffer of five minutes, is left
         assert await _sweep_at(sweeping, clock, NO_TIME, before - SECOND, before, before + SECOND) == [
             *(NOTHING, NOTHING, REFRESHED, NOTHING)
         ]
@@ -113,7 +113,7 @@ class SweepCases(RefreshFixtures):
             await sweeping.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), f"wakes the account {number}")
             assert await sweeping.refresh_due() == NOTHING
         assert refresher.calls == []
-        # The next credential is used at once.
+        # A new credential is used at once.
         refresher.then(token_set(1))
         await sweeping.store_token(REFRESH, "refresh-0")
         assert await sweeping.refresh_due() == REFRESHED
@@ -175,7 +175,7 @@ class SweepCases(RefreshFixtures):
         refresher = ScriptedRefresher(UNKNOWN, UNKNOWN, UNKNOWN, token_set(1), rotation=GRACE)
         async with self.vault_over(store, refreshers={ACCOUNT.provider: refresher}) as vault:
             at = 51 * MINUTE
-            # It lasts from the first request, and another request must have its deadline of ten seconds before the end.
+            # The grace period starts at the first request; a retry's deadline of ten seconds must end before it does.
             moments = (at, at + 20 * SECOND, at + 49 * SECOND, at + 55 * SECOND, at + 5 * MINUTE, HOUR)
             assert await _sweep_at(vault, clock, *moments) == [FAILED, FAILED, FAILED, NOTHING, NOTHING, REFRESHED]
 
@@ -189,12 +189,12 @@ class SweepCases(RefreshFixtures):
             clock.advance(at)
             await claimed(store)
             clock.advance(5 * SECOND)
-            # A sweep looks, since something was stored, and must come back when the lease ends, not later.
+            # The write makes the account due. The sweep must look at it again when the lease ends, not later.
             await vault.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "wakes the account")
             moments = (at + 5 * SECOND, at + LEASE - SECOND)
             assert await _sweep_at(vault, clock, *moments) == [NOTHING, NOTHING]
             assert refresher.calls == []
-            # Its outcome is unknown then: a strict provider may have revoked what it saw.
+            # The outcome is unknown then. Under a strict policy, the next attempt waits until the access token expires.
             end = HOUR if rotation is STRICT else at + LEASE
             assert await _sweep_at(vault, clock, end) == [REFRESHED]
 

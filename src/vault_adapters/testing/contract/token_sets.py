@@ -116,7 +116,7 @@ class TokenSetCases(ContractFixtures):
         assert info is not None
         assert (info.state, info.reason) == (ConnectionState.RETRYING, "temporarily_unavailable")
         assert info.next_attempt_at == clock.now() + HOUR
-        # A new access token alone ends it too: the state speaks of the same, kept refresh token.
+        # A new access token alone ends the backoff too, although the refresh token is the same.
         info = await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
         assert (info.state, info.reason, info.next_attempt_at) == (ConnectionState.CONNECTED, None, None)
         assert await vault.get_account(ACCOUNT) == info

@@ -142,7 +142,7 @@ class TokenCases(ContractFixtures):
         clock.advance(HOUR)
         assert await vault.mark_token_invalid(token, "invalid_token") is MarkOutcome.APPLIED
         assert await vault.mark_token_invalid(second, "another_code") is MarkOutcome.ALREADY_INVALID
-        # An invalid value is stored now, but not the one that these two speak of.
+        # The stored value is invalid now, but these two marks refer to other values.
         assert await vault.mark_token_invalid(first, "another_code") is MarkOutcome.STALE
         assert await vault.mark_token_invalid(evolve(second, id=uuid4()), "another_code") is MarkOutcome.STALE
         marked = (await tokens_of(vault))[ACCESS]

@@ -24,7 +24,7 @@ async def _info(store: Store, key: TokenKey) -> TokenInfo | None:
 
 
 class UseCases(ContractFixtures):
-    """`TokenRepository.record_uses`, and how reads come to it."""
+    """`TokenRepository.record_uses`, and which reads it records."""
 
     async def test_a_use_changes_nothing_else(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="Ann")

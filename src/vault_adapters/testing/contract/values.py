@@ -1,4 +1,4 @@
-"""Whatever is stored comes back as it was, and nothing that is passed in is taken for SQL."""
+"""Whatever is stored comes back unchanged, and no argument is interpreted as SQL."""
 
 from __future__ import annotations
 
@@ -91,6 +91,6 @@ class ValueCases(ContractFixtures):
         assert [event.actor for event in await events_of(vault, text)] == [text] * 5
         assert {event.account for event in await events_of(vault, text)} == {account}
         assert await value_of(vault, neighbour) == "untouched"
-        # The same text in one name only must not meet the rows of another.
+        # A key that has the text in one name only must not find the rows of another key.
         assert await vault.get_token(TokenKey("t1", "google", TokenKind.API_KEY, text)) is None
         assert await vault.get_token(TokenKey(text, "google", TokenKind.API_KEY, "neighbour")) is None

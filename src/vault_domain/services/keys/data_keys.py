@@ -71,7 +71,7 @@ class RotationService:
     async def rotate_all(
         self, older_than: timedelta, progress: Progress | None, *, dry_run: bool, actor: str | None
     ) -> DataKeyRotations:
-        """Give a new active data key to each tenant whose active data key is at least ``age`` old."""
+        """Give a new active data key to each tenant whose active data key is at least ``older_than`` old."""
         total = await self._rotation.count_data_keys_to_rotate(older_than)
         outcomes: list[bool] = []
 

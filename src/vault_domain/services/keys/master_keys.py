@@ -20,7 +20,7 @@ from vault_domain.ports.tasks import Tasks
 _log = logging.getLogger(__name__)
 _PAGE = 500
 _AT_ONCE = 10
-# A further round is needed only if another process made data keys with the previous master key alone meanwhile.
+# A further round is needed only if another process meanwhile wrapped new data keys with the previous master key alone.
 _ROUNDS = 8
 
 _Page = Callable[[DataKeyPosition | None], Awaitable[list[DataKeyRecord]]]
@@ -28,7 +28,7 @@ _Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
 
 
 Progress = Callable[[int, int], object]
-"""Called after each page with the number of wraps added or deleted so far, and the total number to do."""
+"""Called after each page with the number of wraps added or deleted so far, and the total number of them."""
 
 
 @define
@@ -56,7 +56,7 @@ class RewrappingService:
     1. Activate the configured master key.
     2. Add the missing wraps under it.
     3. Read each wrap back and compare it, then delete the wrap under the previous master key.
-    4. Retire the previous master keys. The store refuses this while they wrap anything.
+    4. Retire the previous master keys. The store refuses this while they wrap data keys.
 
     Master keys that this process cannot open stay, because one of them may be kept offline for recovery.
     """
@@ -156,7 +156,7 @@ class RewrappingService:
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
             if mine is None:
-                return None  # the next round wraps it: a process with only the previous master key has just made it
+                return None  # a process with only the previous master key has just made it; the next round wraps it
             if not await self._wrapper.wraps_agree(record):
                 raise UnreadableError("wraps_differ")
             return PlacedWrap(record.tenant_id, record.key_id, mine)
@@ -219,7 +219,7 @@ def _active(records: list[MasterKeyRecord]) -> bytes | None:
 
 def _overtaken() -> ConfigurationError:
     return ConfigurationError(
-        "another master key was made active since this vault was opened; open it again and look at the key status",
+        "another master key was made active since this vault was opened; open the vault again and check the key status",
         code="master_key_conflict",
     )
 

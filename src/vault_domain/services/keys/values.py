@@ -29,7 +29,7 @@ DESTROY_AFTER = timedelta(hours=24)
 _PAGE = 1000
 # A further round is needed only if another rotation of the same tenant committed meanwhile.
 _ROUNDS = 8
-# A further pass is needed if other writers replaced values, because their data key may be an old one by now.
+# A further pass is needed if other writers replaced values, because the new values' data key may be old by now.
 _PASSES = 8
 
 
@@ -84,7 +84,8 @@ class ResealingService:
 
     async def reencrypt(self, tenant_id: str | None, progress: Progress | None, *, actor: str | None) -> Reencryption:
         """Destroy data keys that were emptied long ago, then re-encrypt the values under the other old data keys."""
-        # This comes first, because it finds emptied keys that a backup gave tokens again; the passes below empty them.
+        # Destroy first, because this also finds emptied data keys that tokens of a restored backup use again; the
+        # passes below empty them.
         change = await self._rotation.destroy_emptied(tenant_id, DESTROY_AFTER, actor=actor)
         self._sink.publish(change.events)
         counts = await self._rotation.key_counts(tenant_id)
@@ -146,11 +147,11 @@ class ResealingService:
             else:
                 run.count(page, written)
                 return
-        raise StorageError("the data keys kept changing; run it again", retryable=True)
+        raise StorageError("the data keys kept changing; run the re-encryption again", retryable=True)
 
 
 def _describe(unreadable: Counter[tuple[str, str]]) -> tuple[UnreadableKey, ...]:
     named = tuple(UnreadableKey(tenant, key_id, count) for (tenant, key_id), count in sorted(unreadable.items()))
     for key in named:
-        _log.error("%d values under data key %s could not be opened and were left", key.count, key.data_key_id)
+        _log.error("%d values under data key %s could not be opened and stay there", key.count, key.data_key_id)
     return named

@@ -1,4 +1,4 @@
-"""Returns a valid access token: the stored one, one that another caller is refreshing, or a new one."""
+"""Returns a valid access token: the stored one, or a new one from a refresh by this caller or another."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ _YOUNG = timedelta(seconds=30)
 _FIRST_POLL, _LONGEST_POLL = 0.02, 0.5
 
 _MOST_LEASES = 3
-"""Largest number of other attempts' leases that a caller waits for."""
+"""Longest time that a caller waits for other attempts, as a number of leases."""
 
 _MOST_ATTEMPTS = 2
-"""Largest number of own attempts of a caller, if an answer was overtaken or had already expired."""
+"""Largest number of attempts for one caller; another one follows if an answer was overtaken or had already expired."""
 
 
 @frozen
@@ -149,7 +149,9 @@ class RefreshService:
             else:
                 raise _error(decision, account)
         raise RefreshFailedError(
-            "the new tokens expired at once or were overtaken", account=account, retry_after=_YOUNG
+            "other attempts took too long, or the new tokens were overtaken or expired at once",
+            account=account,
+            retry_after=_YOUNG,
         )
 
     async def _attempt(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:

@@ -1,4 +1,4 @@
-"""Stores a provider's answer in the database, else in the journal, else in memory, and reports a lost one."""
+"""Stores a provider's answer in the database, else in the journal, else in memory; logs lost answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vault_domain.services.tokens.opening import TokenOpener
 
 _log = logging.getLogger(__name__)
 ANSWER_LOST = "answer_lost"
-"""Error code of a credential that the provider consumed, if its answer can no longer be decrypted."""
+"""Error code of a credential that the provider consumed for an answer that can no longer be decrypted."""
 
 _ROUNDS = 8
 _FIRST_SHARE = 0.5
@@ -84,7 +84,7 @@ class AnswerKeeper:
         """Commit an answer; if the database does not store it in time, write it to the journal.
 
         Raises:
-            RefreshNotPersistedError: it is in this process's memory only.
+            RefreshNotPersistedError: the answer is in this process's memory only.
         """
         entry = JournalEntry(attempt, tuple(writes), actor)
         budget = self._timing.commit_budget.total_seconds()
@@ -96,7 +96,7 @@ class AnswerKeeper:
         journaled = await self._write_down(entry)
         self._pending[attempt.account] = _Pending(entry, journaled, self._tasks.monotonic())
         if not journaled and self._tasks.is_flying(_flight(entry)):
-            # The database may only be slow. There is no other place for the answer, so waiting is better than an error.
+            # The database may only be slow. Nothing else can store the answer, so waiting is better than an error.
             end = self._tasks.monotonic() + _PATIENCE_SECONDS
         if await self._retry_until(end, attempt.account):
             return Refreshed()
@@ -113,7 +113,7 @@ class AnswerKeeper:
             None if the answer is committed or was overtaken; the new access token if it is only in the journal.
 
         Raises:
-            RefreshNotPersistedError: it is in this process's memory only.
+            RefreshNotPersistedError: the answer is in this process's memory only.
         """
         if account not in self._pending or await self._try_pending(account):
             return None
@@ -135,7 +135,7 @@ class AnswerKeeper:
     async def recover(self) -> int:
         """Commit the journal entries of earlier processes; return the number of entries."""
         entries = await self._journal.entries()
-        # If two entries answer for the same credential, the later one counts.
+        # Try the latest entry first, because of two answers for one credential the later one must be stored.
         for entry in sorted(entries, key=lambda entry: entry.attempt.claimed_at, reverse=True):
             account = entry.attempt.account
             if account not in self._pending and await self._is_at_home(entry):
@@ -156,7 +156,7 @@ class AnswerKeeper:
             if isinstance(error, UnreadableError) and error.reason == DESTROYED_KEY:
                 return True  # the tenant was erased: the commit finds no credential and drops the entry
             _log.error(
-                "an entry of the journal stays there: it does not open under this database's keys (attempt %s)",
+                "an entry stays in the journal, because this database's data keys do not decrypt it (attempt %s)",
                 entry.attempt.attempt_id.hex,
             )
             return False
@@ -269,7 +269,7 @@ class AnswerKeeper:
                     "a refreshed token waits: its data key cannot be opened, %s (attempt %s)", error.reason, attempt
                 )
                 raise StorageError("a refreshed token does not open", reason=error.reason) from None
-            # Either the tenant was erased, which leaves no credential to mark, or a rotation was more than a day ago.
+            # Either the tenant was erased and has no credential to mark, or the data key was emptied over a day ago.
             change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
             self._sink.publish(change.events)
             _log.error(

@@ -46,7 +46,10 @@ Sealer = Callable[[TokenKey, Secret], SealedToken]
 
 @frozen
 class NothingSent:
-    """The provider was not called, because another process was faster or too little of the lease was left."""
+    """The attempt led to no answer, because another process was faster or too little of the lease was left.
+
+    The provider was not called, or it rejected a credential that another writer has replaced meanwhile.
+    """
 
 
 class AttemptRunner:
@@ -126,7 +129,7 @@ class AttemptRunner:
         snapshot = await self._ledger.read(attempt.account)
         credential = _unmoved_credential(attempt, snapshot)
         if credential is None or snapshot.record is None or self._keeper.is_pending(attempt.account):
-            return None  # an answer for this same credential already waits for the database
+            return None  # another writer was faster, or an answer for this credential already waits for the database
         sealed = snapshot.sealed[attempt.credential.key.kind]
         token = await self._opener.open(StoredToken(credential, sealed), snapshot.now)
         try:
@@ -151,7 +154,7 @@ class AttemptRunner:
         except (ReauthorizationRequiredError, ProviderConfigurationError, RefreshFailedError) as error:
             return error
         except Exception as error:
-            # Log the type only, because the error's text and traceback may hold what the provider echoed.
+            # Log the type only, because the error's text and traceback may hold a token that the provider echoed.
             _log.warning("a refresher for %s raised %s", request.account.provider, type(error).__qualname__)
             return RefreshFailedError(outcome_unknown=True)
         if isinstance(answer, TokenSet):
@@ -196,14 +199,14 @@ class AttemptRunner:
         try:
             await self._ledger.release(attempt)
         except StorageError as error:
-            _log.warning("an unused lease could not be given back (%s); it runs out", error.code)
+            _log.warning("an unused lease could not be released (%s); it runs out", error.code)
 
     async def _fail(self, attempt: Attempt, failure: Failure) -> None:
         try:
             await self._ledger.fail(attempt, failure)
         except StorageError as error:
             # The lease then runs out, which counts as an unknown outcome; that is the safe assumption.
-            _log.warning("a failed refresh could not be noted (%s)", error.code)
+            _log.warning("a failed refresh could not be recorded (%s)", error.code)
 
 
 def _unmoved_credential(attempt: Attempt, snapshot: Snapshot) -> TokenInfo | None:
@@ -220,7 +223,7 @@ def _unmoved_credential(attempt: Attempt, snapshot: Snapshot) -> TokenInfo | Non
 
 
 def drafts_in_time(attempt: Attempt, answer: TokenSet) -> list[TokenDraft]:
-    """Return the drafts to store for an answer; a lifetime counts from before the request."""
+    """Return the drafts to store for an answer; a lifetime counts from the claim, which is before the request."""
     access, *others = drafts_of(attempt.account, answer, refreshed=True)
     if access.expires_at is not None:
         lifetime = access.lifetime or max(access.expires_at - attempt.claimed_at, timedelta(0)) or None

@@ -84,7 +84,7 @@ class SweepService:
     async def sweep(
         self, limit: int | None, should_stop: Callable[[], bool] | None, *, actor: str | None
     ) -> SweepReport:
-        """Refresh up to ``limit`` due accounts (None: all); at each provider, those that became due first come first.
+        """Refresh up to ``limit`` due accounts (None: all); at each provider, the longest due come first.
 
         The providers take turns. The sweep ends when it has visited all accounts that were due at its start, or when
         ``should_stop`` returns True.
@@ -105,7 +105,7 @@ class SweepService:
         position = sweep.positions[provider]
         due: list[DueAccount] = []
         if not self._runner.is_refused(provider):
-            hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)  # half of a batch may wait for the other half
+            hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)  # the second half of a batch waits for the first
             due, now = await self._ledger.reserve_due(
                 provider, hold=hold, limit=wanted, since=position.since, until=position.until
             )

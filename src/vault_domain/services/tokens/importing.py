@@ -1,4 +1,4 @@
-"""Imports tokens of another system in batches of any number; a repeated import is harmless."""
+"""Imports any number of tokens of another system, in batches; a repeated import is harmless."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class _Writer:
         try:
             return await self._cipher.seal([(token.key, token.value) for token in tokens])
         except DecryptionError:
-            return None  # `take` seals again and finds out which tenant's key failed
+            return None  # `take` seals again and finds out which tenant's data key failed
 
     async def take(
         self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None = None
@@ -177,7 +177,7 @@ class _Writer:
                 by_tenant[token.key.tenant_id].append(token)
         if len(by_tenant) == 1:
             return [ImportFailure(token.line, DATA_KEY_UNREADABLE) for token in tokens]
-        # Nothing was written. Write the batch again tenant by tenant, to find the tenant whose key fails.
+        # Nothing was written. Write the batch again tenant by tenant, to find whose data key fails.
         return [outcome for part in by_tenant.values() for outcome in await self.take(part)]
 
     async def _write(self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None) -> list[ImportOutcome]:
@@ -192,7 +192,7 @@ class _Writer:
 
 
 class _DryRun:
-    """Counts without storing. It keeps a hash of each key, because no stored row shows which keys have come before."""
+    """Counts without storing. It keeps a hash of each key, because no stored row shows which keys occurred before."""
 
     def __init__(self, imports: ImportRepository, *, overwrite: bool) -> None:
         self._imports = imports
@@ -263,4 +263,4 @@ async def _each(rows: ImportRows) -> AsyncIterator[ImportRow]:
         for row in rows:
             yield row
     else:
-        raise InvalidInputError("rows must be an iterable or an asynchronous one")
+        raise InvalidInputError("rows must be an iterable or an asynchronous iterable")

@@ -54,7 +54,7 @@ class ListingService:
     ) -> Page[AccountInfo]:
         """Return a tenant's accounts, sorted by provider and identifier.
 
-        The connection state is not stored. So this method reads accounts of all states and leaves out the others.
+        The connection state is not stored. So this method reads accounts of all states and filters them.
         """
         position = decode_cursor(after, str, str)
         found: list[AccountInfo] = []

@@ -1,4 +1,4 @@
-"""Decrypts rows. Callers get one error; operators get a reason code in the log."""
+"""Decrypts rows. Callers get the same error for every cause; operators find the reason code in the log."""
 
 import logging
 from datetime import datetime

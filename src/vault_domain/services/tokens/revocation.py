@@ -33,7 +33,10 @@ class RevocationService:
         self._deadline = deadline
 
     async def revoke(self, account: Account) -> bool | None:
-        """Return whether the provider confirmed; None if there is no credential or no revocation endpoint."""
+        """Ask the provider to revoke the credential; return whether it confirmed.
+
+        None means that there is no readable credential or no revocation endpoint.
+        """
         revoker = self._refreshers.get(account.provider)
         if not isinstance(revoker, TokenRevoker):
             return None
@@ -47,7 +50,10 @@ class RevocationService:
         return False
 
     async def _request(self, account: Account) -> RefreshRequest | None:
-        """Choose the refresh token, because revoking it ends the grant (RFC 7009, 2.1); else the access token."""
+        """Return a request with the refresh token, because revoking it ends the grant (RFC 7009, 2.1).
+
+        If there is no readable refresh token, the request has the access token. None: neither is readable.
+        """
         snapshot = await self._ledger.read(account)
         for kind in (TokenKind.REFRESH_TOKEN, TokenKind.ACCESS_TOKEN):
             info = None if snapshot.record is None else snapshot.record.tokens.get(kind)

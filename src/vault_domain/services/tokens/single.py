@@ -100,7 +100,7 @@ class TokenService:
         return token
 
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
-        """Mark exactly the value that ``info`` describes invalid."""
+        """Mark exactly the value that ``info`` describes as invalid."""
         change = await self._tokens.mark_invalid(TokenRef.of(info), error_code, actor=actor)
         self._sink.publish(change.events)
         return change.result

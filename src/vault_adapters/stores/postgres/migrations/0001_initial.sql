@@ -1,4 +1,4 @@
--- Master keys: what is needed to find out whether a secret is the right one; no key is in here.
+-- Master keys: the parameters and check values that show whether a secret is the right one. The table holds no key.
 CREATE TABLE {{schema}}.master_key (
     master_key_id bytea NOT NULL PRIMARY KEY CHECK (octet_length(master_key_id) = 16),
     provider text NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE {{schema}}.master_key (
 );
 CREATE UNIQUE INDEX master_key_active ON {{schema}}.master_key (state) WHERE state = 'active';
 
--- Data keys: one active per tenant; a destroyed one stays as a tombstone, so that its id is never used again.
+-- Data keys: one active key per tenant. A destroyed key stays as a tombstone, so that its id is never used again.
 CREATE TABLE {{schema}}.data_key (
     tenant_id text COLLATE "C" NOT NULL,
     data_key_id bytea NOT NULL CHECK (octet_length(data_key_id) = 16),
@@ -30,9 +30,9 @@ CREATE TABLE {{schema}}.data_key_wrap (
     FOREIGN KEY (tenant_id, data_key_id) REFERENCES {{schema}}.data_key (tenant_id, data_key_id)
 );
 
--- Lifetimes are microseconds: an interval of days depends on the session's time zone. Scopes are a JSON
--- array; NULL is none that anybody named, which an upsert can tell from none on purpose.
--- Sealed values are not compressible; EXTERNAL spares the attempt.
+-- Lifetimes are in microseconds, because an interval of days depends on the session's time zone. Scopes are a JSON
+-- array; NULL means that no scopes were given, and [] that there are none.
+-- Blobs are EXTERNAL, because sealed values cannot be compressed.
 CREATE TABLE {{schema}}.token (
     tenant_id text COLLATE "C" NOT NULL CHECK (char_length(tenant_id) BETWEEN 1 AND 255),
     provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
@@ -68,8 +68,8 @@ CREATE TABLE {{schema}}.token_use (
         REFERENCES {{schema}}.token (tenant_id, provider, kind, identifier) ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 
--- Pages go by (xid, seq) and end before the oldest running transaction: seq alone is not the order of commits.
--- The empty tenant_id stands for none: a primary key, led by the tenant, takes no NULL.
+-- Pages are sorted by (xid, seq) and end before the oldest running transaction, because transactions do not commit in
+-- the order of seq. An empty tenant_id means no tenant, because a column of the primary key cannot be NULL.
 CREATE TABLE {{schema}}.audit_event (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '',
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -85,9 +85,8 @@ CREATE TABLE {{schema}}.audit_event (
     PRIMARY KEY (tenant_id, xid, seq)
 );
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
--- One row per account that has a label, or a refresh under way or failed: narrow, since leases and backoff
--- change often. The credential is named by id and generation; once another is stored, the row no longer speaks
--- of it.
+-- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
+-- The refresh state belongs to the credential with this id and generation; it is void once another one is stored.
 CREATE TABLE {{schema}}.account (
     tenant_id text COLLATE "C" NOT NULL,
     provider text COLLATE "C" NOT NULL,

@@ -1,5 +1,5 @@
 -- name: get_account
--- Get an account's tokens, each with the account's label and refresh state; always at least one row, for the time.
+-- Get an account's tokens, each with the account's label and refresh state; at least one row, which holds the time.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
@@ -46,9 +46,9 @@ UPDATE {{schema}}.account SET
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: lock_account
--- Lock an account, so that of two deletions of its last tokens the later one sees the other. All transactions lock
--- data keys first, then tokens in the order of their keys, then accounts. The row has a column, because one without
--- would not be fetched.
+-- Lock an account, because two transactions may each delete one of its last tokens; the later one then sees that none
+-- is left. All transactions lock data keys first, then tokens in the order of their keys, then accounts. The query has
+-- a column, because rows without columns are not fetched.
 SELECT true FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 FOR UPDATE

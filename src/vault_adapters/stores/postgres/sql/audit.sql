@@ -1,7 +1,8 @@
 -- name: list_audit_events
 -- List events after a position, up to the oldest transaction that still runs, so that no late commit is skipped. A
--- position from a server whose dump was restored here is translated to the event's present position. Such a position
--- names a transaction that this server has not reached yet, or one before the events of `adopt_audit_events`.
+-- position that was given out by another server, whose dump was restored here, is translated to the event's present
+-- position. Such a position has a transaction number that this server has not reached yet, or a seq before the last
+-- event of `adopt_audit_events`.
 SELECT e.xid::text, e.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
 FROM {{schema}}.audit_event e
 WHERE (e.xid, e.seq) > (

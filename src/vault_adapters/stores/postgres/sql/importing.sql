@@ -1,8 +1,8 @@
 -- name: import_tokens
--- Insert imported values and append their events. A later value replaces an unchanged row of this same import; it
--- replaces any other row only with overwrite. The result is the number of values with an active data key, and for each
--- stored value its id, whether its key held nothing, and the time. The result is not joined with the parameters,
--- because the planner cannot estimate their number and would choose a nested loop.
+-- Insert imported values and append their events. A later value replaces a row that this same import stored and that
+-- has not changed since; it replaces any other row only with overwrite. The result is the number of values with an
+-- active data key, and for each stored value its id, whether its key held no token, and the time. The result is not
+-- joined with the parameters, because the planner cannot estimate their number and would choose a nested loop.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
@@ -37,7 +37,7 @@ stored AS (
         THEN t.generation = 1 AND t.updated_at < excluded.updated_at
             AND excluded.updated_at < {{now}}
         ELSE %(overwrite)b::boolean END
-    -- A row version that replaced another one has this transaction's lock in xmax.
+    -- xmax is 0 for an inserted row; a replaced row has this transaction's lock there.
     RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.expires_at, t.xmax = 0 AS is_new,
         {{now}} AS now),
 scheduled AS (

@@ -19,13 +19,13 @@ JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: count_data_keys_to_rotate
--- Count the active data keys of at least an age.
+-- Count the active data keys that are at least an age old.
 SELECT count(*) FROM {{schema}}.data_key
 WHERE state = 'active' AND created_at
     <= {{now}} - %(age)b::bigint * interval '1 microsecond'
 
 -- name: find_data_keys_to_rotate
--- Find the active data keys of at least an age, after a tenant.
+-- Find the active data keys that are at least an age old, after a tenant.
 SELECT tenant_id, data_key_id FROM {{schema}}.data_key
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
     <= {{now}} - %(age)b::bigint * interval '1 microsecond'
@@ -69,9 +69,9 @@ LIMIT %(limit)b::bigint
 
 -- name: reseal_tokens
 -- Replace sealed values whose rows still hold exactly the values that were opened; the rest of each row stays. It
--- writes nothing unless every new value's data key is active, and holds these keys until the commit. It locks rows in
--- the order of their keys, because two batches could deadlock otherwise. It returns one row: the number of values with
--- an active data key, and the number of written values.
+-- writes nothing unless every new value's data key is active, and keeps these keys active until the commit. It locks
+-- rows in the order of their keys, because two batches could deadlock otherwise. It returns one row: the number of
+-- values with an active data key, and the number of written values.
 WITH guarded AS (
     SELECT s.*
     FROM unnest(
@@ -106,8 +106,8 @@ WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
     AND NOT EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id)
 
 -- name: destroy_emptied_data_keys
--- Make data keys that were emptied long enough ago tombstones, delete their wraps and append events. A key that has
--- tokens again, because a backup was restored in part, loses its emptied_at instead.
+-- Turn data keys that were emptied long enough ago into tombstones, delete their wraps and append events. A data key
+-- that has tokens again, because a backup was restored in part, loses its emptied_at instead.
 WITH due AS (
     SELECT d.tenant_id, d.data_key_id,
         EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use
@@ -203,9 +203,9 @@ added AS (
 SELECT count(*) FROM added
 
 -- name: delete_wraps
--- Delete data keys' wraps under one master key, if exactly the given wraps under the active one are stored. It locks
--- the data keys first, to avoid a deadlock with an erasure, and then the active master key, so that it stays active
--- until the commit.
+-- Delete data keys' wraps under one master key, if their given wraps under the active master key are stored unchanged.
+-- It locks the data keys first, to avoid a deadlock with an erasure, and then the active master key, so that it stays
+-- active until the commit.
 WITH held AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
@@ -242,13 +242,13 @@ SELECT count(*) FROM deleted
 SELECT state FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b FOR UPDATE
 
 -- name: retire_master_key
--- Retire a master key that is not active and wraps nothing; lock_master_key has locked its row.
+-- Retire a master key that is not active and wraps no data key; lock_master_key has locked its row.
 UPDATE {{schema}}.master_key SET state = 'retired'
 WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
     AND NOT EXISTS (SELECT FROM {{schema}}.data_key_wrap w WHERE w.master_key_id = %(master_key_id)b)
 
 -- name: append_key_event
--- Append an event about a key in the transaction of the change; return its time.
+-- Append an event about a key or a tenant in the transaction of the change; return its time.
 INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
 VALUES (coalesce(%(tenant_id)b::text, ''), %(action)b::text, {{now}},
     %(actor)b::text, %(code)b::text)

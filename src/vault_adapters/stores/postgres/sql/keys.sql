@@ -3,7 +3,7 @@
 SELECT master_key_id, provider, uri, kdf, check_value, state, created_at FROM {{schema}}.master_key ORDER BY created_at, master_key_id
 
 -- name: lock_master_keys
--- Exclude other introductions until the transaction ends; readers are not blocked.
+-- Exclude other introductions, activations and retirements until the transaction ends; readers are not blocked.
 LOCK TABLE {{schema}}.master_key IN SHARE ROW EXCLUSIVE MODE
 
 -- name: has_data
@@ -39,7 +39,7 @@ LEFT JOIN LATERAL (
 
 -- name: create_data_keys
 -- Store active data keys for tenants that have none, in the order of the tenants, each with its wraps under unretired
--- master keys. FOR SHARE keeps these master keys from being retired. It returns their number for each data key.
+-- master keys. FOR SHARE keeps these master keys from being retired. It returns the number of these master keys.
 WITH live AS (
     SELECT master_key_id FROM {{schema}}.master_key
     WHERE master_key_id = ANY (%(master_key_ids)b::bytea[]) AND state <> 'retired'

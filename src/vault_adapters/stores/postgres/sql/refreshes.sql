@@ -1,6 +1,6 @@
 -- name: get_account_values
--- Get an account's tokens with their sealed values, each with the account's label and refresh state; always at least
--- one row, for the time.
+-- Get an account's tokens with their sealed values, each with the account's label and refresh state; at least one
+-- row, which holds the time.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
@@ -50,8 +50,7 @@ RETURNING a.lease_until - %(lease)b::bigint * interval '1 microsecond'
 
 -- name: reserve_due_accounts
 -- Take due accounts of a provider, earliest first, and make them due again after a hold time. Accounts that others are
--- taking now are skipped. The first row has the time alone; the
--- others come in any order.
+-- taking now are skipped. The first row holds only the time; the others come in any order.
 WITH clock AS MATERIALIZED (SELECT {{now}} AS now),
 picked AS (
     SELECT tenant_id, identifier, due_at FROM {{schema}}.account
@@ -75,7 +74,7 @@ UPDATE {{schema}}.account SET due_at = %(due_at)b::timestamptz
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: release_account
--- End the attempt's own lease; the outcome stays as before the claim.
+-- End the attempt's own lease; failures and unknown outcome stay.
 UPDATE {{schema}}.account SET lease_until = NULL, due_at = {{now}}
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND attempt_id = %(attempt_id)b::uuid
@@ -96,11 +95,11 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 
 -- name: make_commit_durable
 -- Make this transaction's commit durable, because a rotated refresh token must survive a crash of the server, even if
--- the host has turned synchronous_commit off. A stronger setting stays.
+-- the host has turned synchronous_commit off. All other settings are durable, so they stay.
 SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
 
 -- name: lock_data_keys
--- Lock the active ones of the given data keys until the transaction ends; this is the first lock.
+-- Lock those of the given data keys that are active, until the transaction ends. This is the transaction's first lock.
 SELECT data_key_id FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state = 'active'
 ORDER BY data_key_id

@@ -3,7 +3,7 @@
 SELECT {{now}}
 
 -- name: get_token
--- Get one token by its key; always one row, for the time.
+-- Get one token by its key; always one row, which holds the time.
 SELECT {{token_columns}}, {{value_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
@@ -12,7 +12,7 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: get_tokens
--- Get the tokens of the given keys: one row per key, with the key's number. The first row holds the time.
+-- Get the tokens of the given keys: one row per key, with the key's number. The first key's row holds the time.
 SELECT {{token_columns}}, {{value_columns}},
        CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
@@ -25,7 +25,7 @@ LEFT JOIN {{schema}}.token_use u
 -- name: store_token
 -- Insert or replace one value if its data key is active, append the event, and make the account due no later than the
 -- value requires. FOR SHARE keeps the data key active until the commit; a foreign key alone would not. A value without
--- a lead makes an existing account due now.
+-- a lead or an expiry makes an existing account due now.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -110,7 +110,8 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: store_tokens
--- Store many values at once, sorted by key. Values whose data key is not active are missing from the result.
+-- Store many values, which the caller gives in the order of their keys. Values whose data key is not active are missing
+-- from the result.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
@@ -147,10 +148,10 @@ scheduled AS (
         GROUP BY tenant_id, provider, identifier) w
     LEFT JOIN {{schema}}.account k
         ON k.tenant_id = w.tenant_id AND k.provider = w.provider AND k.identifier = w.identifier
-    -- Accounts are locked after tokens, as everywhere.
+    -- Counting the stored tokens first locks accounts after tokens, as all transactions do.
     WHERE (SELECT count(*) FROM stored) > 0 AND (w.due_at IS NOT NULL OR k.tenant_id IS NOT NULL)
-        -- An earlier time that is far off stays, and its row is not locked, because no sweep takes or holds it: a sweep
-        -- takes what is due and holds it for half an hour at most.
+        -- A stored due_at that is earlier, but more than an hour away, stays, and its row is not locked. No sweep can
+        -- have taken that account, because a taken account is due again after half an hour at most.
         AND NOT coalesce(k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
     ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at

@@ -1,4 +1,4 @@
--- Master keys: what is needed to find out whether a secret is the right one; no key is in here.
+-- Master keys: the parameters and check values that show whether a secret is the right one. The table holds no key.
 CREATE TABLE token_vault_master_key (
     master_key_id BLOB NOT NULL PRIMARY KEY CHECK (length(master_key_id) = 16),
     provider TEXT NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE token_vault_master_key (
 );
 CREATE UNIQUE INDEX token_vault_master_key_active ON token_vault_master_key (state) WHERE state = 'active';
 
--- Data keys: one active per tenant; a destroyed one stays as a tombstone, so that its id is never used again.
+-- Data keys: one active key per tenant. A destroyed key stays as a tombstone, so that its id is never used again.
 CREATE TABLE token_vault_data_key (
     tenant_id TEXT NOT NULL,
     data_key_id BLOB NOT NULL CHECK (length(data_key_id) = 16),
@@ -65,7 +65,7 @@ CREATE TABLE token_vault_token_use (
         REFERENCES token_vault_token (tenant_id, provider, kind, identifier) ON DELETE CASCADE
 ) WITHOUT ROWID;
 
--- AUTOINCREMENT: a number that was given is never given again, so that a cursor stays right.
+-- AUTOINCREMENT: SQLite never uses a number again, so cursors stay right after rows are deleted.
 CREATE TABLE token_vault_audit_event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     action TEXT NOT NULL,
@@ -79,9 +79,8 @@ CREATE TABLE token_vault_audit_event (
     code TEXT
 );
 CREATE INDEX token_vault_audit_event_tenant ON token_vault_audit_event (tenant_id, seq);
--- One row per account that has a label, or a refresh under way or failed: narrow, since leases and backoff
--- change often. The credential is named by id and generation; once another is stored, the row no longer speaks
--- of it.
+-- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
+-- The refresh state belongs to the credential with this id and generation; it is void once another one is stored.
 CREATE TABLE token_vault_account (
     tenant_id TEXT NOT NULL,
     provider TEXT NOT NULL,

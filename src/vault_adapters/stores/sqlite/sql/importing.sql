@@ -1,5 +1,5 @@
 -- name: get_import_state
--- Get the stored state for the keys in a JSON array of [tenant_id, provider, kind, identifier], for an import.
+-- Get the stored rows of the keys in a JSON array of [tenant_id, provider, kind, identifier], for an import.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.generation, t.updated_at
 FROM json_each(:keys) k
 CROSS JOIN token_vault_token t
