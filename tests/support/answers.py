@@ -126,7 +126,7 @@ def gzip_bomb(mebibytes: int = 64, *, status: int = 200) -> Answer:
 
 
 def endless_deflate(body: bytes, blocks: int = 60_000) -> Answer:
-    """Return a compressed body after ``blocks`` empty blocks of five bytes each, which unpack to nothing."""
+    """Return a deflate stream of ``blocks`` empty blocks of five bytes each, followed by ``body``."""
     packed = b"\x78\x9c" + b"\x00\x00\x00\xff\xff" * blocks
     packed += b"\x01" + len(body).to_bytes(2, "little") + (len(body) ^ 0xFFFF).to_bytes(2, "little") + body
     packed += zlib.adler32(body).to_bytes(4)

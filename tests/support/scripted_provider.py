@@ -102,7 +102,7 @@ class ScriptedProvider:
         self._server.close()
 
     def check(self) -> None:
-        """Raise if a request had no scripted answer, or a function that makes an answer failed."""
+        """Raise if a request had no scripted answer, or if a function that makes answers raised an error."""
         if self._problems:
             raise AssertionError("; ".join(self._problems))
 

@@ -35,7 +35,7 @@ class PipedLines:
             self._take(await _read_in_a_thread(self._descriptor))
 
     def readline(self, most: int) -> bytes:
-        """Return a line with its end, or ``most`` bytes of it; it blocks if a later line of a row has not arrived."""
+        """Return a line with its end, or ``most`` bytes of it; block until they have arrived."""
         while (end := self._held.find(b"\n", 0, most)) < 0 and len(self._held) < most and not self._has_ended:
             self._take(os.read(self._descriptor, _PIECE))
         size = end + 1 or min(most, len(self._held))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @scrubbed_class
 @frozen(eq=False)
 class ClientCredentialsRefresher:
-    """Exchanges an API key, a ``client_id`` and ``client_secret``, for an access token (RFC 6749 section 4.4).
+    """Exchanges an API key (a ``client_id`` with its ``client_secret``) for an access token (RFC 6749, section 4.4).
 
     Store the key as ``Secret.from_fields(client_id=..., client_secret=...)``. The answers ``invalid_client`` and
     ``unauthorized_client`` raise `ReauthorizationRequiredError`, because they concern only this account's key.

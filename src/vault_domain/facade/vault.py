@@ -27,7 +27,7 @@ class TokenVault:
     """Stores, returns and refreshes a service's tokens; `open_vault` opens it.
 
     Every method may raise `InvalidInputError` (nothing was done) and `StorageError`. Methods that encrypt or decrypt a
-    value may also raise `KeyUnavailableError`. A key of another tenant behaves exactly like a key that holds nothing.
+    value may also raise `KeyUnavailableError`. A key reaches only its own tenant's tokens.
     """
 
     __slots__ = ("_actor", "_services")
@@ -226,8 +226,8 @@ class TokenVault:
     async def report_rejected(self, token: Token) -> Token:
         """Report that a resource answered 401 to this token; return another token to try.
 
-        - If another token is stored by now, return that one, as `ensure_access_token` does. So a rejected generation is
-          refreshed at most once.
+        - If another token is stored by now, do what `ensure_access_token` does: return it, refreshed if it is due.
+          So a rejected generation is refreshed at most once.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
         - If the account cannot be refreshed, mark the token invalid and raise `ReauthorizationRequiredError`.
 
@@ -350,8 +350,8 @@ class TokenVault:
             rows: an `ImportedToken` for each row, or an `ImportFailure` for a row that could not be read.
             overwrite: replace stored tokens; they get a new id, and their generation begins at 1.
             dry_run: only count. A dry run needs about a hundred bytes of memory per row.
-            source: name of the rows, such as the name of a file that does not change. After an interruption, a run
-                with the same name recognizes the rows of the earlier run, so that the latest row still wins. It has
+            source: a name for the imported data, such as the name of its file. After an interruption, a run with the
+                same name recognizes the rows of the earlier run, so that the latest row still wins. It has
                 no effect with ``overwrite``.
             progress: called with the counts so far after each batch.
 

@@ -18,8 +18,8 @@ class ImportRun(Protocol):
         """Store a batch in one transaction, with an event ``token_imported`` for each stored row.
 
         - The key holds nothing: the value is stored.
-        - The key holds a row of this same import, unchanged since: a value with a later ``updated_at``, not in the
-          future, replaces it. The outcome is SKIPPED, so that the counts do not depend on the order of the rows.
+        - The key holds a row of this same import, unchanged since: a value with a later ``updated_at``, before
+          the present, replaces it. The outcome is SKIPPED, so that the counts do not depend on the order of the rows.
         - The key holds any other row: the value replaces it with ``overwrite``, and is SKIPPED without.
 
         A replaced token gets a new id and begins at generation 1, as if it had been deleted and stored again. Its

@@ -32,7 +32,7 @@ class TokenRepository(Protocol):
     - Every mutation appends its audit events in the same transaction; if they cannot be written, it rolls back.
     - All times are the store's.
     - Database failures raise `StorageError`.
-    - A key of another tenant behaves like a key that holds nothing.
+    - A key reaches only the rows of the tenant that it names.
     """
 
     async def get(self, key: TokenKey) -> Reading:

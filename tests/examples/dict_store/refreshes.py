@@ -93,7 +93,8 @@ class DictRefreshLedger:
                 error_code=failure.code,
                 unknown_since=transaction.now if failure.unknown else own.unknown_since,
             )
-            due_at = _due_after_failure(transaction.tables.accounts[attempt.account].due_at, own.lease_until, next_attempt_at)
+            stored_due_at = transaction.tables.accounts[attempt.account].due_at
+            due_at = _due_after_failure(stored_due_at, own.lease_until, next_attempt_at)
             transaction.change_account(attempt.account, refresh=refresh, due_at=due_at)
 
         await self._database.transact(work, self._clock)

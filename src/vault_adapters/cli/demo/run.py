@@ -57,7 +57,10 @@ def _introduce(place: Place, screen: Screen) -> None:
 
 
 def _say_how_to_go_on(place: Place, screen: Screen) -> None:
-    screen.heading("Try it yourself", "the same vault, by hand; the second get reads the changed row and is refused")
+    screen.heading(
+        "Try it yourself",
+        "the same vault, by hand; the `get` for globex reads the row that the intruder changed, and is refused",
+    )
     program = _program()
     exports = [f"export {name}={shlex.quote(value)}" for name, value in place.environment().items()]
     screen.commands(

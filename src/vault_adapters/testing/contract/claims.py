@@ -57,7 +57,7 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         assert record is not None
         assert record.label == "Ann"
 
-    async def test_of_many_who_saw_the_same_one_wins(self, store: Store, clock: ManualClock) -> None:
+    async def test_of_many_concurrent_claims_one_wins(self, store: Store, clock: ManualClock) -> None:
         seen = None
         for _ in range(3):
             attempts = [await unclaimed(store) for _ in range(12)]

@@ -137,7 +137,7 @@ class DataKeyCases(ContractFixtures):
             await store.key_rotation.reseal([Resealed(one.key, one.sealed, one.sealed), good])
         assert await store.key_rotation.rows_to_reseal(None, None, 10) == [one, other]
 
-    async def test_an_old_key_ends_a_day_after_its_sweep(
+    async def test_an_old_key_is_destroyed_a_day_after_it_was_emptied(
         self, vault: TokenVault, store: Store, clock: ManualClock
     ) -> None:
         await vault.store_token(ACCESS, "a")
@@ -234,7 +234,7 @@ class MasterKeyCases(ContractFixtures):
                 assert [record.key_id for record in change.result if record.state == "active"] == [active]
                 assert tuple(change.events) == ()
 
-    async def test_a_wrap_goes_only_where_the_kept_one_is_there(self, store: Store) -> None:
+    async def test_a_wrap_is_deleted_only_if_the_kept_one_is_stored(self, store: Store) -> None:
         async with self.vault_over(store) as vault:
             await vault.store_token(ACCESS, "a")
         async with self.vault_over(store, BOTH) as vault:
