@@ -1,4 +1,4 @@
-"""Reports errors to the user: one line on standard error, without traceback and without any argument."""
+"""Reports errors to the user: one line on standard error, without a traceback, and without repeating a command-line argument."""
 
 from __future__ import annotations
 

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class VaultAuth(BearerFlow[httpx2.Request, httpx2.Response], httpx2.Auth):
     """Authenticates the requests of an httpx2 client with an account's access token.
 
-    - If an answer rejects the token, it reports that to the vault, which refreshes at most once. Then it sends the
+    - If an answer rejects the token, this class reports that to the vault, which refreshes at most once, and sends the
       request once more with the next token.
-    - A streamed body cannot be sent again. Then it reports the rejection and returns the first answer.
+    - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
+      first answer.
     - Only the request's origin gets the token; httpx2 removes the header when a redirect leads to another origin.
 
     Args:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 class VaultAuth(AuthBase):
     """Authenticates requests with an account's access token: ``session.auth = VaultAuth(vault, account)``.
 
-    - If an answer rejects the token, it reports that to the vault, which refreshes at most once. Then it sends the
+    - If an answer rejects the token, this class reports that to the vault, which refreshes at most once, and sends the
       request once more with the next token.
-    - A streamed body cannot be sent again. Then it reports the rejection and returns the first answer.
+    - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
+      first answer.
     - requests removes the header when a redirect leads to another host.
 
     Args:

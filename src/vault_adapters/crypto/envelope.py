@@ -95,7 +95,7 @@ class EnvelopeKey:
 
         Args:
             blob: the envelope.
-            context: built from the key that the caller asked for, never from the row.
+            context: for a token's value, built from the `TokenKey` that the caller asked for, never from the row.
 
         Raises:
             UnreadableError: the reason names the failed check: header, key_id, size, commitment, tag or padding.

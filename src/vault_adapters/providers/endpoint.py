@@ -69,7 +69,7 @@ def _split(value: object) -> SplitResult | None:
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - reading it checks it
-    except ValueError:  # its message holds the URL, so no other error may refer to it
+    except ValueError:  # do not raise here, because the new error would keep this one, which holds the URL
         return None
     return parts
 

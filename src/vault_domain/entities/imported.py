@@ -55,7 +55,7 @@ class ImportedToken:
 
     Args:
         key: the key to store the token under.
-        value: the credential.
+        value: the plaintext value.
         status: UNKNOWN if the other system did not record it. A token of status UNKNOWN can be used; sweeps do not
             refresh it.
         error_code: reason for the status INVALID; None becomes ``imported``. Not allowed with another status.

@@ -102,7 +102,7 @@ class Token:
 
     Attributes:
         info: the token's metadata.
-        value: the credential.
+        value: the decrypted value.
     """
 
     info: TokenInfo
@@ -149,7 +149,7 @@ class TokenDraft:
 
     Attributes:
         key: the key to store the value under.
-        value: the credential.
+        value: the plaintext value.
         expires_at: expiry, UTC, or None.
         lifetime: time for which the provider issued the value, or None if unknown. Without `expires_at`, the
             expiry is the store's time plus this lifetime.

@@ -62,7 +62,7 @@ class TokenVault:
 
         Args:
             key: the key to store the value under.
-            value: the credential, up to 64 KiB of UTF-8.
+            value: the plaintext value, up to 64 KiB of UTF-8.
             expires_at: expiry, zone-aware; None clears the stored expiry.
             scopes: the scopes; None clears the stored scopes.
             expected_generation: the generation that must be stored (0: nothing); None: any.

@@ -43,4 +43,4 @@ class PostgresTenantEraser:
         return await self._database.transact(work)
 
     async def purge(self) -> None:
-        """Return None, because only the server's VACUUM and log recycling remove deleted rows from its files."""
+        """Do nothing and return None: only the server's VACUUM and log recycling remove deleted rows from its files."""

@@ -121,7 +121,7 @@ async def _applied(database: PostgresDatabase, schema: str) -> dict[int, str]:
 
 
 async def _create_ledger(transaction: Transaction, schema: str) -> None:
-    # Do not use IF NOT EXISTS, because it needs the right to create even if there is nothing to create.
+    # Do not rely on IF NOT EXISTS, because it needs the right to create even if there is nothing to create.
     [(exists,)] = await transaction.fetch(_SCHEMA_EXISTS, {"schema": schema})
     if not exists:
         await transaction.run_script(f"CREATE SCHEMA {quoted(schema)}")

@@ -27,8 +27,8 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
 
     Args:
         schema: the schema's name.
-        waking: True makes the statements that store one value wake its account; False makes them schedule it. One
-            statement for both cases took 4 % longer.
+        waking: True: a statement that stores one value makes its account due now. False: it makes the account due no
+            later than the value requires. One statement for both cases took 4 % longer.
     """
     scheduled = (_WOKEN if waking else _SCHEDULED).replace("{{schema}}", quoted(schema))
     return load_queries("vault_adapters.stores.postgres", schema=quoted(schema), now=_NOW, scheduled=scheduled)

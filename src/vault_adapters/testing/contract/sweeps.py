@@ -64,7 +64,7 @@ class SweepCases(RefreshFixtures):
         self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock
     ) -> None:
         refresher.then(token_set(1))
-        before = 50 * MINUTE  # the horizon, twice the buffer of five minutes, is left
+        before = 50 * MINUTE  # ten minutes remain, which is the horizon: twice the buffer of five minutes
         assert await _sweep_at(sweeping, clock, NO_TIME, before - SECOND, before, before + SECOND) == [
             *(NOTHING, NOTHING, REFRESHED, NOTHING)
         ]

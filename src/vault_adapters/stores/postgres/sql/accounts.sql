@@ -1,5 +1,6 @@
 -- name: get_account
--- Get an account's tokens, each with the account's label and refresh state; at least one row, which holds the time.
+-- Get an account's tokens, each with the account's label and refresh state. Every row also holds the current time; an
+-- account without tokens gives one row that holds nothing else.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t

@@ -95,7 +95,7 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 
 -- name: make_commit_durable
 -- Make this transaction's commit durable, because a rotated refresh token must survive a crash of the server, even if
--- the host has turned synchronous_commit off. All other settings are durable, so they stay.
+-- the host has turned synchronous_commit off. Its other values are durable, so they stay.
 SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
 
 -- name: lock_data_keys
@@ -114,7 +114,8 @@ ORDER BY kind
 FOR UPDATE
 
 -- name: find_commit
--- Find the attempt that was committed last. It needs no lock, because every commit locks the tokens.
+-- Find the attempt that was committed last. It needs no lock, because every transaction that
+-- commits an attempt has locked the account's tokens first.
 SELECT committed_attempt_id FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
