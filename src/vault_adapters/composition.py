@@ -149,7 +149,7 @@ async def open_vault_over(
     """Open a vault over a store that another package implements.
 
     Args:
-        store: the open store, with its schema; the vault uses its time and never closes it.
+        store: the open store, with its schema; the vault takes the time from the store and never closes it.
         config: see `VaultConfig`; its database fields are ignored.
         refreshers: see `open_vault`.
         http_client: see `open_vault`.

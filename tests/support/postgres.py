@@ -60,7 +60,7 @@ class PostgresServer:
         return self._private().bin_dir
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """Stop the server: `fast` ends sessions in order, `immediate` is like a crash."""
+        """Stop the server: `fast` ends sessions and writes a checkpoint, `immediate` is like a crash."""
         self._private().stop(mode)
 
     def start(self) -> None:
@@ -74,7 +74,7 @@ class PostgresServer:
         return urlsplit(self.url)._replace(path=f"/{quote(name)}").geturl()
 
     def close(self) -> None:
-        """Remove a private server; on another one, drop the databases that were created."""
+        """Remove a private server; on an external server, drop the databases that `create_database` created."""
         if self._cluster is not None:
             self._cluster.close()
             return

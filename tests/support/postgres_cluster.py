@@ -126,7 +126,7 @@ class PrivateCluster:
         raise PostgresStartError(f"{self.bin_dir / 'postgres'} did not start; its log ends:\n{tail}")
 
     def _is_ready(self, pid: int) -> bool:
-        """Tell whether the server is ready, by the file that pg_ctl reads. After a crash it names another process."""
+        """Tell whether the server is ready, by the file that pg_ctl reads; a file left by a crash has another pid."""
         try:
             lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:

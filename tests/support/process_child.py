@@ -54,7 +54,7 @@ def _prepare_script(code: types.CodeType) -> Callable[[], Any]:
 
 
 def _load(name: str, file: str) -> types.ModuleType:
-    """Import a module by name, or from its file if the name means another module here, or none."""
+    """Import a module by name; if that finds another module, or none, import it from its file."""
     try:
         module = importlib.import_module(name)
         if module.__file__ is not None and Path(module.__file__).samefile(file):

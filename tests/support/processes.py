@@ -1,7 +1,7 @@
 """Run jobs in several real processes at once, pause or kill them at a chosen moment, and collect their results.
 
 Every child starts up completely, then waits; `go` releases all of them together. A child ends when the test
-process ends, even if that is killed.
+process ends, even if the test process is killed.
 """
 
 import json
@@ -156,7 +156,7 @@ def import_environment() -> dict[str, str]:
 
 
 def _start(job: Job, prefix: Path, environment: Mapping[str, str]) -> ProcessHandle:
-    """Start a child whose barrier is a pair of pipes; its stdin stays free, as programs may read secrets there."""
+    """Start a child whose barrier is a pair of pipes; it is not stdin, because programs may read stdin."""
     description = job.describe()
     go_read, go_write = os.pipe()
     started_read, started_write = os.pipe()

@@ -15,13 +15,13 @@ from typing import Any
 
 from .answers import Answer, ReceivedRequest
 
-# RFC 9110 forbids a Content-Length with 204; clients know that neither has a body.
+# RFC 9110 forbids a Content-Length with 204; clients know that answers with these codes have no body.
 _WITHOUT_BODY = (204, 304)
 
 Respond = Callable[[ReceivedRequest], Answer]
 
 _CHUNK_BYTES = 64 * 1024
-# Closing with this set sends RST instead of FIN.
+# With this value of SO_LINGER, closing a socket sends RST instead of FIN.
 _LINGER_NOT_AT_ALL = struct.pack("ii", 1, 0)
 
 

@@ -11,7 +11,7 @@ from vault_domain.rules.refresh import RefreshTiming
 
 @contextmanager
 def refresh_times(*, commit_budget: float = 5.0, slack: float = 5.0) -> Iterator[None]:
-    """Let vaults that this process opens use these times, in seconds, which cannot be configured."""
+    """Use these times (in seconds) in the vaults that this process opens; `VaultConfig` has no setting for them."""
     built = composition.RefreshTiming
     composition.RefreshTiming = partial(  # type: ignore[assignment, misc] - the root only calls it
         RefreshTiming, commit_budget=timedelta(seconds=commit_budget), slack=timedelta(seconds=slack)

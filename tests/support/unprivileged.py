@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TypedDict
 
-# sockaddr_un holds 104 to 108 bytes, and the socket's own name comes on top of the directory.
+# sockaddr_un holds a path of 104 to 108 bytes, which is the directory and the socket's own name.
 _LONGEST_DIRECTORY = 70
 
 
@@ -20,7 +20,7 @@ class RunAs(TypedDict, total=False):
 
 
 def server_user() -> pwd.struct_passwd | None:
-    """Return the user that servers have to run as, or None if the current user will do."""
+    """Return the user that servers have to run as, or None if the current user can run them."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -28,7 +28,7 @@ def server_user() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise RuntimeError("the tests run as root and there is neither a user postgres nor nobody for servers")
+    raise RuntimeError("the tests run as root, and servers need a user named `postgres` or `nobody`")
 
 
 def run_as() -> RunAs:
@@ -38,7 +38,7 @@ def run_as() -> RunAs:
 
 
 def reachable(path: Path) -> bool:
-    """Tell whether `server_user` may read `path`; if it is another user, the permissions of others count."""
+    """Tell whether `server_user` may read `path`; if that is not the current user, the mode bits for others decide."""
     if server_user() is None:
         return os.access(path, os.R_OK | os.X_OK)
     wanted = stat.S_IROTH | stat.S_IXOTH

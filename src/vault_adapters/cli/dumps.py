@@ -43,7 +43,7 @@ class Dump:
 
     @property
     def position(self) -> int:
-        """Number of bytes read so far."""
+        """Number of bytes read from the file so far; 0 if the dump is no file."""
         return 0 if self._file is None else self._file.tell()
 
     def rows(self, form: Format, opener: Opener) -> AsyncIterator[ImportedToken | ImportFailure]:

@@ -58,7 +58,7 @@ async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
 def _show_warnings() -> None:
     """Show the library's warnings as messages of this program.
 
-    Its logged errors are not shown, because each of them is also raised and reported in one line.
+    Errors that the library logs are not shown, because a failed command reports its error itself, in one line.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("token-vault: %(message)s"))

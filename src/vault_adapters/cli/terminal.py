@@ -84,7 +84,7 @@ class TerminalScreen:
     def commands(self, lines: Sequence[str]) -> None:
         """Show lines that can be copied into a shell."""
         for line in lines:
-            # Do not wrap, because a terminal joins only lines that it wrapped itself when a user copies them.
+            # Do not wrap, because in a copied text a terminal joins only the lines that it wrapped itself.
             self._console.print(Padding(Text(line, "green"), (0, 0, 0, 2)), soft_wrap=True)
 
 

@@ -18,7 +18,7 @@ Response = TypeVar("Response", bound=Any)
 
 
 class BearerFlow(Generic[Request, Response]):
-    """Sends requests with the token; if it is rejected, reports it and sends the request once more with the next one.
+    """Sends requests with a token; if a response rejects it, reports that and repeats the request with the next token.
 
     Args:
         vault: a `TokenVault` for async clients, a `SyncVault` for sync ones.

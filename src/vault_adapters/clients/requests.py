@@ -1,4 +1,4 @@
-"""Bearer tokens for requests."""
+"""Bearer tokens for the library `requests`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class VaultAuth(AuthBase):
     """Authenticates requests with an account's access token: ``session.auth = VaultAuth(vault, account)``.
 
-    - If an answer rejects the token, this class reports that to the vault, which refreshes at most once, and sends the
-      request once more with the next token.
+    - If an answer rejects the token, this class reports that to the vault and sends the request once more with the next
+      token. The vault refreshes at most once.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
       first answer.
-    - requests removes the header when a redirect leads to another host.
+    - The library `requests` removes the header when a redirect leads to another host.
 
     Args:
         vault: a `SyncVault`.

@@ -24,7 +24,7 @@ _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
 
 
 class _DefaultUrl(ConfiguredUrl):
-    """The type of the default URL, because only the default causes a warning, not the same URL from a host."""
+    """The type of the default URL only; the same URL from a host does not cause the warning about the default."""
 
     __slots__ = ()
 
@@ -104,7 +104,8 @@ class VaultConfig:
 
     Args:
         database_url: ``postgresql://``, ``postgres://`` or ``postgresql+driver://`` (libpq parameters are allowed);
-            ``sqlite:///relative``, ``sqlite:////absolute`` or ``sqlite:///:memory:`` (each vault has its own database).
+            ``sqlite:///relative``, ``sqlite:////absolute`` or ``sqlite:///:memory:``, which is a new
+            database for each vault.
         encryption_secret: at least 32 characters; see `generate_encryption_secret`. Needed for the local master key.
         previous_encryption_secret: the previous secret, during a master key rotation.
         master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.
@@ -113,7 +114,7 @@ class VaultConfig:
         refresh_deadline: longest time to wait for a provider.
         quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy.
         journal_dir: directory for refreshed tokens while the database is unreachable; None: they stay in memory.
-        data_key_ttl: time that a data key is kept in memory.
+        data_key_ttl: time that an unwrapped data key may be used before it is unwrapped again.
         pool_size: largest number of connections to Postgres.
         prepared_statements: False for a pooler in transaction mode that does not support them.
         postgres_schema: the schema that holds the vault's tables.

@@ -62,7 +62,7 @@ def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
 
     def convert(value: str | None) -> Any:
         problem = None
-        if not value:  # compose files and shells set an unset variable to the empty text
+        if not value:  # compose files and shells pass a variable without a value as empty text
             return None
         try:
             return converter(value)

@@ -36,7 +36,7 @@ class AesGcmCipher:
         """See `Cipher`.
 
         Raises:
-            DecryptionError: a tenant's active data key was changed and cannot be unwrapped.
+            DecryptionError: the wrap of a tenant's active data key was changed, so it does not decrypt.
         """
         data_keys = await self._ensure_active_keys({key.tenant_id for key, _ in values})
         sealed = []
@@ -50,7 +50,7 @@ class AesGcmCipher:
         """See `Cipher`. The returned function does no I/O, so it works during outages of store and key service.
 
         Raises:
-            DecryptionError: the tenant's active data key was changed and cannot be unwrapped.
+            DecryptionError: the wrap of the tenant's active data key was changed, so it does not decrypt.
         """
         data_key = await _undamaged(self._keyring.find_active_key(tenant_id))
 
@@ -104,7 +104,7 @@ async def _undamaged(finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
     """Return a tenant's active key.
 
     Raises:
-        DecryptionError: the key was changed and cannot be unwrapped.
+        DecryptionError: the wrap of the key was changed, so it does not decrypt.
         UnreadableError: the tenant has no active key.
     """
     try:
@@ -113,5 +113,5 @@ async def _undamaged(finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
         if error.reason == NO_ACTIVE_KEY:
             raise
         _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
-    # Raise outside of the handler, so that the error does not refer to the original one.
+    # Raise outside of the handler, so that this error does not refer to the caught one.
     raise DecryptionError("the tenant's data key could not be decrypted")

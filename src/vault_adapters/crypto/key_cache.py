@@ -24,7 +24,7 @@ class _TenantKeys:
 class KeyCache:
     """A bounded cache that drops the least recently used tenants first and never returns an expired key.
 
-    An expired key stays in memory until it is asked for, or until a later `put` drops its tenant.
+    An expired key stays in memory until `get` asks for it, or until its tenant is dropped, as by a later `put`.
 
     Args:
         capacity: largest number of data keys to hold.
@@ -99,7 +99,7 @@ class KeyCache:
             del self._tenants[tenant_id]
 
     def _forget_the_first_that_are_over(self) -> None:
-        """Drop expired keys of the least recently used tenants; the most recently used tenants are at the end."""
+        """Drop the least recently used tenants whose keys have all expired; stop at the first other tenant."""
         now = self._monotonic()
         while (first := next(iter(self._tenants), None)) is not None and self._tenants[first].until <= now:
             self.forget_tenant(first)

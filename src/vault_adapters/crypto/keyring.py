@@ -33,8 +33,8 @@ class Keyring:
     - It creates a key only if the repository has none, never because a key could not be unwrapped.
 
     Args:
-        repository: the store of wrapped keys.
-        master_keys: the open master keys.
+        repository: keeps the wrapped data keys.
+        master_keys: the master keys that this process can use.
         ttl: time to cache an unwrapped key; afterwards the repository is asked again.
         capacity: largest number of cached keys.
         monotonic: a monotonic clock, in seconds.
@@ -119,18 +119,18 @@ class Keyring:
             return self._master_keys.active
         active = next((record.key_id for record in records if record.state is MasterKeyState.ACTIVE), b"")
         if active not in self._master_keys.opened:
-            raise KeyUnavailableError("the active master key is not open in this process", reason="unknown_master_key")
+            raise KeyUnavailableError("this process does not have the active master key", reason="unknown_master_key")
         return self._master_keys.opened[active]
 
     async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
-        """Return a new data key, not stored yet, with a wrap under every master key that this process can open."""
+        """Return a new data key, not stored yet, with a wrap under every master key that this process can use."""
         key_id = os.urandom(KEY_ID_SIZE)
         async with self._asking:
             wraps = await _wrap(os.urandom(KEY_SIZE), tenant_id, key_id, self._master_keys)
         return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, wraps)
 
     async def make_missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
-        """Return the wraps that a data key lacks under the open master keys.
+        """Wrap a data key under each usable master key that does not wrap it yet; return only the new wraps.
 
         Raises:
             UnreadableError: the data key cannot be unwrapped.
@@ -143,7 +143,7 @@ class Keyring:
         return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, lacking)
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether some wrap is under an open master key, and all such wraps decrypt to the same data key.
+        """Return whether all wraps under usable master keys, at least one, decrypt to the same data key.
 
         Raises:
             KeyUnavailableError: a master key is not available now.
@@ -206,7 +206,7 @@ class Keyring:
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
             record = await self._repository.create_data_key(await self.make_data_key(tenant_id))
-        # Use the stored record even if this process created it, because the store leaves out wraps under retired keys.
+        # Use the stored record even for a new data key, because the store leaves out wraps under retired master keys.
         return await self._of_record(record, before)
 
     async def _of_record(self, record: DataKeyRecord, before: int) -> EnvelopeKey:
@@ -226,7 +226,7 @@ class Keyring:
     async def _unwrap(self, tenant_id: str, record: DataKeyRecord) -> bytes:
         wrapped = {wrap.master_key_id: wrap.wrapped for wrap in record.wraps}
         failure: Exception = KeyUnavailableError(
-            "no master key that this process can open wraps the data key", reason="unknown_master_key", retryable=False
+            "the data key has no wrap under this process's master keys", reason="unknown_master_key", retryable=False
         )
         for master in self._master_keys:
             if master.key_id not in wrapped:

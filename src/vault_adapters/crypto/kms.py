@@ -67,7 +67,7 @@ class KmsMasterKey:
         try:
             return await self._call("encrypt", request, "CiphertextBlob")
         finally:
-            request.clear()  # tracebacks of errors must not hold the key
+            request.clear()  # tracebacks of errors must not hold the data key
 
     async def unwrap(self, wrapped: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """See `MasterKey`."""
@@ -116,7 +116,7 @@ class KmsMasterKey:
     def _call_now(self, operation: str, request: dict[str, Any], member: str) -> bytes | Exception:
         try:
             return bytes(getattr(self._connected(), operation)(**request)[member])
-        except Exception as error:  # any error of boto3 may hold the key
+        except Exception as error:  # any error of boto3 may hold the data key
             return translated(error)
 
     def _connected(self) -> Any:

@@ -7,7 +7,7 @@ _DENIED = "the key service does not allow the use of the master key"
 _CREDENTIALS = "the key service does not accept the credentials of this process, or there are none"
 
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors and CommonErrors.html.
-# Treat every other error as an outage, because waiting is harmless and no data is given up.
+# Treat every other error as an outage, because trying again later loses no data.
 _REFUSALS = {
     "AccessDeniedException": ("kms_access_denied", _DENIED),
     "DisabledException": ("kms_key_disabled", "the master key is disabled at the key service"),
@@ -37,7 +37,7 @@ _THROTTLED = frozenset(
 
 
 def translated(error: Exception) -> Exception:
-    """Return the vault's error for an error of a KMS call, without text of the original.
+    """Return the vault's error for an error of a KMS call, without text of that error.
 
     Args:
         error: the error that the call raised, of botocore or of any other class.

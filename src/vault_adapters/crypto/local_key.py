@@ -32,7 +32,7 @@ def generate_encryption_secret() -> str:
 
 
 def as_encryption_secret(value: Secret | str) -> Secret:
-    """Check an encryption secret and return it unchanged.
+    """Check an encryption secret and return it as `Secret`, with the same text.
 
     Args:
         value: at least 32 characters, counted as UTF-16 units.
@@ -100,7 +100,7 @@ class LocalMasterKey:
 
 
 async def new_record(secret: Secret, log2_n: int = DEFAULT_LOG2_N) -> tuple[MasterKeyRecord, LocalMasterKey]:
-    """Return a new record with a random salt, and its key. It takes about 0.3 s of one core.
+    """Return a new record with a random salt, and its key. This takes about 0.3 s of one core.
 
     Args:
         secret: from `as_encryption_secret`.

@@ -74,4 +74,4 @@ def _resealed(
         # The opener refuses an envelope that does not name the row's data key.
         return SealedToken(sealer.key_id, sealer.seal(opener.open(blob, context), context))
     except UnreadableError as error:
-        return UnreadableError(error.reason)  # a new error, without the frames of the original
+        return UnreadableError(error.reason)  # a new error, without the frames of the caught one

@@ -42,7 +42,7 @@ class ScryptParameters:
 
     @property
     def encoded(self) -> bytes:
-        """Salt and parameters in the encoding that the check value and the key id cover."""
+        """Salt and parameters as bytes, from which the check value and the master key's id are derived."""
         return self.salt + bytes((self.log2_n, self.r, self.p))
 
     def to_json(self) -> str:
@@ -81,5 +81,5 @@ def _members(text: str) -> dict[str, Any]:
 
 def _refusal() -> ConfigurationError:
     return ConfigurationError(
-        "the key parameters stored in the database are not acceptable; nothing was written", code="kdf_parameters"
+        "the scrypt parameters stored in the database are not acceptable; nothing was written", code="kdf_parameters"
     )

@@ -30,7 +30,8 @@ def read_answer(
 ) -> TokenSet | VaultError:
     """Return the token set, or the error to raise.
 
-    An error holds nothing of the answer except a registered OAuth error code and a new refresh token, as `Secret`.
+    An error holds nothing of the answer except a registered OAuth error code, the time from Retry-After, and a new
+    refresh token (as `Secret`).
 
     Args:
         answer: status, headers, body and time of receipt.
@@ -43,7 +44,7 @@ def read_answer(
         wait = retry_after(answer.headers, answer.received_at)
         return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
     if 300 <= status < 400:
-        return ProviderConfigurationError("the provider redirects; a token endpoint must answer itself")
+        return ProviderConfigurationError("the provider redirects; a token endpoint must not redirect")
     # A gateway sends 408 if client or provider is too slow, so the provider may have got the request.
     if status == 408 or not 200 <= status < 500:
         wait = retry_after(answer.headers, answer.received_at)
@@ -83,7 +84,7 @@ def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:
     """Set the token's expiry: from its lifetime, else a time in the answer or the token, else the default."""
     if tokens.expires_in is not None:
-        # Prefer the lifetime, which the vault counts from before the request, because the provider's clock may differ.
+        # Prefer the lifetime to a time, because the provider's clock may differ. The vault counts it from the claim.
         return evolve(tokens, expires_at=None)
     expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
     if expires_at is not None and expires_at > received_at:

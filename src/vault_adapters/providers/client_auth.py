@@ -31,7 +31,7 @@ def as_auth_method(value: object) -> AuthMethod:
 
 
 def as_secret_method(value: object) -> AuthMethod:
-    """Check an authentication method that uses a secret and return it.
+    """Check that a value is an authentication method that uses a secret; return the method.
 
     Raises:
         InvalidInputError: the value is not a method that uses a secret.

@@ -7,7 +7,7 @@ from vault_domain.entities.secret import Secret
 def credential_fields(credential: Secret, *names: str) -> dict[str, str] | ReauthorizationRequiredError:
     """Return the fields of a credential made with `Secret.from_fields`, or the error to raise.
 
-    If a field is missing, the account needs another key; other accounts are not affected.
+    If a field is missing, the account needs another API key; other accounts are not affected.
     """
     fields = _revealed(credential)
     if all(fields.get(name) for name in names):

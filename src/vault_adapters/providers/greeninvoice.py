@@ -29,11 +29,11 @@ GREENINVOICE_TOKEN_URL = "https://api.greeninvoice.co.il/api/v1/account/token"
 @scrubbed_class
 @frozen(eq=False)
 class GreenInvoiceRefresher:
-    """Exchanges a GreenInvoice (Morning) API key: a POST of ``{"id", "secret"}`` answers ``{"token", "expires"}``.
+    """Exchanges a GreenInvoice (Morning) API key: a POST of ``{"id", "secret"}`` returns ``{"token", "expires"}``.
 
     Store the key as ``Secret.from_fields(id=..., secret=...)``. The token is a JWT, and ``expires`` is in Unix time;
-    if it is missing, the token's ``exp`` claim counts. Status 401 means that the key is permanently invalid, and so do
-    OAuth error codes that condemn a client id and secret (`CONDEMNS_KEY`).
+    without ``expires``, the token's ``exp`` claim is used. Status 401 means that the key is permanently invalid, and so
+    do OAuth error codes that condemn a client id and secret (`CONDEMNS_KEY`).
 
     Source: the provider's API reference, greeninvoice.docs.apiary.io ("Account", obtain token); its sandbox is
     ``https://sandbox.d.greeninvoice.co.il/api/v1/account/token``.

@@ -44,7 +44,7 @@ class HttpBound(Protocol):
 
 @frozen
 class Outgoing:
-    """A POST to send. Its repr shows only the URL, because tracebacks may show locals."""
+    """A POST to send. Its repr shows only the URL without query, because tracebacks may show locals."""
 
     url: str = field(repr=lambda url: repr(url.partition("?")[0]))
     content: bytes = field(repr=False)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# These loggers print URL and reason phrase at INFO, and every header at DEBUG. A provider may repeat a token in them.
-# hpack prints the request's headers too, if the host's client uses HTTP/2.
+# These loggers print URL and reason phrase at INFO, and every header at DEBUG. A provider may repeat a token in the
+# reason phrase or in a header. hpack prints the request's headers too, if the host's client uses HTTP/2.
 _TALKATIVE = (
     "httpx",
     "httpx2",

@@ -15,7 +15,7 @@ class Flights:
     """Runs each call in a task of its own.
 
     - Cancelling a caller does not cancel the call.
-    - At most one call runs per key; all callers that ask with this key meanwhile get its result.
+    - Callers with the same key share one running call and its result, until the key is forgotten.
     - Each of these callers raises its own copy of a `VaultError`, so that their tracebacks do not mix.
     - An error is dropped silently if no caller waits for the call any more.
     """

@@ -50,7 +50,7 @@ class RefreshWorker:
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
-        """Make `run` return after the running refreshes; call it on the worker's event loop."""
+        """Make `run` return when the running refreshes have ended; call `stop` on the worker's event loop."""
         self._stopped.set()
 
     async def run(self, *, handle_signals: bool = True) -> None:
@@ -98,10 +98,10 @@ def describe(report: SweepReport) -> str:
         f"{report.refreshed} refreshed",
         f"{report.failed} failed",
         f"{report.reauthorization_required} to be connected again",
-        f"{report.skipped} left to others",
+        f"{report.skipped} skipped",
         f"{report.unreadable} unreadable",
     ]
-    return ", ".join([f"sweep: {report.claimed} due", *[count for count in counts if not count.startswith("0 ")]])
+    return ", ".join([f"sweep: {report.claimed} claimed", *[count for count in counts if not count.startswith("0 ")]])
 
 
 @contextmanager

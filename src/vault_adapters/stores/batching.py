@@ -18,7 +18,7 @@ _Waiter = tuple[K, asyncio.Future[V]]
 class ReadBatcher(Generic[K, V]):
     """Collects single reads and runs them as one query.
 
-    Cancelling a caller does not cancel the query, and each caller raises its own copy of the query's error.
+    Cancelling a caller does not cancel the query, and each caller raises its own copy of a `VaultError`.
 
     Args:
         session: returns a context manager that gives the function for reading a batch. The function gets keys, which
@@ -107,7 +107,7 @@ def _fail(futures: Sequence[asyncio.Future[V]], error: BaseException) -> None:
 
 
 def _copy(error: BaseException) -> Exception:
-    """Return a copy of the error for one caller, so that the callers' tracebacks do not mix."""
+    """Return the error for one caller; a `VaultError` is copied, so that the callers' tracebacks do not mix."""
     if isinstance(error, VaultError):
         return copy.copy(error)
     if isinstance(error, Exception):

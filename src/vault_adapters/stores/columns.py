@@ -1,7 +1,7 @@
 """The column groups that both stores use to read tokens and accounts, with their order.
 
-A query names a group of columns by a placeholder, such as ``{{token_columns}}``. The code splits its rows with a
-`RowLayout` of the same groups. So no other module uses a column's number.
+A query names a group of columns by a placeholder, such as ``{{token_columns}}``. The code splits the query's rows
+with a `RowLayout` of the same groups. So no other module uses a column's number.
 """
 
 from collections.abc import Sequence

@@ -19,8 +19,8 @@ _RANDOM_B = (1 << 62) - 1
 class ImportIds:
     """UUIDs of version 8 (RFC 9562): six bytes that identify the import, then 74 random bits.
 
-    The id alone shows an import whether it stored a row, so it need not remember its rows. Other writers use UUIDs of
-    version 4, so their ids never look like these.
+    An import sees by a row's id whether it stored that row itself, so it need not remember which rows it stored. Other
+    writers use UUIDs of version 4, so their ids never look like these.
     """
 
     _tag: bytes

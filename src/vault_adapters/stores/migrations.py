@@ -17,7 +17,7 @@ class Migration:
         number: number of the migration, from 1, without gaps.
         name: the file's name without number and extension.
         sql: the migration's statements.
-        digest: SHA-256 of the file, in hex, because an applied migration must never change.
+        digest: SHA-256 of the file, in hex; it shows whether the file was changed after the migration was applied.
     """
 
     number: int

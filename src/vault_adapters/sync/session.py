@@ -201,8 +201,8 @@ class Session:
         if _on_event_loop():
             instead = "async with open_vault(...)" if name in ("open", "close") else f"await vault.{name}(...)"
             raise ConfigurationError(
-                f"SyncVault.{name} would block the event loop that runs here: use `{instead}` with a vault from "
-                "open_vault, or a thread without an event loop",
+                f"SyncVault.{name} would block the event loop that runs here: use `{instead}` of the "
+                "asynchronous vault, or a thread without an event loop",
                 code="running_event_loop",
             )
         self._process = os.getpid()
@@ -225,7 +225,7 @@ class View(Generic[V]):
 
 
 def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Concatenate[View[V], P], T]:
-    """Return a method with the same arguments and result that runs an async method and waits for it."""
+    """Return a method that runs an async method and waits for it; arguments and result are the same."""
 
     @functools.wraps(method)
     def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -48,7 +48,7 @@ class ScriptedRefresher:
     """Implements `TokenRefresher` without a provider.
 
     Args:
-        answers: the script; a call without a step left raises `ProviderConfigurationError`.
+        answers: the script; a call after its last answer raises `ProviderConfigurationError`.
         rotation: rotation policy of the provider; None is strict.
         spends: kind of credential that the refresher takes.
 
@@ -74,7 +74,7 @@ class ScriptedRefresher:
 
     @property
     def remaining(self) -> int:
-        """Number of steps of the script that are left."""
+        """Number of steps of the script that were not played yet."""
         return len(self._script)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:

@@ -155,8 +155,8 @@ class AccountDeletion:
 
     Attributes:
         deleted: number of deleted tokens.
-        revoked: whether the provider confirmed the revocation; None if none was requested, or if the account has no
-            credential or its provider no revocation endpoint.
+        revoked: whether the provider confirmed the revocation; None if no revocation was requested, the account has
+            no readable credential, or the provider has no revocation endpoint.
     """
 
     deleted: int

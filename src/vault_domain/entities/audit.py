@@ -30,7 +30,7 @@ class AuditAction(enum.StrEnum):
 class AuditEvent:
     """One change, written in the transaction that made it.
 
-    DECRYPTION_FAILED is the exception: a read writes no row, so this event reaches only `on_event` and the log.
+    DECRYPTION_FAILED differs: a read writes no row, so this event reaches only `on_event` and the log.
 
     Attributes:
         action: the kind of change.

@@ -99,10 +99,10 @@ class ReauthorizationRequiredError(VaultError):
 class RefreshFailedError(VaultError):
     """The provider gave no new token this time.
 
-    Refreshers raise it too:
+    Refreshers raise this error too, with ``outcome_unknown`` set to:
 
-    - The provider did not consume the credential (refused connection, 429, 503): ``outcome_unknown`` is False.
-    - The provider may have consumed it (timeout, reset, 500, unreadable answer): ``outcome_unknown`` is True.
+    - False, if the provider did not consume the credential (refused connection, 429, 503).
+    - True, if the provider may have consumed the credential (timeout, reset, 500, unreadable answer).
 
     Attributes:
         retry_after: time to wait before the next attempt, or None.
@@ -169,7 +169,7 @@ class DecryptionError(VaultError):
 
 
 class KeyUnavailableError(VaultError):
-    """The key service cannot be reached or refuses temporarily; the stored values are intact."""
+    """A needed master key is not available now, retired, or not open in this process; the stored values are intact."""
 
     default_code = "key_unavailable"
     default_message = "the master key is not available now"

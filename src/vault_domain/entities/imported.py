@@ -65,7 +65,7 @@ class ImportedToken:
         last_refreshed_at: time of the last refresh, zone-aware, or None.
         created_at: time of creation, zone-aware; None means `updated_at`.
         updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
-            key, the one with the latest known time is stored.
+            key, the latest is stored; a token without a time replaces none of them and is not replaced by them.
         line: line of the input at which the token begins, for the report, or None.
 
     Raises:
@@ -142,7 +142,7 @@ class ImportFailure:
 
     Attributes:
         line: line at which the row begins, counted from 1, or None.
-        code: reason, such as ``not_decryptable``; it never contains text of the row.
+        code: reason, such as ``unreadable_value``; it never contains text of the row.
     """
 
     line: int | None

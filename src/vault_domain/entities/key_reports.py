@@ -1,4 +1,4 @@
-"""Reports of key operations, as counts. Key ids are hexadecimal text, because they are not secret."""
+"""Reports of key operations, as counts. Key ids are not secret, so they are shown, as hexadecimal text."""
 
 from datetime import datetime
 
@@ -23,7 +23,7 @@ class MasterKeyStatus:
         data_keys: number of data keys that it wraps.
         is_open: whether this process can use it.
         is_configured: whether it is the configured master key, which `rotate_master_key` makes active.
-        created_at: time of the introduction, UTC.
+        created_at: time at which the key's record was first stored, UTC.
     """
 
     key_id: str
@@ -41,10 +41,10 @@ class KeyStatus:
     """The status of all keys, computed without decrypting.
 
     Attributes:
-        master_keys: all master keys, including retired ones, in the order of their introduction.
+        master_keys: all master keys, including retired ones, oldest record first.
         active: number of active data keys, one per tenant that has stored a value.
         decrypt_only: number of data keys that only decrypt.
-        destroyed: number of destroyed data keys, of which only the id is left.
+        destroyed: number of destroyed data keys, which are tombstones.
         tokens_to_reencrypt: number of tokens under decrypt_only data keys.
         wraps_missing: number of data keys that the configured master key does not wrap yet.
     """
@@ -104,7 +104,7 @@ class UnreadableKey:
     Attributes:
         tenant_id: the tenant that the data key belongs to.
         data_key_id: id of the data key.
-        count: number of unreadable values; 1 for a data key that cannot be unwrapped.
+        count: number of unreadable values under the data key; always 1 in the report of `rotate_master_key`.
     """
 
     tenant_id: str
@@ -118,7 +118,7 @@ class Reencryption:
 
     Attributes:
         reencrypted: number of values that were encrypted under an active data key.
-        overtaken: number of values that another writer replaced or deleted meanwhile; that change stays.
+        overtaken: number of values that another writer replaced or deleted meanwhile; this run did not overwrite them.
         emptied: number of old data keys that no value uses any more.
         destroyed: number of data keys that were emptied at least 24 hours ago and were destroyed by this run.
         remaining: number of values that are still under decrypt_only data keys.

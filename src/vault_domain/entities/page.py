@@ -12,7 +12,7 @@ from vault_domain.entities.scrub import scrubbed
 
 T = TypeVar("T")
 Cursor = tuple[str | int, ...]
-"""The sort values of the last item of a page."""
+"""A position: the sort values of the last item of a page. `encode_cursor` returns its opaque form."""
 
 MAX_PAGE = 10_000
 

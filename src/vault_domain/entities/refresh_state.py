@@ -22,7 +22,8 @@ class RefreshState:
         credential_generation: generation of that credential.
         attempt_id: id of the latest attempt, or None.
         lease_until: end of the lease, UTC, or None; no other attempt may begin before it.
-        sent_at: start of the latest attempt, or of the first one whose outcome is unknown; UTC, or None.
+        sent_at: start of the latest attempt, or, after unknown outcomes, of the first attempt with an unknown outcome;
+            UTC, or None.
         failures: number of consecutive failures.
         next_attempt_at: end of the backoff, UTC, or None.
         unknown_since: time since which an attempt's outcome is unknown, UTC, or None.

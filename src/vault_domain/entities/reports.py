@@ -45,8 +45,8 @@ class SweepReport:
         refreshed: accounts that got a new access token.
         failed: accounts whose refresh failed and will be tried again.
         reauthorization_required: accounts whose user must connect them again; they are not tried again.
-        skipped: claimed accounts whose attempt led to no answer, because another process was faster or too little of
-            the lease was left.
+        skipped: claimed accounts that were neither refreshed nor count as failed, because another process was faster
+            or the remaining lease was too short.
         unreadable: accounts whose credential could not be decrypted.
     """
 

@@ -27,7 +27,7 @@ class Rotation:
 
     Attributes:
         kind: see `RotationKind`.
-        grace_period: time after its first use during which an old refresh token still works; zero unless GRACE.
+        grace_period: time during which a refresh token still works after its first use; zero unless GRACE.
     """
 
     kind: RotationKind

@@ -1,8 +1,8 @@
 """Decorators that keep arguments out of tracebacks.
 
 A traceback rendered with locals (structlog, rich, Sentry, ``pytest -l``) shows the arguments of every frame
-that an error passed through. A caller may have put a secret into the wrong argument. So an input error leaves the
-vault without the frames that hold arguments.
+that an error passed through. A caller may have put a secret into the wrong argument. So the traceback of an input
+error that the vault raises has no frames that hold arguments.
 """
 
 import functools
@@ -31,7 +31,7 @@ def scrubbed_class(cls: C) -> C:
             del self, args, kwargs  # other errors, such as for a missing argument, keep this frame in their traceback
             raise
         if refusal is not None:
-            # Raise outside of the handler, so that the error has no context, which would hold frames too.
+            # Raise outside of the handler, so that the error has no `__context__`, which would hold frames too.
             del self, args, kwargs
             raise refusal.with_traceback(None)
 
@@ -56,7 +56,7 @@ def scrubbed(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Do the same as `scrubbed` for a coroutine function; on any other error, drop the arguments from this frame."""
+    """Do the same as `scrubbed` for a coroutine function; both drop the arguments from their frame on any error."""
 
     @functools.wraps(method)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:

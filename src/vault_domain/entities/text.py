@@ -15,7 +15,7 @@ _ERROR_CODE = re.compile(r"[a-z0-9_]{1,64}\Z")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}\Z")
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
-"""Every time that the vault stores is earlier than this."""
+"""All stored times are earlier than this."""
 
 
 def as_tenant_id(value: object) -> str:

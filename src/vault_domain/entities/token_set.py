@@ -66,7 +66,7 @@ class TokenSet:
         refresh_token_expires_at: expiry of the refresh token, zone-aware, or None.
 
     Raises:
-        InvalidInputError: a field breaks its rule; no value is repeated.
+        InvalidInputError: a field breaks its rule; the message repeats no value.
     """
 
     access_token: Secret = field(converter=_as_credential)
@@ -80,7 +80,7 @@ class TokenSet:
     @classmethod
     @scrubbed
     def from_response(cls, response: Mapping[str, Any], received_at: datetime | None = None) -> TokenSet:
-        """Read a token endpoint's answer: RFC 6749 section 5.1, plus Authlib's ``expires_at`` (an epoch).
+        """Read a token endpoint's answer: RFC 6749 section 5.1, plus Authlib's ``expires_at`` (a Unix time).
 
         Other members, such as ``id_token``, are ignored. Malformed optional members are ignored too, because a new
         refresh token must not be lost because of them. Examples are a negative or absurd ``expires_in`` and a scope

@@ -71,7 +71,7 @@ def as_seconds(value: object, name: str) -> float | None:
         return float(value)
     if isinstance(value, timedelta):
         return as_duration(value, name).total_seconds()
-    raise InvalidInputError(f"{name} must be a timedelta or a number of seconds, at most a day")
+    raise InvalidInputError(f"{name} must be a timedelta or a number of seconds from 0 to 86400")
 
 
 def as_token_set(token_set: object) -> TokenSet:

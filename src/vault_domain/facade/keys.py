@@ -47,7 +47,7 @@ class VaultKeys:
         The old data key still decrypts stored values; `reencrypt` encrypts them under the new one.
 
         Raises:
-            KeyUnavailableError: the new key cannot be wrapped now; nothing was changed.
+            KeyUnavailableError: the new data key cannot be wrapped now; nothing was changed.
         """
         return await self._services.rotating.rotate(as_tenant_id(tenant_id), actor=self._actor)
 
@@ -62,7 +62,7 @@ class VaultKeys:
         """Give each tenant a new data key if its data key is at least ``older_than`` old.
 
         To continue an interrupted run, pass the time since its start as ``older_than``. The new run then skips the
-        tenants that already have a new key.
+        tenants that already have a new data key.
 
         Args:
             older_than: smallest age of a data key to replace.
@@ -71,7 +71,7 @@ class VaultKeys:
                 exception that it raises ends the run.
 
         Raises:
-            KeyUnavailableError: a new key cannot be wrapped now; the tenants before it have new keys.
+            KeyUnavailableError: a new data key cannot be wrapped now; some tenants already have new data keys.
         """
         age, report = as_duration(older_than, "older_than"), as_progress(progress)
         only_count = as_flag(dry_run, "dry_run")
@@ -102,7 +102,7 @@ class VaultKeys:
         """Re-encrypt values from old data keys to active ones, page by page.
 
         - The tokens' generations and times stay.
-        - A value that another caller stores meanwhile is kept.
+        - A value that another caller stores meanwhile is not overwritten.
         - Unreadable values are counted and left unchanged.
         - An old data key without values is marked as emptied. The first run at least 24 hours later destroys it.
 

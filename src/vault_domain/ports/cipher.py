@@ -12,7 +12,7 @@ DESTROYED_KEY = "destroyed_key"
 
 
 NO_ACTIVE_KEY = "no_active_key"
-"""Reason: the tenant has values but no active data key, because it was erased."""
+"""Reason: the tenant has no active data key, because the tenant was erased meanwhile."""
 
 
 class UnreadableError(Exception):
@@ -41,7 +41,7 @@ class Cipher(Protocol):
         """Seal values for their keys; create a data key for each tenant that has none."""
 
     async def sealer(self, tenant_id: str) -> Callable[[TokenKey, Secret], SealedToken]:
-        """Return a function that seals under the data key that is active now; it keeps that data key after a rotation.
+        """Return a function that seals under the data key that is active now, even if a rotation replaces it.
 
         Raises:
             UnreadableError: `NO_ACTIVE_KEY`.

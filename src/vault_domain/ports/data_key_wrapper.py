@@ -17,11 +17,11 @@ class DataKeyWrapper(Protocol):
         """Return a new data key, not stored yet, wrapped under every master key that this process can open."""
 
     async def make_missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
-        """Return the wraps that a data key lacks under the open master keys.
+        """Return a new wrap of a data key for each open master key that does not wrap it yet.
 
         Raises:
-            UnreadableError: no wrap of the data key can be trusted.
+            UnreadableError: the data key cannot be unwrapped.
         """
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether all wraps under open master keys decrypt, and decrypt to the same data key."""
+        """Return whether some wrap is under an open master key, and all such wraps decrypt to the same data key."""

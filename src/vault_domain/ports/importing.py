@@ -1,4 +1,4 @@
-"""ImportRepository: stores tokens of another system in batches; an older value never replaces a newer one."""
+"""ImportRepository: stores tokens of another system in batches; in one import, no older value replaces a newer one."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -18,8 +18,9 @@ class ImportRun(Protocol):
         """Store a batch in one transaction, with an event ``token_imported`` for each stored row.
 
         - The key holds nothing: the value is stored.
-        - The key holds a row of this same import, unchanged since: a value with a later ``updated_at``, before
-          the present, replaces it. The outcome is SKIPPED, so that the counts do not depend on the order of the rows.
+        - The key holds a row of this same import: the value replaces it only if the row is unchanged since, and the
+          value's ``updated_at`` is later than the row's and before the present. The outcome is SKIPPED in both cases,
+          so that the counts do not depend on the order of the rows.
         - The key holds any other row: the value replaces it with ``overwrite``, and is SKIPPED without.
 
         A replaced token gets a new id and begins at generation 1, as if it had been deleted and stored again. Its

@@ -33,7 +33,7 @@ class RefreshJournal(Protocol):
         """
 
     async def entries(self) -> Sequence[JournalEntry]:
-        """Return the stored entries; unreadable ones are set aside and logged."""
+        """Return the stored entries; log unreadable ones and leave them out, but do not delete them."""
 
     async def remove(self, entry: JournalEntry) -> None:
         """Delete an entry; an entry that is already gone is no error."""

@@ -112,14 +112,15 @@ class KeyRotationRepository(Protocol):
     async def mark_emptied(self, tenant_id: str | None) -> int:
         """Set the time `emptied_at` on decrypt_only data keys that no token uses; return the number of marked keys.
 
-        A time that is set stays. No new token can use such a data key, because writes need an active one.
+        A time that is already set does not change. No new token can use such a data key, because writes need an
+        active one.
         """
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
         """Destroy decrypt_only data keys that were emptied at least ``age`` ago; return the number of destroyed keys.
 
-        It deletes their wraps and keeps their records as tombstones. If a token uses an emptied key again, because a
-        backup restored its row, the key stays and its `emptied_at` is cleared.
+        It deletes their wraps and keeps their records as tombstones. If a token uses an emptied data key again, because
+        a backup restored the token's row, the data key stays and its `emptied_at` is cleared.
         """
 
     async def activate_master_key(
@@ -147,7 +148,7 @@ class KeyRotationRepository(Protocol):
         """
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete a master key's wrap of each data key whose kept wrap is stored unchanged; return the number deleted.
+        """Delete a master key's wrap of each data key whose wrap in ``kept`` is still stored; return how many.
 
         Args:
             master_key_id: the master key whose wraps are deleted.

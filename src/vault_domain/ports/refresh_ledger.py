@@ -71,7 +71,7 @@ class DueAccount:
 
     Attributes:
         account: the account.
-        due_at: time at which it became due, UTC; the next batch begins after this position.
+        due_at: time at which it became due, UTC; a sweep passes the last one as ``since`` for its next batch.
     """
 
     account: Account
@@ -88,7 +88,7 @@ class CommitOutcome(enum.Enum):
     WRITTEN = "written"
     """All tokens of the answer are stored, by this commit or by an earlier commit of the same attempt."""
     ACCESS_MOVED = "access_moved"
-    """Another writer stored or deleted the access token meanwhile. That change stays; a new refresh token is stored."""
+    """Another writer stored or deleted the access token meanwhile. Of the answer, only a refresh token is stored."""
     CREDENTIAL_MOVED = "credential_moved"
     """Another writer stored or deleted the credential meanwhile. The answer is dropped."""
 
@@ -140,7 +140,7 @@ class RefreshLedger(Protocol):
     refresh the account (`vault_domain.rules.refresh.next_due`). Each mutation sets ``due_at`` to keep that promise:
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
-    - Any other stored value: now, if the account has or had a ``due_at``.
+    - Any other stored value: now, but only if the account already has a label, a refresh state or a schedule.
     - A claim: the end of the lease. A release or a rejection: now. A failure: the next attempt,
       or an earlier time that another write has set since the claim.
     - A commit: the expiry of the new access token minus its ``lead``; now if no access token was written.
@@ -154,12 +154,12 @@ class RefreshLedger(Protocol):
 
         It succeeds only if all of these hold:
 
-        - The credential is stored in the generation named, and is not invalid.
+        - The credential is stored in the generation that ``attempt`` names, and is not invalid.
         - The latest attempt is ``seen``.
         - No lease on this credential is running.
 
-        If the previous lease ran out, its end is kept as the time since which an outcome is unknown. `sent_at` keeps
-        the time of the first attempt whose outcome is unknown.
+        If the previous lease ran out, its end is stored as the time since which an outcome is unknown. `sent_at`
+        stays the time of the first attempt whose outcome is unknown.
 
         Args:
             attempt: the attempt to record; its `claimed_at` is ignored.
@@ -179,7 +179,7 @@ class RefreshLedger(Protocol):
             hold: time during which no other sweep takes them; half an hour at most.
             limit: largest number of accounts to take.
             since: take only accounts that became due at this time or later: the last ``due_at`` of the previous batch.
-            until: take only accounts that were due at this time; None: now.
+            until: take only accounts that are due at this time or earlier; None: now.
 
         Returns:
             The accounts and the store's time.

@@ -49,7 +49,7 @@ class TokenRepository(Protocol):
         Args:
             writes: each key at most once.
             actor: who stores them, for the audit log.
-            expected_generation: the generation that must be stored (0: nothing); for a single write only.
+            expected_generation: the generation that the store must hold already (0: no token); for a single write only.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a data key that is not active.

@@ -31,8 +31,8 @@ class RefreshTiming:
         deadline: longest time to wait for the provider.
         quiescence: waiting time after an unknown outcome, for a provider with a strict rotation policy.
         commit_budget: time reserved for storing the answer.
-        slack: longest time between claim and request. If less than deadline and commit budget is left of the lease, the
-            provider is not called.
+        slack: longest time between claim and request. After it, the rest of the lease would be shorter than deadline
+            and commit budget together, so the provider is not called.
     """
 
     deadline: timedelta = timedelta(seconds=10)
@@ -197,14 +197,14 @@ def _held_until(state: RefreshState, credential: TokenInfo, now: datetime) -> da
 def _not_before(
     state: RefreshState, credential: TokenInfo, good: TokenInfo | None, now: datetime, rule: RefreshRule
 ) -> datetime:
-    """Return the first time at which the credential may be presented: ``now``, or a later one.
+    """Return the earliest time at which the credential may be presented: ``now`` or later.
 
     - A running lease belongs to another attempt; wait for its end.
     - After a failure, wait for the end of the backoff.
     - After an unknown outcome, the provider may have consumed the credential. A provider that does not rotate accepts
       it again at any time, and a provider with a grace period accepts it until that period ends.
-    - Any other provider may revoke the grant when it sees the credential again. So wait for the end of the quiescence,
-      and until the usable access token ``good`` has expired.
+    - Otherwise, the provider may revoke the grant when it sees the credential again. So wait for the end of the
+      quiescence, and until the usable access token ``good`` has expired.
     """
     if not state.concerns(credential):
         return now  # the state concerns a credential that is no longer stored
@@ -265,8 +265,8 @@ def next_due(record: AccountRecord | None, now: datetime, policy: RefreshPolicy,
 def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:
     """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
 
-    A store subtracts it from the expiry that it stores. The result may be too early, because the store does not look at
-    the rest of the account, but never too late. A sweep asks `decide_ahead` before it calls the provider.
+    A store subtracts it from the expiry that it stores. The resulting time may be too early, because the store does
+    not look at the rest of the account, but never too late. A sweep asks `decide_ahead` before it calls the provider.
 
     Args:
         kind: the value's kind.

@@ -45,7 +45,7 @@ async def test_it_sweeps_again_and_again(vault, clock, caplog):
             await worker.run()
     assert reports == [1, 1, 1]
     lines = [record.getMessage() for record in caplog.records if record.name == "vault_adapters.runtime.worker"]
-    assert lines == ["sweep: 1 due, 1 refreshed"] * 3
+    assert lines == ["sweep: 1 claimed, 1 refreshed"] * 3
     assert (await stored(vault))["access_token"] == "access-3"
 
 
@@ -225,8 +225,8 @@ def test_worker_once(command, provider):
     provider.answer(token_answer("access-1", "refresh-1"))
     done = command("worker", "--once", *WHERE)
     assert (done.code, done.stderr) == (0, "")
-    assert done.out.endswith("Z sweep: 1 due, 1 refreshed\n")
-    assert command("worker", "--once", *WHERE).out.endswith("Z sweep: 0 due\n")
+    assert done.out.endswith("Z sweep: 1 claimed, 1 refreshed\n")
+    assert command("worker", "--once", *WHERE).out.endswith("Z sweep: 0 claimed\n")
     assert command("worker", "--interval", "soon", *WHERE).code == 2
 
 
@@ -242,8 +242,8 @@ def test_worker_ends_on_a_signal(command, provider):
         env=command.environment(),
     )
     with process:
-        assert process.stdout.readline().endswith("sweep: 1 due, 1 refreshed\n")
-        assert process.stdout.readline().endswith("sweep: 0 due\n")
+        assert process.stdout.readline().endswith("sweep: 1 claimed, 1 refreshed\n")
+        assert process.stdout.readline().endswith("sweep: 0 claimed\n")
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, complaints = process.communicate(timeout=20)
@@ -256,4 +256,4 @@ def test_worker_on_a_terminal(command, provider):
     provider.answer(token_answer("access-1", "refresh-1"))
     done = command.on_terminal("worker", "--once", *WHERE)
     assert done.code == 0
-    assert "sweep: 1 due, 1 refreshed" in done.out
+    assert "sweep: 1 claimed, 1 refreshed" in done.out

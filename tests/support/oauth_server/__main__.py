@@ -29,7 +29,7 @@ class _Server(ThreadedWSGIServer):  # type: ignore[misc, unused-ignore]
 
 
 class _Handler(WSGIRequestHandler):  # type: ignore[misc, unused-ignore]
-    """Headers and body go out in two writes, which would wait for each other's acknowledgement."""
+    """Disables Nagle's algorithm, because the body would wait until the client acknowledges the headers."""
 
     disable_nagle_algorithm = True
 

@@ -18,7 +18,7 @@ _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @frozen
 class TokenPair:
-    """What one user's consent gave; `account` is the user's name, as `/api/me` tells it."""
+    """The tokens that one user's consent gave; `account` is the user's name, as `/api/me` tells it."""
 
     account: str
     access_token: str
@@ -33,14 +33,14 @@ class Stats:
     Attributes:
         token_requests: all requests at the token endpoint.
         refreshes: refresh grants answered with 200.
-        replays: those of them that only repeated an earlier answer, within the grace period.
+        replays: refresh grants answered with an earlier answer again, within the grace period.
         invalid_grants: refused refresh tokens.
-        other_errors: every other refusal at the token endpoint, `invalid_client` for one.
-        most_presented: how often the refresh token that was presented most often was presented.
+        other_errors: every other refusal at the token endpoint, such as `invalid_client`.
+        most_presented: largest number of times that any one refresh token was presented.
         live_refresh_tokens: refresh tokens that the server would take now.
         revocations: requests at the revocation endpoint that it accepted.
         resource_ok: requests for the resource that carried a good token.
-        resource_unauthorized: those that did not.
+        resource_unauthorized: requests for the resource without a good token.
     """
 
     token_requests: int
@@ -108,14 +108,14 @@ def start_oauth_server(
     latency_seconds: float = 0.0,
     client_secret: str = "client-secret",
 ) -> Iterator[OAuthServer]:
-    """Run a server until the block ends, or until this process does.
+    """Run a server until the block or this process ends.
 
     Args:
         rotation: every refresh replaces the refresh token; presenting an old one revokes the whole family.
         grace_seconds: how long a replaced refresh token still gives the pair that replaced it.
         access_token_seconds: `expires_in` of every access token.
         latency_seconds: how long the token endpoint holds an answer back after it has committed.
-        client_secret: of the client that refreshes; one with `:`, `%` or `+` shows wrong encoding.
+        client_secret: secret of the client that refreshes; a secret with `:`, `%` or `+` reveals a wrong encoding.
     """
     options = {
         "rotation": rotation,

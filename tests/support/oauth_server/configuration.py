@@ -33,7 +33,7 @@ def settings_for(options: Options, directory: Path) -> dict[str, Any]:
         "SECRET_KEY": "only for tests",
         "ALLOWED_HOSTS": ["127.0.0.1"],
         "INSTALLED_APPS": list(_APPS),
-        # The tables as the models have them now: a second less than the history of migrations.
+        # Create the tables from the models, because running all migrations takes a second longer.
         "MIGRATION_MODULES": {name.rsplit(".", 1)[-1]: None for name in _APPS},
         "ROOT_URLCONF": f"{__package__}.urls",
         "USE_TZ": True,
@@ -48,7 +48,7 @@ def _database(path: Path) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(path),
-        # A connection per thread, and a thread per client connection.
+        # Keep each thread's connection open; the server has a thread per client connection.
         "CONN_MAX_AGE": None,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",

@@ -1,4 +1,4 @@
-"""Counts of what the server answered, kept apart from its database so that they cost a request nothing."""
+"""Counts of what the server answered, in memory, because writing them to its database would slow down requests."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ class Ledger:
             self._counts[name] += 1
 
     def count_token_answer(self, refresh_token: str | None, status: int, body: bytes) -> None:
-        """Add what the token endpoint was asked and answered; no token is kept."""
+        """Count a request to the token endpoint and its answer; store only hashes of tokens."""
         answer = json.loads(body)
         with self._lock:
             self._counts["token_requests"] += 1

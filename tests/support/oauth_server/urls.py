@@ -1,4 +1,4 @@
-"""The server's endpoints: two of django-oauth-toolkit, a resource, and the tests' way to look inside."""
+"""The endpoints: two of django-oauth-toolkit, a resource, and three for the tests to control and inspect the server."""
 
 import json
 import threading
@@ -25,8 +25,8 @@ CLIENT_ID: Final = "vault-client"
 
 _OPTIONS: Final = read_arguments()[1]
 _LEDGER: Final = Ledger()
-# The toolkit looks at a refresh token before its transaction: of two requests at once both would get a pair.
-# One at a time is what a strict provider does; the lock is fairer than SQLite's own waiting.
+# The toolkit reads a refresh token before its transaction begins, so two concurrent requests would both get a pair. A
+# strict provider handles one request at a time. The lock is fairer than SQLite's own waiting.
 _ONE_AT_A_TIME: Final = threading.Lock()
 _token_view: Final = TokenView.as_view()
 _revoke_view: Final = RevokeTokenView.as_view()

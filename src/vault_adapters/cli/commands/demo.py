@@ -20,11 +20,11 @@ def add_to(app: App) -> None:
 def demo(
     *,
     directory: Annotated[
-        str | None, Parameter(help="A new or empty directory for its files; the default is a temporary one.")
+        str | None, Parameter(help="A new or empty directory for the demo's files; the default is a temporary one.")
     ] = None,
 ) -> None:
     """Create a vault in a directory of its own, use it and attack it.
 
-    It changes nothing outside of this directory and uses no network.
+    The demo changes nothing outside of this directory and uses no network.
     """
     run_demo(make_place(None if directory is None else Path(directory)), open_screen())

@@ -58,8 +58,8 @@ def import_dump(
 ) -> ExitCode:
     """Import tokens of another system.
 
-    Stored tokens stay and are counted as skipped, so a repeated import is harmless. For each row that cannot be read,
-    standard error shows its line and a code; the other rows are imported, and the exit code is 13.
+    Without --overwrite, stored tokens stay and are counted as skipped, so a repeated import is harmless. For each row
+    that cannot be read, standard error shows its line and a code; the other rows are imported, and the exit code is 13.
     """
     form, opener = format_of(format_, secret_file, key_file)
     config = VaultConfig.from_env()

@@ -47,7 +47,7 @@ def expiring(
 ) -> None:
     """List access tokens that expire soon or have expired.
 
-    It lists valid tokens of all tenants, earliest expiry first; nothing is decrypted.
+    It lists tokens of all tenants whose status is valid, earliest expiry first; nothing is decrypted.
     """
     span = as_duration(within, "--within")
     config = VaultConfig.from_env()

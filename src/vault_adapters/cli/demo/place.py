@@ -35,7 +35,7 @@ class Place:
         }
 
     def config(self) -> VaultConfig:
-        """Return the configuration, read from these variables as a service would read it."""
+        """Return the configuration, read from `environment` as a service reads it from its own environment."""
         return VaultConfig.from_env(self.environment())
 
 

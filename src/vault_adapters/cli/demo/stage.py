@@ -14,7 +14,7 @@ from vault_domain import Secret, TokenInfo, TokenKey, TokenVault
 
 @frozen
 class Stage:
-    """The vault, the screen, and the file behind the vault.
+    """The vault, the screen, the files and the intruder.
 
     Attributes:
         vault: the open vault.

@@ -28,7 +28,7 @@ class Connections:
     """Takes connections from an open pool.
 
     Args:
-        pool: the vault's pool, or the host's, whose connections may have any settings.
+        pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
         is_ours: whether `close` closes the pool.
     """
 
@@ -107,7 +107,7 @@ async def _restore(connection: Connection) -> None:
     try:
         await connection.set_autocommit(False)
     except psycopg.Error:
-        # A statement is still running on it, so its setting cannot be restored, and the host must not get it back.
+        # A statement is still running, so the setting cannot be restored; the host must not get this connection back.
         await connection.close()
 
 

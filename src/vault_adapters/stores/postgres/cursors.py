@@ -1,4 +1,4 @@
-"""Cursors that convert values in the same way on any connection, also on a host's."""
+"""Cursors of the driver psycopg that convert values in the same way on any connection, also on a host's."""
 
 import struct
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ _unpack = struct.Struct("!q").unpack
 
 
 class UtcLoader(Loader):
-    """Loads a timestamptz as UTC. The driver's loader uses the server's zone and fails on years unknown to Python."""
+    """Loads a timestamptz as UTC. The driver's loader uses the session's zone and fails on years unknown to Python."""
 
     format = Format.BINARY
 
@@ -37,7 +37,7 @@ _ADAPTERS.register_loader("timestamptz", UtcLoader)
 
 
 class VaultCursor(psycopg.AsyncCursor[Row]):
-    """A cursor whose types and rows do not depend on its connection's settings."""
+    """A cursor of psycopg whose types and rows do not depend on its connection's settings."""
 
     __slots__ = ()
 

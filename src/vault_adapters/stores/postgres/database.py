@@ -69,7 +69,7 @@ class Transaction:
 
 
 class Reader:
-    """Runs queries on one connection, which the first query takes; each query is a transaction of its own."""
+    """Runs queries on one connection, taken at the first query; each query is a transaction of its own."""
 
     def __init__(self, connections: Connections, *, prepare: bool) -> None:
         self._connections = connections
@@ -100,7 +100,7 @@ class Reader:
 
 
 class PostgresDatabase:
-    """Runs statements on pooled connections, on the event loop that opened it.
+    """Runs statements on pooled connections, on the event loop in which this object was created.
 
     Cancelling a caller does not cancel its statement or transaction.
 

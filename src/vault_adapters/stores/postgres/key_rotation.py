@@ -121,7 +121,7 @@ class PostgresKeyRotation:
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
             parameters = {"master_key_id": key_id, "replaced": replaced}
-            # Exclude other activations, retirements and introductions, so that both statements see the same state.
+            # Exclude other activations, retirements and introductions, so that demoting and promoting see one state.
             await transaction.execute(self._queries["lock_master_keys"])
             await transaction.execute(self._queries["lock_both_master_keys"], parameters)
             events: tuple[AuditEvent, ...] = ()
@@ -152,7 +152,7 @@ class PostgresKeyRotation:
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete data keys' wraps under a master key, if their kept wraps are stored unchanged."""
+        """Delete a master key's wrap of each data key whose wrap in ``kept`` is still stored unchanged."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters)
         return int(deleted)
@@ -162,9 +162,9 @@ class PostgresKeyRotation:
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = {"master_key_id": key_id}
-            await transaction.execute(self._queries["lock_master_keys"])  # the first lock, as in an activation
+            await transaction.execute(self._queries["lock_master_keys"])  # before other locks, as in an activation
             rows = await transaction.fetch(self._queries["lock_master_key"], parameters)
-            # Use a second statement, because it sees wraps that were stored while the first statement waited.
+            # Retire in a statement of its own, because it sees wraps that were stored while lock_master_key waited.
             if await transaction.execute(self._queries["retire_master_key"], parameters):
                 action, code = AuditAction.MASTER_KEY_RETIRED, key_id.hex()
                 event = await append_key_event(transaction, self._queries, action, actor, code=code)

@@ -121,7 +121,7 @@ class PostgresKeyRepository:
         yield self._create
 
     async def _create(self, records: Sequence[DataKeyRecord]) -> list[int]:
-        """Store new data keys in one transaction; return for each the number of the batch's unretired master keys."""
+        """Store new data keys in one transaction; return for each how many master keys of the batch are not retired."""
         parameters = data_keys_parameters(records) | {"now": self._database.now()}
         [(live,)] = await self._database.write(self._queries["create_data_keys"], parameters)
         return [live] * len(records)
@@ -131,7 +131,7 @@ class PostgresKeyRepository:
         return await self._all(transaction)
 
     async def _insert(self, transaction: Transaction, record: MasterKeyRecord, state: MasterKeyState) -> bool:
-        """Store a record, or revive its retired record; return False if it is stored and not retired."""
+        """Store a new record, or make a retired stored one unwrap_only; return False if a stored one is not retired."""
         parameters = _parameters(record, state, transaction.now)
         return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
 

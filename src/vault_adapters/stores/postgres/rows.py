@@ -22,7 +22,7 @@ _STATUSES = {status.value: status for status in TokenStatus}
 
 
 def in_order(rows: list[Row]) -> list[Row]:
-    """Return the rows of a query for many keys in the order of the keys; a row's last column is its key's number.
+    """Sort the rows of a query for many keys in the order of the keys, which is in each row's last column.
 
     The database usually returns them in this order; sorting in SQL would take a quarter of the query's time.
     """
@@ -65,7 +65,7 @@ def stored_info(row: Row, key: TokenKey) -> TokenInfo:
 def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | None, Row]:
     """Return the token with its sealed value from a row, and the row's remaining columns.
 
-    The token is None if the row holds only the time.
+    The token is None if the row holds no token, only the store's time.
     """
     token, value, rest = STORED.split(row)
     return (None if _is_missing(token) else StoredToken(token_info(token, key), SealedToken(*value))), rest
@@ -137,7 +137,7 @@ def account_snapshot(rows: Sequence[Row]) -> Snapshot:
 
 
 def account_of(row: Row) -> tuple[str, str]:
-    """Return the provider and the identifier of an account's row."""
+    """Return the provider and the identifier of a token's row, which name its account."""
     _, (_, provider, _, identifier), _ = LISTED.split(row)
     return provider, identifier
 
@@ -190,7 +190,7 @@ def key_columns(key: TokenKey) -> tuple[str, ...]:
 
 
 def write_parameters(write: TokenWrite) -> dict[str, Any]:
-    """Return a write as named parameters; the new id is used only if the key is new."""
+    """Return a write as named parameters; its new id is used only if nothing is stored under the key."""
     return {
         **key_parameters(write.key),
         "id": uuid4(),

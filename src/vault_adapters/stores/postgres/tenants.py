@@ -11,7 +11,7 @@ from vault_domain.entities.errors import InvalidInputError
 _log = logging.getLogger(__name__)
 
 TRIGGER_VERSION = 2
-"""Version of the script; increase it whenever a table that the script deletes from changes."""
+"""Version of the script; increase it with each change to a table from which the script deletes rows."""
 
 _COMMENT = re.compile(r"token-vault tenants trigger, version (\d{1,9})")
 _INSTALLED = """
@@ -65,8 +65,8 @@ def tenants_trigger_sql(schema: str, table: str, column: str) -> str:
 async def warn_of_old_trigger(database: PostgresDatabase, schema: str) -> None:
     """Log a warning if the trigger on the host's table of tenants is older than this release's trigger.
 
-    An old trigger may leave rows of a deleted tenant behind. The vault does not replace it, because the vault's role
-    may not own the host's table.
+    An old trigger may leave rows of a deleted tenant behind. The vault does not replace it, because the host's
+    table may belong to another role.
     """
     for comment, table in await database.fetch(_INSTALLED, {"schema": schema}):
         match = _COMMENT.fullmatch(comment or "")
@@ -82,7 +82,7 @@ async def warn_of_old_trigger(database: PostgresDatabase, schema: str) -> None:
 
 
 def _normalised(part: str) -> str:
-    """Return an identifier in double quotes with the same meaning as the given one."""
+    """Return the name in double quotes, with the same meaning in SQL."""
     return part if part.startswith('"') else quoted(part.lower())
 
 

@@ -166,8 +166,8 @@ class PostgresTokenRepository:
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store when tokens were last used."""
-        # Keep the latest use of each key, because a statement takes each key once. A key whose token was deleted and
-        # stored again may occur with two ids.
+        # Keep the latest use of each key, because a statement may name each key only once. A key whose token was
+        # deleted and stored again may occur with two ids.
         latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(uses.items(), key=lambda use: use[1])}
         for keys in _batches(sorted(latest, key=key_columns)):
             await self._record({key: latest[key] for key in keys})
@@ -215,7 +215,7 @@ class PostgresTokenRepository:
         return Change([info], (stored_event(write, info, actor),))
 
     def _storing(self, write: TokenWrite) -> Queries:
-        """Return the statements that schedule the account of a value, or those that wake it."""
+        """Return the statements that schedule the account by the value's expiry, or those that make it due now."""
         is_scheduled = write.lead is not None and (write.expires_at is not None or write.lifetime is not None)
         return self._queries if is_scheduled else self._waking
 

@@ -170,7 +170,7 @@ class SqliteKeyRotation:
         )
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete data keys' wraps under a master key, if their kept wraps are stored unchanged."""
+        """Delete a master key's wrap of each data key whose wrap in ``kept`` is stored unchanged."""
         parameters = [_wrap_parameters(placed) | {"replaced": master_key_id} for placed in kept]
         return await self._database.transact(
             lambda transaction: transaction.execute_many(self._queries["delete_wrap"], parameters)

@@ -25,7 +25,7 @@ class SqliteKeyRepository:
         return [master_key_record(row) for row in await self._database.fetch(self._queries["list_master_keys"])]
 
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
-        """Store the first master key as active, if the store is empty; return all records afterwards."""
+        """Store the first master key as active, unless a master key, data key or token exists; return all records."""
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             await transaction.execute(self._queries["insert_first_master_key"], _parameters(record, transaction))
@@ -79,7 +79,7 @@ async def insert_data_key(transaction: Transaction, queries: Queries, record: Da
     """Store an active data key with its wraps, except for wraps under a retired master key.
 
     Raises:
-        KeyUnavailableError: no wrap is left, because all of them are under retired master keys.
+        KeyUnavailableError: no wrap can be stored, because all are under retired master keys.
     """
     live = {key_id for (key_id,) in await transaction.fetch(queries["list_live_master_keys"])}
     wraps = [wrap for wrap in record.wraps if wrap.master_key_id in live]

@@ -114,7 +114,7 @@ class SqliteRefreshLedger:
             if credential is None or TokenRef.of(credential) != attempt.credential:
                 return Change(result=False)
             if credential.status is TokenStatus.INVALID:
-                return Change(result=True)  # another process marked it first; that reason and event stay
+                return Change(result=True)  # another process marked it first; its error code and event stay
             parameters |= key_parameters(credential.key) | {"error_code": code, "id": credential.id.bytes}
             parameters["generation"] = credential.generation
             await transaction.execute(self._queries["invalidate_token"], parameters)

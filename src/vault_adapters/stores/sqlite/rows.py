@@ -86,7 +86,7 @@ def account_snapshot(rows: Sequence[Row], now: datetime) -> Snapshot:
 
 
 def account_of(row: Row) -> tuple[str, str]:
-    """Return the provider and the identifier of an account's row."""
+    """Return the provider and the identifier of a token's row, which name its account."""
     _, (_, provider, _, identifier), _ = LISTED.split(row)
     return provider, identifier
 
@@ -126,7 +126,7 @@ def keys_parameter(keys: Sequence[TokenKey]) -> str:
 
 
 def write_parameters(write: TokenWrite, new_id: UUID, now: datetime) -> Parameters:
-    """Return a write as named parameters; the new id is used only if the key is new."""
+    """Return a write as named parameters; ``new_id`` is used only if nothing is stored under the key."""
     return {
         **key_parameters(write.key),
         "id": new_id.bytes,

@@ -227,7 +227,8 @@ async def schedule_accounts(
 ) -> None:
     """Make accounts due no later than their stored values require.
 
-    A value with a ``lead`` and an expiry requires a time. An existing account without such a value becomes due now.
+    A value with a ``lead`` and an expiry requires ``lead`` before the expiry. If none of an account's values has both,
+    the account becomes due now, provided that its row exists.
 
     Args:
         transaction: the transaction that stored the values.

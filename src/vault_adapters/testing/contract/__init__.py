@@ -8,10 +8,11 @@
             return lambda clock: open_my_store(tmp_path / "db", clock=clock)
 
 `open_store` gives a function that opens a `Store` over the test's database. The database is empty when the test begins,
-and each call opens the same one. If a database cannot be opened more than once, inherit from `StoreContract` instead.
+and each call opens the same database. If a database cannot be opened more than once, inherit from `StoreContract`
+instead.
 
 The cases come in parts, each a class: ``pytest -k ClaimCases`` runs one of them. `PARTS` has them in the order in which
-a new store turns them green; the guide "Write a store" goes along it.
+a new store turns them green; the guide "Write a store" has the same order.
 """
 
 import pytest

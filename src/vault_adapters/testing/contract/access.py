@@ -23,7 +23,7 @@ async def _needs_refresh(vault: TokenVault, buffer: timedelta | None = None) -> 
 class AccessCases(ContractFixtures):
     """get_access_token and get_refresh_token."""
 
-    async def test_by_the_stores_clock(self, vault: TokenVault, clock: ManualClock) -> None:
+    async def test_due_and_expired_follow_the_stores_clock(self, vault: TokenVault, clock: ManualClock) -> None:
         await vault.store_token(ACCESS, "v", expires_at=clock.now() + 60 * MINUTE)
         assert await _needs_refresh(vault) is False
         clock.advance(55 * MINUTE - SECOND)
@@ -61,7 +61,7 @@ class AccessCases(ContractFixtures):
         assert await vault.get_access_token(ACCOUNT) is None
         assert await vault.get_refresh_token(ACCOUNT) is None
 
-    async def test_the_refresh_token(self, vault: TokenVault, clock: ManualClock) -> None:
+    async def test_a_refresh_token_is_returned_until_it_expires(self, vault: TokenVault, clock: ManualClock) -> None:
         token_set = TokenSet("a", "r", expires_in=MINUTE, refresh_token_expires_at=clock.now() + 10 * MINUTE)
         await vault.store_token_set(ACCOUNT, token_set)
         clock.advance(10 * MINUTE - SECOND)

@@ -34,7 +34,7 @@ class CallerCases(RefreshFixtures):
         assert await _ensured(sweeping) == "access-1"
         assert len(refresher.calls) == 1
 
-    async def test_a_credential_of_unknown_standing_is_tried(
+    async def test_a_credential_of_unknown_status_is_tried(
         self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock
     ) -> None:
         unknown = ImportedToken(REFRESH, Secret("imported"), status=TokenStatus.UNKNOWN)
@@ -55,7 +55,7 @@ class CallerCases(RefreshFixtures):
         clock.advance(SECOND)
         assert await _ensured(sweeping) == "access-1"
 
-    async def test_strict_keeps_quiet_after_an_unknown_outcome(
+    async def test_strict_rotation_waits_after_an_unknown_outcome(
         self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock
     ) -> None:
         refresher.then(UNKNOWN, token_set(1))
@@ -66,7 +66,7 @@ class CallerCases(RefreshFixtures):
         clock.advance(SECOND)
         assert await _ensured(sweeping) == "access-1"
 
-    async def test_an_unknown_outcome_leaves_a_token_that_serves(
+    async def test_a_usable_token_is_returned_after_an_unknown_outcome(
         self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock
     ) -> None:
         refresher.then(UNKNOWN)
@@ -76,7 +76,7 @@ class CallerCases(RefreshFixtures):
             clock.advance(MINUTE)
         assert len(refresher.calls) == 1
 
-    async def test_grace_lets_a_caller_ask_again_while_it_lasts(
+    async def test_within_the_grace_period_an_unknown_outcome_is_tried_again(
         self, sweeping: TokenVault, store: Store, clock: ManualClock
     ) -> None:
         refresher = ScriptedRefresher(UNKNOWN, UNKNOWN, token_set(1), rotation=GRACE)
@@ -91,7 +91,7 @@ class CallerCases(RefreshFixtures):
             clock.advance(MINUTE - 2 * SECOND)
             assert await _ensured(vault) == "access-1"
 
-    async def test_a_caller_in_a_hurry_is_not_stopped_by_backoff(
+    async def test_refresh_account_ignores_backoff(
         self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock
     ) -> None:
         refresher.then(RefreshFailedError(retry_after=HOUR), token_set(1))
@@ -111,7 +111,7 @@ class CallerCases(RefreshFixtures):
         assert await _wait_for(sweeping) == MINUTE
         assert refresher.calls == []
 
-    async def test_whoever_holds_the_lease_is_waited_for(
+    async def test_a_caller_waits_for_the_holder_of_the_lease(
         self, sweeping: TokenVault, refresher: ScriptedRefresher, store: Store, clock: ManualClock
     ) -> None:
         clock.advance(HOUR)

@@ -60,7 +60,9 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         assert record is not None
         assert record.label == "Ann"
 
-    async def test_it_ends_lease_failures_and_unknown_outcome(self, store: Store, clock: ManualClock) -> None:
+    async def test_a_commit_ends_the_lease_and_clears_failures_and_unknown_outcome(
+        self, store: Store, clock: ManualClock
+    ) -> None:
         await store.refreshes.fail(await claimed(store), Failure("server_error", SECOND, unknown=True))
         clock.advance(HOUR)
         attempt = await claimed(store)
@@ -89,7 +91,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         tokens = await tokens_of(vault)
         assert (tokens[ACCESS].generation, tokens[REFRESH]) == (2, before)
 
-    async def test_a_repeated_commit_leaves_what_came_since(self, store: Store, vault: TokenVault) -> None:
+    async def test_a_repeated_commit_does_not_replace_newer_tokens(self, store: Store, vault: TokenVault) -> None:
         attempt, writes = await claimed(store), await answer(store)
         await store.refreshes.commit(attempt, writes, actor=None)
         await vault.store_token_set(ACCOUNT, token_set(7))
@@ -105,7 +107,9 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         assert (await blobs_of(store))[R] == b"refresh_token 1"
 
     @pytest.mark.parametrize("how", ["replaced", "deleted", "stored_again"])
-    async def test_an_access_token_that_came_in_between_stays(self, store: Store, vault: TokenVault, how: str) -> None:
+    async def test_an_access_token_changed_during_the_attempt_is_not_overwritten(
+        self, store: Store, vault: TokenVault, how: str
+    ) -> None:
         attempt = await claimed(store)
         if how != "replaced":
             await vault.delete_token(ACCESS)
@@ -120,7 +124,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         assert (await state_of(store)).lease_until is None
 
     @pytest.mark.parametrize("how", ["replaced", "deleted", "stored_again", "account_deleted"])
-    async def test_an_answer_for_a_credential_that_moved_is_dropped(
+    async def test_an_answer_for_a_replaced_or_deleted_credential_is_dropped(
         self, store: Store, vault: TokenVault, how: str
     ) -> None:
         attempt = await claimed(store)
@@ -141,14 +145,14 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         else:
             assert (await state_of(store)).lease_until is None
 
-    async def test_a_credential_that_was_marked_invalid_has_not_moved(self, store: Store, vault: TokenVault) -> None:
+    async def test_an_answer_for_a_credential_marked_invalid_is_stored(self, store: Store, vault: TokenVault) -> None:
         attempt = await claimed(store)
         await vault.mark_token_invalid((await tokens_of(vault))[REFRESH], "revoked")
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
         assert change.result.outcome is CommitOutcome.WRITTEN
         assert (await tokens_of(vault))[REFRESH].status is TokenStatus.VALID
 
-    async def test_a_first_access_token(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
+    async def test_a_first_access_token_is_stored(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
         await vault.delete_token(ACCESS)
         attempt = await claimed(store)
         assert attempt.access is None
@@ -160,7 +164,9 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         assert (info.generation, info.last_refreshed_at) == (1, clock.now())
         assert (await tokens_of(vault))[REFRESH].generation == 2
 
-    async def test_a_first_access_token_that_somebody_else_stored_stays(self, store: Store, vault: TokenVault) -> None:
+    async def test_a_first_access_token_of_another_writer_is_not_overwritten(
+        self, store: Store, vault: TokenVault
+    ) -> None:
         await vault.delete_token(ACCESS)
         attempt = await claimed(store)
         theirs = await vault.store_token(ACCESS, "theirs")
@@ -179,7 +185,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         state = await state_of(store)
         assert (state.lease_until, state.unknown_at(clock.now())) == (None, None)
 
-    async def test_an_answer_beside_the_next_attempt_is_stored_and_leaves_that_ones_lease(
+    async def test_a_late_answer_is_stored_and_does_not_end_the_lease_of_the_next_attempt(
         self, store: Store, clock: ManualClock
     ) -> None:
         late = await claimed(store)
@@ -204,7 +210,9 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
         assert change.result.outcome is CommitOutcome.WRITTEN
 
-    async def test_without_its_events_a_commit_does_not_happen(self, store: Store, vault: TokenVault) -> None:
+    async def test_a_commit_whose_events_cannot_be_written_stores_nothing(
+        self, store: Store, vault: TokenVault
+    ) -> None:
         attempt, writes = await claimed(store), await answer(store)
         before, state = await tokens_of(vault), await state_of(store)
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error

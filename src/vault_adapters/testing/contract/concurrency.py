@@ -46,7 +46,7 @@ class ConcurrencyCases(ContractFixtures):
         assert (await tokens_of(vault))[ACCESS].generation == WRITERS
         assert sorted(event.generation or 0 for event in await events_of(vault)) == list(range(1, WRITERS + 1))
 
-    async def test_of_many_who_expect_the_same_one_wins(self, vault: TokenVault) -> None:
+    async def test_only_one_writer_per_expected_generation_wins(self, vault: TokenVault) -> None:
         for expected in range(3):
             won, lost = await outcomes(
                 vault.store_token(ACCESS, f"v{number}", expected_generation=expected) for number in range(16)
@@ -60,7 +60,7 @@ class ConcurrencyCases(ContractFixtures):
         await asyncio.gather(*(vault.store_tokens([(each, "v") for each in batch]) for batch in batches))
         assert {info.generation for info in (await tokens_of(vault)).values()} == {len(batches)}
 
-    async def test_a_set_is_seen_whole(self, vault: TokenVault) -> None:
+    async def test_readers_never_see_half_a_token_set(self, vault: TokenVault) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("0", "0"))
 
         async def write(number: int) -> None:

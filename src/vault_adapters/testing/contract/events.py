@@ -1,4 +1,4 @@
-"""Every mutation writes its audit event once, in its own transaction; if it cannot, the mutation does not happen."""
+"""Every mutation writes its audit event once, in its own transaction; without the event, no mutation happens."""
 
 from __future__ import annotations
 

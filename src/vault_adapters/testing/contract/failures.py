@@ -1,4 +1,4 @@
-"""Attempts that end without tokens: failed, given back, or refused for good."""
+"""Attempts that end without tokens: failed, released, or rejected by the provider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.refresh_ledger import Failure
 
-# A lone surrogate: no store can write the event of a mutation by this actor.
+# A lone surrogate: no store can write the event of a change by this actor.
 UNWRITABLE = "\ud800"
 
 
@@ -38,20 +38,20 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         )
         assert (await tokens_of(vault), await events_of(vault)) == (before, events)
 
-    async def test_failures_are_counted_and_the_latest_is_told(self, store: Store) -> None:
+    async def test_failures_are_counted_and_the_latest_code_is_stored(self, store: Store) -> None:
         for code in ("server_error", None, "temporarily_unavailable"):
             await store.refreshes.fail(await claimed(store), Failure(code, SECOND, unknown=False))
             assert (await state_of(store)).error_code == code
         assert (await state_of(store)).failures == 3
 
-    async def test_a_known_outcome_does_not_end_an_unknown_one(self, store: Store, clock: ManualClock) -> None:
+    async def test_a_later_failure_does_not_clear_an_unknown_outcome(self, store: Store, clock: ManualClock) -> None:
         start = clock.now()
         await store.refreshes.fail(await claimed(store), Failure(None, SECOND, unknown=True))
         clock.advance(MINUTE)
         await store.refreshes.fail(await claimed(store), Failure(None, SECOND, unknown=False))
         assert (await state_of(store)).unknown_since == start
 
-    async def test_a_failure_after_the_lease_counts_all_the_same(self, store: Store, clock: ManualClock) -> None:
+    async def test_a_failure_after_the_lease_ran_out_is_stored(self, store: Store, clock: ManualClock) -> None:
         attempt = await claimed(store)
         clock.advance(2 * LEASE)
         await store.refreshes.fail(attempt, Failure("server_error", SECOND, unknown=False))
@@ -59,7 +59,7 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         assert (state.failures, state.lease_until, state.unknown_since) == (1, None, None)
 
     @pytest.mark.parametrize("ending", ["fail", "release", "reject"])
-    async def test_an_attempt_that_is_no_longer_the_latest_ends_nothing(
+    async def test_an_attempt_that_is_no_longer_the_latest_changes_nothing(
         self, store: Store, vault: TokenVault, clock: ManualClock, ending: str
     ) -> None:
         late = await claimed(store)
@@ -76,7 +76,7 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
             assert (await store.refreshes.reject(late, "invalid_grant", actor=None)).result is False
         assert (await state_of(store), await tokens_of(vault)) == (before, tokens)
 
-    async def test_a_lease_that_is_given_back_leaves_no_trace(self, store: Store, clock: ManualClock) -> None:
+    async def test_a_release_keeps_failures_and_unknown_outcomes(self, store: Store, clock: ManualClock) -> None:
         await store.refreshes.fail(await claimed(store), Failure("server_error", SECOND, unknown=True))
         known = await state_of(store)
         clock.advance(MINUTE)
@@ -115,7 +115,9 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         assert (await state_of(store)).lease_until is None
 
     @pytest.mark.parametrize("how", ["replaced", "deleted", "stored_again"])
-    async def test_a_rejection_hits_its_own_credential_only(self, store: Store, vault: TokenVault, how: str) -> None:
+    async def test_a_rejection_marks_only_the_credential_of_its_attempt(
+        self, store: Store, vault: TokenVault, how: str
+    ) -> None:
         attempt = await claimed(store)
         if how != "replaced":
             await vault.delete_token(REFRESH)
@@ -127,14 +129,16 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         assert (await tokens_of(vault), await events_of(vault)) == (before, events)
         assert (await state_of(store)).lease_until is None
 
-    async def test_without_its_event_a_rejection_does_not_happen(self, store: Store, vault: TokenVault) -> None:
+    async def test_a_rejection_whose_event_cannot_be_written_changes_nothing(
+        self, store: Store, vault: TokenVault
+    ) -> None:
         attempt = await claimed(store)
         before, state = await tokens_of(vault), await state_of(store)
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await store.refreshes.reject(attempt, "invalid_grant", actor=UNWRITABLE)
         assert (await tokens_of(vault), await state_of(store)) == (before, state)
 
-    async def test_what_ends_after_the_account_brings_nothing_back(self, store: Store, vault: TokenVault) -> None:
+    async def test_an_attempt_of_a_deleted_account_stores_nothing(self, store: Store, vault: TokenVault) -> None:
         attempt = await claimed(store)
         await vault.delete_account(ACCOUNT)
         await store.refreshes.fail(attempt, Failure("server_error", SECOND, unknown=True))

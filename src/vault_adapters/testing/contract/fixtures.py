@@ -29,7 +29,7 @@ REFRESH = ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 
 
 class OpenStore(Protocol):
-    """Opens the test's database once more; the store takes all times from the given clock."""
+    """Opens the test's database; every call opens the same one, and the store takes all times from the given clock."""
 
     def __call__(self, clock: Clock, /) -> AbstractAsyncContextManager[Store]:
         """Return a context manager that opens and closes the store."""
@@ -76,7 +76,7 @@ class ContractFixtures:
 
     @pytest.fixture
     async def store(self, open_store: OpenStore, clock: ManualClock) -> AsyncIterator[Store]:
-        """Open the store; at the end no call may be running in it."""
+        """Open the store; at the end of the test no call may be running in it."""
         async with open_store(clock) as store:
             yield store
             await self.check_idle(store)
@@ -104,7 +104,7 @@ class ContractFixtures:
         return open_vault_over(store, config, refreshers=refreshers, on_event=on_event)
 
     async def check_idle(self, store: Store) -> None:
-        """Fail if a connection is checked out or a transaction is open; override it if the store can tell."""
+        """Override this to fail if a connection is checked out or a transaction is open, if the store can tell."""
 
 
 async def tokens_of(vault: TokenVault, tenant_id: str = "t1") -> dict[TokenKey, TokenInfo]:

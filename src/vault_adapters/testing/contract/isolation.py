@@ -54,7 +54,7 @@ class IsolationCases(ContractFixtures):
         assert await tokens_of(vault) == before
         assert [event.tenant_id for event in await events_of(vault)] == ["t1", "t1"]
 
-    async def test_equal_keys_of_two_tenants_live_apart(self, vault: TokenVault) -> None:
+    async def test_keys_that_differ_only_by_tenant_hold_separate_tokens(self, vault: TokenVault) -> None:
         mine = await vault.store_token(ACCESS, "mine")
         other = evolve(ACCESS, tenant_id="t2")
         theirs = await vault.store_token(other, "theirs", expected_generation=0)
@@ -64,7 +64,7 @@ class IsolationCases(ContractFixtures):
         assert await vault.delete_provider_tokens("t2", "google") == 1
         assert set(await tokens_of(vault)) == {ACCESS}
 
-    async def test_a_data_key_is_its_tenants_alone(self, store: Store, vault: TokenVault) -> None:
+    async def test_only_its_own_tenant_finds_a_data_key(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token(ACCESS, "v")
         row = (await store.tokens.get(ACCESS)).row
         assert row is not None
@@ -78,7 +78,7 @@ class IsolationCases(ContractFixtures):
             assert await store.keys.data_key(stranger, key_id) is None
             assert await store.keys.active_data_key(stranger) is None
 
-    async def test_what_is_sealed_under_anothers_key_is_not_stored(self, store: Store, vault: TokenVault) -> None:
+    async def test_a_value_under_another_tenants_data_key_is_not_stored(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token(ACCESS, "mine")
         stranger = TokenKey("t2", "google", TokenKind.ACCESS_TOKEN, "ann")
         await vault.store_token(stranger, "theirs")
@@ -92,9 +92,7 @@ class IsolationCases(ContractFixtures):
         assert token is not None
         assert (token.value.reveal(), token.info.generation) == ("theirs", 1)
 
-    async def test_the_list_of_what_expires_is_the_operators_and_names_tenants(
-        self, vault: TokenVault, clock: ManualClock
-    ) -> None:
+    async def test_expiring_tokens_are_listed_across_tenants(self, vault: TokenVault, clock: ManualClock) -> None:
         for tenant in ("t1", "t2"):
             await vault.store_token(evolve(ACCESS, tenant_id=tenant), "v", expires_at=clock.now())
         page = await vault.find_expiring_tokens(timedelta(0))

@@ -60,9 +60,7 @@ class KeyCases(ContractFixtures):
         assert await store.key_rotation.key_counts() == KeyCounts({}, 0, 0, 0, 0)
         assert await _events(store) == []
 
-    async def test_the_first_master_key_is_active_and_comes_back_as_it_was(
-        self, store: Store, clock: ManualClock
-    ) -> None:
+    async def test_the_first_master_key_is_stored_as_active(self, store: Store, clock: ManualClock) -> None:
         record = evolve(master_key(1), state=MasterKeyState.RETIRED)
         expected = evolve(record, state=MasterKeyState.ACTIVE, created_at=clock.now())
         assert await store.keys.introduce_first_master_key(record) == [expected]
@@ -94,7 +92,7 @@ class KeyCases(ContractFixtures):
         assert {len(result) for result in results} == {2}
         assert await _events(store) == [AuditAction.MASTER_KEY_INTRODUCED]
 
-    async def test_a_retired_master_key_may_come_back(self, store: Store) -> None:
+    async def test_a_retired_master_key_may_be_introduced_again(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
         assert (await store.key_rotation.retire_master_key(two.key_id, actor="me")).result is True
@@ -113,7 +111,7 @@ class KeyCases(ContractFixtures):
             AuditAction.MASTER_KEY_INTRODUCED,
         ]
 
-    async def test_a_data_key_comes_back_with_all_its_wraps(self, store: Store) -> None:
+    async def test_a_data_key_is_returned_with_all_its_wraps(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
         record = data_key(1, one, two)
@@ -155,7 +153,7 @@ class KeyCases(ContractFixtures):
         assert await store.key_rotation.add_wraps([late]) == 0
         assert await store.keys.active_data_key("t1") == stored
 
-    async def test_pages_of_data_keys_go_by_tenant_and_id(self, store: Store) -> None:
+    async def test_pages_of_data_keys_are_sorted_by_tenant_and_id(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
         tenants = ["b", "B", "a", "\u00e9", "ab"]

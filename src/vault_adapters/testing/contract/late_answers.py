@@ -47,7 +47,7 @@ class LateAnswerCases(RefreshFixtures, given=("expired",)):
         """Let the access token expire."""
         clock.advance(HOUR)
 
-    async def test_an_answer_after_the_lease_is_kept(
+    async def test_a_refresh_that_outlasts_its_lease_is_stored(
         self, sweeping: TokenVault, vault: TokenVault, refresher: ScriptedRefresher, store: Store, clock: ManualClock
     ) -> None:
         async def meanwhile() -> None:
@@ -75,7 +75,7 @@ class LateAnswerCases(RefreshFixtures, given=("expired",)):
         assert (await sweeping.ensure_access_token(ACCOUNT)).value.reveal() == "access-2"
         assert await _values(vault) == ("access-2", "refresh-2")
 
-    async def test_where_the_credential_stays_the_later_answer_leaves_the_first(
+    async def test_if_the_credential_stays_the_later_answer_is_dropped(
         self, vault: TokenVault, store: Store, clock: ManualClock
     ) -> None:
         faster = ScriptedRefresher(token_set(2, rotates=False), rotation=NON_ROTATING)
@@ -90,7 +90,7 @@ class LateAnswerCases(RefreshFixtures, given=("expired",)):
             assert (await other.ensure_access_token(ACCOUNT)).value.reveal() == "access-2"
         assert await _values(vault) == ("access-2", "refresh-0")
 
-    async def test_a_late_rejection_leaves_what_was_stored_meanwhile(
+    async def test_a_late_rejection_does_not_mark_what_was_stored_meanwhile(
         self, sweeping: TokenVault, vault: TokenVault, refresher: ScriptedRefresher
     ) -> None:
         refused = ReauthorizationRequiredError(reason="invalid_grant")
@@ -135,7 +135,7 @@ class LateAnswerCases(RefreshFixtures, given=("expired",)):
         assert await store.keys.active_data_key(ACCOUNT.tenant_id) is None
         assert [event.action for event in await events_of(vault, ACCOUNT.tenant_id)] == [AuditAction.TENANT_ERASED]
 
-    async def test_refreshes_beside_an_erasure_leave_all_or_nothing(
+    async def test_a_refresh_during_an_erasure_leaves_nothing(
         self, sweeping: TokenVault, vault: TokenVault, refresher: ScriptedRefresher, store: Store
     ) -> None:
         for _ in range(5):

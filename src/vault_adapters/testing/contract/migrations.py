@@ -1,4 +1,4 @@
-"""Migrating a populated database of an older release loses nothing, and its accounts are refreshed.
+"""Migrating a populated database of an older release loses nothing, and afterwards due accounts are refreshed.
 
 A store that has an older schema overrides the fixture `older_schema`. Without it, the cases are skipped.
 """
@@ -68,7 +68,7 @@ class MigrationCases(ContractFixtures):
         older_schema.take_back()
         return before
 
-    async def test_without_leave_it_is_refused_and_left_alone(
+    async def test_without_permission_to_migrate_an_older_schema_is_refused_and_unchanged(
         self, before: list[object], older_schema: OlderSchema, open_store: OpenStore, clock: ManualClock
     ) -> None:
         for _ in range(2):
@@ -100,7 +100,7 @@ class MigrationCases(ContractFixtures):
 
 
 async def _contents(store: Store, vault: TokenVault) -> list[object]:
-    """Return everything that is stored; reading it notes no use of a token."""
+    """Return everything that is stored; reading it records no use of a token."""
     tokens = {**await tokens_of(vault), **await tokens_of(vault, "t2")}
     values, _ = await store.tokens.get_many(sorted(tokens, key=repr))
     accounts = [await vault.get_account(account) for account in (ACCOUNT, FRESH, ENDLESS)]

@@ -41,7 +41,7 @@ class ReserveCases(ContractFixtures):
         assert [each.account for each in due] == accounts[1:]
         assert [each.due_at for each in due] == sorted(each.due_at for each in due)
 
-    async def test_no_more_than_asked_for_and_the_rest_next(
+    async def test_each_call_takes_the_next_accounts_up_to_its_limit(
         self, store: Store, clock: ManualClock, accounts: list[Account]
     ) -> None:
         clock.advance(HOUR)
@@ -63,7 +63,7 @@ class ReserveCases(ContractFixtures):
         assert (await state_of(store, accounts[0])).lease_until is None
         await claimed(store, accounts[0])
 
-    async def test_since_and_until_belong_to_what_is_taken(
+    async def test_since_and_until_are_inclusive(
         self, store: Store, clock: ManualClock, accounts: list[Account]
     ) -> None:
         clock.advance(HOUR)
@@ -92,7 +92,7 @@ class ReserveCases(ContractFixtures):
         due, _ = await store.refreshes.reserve_due("github", hold=HOUR, limit=100, since=None, until=None)
         assert [each.account for each in due] == [other]
 
-    async def test_several_at_once_take_each_account_once(
+    async def test_concurrent_calls_take_each_account_once(
         self, store: Store, clock: ManualClock, accounts: list[Account]
     ) -> None:
         clock.advance(HOUR)

@@ -61,18 +61,18 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         await vault.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "v")
 
     @pytest.mark.parametrize("how", WRITES)
-    async def test_an_access_token_is_due_before_its_end(self, store: Store, clock: ManualClock, how: str) -> None:
+    async def test_an_access_token_is_due_before_its_expiry(self, store: Store, clock: ManualClock, how: str) -> None:
         await _write(store, how, lifetime=HOUR)
         assert await due_at(store) == clock.now() + HOUR - LEAD
 
     @pytest.mark.parametrize("how", WRITES)
-    async def test_a_time_that_is_earlier_already_stays(self, store: Store, clock: ManualClock, how: str) -> None:
+    async def test_an_earlier_due_time_is_not_put_off(self, store: Store, clock: ManualClock, how: str) -> None:
         await _write(store, "store", lifetime=HOUR)
         await _write(store, how, lifetime=2 * HOUR)
         assert await due_at(store) == clock.now() + HOUR - LEAD
 
     @pytest.mark.parametrize("how", WRITES)
-    async def test_a_first_access_token_does_not_put_off_a_time(
+    async def test_a_first_access_token_does_not_put_off_the_due_time(
         self, store: Store, clock: ManualClock, how: str
     ) -> None:
         await _write(store, "store", lifetime=HOUR)
@@ -81,19 +81,19 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         assert await due_at(store) == clock.now() + HOUR - LEAD
 
     @pytest.mark.parametrize("how", WRITES)
-    async def test_a_time_that_is_later_is_brought_forward(self, store: Store, clock: ManualClock, how: str) -> None:
+    async def test_a_later_due_time_is_brought_forward(self, store: Store, clock: ManualClock, how: str) -> None:
         await _write(store, "store", lifetime=2 * HOUR)
         await _write(store, how, lifetime=HOUR)
         assert await due_at(store) == clock.now() + HOUR - LEAD
 
     @pytest.mark.parametrize("how", WRITES)
-    async def test_an_account_that_never_had_a_time_is_not_due(self, store: Store, how: str) -> None:
+    async def test_an_account_whose_tokens_never_had_an_expiry_is_not_due(self, store: Store, how: str) -> None:
         await _write(store, how, lifetime=None)
         assert await due_at(store) is None
 
     @pytest.mark.parametrize("how", WRITES)
     @pytest.mark.parametrize("had", ["future", "never"])
-    async def test_any_other_value_wakes_an_account_that_has_or_had_a_time(
+    async def test_a_refresh_token_makes_an_account_due_now_if_it_ever_had_a_due_time(
         self, store: Store, clock: ManualClock, had: str, how: str
     ) -> None:
         await _write(store, "store", lifetime=HOUR)
@@ -103,7 +103,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
             await _write(store, how, REFRESH)
             assert await due_at(store) == clock.now()
 
-    async def test_a_value_does_not_put_off_what_is_due(self, store: Store, clock: ManualClock) -> None:
+    async def test_a_value_does_not_put_off_an_account_that_is_due(self, store: Store, clock: ManualClock) -> None:
         await _write(store, "store", lifetime=MINUTE)
         due = clock.now() + MINUTE - LEAD
         clock.advance(HOUR)
@@ -128,13 +128,13 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         due = {each.account: each.due_at for each in found}
         assert due == {account: clock.now() + (number + 1) * HOUR - LEAD for number, account in enumerate(accounts)}
 
-    async def test_a_claim_is_due_at_the_end_of_its_lease(self, store: Store, clock: ManualClock) -> None:
+    async def test_a_claimed_account_is_due_at_the_end_of_the_lease(self, store: Store, clock: ManualClock) -> None:
         await _scheduled(store)
         await claimed(store)
         assert await due_at(store) == clock.now() + LEASE
 
     @pytest.mark.parametrize("ending", ["release", "reject", "moved"])
-    async def test_an_attempt_that_ends_early_is_due_now(
+    async def test_an_account_is_due_now_after_an_attempt_without_new_tokens(
         self, store: Store, vault: TokenVault, clock: ManualClock, ending: str
     ) -> None:
         await _scheduled(store)
@@ -150,12 +150,12 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
             await store.refreshes.commit(attempt, await answer(store), actor=None)
         assert await due_at(store) == clock.now()
 
-    async def test_a_failure_is_due_at_the_next_attempt(self, store: Store, clock: ManualClock) -> None:
+    async def test_a_failure_makes_the_account_due_at_the_next_attempt(self, store: Store, clock: ManualClock) -> None:
         await _scheduled(store)
         await store.refreshes.fail(await claimed(store), Failure(None, 90 * SECOND, unknown=True))
         assert await due_at(store) == clock.now() + 90 * SECOND
 
-    async def test_a_failure_does_not_put_off_a_value_stored_during_the_attempt(
+    async def test_a_failure_does_not_put_off_an_account_that_got_a_value_during_the_attempt(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
         await _scheduled(store)
@@ -167,7 +167,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         await store.refreshes.fail(attempt, Failure(None, HOUR, unknown=False))
         assert await due_at(store) == stored_at
 
-    async def test_a_failure_is_due_no_later_than_the_next_attempt(
+    async def test_a_failure_makes_the_account_due_no_later_than_the_next_attempt(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
         await _scheduled(store)
@@ -176,7 +176,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         await store.refreshes.fail(attempt, Failure(None, HOUR, unknown=False))
         assert await due_at(store) == clock.now() + HOUR
 
-    async def test_the_end_of_an_attempt_that_is_not_the_latest_changes_no_time(
+    async def test_the_end_of_an_attempt_that_is_not_the_latest_changes_no_due_time(
         self, store: Store, clock: ManualClock
     ) -> None:
         await _scheduled(store)
@@ -188,7 +188,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         assert await due_at(store) == clock.now() + LEASE
 
     @pytest.mark.parametrize("lifetime", [HOUR, 3 * HOUR, None])
-    async def test_a_commit_is_due_before_the_end_of_the_new_access_token(
+    async def test_a_commit_makes_the_account_due_before_the_new_access_token_expires(
         self, store: Store, clock: ManualClock, lifetime: timedelta | None
     ) -> None:
         await _scheduled(store)
@@ -198,7 +198,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         assert await due_at(store) == (None if lifetime is None else clock.now() + lifetime - LEAD)
 
     @pytest.mark.parametrize("moved", [False, True])
-    async def test_a_commit_without_an_access_token_is_due_now(
+    async def test_a_commit_that_stores_no_access_token_makes_the_account_due_now(
         self, store: Store, vault: TokenVault, clock: ManualClock, moved: bool
     ) -> None:
         await _scheduled(store)
@@ -226,7 +226,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         assert await due_at(store) is None
 
     @pytest.mark.parametrize("wanted", [NO_TIME, HOUR, None])
-    async def test_what_the_judge_says_is_kept(
+    async def test_the_time_that_the_judge_returns_is_stored(
         self, store: Store, clock: ManualClock, wanted: timedelta | None
     ) -> None:
         await _scheduled(store)
@@ -243,13 +243,13 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         after, _ = await store.accounts.get(ACCOUNT)
         assert after == before
 
-    async def test_rescheduling_an_account_that_is_gone_makes_none(self, store: Store, vault: TokenVault) -> None:
+    async def test_rescheduling_a_deleted_account_does_not_create_it(self, store: Store, vault: TokenVault) -> None:
         await _scheduled(store)
         await vault.delete_account(ACCOUNT)
         await store.refreshes.reschedule(ACCOUNT, lambda record, now: now)
         assert await due_at(store) is None
 
-    async def test_no_mutation_comes_between_what_the_judge_sees_and_what_is_kept(
+    async def test_no_mutation_comes_between_the_read_for_the_judge_and_the_write_of_its_answer(
         self, store: Store, clock: ManualClock
     ) -> None:
         """A shorter-lived token is stored while a longer-lived one is judged; in any order, the shorter one decides."""

@@ -43,7 +43,7 @@ async def _open_several(
 class SharingCases(ContractFixtures):
     """What several processes on one database rely on."""
 
-    async def test_several_that_bootstrap_at_once_agree(self, open_store: OpenStore, clock: ManualClock) -> None:
+    async def test_vaults_opened_at_once_share_one_master_key(self, open_store: OpenStore, clock: ManualClock) -> None:
         async with AsyncExitStack() as stack:
             vaults = await _open_several(self, open_store, clock, stack, 4)
             for number, vault in enumerate(vaults):
@@ -54,7 +54,7 @@ class SharingCases(ContractFixtures):
             store = await stack.enter_async_context(open_store(clock))
             assert len(await store.keys.master_keys()) == 1
 
-    async def test_first_tokens_of_several_share_one_data_key(self, open_store: OpenStore, clock: ManualClock) -> None:
+    async def test_first_tokens_of_all_vaults_share_a_data_key(self, open_store: OpenStore, clock: ManualClock) -> None:
         keys = [TokenKey("new", "google", TokenKind.API_KEY, str(number)) for number in range(8)]
         async with AsyncExitStack() as stack:
             vaults = await _open_several(self, open_store, clock, stack, 8)
@@ -78,7 +78,7 @@ class SharingCases(ContractFixtures):
             for vault in vaults:
                 assert len(await events_of(vault)) == 64
 
-    async def test_what_one_writes_the_other_reads(self, open_store: OpenStore, clock: ManualClock) -> None:
+    async def test_what_one_vault_writes_another_reads(self, open_store: OpenStore, clock: ManualClock) -> None:
         async with AsyncExitStack() as stack:
             one, other = await _open_several(self, open_store, clock, stack, 2)
             first = await one.store_token(ACCESS, "v1")

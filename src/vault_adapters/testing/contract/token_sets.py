@@ -71,7 +71,9 @@ class TokenSetCases(ContractFixtures):
         assert info.expires_at == until
         assert (await tokens_of(vault))[ACCESS].lifetime == HOUR
 
-    async def test_what_a_set_lacks_is_kept(self, vault: TokenVault, clock: ManualClock) -> None:
+    async def test_a_set_without_refresh_token_label_and_scopes_keeps_the_stored_ones(
+        self, vault: TokenVault, clock: ManualClock
+    ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=60, scopes=["x"]), label="first")
         kept = (await tokens_of(vault))[REFRESH]
         clock.advance(HOUR)
@@ -85,7 +87,7 @@ class TokenSetCases(ContractFixtures):
         assert (info.label, info.scopes) == ("second", ("y",))
         assert await value_of(vault, REFRESH) == "r2"
 
-    async def test_a_kept_invalid_refresh_token_stays_invalid(self, vault: TokenVault) -> None:
+    async def test_a_set_without_refresh_token_leaves_the_stored_one_invalid(self, vault: TokenVault) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"))
         dead = await vault.get_refresh_token(ACCOUNT)
         assert dead is not None
@@ -97,7 +99,7 @@ class TokenSetCases(ContractFixtures):
         assert (info.state, info.reason) == (ConnectionState.CONNECTED, None)
         assert (await tokens_of(vault))[REFRESH].status is TokenStatus.VALID
 
-    async def test_an_invalid_access_token_becomes_valid(self, vault: TokenVault) -> None:
+    async def test_a_set_replaces_an_invalid_access_token(self, vault: TokenVault) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1"))
         usable = await vault.get_access_token(ACCOUNT)
         assert usable is not None
@@ -107,7 +109,7 @@ class TokenSetCases(ContractFixtures):
 
     @pytest.mark.parametrize("label", [None, "Ann"])
     @pytest.mark.parametrize("unknown", [False, True])
-    async def test_backoff_and_unknown_outcome_end(
+    async def test_a_set_ends_backoff_and_unknown_outcome(
         self, store: Store, vault: TokenVault, clock: ManualClock, unknown: bool, label: str | None
     ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR))
@@ -162,7 +164,7 @@ class TokenSetCases(ContractFixtures):
             await vault.store_token_set(ACCOUNT, {"access_token": "a"})  # type: ignore[arg-type]
         assert await vault.get_account(ACCOUNT) is None
 
-    async def test_deleting_an_account_leaves_its_neighbours(self, vault: TokenVault) -> None:
+    async def test_deleting_an_account_deletes_no_similar_account(self, vault: TokenVault) -> None:
         others = [
             Account("t1", "google"),
             Account("t1", "google", "anna"),

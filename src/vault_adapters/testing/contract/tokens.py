@@ -44,7 +44,9 @@ class TokenCases(ContractFixtures):
         assert await vault.delete_token(ACCESS) is False
         assert (await vault.list_tokens("t1")).items == ()
 
-    async def test_storing_again_replaces_everything_and_counts(self, vault: TokenVault, clock: ManualClock) -> None:
+    async def test_storing_again_replaces_the_value_and_increments_the_generation(
+        self, vault: TokenVault, clock: ManualClock
+    ) -> None:
         first = await vault.store_token(ACCESS, "v1", expires_at=clock.now() + HOUR, scopes=["a"])
         await vault.mark_token_invalid(first, "invalid_token")
         clock.advance(HOUR)
@@ -62,7 +64,7 @@ class TokenCases(ContractFixtures):
         assert again.generation == 1
         assert again.id != first.id
 
-    async def test_no_identifier_and_the_empty_one_are_one(self, vault: TokenVault) -> None:
+    async def test_no_identifier_and_an_empty_identifier_are_the_same_key(self, vault: TokenVault) -> None:
         await vault.store_token(TokenKey("t1", "google", TokenKind.ACCESS_TOKEN), "v1")
         stored = await vault.store_token(TokenKey("t1", "google", TokenKind.ACCESS_TOKEN, ""), "v2")
         assert (stored.generation, stored.key.identifier) == (2, None)
@@ -85,7 +87,7 @@ class TokenCases(ContractFixtures):
         assert listed.expires_at.utcoffset() == timedelta(0)
 
     @pytest.mark.parametrize("text", ["1970-01-01T00:00:00+00:00", "9998-12-31T23:59:59.999999+00:00"])
-    async def test_the_first_and_the_last_time(self, vault: TokenVault, text: str) -> None:
+    async def test_the_earliest_and_the_latest_expiry(self, vault: TokenVault, text: str) -> None:
         moment = datetime.fromisoformat(text)
         assert (await vault.store_token(ACCESS, "v", expires_at=moment)).expires_at == moment
 
@@ -113,7 +115,7 @@ class TokenCases(ContractFixtures):
         assert len(await events_of(vault)) == 3
 
     @pytest.mark.parametrize("expected", [None, 1])
-    async def test_a_write_makes_an_invalid_value_valid_and_keeps_scopes_that_it_lacks(
+    async def test_a_write_makes_an_invalid_token_valid_and_without_scopes_keeps_the_stored_ones(
         self, vault: TokenVault, store: Store, expected: int | None
     ) -> None:
         await vault.store_token(ACCESS, "v", scopes=("mail", "cal"))
@@ -150,7 +152,7 @@ class TokenCases(ContractFixtures):
         assert marked.updated_at == clock.now()
         assert await value_of(vault, ACCESS) == "v2"
 
-    async def test_a_mark_misses_what_was_deleted(self, vault: TokenVault) -> None:
+    async def test_a_mark_on_a_deleted_value_is_stale(self, vault: TokenVault) -> None:
         first = await vault.store_token(ACCESS, "v1")
         await vault.delete_token(ACCESS)
         assert await vault.mark_token_invalid(first, "invalid_token") is MarkOutcome.STALE

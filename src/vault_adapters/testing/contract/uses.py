@@ -1,4 +1,4 @@
-"""When a token was last used: noted in batches, some time after the use."""
+"""When a token was last used: recorded in batches, some time after the use."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ async def _info(store: Store, key: TokenKey) -> TokenInfo | None:
 
 
 class UseCases(ContractFixtures):
-    """`TokenRepository.record_uses`, and which reads it records."""
+    """`TokenRepository.record_uses`, and which reads count as uses."""
 
-    async def test_a_use_changes_nothing_else(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
+    async def test_recording_a_use_changes_only_the_time_of_last_use(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="Ann")
         before, events = await tokens_of(vault), await events_of(vault)
         record, _ = await store.accounts.get(ACCOUNT)
@@ -40,7 +42,9 @@ class UseCases(ContractFixtures):
         assert record is not None
         assert now == evolve(record, tokens={key.kind: info for key, info in used.items()})
 
-    async def test_a_use_never_goes_back(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
+    async def test_the_time_of_last_use_never_goes_back(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
         ref = TokenRef.of(await vault.store_token(ACCESS, "v"))
         for moment in (MINUTE, timedelta(0), MINUTE - SECOND):
             await store.tokens.record_uses({ref: clock.now() + moment})
@@ -48,13 +52,15 @@ class UseCases(ContractFixtures):
         assert info is not None
         assert info.last_used_at == clock.now() + MINUTE
 
-    async def test_a_use_outlives_the_value(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
+    async def test_a_use_of_a_replaced_value_is_recorded(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
         ref = TokenRef.of(await vault.store_token(ACCESS, "v"))
         await vault.store_token(ACCESS, "w")
         await store.tokens.record_uses({ref: clock.now()})
         assert (await vault.store_token(ACCESS, "x")).last_used_at == clock.now()
 
-    async def test_uses_of_what_is_not_there_are_dropped(
+    async def test_uses_of_tokens_that_are_not_stored_are_dropped(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
         gone = TokenRef.of(await vault.store_token(ACCESS, "v"))
@@ -68,7 +74,7 @@ class UseCases(ContractFixtures):
         assert (infos[ACCESS].last_used_at, infos[REFRESH].last_used_at) == (None, clock.now())
         assert await tokens_of(vault, "t2") == {}
 
-    async def test_reads_write_nothing_and_uses_arrive_on_closing(self, store: Store, clock: ManualClock) -> None:
+    async def test_reads_write_nothing_and_closing_writes_their_uses(self, store: Store, clock: ManualClock) -> None:
         async with self.vault_over(store) as vault:
             await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
             before = await tokens_of(vault)
@@ -83,7 +89,7 @@ class UseCases(ContractFixtures):
             assert info.updated_at == before[key].updated_at
             assert info.generation == before[key].generation
 
-    async def test_a_use_is_noted_once_a_minute_and_never_goes_back(self, store: Store, clock: ManualClock) -> None:
+    async def test_a_use_is_recorded_once_a_minute_and_never_goes_back(self, store: Store, clock: ManualClock) -> None:
         start = clock.now()
 
         async def use(*moments: timedelta) -> timedelta | None:
@@ -101,7 +107,7 @@ class UseCases(ContractFixtures):
         assert await use(5 * MINUTE, 6 * MINUTE) == 6 * MINUTE
         assert await use(timedelta(0)) == 6 * MINUTE
 
-    async def test_the_use_of_a_token_that_is_gone_is_dropped(self, store: Store, clock: ManualClock) -> None:
+    async def test_the_use_of_a_deleted_token_is_dropped(self, store: Store, clock: ManualClock) -> None:
         async with self.vault_over(store) as vault:
             await vault.store_token(ACCESS, "v")
             await vault.get_token(ACCESS)

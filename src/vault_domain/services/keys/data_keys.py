@@ -15,7 +15,7 @@ from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 
 Progress = Callable[[int, int], object]
-"""Called after each page with the number of finished tenants and the number of all tenants."""
+"""Called after each page with the number of finished tenants and the number of tenants due for a new data key."""
 
 _PAGE = 200
 _AT_ONCE = 8
@@ -94,7 +94,7 @@ class RotationService:
         )
 
     async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
-        """Replace a data key if it is still active; return the active data key or None, and whether it was replaced."""
+        """Replace a data key if still active; return the now active data key or None, and whether this call made it."""
         record = await self._wrapper.make_data_key(tenant_id)
         change = await self._rotation.replace_active_data_key(replaced, record, actor=actor)
         self._cipher.forget_active([tenant_id])

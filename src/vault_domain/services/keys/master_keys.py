@@ -55,7 +55,7 @@ class RewrappingService:
 
     1. Activate the configured master key.
     2. Add the missing wraps under it.
-    3. Read each wrap back and compare it, then delete the wrap under the previous master key.
+    3. Check that the new and the previous wrap decrypt to the same data key, then delete the previous wrap.
     4. Retire the previous master keys. The store refuses this while they wrap data keys.
 
     Master keys that this process cannot open stay, because one of them may be kept offline for recovery.
@@ -151,12 +151,12 @@ class RewrappingService:
             run.wrapped += await self._rotation.add_wraps(wraps)
 
     async def _delete_wraps(self, master_key_id: bytes, run: _Run) -> None:
-        """Delete the wraps under a previous master key, each after reading back and comparing the target's wrap."""
+        """Delete each wrap under a previous master key, if it and the target's wrap decrypt to the same data key."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
             if mine is None:
-                return None  # a process with only the previous master key has just made it; the next round wraps it
+                return None  # another process has just made this data key without the target; the next round wraps it
             if not await self._wrapper.wraps_agree(record):
                 raise UnreadableError("wraps_differ")
             return PlacedWrap(record.tenant_id, record.key_id, mine)

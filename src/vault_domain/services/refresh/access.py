@@ -118,7 +118,7 @@ class RefreshService:
         try:
             return await self._tasks.share(key, lambda: self._obtain(account, caller), timeout)
         except TimeoutError:
-            pass  # the error is raised below, so that it has no context
+            pass  # raise the new error below, so that it has no ``__context__``
         found = await self._tokens.get_access(account, None)
         if found is not None and caller.demand.replaced != TokenRef.of(found.token.info):
             return found.token
@@ -149,7 +149,7 @@ class RefreshService:
             else:
                 raise _error(decision, account)
         raise RefreshFailedError(
-            "other attempts took too long, or the new tokens were overtaken or expired at once",
+            "other attempts took too long, or the new tokens were outdated by another change or had already expired",
             account=account,
             retry_after=_YOUNG,
         )
@@ -181,7 +181,7 @@ class RefreshService:
         return await self._result(account, outcome)
 
     async def _result(self, account: Account, refreshed: Refreshed) -> Token | Refreshed:
-        """Return the new token even if it is due at once, because refreshing it again would never end."""
+        """Return the new token even if it is already due, because refreshing it again would never end."""
         if refreshed.held is not None:
             return refreshed.held
         if refreshed.stored is not None:

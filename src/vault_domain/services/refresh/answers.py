@@ -50,7 +50,7 @@ class Refreshed:
     """The provider answered.
 
     Attributes:
-        stored: the new access token as its commit stored it; None if another change overtook the answer.
+        stored: the new access token as its commit stored it; if this and `held` are None, read the account again.
         held: the new access token if the database could not store it yet, else None.
     """
 
@@ -96,7 +96,7 @@ class AnswerKeeper:
         journaled = await self._write_down(entry)
         self._pending[attempt.account] = _Pending(entry, journaled, self._tasks.monotonic())
         if not journaled and self._tasks.is_flying(_flight(entry)):
-            # The database may only be slow. Nothing else can store the answer, so waiting is better than an error.
+            # The database may be slow, not down. Nothing else can store the answer, so waiting is better than an error.
             end = self._tasks.monotonic() + _PATIENCE_SECONDS
         if await self._retry_until(end, attempt.account):
             return Refreshed()
@@ -135,7 +135,7 @@ class AnswerKeeper:
     async def recover(self) -> int:
         """Commit the journal entries of earlier processes; return the number of entries."""
         entries = await self._journal.entries()
-        # Try the latest entry first, because of two answers for one credential the later one must be stored.
+        # Try the latest entry first: if there are two answers for one credential, the later one must be stored.
         for entry in sorted(entries, key=lambda entry: entry.attempt.claimed_at, reverse=True):
             account = entry.attempt.account
             if account not in self._pending and await self._is_at_home(entry):
@@ -266,15 +266,13 @@ class AnswerKeeper:
             attempt = entry.attempt.attempt_id.hex
             if error.reason != DESTROYED_KEY:
                 _log.error(
-                    "a refreshed token waits: its data key cannot be opened, %s (attempt %s)", error.reason, attempt
+                    "a refreshed token waits, because it does not decrypt now: %s (attempt %s)", error.reason, attempt
                 )
                 raise StorageError("a refreshed token does not open", reason=error.reason) from None
             # Either the tenant was erased and has no credential to mark, or the data key was emptied over a day ago.
             change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
             self._sink.publish(change.events)
-            _log.error(
-                "a refreshed token is lost: its data key was destroyed before it was stored (attempt %s)", attempt
-            )
+            _log.error("a refreshed token is lost: its data key was destroyed before the commit (attempt %s)", attempt)
             return None
         sealed = await self._cipher.seal(values)
         writes = [evolve(write, sealed=value) for write, value in zip(entry.writes, sealed, strict=True)]

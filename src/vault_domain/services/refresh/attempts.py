@@ -46,9 +46,10 @@ Sealer = Callable[[TokenKey, Secret], SealedToken]
 
 @frozen
 class NothingSent:
-    """The attempt led to no answer, because another process was faster or too little of the lease was left.
+    """The attempt ended without tokens to store and without an error.
 
-    The provider was not called, or it rejected a credential that another writer has replaced meanwhile.
+    Either the provider was not called, because another process was faster or too little of the lease was left, or it
+    rejected a credential that another writer had replaced meanwhile.
     """
 
 

@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class ErasureService:
-    """Erases tenants (crypto-shredding). The guide on erasing a tenant lists the copies that it cannot reach."""
+    """Erases tenants (crypto-shredding). The guide on erasing a tenant lists the copies that remain."""
 
     def __init__(self, eraser: TenantEraser, cipher: Cipher, sink: EventSink) -> None:
         self._eraser = eraser

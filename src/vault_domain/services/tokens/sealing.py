@@ -32,7 +32,7 @@ class Draft(Protocol[W_co]):
 
     @property
     def value(self) -> Secret:
-        """The credential."""
+        """The plaintext value."""
 
     @property
     def lifetime(self) -> timedelta | None:

@@ -32,7 +32,7 @@ CREATE TABLE {{schema}}.data_key_wrap (
 
 -- Lifetimes are in microseconds, because an interval of days depends on the session's time zone. Scopes are a JSON
 -- array; NULL means that no scopes were given, and [] that there are none.
--- Blobs are EXTERNAL, because sealed values cannot be compressed.
+-- The storage of blobs is EXTERNAL (never compressed), because sealed values cannot be compressed.
 CREATE TABLE {{schema}}.token (
     tenant_id text COLLATE "C" NOT NULL CHECK (char_length(tenant_id) BETWEEN 1 AND 255),
     provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
@@ -86,7 +86,8 @@ CREATE TABLE {{schema}}.audit_event (
 );
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
 -- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
--- The refresh state belongs to the credential with this id and generation; it is void once another one is stored.
+-- The refresh state belongs to the credential with this id and generation; it no longer applies once another
+-- credential is stored.
 CREATE TABLE {{schema}}.account (
     tenant_id text COLLATE "C" NOT NULL,
     provider text COLLATE "C" NOT NULL,
@@ -104,6 +105,6 @@ CREATE TABLE {{schema}}.account (
     error_code text CHECK (char_length(error_code) <= 64),
     PRIMARY KEY (tenant_id, provider, identifier)
 ) WITH (fillfactor = 70);
--- Re-encryption walks the data keys that are to be emptied tenant by tenant; without an index of its own each of its
--- pages would read and sort all of them.
+-- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a
+-- re-encryption would read and sort all of these data keys.
 CREATE INDEX data_key_to_empty ON {{schema}}.data_key (tenant_id, data_key_id) WHERE state = 'decrypt_only' AND emptied_at IS NULL;

@@ -1,8 +1,8 @@
 -- name: list_audit_events
--- List events after a position, up to the oldest transaction that still runs, so that no late commit is skipped. A
--- position that was given out by another server, whose dump was restored here, is translated to the event's present
--- position. Such a position has a transaction number that this server has not reached yet, or a seq before the last
--- event of `adopt_audit_events`.
+-- List events after a position, without those of the oldest running transaction and of later ones, so that no late
+-- commit is skipped. A position may come from another server, whose dump was restored here; then its transaction number
+-- is replaced with the one that `adopt_audit_events` gave to the events. Such a position has a transaction number that
+-- this server has not reached yet, or its seq is less than that of the last event under transaction 2.
 SELECT e.xid::text, e.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
 FROM {{schema}}.audit_event e
 WHERE (e.xid, e.seq) > (
@@ -32,13 +32,13 @@ ORDER BY e.xid, e.seq
 LIMIT %(limit)b::bigint
 
 -- name: has_foreign_audit_events
--- Tell whether events name transactions that this server has not reached yet, because they came with another server's
--- dump.
+-- Tell whether events name transactions that this server has not reached yet, because the events came with another
+-- server's dump.
 SELECT coalesce(
     (SELECT xid FROM {{schema}}.audit_event ORDER BY xid DESC, seq DESC LIMIT 1)
         >= pg_snapshot_xmax(pg_current_snapshot()),
     false)
 
 -- name: adopt_audit_events
--- Assign all events to a transaction before any of this server's; seq keeps their order.
+-- Assign all events to transaction 2, which is older than any transaction of this server; seq keeps their order.
 UPDATE {{schema}}.audit_event SET xid = '2'::xid8 WHERE xid <> '2'::xid8

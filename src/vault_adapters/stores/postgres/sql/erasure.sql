@@ -1,5 +1,6 @@
 -- name: destroy_tenant_data_keys
--- Make a tenant's data keys tombstones. It waits for writes under them, which hold them FOR SHARE; later writes fail.
+-- Mark a tenant's data keys as destroyed. The statement waits for writes under these data keys, which lock their rows
+-- FOR SHARE; later writes under them fail.
 WITH doomed AS (
     SELECT tenant_id, data_key_id FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND state <> 'destroyed'

@@ -19,13 +19,13 @@ JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: count_data_keys_to_rotate
--- Count the active data keys that are at least an age old.
+-- Count the active data keys that have at least the given age.
 SELECT count(*) FROM {{schema}}.data_key
 WHERE state = 'active' AND created_at
     <= {{now}} - %(age)b::bigint * interval '1 microsecond'
 
 -- name: find_data_keys_to_rotate
--- Find the active data keys that are at least an age old, after a tenant.
+-- Find the active data keys that have at least the given age, of tenants after the given one.
 SELECT tenant_id, data_key_id FROM {{schema}}.data_key
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
     <= {{now}} - %(age)b::bigint * interval '1 microsecond'
@@ -39,7 +39,8 @@ WHERE tenant_id = %(tenant_id)b AND data_key_id = %(replaced)b AND state = 'acti
 
 -- name: find_rows_to_reseal
 -- Find tokens under decrypt_only data keys after a position. It reads tenant by tenant, each by the primary key,
--- because one join with a sort would read all remaining tokens for every page. The loop keeps the order of the tenants.
+-- because one join with a sort would read all remaining tokens for every page. The lateral join keeps the order of the
+-- tenants.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.data_key_id, t.blob
 FROM (
     SELECT tenant_id, array_agg(data_key_id) AS data_key_ids FROM {{schema}}.data_key
@@ -71,7 +72,7 @@ LIMIT %(limit)b::bigint
 -- Replace sealed values whose rows still hold exactly the values that were opened; the rest of each row stays. It
 -- writes nothing unless every new value's data key is active, and keeps these keys active until the commit. It locks
 -- rows in the order of their keys, because two batches could deadlock otherwise. It returns one row: the number of
--- values with an active data key, and the number of written values.
+-- new values whose data key is active, and the number of written values.
 WITH guarded AS (
     SELECT s.*
     FROM unnest(
@@ -178,8 +179,8 @@ ORDER BY d.tenant_id, d.data_key_id
 LIMIT %(limit)b::bigint
 
 -- name: add_wraps
--- Store missing wraps of data keys, except for destroyed data keys and retired master keys. It locks both FOR SHARE,
--- data keys first, because a foreign key alone would allow a new wrap after a retirement.
+-- Store missing wraps of data keys, except for destroyed data keys and retired master keys. It locks data keys
+-- and then master keys FOR SHARE, because a foreign key alone would allow a new wrap after a retirement.
 WITH kept AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])

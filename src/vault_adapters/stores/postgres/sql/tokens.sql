@@ -3,7 +3,7 @@
 SELECT {{now}}
 
 -- name: get_token
--- Get one token by its key; always one row, which holds the time.
+-- Get one token by its key; always returns one row, which holds the store's time.
 SELECT {{token_columns}}, {{value_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
@@ -12,7 +12,8 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: get_tokens
--- Get the tokens of the given keys: one row per key, with the key's number. The first key's row holds the time.
+-- Get the tokens of the given keys: one row per key, with the key's place in the given order. The first key's row
+-- holds the store's time.
 SELECT {{token_columns}}, {{value_columns}},
        CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
@@ -24,8 +25,8 @@ LEFT JOIN {{schema}}.token_use u
 
 -- name: store_token
 -- Insert or replace one value if its data key is active, append the event, and make the account due no later than the
--- value requires. FOR SHARE keeps the data key active until the commit; a foreign key alone would not. A value without
--- a lead or an expiry makes an existing account due now.
+-- value requires. FOR SHARE keeps the data key active until the commit; a foreign key alone would not. A value that
+-- lacks a lead or an expiry makes an existing account due now.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -110,8 +111,8 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: store_tokens
--- Store many values, which the caller gives in the order of their keys. Values whose data key is not active are missing
--- from the result.
+-- Store many values, which the caller gives in the order of their keys. Values whose data key is not active are neither
+-- stored nor returned.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
@@ -148,10 +149,10 @@ scheduled AS (
         GROUP BY tenant_id, provider, identifier) w
     LEFT JOIN {{schema}}.account k
         ON k.tenant_id = w.tenant_id AND k.provider = w.provider AND k.identifier = w.identifier
-    -- Counting the stored tokens first locks accounts after tokens, as all transactions do.
+    -- This count makes the statement lock tokens before accounts, the order in which all transactions lock them.
     WHERE (SELECT count(*) FROM stored) > 0 AND (w.due_at IS NOT NULL OR k.tenant_id IS NOT NULL)
-        -- A stored due_at that is earlier, but more than an hour away, stays, and its row is not locked. No sweep can
-        -- have taken that account, because a taken account is due again after half an hour at most.
+        -- A stored due_at that is not later than the new one, but more than an hour away, stays, and its row is not
+        -- locked. No sweep can have reserved that account, because a reserved account is due again within half an hour.
         AND NOT coalesce(k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
     ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
@@ -241,7 +242,8 @@ FROM gone
 ORDER BY kind, identifier
 
 -- name: find_expiring_tokens
--- Find valid access tokens that expire by a time, earliest first, after a position; it reads the partial index.
+-- Find access tokens with status valid that expire within a given time or have expired, earliest first, after a
+-- position. The query reads the partial index.
 SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
@@ -265,8 +267,8 @@ ORDER BY t.provider, t.kind, t.identifier
 LIMIT %(limit)b::bigint
 
 -- name: record_uses
--- Store when tokens were last used, unless a later use is stored or the key now holds another id. It locks the tokens
--- first, as deletions do.
+-- Store when tokens were last used, unless a later use is stored or the key now holds a token with another id. The
+-- statement locks the tokens before the uses, as deletions do.
 WITH held AS MATERIALIZED (
     SELECT k.*
     FROM unnest(

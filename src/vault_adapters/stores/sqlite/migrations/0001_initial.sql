@@ -65,7 +65,7 @@ CREATE TABLE token_vault_token_use (
         REFERENCES token_vault_token (tenant_id, provider, kind, identifier) ON DELETE CASCADE
 ) WITHOUT ROWID;
 
--- AUTOINCREMENT: SQLite never uses a number again, so cursors stay right after rows are deleted.
+-- AUTOINCREMENT: SQLite never uses a number again, so cursors stay valid when rows are deleted.
 CREATE TABLE token_vault_audit_event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     action TEXT NOT NULL,

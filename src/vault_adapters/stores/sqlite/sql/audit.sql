@@ -5,7 +5,7 @@ INSERT INTO token_vault_audit_event (
 VALUES (:action, :occurred_at, :tenant_id, :provider, :identifier, :kind, :generation, :actor, :code)
 
 -- name: list_audit_events
--- List events after a position. SQLite has one writer, so the numbers follow the order of commits.
+-- List events after a position. SQLite has one writer, so seq follows the order of commits.
 SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code
 FROM token_vault_audit_event
 WHERE seq > :after AND (:tenant_id IS NULL OR tenant_id = :tenant_id)

@@ -23,11 +23,11 @@ WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (:tenant_id IS NULL 
 SELECT master_key_id FROM token_vault_master_key WHERE state != 'retired'
 
 -- name: count_data_keys_to_rotate
--- Count the active data keys that were created by a time.
+-- Count the active data keys that were created no later than a given time.
 SELECT count(*) FROM token_vault_data_key WHERE state = 'active' AND created_at <= :until
 
 -- name: find_data_keys_to_rotate
--- Find the active data keys that were created by a time, after a tenant.
+-- Find the active data keys that were created no later than a given time, for the tenants after a given one.
 SELECT tenant_id, data_key_id FROM token_vault_data_key
 WHERE state = 'active' AND tenant_id > :after AND created_at <= :until
 ORDER BY tenant_id
@@ -74,7 +74,7 @@ WHERE state = 'decrypt_only' AND emptied_at IS NULL AND (:tenant_id IS NULL OR t
         WHERE t.tenant_id = token_vault_data_key.tenant_id AND t.data_key_id = token_vault_data_key.data_key_id)
 
 -- name: find_emptied
--- Find data keys that were emptied by a time, and whether tokens use them again.
+-- Find data keys that were emptied no later than a given time, and whether tokens use them again.
 SELECT tenant_id, data_key_id, EXISTS (
     SELECT 1 FROM token_vault_token t
     WHERE t.tenant_id = token_vault_data_key.tenant_id AND t.data_key_id = token_vault_data_key.data_key_id)
@@ -95,7 +95,7 @@ UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id
 DELETE FROM token_vault_data_key_wrap WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id
 
 -- name: demote_master_key
--- Make the active master key unwrap_only, if the other master key may become active.
+-- Make the replaced master key unwrap_only, if it is active and the master key that replaces it is unwrap_only.
 UPDATE token_vault_master_key SET state = 'unwrap_only'
 WHERE master_key_id = :replaced AND state = 'active'
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'unwrap_only')
@@ -143,7 +143,7 @@ WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id AND d.state != '
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
 
 -- name: delete_wrap
--- Delete a data key's wrap under one master key, if its given wrap under the active master key is stored unchanged.
+-- Delete a data key's wrap under one master key, if its given wrap under another, active one is stored unchanged.
 DELETE FROM token_vault_data_key_wrap
 WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND master_key_id = :replaced AND :replaced != :master_key_id
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'active')
