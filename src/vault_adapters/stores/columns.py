@@ -4,7 +4,8 @@ A query names a group of columns by a placeholder, such as ``{{token_columns}}``
 with a `RowLayout` of the same groups. So no other module uses a column's number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from attrs import frozen
@@ -57,9 +58,14 @@ PLACEHOLDERS = {
 
 @frozen
 class RowLayout:
-    """The groups of columns that a query returns, in their order."""
+    """The groups of columns that a query returns, in their order.
 
-    _slices: tuple[slice, ...]
+    Attributes:
+        split: returns the columns of each group of a row, followed by the query's remaining columns. It is an
+            `itemgetter`, because every read of a token calls it.
+    """
+
+    split: Callable[[Sequence[Any]], tuple[Any, ...]]
 
     @classmethod
     def of(cls, *groups: Columns) -> "RowLayout":
@@ -68,11 +74,7 @@ class RowLayout:
         for group in groups:
             slices.append(slice(start, start + len(group)))
             start += len(group)
-        return cls((*slices, slice(start, None)))
-
-    def split(self, row: Sequence[Any]) -> list[Any]:
-        """Return the columns of each group, followed by the query's remaining columns."""
-        return [row[part] for part in self._slices]
+        return cls(itemgetter(*slices, slice(start, None)))
 
 
 LISTED = RowLayout.of(TOKEN, KEY)
@@ -86,3 +88,8 @@ OWNED = RowLayout.of(TOKEN, KEY, ACCOUNT)
 
 OWNED_VALUE = RowLayout.of(TOKEN, KEY, ACCOUNT, VALUE)
 """A token with its account and its sealed value."""
+
+
+def is_missing(token: Sequence[Any]) -> bool:
+    """Return whether the columns `TOKEN` are of a row without a token; such a row holds only the time."""
+    return token[0] is None

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
-from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED
+from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
@@ -32,8 +32,19 @@ def in_order(rows: list[Row]) -> list[Row]:
 
 def token_info(columns: Row, key: TokenKey) -> TokenInfo:
     """Return a token's metadata from the columns `TOKEN`."""
-    id_, status, error_code, expires_at, scopes, generation, used_at, refreshed_at, lifetime, *stamps = columns
-    created_at, updated_at = stamps
+    (
+        id_,
+        status,
+        error_code,
+        expires_at,
+        scopes,
+        generation,
+        last_used_at,
+        last_refreshed_at,
+        lifetime,
+        created_at,
+        updated_at,
+    ) = columns
     return TokenInfo(
         id=id_,
         key=key,
@@ -42,8 +53,8 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         expires_at=expires_at,
         scopes=() if scopes is None or scopes == "[]" else tuple(json.loads(scopes)),
         generation=generation,
-        last_used_at=used_at,
-        last_refreshed_at=refreshed_at,
+        last_used_at=last_used_at,
+        last_refreshed_at=last_refreshed_at,
         lifetime=None if lifetime is None else timedelta(microseconds=lifetime),
         created_at=created_at,
         updated_at=updated_at,
@@ -68,18 +79,13 @@ def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | None, Row]:
     The token is None if the row holds no token, only the store's time.
     """
     token, value, rest = STORED.split(row)
-    return (None if _is_missing(token) else StoredToken(token_info(token, key), SealedToken(*value))), rest
+    return (None if is_missing(token) else StoredToken(token_info(token, key), SealedToken(*value))), rest
 
 
 def has_token(row: Row) -> bool:
     """Return whether a row holds a token; some queries return a row even if there is no token."""
     token, *_ = LISTED.split(row)
-    return not _is_missing(token)
-
-
-def _is_missing(token: Row) -> bool:
-    id_, *_ = token
-    return id_ is None
+    return not is_missing(token)
 
 
 def data_key_record(row: Row) -> DataKeyRecord:
@@ -114,7 +120,7 @@ def account_record(rows: Sequence[Row]) -> tuple[AccountRecord | None, datetime]
     infos, state, now = [], None, None
     for row in rows:
         token, key, state, (now,) = OWNED.split(row)
-        if not _is_missing(token):
+        if not is_missing(token):
             infos.append(token_info(token, stored_key(*key)))
     assert state is not None  # noqa: S101 - the query returns at least one row
     assert now is not None  # noqa: S101 - every row holds the time
@@ -127,7 +133,7 @@ def account_snapshot(rows: Sequence[Row]) -> Snapshot:
     infos, state, now = [], None, None
     for row in rows:
         token, key, state, value, (now,) = OWNED_VALUE.split(row)
-        if not _is_missing(token):
+        if not is_missing(token):
             info = token_info(token, stored_key(*key))
             infos.append(info)
             sealed[info.key.kind] = SealedToken(*value)

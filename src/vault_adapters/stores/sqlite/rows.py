@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED
+from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
 from vault_adapters.stores.sqlite.database import Parameters, Row
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
@@ -30,8 +30,19 @@ def to_time(value: int | None) -> datetime | None:
 
 def token_info(columns: Row, key: TokenKey) -> TokenInfo:
     """Return a token's metadata from the columns `TOKEN`."""
-    id_, status, error_code, expires_at, scopes, generation, used_at, refreshed_at, lifetime, *stamps = columns
-    created_at, updated_at = stamps
+    (
+        id_,
+        status,
+        error_code,
+        expires_at,
+        scopes,
+        generation,
+        last_used_at,
+        last_refreshed_at,
+        lifetime,
+        created_at,
+        updated_at,
+    ) = columns
     return TokenInfo(
         id=UUID(bytes=id_),
         key=key,
@@ -40,8 +51,8 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         expires_at=to_time(expires_at),
         scopes=() if scopes == "[]" else tuple(json.loads(scopes)),
         generation=generation,
-        last_used_at=to_time(used_at),
-        last_refreshed_at=to_time(refreshed_at),
+        last_used_at=to_time(last_used_at),
+        last_refreshed_at=to_time(last_refreshed_at),
         lifetime=None if lifetime is None else timedelta(microseconds=lifetime),
         created_at=_EPOCH + timedelta(microseconds=created_at),
         updated_at=_EPOCH + timedelta(microseconds=updated_at),
@@ -63,8 +74,7 @@ def stored_info(row: Row, key: TokenKey) -> TokenInfo:
 def stored_token(row: Row, key: TokenKey) -> StoredToken | None:
     """Return the token with its sealed value from a row; None if the row holds no token."""
     token, value, _ = STORED.split(row)
-    id_, *_ = token
-    return None if id_ is None else StoredToken(token_info(token, key), SealedToken(*value))
+    return None if is_missing(token) else StoredToken(token_info(token, key), SealedToken(*value))
 
 
 def account_record(rows: Sequence[Row]) -> AccountRecord | None:
