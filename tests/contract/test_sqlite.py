@@ -8,7 +8,7 @@ from vault_adapters.testing.contract import SharedStoreContract
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases
 from vault_adapters.testing.contract.decryption import DecryptionCases
 from vault_adapters.testing.contract.events import EventCases
-from vault_adapters.testing.contract.keys import KeyCases
+from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.late_answers import LateAnswerCases
 from vault_adapters.testing.contract.reserving import ReserveCases
 from vault_adapters.testing.contract.rotation import DataKeyCases
@@ -29,7 +29,14 @@ class TestSqliteFile(SharedStoreContract):
 
 
 class TestSqliteMemory(
-    KeyCases, TokenCases, EventCases, DecryptionCases, ConcurrencyCases, ReserveCases, LateAnswerCases, DataKeyCases
+    KeyTableCases,
+    TokenCases,
+    EventCases,
+    DecryptionCases,
+    ConcurrencyCases,
+    ReserveCases,
+    LateAnswerCases,
+    DataKeyCases,
 ):
     """A database in memory has one connection for reads and writes, and runs the same statements as a file.
 

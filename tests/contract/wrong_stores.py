@@ -15,7 +15,7 @@ from vault_adapters.testing.contract.commits import CommitCases
 from vault_adapters.testing.contract.events import EventCases
 from vault_adapters.testing.contract.failures import FailureCases
 from vault_adapters.testing.contract.importing import ImportCases
-from vault_adapters.testing.contract.keys import KeyCases
+from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
 from vault_adapters.testing.contract.reserving import ReserveCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
@@ -55,7 +55,7 @@ METHODS = {
             "data_key",
             "create_data_key",
         ],
-        KeyCases,
+        KeyTableCases,
     ),
     "audit": {"page": EventCases},
     "refreshes": {
@@ -69,7 +69,7 @@ METHODS = {
         "commit": CommitCases,
     },
     "key_rotation": {
-        "key_counts": KeyCases,
+        "key_counts": KeyTableCases,
         "count_data_keys_to_rotate": DataKeyCases,
         "data_keys_to_rotate": DataKeyCases,
         "replace_active_data_key": DataKeyCases,
@@ -78,13 +78,13 @@ METHODS = {
         "mark_emptied": DataKeyCases,
         "destroy_emptied": DataKeyCases,
         "activate_master_key": MasterKeyCases,
-        "data_keys_without_wrap": KeyCases,
-        "data_keys_with_wrap": KeyCases,
-        "add_wraps": KeyCases,
+        "data_keys_without_wrap": KeyTableCases,
+        "data_keys_with_wrap": KeyTableCases,
+        "add_wraps": KeyTableCases,
         "delete_wraps": MasterKeyCases,
-        "retire_master_key": KeyCases,
+        "retire_master_key": KeyTableCases,
     },
-    "eraser": {"erase": DataKeyCases, "purge": KeyCases},
+    "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }
 """The part that finds out that a method of a port is missing."""
@@ -227,8 +227,8 @@ MISTAKES = {
     store_ignores_the_expected_generation: ("tokens", "store", TokenCases),
     mark_hits_a_newer_value: ("tokens", "mark_invalid", TokenCases),
     delete_leaves_the_account: ("tokens", "delete", TokenSetCases),
-    first_data_key_is_replaced: ("keys", "create_data_key", KeyCases),
-    a_master_key_is_introduced_in_spite_of_a_race: ("keys", "introduce_master_key", KeyCases),
+    first_data_key_is_replaced: ("keys", "create_data_key", KeyTableCases),
+    a_master_key_is_introduced_in_spite_of_a_race: ("keys", "introduce_master_key", KeyTableCases),
     uses_move_back: ("tokens", "record_uses", UseCases),
 }
 """Which method each takes the place of, and the part that finds it out."""

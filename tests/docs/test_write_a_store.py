@@ -46,7 +46,7 @@ def run_part(folder, part):
 def test_the_empty_store_is_where_one_begins(tmp_path):
     (tmp_path / "my_store.py").write_text(EMPTY)
     (tmp_path / "test_my_store.py").write_text(TESTS)
-    done = run_part(tmp_path, "KeyCases")
+    done = run_part(tmp_path, "KeyTableCases")
     assert done.returncode == 1, done.stderr
     assert "AttributeError" in done.stdout
     assert "passed" not in done.stdout
@@ -55,7 +55,7 @@ def test_the_empty_store_is_where_one_begins(tmp_path):
 def test_a_whole_store_turns_the_parts_green_and_opens_a_vault(tmp_path):
     (tmp_path / "my_store.py").write_text(DICT_STORE)
     (tmp_path / "test_my_store.py").write_text(TESTS)
-    done = run_part(tmp_path, "KeyCases or ReserveCases")
+    done = run_part(tmp_path, "KeyTableCases or ReserveCases")
     assert done.returncode == 0, done.stdout
     (tmp_path / "using.py").write_text(USING)
     done = run(tmp_path, "-c", RUN)

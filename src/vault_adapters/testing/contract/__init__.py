@@ -37,7 +37,7 @@ from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
 from vault_adapters.testing.contract.isolation import IsolationCases  # noqa: E402
-from vault_adapters.testing.contract.keys import KeyCases  # noqa: E402
+from vault_adapters.testing.contract.keys import KeyTableCases  # noqa: E402
 from vault_adapters.testing.contract.late_answers import LateAnswerCases  # noqa: E402
 from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
 from vault_adapters.testing.contract.migrations import MigrationCases, OlderSchema  # noqa: E402
@@ -74,7 +74,7 @@ class FacadeContract(
 
 
 class StoreContract(
-    KeyCases,
+    KeyTableCases,
     FacadeContract,
     ClaimCases,
     FailureCases,
@@ -95,9 +95,9 @@ class SharedStoreContract(StoreContract, SharingCases):
 
 
 PARTS: tuple[type[ContractFixtures], ...] = (
-    *(KeyCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
+    *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
     *(ClaimCases, FailureCases, CommitCases, ScheduleCases, ReserveCases, SweepCases, CallerCases, LateAnswerCases),
-    *(DataKeyCases, MasterKeyCases, NeighbourCases, ImportCases, ConcurrencyCases, SharingCases, MigrationCases),
+    *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store turns them green."""

@@ -68,7 +68,7 @@ class ImportCases(ContractFixtures):
         assert (event.action, event.actor, event.generation) == (AuditAction.TOKEN_IMPORTED, "me", 1)
         assert (event.account, event.kind, event.code) == (ACCESS.account, ACCESS.kind, None)
         assert event.occurred_at == clock.now()
-        assert [evolve(event, cursor=None)] == happened
+        assert [evolve(event, cursor=None)] == [evolve(each, cursor=None) for each in happened]
 
     async def test_what_a_row_does_not_say(self, vault: TokenVault, clock: ManualClock) -> None:
         invalid = ImportedToken(key("i"), Secret("v"), status=TokenStatus.INVALID)

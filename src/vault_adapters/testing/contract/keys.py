@@ -50,7 +50,7 @@ async def _introduce(store: Store, *records: MasterKeyRecord) -> None:
         known.add(record.key_id)
 
 
-class KeyCases(ContractFixtures):
+class KeyTableCases(ContractFixtures):
     """`KeyRepository`, and retiring master keys by `KeyRotationRepository`."""
 
     async def test_an_empty_database_has_no_keys(self, store: Store) -> None:
