@@ -24,7 +24,7 @@ class MasterKeySource(Protocol):
         """
 
     async def make(self) -> tuple[MasterKeyRecord, MasterKey]:
-        """Return a new record to store, and its key; a key in a key service was checked."""
+        """Return a new record to store, and its key; a key in a key service is checked first."""
 
 
 @frozen

@@ -169,7 +169,7 @@ class DecryptionError(VaultError):
 
 
 class KeyUnavailableError(VaultError):
-    """A needed master key is not available now, retired, or not open in this process; the stored values are intact."""
+    """A master key cannot be used now, was retired, or is not one of this process; the stored values are intact."""
 
     default_code = "key_unavailable"
     default_message = "the master key is not available now"

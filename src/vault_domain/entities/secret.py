@@ -27,7 +27,8 @@ class Secret:
         text: the credential.
 
     Raises:
-        InvalidInputError: the text is not a string, is too long or has a lone surrogate. It is not repeated.
+        InvalidInputError: the text is not a string, is too long or has a lone surrogate. The
+            message does not repeat the text.
     """
 
     __slots__ = ("_text",)

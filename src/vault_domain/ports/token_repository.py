@@ -36,7 +36,7 @@ class TokenRepository(Protocol):
     """
 
     async def get(self, key: TokenKey) -> Reading:
-        """Read one token. Concurrent reads may share one query; each caller raises its own error."""
+        """Read one token. Concurrent reads may share one query; if it fails, each raises its own copy of the error."""
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
         """Return the tokens stored under these distinct keys, and the store's time."""

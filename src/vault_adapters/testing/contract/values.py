@@ -91,6 +91,6 @@ class ValueCases(ContractFixtures):
         assert [event.actor for event in await events_of(vault, text)] == [text] * 5
         assert {event.account for event in await events_of(vault, text)} == {account}
         assert await value_of(vault, neighbour) == "untouched"
-        # A key that has the text in one name only must not find the rows of another key.
+        # A key with the text only as its identifier, or only as its tenant id, must find no row.
         assert await vault.get_token(TokenKey("t1", "google", TokenKind.API_KEY, text)) is None
         assert await vault.get_token(TokenKey(text, "google", TokenKind.API_KEY, "neighbour")) is None

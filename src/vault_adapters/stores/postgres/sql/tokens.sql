@@ -25,8 +25,8 @@ LEFT JOIN {{schema}}.token_use u
 
 -- name: store_token
 -- Insert or replace one value if its data key is active, append the event, and make the account due no later than the
--- value requires. FOR SHARE keeps the data key active until the commit; a foreign key alone would not. A value that
--- lacks a lead or an expiry makes an existing account due now.
+-- value requires. FOR SHARE keeps the data key active until the commit; a foreign key alone would not. A value without
+-- an expiry, or without a lead (the time before expiry at which its account is due), makes an existing account due now.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
