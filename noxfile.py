@@ -116,6 +116,13 @@ def soak(session):
 
 
 @nox.session
+def fuzz(session):
+    """Run the fuzz targets with random inputs, by default for five minutes; `-- --seconds 3600 dumps` chooses."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
 def mutants(session):
     """Plant known bugs one at a time; the tests named for a bug must fail."""
     session.install("-e", ".[test]")
