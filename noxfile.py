@@ -9,6 +9,10 @@ nox.options.sessions = ["lint", "domain", "tests"]
 nox.options.error_on_external_run = True
 nox.options.reuse_venv = "yes"
 
+LOCK = "requirements/ci.txt"
+# Hatchling asks for it when it builds an editable install, and names it nowhere else.
+EDITABLE_BUILDS = "editables~=0.3"
+
 SCRIPT_OF_THE_WHEEL = """
 import importlib.metadata, importlib.resources, sys
 import vault_adapters, vault_domain
@@ -61,14 +65,40 @@ def docs(session):
 
 @nox.session(reuse_venv=False)
 def wheel(session):
-    """Build the wheel, install it in a fresh environment, and use it from outside the repository."""
+    """Build the wheel, check its contents, install it afresh, and use it from outside the repository."""
     with tempfile.TemporaryDirectory() as folder:
         session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", folder, ".")
         (built,) = Path(folder).glob("*.whl")
+        session.run("python", "-m", "tests.release.wheel", str(built))
         session.install(f"{built}[cli]")
         with session.chdir(folder):
             session.run("python", "-c", SCRIPT_OF_THE_WHEEL)
             session.run("token-vault", "demo")
+
+
+@nox.session
+def sbom(session):
+    """Write the bill of materials of the wheel, as CycloneDX JSON, from the lock."""
+    session.install("attrs")
+    session.run("python", "-m", "tests.release.sbom", *session.posargs)
+
+
+@nox.session
+def lock(session):
+    """Renew the lock of the environments that CI builds: everything pinned, with hashes.
+
+    Give `--upgrade` behind `--` for newer releases; without it only what pyproject.toml demands is changed.
+    """
+    session.install("attrs", "uv")
+    with tempfile.NamedTemporaryFile("w", suffix=".in") as build:
+        build.write("\n".join([*nox.project.load_toml("pyproject.toml")["build-system"]["requires"], EDITABLE_BUILDS]))
+        build.flush()
+        session.run(
+            *("uv", "pip", "compile", "pyproject.toml", build.name, "--extra", "dev", "--output-file", LOCK),
+            *("--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-header"),
+            *("--no-config", "--quiet", *session.posargs),
+        )
+    session.run("python", "-m", "tests.release.lock")
 
 
 @nox.session
@@ -83,6 +113,13 @@ def soak(session):
     """Run the long tests with their full counts; this takes long."""
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "soak", *session.posargs)
+
+
+@nox.session
+def fuzz(session):
+    """Run the fuzz targets with random inputs, by default for five minutes; `-- --seconds 3600 dumps` chooses."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 @nox.session

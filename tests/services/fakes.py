@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import count
 from uuid import UUID
 
+from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken
@@ -134,6 +135,23 @@ class VirtualTasks:
 
     async def run_all(self, jobs, per_group):
         await asyncio.gather(*(job() for _, job in jobs))
+
+
+class LimitedTasks(VirtualTasks):
+    """Implements `Tasks` in virtual time, with the concurrent jobs and the limits of the real event loop."""
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self._jobs = AsyncioTasks()
+
+    async def run_all(self, jobs, per_group):
+        await self._jobs.run_all(jobs, per_group)
+
+
+async def settle():
+    """Let all other tasks run until each waits for the test; over fakes, no task waits for a thread or a timer."""
+    for _ in range(2000):
+        await asyncio.sleep(0)
 
 
 class MemoryJournal:

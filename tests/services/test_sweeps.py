@@ -1,12 +1,14 @@
 """Limits of a sweep: how providers share it, and what it leaves to other sweeps and the next one."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 from attrs import evolve
 from tests.services.conftest import ACCOUNT, TIMING
+from tests.services.fakes import LimitedTasks, settle
 
-from vault_adapters import Account, SweepReport, TokenSet
+from vault_adapters import Account, Rotation, SweepReport, TokenKind, TokenSet
 from vault_adapters.testing import ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import claimed
 
@@ -40,6 +42,39 @@ async def test_providers_share_the_limit_of_a_sweep(cases, limit):
         await connect(cases, provider, 20)
     cases.clock.advance(HOUR)
     assert await sweep(cases, limit) == SweepReport(claimed=limit, refreshed=limit)
+
+
+class Held:
+    """A refresher whose calls wait until the test lets them go on; it counts how many run at once."""
+
+    rotation = Rotation.strict()
+    spends = TokenKind.REFRESH_TOKEN
+
+    def __init__(self, go_on):
+        self._go_on = go_on
+        self.running = self.most = 0
+
+    async def refresh(self, request):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self._go_on.wait()
+        self.running -= 1
+        return TokenSet("access", "refresh", expires_in=HOUR)
+
+
+async def test_each_provider_has_a_limit_of_its_own(cases):
+    go_on = asyncio.Event()
+    providers = {name: Held(go_on) for name in ("google", "github")}
+    cases = cases.over(refreshers=providers, tasks=LimitedTasks(cases.clock))
+    for provider in providers:
+        await connect(cases, provider, 25)
+    cases.clock.advance(HOUR)
+    sweeping = asyncio.create_task(sweep(cases))
+    await settle()
+    assert [provider.running for provider in providers.values()] == [10, 10]
+    go_on.set()
+    assert await sweeping == SweepReport(claimed=50, refreshed=50)
+    assert [provider.most for provider in providers.values()] == [10, 10]
 
 
 async def test_what_becomes_due_during_a_sweep_is_left_to_the_next_one(cases):

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 60.0  # long, because a server that is killed early leaves sessions and shared memory behind
 
 
 class Janitor:
@@ -70,10 +70,20 @@ def _stop(pid_file: Path, directory: Path) -> None:
             time.sleep(0.02)
 
 
+def _remove(directory: Path) -> None:
+    """Remove a directory that the sessions of a killed server may still write to; they end soon after it."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while directory.exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+
+
 def _main(directory: Path, pid_file: Path) -> None:
     sys.stdin.buffer.read()
     _stop(pid_file, directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    _remove(directory)
 
 
 if __name__ == "__main__":

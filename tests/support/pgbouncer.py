@@ -17,7 +17,7 @@ from .postgres import PostgresServer
 from .unprivileged import run_as, server_directory
 
 _PORT = 6432
-_PATIENCE_SECONDS = 15.0
+_PATIENCE_SECONDS = 60.0
 
 
 def find_pgbouncer() -> str | None:

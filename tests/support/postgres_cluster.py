@@ -14,7 +14,7 @@ from .unprivileged import run_as, server_directory
 
 StopMode = Literal["fast", "immediate"]
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 240.0
 _PORT = 5432
 _STOP_SIGNALS: Final[Mapping[StopMode, signal.Signals]] = {
     "fast": signal.SIGINT,

@@ -78,7 +78,7 @@ class ProcessHandle:
         with suppress(BrokenPipeError):
             os.write(self._go_pipe, b"g")
 
-    def wait_for_output(self, text: str, timeout: float = 30.0) -> None:
+    def wait_for_output(self, text: str, timeout: float = 120.0) -> None:
         """Wait until the child's stdout contains `text`."""
         deadline = time.monotonic() + timeout
         while text not in self.stdout:

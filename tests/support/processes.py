@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_START_SECONDS: Final = 30.0
+_START_SECONDS: Final = 120.0
 
 
 @frozen
@@ -107,7 +107,7 @@ class ProcessGroup:
         for handle in self.handles:
             handle.go()
 
-    def wait(self, timeout: float = 60.0) -> list[ProcessResult]:
+    def wait(self, timeout: float = 240.0) -> list[ProcessResult]:
         """Wait until all processes have ended, whether they failed or not.
 
         Raises:
@@ -116,7 +116,7 @@ class ProcessGroup:
         deadline = time.monotonic() + timeout
         return [handle.wait(max(0.0, deadline - time.monotonic())) for handle in self.handles]
 
-    def results(self, timeout: float = 60.0) -> list[Any]:
+    def results(self, timeout: float = 240.0) -> list[Any]:
         """Wait, and return the value of each process; None if it was killed on purpose before it wrote one.
 
         Raises:
@@ -142,7 +142,7 @@ def start_processes(jobs: Sequence[Job], *, env: Mapping[str, str] = {}) -> Iter
         yield group
 
 
-def run_processes(jobs: Sequence[Job], *, env: Mapping[str, str] = {}, timeout: float = 60.0) -> list[Any]:
+def run_processes(jobs: Sequence[Job], *, env: Mapping[str, str] = {}, timeout: float = 240.0) -> list[Any]:
     """Run all jobs at the same moment and return their values, in the order of the jobs."""
     with start_processes(jobs, env=env) as group:
         group.go()

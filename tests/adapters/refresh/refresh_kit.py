@@ -50,7 +50,7 @@ async def failure(awaitable):
     raise AssertionError(f"nothing was raised but {result!r} returned")
 
 
-async def eventually(condition, seconds=10.0):
+async def eventually(condition, seconds=120.0):
     """Wait until an async condition holds."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - what is waited for is in another process

@@ -1,0 +1,1 @@
+"""The targets: each module reads one kind of foreign bytes."""
