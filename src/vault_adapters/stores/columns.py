@@ -53,6 +53,12 @@ MOST_BLOB = 65_664
 MOST_SCOPES = 1_048_576
 """Size of the longest list of scopes in bytes."""
 
+MOST_URI = 4096
+"""Size of the longest name or parameters of a master key in bytes."""
+
+MOST_WRAP = 8192
+"""Size of the largest wrap of a data key in bytes; a key service's is below 6,200."""
+
 
 def placeholders(size: str) -> dict[str, str]:
     """Return the SQL that replaces each group's placeholder.
@@ -64,12 +70,15 @@ def placeholders(size: str) -> dict[str, str]:
         size: the SQL function that returns a value's size.
     """
     blob = f"CASE WHEN {size}(t.blob) <= {MOST_BLOB} THEN t.blob END"
+    wrapped = f"CASE WHEN {size}(wrapped) <= {MOST_WRAP} THEN wrapped END"
     scopes = f"CASE WHEN {size}(t.scopes) > {MOST_SCOPES} THEN '' ELSE t.scopes END"
     return {
         "token_columns": ", ".join(scopes if name == "t.scopes" else name for name in TOKEN),
         "key_columns": ", ".join(KEY),
         "value_columns": ", ".join(blob if name == "t.blob" else name for name in VALUE),
         "account_columns": ", ".join(ACCOUNT),
+        "wrapped": wrapped,
+        **{name: f"CASE WHEN {size}({name}) <= {MOST_URI} THEN {name} ELSE '' END" for name in ("uri", "kdf")},
     }
 
 

@@ -3,12 +3,16 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
+from vault_adapters.stores.columns import MOST_WRAP
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
 from vault_domain.entities.token import DAMAGED_ROW, WRONG_ROW, SealedToken
+from vault_domain.ports.key_rotation import SealedRow
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +65,42 @@ def scopes_of(text: str) -> tuple[str, ...]:
     if type(scopes) is list and all(type(scope) is str for scope in scopes):
         return tuple(scopes)
     raise ValueError
+
+
+def data_key_of_row(
+    tenant_id: str, key_id: bytes, state: str, emptied_at: datetime | None, wraps: Iterable[tuple[object, object]]
+) -> DataKeyRecord:
+    """Return a data key from its columns. It lacks the wraps that cannot be used, so that the others serve.
+
+    Raises:
+        ValueError: a column of the data key itself is damaged.
+    """
+    if type(key_id) is not bytes or len(key_id) != _ID_SIZE or type(tenant_id) is not str:
+        raise ValueError
+    usable = tuple(
+        DataKeyWrap(master_key_id, wrapped)
+        for master_key_id, wrapped in wraps
+        if type(master_key_id) is bytes and type(wrapped) is bytes and len(wrapped) <= MOST_WRAP
+    )
+    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), usable, emptied_at)
+
+
+def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
+    """Return a value to seal again from its key and its sealed value; a value that is too large becomes empty.
+
+    Raises:
+        Exception: the row is damaged or belongs to another tenant.
+    """
+    *key, data_key_id, blob = columns
+    if type(data_key_id) is not bytes:
+        raise ValueError
+    return SealedRow(key_of_row(key, tenant_id, None), SealedToken(data_key_id, blob if type(blob) is bytes else b""))
+
+
+def place_of_key(columns: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the position of a value to seal again: the first four of the columns."""
+    tenant_id, provider, kind, identifier, *_ = columns
+    return tenant_id, provider, kind, identifier
 
 
 def key_of_row(columns: Sequence[Any], tenant_id: str | None, provider: str | None) -> TokenKey:

@@ -11,10 +11,10 @@ from typing import Any
 from uuid import uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
-from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
+from vault_adapters.stores.damage import data_key_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
+from vault_domain.entities.key_records import DataKeyRecord
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import (
     DAMAGED_ROW,
@@ -145,13 +145,7 @@ def data_key_record(row: Row) -> DataKeyRecord:
     """Return the data key from a row that holds its wraps as two arrays."""
     tenant_id, key_id, state, emptied_at, master_key_ids, wraps = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
-    return DataKeyRecord(
-        tenant_id,
-        key_id,
-        DataKeyState(state),
-        tuple(DataKeyWrap(master_key_id, wrapped) for master_key_id, wrapped in pairs),
-        emptied_at,
-    )
+    return data_key_of_row(tenant_id, key_id, state, emptied_at, pairs)
 
 
 def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class IsolationCases(ContractFixtures):
         stored = {account: number for number, account in enumerate(accounts[::2])}
         for account in accounts:
             keys = [account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
-            number = stored.get(account)
-            expected = {} if number is None else dict(zip(keys, (f"a{number}", f"r{number}"), strict=True))
+            place = stored.get(account)
+            expected = {} if place is None else dict(zip(keys, (f"a{place}", f"r{place}"), strict=True))
             single = [(key, (await store.tokens.get(key)).row) for key in keys]
             assert {key: row.key for key, row in single if row is not None} == {key: key for key in expected}
             assert [row.key for row in await rows_of(store, keys)] == list(expected)
@@ -85,7 +85,7 @@ class IsolationCases(ContractFixtures):
             assert snapshot.record == record
             assert {info.key for info in ({} if record is None else record.tokens).values()} == set(expected)
             assert (None if record is None else (record.account, record.label)) == (
-                None if number is None else (account, str(number))
+                None if place is None else (account, str(place))
             )
             listed = await tokens_of(vault, account.tenant_id)
             assert {key.tenant_id for key in listed} <= {account.tenant_id}
