@@ -15,6 +15,7 @@ from vault_adapters.testing.contract.commits import CommitCases
 from vault_adapters.testing.contract.events import EventCases
 from vault_adapters.testing.contract.failures import FailureCases
 from vault_adapters.testing.contract.importing import ImportCases
+from vault_adapters.testing.contract.isolation import IsolationCases
 from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
 from vault_adapters.testing.contract.reserving import ReserveCases
@@ -154,6 +155,59 @@ async def reschedule_looks_first_and_writes_later(store, account, judge):
     await store.refreshes.reschedule(account, lambda record, now: due_at)
 
 
+def neighbour_of(store, account):
+    """Return the stored account that a database which ignores the case of letters would take for this one."""
+    tokens = store.tokens._database.tables.tokens
+    found = [key.account for key in tokens if repr(key.account).lower() == repr(account).lower()]
+    return account if account in found or not found else found[0]
+
+
+async def get_ignores_case(store, key):
+    return await store.tokens.get(neighbour_of(store, key.account).key(key.kind))
+
+
+async def get_ignores_case_and_hides_it(store, key):
+    reading = await get_ignores_case(store, key)
+    return (
+        reading
+        if reading.row is None
+        else evolve(reading, row=evolve(reading.row, info=evolve(reading.row.info, key=key)))
+    )
+
+
+async def get_many_ignores_case(store, keys):
+    return await store.tokens.get_many([neighbour_of(store, key.account).key(key.kind) for key in keys])
+
+
+async def get_many_leaves_one_out(store, keys):
+    rows, now = await store.tokens.get_many(keys)
+    return rows[1:], now
+
+
+async def account_ignores_case(store, account):
+    return await store.accounts.get(neighbour_of(store, account))
+
+
+async def list_ignores_case(store, tenant_id, *, provider, limit, after):
+    tokens = store.tokens._database.tables.tokens
+    names = {key.tenant_id for key in tokens if key.tenant_id.lower() == tenant_id.lower()} or {tenant_id}
+    return [
+        info
+        for name in sorted(names)
+        for info in await store.tokens.list_tenant(name, provider=provider, limit=limit, after=after)
+    ]
+
+
+async def read_ignores_case(store, account):
+    return await store.refreshes.read(neighbour_of(store, account))
+
+
+async def data_key_of_another_tenant(store, tenant_id):
+    keys = store.tokens._database.tables.data_keys
+    names = [name for name, _ in keys if name.lower() == tenant_id.lower()] or [tenant_id]
+    return await store.keys.active_data_key(names[0])
+
+
 async def reschedule_is_forgotten(store, account, judge):
     judge(*await store.accounts.get(account))
 
@@ -229,6 +283,14 @@ MISTAKES = {
     delete_leaves_the_account: ("tokens", "delete", TokenSetCases),
     first_data_key_is_replaced: ("keys", "create_data_key", KeyTableCases),
     a_master_key_is_introduced_in_spite_of_a_race: ("keys", "introduce_master_key", KeyTableCases),
+    get_ignores_case: ("tokens", "get", IsolationCases),
+    get_ignores_case_and_hides_it: ("tokens", "get", IsolationCases),
+    get_many_ignores_case: ("tokens", "get_many", IsolationCases),
+    get_many_leaves_one_out: ("tokens", "get_many", IsolationCases),
+    account_ignores_case: ("accounts", "get", IsolationCases),
+    list_ignores_case: ("tokens", "list_tenant", IsolationCases),
+    read_ignores_case: ("refreshes", "read", IsolationCases),
+    data_key_of_another_tenant: ("keys", "active_data_key", IsolationCases),
     uses_move_back: ("tokens", "record_uses", UseCases),
 }
 """Which method each takes the place of, and the part that finds it out."""

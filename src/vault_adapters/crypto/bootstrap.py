@@ -1,15 +1,25 @@
 """Opens the master keys at start, by matching the configured keys with the database's records."""
 
+import logging
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from vault_adapters.crypto.local_key import DEFAULT_LOG2_N
 from vault_adapters.crypto.local_key import PROVIDER as LOCAL_PROVIDER
 from vault_adapters.crypto.master_key_source import LOCAL, LocalSource, MasterKeySource, configured_sources
+from vault_adapters.crypto.scrypt_parameters import DAMAGED_PARAMETERS
 from vault_domain.entities.errors import ConfigurationError, WrongEncryptionSecretError
 from vault_domain.entities.key_records import MasterKeyRecord, MasterKeyState
 from vault_domain.entities.secret import Secret
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
+
+_log = logging.getLogger(__name__)
+
+_MOST_FURTHER = 3
+"""Largest number of records, besides the active one, on which a start runs scrypt."""
+
+_UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ATTEMPTS = 10
 """Largest number of attempts to introduce a key while other processes introduce theirs."""
@@ -80,6 +90,10 @@ class _Candidate:
             self._made, self.opened[self._made.key_id] = await self.source.make()
         return self._made
 
+    def is_known(self, record: MasterKeyRecord) -> bool:
+        """Return whether opening the record takes no further scrypt."""
+        return record.key_id in self._tried or record.key_id in self.opened
+
     async def open(self, record: MasterKeyRecord) -> MasterKey | None:
         if record.key_id not in self._tried and record.key_id not in self.opened:
             self._tried.add(record.key_id)
@@ -90,8 +104,9 @@ class _Candidate:
 
 
 def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
-    """Return the records that are not retired, the active one first."""
+    """Return the records that are not retired: first the active one, then the newest."""
     live = [record for record in records if record.state is not MasterKeyState.RETIRED]
+    live.sort(key=lambda record: record.created_at or _UNKNOWN_TIME, reverse=True)
     live.sort(key=lambda record: record.state is not MasterKeyState.ACTIVE)
     if [record.state for record in live[:2]].count(MasterKeyState.ACTIVE) != 1:
         raise ConfigurationError(
@@ -104,16 +119,51 @@ def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
 
 async def _open_all(live: list[MasterKeyRecord], candidates: list[_Candidate]) -> dict[bytes, MasterKey]:
     """Open all records that the candidates can open; raise if they cannot open the first record, which is active."""
-    opened: dict[bytes, MasterKey] = {}
-    for record in live:
-        for candidate in candidates:
-            key = await candidate.open(record)
-            if key is not None:
-                opened[record.key_id] = key
-                break
-        if not opened:
-            raise _refusal(record, candidates)
+    active, *others = live
+    key = await _open_any(active, candidates)
+    if key is None:
+        raise _refusal(active, candidates)
+    opened = {active.key_id: key}
+    tried = _limited(others, candidates)
+    passed_over = len(others) - len(tried)
+    for record in tried:
+        try:
+            key = await _open_any(record, candidates)
+        except ConfigurationError as error:
+            if error.code != DAMAGED_PARAMETERS:
+                raise
+            passed_over += 1  # a damaged record does not stop the start, because the active master key is open
+            continue
+        if key is not None:
+            opened[record.key_id] = key
+    if passed_over:
+        _log.error("%d records of master keys were passed over: reason damaged_row", passed_over)
     return opened
+
+
+def _limited(records: Sequence[MasterKeyRecord], candidates: Sequence[_Candidate]) -> list[MasterKeyRecord]:
+    """Return the records on which the secrets are tried: of those that need a scrypt, the newest few.
+
+    A scrypt takes up to a second for each secret, so records that somebody added to the table could delay the start
+    without end.
+    """
+    tried, left = [], _MOST_FURTHER
+    for record in records:
+        if record.provider == LOCAL_PROVIDER and not any(candidate.is_known(record) for candidate in candidates):
+            left -= 1
+            if left < 0:
+                continue
+        tried.append(record)
+    return tried
+
+
+async def _open_any(record: MasterKeyRecord, candidates: Sequence[_Candidate]) -> MasterKey | None:
+    # A candidate that has opened the record goes first, so that no other one runs scrypt.
+    for candidate in sorted(candidates, key=lambda candidate: record.key_id not in candidate.opened):
+        key = await candidate.open(record)
+        if key is not None:
+            return key
+    return None
 
 
 def _refusal(active: MasterKeyRecord, candidates: list[_Candidate]) -> ConfigurationError:

@@ -13,6 +13,7 @@ from vault_adapters.crypto.key_cache import KeyCache
 from vault_adapters.runtime.flights import Flights
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
+from vault_domain.entities.token import WRONG_ROW
 from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
@@ -98,7 +99,7 @@ class Keyring:
         if record is None:
             raise UnreadableError(NO_ACTIVE_KEY)
         try:
-            key = await self._of_record(record, before)
+            key = await self._of_record(_own(record, tenant_id), before)
         except UnreadableError as error:
             raise UnreadableError(f"active_{error.reason}", record.key_id) from None
         if self._forgotten == before:
@@ -199,7 +200,7 @@ class Keyring:
         record = await self._repository.data_key(tenant_id, key_id)
         if record is None:
             raise UnreadableError("unknown_key")
-        return await self._open(record)
+        return await self._open(_own(record, tenant_id, key_id))
 
     async def _ensure_active(self, tenant_id: str) -> EnvelopeKey:
         before = self._forgotten
@@ -207,7 +208,7 @@ class Keyring:
         if record is None:
             record = await self._repository.create_data_key(await self.make_data_key(tenant_id))
         # Use the stored record even for a new data key, because the store leaves out wraps under retired master keys.
-        return await self._of_record(record, before)
+        return await self._of_record(_own(record, tenant_id), before)
 
     async def _of_record(self, record: DataKeyRecord, before: int) -> EnvelopeKey:
         """Return the key of a record; do not cache it if a tenant was forgotten since the record was read."""
@@ -240,6 +241,17 @@ class Keyring:
                 failure = UnreadableError(f"data_key_{error.reason}")
                 break
         raise failure
+
+
+def _own(record: DataKeyRecord, tenant_id: str, key_id: bytes | None = None) -> DataKeyRecord:
+    """Return a record if it is the one that was asked for.
+
+    Raises:
+        UnreadableError: the store answered with another tenant's data key, or with another data key.
+    """
+    if record.tenant_id != tenant_id or (key_id is not None and record.key_id != key_id):
+        raise UnreadableError(WRONG_ROW)
+    return record
 
 
 async def _wrap(

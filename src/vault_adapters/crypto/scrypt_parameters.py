@@ -8,6 +8,9 @@ from attrs import field, frozen
 
 from vault_domain.entities.errors import ConfigurationError
 
+DAMAGED_PARAMETERS = "kdf_parameters"
+"""Code of the error for parameters that are not acceptable."""
+
 SALT_SIZE = 32
 MIN_LOG2_N = 14
 MAX_LOG2_N = 18
@@ -81,5 +84,5 @@ def _members(text: str) -> dict[str, Any]:
 
 def _refusal() -> ConfigurationError:
     return ConfigurationError(
-        "the scrypt parameters stored in the database are not acceptable; nothing was written", code="kdf_parameters"
+        "the scrypt parameters stored in the database are not acceptable; nothing was written", code=DAMAGED_PARAMETERS
     )

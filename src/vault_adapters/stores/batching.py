@@ -107,9 +107,12 @@ def _fail(futures: Sequence[asyncio.Future[V]], error: BaseException) -> None:
 
 
 def _copy(error: BaseException) -> Exception:
-    """Return the error for one caller; a `VaultError` is copied, so that the callers' tracebacks do not mix."""
+    """Return an error for one caller, so that the callers' tracebacks do not mix.
+
+    Another error than a `VaultError` may hold what was read, so that only its type's name is kept.
+    """
     if isinstance(error, VaultError):
         return copy.copy(error)
     if isinstance(error, Exception):
-        return error
+        return StorageError(f"the read failed ({type(error).__name__})", code="read_failed")
     return StorageError("the read was abandoned", retryable=True)

@@ -47,13 +47,39 @@ ACCOUNT: Columns = (
 )
 """The account's label and refresh state, from ``account a``."""
 
-PLACEHOLDERS = {
-    "token_columns": ", ".join(TOKEN),
-    "key_columns": ", ".join(KEY),
-    "value_columns": ", ".join(VALUE),
-    "account_columns": ", ".join(ACCOUNT),
-}
-"""The SQL that replaces each group's placeholder."""
+MOST_BLOB = 65_664
+"""Size of the largest sealed value in bytes: an envelope of 64 KiB."""
+
+MOST_SCOPES = 1_048_576
+"""Size of the longest list of scopes in bytes."""
+
+MOST_URI = 4096
+"""Size of the longest name or parameters of a master key in bytes."""
+
+MOST_WRAP = 8192
+"""Size of the largest wrap of a data key in bytes; a key service's is below 6,200."""
+
+
+def placeholders(size: str) -> dict[str, str]:
+    """Return the SQL that replaces each group's placeholder.
+
+    A table that was restored without its constraints may hold a huge value. So the statements leave such a value in
+    the database, and its row counts as damaged.
+
+    Args:
+        size: the SQL function that returns a value's size.
+    """
+    blob = f"CASE WHEN {size}(t.blob) <= {MOST_BLOB} THEN t.blob END"
+    wrapped = f"CASE WHEN {size}(wrapped) <= {MOST_WRAP} THEN wrapped END"
+    scopes = f"CASE WHEN {size}(t.scopes) > {MOST_SCOPES} THEN '' ELSE t.scopes END"
+    return {
+        "token_columns": ", ".join(scopes if name == "t.scopes" else name for name in TOKEN),
+        "key_columns": ", ".join(KEY),
+        "value_columns": ", ".join(blob if name == "t.blob" else name for name in VALUE),
+        "account_columns": ", ".join(ACCOUNT),
+        "wrapped": wrapped,
+        **{name: f"CASE WHEN {size}({name}) <= {MOST_URI} THEN {name} ELSE '' END" for name in ("uri", "kdf")},
+    }
 
 
 @frozen

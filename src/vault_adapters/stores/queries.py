@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from attrs import field, frozen
 
-from vault_adapters.stores.columns import PLACEHOLDERS
+from vault_adapters.stores.columns import placeholders as column_placeholders
 
 _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
 
@@ -24,11 +24,12 @@ class Queries:
         return iter(self._by_name)
 
 
-def load_queries(package: str, **placeholders: str) -> Queries:
+def load_queries(package: str, *, size: str, **placeholders: str) -> Queries:
     """Read all queries of ``package``'s folder ``sql``.
 
     Args:
         package: the dotted name of the store's package.
+        size: the SQL function that returns a value's size; see `columns.placeholders`.
         placeholders: the texts that replace ``{{name}}`` in queries, such as a quoted schema name. The column groups
             of `columns` are placeholders too.
 
@@ -41,7 +42,7 @@ def load_queries(package: str, **placeholders: str) -> Queries:
             for name, sql in _split(path.read_text(encoding="utf-8")):
                 if name in by_name:
                     raise ValueError(f"two queries of {package} have the name {name}")
-                by_name[name] = _fill(sql, {**PLACEHOLDERS, **placeholders})
+                by_name[name] = _fill(sql, {**column_placeholders(size), **placeholders})
     return Queries(by_name)
 
 

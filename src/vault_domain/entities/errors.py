@@ -150,8 +150,10 @@ class ProviderConfigurationError(VaultError):
 class DecryptionError(VaultError):
     """A stored value cannot be decrypted, because it was changed, was moved to another row, or lost its data key.
 
+    It also stands for a row that is damaged or belongs to another key.
+
     Attributes:
-        keys: the keys of the rows that could not be decrypted.
+        keys: the keys that were asked for and could not be answered.
     """
 
     default_code = "decryption_failed"

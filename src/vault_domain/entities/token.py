@@ -142,6 +142,31 @@ class StoredToken:
     info: TokenInfo
     sealed: SealedToken
 
+    @property
+    def key(self) -> TokenKey:
+        """The key that the row names."""
+        return self.info.key
+
+
+WRONG_ROW = "wrong_row"
+"""Reason: the store answered with the row of another key."""
+
+DAMAGED_ROW = "damaged_row"
+"""Reason: a row holds something that the vault never stores, such as an unknown status or a value that is too large."""
+
+
+@frozen
+class DamagedToken:
+    """A row that cannot be used. It holds nothing of the row.
+
+    Attributes:
+        key: the key that the caller asked for.
+        reason: `WRONG_ROW` or `DAMAGED_ROW`.
+    """
+
+    key: TokenKey
+    reason: str
+
 
 @frozen
 class TokenDraft:

@@ -15,12 +15,19 @@ class AccountRepository(Protocol):
     """Reads and changes accounts. An account exists while at least one of its tokens is stored."""
 
     async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
-        """Read an account in one statement; return it with the store's time."""
+        """Read an account in one statement; return it with the store's time.
+
+        Raises:
+            DecryptionError: a row of the account is damaged, or belongs to another account.
+        """
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> tuple[list[AccountRecord], datetime]:
-        """List a tenant's accounts, sorted by (provider, identifier); return them with the store's time."""
+        """List a tenant's accounts, sorted by (provider, identifier); return them with the store's time.
+
+        Accounts with a damaged row are left out.
+        """
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None

@@ -147,7 +147,11 @@ class RefreshLedger(Protocol):
     """
 
     async def read(self, account: Account) -> Snapshot:
-        """Read an account with its sealed values."""
+        """Read an account with its sealed values.
+
+        Raises:
+            DecryptionError: a row of the account is damaged, or belongs to another account.
+        """
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease and return the store's time; return None if another process was faster.

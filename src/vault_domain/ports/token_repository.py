@@ -9,7 +9,7 @@ from attrs import frozen
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
-from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
+from vault_domain.entities.token import DamagedToken, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change
 
 
@@ -18,12 +18,24 @@ class Reading:
     """The result of reading one key.
 
     Attributes:
-        row: the stored token, or None.
+        row: the stored token; None if there is none, or if its row cannot be used.
         now: the store's time of the read; callers judge expiry by it.
+        damaged: the reason for which the row cannot be used, or None.
     """
 
     row: StoredToken | None
     now: datetime
+    damaged: DamagedToken | None = None
+
+    @property
+    def answer(self) -> StoredToken | DamagedToken | None:
+        """What was found: the stored token, or the reason for which its row cannot be used; None: nothing is stored."""
+        return self.damaged or self.row
+
+    @classmethod
+    def of(cls, answer: StoredToken | DamagedToken | None, now: datetime) -> "Reading":
+        """Return the reading of what was found."""
+        return cls(None, now, answer) if isinstance(answer, DamagedToken) else cls(answer, now)
 
 
 class TokenRepository(Protocol):
@@ -32,13 +44,15 @@ class TokenRepository(Protocol):
     - Every mutation appends its audit events in the same transaction; if they cannot be written, it rolls back.
     - All times are the store's.
     - Database failures raise `StorageError`.
-    - A key reaches only the rows of the tenant that it names.
+    - A key reaches only the rows of the tenant that it names. Names are compared exactly, letter case included.
+    - A row that cannot be decoded concerns only the question that it answers: `get` and `get_many` return a
+      `DamagedToken`, lists leave it out and go on.
     """
 
     async def get(self, key: TokenKey) -> Reading:
         """Read one token. Concurrent reads may share one query; if it fails, each raises its own copy of the error."""
 
-    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
+    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[Sequence[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these distinct keys, and the store's time."""
 
     async def store(

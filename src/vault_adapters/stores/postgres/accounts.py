@@ -3,10 +3,19 @@
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
+from typing import Any
 
-from vault_adapters.stores.postgres.cursors import int8
+from vault_adapters.stores.damage import sound_page
+from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.rows import account_of, account_parameters, account_record
+from vault_adapters.stores.postgres.rows import (
+    account_of,
+    account_parameters,
+    account_record,
+    has_token,
+    listed_account,
+    time_of,
+)
 from vault_adapters.stores.postgres.tokens import deletion_events, write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account
@@ -26,25 +35,31 @@ class PostgresAccountRepository:
     async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
         """Read an account in one statement."""
         parameters = account_parameters(account) | {"now": self._database.now()}
-        return account_record(await self._database.fetch(self._queries["get_account"], parameters))
+        return account_record(await self._database.fetch(self._queries["get_account"], parameters), account)
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> tuple[list[AccountRecord], datetime]:
         """List a tenant's accounts, sorted by (provider, identifier)."""
-        after_provider, after_identifier = after or ("", "")
-        parameters = {
-            "tenant_id": tenant_id,
-            "provider": provider,
-            "limit": int8(limit),
-            "after_provider": after_provider,
-            "after_identifier": after_identifier,
-            "now": self._database.now(),
-        }
-        rows = await self._database.fetch(self._queries["list_accounts"], parameters)
-        found = [account_record(list(group)) for _, group in groupby(rows, key=account_of)]
-        _, now = found[0]
-        return [record for record, _ in found if record is not None], now
+        parameters = {"tenant_id": tenant_id, "provider": provider, "now": self._database.now()}
+        times: list[datetime] = []
+
+        async def fetch(position: Sequence[Any], wanted: int) -> list[list[Row]]:
+            page = dict(zip(("after_provider", "after_identifier"), position, strict=True))
+            rows = await self._database.fetch(
+                self._queries["list_accounts"], parameters | page | {"limit": int8(wanted)}
+            )
+            times.append(time_of(rows))
+            return [list(group) for _, group in groupby(filter(has_token, rows), key=account_of)]
+
+        found = await sound_page(
+            fetch,
+            lambda rows: listed_account(rows, tenant_id, provider),
+            lambda rows: account_of(rows[-1]),
+            after or ("", ""),
+            limit,
+        )
+        return found, times[0]
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
@@ -59,7 +74,7 @@ class PostgresAccountRepository:
             else:
                 await transaction.execute(self._queries["label_account"], parameters | {"label": label})
             rows = await transaction.fetch(self._queries["get_account"], parameters)
-            record, now = account_record(rows)
+            record, now = account_record(rows, account)
             assert record is not None  # noqa: S101 - its tokens were just written
             return Change((record, now), written.events)
 

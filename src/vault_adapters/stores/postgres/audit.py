@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from vault_adapters.stores.damage import WrongRowError, sound_page
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.queries import Queries
@@ -41,17 +42,33 @@ class PostgresAuditLog:
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
         """Return events in commit order."""
         xid, seq = after or (0, 0)
-        parameters = {"after_xid": str(max(int(xid), 0)), "after_seq": int8(int(seq)), "limit": int8(limit)}
-        if tenant_id is None:
-            rows = await self._database.fetch(self._queries["list_audit_events"], parameters)
-        else:
+
+        async def fetch(position: tuple[int, int], wanted: int) -> list[Row]:
+            after_xid, after_seq = position
+            parameters = {"after_xid": str(max(after_xid, 0)), "after_seq": int8(after_seq), "limit": int8(wanted)}
+            if tenant_id is None:
+                return await self._database.fetch(self._queries["list_audit_events"], parameters)
             parameters["tenant_id"] = tenant_id
-            rows = await self._database.fetch(self._queries["list_tenant_audit_events"], parameters)
-        return [_event(row) for row in rows]
+            return await self._database.fetch(self._queries["list_tenant_audit_events"], parameters)
+
+        start = int(xid), int(seq)
+        return await sound_page(fetch, lambda row: _event(row, tenant_id), _place, start, limit)
 
 
-def _event(row: Row) -> AuditEvent:
+def _place(row: Row) -> tuple[int, int]:
+    xid, seq, *_ = row
+    return int(xid), seq
+
+
+def _event(row: Row, asked: str | None) -> AuditEvent:
+    """Return the event of a row.
+
+    Raises:
+        Exception: the row is damaged or belongs to another tenant, or its action is that of a newer release.
+    """
     xid, seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code = row
+    if asked is not None and tenant_id != asked:
+        raise WrongRowError
     return AuditEvent(
         AuditAction(action),
         occurred_at,

@@ -19,8 +19,9 @@ PATIENCE_SECONDS = 10.0
 
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
-_DEFAULTS = """
-SELECT current_setting('default_transaction_isolation'), current_setting('default_transaction_read_only')
+_SETTINGS = """
+SELECT pg_catalog.current_setting('default_transaction_isolation'),
+    pg_catalog.current_setting('default_transaction_read_only'), pg_catalog.current_setting('search_path')
 """
 
 
@@ -99,8 +100,10 @@ class Connections:
             self._manual.add(connection)
         if connection not in self._plain:
             _refuse_unfit(connection)
-            cursor = await VaultCursor(connection).execute(_DEFAULTS)
-            self._plain[connection] = await cursor.fetchone() == ("read committed", "off")
+            cursor = await VaultCursor(connection).execute(_SETTINGS)
+            [(isolation, read_only, search_path)] = await cursor.fetchall()
+            _refuse_foreign_operators(search_path)
+            self._plain[connection] = (isolation, read_only) == ("read committed", "off")
 
 
 async def _restore(connection: Connection) -> None:
@@ -109,6 +112,19 @@ async def _restore(connection: Connection) -> None:
     except psycopg.Error:
         # A statement is still running, so the setting cannot be restored; the host must not get this connection back.
         await connection.close()
+
+
+def _refuse_foreign_operators(search_path: str) -> None:
+    """Refuse a search path on which another schema comes before pg_catalog.
+
+    Its operators would replace those of the statements: with an ``=`` that is always true, one tenant's question finds
+    another tenant's row. A path that does not name pg_catalog is searched after it.
+    """
+    named = [name.strip().strip('"').lower() for name in search_path.split(",")]
+    if "pg_catalog" in named[1:] and named[0] != "pg_catalog":
+        raise ConfigurationError(
+            "the connection's search_path must not name a schema before pg_catalog", code="search_path"
+        )
 
 
 def _refuse_unfit(connection: Connection) -> None:

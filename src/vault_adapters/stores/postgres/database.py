@@ -20,8 +20,10 @@ from vault_domain.entities.errors import ConfigurationError
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
 
-# Name the isolation level each time, because a role, a database or a host may have set another default.
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+# Name the isolation level each time, because a role, a database or a host may have set another default. The search path
+# too: it could lead to other operators than those of pg_catalog. It lasts for the transaction, so that neither a host's
+# pool nor a pooler keeps it.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp"
 
 
 class Transaction:

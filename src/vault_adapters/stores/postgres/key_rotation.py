@@ -4,15 +4,21 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.rows import data_key_record, data_keys_parameters, keys_parameters, micros
+from vault_adapters.stores.postgres.rows import (
+    data_key_record,
+    data_keys_parameters,
+    key_columns,
+    keys_parameters,
+    micros,
+)
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import TokenKey, stored_key
+from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
-from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.key_rotation import DataKeyPosition, KeyCounts, PlacedWrap, Resealed, SealedRow
 
@@ -62,25 +68,29 @@ class PostgresKeyRotation:
                     ),
                 )
             rows = await transaction.fetch(self._queries["get_active_data_keys"], {"tenant_ids": [record.tenant_id]})
-            return Change(data_key_record(rows[0]) if rows else None, events)
+            return Change(next(iter(sound(rows, data_key_record)), None), events)
 
         return await self._database.transact(work)
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, sorted by token key."""
-        parameters = {
-            "after_provider": "" if after is None else after.provider,
-            "after_kind": "" if after is None else after.kind.value,
-            "after_identifier": "" if after is None else after.identifier or "",
-            "limit": int8(limit),
-        }
-        if tenant_id is None:
-            parameters["after_tenant_id"] = "" if after is None else after.tenant_id
-            rows = await self._database.fetch(self._queries["find_rows_to_reseal"], parameters)
-        else:
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            after_tenant_id, after_provider, after_kind, after_identifier = position
+            parameters = {
+                "after_provider": after_provider,
+                "after_kind": after_kind,
+                "after_identifier": after_identifier,
+                "limit": int8(wanted),
+            }
+            if tenant_id is None:
+                parameters["after_tenant_id"] = after_tenant_id
+                return await self._database.fetch(self._queries["find_rows_to_reseal"], parameters)
             parameters["tenant_id"] = tenant_id
-            rows = await self._database.fetch(self._queries["find_tenant_rows_to_reseal"], parameters)
-        return [SealedRow(stored_key(*key), SealedToken(key_id, blob)) for *key, key_id, blob in rows]
+            return await self._database.fetch(self._queries["find_tenant_rows_to_reseal"], parameters)
+
+        start = ("", "", "", "") if after is None else key_columns(after)
+        return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """Replace each value whose row still holds exactly ``before``."""
@@ -130,7 +140,7 @@ class PostgresKeyRotation:
                 action, code = AuditAction.MASTER_KEY_ACTIVATED, key_id.hex()
                 events = (await append_key_event(transaction, self._queries, action, actor, code=code),)
             rows = await transaction.fetch(self._queries["list_master_keys"])
-            return Change([_master_key(row) for row in rows], events)
+            return Change(sound(rows, _master_key), events)
 
         return await self._database.transact(work)
 
@@ -189,7 +199,7 @@ class PostgresKeyRotation:
             "after_data_key_id": after_data_key_id,
         }
         rows = await self._database.fetch(self._queries[query], parameters | {"limit": int8(limit)})
-        return [data_key_record(row) for row in rows]
+        return sound(rows, data_key_record)
 
 
 async def append_key_event(

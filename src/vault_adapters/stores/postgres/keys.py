@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.damage import sound
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.postgres.key_rotation import append_key_event
@@ -42,7 +43,7 @@ class PostgresKeyRepository:
 
     async def master_keys(self) -> list[MasterKeyRecord]:
         """Return all master key records."""
-        return [_master_key(row) for row in await self._database.fetch(self._queries["list_master_keys"])]
+        return sound(await self._database.fetch(self._queries["list_master_keys"]), _master_key)
 
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
         """Store the first master key as active, if the store is empty; return all records afterwards."""
@@ -103,7 +104,7 @@ class PostgresKeyRepository:
 
     async def _read_active(self, reader: Reader, tenant_ids: Sequence[str]) -> list[DataKeyRecord | None]:
         rows = await reader.fetch(self._queries["get_active_data_keys"], {"tenant_ids": list(set(tenant_ids))})
-        found = {record.tenant_id: record for record in map(data_key_record, rows)}
+        found = {record.tenant_id: record for record in sound(rows, data_key_record)}
         return [found.get(tenant_id) for tenant_id in tenant_ids]
 
     async def _read_by_id(self, reader: Reader, positions: Sequence[DataKeyPosition]) -> list[DataKeyRecord | None]:
@@ -113,7 +114,7 @@ class PostgresKeyRepository:
             "data_key_ids": [key_id for _, key_id in wanted],
         }
         rows = await reader.fetch(self._queries["get_data_keys"], parameters)
-        found = {(record.tenant_id, record.key_id): record for record in map(data_key_record, rows)}
+        found = {(record.tenant_id, record.key_id): record for record in sound(rows, data_key_record)}
         return [found.get(position) for position in positions]
 
     @asynccontextmanager
@@ -136,7 +137,7 @@ class PostgresKeyRepository:
         return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
 
     async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
-        return [_master_key(row) for row in await transaction.fetch(self._queries["list_master_keys"])]
+        return sound(await transaction.fetch(self._queries["list_master_keys"]), _master_key)
 
 
 def _parameters(record: MasterKeyRecord, state: MasterKeyState, now: datetime | None) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class PostgresRefreshLedger:
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
         parameters = account_parameters(account) | {"now": self._database.now()}
-        return account_snapshot(await self._database.fetch(self._queries["get_account_values"], parameters))
+        return account_snapshot(await self._database.fetch(self._queries["get_account_values"], parameters), account)
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease and return the store's time; return None if another process was faster."""
@@ -92,7 +92,7 @@ class PostgresRefreshLedger:
             if not await transaction.fetch(self._queries["lock_account"], parameters):
                 return
             rows = await transaction.fetch(self._queries["get_account"], parameters | {"now": transaction.now})
-            schedule = {"due_at": judge(*account_record(rows))}
+            schedule = {"due_at": judge(*account_record(rows, account))}
             await transaction.execute(self._queries["schedule_account"], parameters | schedule)
 
         await self._database.transact(work)

@@ -5,16 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
+from vault_adapters.stores.damage import data_key_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.key_records import DataKeyRecord
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
-from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
+from vault_domain.entities.token import (
+    DAMAGED_ROW,
+    WRONG_ROW,
+    DamagedToken,
+    SealedToken,
+    StoredToken,
+    TokenInfo,
+    TokenStatus,
+    TokenWrite,
+)
 from vault_domain.ports.refresh_ledger import Snapshot
 
 MICROSECOND = timedelta(microseconds=1)
@@ -51,7 +62,7 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         status=_STATUSES[status],
         error_code=error_code,
         expires_at=expires_at,
-        scopes=() if scopes is None or scopes == "[]" else tuple(json.loads(scopes)),
+        scopes=() if scopes is None or scopes == "[]" else scopes_of(scopes),
         generation=generation,
         last_used_at=last_used_at,
         last_refreshed_at=last_refreshed_at,
@@ -61,10 +72,26 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
     )
 
 
-def listed_info(row: Row) -> TokenInfo:
-    """Return a token's metadata from a row of a list."""
+def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = None) -> TokenInfo:
+    """Return a token's metadata from a row of a list, which belongs to this tenant and provider (None: any).
+
+    Raises:
+        Exception: the row is damaged or belongs to another tenant or provider.
+    """
     token, key, _ = LISTED.split(row)
-    return token_info(token, stored_key(*key))
+    return token_info(token, key_of_row(key, tenant_id, provider))
+
+
+def place_by_expiry(row: Row) -> tuple[Any, ...]:
+    """Return the position of a row in the list of expiring tokens."""
+    (id_, _, _, expires_at, *_), (tenant_id, *_), _ = LISTED.split(row)
+    return expires_at, tenant_id, id_
+
+
+def place_by_key(row: Row) -> tuple[Any, ...]:
+    """Return the position of a row in a tenant's list of tokens."""
+    _, (_, *place), _ = LISTED.split(row)
+    return tuple(place)
 
 
 def stored_info(row: Row, key: TokenKey) -> TokenInfo:
@@ -73,13 +100,39 @@ def stored_info(row: Row, key: TokenKey) -> TokenInfo:
     return token_info(token, key)
 
 
-def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | None, Row]:
+def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | DamagedToken | None, Row]:
     """Return the token with its sealed value from a row, and the row's remaining columns.
 
     The token is None if the row holds no token, only the store's time.
     """
     token, value, rest = STORED.split(row)
-    return (None if is_missing(token) else StoredToken(token_info(token, key), SealedToken(*value))), rest
+    if is_missing(token):
+        return None, rest
+    try:
+        return StoredToken(token_info(token, key), sealed_value(*value)), rest
+    except Exception:  # a damaged row may hold anything, so decoding it may raise anything
+        return DamagedToken(key, DAMAGED_ROW), rest
+
+
+def answers_of(rows: list[Row], keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken | None], datetime]:
+    """Return the answer for each key from the rows of a query for many keys, and the store's time.
+
+    A key with several rows gets none of them, because at most one of them can be its own.
+    """
+    rows = in_order(rows)
+    if len(rows) == len(keys):
+        found = [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
+        _, (now, _) = found[0]
+        return [token for token, _ in found], now
+    answers: list[StoredToken | DamagedToken | None] = []
+    times = []
+    for key, (_, group) in zip(keys, groupby(rows, key=itemgetter(-1)), strict=True):
+        several = list(group)
+        found = [stored_token(row, key) for row in several]
+        token, (now, _) = found[0]
+        times.append(now)
+        answers.append(token if len(several) == 1 else DamagedToken(key, WRONG_ROW))
+    return answers, times[0]
 
 
 def has_token(row: Row) -> bool:
@@ -92,13 +145,7 @@ def data_key_record(row: Row) -> DataKeyRecord:
     """Return the data key from a row that holds its wraps as two arrays."""
     tenant_id, key_id, state, emptied_at, master_key_ids, wraps = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
-    return DataKeyRecord(
-        tenant_id,
-        key_id,
-        DataKeyState(state),
-        tuple(DataKeyWrap(master_key_id, wrapped) for master_key_id, wrapped in pairs),
-        emptied_at,
-    )
+    return data_key_of_row(tenant_id, key_id, state, emptied_at, pairs)
 
 
 def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
@@ -115,31 +162,75 @@ def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
     }
 
 
-def account_record(rows: Sequence[Row]) -> tuple[AccountRecord | None, datetime]:
-    """Return the account, or None if it has no token, and the store's time from the rows of its tokens."""
+def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
+    """Return the account, or None if it has no token, and the store's time from the rows of its tokens.
+
+    Raises:
+        DecryptionError: a row is damaged or belongs to another account.
+    """
+    try:
+        return decoded_account(rows, account)
+    except Exception as error:
+        refusal = refused_account(account, error)
+    raise refusal
+
+
+def decoded_account(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
+    """Do the same as `account_record`, but raise any error for a row that cannot be used."""
     infos, state, now = [], None, None
     for row in rows:
         token, key, state, (now,) = OWNED.split(row)
         if not is_missing(token):
-            infos.append(token_info(token, stored_key(*key)))
+            infos.append(token_info(token, own_key(key, account)))
     assert state is not None  # noqa: S101 - the query returns at least one row
     assert now is not None  # noqa: S101 - every row holds the time
     return _record(infos, state), now
 
 
-def account_snapshot(rows: Sequence[Row]) -> Snapshot:
-    """Return the account with its sealed values from the rows of its tokens."""
+def account_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
+    """Return the account with its sealed values from the rows of its tokens.
+
+    Raises:
+        DecryptionError: a row is damaged or belongs to another account.
+    """
+    try:
+        return _decoded_snapshot(rows, account)
+    except Exception as error:
+        refusal = refused_account(account, error)
+    raise refusal
+
+
+def _decoded_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
     sealed: dict[TokenKind, SealedToken] = {}
     infos, state, now = [], None, None
     for row in rows:
         token, key, state, value, (now,) = OWNED_VALUE.split(row)
         if not is_missing(token):
-            info = token_info(token, stored_key(*key))
+            info = token_info(token, own_key(key, account))
             infos.append(info)
-            sealed[info.key.kind] = SealedToken(*value)
+            sealed[info.key.kind] = sealed_value(*value)
     assert state is not None  # noqa: S101 - the query returns at least one row
     assert now is not None  # noqa: S101 - every row holds the time
     return Snapshot(_record(infos, state), sealed, now)
+
+
+def time_of(rows: Sequence[Row]) -> datetime:
+    """Return the store's time from the rows of accounts, of which there is at least one."""
+    _, _, _, (now,) = OWNED.split(rows[-1])
+    moment: datetime = now
+    return moment
+
+
+def listed_account(rows: Sequence[Row], tenant_id: str, provider: str | None) -> AccountRecord:
+    """Return an account of a list from the rows of its tokens.
+
+    Raises:
+        Exception: a row is damaged or belongs to another tenant or provider.
+    """
+    _, key, _ = LISTED.split(rows[-1])
+    record, _ = decoded_account(rows, key_of_row(key, tenant_id, provider).account)
+    assert record is not None  # noqa: S101 - there is at least one row
+    return record
 
 
 def account_of(row: Row) -> tuple[str, str]:

@@ -31,4 +31,6 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
             later than the value requires. One statement for both cases took 4 % longer.
     """
     scheduled = (_WOKEN if waking else _SCHEDULED).replace("{{schema}}", quoted(schema))
-    return load_queries("vault_adapters.stores.postgres", schema=quoted(schema), now=_NOW, scheduled=scheduled)
+    return load_queries(
+        "vault_adapters.stores.postgres", size="octet_length", schema=quoted(schema), now=_NOW, scheduled=scheduled
+    )

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import LISTED
+from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
@@ -18,13 +19,15 @@ from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
     account_parameters,
+    answers_of,
     has_token,
-    in_order,
     key_columns,
     key_parameters,
     keys_parameters,
     listed_info,
     micros,
+    place_by_expiry,
+    place_by_key,
     stored_info,
     stored_token,
     token_info,
@@ -37,7 +40,16 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, StorageError
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
-from vault_domain.entities.token import MarkOutcome, StoredToken, TokenHealth, TokenInfo, TokenRef, TokenWrite
+from vault_domain.entities.token import (
+    WRONG_ROW,
+    DamagedToken,
+    MarkOutcome,
+    StoredToken,
+    TokenHealth,
+    TokenInfo,
+    TokenRef,
+    TokenWrite,
+)
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import Reading
 
@@ -70,16 +82,14 @@ class PostgresTokenRepository:
         """Read one token; concurrent reads share one query."""
         return await self._reads.get(key)
 
-    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
+    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these keys."""
         if not keys:
             [(now,)] = await self._database.fetch(self._queries["get_time"], {"now": self._database.now()})
             return [], now
         parameters = keys_parameters(keys) | {"now": self._database.now()}
-        rows = in_order(await self._database.fetch(self._queries["get_tokens"], parameters))
-        found = [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
-        _, (now, _) = found[0]
-        return [token for token, _ in found if token is not None], now
+        found, now = answers_of(await self._database.fetch(self._queries["get_tokens"], parameters), keys)
+        return [token for token in found if token is not None], now
 
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
@@ -137,32 +147,29 @@ class PostgresTokenRepository:
     ) -> list[TokenInfo]:
         """Find valid access tokens that expire within ``within``."""
         expires_at, tenant_id, id_hex = after or (-1, "", "")
-        parameters = {
-            "now": self._database.now(),
-            "within": micros(within),
-            "after_expires_at": _EPOCH + min(max(int(expires_at), -1), _LAST_MICROS) * MICROSECOND,
-            "after_tenant_id": tenant_id,
-            "after_id": _uuid(str(id_hex)),
-            "provider": provider,
-            "limit": int8(limit),
-        }
-        rows = await self._database.fetch(self._queries["find_expiring_tokens"], parameters)
-        return [listed_info(row) for row in rows]
+        first = _EPOCH + min(max(int(expires_at), -1), _LAST_MICROS) * MICROSECOND
+        parameters = {"now": self._database.now(), "within": micros(within), "provider": provider}
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            page = dict(zip(("after_expires_at", "after_tenant_id", "after_id"), position, strict=True))
+            query = self._queries["find_expiring_tokens"]
+            return await self._database.fetch(query, parameters | page | {"limit": int8(wanted)})
+
+        start = (first, tenant_id, _uuid(str(id_hex)))
+        return await sound_page(fetch, lambda row: listed_info(row, None, provider), place_by_expiry, start, limit)
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
         """List a tenant's tokens, sorted by (provider, kind, identifier)."""
-        after_provider, after_kind, after_identifier = after or ("", "", "")
-        parameters = {
-            "tenant_id": tenant_id,
-            "after_provider": after_provider,
-            "after_kind": after_kind,
-            "after_identifier": after_identifier,
-            "provider": provider,
-            "limit": int8(limit),
-        }
-        return [listed_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
+        parameters = {"tenant_id": tenant_id, "provider": provider}
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            page = dict(zip(("after_provider", "after_kind", "after_identifier"), position, strict=True))
+            return await self._database.fetch(self._queries["list_tokens"], parameters | page | {"limit": int8(wanted)})
+
+        start = after or ("", "", "")
+        return await sound_page(fetch, lambda row: listed_info(row, tenant_id, provider), place_by_key, start, limit)
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store when tokens were last used."""
@@ -191,13 +198,13 @@ class PostgresTokenRepository:
         now = self._database.now()
         if len(keys) == 1:
             [key] = keys
-            [row] = await reader.fetch(self._queries["get_token"], key_parameters(key) | {"now": now})
+            row, *others = await reader.fetch(self._queries["get_token"], key_parameters(key) | {"now": now})
             token, (now,) = stored_token(row, key)
-            return [Reading(token, now)]
-        rows = in_order(await reader.fetch(self._queries["get_tokens"], keys_parameters(keys) | {"now": now}))
-        found = [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
-        _, (now, _) = found[0]
-        return [Reading(token, now) for token, _ in found]
+            return [Reading.of(DamagedToken(key, WRONG_ROW) if others else token, now)]
+        found, now = answers_of(
+            await reader.fetch(self._queries["get_tokens"], keys_parameters(keys) | {"now": now}), keys
+        )
+        return [Reading.of(token, now) for token in found]
 
     async def _store_one(
         self, write: TokenWrite, actor: str | None, expected_generation: int | None

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
+from typing import Any
 
+from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.sqlite.audit import append_events, token_event
-from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.rows import account_of, account_parameters, account_record, to_micros
-from vault_adapters.stores.sqlite.tokens import write_tokens
+from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.rows import account_of, account_parameters, account_record, listed_account, to_micros
+from vault_adapters.stores.sqlite.tokens import deletion_events, write_tokens
 from vault_domain.entities.account import Account
-from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenWrite
@@ -27,23 +28,27 @@ class SqliteAccountRepository:
     async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
         """Read an account in one statement."""
         rows = await self._database.fetch(self._queries["get_account"], account_parameters(account))
-        return account_record(rows), self._database.now()
+        return account_record(rows, account), self._database.now()
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> tuple[list[AccountRecord], datetime]:
         """List a tenant's accounts, sorted by (provider, identifier)."""
-        after_provider, after_identifier = after or ("", "")
-        parameters = {
-            "tenant_id": tenant_id,
-            "provider": provider,
-            "limit": limit,
-            "after_provider": after_provider,
-            "after_identifier": after_identifier,
-        }
-        rows = await self._database.fetch(self._queries["list_accounts"], parameters)
-        found = [account_record(list(group)) for _, group in groupby(rows, key=account_of)]
-        return [record for record in found if record is not None], self._database.now()
+
+        async def fetch(position: Sequence[Any], wanted: int) -> list[list[Row]]:
+            parameters = {"tenant_id": tenant_id, "provider": provider, "limit": wanted}
+            page = dict(zip(("after_provider", "after_identifier"), position, strict=True))
+            rows = await self._database.fetch(self._queries["list_accounts"], parameters | page)
+            return [list(group) for _, group in groupby(rows, key=account_of)]
+
+        found = await sound_page(
+            fetch,
+            lambda rows: listed_account(rows, tenant_id, provider),
+            lambda rows: account_of(rows[-1]),
+            after or ("", ""),
+            limit,
+        )
+        return found, self._database.now()
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
@@ -56,7 +61,7 @@ class SqliteAccountRepository:
             if label is not None:
                 await transaction.execute(self._queries["label_account"], parameters | {"label": label})
             await transaction.execute(self._queries["end_backoff"], parameters | {"now": to_micros(transaction.now)})
-            record = account_record(await transaction.fetch(self._queries["get_account"], parameters))
+            record = account_record(await transaction.fetch(self._queries["get_account"], parameters), account)
             assert record is not None  # noqa: S101 - its tokens were just written
             return Change((record, transaction.now), written.events)
 
@@ -67,13 +72,11 @@ class SqliteAccountRepository:
 
         async def work(transaction: Transaction) -> Change[int]:
             parameters = account_parameters(account)
-            record = account_record(await transaction.fetch(self._queries["get_account"], parameters))
-            if record is None:
-                return Change(0)
-            infos = record.tokens.values()
+            # Read only what the events need, so that an account with a damaged row can be deleted too.
+            rows = await transaction.fetch(self._queries["list_account_generations"], parameters)
             await transaction.execute(self._queries["delete_account_tokens"], parameters)
             await transaction.execute(self._queries["delete_orphaned_account"], parameters)
-            events = [token_event(AuditAction.TOKEN_DELETED, info, transaction, actor) for info in infos]
+            events = deletion_events(rows, account.tenant_id, account.provider, transaction, actor)
             await append_events(transaction, self._queries, events)
             return Change(len(events), tuple(events))
 

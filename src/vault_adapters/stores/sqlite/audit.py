@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from vault_adapters.stores.damage import WrongRowError, sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.rows import to_micros, to_time
-from vault_domain.entities.account import Account, TokenKind
+from vault_adapters.stores.sqlite.rows import text, to_micros, to_time, whole
+from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor, encode_cursor
-from vault_domain.entities.token import TokenInfo
 
 
 async def append_events(transaction: Transaction, queries: Queries, events: Sequence[AuditEvent]) -> None:
@@ -18,16 +18,21 @@ async def append_events(transaction: Transaction, queries: Queries, events: Sequ
 
 
 def token_event(
-    action: AuditAction, info: TokenInfo, transaction: Transaction, actor: str | None, code: str | None = None
+    action: AuditAction,
+    key: TokenKey,
+    generation: int,
+    transaction: Transaction,
+    actor: str | None,
+    code: str | None = None,
 ) -> AuditEvent:
     """Return the event of a change to one token."""
     return AuditEvent(
         action,
         transaction.now,
-        tenant_id=info.key.tenant_id,
-        account=info.key.account,
-        kind=info.key.kind,
-        generation=info.generation,
+        tenant_id=key.tenant_id,
+        account=key.account,
+        kind=key.kind,
+        generation=generation,
         actor=actor,
         code=code,
     )
@@ -42,11 +47,13 @@ class SqliteAuditLog:
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
         """Return events in commit order."""
-        rows = await self._database.fetch(
-            self._queries["list_audit_events"],
-            {"tenant_id": tenant_id, "after": 0 if after is None else after[1], "limit": limit},
-        )
-        return [_event(row) for row in rows]
+
+        async def fetch(position: Any, wanted: int) -> list[Row]:
+            parameters = {"tenant_id": tenant_id, "after": position, "limit": wanted}
+            return await self._database.fetch(self._queries["list_audit_events"], parameters)
+
+        start = 0 if after is None else after[1]
+        return await sound_page(fetch, lambda row: _event(row, tenant_id), _place, start, limit)
 
 
 def _parameters(event: AuditEvent) -> dict[str, Any]:
@@ -64,18 +71,30 @@ def _parameters(event: AuditEvent) -> dict[str, Any]:
     }
 
 
-def _event(row: Row) -> AuditEvent:
+def _place(row: Row) -> Any:
+    seq, *_ = row
+    return seq
+
+
+def _event(row: Row, asked: str | None) -> AuditEvent:
+    """Return the event of a row.
+
+    Raises:
+        Exception: the row is damaged or belongs to another tenant, or its action is that of a newer release.
+    """
     seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code = row
+    if asked is not None and tenant_id != asked:
+        raise WrongRowError
     occurred = to_time(occurred_at)
     assert occurred is not None  # noqa: S101 - the column is NOT NULL
     return AuditEvent(
         AuditAction(action),
         occurred,
-        tenant_id=tenant_id,
+        tenant_id=text(tenant_id),
         account=Account(tenant_id, provider, identifier) if tenant_id and provider else None,
         kind=TokenKind(kind) if kind else None,
-        generation=generation,
-        actor=actor,
-        code=code,
+        generation=None if generation is None else whole(generation),
+        actor=text(actor),
+        code=text(code),
         cursor=encode_cursor((0, seq)),
     )

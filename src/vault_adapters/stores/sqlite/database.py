@@ -22,6 +22,8 @@ Row = tuple[Any, ...]
 
 MEMORY = ":memory:"
 
+_OLDEST_SQLITE = (3, 37, 0)  # the first version with STRICT tables
+
 # busy_timeout: the wait for another process's transaction. Transactions are short, so only a fault reaches the limit.
 _BUSY_SECONDS = 30.0
 
@@ -84,7 +86,10 @@ class SqliteDatabase:
 
         Raises:
             SchemaOutdatedError: the file is missing and ``create`` is False.
+            ConfigurationError: Python's SQLite library is too old.
         """
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise ConfigurationError("SQLite 3.37 or newer is needed", code="sqlite_too_old")
         with translated_errors():
             if self._path != MEMORY:
                 _find(Path(self._path), create=create)

@@ -6,15 +6,15 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
+from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
-from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.keys import data_key_position, data_key_record, insert_data_key, master_key_record
 from vault_adapters.stores.sqlite.rows import key_parameters, to_micros
-from vault_domain.entities.account import TokenKey, stored_key
+from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
-from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.key_rotation import DataKeyPosition, KeyCounts, PlacedWrap, Resealed, SealedRow
 
@@ -69,16 +69,21 @@ class SqliteKeyRotation:
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, sorted by token key."""
         query = self._queries["find_rows_to_reseal" if tenant_id is None else "find_tenant_rows_to_reseal"]
-        parameters = {
-            "tenant_id": tenant_id,
-            "after_tenant_id": "" if after is None else after.tenant_id,
-            "after_provider": "" if after is None else after.provider,
-            "after_kind": "" if after is None else after.kind.value,
-            "after_identifier": "" if after is None else after.identifier or "",
-            "limit": limit,
-        }
-        rows = await self._database.fetch(query, parameters)
-        return [SealedRow(stored_key(*key), SealedToken(key_id, blob)) for *key, key_id, blob in rows]
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            after_tenant_id, after_provider, after_kind, after_identifier = position
+            parameters = {
+                "tenant_id": tenant_id,
+                "after_tenant_id": after_tenant_id,
+                "after_provider": after_provider,
+                "after_kind": after_kind,
+                "after_identifier": after_identifier,
+                "limit": wanted,
+            }
+            return await self._database.fetch(query, parameters)
+
+        start = ("", "", "", "") if after is None else tuple(key_parameters(after).values())
+        return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """Replace each value whose row still holds exactly ``before``."""
@@ -146,7 +151,7 @@ class SqliteKeyRotation:
                 events = (_master_key_event(AuditAction.MASTER_KEY_ACTIVATED, key_id, transaction, actor),)
                 await append_events(transaction, self._queries, events)
             rows = await transaction.fetch(self._queries["list_master_keys"])
-            return Change([master_key_record(row) for row in rows], events)
+            return Change(sound(rows, master_key_record), events)
 
         return await self._database.transact(work)
 

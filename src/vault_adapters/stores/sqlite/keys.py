@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from vault_adapters.stores.damage import data_key_of_row, sound
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros, to_time
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import KeyUnavailableError
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
 
 
 class SqliteKeyRepository:
@@ -22,7 +23,7 @@ class SqliteKeyRepository:
 
     async def master_keys(self) -> list[MasterKeyRecord]:
         """Return all master key records."""
-        return [master_key_record(row) for row in await self._database.fetch(self._queries["list_master_keys"])]
+        return sound(await self._database.fetch(self._queries["list_master_keys"]), master_key_record)
 
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
         """Store the first master key as active, unless a master key, data key or token exists; return all records."""
@@ -72,7 +73,7 @@ class SqliteKeyRepository:
             await append_events(transaction, self._queries, [AuditEvent(action, transaction.now, code=code)])
 
     async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
-        return [master_key_record(row) for row in await transaction.fetch(self._queries["list_master_keys"])]
+        return sound(await transaction.fetch(self._queries["list_master_keys"]), master_key_record)
 
 
 async def insert_data_key(transaction: Transaction, queries: Queries, record: DataKeyRecord) -> None:
@@ -117,9 +118,10 @@ def data_key_position(row: Row) -> tuple[str, bytes]:
 
 
 def data_key_record(rows: Sequence[Row]) -> DataKeyRecord | None:
-    """Return the data key from the rows of its wraps; None if there are no rows."""
+    """Return the data key from the rows of its wraps; None if there are no rows, or if they are damaged."""
     if not rows:
         return None
     [(tenant_id, key_id, state, emptied_at, *_), *_] = rows
-    wraps = [DataKeyWrap(master_key_id, wrapped) for *_, master_key_id, wrapped in rows if master_key_id is not None]
-    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), tuple(wraps), to_time(emptied_at))
+    wraps = [(master_key_id, wrapped) for *_, master_key_id, wrapped in rows]
+    found = sound([emptied_at], lambda at: data_key_of_row(tenant_id, key_id, state, to_time(at), wraps))
+    return next(iter(found), None)

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from vault_adapters.stores.damage import sound
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import committed_schedule
 from vault_adapters.stores.sqlite.audit import append_events, token_event
-from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     account_record,
@@ -48,7 +49,7 @@ class SqliteRefreshLedger:
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
         rows = await self._database.fetch(self._queries["get_account_values"], account_parameters(account))
-        return account_snapshot(rows, self._database.now())
+        return account_snapshot(rows, account, self._database.now())
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease and return the store's time; return None if another process was faster."""
@@ -66,13 +67,16 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> tuple[list[DueAccount], datetime]:
             window = {"since": to_micros(since or _EPOCH), "until": to_micros(until or transaction.now)}
             parameters = window | {"provider": provider, "limit": limit}
-            rows = await transaction.fetch(self._queries["find_due_accounts"], parameters)
-            due = [
-                DueAccount(stored_account(tenant_id, provider, identifier), _EPOCH + due_at * _MICROSECOND)
-                for tenant_id, identifier, due_at in rows
-            ]
-            held = [account_parameters(each.account) | {"due_at": to_micros(transaction.now + hold)} for each in due]
-            await transaction.execute_many(self._queries["schedule_account"], held)
+            due: list[DueAccount] = []
+            # Take the next ones if all of these are damaged, because no account ends the sweep for the others.
+            while not due and (rows := await transaction.fetch(self._queries["find_due_accounts"], parameters)):
+                held = [
+                    {"tenant_id": tenant_id, "provider": provider, "identifier": identifier}
+                    | {"due_at": to_micros(transaction.now + hold)}
+                    for tenant_id, identifier, _ in rows
+                ]
+                await transaction.execute_many(self._queries["schedule_account"], held)
+                due = sound(rows, lambda row: _due_account(row, provider))
             return due, transaction.now
 
         return await self._database.transact(work)
@@ -118,7 +122,9 @@ class SqliteRefreshLedger:
             parameters |= key_parameters(credential.key) | {"error_code": code, "id": credential.id.bytes}
             parameters["generation"] = credential.generation
             await transaction.execute(self._queries["invalidate_token"], parameters)
-            event = token_event(AuditAction.TOKEN_INVALIDATED, credential, transaction, actor, code)
+            event = token_event(
+                AuditAction.TOKEN_INVALIDATED, credential.key, credential.generation, transaction, actor, code
+            )
             await append_events(transaction, self._queries, [event])
             return Change(result=True, events=(event,))
 
@@ -159,7 +165,15 @@ class SqliteRefreshLedger:
         return await transaction.execute(self._queries["claim_account"], parameters) == 1
 
     async def _record(self, transaction: Transaction, account: Account) -> AccountRecord | None:
-        return account_record(await transaction.fetch(self._queries["get_account"], account_parameters(account)))
+        rows = await transaction.fetch(self._queries["get_account"], account_parameters(account))
+        return account_record(rows, account)
+
+
+def _due_account(row: Row, provider: str) -> DueAccount:
+    tenant_id, identifier, due_at = row
+    if type(tenant_id) is not str or type(identifier) is not str or not tenant_id:
+        raise ValueError
+    return DueAccount(stored_account(tenant_id, provider, identifier), _EPOCH + due_at * _MICROSECOND)
 
 
 def _parameters(attempt: Attempt, transaction: Transaction) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
+from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.sqlite.database import Parameters, Row
-from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
+from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
-from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
+from vault_domain.entities.token import DAMAGED_ROW, DamagedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
 from vault_domain.ports.refresh_ledger import Snapshot
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,10 +48,10 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         id=UUID(bytes=id_),
         key=key,
         status=_STATUSES[status],
-        error_code=error_code,
+        error_code=text(error_code),
         expires_at=to_time(expires_at),
-        scopes=() if scopes == "[]" else tuple(json.loads(scopes)),
-        generation=generation,
+        scopes=() if scopes == "[]" else scopes_of(scopes),
+        generation=whole(generation),
         last_used_at=to_time(last_used_at),
         last_refreshed_at=to_time(last_refreshed_at),
         lifetime=None if lifetime is None else timedelta(microseconds=lifetime),
@@ -59,10 +60,40 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
     )
 
 
-def listed_info(row: Row) -> TokenInfo:
-    """Return a token's metadata from a row of a list."""
+def whole(value: object) -> int:
+    """Return a whole number; a column of a table without types may hold anything."""
+    if type(value) is int:
+        return value
+    raise ValueError
+
+
+def text(value: object) -> str | None:
+    """Return a text or None; a column of a table without types may hold anything."""
+    if value is None or type(value) is str:
+        return value
+    raise ValueError
+
+
+def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = None) -> TokenInfo:
+    """Return a token's metadata from a row of a list, which belongs to this tenant and provider (None: any).
+
+    Raises:
+        Exception: the row is damaged or belongs to another tenant or provider.
+    """
     token, key, _ = LISTED.split(row)
-    return token_info(token, stored_key(*key))
+    return token_info(token, key_of_row(key, tenant_id, provider))
+
+
+def place_by_expiry(row: Row) -> tuple[Any, ...]:
+    """Return the position of a row in the list of expiring tokens."""
+    (id_, _, _, expires_at, *_), (tenant_id, *_), _ = LISTED.split(row)
+    return expires_at, tenant_id, id_
+
+
+def place_by_key(row: Row) -> tuple[Any, ...]:
+    """Return the position of a row in a tenant's list of tokens."""
+    _, (_, *place), _ = LISTED.split(row)
+    return tuple(place)
 
 
 def stored_info(row: Row, key: TokenKey) -> TokenInfo:
@@ -71,28 +102,67 @@ def stored_info(row: Row, key: TokenKey) -> TokenInfo:
     return token_info(token, key)
 
 
-def stored_token(row: Row, key: TokenKey) -> StoredToken | None:
+def stored_token(row: Row, key: TokenKey) -> StoredToken | DamagedToken | None:
     """Return the token with its sealed value from a row; None if the row holds no token."""
     token, value, _ = STORED.split(row)
-    return None if is_missing(token) else StoredToken(token_info(token, key), SealedToken(*value))
+    if is_missing(token):
+        return None
+    try:
+        return StoredToken(token_info(token, key), sealed_value(*value))
+    except Exception:  # a damaged row may hold anything, so decoding it may raise anything
+        return DamagedToken(key, DAMAGED_ROW)
 
 
-def account_record(rows: Sequence[Row]) -> AccountRecord | None:
-    """Return the account from the rows of its tokens; None if there are no rows."""
+def account_record(rows: Sequence[Row], account: Account) -> AccountRecord | None:
+    """Return the account from the rows of its tokens; None if there are no rows.
+
+    Raises:
+        DecryptionError: a row is damaged or belongs to another account.
+    """
+    try:
+        return decoded_account(rows, account)
+    except Exception as error:
+        refusal = refused_account(account, error)
+    raise refusal
+
+
+def decoded_account(rows: Sequence[Row], account: Account) -> AccountRecord | None:
+    """Do the same as `account_record`, but raise any error for a row that cannot be used."""
     infos, state = [], None
     for row in rows:
         token, key, state, _ = OWNED.split(row)
-        infos.append(token_info(token, stored_key(*key)))
+        infos.append(token_info(token, own_key(key, account)))
     return None if state is None else _record(infos, state)
 
 
-def account_snapshot(rows: Sequence[Row], now: datetime) -> Snapshot:
-    """Return the account with its sealed values from the rows of its tokens."""
-    sealed = {}
-    for row in rows:
-        _, (_, _, kind, _), _, value, _ = OWNED_VALUE.split(row)
-        sealed[TokenKind(kind)] = SealedToken(*value)
-    return Snapshot(account_record(rows), sealed, now)
+def account_snapshot(rows: Sequence[Row], account: Account, now: datetime) -> Snapshot:
+    """Return the account with its sealed values from the rows of its tokens.
+
+    Raises:
+        DecryptionError: a row is damaged or belongs to another account.
+    """
+    record, sealed = account_record(rows, account), {}
+    try:
+        for row in rows:
+            _, (_, _, kind, _), _, value, _ = OWNED_VALUE.split(row)
+            sealed[TokenKind(kind)] = sealed_value(*value)
+    except Exception as error:
+        refusal = refused_account(account, error)
+    else:
+        return Snapshot(record, sealed, now)
+    raise refusal
+
+
+def listed_account(rows: Sequence[Row], tenant_id: str, provider: str | None) -> AccountRecord:
+    """Return an account of a list from the rows of its tokens.
+
+    Raises:
+        Exception: a row is damaged or belongs to another tenant or provider.
+    """
+    _, key, _ = LISTED.split(rows[-1])
+    record = decoded_account(rows, key_of_row(key, tenant_id, provider).account)
+    assert record is not None  # noqa: S101 - there is at least one row
+    return record
 
 
 def account_of(row: Row) -> tuple[str, str]:
@@ -106,7 +176,7 @@ def _record(infos: Sequence[TokenInfo], columns: Sequence[Any]) -> AccountRecord
     return AccountRecord(
         account=infos[0].key.account,
         tokens={info.key.kind: info for info in infos},
-        label=label,
+        label=text(label),
         refresh=_refresh_state(state),
     )
 
@@ -154,12 +224,12 @@ def _refresh_state(columns: Sequence[Any]) -> RefreshState:
     credential_id, generation, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code = columns
     return RefreshState(
         credential_id=None if credential_id is None else UUID(bytes=credential_id),
-        credential_generation=generation,
+        credential_generation=None if generation is None else whole(generation),
         attempt_id=None if attempt_id is None else UUID(bytes=attempt_id),
         lease_until=to_time(lease_until),
         sent_at=to_time(sent_at),
-        failures=failures or 0,
+        failures=whole(failures or 0),
         next_attempt_at=to_time(next_at),
         unknown_since=to_time(unknown_since),
-        error_code=code,
+        error_code=text(code),
     )

@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS token_vault_migration (
     name TEXT NOT NULL,
     digest TEXT NOT NULL,
     applied_at INTEGER NOT NULL
-)
+) STRICT
 """
 _HAS_LEDGER = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'token_vault_migration'"
 _APPLIED = "SELECT number, digest FROM token_vault_migration"

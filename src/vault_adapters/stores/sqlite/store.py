@@ -8,6 +8,7 @@ from datetime import datetime
 
 from attrs import frozen
 
+from vault_adapters.stores.columns import MOST_BLOB
 from vault_adapters.stores.queries import load_queries
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
@@ -21,7 +22,7 @@ from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
 
 # A SQLite column may hold a value of any type, so a text in place of a sealed value is read as its bytes.
-_VALUE_COLUMNS = "t.data_key_id, CAST(t.blob AS BLOB)"
+_VALUE_COLUMNS = f"t.data_key_id, CASE WHEN length(t.blob) <= {MOST_BLOB} THEN CAST(t.blob AS BLOB) END"
 
 
 @frozen
@@ -57,7 +58,7 @@ async def open_sqlite_store(
     await database.open(create=migrate)
     try:
         await prepare_schema(database, migrate=migrate)
-        queries = load_queries("vault_adapters.stores.sqlite", value_columns=_VALUE_COLUMNS)
+        queries = load_queries("vault_adapters.stores.sqlite", size="length", value_columns=_VALUE_COLUMNS)
         tokens = SqliteTokenRepository(database, queries)
         try:
             yield SqliteStore(

@@ -4,29 +4,39 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 from uuid import uuid4
 
+from attrs import frozen
+
 from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
-from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     key_parameters,
     keys_parameter,
     listed_info,
+    place_by_expiry,
+    place_by_key,
     stored_info,
     stored_token,
     to_micros,
     write_parameters,
 )
-from vault_domain.entities.account import Account, TokenKey
-from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.account import Account, TokenKey, stored_key
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.token import (
+    WRONG_ROW,
+    DamagedToken,
     MarkOutcome,
     StoredToken,
     TokenHealth,
@@ -55,7 +65,7 @@ class SqliteTokenRepository:
         """Read one token; concurrent reads share one query."""
         return await self._reads.get(key)
 
-    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken], datetime]:
+    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these keys."""
         return [token for token in await self._tokens(keys) if token is not None], self._database.now()
 
@@ -75,15 +85,15 @@ class SqliteTokenRepository:
         """Mark exactly this value invalid."""
 
         async def work(transaction: Transaction) -> Change[MarkOutcome]:
-            info = await self._find(transaction, ref.key)
-            if info is None or (info.id, info.generation) != (ref.id, ref.generation):
+            state = await self._state(transaction, ref.key)
+            if state is None or (state.id, state.generation) != (ref.id.bytes, ref.generation):
                 return Change(MarkOutcome.STALE)
-            if info.status is TokenStatus.INVALID:
+            if state.status == TokenStatus.INVALID:
                 return Change(MarkOutcome.ALREADY_INVALID)
             parameters = key_parameters(ref.key) | {"id": ref.id.bytes, "generation": ref.generation}
             parameters |= {"error_code": error_code, "now": to_micros(transaction.now)}
             await transaction.execute(self._queries["invalidate_token"], parameters)
-            event = token_event(AuditAction.TOKEN_INVALIDATED, info, transaction, actor, error_code)
+            event = token_event(AuditAction.TOKEN_INVALIDATED, ref.key, ref.generation, transaction, actor, error_code)
             await append_events(transaction, self._queries, [event])
             return Change(MarkOutcome.APPLIED, (event,))
 
@@ -93,12 +103,12 @@ class SqliteTokenRepository:
         """Delete one token; deleting an account's last token deletes its refresh state too."""
 
         async def work(transaction: Transaction) -> Change[bool]:
-            info = await self._find(transaction, key)
-            if info is None:
+            state = await self._state(transaction, key)
+            if state is None:
                 return Change(result=False)
             await transaction.execute(self._queries["delete_token"], key_parameters(key))
             await transaction.execute(self._queries["delete_orphaned_account"], account_parameters(key.account))
-            event = token_event(AuditAction.TOKEN_DELETED, info, transaction, actor)
+            event = token_event(AuditAction.TOKEN_DELETED, key, state.generation, transaction, actor)
             await append_events(transaction, self._queries, [event])
             return Change(result=True, events=(event,))
 
@@ -108,14 +118,13 @@ class SqliteTokenRepository:
         """Delete all tokens and refresh states of a tenant at a provider."""
 
         async def work(transaction: Transaction) -> Change[int]:
-            parameters = {"tenant_id": tenant_id, "provider": provider, "limit": -1}
-            parameters |= {"after_provider": "", "after_kind": "", "after_identifier": ""}
-            infos = [listed_info(row) for row in await transaction.fetch(self._queries["list_tokens"], parameters)]
+            parameters = {"tenant_id": tenant_id, "provider": provider}
+            rows = await transaction.fetch(self._queries["list_provider_generations"], parameters)
             await transaction.execute(self._queries["delete_provider_tokens"], parameters)
             await transaction.execute(self._queries["delete_provider_accounts"], parameters)
-            events = [token_event(AuditAction.TOKEN_DELETED, info, transaction, actor) for info in infos]
+            events = deletion_events(rows, tenant_id, provider, transaction, actor)
             await append_events(transaction, self._queries, events)
-            return Change(len(infos), tuple(events))
+            return Change(len(rows), tuple(events))
 
         return await self._database.transact(work)
 
@@ -124,31 +133,28 @@ class SqliteTokenRepository:
     ) -> list[TokenInfo]:
         """Find valid access tokens that expire within ``within``."""
         expires_at, tenant_id, id_hex = after or (-1, "", "")
-        parameters = {
-            "until": to_micros(self._database.now() + within),
-            "after_expires_at": expires_at,
-            "after_tenant_id": tenant_id,
-            "after_id": _bytes(str(id_hex)),
-            "provider": provider,
-            "limit": limit,
-        }
-        rows = await self._database.fetch(self._queries["find_expiring_tokens"], parameters)
-        return [listed_info(row) for row in rows]
+        parameters = {"until": to_micros(self._database.now() + within), "provider": provider}
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            page = dict(zip(("after_expires_at", "after_tenant_id", "after_id"), position, strict=True))
+            query = self._queries["find_expiring_tokens"]
+            return await self._database.fetch(query, parameters | page | {"limit": wanted})
+
+        start = (expires_at, tenant_id, _bytes(str(id_hex)))
+        return await sound_page(fetch, lambda row: listed_info(row, None, provider), place_by_expiry, start, limit)
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
         """List a tenant's tokens, sorted by (provider, kind, identifier)."""
-        after_provider, after_kind, after_identifier = after or ("", "", "")
-        parameters = {
-            "tenant_id": tenant_id,
-            "after_provider": after_provider,
-            "after_kind": after_kind,
-            "after_identifier": after_identifier,
-            "provider": provider,
-            "limit": limit,
-        }
-        return [listed_info(row) for row in await self._database.fetch(self._queries["list_tokens"], parameters)]
+        parameters = {"tenant_id": tenant_id, "provider": provider}
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            page = dict(zip(("after_provider", "after_kind", "after_identifier"), position, strict=True))
+            return await self._database.fetch(self._queries["list_tokens"], parameters | page | {"limit": wanted})
+
+        start = after or ("", "", "")
+        return await sound_page(fetch, lambda row: listed_info(row, tenant_id, provider), place_by_key, start, limit)
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store when tokens were last used."""
@@ -174,26 +180,51 @@ class SqliteTokenRepository:
     async def _read(self, keys: Sequence[TokenKey]) -> list[Reading]:
         tokens = await self._tokens(keys)
         now = self._database.now()
-        return [Reading(token, now) for token in tokens]
+        return [Reading.of(token, now) for token in tokens]
 
-    async def _tokens(self, keys: Sequence[TokenKey]) -> list[StoredToken | None]:
+    async def _tokens(self, keys: Sequence[TokenKey]) -> list[StoredToken | DamagedToken | None]:
         """Return the stored token of each of these keys, or None."""
         if len(keys) == 1:
             [key] = keys
             rows = await self._database.fetch(self._queries["get_token"], key_parameters(key))
-            return [stored_token(row, key) for row in rows] or [None]
+            return [_answer(rows, key)]
         rows = await self._database.fetch(self._queries["get_tokens"], {"keys": keys_parameter(keys)})
-        return [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
+        if len(rows) == len(keys):
+            return [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
+        groups = groupby(rows, key=itemgetter(-1))  # some key has several rows
+        return [_answer(list(group), key) for key, (_, group) in zip(keys, groups, strict=True)]
 
-    async def _find(self, transaction: Transaction, key: TokenKey) -> TokenInfo | None:
-        rows = await transaction.fetch(self._queries["get_token"], key_parameters(key))
-        found = next((stored_token(row, key) for row in rows), None)
-        return None if found is None else found.info
+    async def _state(self, transaction: Transaction, key: TokenKey) -> "_State | None":
+        """Return the columns of a row that a change compares, so that a damaged row can be replaced and deleted."""
+        rows = await transaction.fetch(self._queries["get_token_state"], key_parameters(key))
+        return next((_State(*row) for row in rows), None)
 
     async def _expect(self, transaction: Transaction, key: TokenKey, generation: int) -> None:
-        info = await self._find(transaction, key)
-        if (0 if info is None else info.generation) != generation:
+        state = await self._state(transaction, key)
+        if (0 if state is None else state.generation) != generation:
             raise GenerationConflictError(account=key.account)
+
+
+@frozen
+class _State:
+    id: bytes
+    generation: int
+    status: str
+
+
+def _answer(rows: Sequence[Row], key: TokenKey) -> StoredToken | DamagedToken | None:
+    """Return the token of a key from its row. A key with several rows gets none, because at most one is its own."""
+    if len(rows) > 1:
+        return DamagedToken(key, WRONG_ROW)
+    return next((stored_token(row, key) for row in rows), None)
+
+
+def deletion_events(
+    rows: Sequence[Row], tenant_id: str, provider: str, transaction: Transaction, actor: str | None
+) -> list[AuditEvent]:
+    """Return the events of deleted tokens; each row is (kind, identifier, generation)."""
+    keys = [(stored_key(tenant_id, provider, kind, identifier), generation) for kind, identifier, generation in rows]
+    return [token_event(AuditAction.TOKEN_DELETED, key, generation, transaction, actor) for key, generation in keys]
 
 
 async def write_tokens(
@@ -213,13 +244,15 @@ async def write_tokens(
     ends = [info.expires_at for info in infos]
     await schedule_accounts(transaction, queries, list(zip(writes, ends, strict=True)))
     events = [
-        token_event(
-            AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED, info, transaction, actor
-        )
+        token_event(_ACTIONS[write.refreshed], info.key, info.generation, transaction, actor)
         for info, write in zip(infos, writes, strict=True)
     ]
     await append_events(transaction, queries, events)
     return Change(infos, tuple(events))
+
+
+_ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
+"""The action of a write's event, by whether the write is a refresh."""
 
 
 async def schedule_accounts(

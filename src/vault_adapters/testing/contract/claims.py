@@ -10,7 +10,15 @@ from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, events_of, tokens_of
+from vault_adapters.testing.contract.fixtures import (
+    ACCESS,
+    ACCOUNT,
+    REFRESH,
+    ContractFixtures,
+    events_of,
+    rows_of,
+    tokens_of,
+)
 from vault_adapters.testing.contract.refreshing import (
     HOUR,
     LEASE,
@@ -34,7 +42,7 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         snapshot = await store.refreshes.read(ACCOUNT)
         record, now = await store.accounts.get(ACCOUNT)
         assert (snapshot.record, snapshot.now, now) == (record, clock.now(), clock.now())
-        [access, refresh], _ = await store.tokens.get_many([ACCESS, REFRESH])
+        [access, refresh] = await rows_of(store, [ACCESS, REFRESH])
         assert snapshot.sealed == {ACCESS.kind: access.sealed, REFRESH.kind: refresh.sealed}
         nobody = await store.refreshes.read(evolve(ACCOUNT, identifier="nobody"))
         assert (nobody.record, nobody.sealed, nobody.now) == (None, {}, clock.now())

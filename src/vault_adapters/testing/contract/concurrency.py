@@ -14,6 +14,7 @@ from vault_adapters.testing.contract.fixtures import (
     ContractFixtures,
     events_of,
     key,
+    rows_of,
     tokens_of,
     value_of,
 )
@@ -103,7 +104,7 @@ class ConcurrencyCases(ContractFixtures):
     async def test_a_tenants_first_tokens_share_one_data_key(self, store: Store, vault: TokenVault) -> None:
         keys = [TokenKey("new", "google", TokenKind.API_KEY, str(number)) for number in range(32)]
         await asyncio.gather(*(vault.store_token(each, each.identifier or "") for each in keys))
-        rows, _ = await store.tokens.get_many(keys)
+        rows = await rows_of(store, keys)
         active = await store.keys.active_data_key("new")
         assert active is not None
         assert {row.sealed.data_key_id for row in rows} == {active.key_id}

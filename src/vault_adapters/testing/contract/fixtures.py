@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from vault_adapters.testing.clock import ManualClock
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.page import Page
-from vault_domain.entities.token import TokenInfo
+from vault_domain.entities.token import StoredToken, TokenInfo
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
@@ -123,6 +123,14 @@ async def events_of(vault: TokenVault, tenant_id: str | None = None) -> list[Aud
 def key(identifier: object = None, kind: TokenKind = TokenKind.ACCESS_TOKEN, provider: str = "google") -> TokenKey:
     """Return a key of the tenant ``t1``."""
     return TokenKey("t1", provider, kind, None if identifier is None else str(identifier))
+
+
+async def rows_of(store: Store, keys: Sequence[TokenKey]) -> list[StoredToken]:
+    """Return the rows stored under these keys; none of them may be damaged."""
+    rows, _ = await store.tokens.get_many(keys)
+    found = [row for row in rows if isinstance(row, StoredToken)]
+    assert len(found) == len(rows)
+    return found
 
 
 async def value_of(vault: TokenVault, token_key: TokenKey) -> str | None:

@@ -18,6 +18,7 @@ from vault_adapters.testing.contract.fixtures import (
     ContractFixtures,
     events_of,
     key,
+    rows_of,
     tokens_of,
     value_of,
 )
@@ -219,14 +220,14 @@ class ImportCases(ContractFixtures):
 
     async def test_a_batch_without_its_events_is_not_stored(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token(ACCESS, "v")
-        [stored], _ = await store.tokens.get_many([ACCESS])
+        [stored] = await rows_of(store, [ACCESS])
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await store.imports.begin(None).write([_write("a", stored.sealed)], overwrite=False, actor=UNWRITABLE)
         assert set(await tokens_of(vault)) == {ACCESS}
 
     async def test_a_batch_under_a_data_key_that_is_not_active(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token(ACCESS, "v")
-        [stored], _ = await store.tokens.get_many([ACCESS])
+        [stored] = await rows_of(store, [ACCESS])
         writes = [_write("a", stored.sealed), _write("b", SealedToken(os.urandom(16), stored.sealed.blob))]
         with pytest.raises(DataKeyInactiveError):
             await store.imports.begin(None).write(writes, overwrite=True, actor=None)

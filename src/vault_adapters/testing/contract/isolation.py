@@ -9,7 +9,14 @@ from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, ContractFixtures, events_of, tokens_of
+from vault_adapters.testing.contract.fixtures import (
+    ACCESS,
+    ACCOUNT,
+    ContractFixtures,
+    events_of,
+    rows_of,
+    tokens_of,
+)
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.token import MarkOutcome, TokenWrite
@@ -53,6 +60,37 @@ class IsolationCases(ContractFixtures):
 
         assert await tokens_of(vault) == before
         assert [event.tenant_id for event in await events_of(vault)] == ["t1", "t1"]
+
+    async def test_each_question_is_answered_by_its_own_row(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        """Names that a database might take for equal: by letter case, by trailing space, or by their Unicode form."""
+        names = ["ann", "ANN", "ann ", "\u00e5nn", "a\u030ann", "\uff41nn", "ann\u200b", "%", "_nn", "*"]
+        accounts = [Account(name, "google", other) for name in names for other in ("ann", *names[:2], None)]
+        accounts = list(dict.fromkeys(accounts))
+        for number, account in enumerate(accounts[::2]):
+            await vault.store_token_set(account, TokenSet(f"a{number}", f"r{number}", expires_in=60), label=str(number))
+        stored = {account: number for number, account in enumerate(accounts[::2])}
+        for account in accounts:
+            keys = [account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
+            place = stored.get(account)
+            expected = {} if place is None else dict(zip(keys, (f"a{place}", f"r{place}"), strict=True))
+            single = [(key, (await store.tokens.get(key)).row) for key in keys]
+            assert {key: row.key for key, row in single if row is not None} == {key: key for key in expected}
+            assert [row.key for row in await rows_of(store, keys)] == list(expected)
+            found = await vault.get_tokens(keys)
+            assert {key: token.value.reveal() for key, token in found.items()} == expected
+            snapshot = await store.refreshes.read(account)
+            record, _ = await store.accounts.get(account)
+            assert snapshot.record == record
+            assert {info.key for info in ({} if record is None else record.tokens).values()} == set(expected)
+            assert (None if record is None else (record.account, record.label)) == (
+                None if place is None else (account, str(place))
+            )
+            listed = await tokens_of(vault, account.tenant_id)
+            assert {key.tenant_id for key in listed} <= {account.tenant_id}
+            data_key = await store.keys.active_data_key(account.tenant_id)
+            assert data_key is None or data_key.tenant_id == account.tenant_id
 
     async def test_keys_that_differ_only_by_tenant_hold_separate_tokens(self, vault: TokenVault) -> None:
         mine = await vault.store_token(ACCESS, "mine")

@@ -9,7 +9,7 @@ import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, events_of, tokens_of, value_of
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, events_of, rows_of, tokens_of, value_of
 from vault_adapters.testing.contract.refreshing import HOUR, LEASE, MINUTE, state_of, token_set
 from vault_adapters.testing.contract.sweeps import NON_ROTATING, RefreshFixtures
 from vault_adapters.testing.refresher import ScriptedRefresher
@@ -105,7 +105,7 @@ class LateAnswerCases(RefreshFixtures, given=("expired",)):
         assert (await sweeping.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
         assert await _values(vault) == ("access-1", "refresh-1")
         active = await store.keys.active_data_key(ACCOUNT.tenant_id)
-        rows, _ = await store.tokens.get_many([ACCESS, REFRESH])
+        rows = await rows_of(store, [ACCESS, REFRESH])
         assert active is not None
         assert {row.sealed.data_key_id for row in rows} == {active.key_id}
 

@@ -11,7 +11,7 @@ import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, rows_of
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.token import TokenRef, TokenWrite
@@ -58,7 +58,7 @@ async def _reject(vault: TokenVault, store: Store) -> None:
 
 
 async def _commit(vault: TokenVault, store: Store) -> None:
-    rows, _ = await store.tokens.get_many([ACCESS, REFRESH])
+    rows = await rows_of(store, [ACCESS, REFRESH])
     writes = [TokenWrite(row.info.key, row.sealed, scopes=None, refreshed=True) for row in rows]
     assert len(writes) == 2
     await store.refreshes.commit(await _claimed(store), writes, actor=None)
@@ -213,7 +213,7 @@ class NeighbourCases(ContractFixtures):
 async def _all_of(vault: TokenVault, store: Store, account: Account) -> list[object]:
     """Return an account's record, its tokens sealed and in clear, their data keys and the account's events."""
     record, _ = await store.accounts.get(account)
-    rows, _ = await store.tokens.get_many([account.key(kind) for kind in TokenKind])
+    rows = await rows_of(store, [account.key(kind) for kind in TokenKind])
     values = await vault.get_tokens([row.info.key for row in rows])
     data_keys = [await store.keys.data_key(account.tenant_id, row.sealed.data_key_id) for row in rows]
     events = [event async for event in vault.iter_audit_events(tenant_id=account.tenant_id)]

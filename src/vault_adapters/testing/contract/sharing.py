@@ -16,6 +16,7 @@ from vault_adapters.testing.contract.fixtures import (
     ContractFixtures,
     OpenStore,
     events_of,
+    rows_of,
     tokens_of,
     value_of,
 )
@@ -62,7 +63,7 @@ class SharingCases(ContractFixtures):
             for vault in vaults:
                 assert len(await vault.get_tokens(keys)) == 8
             store = await stack.enter_async_context(open_store(clock))
-            rows, _ = await store.tokens.get_many(keys)
+            rows = await rows_of(store, keys)
             assert len({row.sealed.data_key_id for row in rows}) == 1
 
     async def test_several_writers_of_one_key_leave_one_row(self, open_store: OpenStore, clock: ManualClock) -> None:

@@ -38,6 +38,7 @@ from vault_domain.rules.refresh import (
 )
 from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
 from vault_domain.services.refresh.attempts import AttemptRunner, NothingSent
+from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
 
 _log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class RefreshService:
 
     async def refresh(self, account: Account, *, actor: str | None) -> Token:
         """Return a new access token, even if the stored one is not due."""
-        snapshot = await self._ledger.read(account)
+        snapshot = checked_snapshot(account, await self._ledger.read(account))
         access = _access(snapshot)
         caller = _Caller(Demand(forced=True, replaced=TokenRef.of(access) if access else None), actor)
         return await self._share(("forced", account), account, caller, None)
@@ -99,14 +100,14 @@ class RefreshService:
     async def rejected(self, info: TokenInfo, *, actor: str | None) -> Token:
         """Return a token to try instead of one that a resource rejected."""
         account = info.key.account
-        snapshot = await self._ledger.read(account)
+        snapshot = checked_snapshot(account, await self._ledger.read(account))
         stored = _access(snapshot)
         if stored is None:
             raise TokenNotFoundError(account=account)
         if TokenRef.of(stored) != TokenRef.of(info):
             return await self.ensure(account, None, actor=actor)
         if is_usable(stored, snapshot.now) and snapshot.now - stored.updated_at < _YOUNG:
-            return await self._open(snapshot, stored)
+            return await self._open(account, snapshot, stored)
         demand = Demand(replaced=TokenRef.of(stored))
         if not isinstance(self._decide(account, snapshot, demand), (Reauthorize, NoRefresher)):
             return await self._share(demand.replaced, account, _Caller(demand, actor), None)
@@ -134,10 +135,10 @@ class RefreshService:
             held = await self._keeper.settle(account)
             if held is not None:
                 return held
-            snapshot = await self._ledger.read(account)
+            snapshot = checked_snapshot(account, await self._ledger.read(account))
             decision = self._decide(account, snapshot, caller.demand)
             if isinstance(decision, Use):
-                return await self._open(snapshot, decision.access)
+                return await self._open(account, snapshot, decision.access)
             if isinstance(decision, Claim):
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
@@ -187,12 +188,13 @@ class RefreshService:
         if refreshed.stored is not None:
             row, now = refreshed.stored, refreshed.stored.info.updated_at
         else:  # overtaken by another change
-            snapshot = await self._ledger.read(account)
+            snapshot = checked_snapshot(account, await self._ledger.read(account))
             access, now = _access(snapshot), snapshot.now
             if access is None:
                 return refreshed
             row = _row(snapshot, access)
-        return await self._tokens.hand_out(row, now) if is_usable(row.info, now) else refreshed
+        key = account.key(TokenKind.ACCESS_TOKEN)
+        return await self._tokens.hand_out(key, row, now) if is_usable(row.info, now) else refreshed
 
     def _decide(self, account: Account, snapshot: Snapshot, demand: Demand) -> Decision:
         return decide(snapshot.record, snapshot.now, self._policy, self._rules.get(account.provider), demand)
@@ -201,8 +203,9 @@ class RefreshService:
         rule = self._rules.get(account.provider)
         return (RefreshTiming() if rule is None else rule.timing).lease
 
-    async def _open(self, snapshot: Snapshot, info: TokenInfo) -> Token:
-        return await self._tokens.hand_out(_row(snapshot, info), snapshot.now)
+    async def _open(self, account: Account, snapshot: Snapshot, info: TokenInfo) -> Token:
+        key = account.key(TokenKind.ACCESS_TOKEN)
+        return await self._tokens.hand_out(key, _row(snapshot, info), snapshot.now)
 
     async def _pause(self, poll: float, left: timedelta) -> None:
         wanted = poll * (0.5 + self._tasks.jitter())

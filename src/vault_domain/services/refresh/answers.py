@@ -149,7 +149,7 @@ class AnswerKeeper:
         """Return whether this database's keys decrypt the entry; an entry of another vault must stay in the journal."""
         try:
             for write in entry.writes:
-                await self._cipher.open(write.key, write.sealed)
+                await self._cipher.open(entry.attempt.account.key(write.key.kind), write.sealed)
         except (KeyUnavailableError, StorageError):
             return True  # the entry waits until the master key or the database is back
         except (UnreadableError, DecryptionError) as error:
@@ -233,7 +233,8 @@ class AnswerKeeper:
             created_at=attempt.claimed_at,
             updated_at=attempt.claimed_at,
         )
-        return await self._opener.open(StoredToken(info, write.sealed), attempt.claimed_at)
+        key = attempt.account.key(TokenKind.ACCESS_TOKEN)
+        return await self._opener.open(key, StoredToken(info, write.sealed), attempt.claimed_at)
 
     async def _commit(self, entry: JournalEntry) -> Refreshed:
         for _ in range(_ROUNDS):
@@ -261,7 +262,10 @@ class AnswerKeeper:
         """
         self._cipher.forget_active([entry.attempt.account.tenant_id])
         try:
-            values = [(write.key, await self._cipher.open(write.key, write.sealed)) for write in entry.writes]
+            keys = [entry.attempt.account.key(write.key.kind) for write in entry.writes]
+            values = [
+                (key, await self._cipher.open(key, write.sealed)) for key, write in zip(keys, entry.writes, strict=True)
+            ]
         except UnreadableError as error:
             attempt = entry.attempt.attempt_id.hex
             if error.reason != DESTROYED_KEY:

@@ -28,7 +28,7 @@ from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
 from vault_domain.rules.refresh import Claim, RefreshTiming, backoff, lead
 from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
-from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import drafts_of
 
 _log = logging.getLogger(__name__)
@@ -127,12 +127,13 @@ class AttemptRunner:
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
-        snapshot = await self._ledger.read(attempt.account)
+        snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
         if credential is None or snapshot.record is None or self._keeper.is_pending(attempt.account):
             return None  # another writer was faster, or an answer for this credential already waits for the database
-        sealed = snapshot.sealed[attempt.credential.key.kind]
-        token = await self._opener.open(StoredToken(credential, sealed), snapshot.now)
+        kind = attempt.credential.key.kind
+        row = StoredToken(credential, snapshot.sealed[kind])
+        token = await self._opener.open(attempt.account.key(kind), row, snapshot.now)
         try:
             sealer = await self._cipher.sealer(attempt.account.tenant_id)
         except UnreadableError:
@@ -142,7 +143,6 @@ class AttemptRunner:
             return None
         access = snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
         scopes = () if access is None else access.scopes
-        kind = attempt.credential.key.kind
         request = RefreshRequest(attempt.account, token.value, kind, scopes, self._timing.deadline)
         return request, snapshot.record.refresh.failures, sealer
 

@@ -20,6 +20,7 @@ from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, RefreshRule, decide_ahead, next_due
 from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.tokens.opening import checked_snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class SweepService:
     async def _refresh(self, account: Account, rule: RefreshRule, sweep: _Sweep) -> object | None:
         """Decide, claim and refresh an account; return None if there was nothing to refresh."""
         started = self._tasks.monotonic()
-        snapshot = await self._ledger.read(account)
+        snapshot = checked_snapshot(account, await self._ledger.read(account))
         decision = decide_ahead(snapshot.record, snapshot.now, self._policy, rule)
         if not isinstance(decision, Claim):
             await self._ledger.reschedule(account, partial(self._judge, rule))

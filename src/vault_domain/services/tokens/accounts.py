@@ -9,6 +9,7 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.connection import describe_account
 from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.services.tokens.opening import checked_record
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.sealing import drafts_of, write_sealed
 
@@ -47,7 +48,8 @@ class AccountService:
 
     async def get(self, account: Account) -> AccountInfo | None:
         """Return an account as a host shows it, or None if nothing is stored for it."""
-        record, now = await self._accounts.get(account)
+        found, now = await self._accounts.get(account)
+        record = checked_record(account, found)
         return None if record is None else describe_account(record, now, self._spends.get(account.provider))
 
     async def delete(self, account: Account, *, revoke: bool, actor: str | None) -> AccountDeletion:

@@ -3,11 +3,14 @@
 import logging
 from datetime import datetime
 
+from vault_domain.entities.account import Account, TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.token import StoredToken, Token
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, Token
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.refresh_ledger import Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -20,42 +23,82 @@ class TokenOpener:
         self._sink = sink
         self.failed_reads = 0
 
-    async def open(self, row: StoredToken, now: datetime) -> Token:
+    async def open(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Return the decrypted token of a row.
 
         Args:
-            row: the row, with the key that the caller asked for.
+            key: the key that the caller asked for, never one that was read from the row; the value decrypts in its
+                context only.
+            row: the store's answer.
             now: time of the read, for the audit event.
 
         Raises:
-            DecryptionError: the value belongs to another key, was changed, or its data key is gone.
+            DecryptionError: the row or the value belongs to another key, was changed, or its data key is gone.
             KeyUnavailableError: the master key cannot be used now.
         """
-        key = row.info.key
+        stored = self.checked(key, row, now)
         try:
-            return Token(row.info, await self._cipher.open(key, row.sealed))
+            return Token(stored.info, await self._cipher.open(key, stored.sealed))
         except UnreadableError as error:
             reason = error.reason
-        self._report(row, reason, now)
-        raise DecryptionError(account=key.account, keys=[key])
+        raise self._refusal(key, stored, reason, now)
 
-    def _report(self, row: StoredToken, reason: str, now: datetime) -> None:
+    def checked(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> StoredToken:
+        """Return the row if it is the one that was asked for, so that its metadata may be used.
+
+        Raises:
+            DecryptionError: the row names another key or is damaged.
+        """
+        if isinstance(row, DamagedToken):
+            raise self._refusal(key, row, row.reason, now)
+        if row.key is not key and row.key != key:
+            raise self._refusal(key, row, WRONG_ROW, now)
+        return row
+
+    def _refusal(self, key: TokenKey, row: StoredToken | DamagedToken, reason: str, now: datetime) -> DecryptionError:
+        """Count, log and publish a failed read; return the error to raise."""
         self.failed_reads += 1
-        info = row.info
-        _log.error(
-            "a stored value could not be decrypted: token id %s, generation %d, data key %s, reason %s",
-            info.id,
-            info.generation,
-            row.sealed.data_key_id.hex(),
-            reason,
-        )
+        # A row of another key belongs to somebody else, so nothing of it is reported under the key that was asked for.
+        own = row if isinstance(row, StoredToken) and reason != WRONG_ROW else None
+        if own is None:
+            _log.error("a stored row could not be used: reason %s", reason)
+        else:
+            _log.error(
+                "a stored value could not be decrypted: token id %s, generation %d, data key %s, reason %s",
+                own.info.id,
+                own.info.generation,
+                own.sealed.data_key_id.hex(),
+                reason,
+            )
         event = AuditEvent(
             AuditAction.DECRYPTION_FAILED,
             now,
-            tenant_id=info.key.tenant_id,
-            account=info.key.account,
-            kind=info.key.kind,
-            generation=info.generation,
+            tenant_id=key.tenant_id,
+            account=key.account,
+            kind=key.kind,
+            generation=None if own is None else own.info.generation,
             code=reason,
         )
         self._sink.publish([event])
+        return DecryptionError(account=key.account, keys=[key])
+
+
+def checked_record(account: Account, record: AccountRecord | None) -> AccountRecord | None:
+    """Return a record that was read for an account.
+
+    Raises:
+        DecryptionError: the record or one of its tokens belongs to another account.
+    """
+    if record is None:
+        return None
+    wrong = [kind for kind, info in record.tokens.items() if info.key != account.key(kind)]
+    if not wrong and record.account == account:
+        return record
+    _log.error("a stored account could not be used: reason %s", WRONG_ROW)
+    raise DecryptionError(account=account, keys=[account.key(kind) for kind in wrong or record.tokens])
+
+
+def checked_snapshot(account: Account, snapshot: Snapshot) -> Snapshot:
+    """Do the same as `checked_record` for a record with its sealed values."""
+    checked_record(account, snapshot.record)
+    return snapshot

@@ -10,7 +10,7 @@ from vault_domain.entities.token import StoredToken
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
-from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -54,13 +54,14 @@ class RevocationService:
 
         If there is no readable refresh token, the request has the access token. None: neither is readable.
         """
-        snapshot = await self._ledger.read(account)
+        snapshot = checked_snapshot(account, await self._ledger.read(account))
         for kind in (TokenKind.REFRESH_TOKEN, TokenKind.ACCESS_TOKEN):
             info = None if snapshot.record is None else snapshot.record.tokens.get(kind)
             if info is None:
                 continue
             try:
-                token = await self._opener.open(StoredToken(info, snapshot.sealed[kind]), snapshot.now)
+                row = StoredToken(info, snapshot.sealed[kind])
+                token = await self._opener.open(account.key(kind), row, snapshot.now)
             except VaultError:
                 continue
             return RefreshRequest(account, token.value, kind, info.scopes, self._deadline)

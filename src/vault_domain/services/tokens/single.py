@@ -5,7 +5,17 @@ from datetime import datetime, timedelta
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenDraft, TokenInfo, TokenRef, UsableToken
+from vault_domain.entities.token import (
+    WRONG_ROW,
+    DamagedToken,
+    MarkOutcome,
+    StoredToken,
+    Token,
+    TokenDraft,
+    TokenInfo,
+    TokenRef,
+    UsableToken,
+)
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import TokenRepository
@@ -51,7 +61,8 @@ class TokenService:
     async def get(self, key: TokenKey) -> Token | None:
         """Return the token, regardless of its status, and record its use."""
         reading = await self._tokens.get(key)
-        return None if reading.row is None else await self.hand_out(reading.row, reading.now)
+        answer = reading.answer
+        return None if answer is None else await self.hand_out(key, answer, reading.now)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token]:
         """Return the tokens stored under these keys, in the order of the keys.
@@ -60,13 +71,16 @@ class TokenService:
             DecryptionError: at least one value cannot be decrypted; its `keys` names all of them.
         """
         rows, now = await self._tokens.get_many(keys)
+        answers = _by_question(keys, rows)
         tokens: dict[TokenKey, Token] = {}
         unreadable: list[TokenKey] = []
-        for row in rows:
+        for key in keys:
+            row = answers.get(key)
             try:
-                tokens[row.info.key] = await self._opener.open(row, now)
+                if row is not None:
+                    tokens[key] = await self._opener.open(key, row, now)
             except DecryptionError:
-                unreadable.append(row.info.key)
+                unreadable.append(key)
         if unreadable:
             raise DecryptionError(account=unreadable[0].account, keys=unreadable)
         for token in tokens.values():
@@ -75,29 +89,36 @@ class TokenService:
 
     async def get_access(self, account: Account, buffer: timedelta | None) -> UsableToken | None:
         """Return the access token if it may be used now, else None. It never calls a provider."""
-        reading = await self._tokens.get(account.key(TokenKind.ACCESS_TOKEN))
-        row = reading.row
+        key = account.key(TokenKind.ACCESS_TOKEN)
+        row, now = await self._read(key)
         if row is None:
             return None
-        found = freshness(row.info, reading.now, self._policy, buffer)
+        found = freshness(row.info, now, self._policy, buffer)
         if found is Freshness.UNUSABLE:
             return None
-        token = await self.hand_out(row, reading.now)
+        token = await self.hand_out(key, row, now)
         return UsableToken(token, needs_refresh=found is Freshness.DUE)
 
     async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token if it may be used now, else None."""
-        reading = await self._tokens.get(account.key(TokenKind.REFRESH_TOKEN))
-        row = reading.row
-        if row is None or not is_usable(row.info, reading.now):
+        key = account.key(TokenKind.REFRESH_TOKEN)
+        row, now = await self._read(key)
+        if row is None or not is_usable(row.info, now):
             return None
-        return await self.hand_out(row, reading.now)
+        return await self.hand_out(key, row, now)
 
-    async def hand_out(self, row: StoredToken, now: datetime) -> Token:
-        """Decrypt a row that was read at ``now``, and record the token's use."""
-        token = await self._opener.open(row, now)
-        self._uses.record(row.info, now)
+    async def hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
+        """Decrypt the row that was read at ``now`` for this key, and record the token's use."""
+        token = await self._opener.open(key, row, now)
+        self._uses.record(token.info, now)
         return token
+
+    async def _read(self, key: TokenKey) -> tuple[StoredToken | None, datetime]:
+        """Read a row whose metadata is needed before its value is decrypted."""
+        reading = await self._tokens.get(key)
+        answer = reading.answer
+        row = None if answer is None else self._opener.checked(key, answer, reading.now)
+        return row, reading.now
 
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
         """Mark exactly the value that ``info`` describes as invalid."""
@@ -116,3 +137,18 @@ class TokenService:
         change = await self._tokens.delete_provider(tenant_id, provider, actor=actor)
         self._sink.publish(change.events)
         return change.result
+
+
+def _by_question(
+    keys: Sequence[TokenKey], rows: Sequence[StoredToken | DamagedToken]
+) -> dict[TokenKey, StoredToken | DamagedToken]:
+    """Return the rows by the key that was asked for.
+
+    A row that answers no question stands in the place of one that does. Which one is not known, so that each key
+    without an answer gets an error instead of counting as not stored.
+    """
+    answers = {row.key: row for row in rows}
+    if answers.keys() <= set(keys):
+        return answers
+    unanswered = [key for key in keys if key not in answers] or keys
+    return answers | {key: DamagedToken(key, WRONG_ROW) for key in unanswered}

@@ -1,10 +1,10 @@
 -- Master keys: the parameters and check values that show whether a secret is the right one. The table holds no key.
 CREATE TABLE {{schema}}.master_key (
     master_key_id bytea NOT NULL PRIMARY KEY CHECK (octet_length(master_key_id) = 16),
-    provider text NOT NULL,
-    uri text NOT NULL DEFAULT '',
-    kdf text NOT NULL DEFAULT '',
-    check_value bytea NOT NULL DEFAULT '',
+    provider text NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
+    uri text NOT NULL DEFAULT '' CHECK (octet_length(uri) <= 4096),
+    kdf text NOT NULL DEFAULT '' CHECK (octet_length(kdf) <= 4096),
+    check_value bytea NOT NULL DEFAULT '' CHECK (octet_length(check_value) <= 64),
     state text NOT NULL CHECK (state IN ('unwrap_only', 'active', 'retired')),
     created_at timestamptz NOT NULL
 );
@@ -12,7 +12,7 @@ CREATE UNIQUE INDEX master_key_active ON {{schema}}.master_key (state) WHERE sta
 
 -- Data keys: one active key per tenant. A destroyed key stays as a tombstone, so that its id is never used again.
 CREATE TABLE {{schema}}.data_key (
-    tenant_id text COLLATE "C" NOT NULL,
+    tenant_id text COLLATE "C" NOT NULL CHECK (char_length(tenant_id) BETWEEN 1 AND 255),
     data_key_id bytea NOT NULL CHECK (octet_length(data_key_id) = 16),
     state text NOT NULL CHECK (state IN ('active', 'decrypt_only', 'destroyed')),
     created_at timestamptz NOT NULL,
@@ -25,7 +25,7 @@ CREATE TABLE {{schema}}.data_key_wrap (
     tenant_id text COLLATE "C" NOT NULL,
     data_key_id bytea NOT NULL,
     master_key_id bytea NOT NULL REFERENCES {{schema}}.master_key (master_key_id),
-    wrapped bytea NOT NULL,
+    wrapped bytea NOT NULL CHECK (octet_length(wrapped) <= 8192),
     PRIMARY KEY (tenant_id, data_key_id, master_key_id),
     FOREIGN KEY (tenant_id, data_key_id) REFERENCES {{schema}}.data_key (tenant_id, data_key_id)
 );
@@ -33,6 +33,7 @@ CREATE TABLE {{schema}}.data_key_wrap (
 -- Lifetimes are in microseconds, because an interval of days depends on the session's time zone. Scopes are a JSON
 -- array; NULL means that no scopes were given, and [] that there are none.
 -- The storage of blobs is EXTERNAL (never compressed), because sealed values cannot be compressed.
+-- The limits of sizes are those of the byte format and of the vault's arguments.
 CREATE TABLE {{schema}}.token (
     tenant_id text COLLATE "C" NOT NULL CHECK (char_length(tenant_id) BETWEEN 1 AND 255),
     provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
@@ -40,12 +41,14 @@ CREATE TABLE {{schema}}.token (
     identifier text COLLATE "C" NOT NULL DEFAULT '' CHECK (char_length(identifier) <= 255),
     id uuid NOT NULL,
     data_key_id bytea NOT NULL CHECK (octet_length(data_key_id) = 16),
-    blob bytea NOT NULL,
+    blob bytea NOT NULL CHECK (octet_length(blob) <= 65664),
     status text NOT NULL CHECK (status IN ('valid', 'invalid', 'unknown')),
     error_code text CHECK (char_length(error_code) <= 64),
     expires_at timestamptz CHECK (isfinite(expires_at)),
-    lifetime bigint,
-    scopes text,
+    lifetime bigint CHECK (lifetime >= 0),
+    scopes text CHECK (
+        octet_length(scopes) <= 1048576 AND jsonb_typeof(scopes::jsonb) = 'array'
+        AND NOT jsonb_path_exists(scopes::jsonb, '$[*] ? (@.type() != "string")')),
     generation bigint NOT NULL CHECK (generation >= 1),
     last_refreshed_at timestamptz,
     created_at timestamptz NOT NULL,
@@ -71,17 +74,17 @@ CREATE TABLE {{schema}}.token_use (
 -- Pages are sorted by (xid, seq) and end before the oldest running transaction, because transactions do not commit in
 -- the order of seq. An empty tenant_id means no tenant, because a column of the primary key cannot be NULL.
 CREATE TABLE {{schema}}.audit_event (
-    tenant_id text COLLATE "C" NOT NULL DEFAULT '',
+    tenant_id text COLLATE "C" NOT NULL DEFAULT '' CHECK (char_length(tenant_id) <= 255),
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
-    action text NOT NULL,
+    action text NOT NULL CHECK (char_length(action) BETWEEN 1 AND 64),
     occurred_at timestamptz NOT NULL,
-    provider text,
-    identifier text,
-    kind text,
-    generation bigint,
-    actor text,
-    code text,
+    provider text CHECK (char_length(provider) BETWEEN 1 AND 64),
+    identifier text CHECK (char_length(identifier) <= 255),
+    kind text CHECK (kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')),
+    generation bigint CHECK (generation >= 1),
+    actor text CHECK (char_length(actor) <= 255),
+    code text CHECK (char_length(code) <= 64),
     PRIMARY KEY (tenant_id, xid, seq)
 );
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
@@ -89,12 +92,12 @@ CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
 -- The refresh state belongs to the credential with this id and generation; it no longer applies once another
 -- credential is stored.
 CREATE TABLE {{schema}}.account (
-    tenant_id text COLLATE "C" NOT NULL,
-    provider text COLLATE "C" NOT NULL,
-    identifier text COLLATE "C" NOT NULL DEFAULT '',
+    tenant_id text COLLATE "C" NOT NULL CHECK (char_length(tenant_id) BETWEEN 1 AND 255),
+    provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
+    identifier text COLLATE "C" NOT NULL DEFAULT '' CHECK (char_length(identifier) <= 255),
     label text CHECK (char_length(label) <= 255),
     credential_id uuid,
-    credential_generation bigint,
+    credential_generation bigint CHECK (credential_generation >= 1),
     attempt_id uuid,
     committed_attempt_id uuid,
     lease_until timestamptz,

@@ -41,7 +41,7 @@ WHERE tenant_id = %(tenant_id)b AND data_key_id = %(replaced)b AND state = 'acti
 -- Find tokens under decrypt_only data keys after a position. It reads tenant by tenant, each by the primary key,
 -- because one join with a sort would read all remaining tokens for every page. The lateral join keeps the order of the
 -- tenants.
-SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.data_key_id, t.blob
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM (
     SELECT tenant_id, array_agg(data_key_id) AS data_key_ids FROM {{schema}}.data_key
     WHERE state = 'decrypt_only' AND emptied_at IS NULL AND tenant_id >= %(after_tenant_id)b::text
@@ -58,8 +58,8 @@ LIMIT %(limit)b::bigint
 
 -- name: find_tenant_rows_to_reseal
 -- Find one tenant's tokens under decrypt_only data keys after a position.
-SELECT tenant_id, provider, kind, identifier, data_key_id, blob
-FROM {{schema}}.token
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
+FROM {{schema}}.token t
 WHERE tenant_id = %(tenant_id)b
     AND (provider, kind, identifier) > (%(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
     AND data_key_id = ANY (ARRAY (
@@ -155,7 +155,7 @@ UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 LEFT JOIN LATERAL (
-    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
+    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
     FROM {{schema}}.data_key_wrap
     WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 WHERE d.state <> 'destroyed' AND (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
@@ -171,7 +171,7 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wr
 FROM {{schema}}.data_key d
 JOIN {{schema}}.data_key_wrap o ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b
 CROSS JOIN LATERAL (
-    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
+    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
     FROM {{schema}}.data_key_wrap
     WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w
 WHERE (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)

@@ -1,6 +1,6 @@
 -- name: list_master_keys
 -- List all master key records.
-SELECT master_key_id, provider, uri, kdf, check_value, state, created_at FROM {{schema}}.master_key ORDER BY created_at, master_key_id
+SELECT master_key_id, provider, {{uri}}, {{kdf}}, check_value, state, created_at FROM {{schema}}.master_key ORDER BY created_at, master_key_id
 
 -- name: lock_master_keys
 -- Exclude other introductions, activations and retirements until the transaction ends; readers are not blocked.
@@ -23,7 +23,7 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wr
 FROM unnest(%(tenant_ids)b::text[]) k (tenant_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.state = 'active'
 LEFT JOIN LATERAL (
-    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
+    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
     FROM {{schema}}.data_key_wrap
     WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 
@@ -33,7 +33,7 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wr
 FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) k (tenant_id, data_key_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.data_key_id = k.data_key_id
 LEFT JOIN LATERAL (
-    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg(wrapped ORDER BY master_key_id) AS wraps
+    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
     FROM {{schema}}.data_key_wrap
     WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 

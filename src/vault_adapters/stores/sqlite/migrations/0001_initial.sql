@@ -1,36 +1,36 @@
 -- Master keys: the parameters and check values that show whether a secret is the right one. The table holds no key.
 CREATE TABLE token_vault_master_key (
     master_key_id BLOB NOT NULL PRIMARY KEY CHECK (length(master_key_id) = 16),
-    provider TEXT NOT NULL,
-    uri TEXT NOT NULL DEFAULT '',
-    kdf TEXT NOT NULL DEFAULT '',
-    check_value BLOB NOT NULL DEFAULT x'',
+    provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+    uri TEXT NOT NULL DEFAULT '' CHECK (length(uri) <= 4096),
+    kdf TEXT NOT NULL DEFAULT '' CHECK (length(kdf) <= 4096),
+    check_value BLOB NOT NULL DEFAULT x'' CHECK (length(check_value) <= 64),
     state TEXT NOT NULL CHECK (state IN ('unwrap_only', 'active', 'retired')),
     created_at INTEGER NOT NULL
-);
+) STRICT;
 CREATE UNIQUE INDEX token_vault_master_key_active ON token_vault_master_key (state) WHERE state = 'active';
 
 -- Data keys: one active key per tenant. A destroyed key stays as a tombstone, so that its id is never used again.
 CREATE TABLE token_vault_data_key (
-    tenant_id TEXT NOT NULL,
+    tenant_id TEXT NOT NULL CHECK (length(tenant_id) BETWEEN 1 AND 255),
     data_key_id BLOB NOT NULL CHECK (length(data_key_id) = 16),
     state TEXT NOT NULL CHECK (state IN ('active', 'decrypt_only', 'destroyed')),
     created_at INTEGER NOT NULL,
     emptied_at INTEGER,
     PRIMARY KEY (tenant_id, data_key_id)
-);
+) STRICT;
 CREATE UNIQUE INDEX token_vault_data_key_active ON token_vault_data_key (tenant_id) WHERE state = 'active';
 
 CREATE TABLE token_vault_data_key_wrap (
     tenant_id TEXT NOT NULL,
     data_key_id BLOB NOT NULL,
     master_key_id BLOB NOT NULL REFERENCES token_vault_master_key (master_key_id),
-    wrapped BLOB NOT NULL,
+    wrapped BLOB NOT NULL CHECK (length(wrapped) <= 8192),
     PRIMARY KEY (tenant_id, data_key_id, master_key_id),
     FOREIGN KEY (tenant_id, data_key_id) REFERENCES token_vault_data_key (tenant_id, data_key_id)
-);
+) STRICT;
 
--- Times are microseconds since 1970, UTC.
+-- Times are microseconds since 1970, UTC. The limits of sizes are those of the byte format and of the vault's arguments.
 CREATE TABLE token_vault_token (
     tenant_id TEXT NOT NULL CHECK (length(tenant_id) BETWEEN 1 AND 255),
     provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
@@ -38,18 +38,19 @@ CREATE TABLE token_vault_token (
     identifier TEXT NOT NULL DEFAULT '' CHECK (length(identifier) <= 255),
     id BLOB NOT NULL CHECK (length(id) = 16),
     data_key_id BLOB NOT NULL CHECK (length(data_key_id) = 16),
-    blob BLOB NOT NULL,
+    blob BLOB NOT NULL CHECK (length(blob) <= 65664),
     status TEXT NOT NULL CHECK (status IN ('valid', 'invalid', 'unknown')),
     error_code TEXT CHECK (length(error_code) <= 64),
     expires_at INTEGER,
-    lifetime INTEGER,
-    scopes TEXT NOT NULL DEFAULT '[]',
+    lifetime INTEGER CHECK (lifetime >= 0),
+    scopes TEXT NOT NULL DEFAULT '[]' CHECK (
+        length(scopes) <= 1048576 AND json_valid(scopes) AND json_type(scopes) = 'array'),
     generation INTEGER NOT NULL CHECK (generation >= 1),
     last_refreshed_at INTEGER,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, provider, kind, identifier)
-);
+) STRICT;
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
 CREATE INDEX token_vault_token_expiring ON token_vault_token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
@@ -63,31 +64,31 @@ CREATE TABLE token_vault_token_use (
     PRIMARY KEY (tenant_id, provider, kind, identifier),
     FOREIGN KEY (tenant_id, provider, kind, identifier)
         REFERENCES token_vault_token (tenant_id, provider, kind, identifier) ON DELETE CASCADE
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 
 -- AUTOINCREMENT: SQLite never uses a number again, so cursors stay valid when rows are deleted.
 CREATE TABLE token_vault_audit_event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    action TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (length(action) BETWEEN 1 AND 64),
     occurred_at INTEGER NOT NULL,
-    tenant_id TEXT,
-    provider TEXT,
-    identifier TEXT,
-    kind TEXT,
-    generation INTEGER,
-    actor TEXT,
-    code TEXT
-);
+    tenant_id TEXT CHECK (length(tenant_id) BETWEEN 1 AND 255),
+    provider TEXT CHECK (length(provider) BETWEEN 1 AND 64),
+    identifier TEXT CHECK (length(identifier) <= 255),
+    kind TEXT CHECK (kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')),
+    generation INTEGER CHECK (generation >= 1),
+    actor TEXT CHECK (length(actor) <= 255),
+    code TEXT CHECK (length(code) <= 64)
+) STRICT;
 CREATE INDEX token_vault_audit_event_tenant ON token_vault_audit_event (tenant_id, seq);
 -- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
 -- The refresh state belongs to the credential with this id and generation; it is void once another one is stored.
 CREATE TABLE token_vault_account (
-    tenant_id TEXT NOT NULL,
-    provider TEXT NOT NULL,
-    identifier TEXT NOT NULL DEFAULT '',
+    tenant_id TEXT NOT NULL CHECK (length(tenant_id) BETWEEN 1 AND 255),
+    provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+    identifier TEXT NOT NULL DEFAULT '' CHECK (length(identifier) <= 255),
     label TEXT CHECK (length(label) <= 255),
     credential_id BLOB CHECK (length(credential_id) = 16),
-    credential_generation INTEGER,
+    credential_generation INTEGER CHECK (credential_generation >= 1),
     attempt_id BLOB CHECK (length(attempt_id) = 16),
     committed_attempt_id BLOB CHECK (length(committed_attempt_id) = 16),
     lease_until INTEGER,
@@ -97,4 +98,4 @@ CREATE TABLE token_vault_account (
     unknown_since INTEGER,
     error_code TEXT CHECK (length(error_code) <= 64),
     PRIMARY KEY (tenant_id, provider, identifier)
-);
+) STRICT;

@@ -37,6 +37,12 @@ UPDATE token_vault_account SET
     lease_until = CASE WHEN lease_until > :now THEN lease_until END
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
+-- name: list_account_generations
+-- List what the events of a deletion need, for an account's tokens.
+SELECT kind, identifier, generation FROM token_vault_token
+WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
+    AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
+
 -- name: delete_account_tokens
 -- Delete an account's tokens.
 DELETE FROM token_vault_token

@@ -114,7 +114,7 @@ WITH page AS (
             WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND w.master_key_id = :master_key_id)
     ORDER BY tenant_id, data_key_id
     LIMIT :limit)
-SELECT p.tenant_id, p.data_key_id, p.state, p.emptied_at, w.master_key_id, w.wrapped
+SELECT p.tenant_id, p.data_key_id, p.state, p.emptied_at, w.master_key_id, {{wrapped}}
 FROM page p
 LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 ORDER BY p.tenant_id, p.data_key_id, w.master_key_id
@@ -128,7 +128,7 @@ WITH page AS (
     WHERE (d.tenant_id, d.data_key_id) > (:after_tenant_id, :after_data_key_id)
     ORDER BY d.tenant_id, d.data_key_id
     LIMIT :limit)
-SELECT p.tenant_id, p.data_key_id, p.state, p.emptied_at, w.master_key_id, w.wrapped
+SELECT p.tenant_id, p.data_key_id, p.state, p.emptied_at, w.master_key_id, {{wrapped}}
 FROM page p
 JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 ORDER BY p.tenant_id, p.data_key_id, w.master_key_id

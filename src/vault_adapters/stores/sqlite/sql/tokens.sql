@@ -7,7 +7,7 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.kind = :kind AND
 
 -- name: get_tokens
 -- Get one row for each key in a JSON array of [tenant_id, provider, kind, identifier], in the array's order.
-SELECT {{token_columns}}, {{value_columns}}
+SELECT {{token_columns}}, {{value_columns}}, k.key
 FROM json_each(:keys) k
 LEFT JOIN token_vault_token t
     ON t.tenant_id = json_extract(k.value, '$[0]') AND t.provider = json_extract(k.value, '$[1]')
@@ -15,6 +15,17 @@ LEFT JOIN token_vault_token t
 LEFT JOIN token_vault_token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 ORDER BY k.key
+
+-- name: get_token_state
+-- Get the columns of one token that a change compares.
+SELECT id, generation, status FROM token_vault_token
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
+
+-- name: list_provider_generations
+-- List what the events of a deletion need, for a tenant's tokens at a provider.
+SELECT kind, identifier, generation FROM token_vault_token
+WHERE tenant_id = :tenant_id AND provider = :provider
+ORDER BY kind, identifier
 
 -- name: count_inactive_data_keys
 -- Count the inactive data keys in a JSON array of [tenant_id, data key id in hex], to guard a write.

@@ -1,0 +1,182 @@
+"""Rows that hold what the vault never stores, and rows that answer another question: each concerns only itself."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from vault_adapters.stores.columns import MOST_WRAP
+from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
+from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
+from vault_domain.entities.token import DAMAGED_ROW, WRONG_ROW, SealedToken
+from vault_domain.ports.key_rotation import SealedRow
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+P = TypeVar("P")
+
+_ID_SIZE = 16
+
+
+class WrongRowError(Exception):
+    """A row belongs to another key or tenant than the question."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return the code of the reason for which a row could not be used."""
+    return WRONG_ROW if isinstance(error, WrongRowError) else DAMAGED_ROW
+
+
+def report_rows(passed_over: Counter[str]) -> None:
+    """Log how many rows were passed over, one line for each code."""
+    for reason, count in passed_over.items():
+        _log.error("%d stored rows were passed over: reason %s", count, reason)
+
+
+def refused_account(account: Account, error: Exception) -> DecryptionError:
+    """Log that an account's rows cannot be used; return the error to raise. The rows do not appear in it."""
+    _log.error("a stored account could not be used: reason %s", reason_of(error))
+    return DecryptionError(account=account, keys=[account.key(kind) for kind in TokenKind])
+
+
+def sealed_value(data_key_id: object, blob: object) -> SealedToken:
+    """Return the sealed value of a row.
+
+    Raises:
+        ValueError: a column is empty, has another type or another size.
+    """
+    if type(data_key_id) is bytes and type(blob) is bytes and len(data_key_id) == _ID_SIZE:
+        return SealedToken(data_key_id, blob)
+    raise ValueError
+
+
+def scopes_of(text: str) -> tuple[str, ...]:
+    """Return the scopes in a row's JSON array.
+
+    Raises:
+        ValueError: the text is no JSON array of texts.
+    """
+    scopes = json.loads(text)
+    if type(scopes) is list and all(type(scope) is str for scope in scopes):
+        return tuple(scopes)
+    raise ValueError
+
+
+def data_key_of_row(
+    tenant_id: str, key_id: bytes, state: str, emptied_at: datetime | None, wraps: Iterable[tuple[object, object]]
+) -> DataKeyRecord:
+    """Return a data key from its columns. It lacks the wraps that cannot be used, so that the others serve.
+
+    Raises:
+        ValueError: a column of the data key itself is damaged.
+    """
+    if type(key_id) is not bytes or len(key_id) != _ID_SIZE or type(tenant_id) is not str:
+        raise ValueError
+    usable = tuple(
+        DataKeyWrap(master_key_id, wrapped)
+        for master_key_id, wrapped in wraps
+        if type(master_key_id) is bytes and type(wrapped) is bytes and len(wrapped) <= MOST_WRAP
+    )
+    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), usable, emptied_at)
+
+
+def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
+    """Return a value to seal again from its key and its sealed value; a value that is too large becomes empty.
+
+    Raises:
+        Exception: the row is damaged or belongs to another tenant.
+    """
+    *key, data_key_id, blob = columns
+    if type(data_key_id) is not bytes:
+        raise ValueError
+    return SealedRow(key_of_row(key, tenant_id, None), SealedToken(data_key_id, blob if type(blob) is bytes else b""))
+
+
+def place_of_key(columns: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the position of a value to seal again: the first four of the columns."""
+    tenant_id, provider, kind, identifier, *_ = columns
+    return tenant_id, provider, kind, identifier
+
+
+def key_of_row(columns: Sequence[Any], tenant_id: str | None, provider: str | None) -> TokenKey:
+    """Return the key of a listed row.
+
+    Args:
+        columns: the columns `KEY`.
+        tenant_id: the tenant that was asked for; None: all tenants.
+        provider: the provider that was asked for; None: all providers.
+
+    Raises:
+        WrongRowError: the row belongs to another tenant or provider.
+        ValueError: a column has another type or is empty.
+    """
+    tenant, name, kind, identifier = columns
+    if (tenant_id is not None and tenant != tenant_id) or (provider is not None and name != provider):
+        raise WrongRowError
+    if not (type(tenant) is str and type(name) is str and type(identifier) is str and tenant and name):
+        raise ValueError
+    return stored_key(tenant, name, kind, identifier)
+
+
+def own_key(columns: Sequence[Any], account: Account) -> TokenKey:
+    """Return the key of a row that was read for an account; its names are the account's, not the row's.
+
+    Raises:
+        WrongRowError: the row belongs to another account.
+    """
+    tenant_id, provider, kind, identifier = columns
+    own = account.identifier or ""
+    if (tenant_id, provider, identifier) != (account.tenant_id, account.provider, own):
+        raise WrongRowError
+    return stored_key(account.tenant_id, account.provider, kind, own)
+
+
+async def sound_page(
+    fetch: Callable[[P, int], Awaitable[Sequence[R]]],
+    decode: Callable[[R], T],
+    place: Callable[[R], P],
+    start: P,
+    limit: int,
+) -> list[T]:
+    """Return a page of a list without the rows that cannot be used. The page is full if enough rows follow them.
+
+    Args:
+        fetch: reads up to a number of rows after a position.
+        decode: returns the entity of a row, or raises any error.
+        place: returns a row's position; it works for damaged rows too.
+        start: the position at which the page begins.
+        limit: the number of entities on the page.
+    """
+    found: list[T] = []
+    passed_over: Counter[str] = Counter()
+    while (wanted := limit - len(found)) > 0:
+        rows = await fetch(start, wanted)
+        sound_rows(rows, decode, found, passed_over)
+        if len(rows) < wanted:
+            break
+        start = place(rows[-1])
+    report_rows(passed_over)
+    return found
+
+
+def sound_rows(rows: Sequence[R], decode: Callable[[R], T], found: list[T], passed_over: Counter[str]) -> None:
+    """Decode rows one by one into ``found``; count those that cannot be used."""
+    for row in rows:
+        try:
+            found.append(decode(row))
+        except Exception as error:  # a damaged row may hold anything, so decoding it may raise anything
+            passed_over[reason_of(error)] += 1
+
+
+def sound(rows: Sequence[R], decode: Callable[[R], T]) -> list[T]:
+    """Return the entities of the rows that can be used, and log the number of the others."""
+    found: list[T] = []
+    passed_over: Counter[str] = Counter()
+    sound_rows(rows, decode, found, passed_over)
+    report_rows(passed_over)
+    return found

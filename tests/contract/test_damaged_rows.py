@@ -1,0 +1,382 @@
+"""One damaged row hurts only itself, in a database that was restored without its constraints."""
+
+import asyncio
+import logging
+import re
+import sqlite3
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from vault_adapters import (
+    Account,
+    AuditAction,
+    ConfigurationError,
+    DecryptionError,
+    StorageError,
+    SweepReport,
+    Token,
+    TokenKind,
+    TokenSet,
+    open_vault,
+)
+from vault_adapters.crypto import bootstrap, envelope, local_key
+from vault_adapters.stores import columns
+from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.sqlite import database as sqlite_database
+from vault_adapters.testing import ScriptedRefresher
+
+BAD, GOOD = Account("bad", "google", "ann"), Account("good", "google", "ann")
+SHOWN = "a text that stands in no log"
+TABLES = ("master_key", "data_key", "data_key_wrap", "token", "account", "audit_event")
+
+
+def loosen(database):
+    """Take all checks and types from the tables, as a dump may do that was edited or made by hand."""
+    if database.kind == "postgres":
+        for name, table in database.execute(
+            "SELECT conname, conrelid::regclass::text FROM pg_constraint c JOIN pg_namespace n ON n.oid = connamespace"
+            " WHERE nspname = ? AND contype = 'c'",
+            [database.schema],
+        ):
+            database.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        return
+    with sqlite3.connect(database.path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        for name, sql in connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name GLOB 'token_vault_*'"
+            " AND name <> 'token_vault_migration'"
+        ).fetchall():
+            loose = re.sub(r"\) STRICT(, )?", ") ", sql).replace("CHECK (", "CHECK (1 OR ")
+            loose = re.sub(r"\b(TEXT|INTEGER|BLOB)\b(?! PRIMARY KEY AUTOINCREMENT)", "", loose)
+            connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", [loose, name])
+    connection.close()
+
+
+@pytest.fixture
+async def filled(database):
+    """Give a database without constraints that holds an account each of two tenants, due for a refresh."""
+    async with open_vault(database.config()) as vault:
+        for account in (BAD, GOOD):
+            await vault.store_token_set(
+                account, TokenSet("access", "refresh", expires_at=soon(), scopes=("a",)), label="Ann"
+            )
+    loosen(database)
+    return database
+
+
+DAMAGE = {
+    "scopes": ("UPDATE {token} SET scopes = ?", [SHOWN]),
+    "scopes_of_numbers": ("UPDATE {token} SET scopes = ?", ["[1]"]),
+    "deep_scopes": ("UPDATE {token} SET scopes = ?", ["[" * 100_000]),
+    "scopes_without_end": ("UPDATE {token} SET scopes = ?", ['["' + "a" * 2_000_000 + '"]']),
+    "status": ("UPDATE {token} SET status = ?", [SHOWN]),
+}
+SQLITE_DAMAGE = {
+    "text_id": ("UPDATE {token} SET id = ?", [SHOWN]),
+    "text_time": ("UPDATE {token} SET updated_at = ?", [SHOWN]),
+    "late_time": ("UPDATE {token} SET created_at = ?", [2**62]),
+    "text_generation": ("UPDATE {token} SET generation = ?", ["1"]),
+    "blob_code": ("UPDATE {token} SET error_code = ?", [SHOWN.encode()]),
+}
+
+
+def soon():
+    """Return an expiry for which an account is due at once."""
+    return datetime.now(UTC) + timedelta(minutes=1)
+
+
+def refresher():
+    return {"google": ScriptedRefresher(*[TokenSet("new", "new", expires_in=3600)] * 4)}
+
+
+@pytest.mark.parametrize("name", [*DAMAGE, *SQLITE_DAMAGE])
+async def test_one_damaged_row_hurts_only_itself(filled, name, caplog):
+    if name in SQLITE_DAMAGE and filled.kind != "sqlite":
+        pytest.skip("a column of Postgres has a type")
+    sql, parameters = (DAMAGE | SQLITE_DAMAGE)[name]
+    filled.execute(f"{sql} WHERE tenant_id = 'bad'", parameters)
+    keys = [account.key(kind) for account in (BAD, GOOD) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
+    bad = keys[:2]
+    async with open_vault(filled.config(), refreshers=refresher()) as vault:
+        with caplog.at_level(logging.ERROR):
+            results = await asyncio.gather(*map(vault.get_token, keys), return_exceptions=True)
+            assert [type(result) for result in results] == [DecryptionError, DecryptionError, Token, Token]
+            assert [result.keys for result in results[:2]] == [(key,) for key in bad]
+            assert results[0] is not results[1]
+            with pytest.raises(DecryptionError) as caught:
+                await vault.get_tokens(keys)
+            assert set(caught.value.keys) == set(bad)
+            for call in (vault.ensure_access_token(BAD), vault.refresh_account(BAD), vault.get_account(BAD)):
+                with pytest.raises(DecryptionError) as caught:
+                    await call
+                assert caught.value.__context__ is None
+            assert (await vault.list_tokens("bad")).items == ()
+            assert (await vault.list_accounts("bad")).items == ()
+            assert len((await vault.list_tokens("good")).items) == 2
+            within = timedelta(hours=1)
+            expiring = await vault.find_expiring_tokens(within, limit=1)
+            assert [info.key.tenant_id for info in expiring.items] == ["good"]
+            report = await vault.refresh_due()
+            assert report == SweepReport(claimed=1, refreshed=1, unreadable=1)
+            assert (await vault.health()).store_error is None
+            # What is damaged can be deleted, or replaced by a new token set.
+            assert await vault.delete_token(bad[1]) is True
+            assert (await vault.delete_account(BAD)).deleted == 1
+            await vault.store_token_set(BAD, TokenSet("access", "refresh"))
+            assert len(await vault.get_tokens(keys)) == 4
+    assert "damaged_row" in caplog.text
+    assert SHOWN not in caplog.text
+
+
+@pytest.mark.parametrize("key_id", [b"1", b"", b"1" * 17])
+async def test_an_id_of_another_size_fails_only_its_own_value(filled, key_id):
+    filled.execute("UPDATE {token} SET data_key_id = ? WHERE tenant_id = 'bad'", [key_id])
+    filled.execute("UPDATE {data_key} SET state = 'decrypt_only' WHERE tenant_id = 'good'")
+    keys = [account.key(TokenKind.ACCESS_TOKEN) for account in (BAD, GOOD)]
+    async with open_vault(filled.config()) as vault:
+        results = await asyncio.gather(*map(vault.get_token, keys), return_exceptions=True)
+        assert [type(result) for result in results] == [DecryptionError, Token]
+
+
+async def test_a_value_beyond_the_format_stays_in_the_database(filled):
+    size = 50_000_000
+    filled.execute("UPDATE {token} SET blob = ? WHERE tenant_id = 'bad'", [bytes(size)])
+    async with open_vault(filled.config()) as vault:
+        tracemalloc.start()
+        for account in (BAD, GOOD):
+            results = await asyncio.gather(
+                vault.get_token(account.key(TokenKind.ACCESS_TOKEN)),
+                vault.get_tokens([account.key(TokenKind.ACCESS_TOKEN), account.key(TokenKind.API_KEY)]),
+                vault.ensure_access_token(account),
+                return_exceptions=True,
+            )
+            assert (account is BAD) == all(isinstance(result, DecryptionError) for result in results)
+        await vault.keys.rotate_data_key("bad")
+        assert (await vault.keys.reencrypt()).unreadable[0].count == 2
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < size / 2
+
+
+def test_the_stores_limit_is_that_of_the_format():
+    assert columns.MOST_BLOB == envelope._MAX_BLOB
+
+
+async def test_a_blob_in_place_of_a_tenant_does_not_end_a_sweep(tmp_path):
+    from tests.support.databases import SqliteFile
+
+    database = SqliteFile(tmp_path / "vault.db")
+    accounts = [Account(f"t{number}", "google") for number in range(30)]
+    async with open_vault(database.config()) as vault:
+        for account in accounts:
+            await vault.store_token_set(account, TokenSet("access", "refresh", expires_at=soon()))
+    loosen(database)
+    for table in ("token", "account"):
+        database.execute(f"UPDATE {{{table}}} SET tenant_id = CAST(tenant_id AS BLOB) WHERE tenant_id < 't4'")
+    refreshers = {"google": ScriptedRefresher(*[TokenSet("new", "new", expires_in=3600)] * 30)}
+    async with open_vault(database.config(), refreshers=refreshers) as vault:
+        report = await vault.refresh_due()
+        assert report.refreshed == sum(account.tenant_id >= "t4" for account in accounts)
+        found = [info async for info in vault.iter_expiring_tokens(timedelta(days=1))]
+        assert {info.key.tenant_id for info in found} == {account.tenant_id for account in accounts[4:10]}
+
+
+async def test_lists_go_on_past_damaged_rows(filled):
+    async with open_vault(filled.config()) as vault:
+        for number in range(20):
+            await vault.store_token_set(Account("many", "google", f"{number:02}"), TokenSet("a", "r", expires_in=60))
+        for number in (0, 1, 2, 7, 8, 18, 19):
+            filled.execute(
+                "UPDATE {token} SET scopes = 'x' WHERE tenant_id = 'many' AND identifier = ?", [f"{number:02}"]
+            )
+        left = [f"{number:02}" for number in range(20) if number not in (0, 1, 2, 7, 8, 18, 19)]
+        for size in (1, 2, 3, 50):
+            for pages, expected in ((token_pages, 2), (account_pages, 1), (expiring_pages, 1)):
+                names = [name async for name in pages(vault, size)]
+                assert sorted(names) == sorted(left * expected), (pages, size)
+
+
+async def token_pages(vault, size):
+    async for item in pages_of(lambda after: vault.list_tokens("many", limit=size, after=after)):
+        yield item.key.identifier
+
+
+async def account_pages(vault, size):
+    async for item in pages_of(lambda after: vault.list_accounts("many", limit=size, after=after)):
+        yield item.account.identifier
+
+
+async def expiring_pages(vault, size):
+    within = timedelta(hours=1)
+    async for item in pages_of(lambda after: vault.find_expiring_tokens(within, limit=size, after=after)):
+        if item.key.tenant_id == "many":
+            yield item.key.identifier
+
+
+async def pages_of(page):
+    after = None
+    while True:
+        found = await page(after)
+        for item in found.items:
+            yield item
+        if found.next is None:
+            return
+        after = found.next
+
+
+async def test_an_event_of_another_release_does_not_end_the_list(filled, caplog):
+    filled.execute("UPDATE {audit_event} SET action = 'teleported' WHERE tenant_id = 'bad'")
+    async with open_vault(filled.config()) as vault:
+        for tenant_id, count in ((None, 2), ("bad", 0), ("good", 2)):
+            for size in (1, 2, 50):
+                found = [
+                    event
+                    async for event in pages_of(
+                        lambda after, size=size, tenant_id=tenant_id: vault.audit_events(
+                            tenant_id=tenant_id, limit=size, after=after
+                        )
+                    )
+                ]
+                assert [event.action for event in found] == [AuditAction.TOKEN_STORED] * count
+    assert "passed over: reason damaged_row" in caplog.text
+
+
+async def test_a_damaged_data_key_is_an_error_of_its_own_tenant(filled):
+    filled.execute("UPDATE {data_key_wrap} SET wrapped = ? WHERE tenant_id = 'bad'", [bytes(1_000_000)])
+    async with open_vault(filled.config()) as vault:
+        keys = [account.key(TokenKind.ACCESS_TOKEN) for account in (BAD, GOOD)]
+        results = await asyncio.gather(*map(vault.get_token, keys), return_exceptions=True)
+        assert [type(result) for result in results] == [DecryptionError, Token]
+
+
+# What the tables refuse
+
+REFUSED = [
+    "UPDATE {token} SET blob = zeroblob(65665)",
+    "UPDATE {token} SET scopes = 'x'",
+    "UPDATE {token} SET scopes = '{}'",
+    "UPDATE {token} SET scopes = '\"a\"'",
+    "UPDATE {token} SET status = 'x'",
+    "UPDATE {token} SET kind = 'x'",
+    "UPDATE {token} SET lifetime = -1",
+    "UPDATE {token} SET tenant_id = ''",
+    "UPDATE {account} SET provider = ''",
+    "UPDATE {audit_event} SET kind = 'x'",
+    "UPDATE {audit_event} SET action = ''",
+    "UPDATE {audit_event} SET code = '" + "x" * 65 + "'",
+    "UPDATE {data_key_wrap} SET wrapped = zeroblob(8193)",
+    "UPDATE {master_key} SET kdf = '" + "x" * 4097 + "'",
+    "UPDATE {master_key} SET state = 'x'",
+]
+REFUSED_BY_ONE = {
+    "sqlite": [
+        "UPDATE {token} SET id = 'sixteen letters.'",
+        "UPDATE {token} SET tenant_id = x'61'",
+        "UPDATE {token} SET generation = 'x'",
+        "UPDATE {account} SET due_at = 'x'",
+        "UPDATE {token} SET blob = 'x'",
+    ],
+    "postgres": ["UPDATE {token} SET scopes = '[1]'"],
+}
+
+
+async def test_the_tables_refuse_what_the_vault_never_stores(database):
+    async with open_vault(database.config()) as vault:
+        await vault.store_token_set(BAD, TokenSet("access", "refresh", expires_at=soon(), scopes=("a",)), label="Ann")
+    for statement in REFUSED + REFUSED_BY_ONE[database.kind]:
+        sql = re.sub(r"zeroblob\((\d+)\)", r"decode(repeat('00', \1), 'hex')", statement)
+        with pytest.raises((sqlite3.Error, psycopg.Error)):
+            execute(database, statement if database.kind == "sqlite" else sql)
+
+
+def execute(database, sql):
+    """Run a statement whose braces may stand for themselves."""
+    if "'{}'" in sql:
+        table = re.search(r"{(\w+)}", sql)[1]
+        name = f"token_vault_{table}" if database.kind == "sqlite" else f"{database.schema}.{table}"
+        sql = sql.replace(f"{{{table}}}", name)
+        with sqlite3.connect(database.path) if database.kind == "sqlite" else psycopg.connect(database.url) as raw:
+            raw.execute(sql)
+        return
+    database.execute(sql)
+
+
+async def test_the_longest_values_are_accepted(database):
+    scopes = tuple(f"{number:04}" + "s" * 1020 for number in range(1000))
+    key = Account("t" * 255, "p" * 64, "\U0001f600" * 255).key(TokenKind.ACCESS_TOKEN)
+    async with open_vault(database.config()) as vault:
+        await vault.with_actor("\U0001f600" * 255).store_token(key, "v" * 65_536, scopes=scopes)
+        token = await vault.get_token(key)
+        assert (len(token.value.reveal()), token.info.scopes) == (65_536, scopes)
+        [event] = (await vault.audit_events()).items
+        assert (event.actor, event.account) == ("\U0001f600" * 255, key.account)
+
+
+async def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
+    from tests.support.databases import SqliteFile
+
+    monkeypatch.setattr(sqlite_database.sqlite3, "sqlite_version_info", (3, 36, 9))
+    with pytest.raises(ConfigurationError) as caught:
+        async with open_vault(SqliteFile(tmp_path / "vault.db").config()):
+            pass
+    assert caught.value.code == "sqlite_too_old"
+    assert list(tmp_path.iterdir()) == []
+
+
+# Master keys
+
+
+async def test_added_records_of_master_keys_do_not_delay_the_start(filled, monkeypatch, caplog):
+    [(kdf, check)] = filled.execute("SELECT kdf, check_value FROM {master_key}")
+    for number in range(20):
+        damaged = kdf if number < 18 else "x"
+        now = "now() + interval '1 hour'" if filled.kind == "postgres" else str(2**52)
+        filled.execute(
+            "INSERT INTO {master_key} (master_key_id, provider, kdf, check_value, state, created_at)"
+            f" VALUES (?, 'local', ?, ?, 'unwrap_only', {now})",
+            [number.to_bytes(16), damaged, check],
+        )
+    runs = []
+    derive = local_key._derive_now
+    monkeypatch.setattr(local_key, "_derive_now", lambda *given: runs.append(1) or derive(*given))
+    previous = {"previous_encryption_secret": "the previous secret, which is long enough"}
+    async with open_vault(filled.config(**previous)) as vault:
+        assert (await vault.get_token(GOOD.key(TokenKind.ACCESS_TOKEN))).value.reveal() == "access"
+    assert len(runs) <= 1 + 2 * bootstrap._MOST_FURTHER
+    assert "records of master keys were passed over" in caplog.text
+
+
+async def test_a_damaged_record_of_a_master_key_is_passed_over(filled):
+    now = "now()" if filled.kind == "postgres" else "0"
+    filled.execute(
+        "INSERT INTO {master_key} (master_key_id, provider, kdf, state, created_at)"
+        f" VALUES (?, 'local', 'x', 'no state', {now})",
+        [bytes(16)],
+    )
+    async with open_vault(filled.config()) as vault:
+        assert (await vault.get_token(GOOD.key(TokenKind.ACCESS_TOKEN))).value.reveal() == "access"
+
+
+# Reads that go together
+
+
+async def test_an_unexpected_error_of_a_batch_is_each_callers_own():
+    class Session:
+        async def __aenter__(self):
+            return self.read
+
+        async def __aexit__(self, *error):
+            return None
+
+        async def read(self, keys):
+            raise KeyError(SHOWN)
+
+    reads = ReadBatcher(Session)
+    results = await asyncio.gather(*map(reads.get, "abc"), return_exceptions=True)
+    assert {type(result) for result in results} == {StorageError}
+    assert len({id(result) for result in results}) == 3
+    assert all(result.code == "read_failed" and SHOWN not in repr(result) for result in results)
+    assert all(result.__cause__ is None and result.__context__ is None for result in results)
