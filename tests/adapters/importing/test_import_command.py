@@ -41,6 +41,7 @@ async def test_the_original_table(token_vault, database):
         original_row("older", updated_at="2024-05-01 12:00:00+00"),
         original_row("expired", token_type="access_token", is_valid=False, last_error="Token expired"),
         original_row("revoked", token_type="api_key", is_valid=False, last_error=f"{CANARY} revoked"),
+        original_row("unchecked", token_type="webhook_secret", is_valid="unknown"),
         original_row("foreign", identifier="x", secret="another secret that is long enough too"),
         {**original_row("broken", identifier="y"), "encrypted_value": CANARY},
     ]
@@ -48,17 +49,18 @@ async def test_the_original_table(token_vault, database):
     done = token_vault("import", *ORIGINAL, "dump.jsonl", "--json")
 
     assert done.code == 13
-    assert counts(done) == (3, 0, 1, 2)
-    assert json.loads(done.stdout)["failures"] == [{"line": line, "code": "unreadable_value"} for line in (5, 6)]
-    assert done.stderr == "token-vault: line 5: unreadable_value\ntoken-vault: line 6: unreadable_value\n"
+    assert counts(done) == (4, 0, 1, 2)
+    assert json.loads(done.stdout)["failures"] == [{"line": line, "code": "unreadable_value"} for line in (6, 7)]
+    assert done.stderr == "token-vault: line 6: unreadable_value\ntoken-vault: line 7: unreadable_value\n"
     assert await value_of(database) == "first"
     exported = {row["kind"]: row for row in map(json.loads, token_vault("export", "t1").out.splitlines())}
     assert exported["access_token"]["status"] == "valid"
     assert (exported["api_key"]["status"], exported["api_key"]["error_code"]) == ("invalid", "imported")
+    assert exported["webhook_secret"]["status"] == "unknown"
     assert exported["refresh_token"]["created_at"] == "2024-04-01T12:00:00.000000Z"
 
     again = token_vault("import", *ORIGINAL, "dump.jsonl", "--json")
-    assert (again.code, counts(again)) == (13, (0, 0, 4, 2))
+    assert (again.code, counts(again)) == (13, (0, 0, 5, 2))
 
 
 @on_sqlite
