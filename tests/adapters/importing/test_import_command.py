@@ -278,6 +278,54 @@ def test_export_never_holds_a_value(token_vault):
     assert token_vault("export", "nobody", "--format", "csv").out.startswith("tenant_id,")
 
 
+@on_sqlite
+async def test_export_keeps_formulas_out_of_spreadsheets_and_import_reads_them_back(token_vault, database):
+    names = ["=cmd|' /C calc'!A0", "+972501234567", "@x", "-1", "'=1", "'a", "\t=1", 'plain, "quoted"']
+    rows = [plain_row(name, f"={name}", scopes=["=a", "b"]) for name in names]
+    token_vault("import", "--format", "tokens", "-", stdin=json_lines(*rows))
+    table = list(csv.DictReader(io.StringIO(token_vault("export", "t1", "--format", "csv").out, newline="")))
+    assert {row["identifier"] for row in table} == {
+        *("'=cmd|' /C calc'!A0", "'+972501234567", "'@x", "'-1", "''=1", "'a", "'\t=1", 'plain, "quoted"')
+    }
+    assert {row["scopes"] for row in table} == {"'=a b"}
+    exported = {json.loads(line)["identifier"] for line in token_vault("export", "t1").out.splitlines()}
+    assert exported == set(names)
+
+    text = io.StringIO(newline="")
+    columns = ("tenant_id", "provider", "kind", "identifier", "scopes")
+    copy = csv.DictWriter(text, (*columns, "value"))
+    copy.writeheader()
+    copy.writerows({**{name: row[name] for name in columns}, "value": "'=v"} for row in table)
+    done = token_vault("import", "--format", "tokens", "--overwrite", "-", "--json", stdin=text.getvalue())
+    assert counts(done) == (0, len(names), 0, 0)
+    for name in names:
+        assert await value_of(database, name) == "'=v"
+    async with open_vault(database.config()) as vault:
+        assert {info.scopes async for info in vault.iter_tokens("t1")} == {("=a", "b")}
+
+
+@on_sqlite
+async def test_apostrophes_of_other_dumps_stay(token_vault, database):
+    header = "tenant_id,provider,token_type,identifier,encrypted_value,is_valid\n"
+    row = f"t1,google,refresh_token,'=1,{original_row('v')['encrypted_value']},true\n"
+    token_vault("import", *ORIGINAL, "-", stdin=header + row)
+    assert await value_of(database, "'=1") == "v"
+    token_vault("import", "--format", "tokens", "-", stdin=json_lines(plain_row("'=2", "v")))
+    assert await value_of(database, "'=2") == "v"
+
+
+@on_sqlite
+def test_an_export_does_not_control_the_terminal(token_vault):
+    evil = "\x1b]0;title\x07\x9b2J\u202e\nrow"
+    token_vault("import", "--format", "tokens", "-", stdin=json_lines(plain_row(evil, "v")))
+    shown = token_vault.on_terminal("export", "t1", "--format", "csv").out
+    assert {"\x1b", "\x07", "\x9b", "\u202e"}.isdisjoint(shown)
+    assert r"\x1b]0;title\x07\x9b2J\u202e\nrow" in shown
+    assert "\x1b" not in token_vault.on_terminal("export", "t1").out
+    [row] = csv.DictReader(io.StringIO(token_vault("export", "t1", "--format", "csv").out, newline=""))
+    assert row["identifier"] == evil
+
+
 def test_a_data_key_that_was_tampered_with_fails_its_tenant_only(token_vault, database):
     rows = [plain_row("a", "v"), {**plain_row("b", "v"), "tenant_id": "t2"}]
     token_vault("import", "--format", "tokens", "-", stdin=json_lines(*rows))
