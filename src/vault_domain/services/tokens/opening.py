@@ -8,6 +8,7 @@ from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.token import StoredToken, Token
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.services.tokens.failed_reads import FailedReads
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ class TokenOpener:
     def __init__(self, cipher: Cipher, sink: EventSink) -> None:
         self._cipher = cipher
         self._sink = sink
-        self.failed_reads = 0
+        self.failed_reads = FailedReads()
 
     async def open(self, row: StoredToken, now: datetime) -> Token:
         """Return the decrypted token of a row.
@@ -40,8 +41,8 @@ class TokenOpener:
         raise DecryptionError(account=key.account, keys=[key])
 
     def _report(self, row: StoredToken, reason: str, now: datetime) -> None:
-        self.failed_reads += 1
         info = row.info
+        self.failed_reads.add(info.key.tenant_id)
         _log.error(
             "a stored value could not be decrypted: token id %s, generation %d, data key %s, reason %s",
             info.id,
