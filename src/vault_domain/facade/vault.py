@@ -306,7 +306,8 @@ class TokenVault:
         Args:
             tenant_id: the tenant whose events are returned; None: all tenants.
             limit: largest number of events, 1 to 10,000.
-            after: the ``next`` of a page or the ``cursor`` of an event; None: from the beginning.
+            after: the ``next`` of a page or the ``cursor`` of an event, from a call with the same ``tenant_id``; None:
+                from the beginning.
         """
         tenant = None if tenant_id is None else as_tenant_id(tenant_id)
         return await self._services.listing.events(tenant, limit=read.as_limit(limit), after=after)
