@@ -301,7 +301,10 @@ class TokenVault:
     async def audit_events(
         self, *, tenant_id: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[AuditEvent]:
-        """Return audit events in commit order; a page ends before the oldest running transaction.
+        """Return audit events in commit order.
+
+        A page ends before the oldest transaction that may still add events. On Postgres, this is the oldest one that
+        runs in the vault's database, also if it is the host's own.
 
         Args:
             tenant_id: the tenant whose events are returned; None: all tenants.

@@ -14,5 +14,6 @@ class AuditLog(Protocol):
 
         Callers never see this cursor, because it may count the events of all tenants. The vault seals it.
 
-        A page ends before the oldest transaction that still runs. So a caller who follows the cursors misses no event.
+        A page ends before the oldest transaction that may still add events. So a caller who follows the cursors misses
+        no event.
         """
