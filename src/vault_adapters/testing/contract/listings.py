@@ -227,25 +227,26 @@ class ListingCases(ContractFixtures):
             await store.audit.page("t1", limit=1, after=(number, number))
 
     async def test_cursors_of_events_do_not_count_other_tenants(self, store: Store, vault: TokenVault) -> None:
-        for tenant in ("t1", "t2", "t2", "t1", "t2"):
-            await vault.store_token(TokenKey(tenant, "google", TokenKind.API_KEY), "v")
+        for each in ("t1", "t2", "t2", "t1", "t2"):
+            await vault.store_token(TokenKey(each, "google", TokenKind.API_KEY), "v")
         positions = {event.cursor for event in await store.audit.page(None, limit=9, after=None)}
         cursors = {tenant: [event.cursor for event in await events_of(vault, tenant)] for tenant in ("t1", "t2", None)}
-        shown = [cursor for each in cursors.values() for cursor in each]
+        shown = [cursor for found in cursors.values() for cursor in found]
         assert len(set(shown)) == 10, "an event has the same cursor in two listings"
         for cursor in shown:
             assert cursor is not None
             assert cursor not in positions
             with pytest.raises(InvalidInputError):
                 decode_cursor(cursor, int, int)
-        for tenant, others in ("t1", ("t2", None)), ("t2", ("t1", None)), (None, ("t1", "t2")):
-            for other in others:
+        for tenant in cursors:
+            for other in cursors.keys() - {tenant}:
                 with pytest.raises(InvalidInputError):
                     await vault.audit_events(tenant_id=tenant, after=cursors[other][0])
 
     async def test_another_process_continues_after_a_cursor(self, store: Store, vault: TokenVault) -> None:
         await vault.store_tokens([(key(number), "v") for number in range(5)])
-        for tenant in ("t1", None):
+        listings: tuple[str | None, ...] = ("t1", None)
+        for tenant in listings:
             first = await vault.audit_events(tenant_id=tenant, limit=2)
             async with self.vault_over(store) as other:
                 events = await events_of(other, tenant)
