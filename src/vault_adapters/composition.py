@@ -339,7 +339,7 @@ def _vault_services(
     return VaultServices(
         tokens=tokens,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends),
-        listing=ListingService(store.tokens, store.accounts, store.audit, spends),
+        listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
         health=HealthService(store.tokens, cipher, opener, policy.buffer),
         refreshing=refreshing,
         sweeping=sweeping,

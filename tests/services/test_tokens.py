@@ -73,7 +73,7 @@ async def test_an_unreadable_value_is_one_error_an_event_and_a_count(cases):
             await call
         assert caught.value.keys == (REFRESH,)
     assert cases.sink.events[-1].action is AuditAction.DECRYPTION_FAILED
-    assert cases.opener.failed_reads == 2
+    assert cases.opener.failed_reads.count() == 2
 
 
 async def test_uses_are_collected_and_flushed(cases):

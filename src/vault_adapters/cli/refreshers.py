@@ -6,6 +6,7 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -31,7 +32,7 @@ def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
     """Return the refreshers from an attribute of a host's module: a mapping, or a function that returns one.
 
     Args:
-        place: ``package.module:attribute``; the working directory is searched first, as Python's `-m` does.
+        place: ``package.module:attribute``; the working directory is searched last.
 
     Raises:
         InvalidInputError: ``place`` does not have this form.
@@ -53,12 +54,18 @@ def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
 
 def _found(module_name: str, attribute: str) -> tuple[Any, str | None]:
     """Return the attribute, or a message without the text of the host's error, because that may hold secrets."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
     try:
+        _search_working_directory()
         found: Any = importlib.import_module(module_name)
         for name in attribute.split("."):
             found = getattr(found, name)
         return (found() if callable(found) else found), None
     except Exception as error:
         return None, f"the refreshers could not be loaded ({type(error).__qualname__}); import the module to see why"
+
+
+def _search_working_directory() -> None:
+    """Search it last, because a file json.py in it must not replace a module of the standard library."""
+    place = str(Path.cwd())
+    if "" not in sys.path and place not in sys.path:
+        sys.path.append(place)

@@ -18,7 +18,12 @@ Values = Mapping[str, Any]
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)?\Z", re.ASCII | re.IGNORECASE
 )
-_TRUTH = {"t": True, "true": True, "f": False, "false": False}
+# The inputs of Postgres' boolean, `unknown` of the original table, and the spellings of NULL.
+_TRUTH = {
+    **dict.fromkeys(("t", "true", "y", "yes", "on", "1"), True),
+    **dict.fromkeys(("f", "false", "n", "no", "off", "0"), False),
+    **dict.fromkeys(("unknown", "", "null", "\\n"), None),
+}
 
 
 def text_of(values: Values, name: str) -> str:
@@ -48,14 +53,16 @@ def time_of(values: Values, name: str) -> datetime | None:
 
 
 def truth_of(values: Values, name: str) -> bool | None:
-    """Return a boolean in the spelling of JSON or Postgres, or None."""
+    """Return a boolean as databases, drivers and CSV spell it; None if the row does not say whether it is true."""
     value = values.get(name)
     if value is None or isinstance(value, bool):
         return value
-    truth = _TRUTH.get(value.lower()) if isinstance(value, str) else None
-    if truth is None:
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
+    word = value.strip().lower() if isinstance(value, str) else None
+    if word not in _TRUTH:
         raise UnreadableRowError(f"invalid_{name}")
-    return truth
+    return _TRUTH[word]
 
 
 def key_of(values: Values, kind_column: str, provider: str) -> TokenKey:

@@ -21,6 +21,8 @@ from vault_domain.entities.token import TokenStatus
 _TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "updated_at")
 _ARRAY = re.compile(r"\{([^{}\\]*)\}\Z")
 _PLACE = ("tenant_id", "provider", "identifier")
+# Not the value: a value that begins with an apostrophe stays as it is.
+_GUARDED = ("tenant_id", "identifier", "scopes")
 _STATUSES = {status.value: status for status in TokenStatus}
 # The text that the original system wrote into last_error when it read an expired token.
 _EXPIRED = "Token expired"
@@ -63,10 +65,12 @@ class Format:
     Attributes:
         required: the required columns.
         parse: function that makes a draft from a row; it raises `UnreadableRowError`.
+        guarded: the columns in which CSV may have the apostrophes that `export` writes before formulas.
     """
 
     required: tuple[str, ...]
     parse: Callable[[Values], Draft]
+    guarded: tuple[str, ...] = ()
 
 
 def _original(values: Values) -> Draft:
@@ -136,10 +140,10 @@ def _checked(check: Callable[[object], Any], values: Values, name: str) -> Any:
     raise UnreadableRowError(f"invalid_{name}")
 
 
-def _format(required: Iterable[str], parse: Callable[[Values], Draft]) -> Format:
-    return Format(tuple(required), parse)
+def _format(required: Iterable[str], parse: Callable[[Values], Draft], guarded: Iterable[str] = ()) -> Format:
+    return Format(tuple(required), parse, tuple(guarded))
 
 
 ORIGINAL = _format(("tenant_id", "provider", "token_type", "encrypted_value"), _original)
-TOKENS = _format(("tenant_id", "provider", "kind", "value"), _plain("value"))
+TOKENS = _format(("tenant_id", "provider", "kind", "value"), _plain("value"), _GUARDED)
 FERNET = _format(("tenant_id", "provider", "kind", "encrypted_value"), _plain("encrypted_value"))

@@ -36,7 +36,7 @@ async def read_dump(
         form: the format of the columns.
         opener: function that decrypts the values.
     """
-    rows = (_parse(record, form) for record in read_records(stream, form.required))
+    rows = (_parse(record, form) for record in read_records(stream, form.required, form.guarded))
     while chunk := await _chunk(rows, stream):
         drafts = [row for row in chunk if not isinstance(row, ImportFailure)]
         values = iter(await opener([draft.content for _, draft in drafts]))

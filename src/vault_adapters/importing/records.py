@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from attrs import field, frozen
 
+from vault_adapters.importing.formulas import unguard
 from vault_adapters.importing.lines import MOST_BYTES, Line, read_lines
 from vault_adapters.importing.piped import PipedLines
 from vault_domain.entities.imported import ImportFailure
@@ -36,7 +37,9 @@ class Record:
     values: Mapping[str, Any] = field(repr=False)
 
 
-def read_records(stream: BinaryIO | PipedLines, required: Sequence[str]) -> Iterator[Record | ImportFailure]:
+def read_records(
+    stream: BinaryIO | PipedLines, required: Sequence[str], guarded: Collection[str] = ()
+) -> Iterator[Record | ImportFailure]:
     """Yield the rows of a dump.
 
     If the first line names the columns, the dump is CSV; otherwise it is JSON with one object per line. Empty lines are
@@ -45,6 +48,7 @@ def read_records(stream: BinaryIO | PipedLines, required: Sequence[str]) -> Iter
     Args:
         stream: the dump, read to its end.
         required: the columns that the header of a CSV dump must name.
+        guarded: the columns of a CSV dump that `guard` may have changed.
     """
     lines = read_lines(stream)
     first = next((line for line in lines if not _is_blank(line)), None)
@@ -52,7 +56,7 @@ def read_records(stream: BinaryIO | PipedLines, required: Sequence[str]) -> Iter
         return
     header = _header(first, required)
     if header is not None:
-        yield from _csv_records(lines, header)
+        yield from _csv_records(lines, header, guarded)
         return
     yield _json_record(first)
     for line in lines:
@@ -96,7 +100,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _decode = json.JSONDecoder(object_pairs_hook=_unique).decode
 
 
-def _csv_records(lines: _Lines, header: list[str]) -> Iterator[Record | ImportFailure]:
+def _csv_records(lines: _Lines, header: list[str], guarded: Collection[str]) -> Iterator[Record | ImportFailure]:
     """Yield rows; a quoted text may span several lines.
 
     If a row of several lines is malformed, only its first line is a failure, and the other lines are read again. So a
@@ -121,7 +125,13 @@ def _csv_records(lines: _Lines, header: list[str]) -> Iterator[Record | ImportFa
         if doubtful is not None:
             yield ImportFailure(line.number, f"ambiguous_{doubtful}")
             continue
-        yield Record(line.number, {name: None if text in _NULLS else text for name, text in values.items()})
+        yield Record(line.number, {name: _cell(text, name in guarded) for name, text in values.items()})
+
+
+def _cell(text: str, is_guarded: bool) -> str | None:
+    if text in _NULLS:
+        return None
+    return unguard(text) if is_guarded else text
 
 
 def _whole_row(line: Line, again: list[Line | ImportFailure], lines: _Lines) -> list[Line | ImportFailure]:

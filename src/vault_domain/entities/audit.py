@@ -41,8 +41,8 @@ class AuditEvent:
         generation: the token's generation after the change, if it has one.
         actor: who made the change, as given to `with_actor`, or None.
         code: an error code, a reason code or a key id, depending on the action; None if there is none.
-        cursor: position of the event; pass it as ``after`` to `audit_events` to continue after this event. None if the
-            event is not stored.
+        cursor: pass it as ``after`` to `audit_events` of the same listing to continue after this event. It shows
+            nothing of other tenants' events. None if the event is not stored.
     """
 
     action: AuditAction

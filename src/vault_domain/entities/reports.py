@@ -20,7 +20,8 @@ class HealthReport:
 
     Attributes:
         counts: number of tokens by provider and health, sorted; counted without decrypting.
-        failed_reads: number of reads that failed to decrypt since this vault was opened.
+        failed_reads: number of reads that failed to decrypt since this vault was opened, of the reported tenant or of
+            all tenants. The counts of the 10,000 tenants whose reads failed last are kept.
         store_error: error code of the database check; None if the database answered.
         master_key_error: error code of the master key check; None if the master key can be used.
     """

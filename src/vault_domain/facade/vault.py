@@ -301,12 +301,16 @@ class TokenVault:
     async def audit_events(
         self, *, tenant_id: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[AuditEvent]:
-        """Return audit events in commit order; a page ends before the oldest running transaction.
+        """Return audit events in commit order.
+
+        A page ends before the oldest transaction that may still add events. On Postgres, this is the oldest one that
+        runs in the vault's database, also if it is the host's own.
 
         Args:
             tenant_id: the tenant whose events are returned; None: all tenants.
             limit: largest number of events, 1 to 10,000.
-            after: the ``next`` of a page or the ``cursor`` of an event; None: from the beginning.
+            after: the ``next`` of a page or the ``cursor`` of an event, from a call with the same ``tenant_id``; None:
+                from the beginning.
         """
         tenant = None if tenant_id is None else as_tenant_id(tenant_id)
         return await self._services.listing.events(tenant, limit=read.as_limit(limit), after=after)

@@ -83,6 +83,20 @@ def test_identifiers_do_not_steer_the_terminal(token_vault):
     assert json.loads(token_vault("list", "t1", "--json").out)[0]["identifier"] == evil
 
 
+def test_values_do_not_control_the_terminal(token_vault):
+    evil = "\x1b]0;title\x07\x9b2J\r\u202e\nsecond line"
+    token_vault("store", *KEY, stdin=evil)
+    shown = token_vault.on_terminal("get", *KEY, "--reveal").out
+    lines = shown.replace("\r\n", "\n").splitlines()
+    assert [line for line in lines if not line.startswith("token-vault: ")] == [
+        r"\x1b]0;title\x07\x9b2J\r\u202e",
+        "second line",
+    ]
+    assert "a pipe gets the value as it is" in shown
+    assert token_vault("get", *KEY, "--reveal").out == evil
+    assert "\x1b" not in token_vault.on_terminal("get", *KEY, "--reveal", "--json").out
+
+
 def test_a_small_character_set_is_no_crash(token_vault):
     token_vault("store", *KEY, "--identifier", "Žofie", stdin="v")
     done = token_vault("list", "t1", PYTHONIOENCODING="ascii")

@@ -227,8 +227,9 @@ def test_audit(stored):
     events = json.loads(stored("audit", "--tenant", "t1", "--json").out)
     assert [event["action"] for event in events] == ["token_stored", "token_deleted"]
     assert {event["actor"] for event in events} == {"cli"}
-    later = json.loads(stored("audit", "--after", events[0]["cursor"], "--json").out)
+    later = json.loads(stored("audit", "--tenant", "t1", "--after", events[0]["cursor"], "--json").out)
     assert [event["action"] for event in later] == ["token_deleted"]
+    assert stored("audit", "--after", events[0]["cursor"]).code == 2, "the cursor of another listing was taken"
     limited = stored("audit", "--limit", "1")
     assert len(limited.out.splitlines()) == 2
     assert "there are more" in limited.stderr

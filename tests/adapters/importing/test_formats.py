@@ -1,12 +1,14 @@
 """What the columns of each format mean, and what is refused."""
 
 import base64
+import csv
 import io
 import json
 from datetime import UTC, datetime
 
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
+from tests.adapters.crypto.vectors import read_vectors
 
 from vault_adapters.crypto.fernet import FernetReader
 from vault_adapters.importing.formats import FERNET, ORIGINAL, TOKENS
@@ -127,24 +129,32 @@ async def test_a_plain_token_with_everything():
     assert (await read_one(TOKENS, {**PLAIN, "value": "a\0b", "status": "unknown"})).value == Secret("a\0b")
 
 
+@pytest.mark.parametrize("vector", read_vectors("original-validity"), ids=repr)
+async def test_the_originals_validity(vector):
+    found = await read_one(ORIGINAL, {**OLD, "is_valid": vector["is_valid"], "last_error": vector["last_error"]})
+    if vector["status"] is None:
+        assert found == ImportFailure(1, "invalid_is_valid")
+    else:
+        # Its free text goes nowhere, not even as a code.
+        assert (found.status, found.error_code) == (TokenStatus(vector["status"]), None)
+
+
+async def test_a_row_without_the_originals_validity():
+    assert (await read_one(ORIGINAL, OLD)).status is TokenStatus.UNKNOWN
+
+
 @pytest.mark.parametrize(
-    ("is_valid", "last_error", "status"),
-    [
-        (True, None, TokenStatus.VALID),
-        ("t", "whatever", TokenStatus.VALID),
-        ("TRUE", None, TokenStatus.VALID),
-        (False, "Token expired", TokenStatus.VALID),
-        ("f", "Token expired", TokenStatus.VALID),
-        (False, None, TokenStatus.INVALID),
-        ("false", "token expired", TokenStatus.INVALID),
-        (False, "Token expired: canary", TokenStatus.INVALID),
-        (None, None, TokenStatus.UNKNOWN),
-    ],
+    "vector", [v for v in read_vectors("original-validity") if isinstance(v["is_valid"], str)], ids=repr
 )
-async def test_the_originals_validity(is_valid, last_error, status):
-    found = await read_one(ORIGINAL, {**OLD, "is_valid": is_valid, "last_error": last_error})
-    # Its free text goes nowhere, not even as a code.
-    assert (found.status, found.error_code) == (status, None)
+async def test_the_originals_validity_in_csv(vector):
+    text = io.StringIO()
+    row = {**OLD, "is_valid": vector["is_valid"], "last_error": vector["last_error"]}
+    table = csv.DictWriter(text, list(row))
+    table.writeheader()
+    table.writerow(row)
+    [found] = [row async for row in read_dump(io.BytesIO(text.getvalue().encode()), ORIGINAL, open_plain)]
+    status = vector["status"]
+    assert (found.code if status is None else found.status) == (status or "invalid_is_valid")
 
 
 async def test_the_originals_other_columns_and_names():
@@ -152,7 +162,6 @@ async def test_the_originals_other_columns_and_names():
     found = await read_one(ORIGINAL, row)
     assert (found.key, found.created_at) == (TokenKey("t1", "google", "api_key"), NOON)
     assert (await read_one(ORIGINAL, {**OLD, "provider": "Green Invoice"})).code == "invalid_provider"
-    assert (await read_one(ORIGINAL, {**OLD, "is_valid": "maybe"})).code == "invalid_is_valid"
     assert (await read_one(ORIGINAL, {**OLD, "token_type": "x"})).code == "invalid_token_type"
 
 

@@ -41,6 +41,7 @@ async def test_the_original_table(token_vault, database):
         original_row("older", updated_at="2024-05-01 12:00:00+00"),
         original_row("expired", token_type="access_token", is_valid=False, last_error="Token expired"),
         original_row("revoked", token_type="api_key", is_valid=False, last_error=f"{CANARY} revoked"),
+        original_row("unchecked", token_type="webhook_secret", is_valid="unknown"),
         original_row("foreign", identifier="x", secret="another secret that is long enough too"),
         {**original_row("broken", identifier="y"), "encrypted_value": CANARY},
     ]
@@ -48,17 +49,18 @@ async def test_the_original_table(token_vault, database):
     done = token_vault("import", *ORIGINAL, "dump.jsonl", "--json")
 
     assert done.code == 13
-    assert counts(done) == (3, 0, 1, 2)
-    assert json.loads(done.stdout)["failures"] == [{"line": line, "code": "unreadable_value"} for line in (5, 6)]
-    assert done.stderr == "token-vault: line 5: unreadable_value\ntoken-vault: line 6: unreadable_value\n"
+    assert counts(done) == (4, 0, 1, 2)
+    assert json.loads(done.stdout)["failures"] == [{"line": line, "code": "unreadable_value"} for line in (6, 7)]
+    assert done.stderr == "token-vault: line 6: unreadable_value\ntoken-vault: line 7: unreadable_value\n"
     assert await value_of(database) == "first"
     exported = {row["kind"]: row for row in map(json.loads, token_vault("export", "t1").out.splitlines())}
     assert exported["access_token"]["status"] == "valid"
     assert (exported["api_key"]["status"], exported["api_key"]["error_code"]) == ("invalid", "imported")
+    assert exported["webhook_secret"]["status"] == "unknown"
     assert exported["refresh_token"]["created_at"] == "2024-04-01T12:00:00.000000Z"
 
     again = token_vault("import", *ORIGINAL, "dump.jsonl", "--json")
-    assert (again.code, counts(again)) == (13, (0, 0, 4, 2))
+    assert (again.code, counts(again)) == (13, (0, 0, 5, 2))
 
 
 @on_sqlite
@@ -274,6 +276,54 @@ def test_export_never_holds_a_value(token_vault):
     assert token_vault("export", "t1", "--provider", "other").out.count("\n") == 1
     assert token_vault("export", "nobody").out == ""
     assert token_vault("export", "nobody", "--format", "csv").out.startswith("tenant_id,")
+
+
+@on_sqlite
+async def test_export_keeps_formulas_out_of_spreadsheets_and_import_reads_them_back(token_vault, database):
+    names = ["=cmd|' /C calc'!A0", "+972501234567", "@x", "-1", "'=1", "'a", "\t=1", 'plain, "quoted"']
+    rows = [plain_row(name, f"={name}", scopes=["=a", "b"]) for name in names]
+    token_vault("import", "--format", "tokens", "-", stdin=json_lines(*rows))
+    table = list(csv.DictReader(io.StringIO(token_vault("export", "t1", "--format", "csv").out, newline="")))
+    assert {row["identifier"] for row in table} == {
+        *("'=cmd|' /C calc'!A0", "'+972501234567", "'@x", "'-1", "''=1", "'a", "'\t=1", 'plain, "quoted"')
+    }
+    assert {row["scopes"] for row in table} == {"'=a b"}
+    exported = {json.loads(line)["identifier"] for line in token_vault("export", "t1").out.splitlines()}
+    assert exported == set(names)
+
+    text = io.StringIO(newline="")
+    columns = ("tenant_id", "provider", "kind", "identifier", "scopes")
+    copy = csv.DictWriter(text, (*columns, "value"))
+    copy.writeheader()
+    copy.writerows({**{name: row[name] for name in columns}, "value": "'=v"} for row in table)
+    done = token_vault("import", "--format", "tokens", "--overwrite", "-", "--json", stdin=text.getvalue())
+    assert counts(done) == (0, len(names), 0, 0)
+    for name in names:
+        assert await value_of(database, name) == "'=v"
+    async with open_vault(database.config()) as vault:
+        assert {info.scopes async for info in vault.iter_tokens("t1")} == {("=a", "b")}
+
+
+@on_sqlite
+async def test_apostrophes_of_other_dumps_stay(token_vault, database):
+    header = "tenant_id,provider,token_type,identifier,encrypted_value,is_valid\n"
+    row = f"t1,google,refresh_token,'=1,{original_row('v')['encrypted_value']},true\n"
+    token_vault("import", *ORIGINAL, "-", stdin=header + row)
+    assert await value_of(database, "'=1") == "v"
+    token_vault("import", "--format", "tokens", "-", stdin=json_lines(plain_row("'=2", "v")))
+    assert await value_of(database, "'=2") == "v"
+
+
+@on_sqlite
+def test_an_export_does_not_control_the_terminal(token_vault):
+    evil = "\x1b]0;title\x07\x9b2J\u202e\nrow"
+    token_vault("import", "--format", "tokens", "-", stdin=json_lines(plain_row(evil, "v")))
+    shown = token_vault.on_terminal("export", "t1", "--format", "csv").out
+    assert {"\x1b", "\x07", "\x9b", "\u202e"}.isdisjoint(shown)
+    assert r"\x1b]0;title\x07\x9b2J\u202e\nrow" in shown
+    assert "\x1b" not in token_vault.on_terminal("export", "t1").out
+    [row] = csv.DictReader(io.StringIO(token_vault("export", "t1", "--format", "csv").out, newline=""))
+    assert row["identifier"] == evil
 
 
 def test_a_data_key_that_was_tampered_with_fails_its_tenant_only(token_vault, database):

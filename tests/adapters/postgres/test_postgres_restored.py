@@ -3,7 +3,6 @@
 from tests.support.processes import Call, run_processes
 
 from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
-from vault_domain.entities.page import decode_cursor, encode_cursor
 
 KEYS = [TokenKey("t1", "acme", TokenKind.API_KEY, f"a{number}") for number in range(6)]
 
@@ -18,10 +17,11 @@ def move_to_a_younger_server(execute):
     execute("UPDATE token_vault.audit_event SET xid = (xid::text::bigint + 1000000000)::text::xid8")
 
 
-def moved(cursor):
+async def moved(vault, cursor):
     """Return the cursor as the other server gave it."""
-    xid, seq = decode_cursor(cursor, int, int)
-    return encode_cursor((xid + 1_000_000_000, seq))
+    seal = await vault._services.listing._seal.get()
+    xid, seq = seal.open(cursor, None)
+    return seal.seal((xid + 1_000_000_000, seq), None)
 
 
 async def identifiers(vault, **options):
@@ -47,7 +47,7 @@ async def test_its_events_are_seen_and_come_before_what_is_new(url, execute):
         assert await identifiers(vault, tenant_id="t1") == ["a0", "a1", "a2", "a3", "a4"]
         # Readers go on where they were on the other server.
         for cursor, behind in (first, ["a1", "a2", "a3", "a4"]), (last, ["a3", "a4"]):
-            page = await vault.audit_events(after=moved(cursor))
+            page = await vault.audit_events(after=await moved(vault, cursor))
             assert [event.account.identifier for event in page.items] == behind
     async with open_at(url) as vault:
         await store(vault, KEYS[5])

@@ -221,6 +221,18 @@ def test_refresh_says_what_is_wrong(command, provider, answered, arguments, code
 
 
 @pytest.mark.usefixtures("filled")
+def test_the_working_directory_replaces_no_module(command, provider):
+    provider.answer(token_answer("access-1", "refresh-1"))
+    for name in ("colorsys.py", "cryptography.py", "httpx2.py"):
+        (command.folder / name).write_text("raise SystemExit('taken from the working directory')\n")
+    (command.folder / "needs_the_library.py").write_text("import colorsys\nfrom hosts_refreshers import refreshers\n")
+    # -m puts the working directory first, which PYTHONSAFEPATH prevents; the installed command does not do that.
+    done = command("worker", "--once", "--refreshers", "needs_the_library:refreshers", PYTHONSAFEPATH="1")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.out.endswith("Z sweep: 1 claimed, 1 refreshed\n")
+
+
+@pytest.mark.usefixtures("filled")
 def test_worker_once(command, provider):
     provider.answer(token_answer("access-1", "refresh-1"))
     done = command("worker", "--once", *WHERE)

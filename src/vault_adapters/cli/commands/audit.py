@@ -23,7 +23,10 @@ def audit(
     *,
     tenant: OnlyTenant = None,
     limit: Annotated[int, Parameter(help="Largest number of events, up to 10000.")] = 1000,
-    after: Annotated[str | None, Parameter(help="Continue after the event with this cursor (see --json).")] = None,
+    after: Annotated[
+        str | None,
+        Parameter(help="Continue after the event with this cursor, which --json shows for the same --tenant."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the audit events of tokens and keys, oldest first."""

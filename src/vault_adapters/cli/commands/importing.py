@@ -14,11 +14,12 @@ from vault_adapters.cli.dumps import Dump, format_of, open_dump
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.parameters import Json, OnlyProvider, Tenant
 from vault_adapters.cli.progress import Waiting, waiting
-from vault_adapters.cli.screen import open_screen, print_json
+from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import token_json
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.importing.formats import Format
+from vault_adapters.importing.formulas import guard
 from vault_adapters.importing.reading import Opener
 from vault_domain import ImportedToken, ImportFailure, ImportReport, TokenVault
 
@@ -84,7 +85,8 @@ def export(
 ) -> None:
     """Write the metadata of a tenant's tokens, never their values.
 
-    One row per token, sorted by provider, kind and identifier.
+    One row per token, sorted by provider, kind and identifier. In CSV, an apostrophe precedes a text that a spreadsheet
+    would run as a formula; `import --format tokens` removes it. On a terminal, control characters are shown as escapes.
     """
     config = VaultConfig.from_env()
 
@@ -131,4 +133,13 @@ def _csv_rows() -> Callable[[dict[str, Any]], None]:
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     table = csv.DictWriter(sys.stdout, _EXPORTED, lineterminator="\n")
     table.writeheader()
-    return lambda row: table.writerow({**row, "scopes": " ".join(row["scopes"])})
+    is_terminal = sys.stdout.isatty()
+
+    def cell(value: Any) -> Any:
+        text = guard(value) if isinstance(value, str) else value
+        return printable(text) if is_terminal and isinstance(text, str) else text
+
+    def write(row: dict[str, Any]) -> None:
+        table.writerow({name: cell(value) for name, value in {**row, "scopes": " ".join(row["scopes"])}.items()})
+
+    return write

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.inputs import as_expiry, read_secret
 from vault_adapters.cli.parameters import Identifier, Json, Kind, OnlyProvider, Provider, Tenant
-from vault_adapters.cli.screen import open_screen, print_json
+from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import TOKEN_COLUMNS, token_fields, token_json, token_row
 from vault_adapters.configuration.config import VaultConfig
@@ -81,7 +81,8 @@ def get(
 ) -> None:
     """Show a token's metadata, or its value with --reveal.
 
-    The value is always decrypted. If it cannot be decrypted, the exit code is 6, with and without --reveal.
+    The value is always decrypted. If it cannot be decrypted, the exit code is 6, with and without --reveal. --reveal
+    writes exactly the value's bytes into a pipe or a file; on a terminal it shows control characters as escapes.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     config = VaultConfig.from_env()
@@ -174,9 +175,18 @@ def _show(info: TokenInfo, config: VaultConfig, *, json: bool, value: Secret | N
 
 
 def _print_value(value: Secret) -> None:
-    # A pipe or a file gets exactly the value's bytes; a terminal also gets a line end before the next prompt.
+    """Write exactly the value's bytes into a pipe or a file; show the value on a terminal, which it cannot control."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(value.reveal().encode() + (b"\n" if sys.stdout.isatty() else b""))
+    # No local holds the text, because writing may fail.
+    sys.stdout.buffer.write(_harmless(value) if sys.stdout.isatty() else value.reveal().encode())
+
+
+def _harmless(value: Secret) -> bytes:
+    # Lines stay lines, because a line end does no harm and a key of several lines is copied so.
+    shown = "\n".join(printable(line) for line in value.reveal().split("\n"))
+    if shown != value.reveal():
+        complain("characters that control a terminal are shown as escapes; a pipe gets the value as it is")
+    return shown.encode() + b"\n"
 
 
 def _show_deleted(count: int, *, json: bool) -> None:

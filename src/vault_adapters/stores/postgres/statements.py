@@ -21,6 +21,29 @@ _WOKEN = """scheduled AS (
         AND (a.due_at IS NULL OR a.due_at > s.updated_at))"""
 """Makes an existing account due now, because the stored value has no lead or no expiry."""
 
+_HORIZON = """coalesce(
+        (SELECT r.xid
+        FROM pg_catalog.pg_snapshot_xip(pg_catalog.pg_current_snapshot()) r (xid)
+        WHERE NOT EXISTS (
+                SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity s ON s.pid = l.pid
+                WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+                    AND l.transactionid = r.xid::xid
+                    AND s.datid <> (
+                        SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
+            AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_prepared_xacts p
+                WHERE p.transaction = r.xid::xid AND p.database <> pg_catalog.current_database())
+        ORDER BY r.xid
+        LIMIT 1),
+        pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))"""
+"""The oldest transaction that may still add events which the statement's snapshot does not show.
+
+A snapshot names the running transactions of the whole server. Those of other databases are left out, because they
+cannot write here. Every transaction locks its own number until it ends, and any role may see this lock and the database
+of the process that holds it. A transaction that ended after the snapshot was taken has no lock any more. It counts as
+one of this database, because it may have added events.
+"""
+
 
 def load_statements(schema: str, *, waking: bool = False) -> Queries:
     """Return the statements for a schema.
@@ -32,5 +55,10 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
     """
     scheduled = (_WOKEN if waking else _SCHEDULED).replace("{{schema}}", quoted(schema))
     return load_queries(
-        "vault_adapters.stores.postgres", size="octet_length", schema=quoted(schema), now=_NOW, scheduled=scheduled
+        "vault_adapters.stores.postgres",
+        size="octet_length",
+        schema=quoted(schema),
+        now=_NOW,
+        scheduled=scheduled,
+        horizon=_HORIZON,
     )

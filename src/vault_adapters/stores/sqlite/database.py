@@ -14,6 +14,7 @@ import aiosqlite
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import WRONG_LOOP
 from vault_adapters.stores.sqlite.errors import translated_errors
+from vault_adapters.stores.sqlite.permissions import tighten
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class SqliteDatabase:
         """Open the file.
 
         Args:
-            create: create the file, for its owner only, if it is missing.
+            create: create the file if it is missing. Its mode is 0600, and so is an existing file's after opening.
 
         Raises:
             SchemaOutdatedError: the file is missing and ``create`` is False.
@@ -93,6 +94,7 @@ class SqliteDatabase:
         with translated_errors():
             if self._path != MEMORY:
                 _find(Path(self._path), create=create)
+                tighten(Path(self._path))
             self._writer = await _connect(self._path)
             self._reader = self._writer if self._path == MEMORY else await _connect(self._path)
 

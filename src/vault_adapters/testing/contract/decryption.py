@@ -92,6 +92,17 @@ class DecryptionCases(ContractFixtures):
             await vault.get_refresh_token(ACCOUNT)
         assert (await vault.health()).failed_reads == 2
 
+    async def test_a_tenants_failed_reads_are_its_own(self, store: Store, vault: TokenVault) -> None:
+        other = TokenKey("t2", "google", TokenKind.ACCESS_TOKEN)
+        for target in (ACCESS, other):
+            await vault.store_token(target, "v")
+            await put(store, target, target, -1)
+        for target in (ACCESS, other, other):
+            with pytest.raises(DecryptionError):
+                await vault.get_token(target)
+        counts = [(await vault.health(tenant_id=tenant)).failed_reads for tenant in (None, "t1", "t2", "t3")]
+        assert counts == [3, 1, 2, 0]
+
     async def test_many_names_all_that_do_not_open(self, store: Store, vault: TokenVault) -> None:
         keys = [key(number) for number in range(20)]
         await vault.store_tokens([(each, "v") for each in keys])

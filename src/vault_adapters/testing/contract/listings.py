@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, key, keys_on
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.page import Page, encode_cursor
+from vault_domain.entities.page import Page, decode_cursor, encode_cursor
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.token import TokenHealth, TokenInfo
 from vault_domain.entities.token_set import TokenSet
@@ -212,7 +213,9 @@ class ListingCases(ContractFixtures):
                 with pytest.raises(InvalidInputError):
                     await listing(garbage)
 
-    async def test_made_up_cursors_only_start_elsewhere(self, vault: TokenVault, clock: ManualClock) -> None:
+    async def test_made_up_cursors_only_start_elsewhere(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
         await vault.store_token(ACCESS, "v", expires_at=clock.now())
         for hostile in ("'; --", "\U0001f511", "zz", "00" * 16, "x" * 1000):
             await vault.list_tokens("t1", after=encode_cursor((hostile, hostile, hostile)))
@@ -220,7 +223,35 @@ class ListingCases(ContractFixtures):
             for number in (0, -(2**63), 2**63 - 1):
                 await vault.find_expiring_tokens(DAY, after=encode_cursor((number, hostile, hostile)))
         for number in (0, -1, -(2**63), 2**63 - 1):
-            await vault.audit_events(after=encode_cursor((number, number)))
+            await store.audit.page(None, limit=1, after=(number, number))
+            await store.audit.page("t1", limit=1, after=(number, number))
+
+    async def test_cursors_of_events_do_not_count_other_tenants(self, store: Store, vault: TokenVault) -> None:
+        for each in ("t1", "t2", "t2", "t1", "t2"):
+            await vault.store_token(TokenKey(each, "google", TokenKind.API_KEY), "v")
+        positions = {event.cursor for event in await store.audit.page(None, limit=9, after=None)}
+        cursors = {tenant: [event.cursor for event in await events_of(vault, tenant)] for tenant in ("t1", "t2", None)}
+        shown = [cursor for found in cursors.values() for cursor in found]
+        assert len(set(shown)) == 10, "an event has the same cursor in two listings"
+        for cursor in shown:
+            assert cursor is not None
+            assert cursor not in positions
+            with pytest.raises(InvalidInputError):
+                decode_cursor(cursor, int, int)
+        for tenant in cursors:
+            for other in cursors.keys() - {tenant}:
+                with pytest.raises(InvalidInputError):
+                    await vault.audit_events(tenant_id=tenant, after=cursors[other][0])
+
+    async def test_another_process_continues_after_a_cursor(self, store: Store, vault: TokenVault) -> None:
+        await vault.store_tokens([(key(number), "v") for number in range(5)])
+        listings: tuple[str | None, ...] = ("t1", None)
+        for tenant in listings:
+            first = await vault.audit_events(tenant_id=tenant, limit=2)
+            async with self.vault_over(store) as other:
+                events = await events_of(other, tenant)
+                rest = await other.audit_events(tenant_id=tenant, after=first.next)
+                assert (*first.items, *rest.items) == tuple(events)
 
     @pytest.mark.parametrize("limit", [0, -1, 10_001, True, "1", 1.0, None, 2**70])
     async def test_limits(self, vault: TokenVault, limit: object) -> None:

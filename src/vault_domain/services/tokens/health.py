@@ -21,7 +21,7 @@ class HealthService:
     async def report(self, tenant_id: str | None) -> HealthReport:
         """Return the health of the tokens (of one tenant or of all), the store and the master key."""
         counts, store_error = await self._count(tenant_id)
-        return HealthReport(counts, self._opener.failed_reads, store_error, await self._check_key())
+        return HealthReport(counts, self._opener.failed_reads.count(tenant_id), store_error, await self._check_key())
 
     async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], str | None]:
         try:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
+from attrs import evolve
+
 from vault_domain.entities.account import AccountInfo, ConnectionState, TokenKind
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.page import Cursor, Page, decode_cursor, make_page
@@ -10,8 +12,10 @@ from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenInfo
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
+from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.rules.connection import describe_account
+from vault_domain.services.tokens.vault_seal import VaultSeal
 
 
 class ListingService:
@@ -23,11 +27,13 @@ class ListingService:
         accounts: AccountRepository,
         audit: AuditLog,
         spends: Mapping[str, TokenKind],
+        keys: KeyRepository,
     ) -> None:
         self._tokens = tokens
         self._accounts = accounts
         self._audit = audit
         self._spends = spends
+        self._seal = VaultSeal(keys)
 
     async def expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: str | None
@@ -71,10 +77,17 @@ class ListingService:
 
     async def events(self, tenant_id: str | None, *, limit: int, after: str | None) -> Page[AuditEvent]:
         """Return audit events in commit order."""
-        position = decode_cursor(after, int, int)
-        events = await self._audit.page(tenant_id, limit=limit + 1, after=position)
-        more = len(events) > limit
-        return Page(events[:limit], events[limit - 1].cursor if more else None)
+        seal = await self._seal.get()
+        found = await self._audit.page(tenant_id, limit=limit + 1, after=seal.open(after, tenant_id))
+        events = [evolve(event, cursor=seal.seal(_of_event(event), tenant_id)) for event in found[:limit]]
+        return Page(events, events[-1].cursor if len(found) > limit else None)
+
+
+def _of_event(event: AuditEvent) -> tuple[int, int]:
+    position = decode_cursor(event.cursor, int, int)
+    assert position is not None  # noqa: S101 - the port promises a cursor for each event
+    first, second = position
+    return int(first), int(second)
 
 
 def _by_expiry(info: TokenInfo) -> Cursor:

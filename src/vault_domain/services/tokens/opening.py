@@ -11,6 +11,7 @@ from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, To
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Snapshot
+from vault_domain.services.tokens.failed_reads import FailedReads
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ class TokenOpener:
     def __init__(self, cipher: Cipher, sink: EventSink) -> None:
         self._cipher = cipher
         self._sink = sink
-        self.failed_reads = 0
+        self.failed_reads = FailedReads()
 
     async def open(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Return the decrypted token of a row.
@@ -57,7 +58,7 @@ class TokenOpener:
 
     def _refusal(self, key: TokenKey, row: StoredToken | DamagedToken, reason: str, now: datetime) -> DecryptionError:
         """Count, log and publish a failed read; return the error to raise."""
-        self.failed_reads += 1
+        self.failed_reads.add(key.tenant_id)
         # A row of another key belongs to somebody else, so nothing of it is reported under the key that was asked for.
         own = row if isinstance(row, StoredToken) and reason != WRONG_ROW else None
         if own is None:

@@ -71,8 +71,8 @@ CREATE TABLE {{schema}}.token_use (
         REFERENCES {{schema}}.token (tenant_id, provider, kind, identifier) ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 
--- Pages are sorted by (xid, seq) and end before the oldest running transaction, because transactions do not commit in
--- the order of seq. An empty tenant_id means no tenant, because a column of the primary key cannot be NULL.
+-- Pages are sorted by (xid, seq) and end before the oldest transaction of this database, because transactions do not
+-- commit in the order of seq. An empty tenant_id means no tenant, because a column of the primary key cannot be NULL.
 CREATE TABLE {{schema}}.audit_event (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '' CHECK (char_length(tenant_id) <= 255),
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),

@@ -1,0 +1,79 @@
+"""Seals positions in the audit log, because a position counts the events of all tenants."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import struct
+
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.scrub import scrubbed
+
+_POSITION = struct.Struct(">qq")
+_TAG_BYTES = 16
+_TEXT_LENGTH = 43
+"""Length of a cursor: 32 bytes in base64 without padding."""
+
+
+class CursorSeal:
+    """Turns positions into cursors that show nothing about the position, and back.
+
+    A cursor is a keyed hash of listing and position, followed by the position, which a key stream of this hash hides.
+    So an event has one cursor in a listing and another one in another listing. A cursor of another listing is refused,
+    and so is an invented one.
+
+    Args:
+        material: bytes that belong to one vault and that tenants do not know.
+    """
+
+    def __init__(self, material: bytes) -> None:
+        self._hash_key = hashlib.blake2b(material, person=b"cursor hash").digest()
+        self._stream_key = hashlib.blake2b(material, person=b"cursor stream").digest()
+
+    def seal(self, position: tuple[int, int], tenant_id: str | None) -> str:
+        """Return the cursor of a position.
+
+        Args:
+            position: two integers of 64 bits.
+            tenant_id: the tenant whose events are listed; None: all tenants.
+        """
+        plain = _POSITION.pack(*position)
+        tag = self._tag(plain, tenant_id)
+        return base64.urlsafe_b64encode(tag + self._mixed(tag, plain)).decode().rstrip("=")
+
+    @scrubbed
+    def open(self, after: object, tenant_id: str | None) -> tuple[int, int] | None:
+        """Return the position of a cursor; None stands for the beginning.
+
+        Raises:
+            InvalidInputError: ``after`` is not a cursor of this listing.
+        """
+        if after is None:
+            return None
+        raw = _raw(after)
+        tag = raw[:_TAG_BYTES]
+        plain = self._mixed(tag, raw[_TAG_BYTES:])
+        if not hmac.compare_digest(tag, self._tag(plain, tenant_id)):
+            raise InvalidInputError("after must be the `next` of a page of the same listing")
+        first, second = _POSITION.unpack(plain)
+        return first, second
+
+    def _tag(self, plain: bytes, tenant_id: str | None) -> bytes:
+        # No tenant's id is empty, so the listing of all tenants is no tenant's listing.
+        listing = plain + (tenant_id or "").encode()
+        return hashlib.blake2b(listing, digest_size=_TAG_BYTES, key=self._hash_key).digest()
+
+    def _mixed(self, tag: bytes, text: bytes) -> bytes:
+        stream = hashlib.blake2b(tag, digest_size=_POSITION.size, key=self._stream_key).digest()
+        return (int.from_bytes(text) ^ int.from_bytes(stream)).to_bytes(_POSITION.size)
+
+
+def _raw(after: object) -> bytes:
+    """Return the bytes of a cursor, or zeros if it has another form; zeros are refused like an invented cursor."""
+    if isinstance(after, str) and len(after) == _TEXT_LENGTH:
+        try:
+            return base64.b64decode(after + "=", altchars=b"-_", validate=True)
+        except ValueError:
+            pass
+    return bytes(_TAG_BYTES + _POSITION.size)
