@@ -143,6 +143,7 @@ def _encode(entry: JournalEntry) -> dict[str, Any]:
         "claimed_at": attempt.claimed_at.isoformat(),
         "lease": attempt.lease.total_seconds(),
         "actor": entry.actor,
+        "problem": entry.problem,
         "writes": [_encode_write(write) for write in entry.writes],
     }
 
@@ -176,7 +177,7 @@ def _decode(data: dict[str, Any]) -> JournalEntry:
         timedelta(seconds=data["lease"]),
     )
     writes = tuple(_decode_write(account, write) for write in data["writes"])
-    return JournalEntry(attempt, writes, data["actor"])
+    return JournalEntry(attempt, writes, data["actor"], data["problem"])
 
 
 def _decode_ref(account: Account, data: list[Any]) -> TokenRef:

@@ -131,7 +131,8 @@ class AccountInfo:
     Attributes:
         account: the account.
         state: the connection state; REAUTHORIZATION_REQUIRED means that the user must connect the account again.
-        reason: the error code that explains a state other than CONNECTED, or None.
+        reason: the error code that explains a state other than CONNECTED, or None. In the answer of
+            `store_token_set` it may also be the `refresh_token_problem` of the token set.
         label: the label given with the last token set, such as an e-mail address.
         scopes: the scopes of the access token.
         expires_at: expiry of the access token, UTC, or None.

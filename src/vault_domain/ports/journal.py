@@ -15,11 +15,20 @@ class JournalError(Exception):
 
 @frozen
 class JournalEntry:
-    """A provider's answer, sealed, and the attempt that it belongs to."""
+    """A provider's answer, sealed, and the attempt that it belongs to.
+
+    Attributes:
+        attempt: the attempt that got the answer.
+        writes: the sealed tokens of the answer.
+        actor: who asked for the refresh, for the audit log.
+        problem: error code with which the commit marks the spent credential, because its successor cannot be stored;
+            or None.
+    """
 
     attempt: Attempt
     writes: tuple[TokenWrite, ...]
     actor: str | None = None
+    problem: str | None = None
 
 
 class RefreshJournal(Protocol):

@@ -80,13 +80,17 @@ class AnswerKeeper:
         self._timing = timing
         self._pending: dict[Account, _Pending] = {}
 
-    async def keep(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Refreshed:
+    async def keep(
+        self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None, problem: str | None = None
+    ) -> Refreshed:
         """Commit an answer; if the database does not store it in time, write it to the journal.
+
+        The arguments are those of `JournalEntry`.
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
         """
-        entry = JournalEntry(attempt, tuple(writes), actor)
+        entry = JournalEntry(attempt, tuple(writes), actor, problem)
         budget = self._timing.commit_budget.total_seconds()
         end = self._tasks.monotonic() + budget
         committed = await self._try_commit(entry, budget * _FIRST_SHARE)
@@ -248,8 +252,15 @@ class AnswerKeeper:
                 self._sink.publish(change.events)
                 if change.result.outcome is not CommitOutcome.WRITTEN:
                     _log.info("a refresh was overtaken by another change (%s)", change.result.outcome.value)
+                await self._mark_spent(entry)
                 return Refreshed(stored=change.result.access)
         raise StorageError("the tenant's data key kept changing", retryable=True)
+
+    async def _mark_spent(self, entry: JournalEntry) -> None:
+        """Mark the credential invalid if the provider replaced it by one that cannot be stored."""
+        if entry.problem is not None:
+            change = await self._ledger.reject(entry.attempt, entry.problem, actor=entry.actor)
+            self._sink.publish(change.events)
 
     async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:
         """Seal the answer under the active data key; return None if it can no longer be decrypted.
