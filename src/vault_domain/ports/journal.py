@@ -5,7 +5,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from vault_domain.entities.token import TokenWrite
+from vault_domain.entities.token import SealedToken, TokenWrite
 from vault_domain.ports.refresh_ledger import Attempt
 
 
@@ -23,12 +23,14 @@ class JournalEntry:
         actor: who asked for the refresh, for the audit log.
         problem: error code with which the commit marks the spent credential, because its successor cannot be stored;
             or None.
+        seal: proves that the entry is as the vault wrote it; None before the entry is sealed.
     """
 
     attempt: Attempt
     writes: tuple[TokenWrite, ...]
     actor: str | None = None
     problem: str | None = None
+    seal: SealedToken | None = None
 
 
 class RefreshJournal(Protocol):

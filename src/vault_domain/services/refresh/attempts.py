@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from attrs import evolve, frozen
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -18,8 +18,7 @@ from vault_domain.entities.errors import (
 )
 from vault_domain.entities.lifetime import limited_expiry
 from vault_domain.entities.rotation_policy import RotationKind
-from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import SealedToken, StoredToken, TokenDraft, TokenInfo, TokenRef
+from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
@@ -30,6 +29,7 @@ from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
 from vault_domain.rules.refresh import Claim, RefreshTiming, backoff, lead
 from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
+from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.sealing import drafts_of
 
@@ -42,8 +42,6 @@ _GRACE_SECONDS = 0.5
 """Extra seconds before a refresher that ignores its deadline is cancelled."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-
-Sealer = Callable[[TokenKey, Secret], SealedToken]
 
 
 @frozen
@@ -187,7 +185,7 @@ class AttemptRunner:
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts
         ]
-        return await self._keeper.keep(attempt, writes, actor=actor, problem=problem)
+        return await self._keeper.keep(attempt, writes, sealer, actor=actor, problem=problem)
 
     async def _settle(
         self, attempt: Attempt, error: VaultError, failures: int, sealer: Sealer, actor: str | None
