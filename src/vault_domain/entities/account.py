@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
-from vault_domain.entities.text import as_identifier, as_provider, as_tenant_id
+from vault_domain.entities.text import as_identifier, as_provider, as_tenant_id, plain_text
 
 
 class TokenKind(enum.StrEnum):
@@ -32,7 +32,8 @@ _KINDS = {kind.value: kind for kind in TokenKind}
 
 
 def _as_kind(value: object) -> TokenKind:
-    kind = _KINDS.get(value) if isinstance(value, str) else None
+    text = plain_text(value)
+    kind = None if text is None else _KINDS.get(text)
     if kind is None:
         raise InvalidInputError(_KIND_RULE)
     return kind

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.scrub import scrubbed_class
-from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_error_code, as_scopes, as_time
 from vault_domain.entities.token import SealedToken, TokenStatus
 
@@ -25,7 +25,7 @@ def _as_key(value: object) -> TokenKey:
 
 
 def _as_value(value: object) -> Secret:
-    return as_secret(value)  # mypy does not accept a decorated function as a converter
+    return as_value(value)  # mypy does not accept a decorated function as a converter
 
 
 def _as_status(value: object) -> TokenStatus:

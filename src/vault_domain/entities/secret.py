@@ -109,6 +109,19 @@ def as_secret(value: object) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # Secret itself refuses
 
 
+@scrubbed
+def as_value(value: object, name: str = "value") -> Secret:
+    """Return a value that can be stored: a `Secret`, or a text as a `Secret`; see `as_secret`.
+
+    Raises:
+        InvalidInputError: the value is empty, or see `Secret`.
+    """
+    secret = as_secret(value)
+    if not secret.reveal():
+        raise InvalidInputError(f"{name} must not be empty")
+    return secret
+
+
 def is_too_long(text: object) -> bool:
     """Return whether a text is no secret only because of its length."""
     return isinstance(text, str) and _problem_with(text) == _TOO_LONG

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from attrs import field, frozen
@@ -11,23 +12,29 @@ from attrs import field, frozen
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.lifetime import LONGEST_LIFETIME, limited_expiry, read_epoch, read_lifetime
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
-from vault_domain.entities.secret import Secret, as_secret, is_too_long
-from vault_domain.entities.text import LATEST, as_duration, as_error_code, as_scopes, as_time, is_scope
+from vault_domain.entities.secret import Secret, as_secret, as_value, is_too_long
+from vault_domain.entities.text import (
+    LATEST,
+    MAX_SCOPES,
+    as_duration,
+    as_error_code,
+    as_scope,
+    as_scopes,
+    as_time,
+    plain_text,
+)
 
 REFRESH_TOKEN_TOO_LONG = "refresh_token_too_long"
 """Code of an answer whose refresh token is longer than a `Secret` may be, so that it cannot be stored."""
 
 
 def _as_credential(value: object) -> Secret:
-    secret = as_secret(value)
-    if not secret.reveal():
-        raise InvalidInputError("access_token must not be empty")
-    return secret
+    return as_value(value, "access_token")
 
 
 def _as_optional_credential(value: object) -> Secret | None:
     # RFC 6749 section 6 lets a server omit the refresh token; some send null or an empty string instead.
-    if value is None or value == "":
+    if value is None or plain_text(value) == "" or (isinstance(value, Secret) and not value.reveal()):
         return None
     return as_secret(value)
 
@@ -133,4 +140,5 @@ class TokenSet:
 def _scopes(value: object) -> tuple[str, ...]:
     """Read scopes from a space-separated string (the RFC's form) or from a list (some servers' form)."""
     parts = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(dict.fromkeys(scope for scope in parts if is_scope(scope)))[:1000]
+    scopes = dict.fromkeys(scope for part in parts if (scope := as_scope(part)) is not None)
+    return tuple(islice(scopes, MAX_SCOPES))

@@ -184,7 +184,7 @@ class TokenCases(ContractFixtures):
 
     async def test_many_at_once_are_all_or_nothing(self, vault: TokenVault) -> None:
         await vault.store_token(key(0), "before")
-        for bad in ["x" * 65_537, "\ud800", 7]:
+        for bad in ["x" * 65_537, "\ud800", 7, ""]:
             with pytest.raises(InvalidInputError):
                 await vault.store_tokens([(key(0), "after"), (key(1), "after"), (key(2), bad)])  # type: ignore[list-item]
         assert await value_of(vault, key(0)) == "before"

@@ -203,7 +203,7 @@ class AttemptRunner:
             if reason in CLIENT_CODES:
                 self._refused_until[account.provider] = (self._tasks.monotonic() + _BREAKER_SECONDS, reason)
             raise ProviderConfigurationError(account=account, reason=reason)
-        if error.refresh_token is not None:
+        if error.refresh_token is not None and error.refresh_token.reveal():
             key = account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, error.refresh_token, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, actor)
