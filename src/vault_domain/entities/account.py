@@ -137,7 +137,7 @@ class AccountInfo:
         label: the label given with the last token set, such as an e-mail address.
         scopes: the scopes of the access token.
         expires_at: expiry of the access token, UTC, or None.
-        last_refreshed_at: time of the last refresh, UTC, or None.
+        last_refreshed_at: the access token's `TokenInfo.last_refreshed_at`.
         next_attempt_at: time of the next attempt after a failure, UTC, or None.
     """
 

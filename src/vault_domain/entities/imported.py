@@ -62,7 +62,8 @@ class ImportedToken:
         expires_at: expiry, zone-aware; None if no expiry is known.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
-        last_refreshed_at: time of the last refresh, zone-aware, or None.
+        last_refreshed_at: time of the last refresh, zone-aware; None means the present time if the token replaces a
+            stored one, and no time otherwise.
         created_at: time of creation, zone-aware; None means `updated_at`.
         updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
             key, the latest is stored; a token without a time replaces none of them and is not replaced by them.

@@ -55,7 +55,8 @@ class TokenInfo:
         scopes: the granted scopes.
         generation: number of the stored value, counted from 1 under this id.
         last_used_at: time of the last use, UTC, or None; it is written in batches, some time after the use.
-        last_refreshed_at: time of the last refresh, UTC, or None.
+        last_refreshed_at: time at which a refresh, or a value stored over another, last changed the value, UTC; None if
+            the first value is still stored.
         lifetime: time for which the provider issued the value, or None if unknown.
         created_at: time at which the key was first stored, UTC.
         updated_at: time of the last change, UTC.
@@ -154,7 +155,8 @@ class TokenDraft:
         lifetime: time for which the provider issued the value, or None if unknown. Without `expires_at`, the
             expiry is the store's time plus this lifetime.
         scopes: replaces the stored scopes; None keeps them.
-        refreshed: whether a refresh stores the value; if so, the store sets `last_refreshed_at`.
+        refreshed: whether a refresh stores the value. If so, the store sets `last_refreshed_at`, and its event is
+            ``token_refreshed``. A value that replaces another sets it too.
     """
 
     key: TokenKey
