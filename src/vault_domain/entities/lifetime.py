@@ -1,4 +1,4 @@
-"""Reads the lifetime and the expiry of a provider's answer; both end at most 100 years ahead.
+"""Reads the lifetime and the expiry of a provider's answer, and limits a time before expiry by the lifetime.
 
 An answer's other tokens must not be lost because of an odd time. So a time that is too far ahead is limited, and
 what is no time is ignored.
@@ -35,6 +35,15 @@ def read_epoch(value: object) -> datetime | None:
 def limited_expiry(expires_at: datetime, start: datetime) -> datetime:
     """Return an expiry, limited to 100 years after ``start``."""
     return expires_at if LATEST - start <= LONGEST_LIFETIME else min(expires_at, start + LONGEST_LIFETIME)
+
+
+def capped(wanted: timedelta, lifetime: timedelta | None) -> timedelta:
+    """Return a time before expiry, limited to half of the lifetime if that is known.
+
+    Without the limit, a token whose lifetime is shorter than the buffer would be due as soon as it is stored.
+    """
+    # Rounded down, as stores do it in SQL with whole microseconds.
+    return wanted if lifetime is None else min(wanted, lifetime // 2)
 
 
 def _number(value: object) -> float | None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKey
+from vault_domain.entities.lifetime import capped
 from vault_domain.entities.secret import Secret
 
 
@@ -84,7 +85,8 @@ class TokenInfo:
 
         Args:
             now: a zone-aware time.
-            buffer: time before expiry from which a token counts as expiring.
+            buffer: time before expiry from which a token counts as expiring, limited to half of its lifetime if that
+                is known, as for a refresh.
         """
         if self.status is TokenStatus.INVALID:
             return TokenHealth.INVALID
@@ -92,7 +94,7 @@ class TokenInfo:
             return TokenHealth.EXPIRED
         if self.status is TokenStatus.UNKNOWN:
             return TokenHealth.UNKNOWN
-        if self.expires_at is not None and self.expires_at - now <= buffer:
+        if self.expires_at is not None and self.expires_at - now <= capped(buffer, self.lifetime):
             return TokenHealth.EXPIRING
         return TokenHealth.FRESH
 

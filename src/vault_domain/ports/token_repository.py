@@ -81,7 +81,7 @@ class TokenRepository(Protocol):
         """Store when tokens were last used, unless a later use is stored. It writes no audit event."""
 
     async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
-        """Count tokens by provider and health, without decrypting."""
+        """Count tokens by provider and health, as `TokenInfo.health` judges them, without decrypting."""
 
     async def ping(self) -> None:
         """Return normally if the database answers; raise otherwise."""

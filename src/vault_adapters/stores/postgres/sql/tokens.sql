@@ -282,14 +282,14 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
     WHERE u.last_used_at < excluded.last_used_at
 
 -- name: count_health
--- Count tokens by provider and health.
+-- Count tokens by provider and health. The buffer is at most half of the lifetime; least() ignores an unknown one.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
         WHEN expires_at <= {{now}} THEN 'expired'
         WHEN status = 'unknown' THEN 'unknown'
         WHEN expires_at - {{now}}
-            <= %(buffer)b::bigint * interval '1 microsecond' THEN 'expiring'
+            <= least(%(buffer)b::bigint, lifetime / 2) * interval '1 microsecond' THEN 'expiring'
         ELSE 'fresh'
     END AS health,
     count(*)

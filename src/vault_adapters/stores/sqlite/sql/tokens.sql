@@ -90,13 +90,13 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE
     SET last_used_at = max(last_used_at, excluded.last_used_at)
 
 -- name: count_health
--- Count tokens by provider and health.
+-- Count tokens by provider and health. The buffer is at most half of the lifetime if that is known.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
         WHEN expires_at <= :now THEN 'expired'
         WHEN status = 'unknown' THEN 'unknown'
-        WHEN expires_at - :now <= :buffer THEN 'expiring'
+        WHEN expires_at - :now <= min(:buffer, coalesce(lifetime / 2, :buffer)) THEN 'expiring'
         ELSE 'fresh'
     END AS health,
     count(*)
