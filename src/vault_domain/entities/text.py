@@ -27,7 +27,7 @@ def plain_text(value: object) -> str | None:
     ``__len__`` may lie. So each check begins here, and looks at the characters only.
     """
     # Not `isinstance`, because an object may claim any `__class__`.
-    return str.__str__(value) if issubclass(type(value), str) else None  # type: ignore[arg-type]  # checked just before
+    return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def as_tenant_id(value: object) -> str:

@@ -51,7 +51,8 @@ class TokenCases(ContractFixtures):
         await vault.mark_token_invalid(first, "invalid_token")
         clock.advance(HOUR)
         second = await vault.store_token(ACCESS, "v2")
-        assert second == evolve(first, expires_at=None, scopes=(), generation=2, updated_at=clock.now())
+        times = {"updated_at": clock.now(), "last_refreshed_at": clock.now()}
+        assert second == evolve(first, expires_at=None, scopes=(), generation=2, **times)
         assert await value_of(vault, ACCESS) == "v2"
         assert (await tokens_of(vault)) == {ACCESS: second}
 
