@@ -51,8 +51,8 @@ class TokenCases(ContractFixtures):
         await vault.mark_token_invalid(first, "invalid_token")
         clock.advance(HOUR)
         second = await vault.store_token(ACCESS, "v2")
-        times = {"updated_at": clock.now(), "last_refreshed_at": clock.now()}
-        assert second == evolve(first, expires_at=None, scopes=(), generation=2, **times)
+        changed = evolve(first, expires_at=None, scopes=(), generation=2)
+        assert second == evolve(changed, updated_at=clock.now(), last_refreshed_at=clock.now())
         assert await value_of(vault, ACCESS) == "v2"
         assert (await tokens_of(vault)) == {ACCESS: second}
 
