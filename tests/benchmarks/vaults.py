@@ -38,7 +38,9 @@ def access_keys(count: int, *, tenants: int = 20, name: str = "get") -> list[Tok
 
 async def fill(vault: TokenVault, keys: Iterable[TokenKey]) -> None:
     """Store a token under each key."""
-    await vault.store_tokens([(key, VALUE, EXPIRY) for key in keys])
+    items = [(key, VALUE, EXPIRY) for key in keys]
+    for start in range(0, len(items), 10_000):
+        await vault.store_tokens(items[start : start + 10_000])
 
 
 def endless(keys: Iterable[TokenKey], seed: int) -> Callable[[], TokenKey]:

@@ -9,9 +9,20 @@ from uuid import uuid4
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from vault_adapters import ImportedToken, Secret, TokenKey, TokenKind, TokenStatus, VaultConfig
+from vault_adapters import (
+    Account,
+    ImportedToken,
+    Secret,
+    TokenHealth,
+    TokenKey,
+    TokenKind,
+    TokenSet,
+    TokenStatus,
+    VaultConfig,
+)
 from vault_adapters.composition import open_vault_over
 from vault_adapters.testing import ManualClock
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness
 
 MICROSECOND = timedelta(microseconds=1)
 BUFFER = timedelta(minutes=7, microseconds=13)
@@ -30,6 +41,26 @@ tokens = st.tuples(
 )
 
 
+lifetimes = st.builds(
+    lambda base, micros: max(base + micros * MICROSECOND, MICROSECOND),
+    st.sampled_from([timedelta(minutes=1), 2 * BUFFER, timedelta(hours=1)]),
+    st.integers(-2, 2),
+)
+# Token sets, whose tokens have a lifetime: it, and how far the token is from half of it.
+token_sets = st.tuples(st.integers(0, 1), st.sampled_from(PROVIDERS), lifetimes, st.integers(-2, 2), st.booleans())
+
+
+async def store_sets(vault, tenants, now, rows):
+    for number, (tenant, provider, lifetime, micros, is_invalid) in enumerate(rows):
+        account = Account(tenants[tenant], provider, f"set {number}")
+        expires_at = now + min(lifetime // 2, BUFFER) + micros * MICROSECOND
+        await vault.store_token_set(account, TokenSet("value", expires_at=expires_at, expires_in=lifetime))
+        token = await vault.get_token(account.key(TokenKind.ACCESS_TOKEN))
+        assert token.info.lifetime == lifetime
+        if is_invalid:
+            await vault.mark_token_invalid(token, "revoked")
+
+
 async def stored_infos(vault, tenants):
     return [info for tenant in tenants for info in [each async for each in vault.iter_tokens(tenant)]]
 
@@ -45,7 +76,7 @@ async def reported(vault, tenant):
     return counts
 
 
-async def check(vault, clock, rows):
+async def check(vault, clock, rows, sets):
     tenants = [uuid4().hex, uuid4().hex]
     now = clock.now()
     imported = [
@@ -58,8 +89,13 @@ async def check(vault, clock, rows):
         for number, (tenant, provider, kind, status, distance) in enumerate(rows)
     ]
     assert (await vault.import_tokens(imported)).imported == len(rows)
+    await store_sets(vault, tenants, now, sets)
     infos = await stored_infos(vault, tenants)
-    assert len(infos) == len(rows)
+    assert len(infos) == len(rows) + len(sets)
+    for info in infos:
+        if info.status is TokenStatus.VALID and not info.is_expired(now):
+            is_due = freshness(info, now, RefreshPolicy(BUFFER)) is Freshness.DUE
+            assert is_due == (info.health(now, BUFFER) is TokenHealth.EXPIRING)
     for tenant in tenants:
         mine = [info for info in infos if info.key.tenant_id == tenant]
         assert await reported(vault, tenant) == counted(mine, now)
@@ -76,6 +112,16 @@ def every_boundary():
     return [(0, "google", TokenKind.ACCESS_TOKEN, status, distance) for status in TokenStatus for distance in distances]
 
 
+def every_lifetime():
+    """Return token sets of odd and even lifetimes, on each side of the moment at which they are due."""
+    return [
+        (0, "google", base + odd * MICROSECOND, micros, False)
+        for base in (timedelta(minutes=1), 2 * BUFFER, timedelta(hours=1))
+        for odd in (0, 1, 2, 3)
+        for micros in (-1, 0, 1, 2)
+    ]
+
+
 def test_health_is_counted_as_it_is_judged(opener):
     with asyncio.Runner() as runner:
         clock, stack = ManualClock(), AsyncExitStack()
@@ -83,11 +129,11 @@ def test_health_is_counted_as_it_is_judged(opener):
         vault = runner.run(stack.enter_async_context(open_vault_over(store, CONFIG)))
 
         @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-        @given(st.lists(tokens, max_size=12))
-        @example(every_boundary())
-        def law(rows):
+        @given(st.lists(tokens, max_size=12), st.lists(token_sets, max_size=6))
+        @example(every_boundary(), every_lifetime())
+        def law(rows, sets):
             clock.advance(timedelta(seconds=1, microseconds=7))
-            runner.run(check(vault, clock, rows))
+            runner.run(check(vault, clock, rows, sets))
 
         law()
         runner.run(stack.aclose())

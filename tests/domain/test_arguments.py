@@ -1,5 +1,6 @@
 """Arguments of the public methods: kept in their checked form, or refused without being repeated."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from attrs import evolve
 
 from vault_domain.entities.account import Account, ConnectionState, TokenKind
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.entities.token import Token, TokenInfo, TokenStatus
 from vault_domain.entities.token_set import TokenSet
@@ -130,3 +132,27 @@ def test_drafts():
     assert read.as_drafts([]) == []
     draft = read.as_draft(ACCESS, as_secret("v"), NOW, ["mail", "cal", "mail"])
     assert (draft.scopes, draft.refreshed) == (("mail", "cal"), False)
+
+
+def test_more_items_than_a_call_takes_are_refused_without_reading_them_all():
+    numbers = itertools.count()
+    with pytest.raises(InvalidInputError, match="at most 10000"):
+        read.as_drafts((Account("t1", "google", str(number)).key("api_key"), "v") for number in numbers)
+    assert next(numbers) == 10_001
+    with pytest.raises(InvalidInputError, match="at most 10000"):
+        read.as_keys(itertools.repeat(ACCESS))
+    keys = [Account("t1", "google", str(number)).key("api_key") for number in range(10_000)]
+    assert len(read.as_drafts([(key, "v") for key in keys])) == len(read.as_keys(keys)) == 10_000
+
+
+@pytest.mark.parametrize("empty", ["", Secret("")])
+def test_an_empty_value_is_refused_wherever_one_is_stored(empty):
+    for store in (
+        lambda: read.as_drafts([(ACCESS, empty)]),
+        lambda: ImportedToken(ACCESS, empty),
+        lambda: TokenSet(empty),
+        lambda: TokenSet.from_response({"access_token": empty}),
+    ):
+        with pytest.raises(InvalidInputError, match="must not be empty"):
+            store()
+    assert TokenSet("a", empty).refresh_token is None

@@ -1,5 +1,7 @@
 """Accounts, keys, texts and times: what is taken, what it becomes, and what is refused in silence."""
 
+import enum
+import itertools
 import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
@@ -14,8 +16,10 @@ from tests.domain.leaks import assert_refused
 from vault_domain.entities import text
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.page import MAX_PAGE
+from vault_domain.entities.page import MAX_PAGE, decode_cursor
 from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.rules.oauth_codes import registered_code
 
 CANARY = "canary-7f3a9c"
 
@@ -149,7 +153,7 @@ def test_bad_providers_and_codes_are_refused_in_silence(value):
 def test_subclasses_of_str_are_kept_as_plain_text():
     account = Account(Text("t1"), Text("google"), Text("ann"))
     for value in (account.tenant_id, account.provider, account.identifier):
-        assert type(value) in (str, Text)
+        assert type(value) is str
     assert type(TokenKey(Text("t1"), "google", Text("api_key")).kind) is TokenKind
 
 
@@ -274,3 +278,82 @@ def test_the_edges_of_time():
     east = datetime(1970, 1, 1, 5, 29, tzinfo=timezone(timedelta(hours=5, minutes=30)))
     with pytest.raises(InvalidInputError):
         text.as_time(east, "expires_at")
+
+
+# Subclasses of `str`: their characters count, whatever their methods say
+
+
+class Names(str, enum.Enum):  # noqa: UP042 - its str() is "Names.TENANT", unlike that of a StrEnum
+    TENANT = "t1"
+    PROVIDER = "google"
+    KIND = "api_key"
+    CODE = "invalid_grant"
+
+
+class Liar(str):
+    """Ten megabytes that say they are one character."""
+
+    __slots__ = ()
+
+    def __len__(self):
+        return 1
+
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return hash("invalid_grant")
+
+
+class Numbers(int, enum.Enum):
+    TENANT = 7
+
+
+class Claimant:
+    """Says that it is a string."""
+
+    __class__ = str
+
+
+def test_the_text_of_an_enum_is_its_value():
+    account = Account(Names.TENANT, Names.PROVIDER, Names.TENANT)
+    key = TokenKey(Names.TENANT, Names.PROVIDER, Names.KIND, Names.TENANT)
+    assert (account, account.key(Names.KIND)) == (Account("t1", "google", "t1"), key)
+    kept = [
+        *(account.tenant_id, account.provider, account.identifier, key.provider),
+        *(text.as_label(Names.TENANT), text.as_error_code(Names.CODE), *text.as_scopes([Names.CODE])),
+        *TokenSet.from_response({"access_token": "a", "scope": [Names.CODE]}).scopes,
+        registered_code(Names.CODE),
+    ]
+    assert [type(each) for each in kept] == [str] * len(kept)
+    assert kept == ["t1", "google", "t1", "google", "t1", *["invalid_grant"] * 4]
+    assert Account(Numbers.TENANT, "google").tenant_id == "7"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        *(text.as_tenant_id, text.as_provider, text.as_identifier, text.as_label, text.as_error_code, TokenKind),
+        *(lambda value: text.as_scopes([value]), lambda value: decode_cursor(value, str)),
+        *(lambda value: Account("t1", "google").key(value), lambda value: TokenKey("t1", "google", value)),
+    ],
+)
+@pytest.mark.parametrize("value", [Liar("x" * 10_000_000), Claimant()], ids=["liar", "claimant"])
+def test_a_text_that_lies_about_itself_is_refused(check, value):
+    with pytest.raises(InvalidInputError):
+        check(value)
+
+
+def test_an_error_code_that_lies_is_not_registered():
+    assert registered_code(Liar("free text")) is None
+
+
+# Endless scopes
+
+
+def test_endless_scopes_are_refused():
+    with pytest.raises(InvalidInputError, match="at most 1000"):
+        text.as_scopes(f"scope-{number}" for number in itertools.count())
+    assert len(text.as_scopes(map(str, range(1000)))) == 1000
+    with pytest.raises(InvalidInputError, match="at most 1000"):
+        text.as_scopes(itertools.repeat("same"))

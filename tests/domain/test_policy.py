@@ -8,10 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vault_domain.entities.account import Account, ConnectionState, TokenKind
+from vault_domain.entities.lifetime import capped
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import TokenHealth, TokenInfo, TokenStatus
 from vault_domain.rules.connection import credential_of, describe_account
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, capped, freshness, is_due, is_usable
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_due, is_usable
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
@@ -64,7 +65,7 @@ def test_health_is_the_first_that_holds(info, now, buffer):
         expected = TokenHealth.EXPIRED
     elif info.status is TokenStatus.UNKNOWN:
         expected = TokenHealth.UNKNOWN
-    elif info.expires_at is not None and info.expires_at - now <= buffer:
+    elif info.expires_at is not None and info.expires_at - now <= capped(buffer, info.lifetime):
         expected = TokenHealth.EXPIRING
     else:
         expected = TokenHealth.FRESH
@@ -98,10 +99,19 @@ def test_without_an_expiry_nothing_expires(info, now):
 def test_the_boundaries_belong_to_the_worse_side(info, end, buffer):
     assume(end.year > 1970)
     info = evolve(info, expires_at=end, status=TokenStatus.VALID)
+    buffer = capped(buffer, info.lifetime)
+    assume(buffer > ZERO)
     assert info.health(end, buffer) is TokenHealth.EXPIRED
     assert info.health(end - TICK, buffer) is TokenHealth.EXPIRING
     assert info.health(end - buffer, buffer) is TokenHealth.EXPIRING
     assert info.health(end - buffer - TICK, buffer) is TokenHealth.FRESH
+
+
+@given(tokens(), times, buffers)
+def test_health_and_a_callers_refresh_agree(info, now, buffer):
+    assume(info.status is TokenStatus.VALID)
+    same = {TokenHealth.EXPIRED: Freshness.UNUSABLE, TokenHealth.EXPIRING: Freshness.DUE}
+    assert freshness(info, now, RefreshPolicy(buffer)) is same.get(info.health(now, buffer), Freshness.FRESH)
 
 
 # What a caller may do with it

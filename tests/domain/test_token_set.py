@@ -66,6 +66,8 @@ BAD = [
     {"scopes": CANARY},
     {"scopes": [f"{CANARY} b"]},
     {"scopes": 5},
+    {"refresh_token": CANARY + "x" * 65_536},
+    {"refresh_token_problem": f"{CANARY} is no code"},
     {"refresh_token_expires_at": CANARY},
     {"refresh_token_expires_at": datetime(2030, 1, 1)},
 ]
@@ -124,12 +126,13 @@ def test_members_that_it_does_not_know_are_dropped():
         ({}, None),
         (b"60", None),
         (36_525 * 86_400, 36_525 * 86_400),
-        (36_525 * 86_400 + 1, None),
+        (36_525 * 86_400 + 1, 36_525 * 86_400),
+        (1e300, 36_525 * 86_400),
         (Decimal(60), None),
         ("1e3", 1000),
         ("\ud800", None),
     ],
-    ids=range(28),
+    ids=range(29),
 )
 def test_lifetimes(value, seconds):
     token_set = read(expires_in=value, refresh_token="r")
@@ -182,6 +185,34 @@ def test_the_time_of_arrival_is_the_hosts_own_and_must_be_right(value):
 )
 def test_authlibs_epoch(value, expected):
     assert read(expires_at=value).expires_at == expected
+
+
+def test_an_expiry_is_at_most_a_hundred_years_after_the_arrival():
+    latest = NOW + timedelta(days=36_525)
+    assert read(NOW, expires_at=int(latest.timestamp())).expires_at == latest
+    assert read(NOW, expires_at=int(latest.timestamp()) + 1).expires_at == latest
+    assert read(NOW, expires_at=253_370_764_799).expires_at == latest
+    # The limit of someone who lives in the last century of the calendar is the calendar's end.
+    end = datetime(9998, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert read(datetime(9950, 1, 1, tzinfo=UTC), expires_at=253_370_764_799).expires_at == end
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(days=36_526), timedelta.max, 36_526 * 86_400, 1e300])
+def test_a_lifetime_of_a_refreshers_own_is_limited_too(lifetime):
+    assert TokenSet("a", expires_in=lifetime).expires_in == timedelta(days=36_525)
+
+
+@pytest.mark.parametrize("text", ["x" * 65_536, "\u00e9" * 32_768])
+def test_a_refresh_token_of_64_kib_is_kept(text):
+    token_set = read(refresh_token=text)
+    assert (token_set.refresh_token, token_set.refresh_token_problem) == (Secret(text), None)
+
+
+@pytest.mark.parametrize("text", ["x" * 65_537, "\u00e9" * 32_769])
+def test_a_longer_refresh_token_is_left_out_and_said_to_be(text):
+    token_set = read(refresh_token=text)
+    assert token_set.access_token == Secret("a")
+    assert (token_set.refresh_token, token_set.refresh_token_problem) == (None, "refresh_token_too_long")
 
 
 def test_authlibs_epoch_wins_over_the_arrival():

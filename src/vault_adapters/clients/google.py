@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.auth.credentials import Credentials
 
+from vault_adapters.clients.access import check_sendable
+
 if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens
     from vault_domain.entities.account import Account
@@ -18,6 +20,9 @@ class VaultCredentials(Credentials):
 
     Every request asks the vault for the token, and the vault refreshes it if it is due. If an API answers 401,
     google-auth calls `refresh`, which reports the token to the vault. The vault then refreshes at most once.
+
+    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and `VaultError` with the
+    code ``token_not_sendable`` if a header cannot carry the token.
 
     Args:
         vault: a `SyncVault`.
@@ -55,6 +60,7 @@ class VaultCredentials(Credentials):
         self.apply(headers)  # type: ignore[no-untyped-call]
 
     def _hold(self, token: Token) -> None:
+        check_sendable(token)
         expires_at = token.info.expires_at
         self._held = token
         self.token = token.value.reveal()

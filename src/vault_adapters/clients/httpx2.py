@@ -29,8 +29,9 @@ class VaultAuth(BearerFlow[httpx2.Request, httpx2.Response], httpx2.Auth):
         rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
             and headers only, because the body has not been read yet.
 
-    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and `RuntimeError` if one of
-    client and vault is async and the other is sync.
+    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, `VaultError` with the code
+    ``token_not_sendable`` if a header cannot carry the token, and `RuntimeError` if one of client and vault is
+    async and the other is sync.
     """
 
     def __init__(

@@ -31,7 +31,8 @@ class VaultAuth(AuthBase):
         account: the account whose token is sent.
         rejected: function that returns whether a response rejects the token; None: status 401 does.
 
-    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`.
+    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and `VaultError` with the
+    code ``token_not_sendable`` if a header cannot carry the token.
     """
 
     def __init__(

@@ -17,6 +17,7 @@ from vault_adapters.configuration.environment import read_environment
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.entities.text import plain_text
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
@@ -41,16 +42,18 @@ def _as_optional_secret(value: object) -> Secret | None:
 
 
 def _as_url(value: object) -> str:
-    if not isinstance(value, str):
+    text = plain_text(value)
+    if text is None:
         raise ConfigurationError("database_url must be a string")
-    refuse_bad_url(value)
-    return value if isinstance(value, ConfiguredUrl) else ConfiguredUrl(value)
+    refuse_bad_url(text)
+    return value if isinstance(value, ConfiguredUrl) else ConfiguredUrl(text)
 
 
 def _as_master_key(value: object) -> str:
-    if not isinstance(value, str) or not _MASTER_KEY.match(value):
+    text = plain_text(value)
+    if text is None or not _MASTER_KEY.match(text):
         raise ConfigurationError('master_key must be "local" or "aws-kms:" and a key id, alias or ARN')
-    return value
+    return text
 
 
 def _as_optional_master_key(value: object) -> str | None:
@@ -58,17 +61,19 @@ def _as_optional_master_key(value: object) -> str | None:
 
 
 def _as_schema(value: object) -> str:
-    if not isinstance(value, str) or not _SCHEMA.match(value) or value.startswith("pg_"):
+    text = plain_text(value)
+    if text is None or not _SCHEMA.match(text) or text.startswith("pg_"):
         raise ConfigurationError("postgres_schema must match [a-z_][a-z0-9_]{0,62} and not start with pg_")
-    return value
+    return text
 
 
 def _as_directory(value: object) -> Path | None:
     if value is None or isinstance(value, Path):
         return value
-    if not isinstance(value, str) or not value or "\0" in value:
+    text = plain_text(value)
+    if not text or "\0" in text:
         raise ConfigurationError("journal_dir must be a path")
-    return Path(value)
+    return Path(text)
 
 
 def _duration(least: timedelta, most: timedelta) -> Callable[[Any, Attribute[Any], Any], None]:

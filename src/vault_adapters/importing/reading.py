@@ -78,7 +78,9 @@ def _parse(record: Record | ImportFailure, form: Format) -> _Parsed:
 def _complete(row: tuple[int, Draft], values: Iterator[Secret | None]) -> ImportedToken | ImportFailure:
     line, draft = row
     value = next(values)
-    return ImportFailure(line, "unreadable_value") if value is None else draft.complete(value, line)
+    if value is None:
+        return ImportFailure(line, "unreadable_value")
+    return draft.complete(value, line) if value.reveal() else ImportFailure(line, "empty_value")
 
 
 def _secret(text: str) -> Secret | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -13,12 +14,15 @@ from vault_adapters.providers.expiry import jwt_expiry, retry_after
 from vault_adapters.providers.http import Incoming
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
 from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
-from vault_domain.entities.secret import Secret
+from vault_domain.entities.lifetime import limited_expiry
+from vault_domain.entities.secret import Secret, is_too_long
 from vault_domain.entities.token_set import TokenSet
 
 Members: TypeAlias = Mapping[str, Any]
 Dialect: TypeAlias = Callable[[int, Members | None], Members | None]
 """Turns a status and a JSON object (None: no JSON object) into the members that RFC 6749 names."""
+
+_MOST_DIGITS = 100
 
 
 def read_answer(
@@ -64,6 +68,8 @@ def _read_success(
         return RefreshFailedError("the provider's answer cannot be read", outcome_unknown=True)
     access_token, refresh_token = _secret(members.get("access_token")), _secret(members.get("refresh_token"))
     if access_token is not None:
+        if refresh_token is None and is_too_long(members.get("refresh_token")):
+            refresh_token = members["refresh_token"]  # `from_response` leaves it out and says so
         tokens = TokenSet.from_response({**members, "access_token": access_token, "refresh_token": refresh_token})
         return _with_expiry(tokens, answer.received_at, default_lifetime)
     if refresh_token is not None:
@@ -88,6 +94,7 @@ def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: time
         return evolve(tokens, expires_at=None)
     expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
     if expires_at is not None and expires_at > received_at:
+        expires_at = limited_expiry(expires_at, received_at)
         # Set the lifetime, so that the vault does not refresh a short-lived token on every call.
         return evolve(tokens, expires_at=expires_at, expires_in=expires_at - received_at)
     return evolve(tokens, expires_at=None, expires_in=default_lifetime)
@@ -103,11 +110,16 @@ def _secret(value: object) -> Secret | None:
         return None
 
 
+def _whole_number(digits: str) -> float:
+    # Python refuses to read an integer of thousands of digits; it must not make the rest of the answer unreadable.
+    return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
+
+
 def _json_object(body: bytes | None) -> Members | None:
     if body is None:
         return None
     try:
-        members = json.loads(body)
+        members = json.loads(body, parse_int=_whole_number)
     except (ValueError, RecursionError):  # the error holds the body, so no other error may refer to it
         return None
     return members if isinstance(members, dict) else None

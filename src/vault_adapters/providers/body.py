@@ -4,8 +4,8 @@ import zlib
 from contextlib import aclosing
 from typing import Any, Protocol
 
-MAX_BODY_BYTES = 256 * 1024
-"""Largest size of an answer in bytes, before and after decompression."""
+MAX_BODY_BYTES = 1024 * 1024
+"""Largest size of an answer in bytes, before and after decompression; two tokens of 64 KiB fit, even if escaped."""
 
 _COMPRESSED = {"gzip", "x-gzip", "deflate"}
 

@@ -3,9 +3,11 @@
 import ipaddress
 import re
 from collections.abc import Mapping
+from typing import TypeGuard
 from urllib.parse import SplitResult, urlsplit
 
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.text import plain_text
 
 _URL = re.compile(r"[\x21-\x7e]{1,2048}\Z")
 _LONGEST_TEXT = 4096
@@ -20,14 +22,15 @@ def as_endpoint(value: object, name: str) -> str:
     Raises:
         InvalidInputError: the URL is not valid; the message does not repeat it.
     """
-    parts = _split(value)
-    if parts is None or not parts.hostname:
+    text = plain_text(value)
+    parts = None if text is None else _split(text)
+    if text is None or parts is None or not parts.hostname:
         raise InvalidInputError(f"{name} must be an absolute URL")
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname)):
         raise InvalidInputError(f"{name} must use https (http is for loopback only)")
     if "@" in parts.netloc or parts.fragment:
         raise InvalidInputError(f"{name} must hold neither user nor password nor fragment")
-    return str(value)
+    return text
 
 
 def as_token_url(value: object) -> str:
@@ -42,20 +45,24 @@ def as_revocation_url(value: object) -> str | None:
 
 def as_client_id(value: object) -> str:
     """Check a client id and return it: a printable text of 1 to 4096 characters, without lone surrogates."""
-    if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST_TEXT or not value.isprintable():
+    text = plain_text(value)
+    if text is None or not 1 <= len(text) <= _LONGEST_TEXT or not text.isprintable():
         raise InvalidInputError(f"client_id must be a printable text of 1 to {_LONGEST_TEXT} characters")
-    return str(value)
+    return text
 
 
 def as_parameters(value: object) -> dict[str, str]:
     """Check extra form parameters and return them; they must not set parameters that refreshers set themselves."""
     if value is None:
         return {}
-    if not isinstance(value, Mapping) or not all(_is_encodable(part) for item in value.items() for part in item):
+    items = value.items() if isinstance(value, Mapping) else [(None, None)]
+    texts = [(plain_text(name), plain_text(text)) for name, text in items]
+    parameters = {name: text for name, text in texts if _is_encodable(name) and _is_encodable(text)}
+    if len(parameters) != len(texts):
         raise InvalidInputError("extra must map texts to texts")
-    if _RESERVED & set(value):
+    if _RESERVED & set(parameters):
         raise InvalidInputError(f"extra must not set any of {', '.join(sorted(_RESERVED))}")
-    return dict(value)
+    return parameters
 
 
 def shown(url: str | None) -> str:
@@ -63,8 +70,8 @@ def shown(url: str | None) -> str:
     return repr(url.partition("?")[0]) if url else repr(url)
 
 
-def _split(value: object) -> SplitResult | None:
-    if not isinstance(value, str) or not _URL.match(value):
+def _split(value: str) -> SplitResult | None:
+    if not _URL.match(value):
         return None
     try:
         parts = urlsplit(value)
@@ -83,8 +90,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _is_encodable(value: object) -> bool:
-    if not isinstance(value, str):
+def _is_encodable(value: str | None) -> TypeGuard[str]:
+    if value is None:
         return False
     try:
         value.encode()

@@ -8,12 +8,12 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from vault_domain.entities.lifetime import read_epoch
 from vault_domain.entities.secret import Secret
 
 LONGEST_WAIT = timedelta(hours=1)
 """Longest time that the vault accepts from Retry-After."""
 
-_EARLIEST_EPOCH, _LATEST_EPOCH = 946_684_800, 253_370_764_800  # the years 2000 to 9998
 _MAX_JWT_CHARACTERS = 16 * 1024
 
 
@@ -35,16 +35,15 @@ def retry_after(headers: Mapping[str, str], received_at: datetime) -> timedelta 
 def jwt_expiry(token: Secret) -> datetime | None:
     """Read the ``exp`` claim of an access token that is a JWT (RFC 7519), without verifying it.
 
-    It is safe without verification, because the vault only schedules the next refresh by it.
+    It is safe without verification, because the vault only schedules the next refresh by it. A time outside of the
+    years 2000 to 9998 is ignored.
     """
     text = token.reveal()
     if text.count(".") != 2 or len(text) > _MAX_JWT_CHARACTERS:
         return None
     claims = _decoded(text.split(".")[1])
     moment = claims.get("exp") if isinstance(claims, dict) else None
-    if not isinstance(moment, int | float) or isinstance(moment, bool):
-        return None
-    return datetime.fromtimestamp(moment, UTC) if _EARLIEST_EPOCH <= moment < _LATEST_EPOCH else None
+    return read_epoch(moment) if isinstance(moment, int | float) else None
 
 
 def _decoded(payload: str) -> object:

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
-from vault_domain.entities.text import as_identifier, as_provider, as_tenant_id
+from vault_domain.entities.text import as_identifier, as_provider, as_tenant_id, plain_text
 
 
 class TokenKind(enum.StrEnum):
@@ -32,7 +32,8 @@ _KINDS = {kind.value: kind for kind in TokenKind}
 
 
 def _as_kind(value: object) -> TokenKind:
-    kind = _KINDS.get(value) if isinstance(value, str) else None
+    text = plain_text(value)
+    kind = None if text is None else _KINDS.get(text)
     if kind is None:
         raise InvalidInputError(_KIND_RULE)
     return kind
@@ -131,11 +132,12 @@ class AccountInfo:
     Attributes:
         account: the account.
         state: the connection state; REAUTHORIZATION_REQUIRED means that the user must connect the account again.
-        reason: the error code that explains a state other than CONNECTED, or None.
+        reason: the error code that explains a state other than CONNECTED, or None. In the answer of
+            `store_token_set` it may also be the `refresh_token_problem` of the token set.
         label: the label given with the last token set, such as an e-mail address.
         scopes: the scopes of the access token.
         expires_at: expiry of the access token, UTC, or None.
-        last_refreshed_at: time of the last refresh, UTC, or None.
+        last_refreshed_at: the access token's `TokenInfo.last_refreshed_at`.
         next_attempt_at: time of the next attempt after a failure, UTC, or None.
     """
 

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.scrub import scrubbed_class
-from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_error_code, as_scopes, as_time
 from vault_domain.entities.token import SealedToken, TokenStatus
 
@@ -25,7 +25,7 @@ def _as_key(value: object) -> TokenKey:
 
 
 def _as_value(value: object) -> Secret:
-    return as_secret(value)  # mypy does not accept a decorated function as a converter
+    return as_value(value)  # mypy does not accept a decorated function as a converter
 
 
 def _as_status(value: object) -> TokenStatus:
@@ -62,7 +62,8 @@ class ImportedToken:
         expires_at: expiry, zone-aware; None if no expiry is known.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
-        last_refreshed_at: time of the last refresh, zone-aware, or None.
+        last_refreshed_at: time of the last refresh, zone-aware; None means the present time if the token replaces a
+            stored one, and no time otherwise.
         created_at: time of creation, zone-aware; None means `updated_at`.
         updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
             key, the latest is stored; a token without a time replaces none of them and is not replaced by them.

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.scrub import scrubbed
+from vault_domain.entities.text import plain_text
 
 T = TypeVar("T")
 Cursor = tuple[str | int, ...]
@@ -77,10 +78,11 @@ def decode_cursor(after: object, *kinds: type) -> Cursor | None:
 
 
 def _parse(after: object) -> list[str | int] | None:
-    if not isinstance(after, str) or len(after) > 8192:
+    text = plain_text(after)
+    if text is None or len(text) > 8192:
         return None
     try:
-        position = json.loads(base64.b64decode(after + "=" * (-len(after) % 4), altchars=b"-_", validate=True))
+        position = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
         return None
     return position if isinstance(position, list) and all(map(_is_storable, position)) else None

@@ -11,6 +11,7 @@ MAX_SECRET_BYTES = 64 * 1024
 """The longest value, in bytes of UTF-8."""
 
 _REDACTED = "Secret('**********')"
+_TOO_LONG = "a secret must not be longer than 64 KiB of UTF-8"
 
 
 @scrubbed_class
@@ -109,6 +110,24 @@ def as_secret(value: object) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # Secret itself refuses
 
 
+@scrubbed
+def as_value(value: object, name: str = "value") -> Secret:
+    """Return a value that can be stored: a `Secret`, or a text as a `Secret`; see `as_secret`.
+
+    Raises:
+        InvalidInputError: the value is empty, or see `Secret`.
+    """
+    secret = as_secret(value)
+    if not secret.reveal():
+        raise InvalidInputError(f"{name} must not be empty")
+    return secret
+
+
+def is_too_long(text: object) -> bool:
+    """Return whether a text is no secret only because of its length."""
+    return isinstance(text, str) and _problem_with(text) == _TOO_LONG
+
+
 def decoded_secret(plaintext: bytes) -> Secret | None:
     """Return a secret from UTF-8 bytes; return None if they are invalid or too long.
 
@@ -134,7 +153,7 @@ def _problem_with(text: object) -> str | None:
     except UnicodeEncodeError:
         return "a secret must not contain lone surrogates"
     if size > MAX_SECRET_BYTES:
-        return "a secret must not be longer than 64 KiB of UTF-8"
+        return _TOO_LONG
     return None
 
 

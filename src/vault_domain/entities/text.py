@@ -4,11 +4,13 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 from vault_domain.entities.errors import InvalidInputError
 
 MAX_NAME_LENGTH = 255
+MAX_SCOPES = 1000
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 _ERROR_CODE = re.compile(r"[a-z0-9_]{1,64}\Z")
 # RFC 6749 section 3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
@@ -18,24 +20,37 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 """All stored times are earlier than this."""
 
 
+def plain_text(value: object) -> str | None:
+    """Return the characters of a string as an exact ``str``; return None for any other object.
+
+    A subclass may define methods of its own: ``str()`` of a member of ``class P(str, Enum)`` is "P.GOOGLE", and a
+    ``__len__`` may lie. So each check begins here, and looks at the characters only.
+    """
+    # Not `isinstance`, because an object may claim any `__class__`.
+    return str.__str__(value) if issubclass(type(value), str) else None
+
+
 def as_tenant_id(value: object) -> str:
     """Return a ``str``, ``int`` or ``UUID`` as the text of a tenant id; the case of letters is kept."""
-    if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
+    if isinstance(value, UUID):
+        value = UUID.__str__(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
         # Do not convert a very long number, because Python raises an error of its own for it.
-        value = str(value) if isinstance(value, UUID) or value.bit_length() < 1000 else ""
+        value = int.__repr__(value) if int.bit_length(value) < 1000 else ""
     return _name(value, "tenant_id")
 
 
 def as_provider(value: object) -> str:
     """Return a provider's name: lower-case letters, digits, ``_``, ``.`` and ``-``, 1 to 64 characters."""
-    if not isinstance(value, str) or not _PROVIDER.match(value):
+    text = plain_text(value)
+    if text is None or not _PROVIDER.match(text):
         raise InvalidInputError("provider must match [a-z0-9][a-z0-9_.-]{0,63}")
-    return str(value)
+    return text
 
 
 def as_identifier(value: object) -> str | None:
     """Return an identifier in Unicode NFC; return None for the empty string."""
-    if value is None or value == "":
+    if value is None or plain_text(value) == "":
         return None
     text = _name(value, "identifier")
     if text.isascii():
@@ -51,9 +66,10 @@ def as_label(value: object, name: str = "label") -> str | None:
 
 def as_error_code(value: object) -> str:
     """Return an error code, ``[a-z0-9_]{1,64}``: a code of RFC 6749 or 6750, or the host's own; no free text."""
-    if not isinstance(value, str) or not _ERROR_CODE.match(value):
+    text = plain_text(value)
+    if text is None or not _ERROR_CODE.match(text):
         raise InvalidInputError("error_code must match [a-z0-9_]{1,64}; free text is not accepted")
-    return str(value)
+    return text
 
 
 def as_scopes(value: object) -> tuple[str, ...]:
@@ -62,15 +78,18 @@ def as_scopes(value: object) -> tuple[str, ...]:
         return ()
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidInputError("scopes must be a sequence of strings")
-    scopes = tuple(value)
-    if len(scopes) > 1000 or not all(map(is_scope, scopes)):
+    scopes = tuple(map(as_scope, islice(value, MAX_SCOPES + 1)))
+    if len(scopes) > MAX_SCOPES:
+        raise InvalidInputError(f"scopes must be at most {MAX_SCOPES}")
+    if None in scopes:
         raise InvalidInputError("a scope must be printable ASCII without space, quote and backslash")
-    return tuple(dict.fromkeys(scopes))
+    return tuple(dict.fromkeys(scope for scope in scopes if scope is not None))
 
 
-def is_scope(value: object) -> bool:
-    """Return whether ``value`` is a scope token of RFC 6749 section 3.3."""
-    return isinstance(value, str) and _SCOPE.match(value) is not None
+def as_scope(value: object) -> str | None:
+    """Return a scope token of RFC 6749 section 3.3 as it is; return None for anything else."""
+    text = plain_text(value)
+    return text if text is not None and _SCOPE.match(text) else None
 
 
 def as_time(value: object, name: str) -> datetime | None:
@@ -112,13 +131,14 @@ def _in_utc(value: datetime) -> datetime | None:
 
 
 def _name(value: object, name: str) -> str:
-    if not isinstance(value, str):
+    text = plain_text(value)
+    if text is None:
         raise InvalidInputError(f"{name} must be a string")
-    if not 1 <= len(value) <= MAX_NAME_LENGTH:
+    if not 1 <= len(text) <= MAX_NAME_LENGTH:
         raise InvalidInputError(f"{name} must be 1 to {MAX_NAME_LENGTH} characters long")
-    if "\0" in value or not (value.isascii() or _is_encodable(value)):
+    if "\0" in text or not (text.isascii() or _is_encodable(text)):
         raise InvalidInputError(f"{name} must contain neither NUL nor lone surrogates")
-    return str(value)
+    return text
 
 
 def _is_encodable(value: str) -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKey
+from vault_domain.entities.lifetime import capped
 from vault_domain.entities.secret import Secret
 
 
@@ -55,7 +56,8 @@ class TokenInfo:
         scopes: the granted scopes.
         generation: number of the stored value, counted from 1 under this id.
         last_used_at: time of the last use, UTC, or None; it is written in batches, some time after the use.
-        last_refreshed_at: time of the last refresh, UTC, or None.
+        last_refreshed_at: time at which a refresh, or a value stored over another, last changed the value, UTC; None if
+            the first value is still stored.
         lifetime: time for which the provider issued the value, or None if unknown.
         created_at: time at which the key was first stored, UTC.
         updated_at: time of the last change, UTC.
@@ -83,7 +85,8 @@ class TokenInfo:
 
         Args:
             now: a zone-aware time.
-            buffer: time before expiry from which a token counts as expiring.
+            buffer: time before expiry from which a token counts as expiring, limited to half of its lifetime if that
+                is known, as for a refresh.
         """
         if self.status is TokenStatus.INVALID:
             return TokenHealth.INVALID
@@ -91,7 +94,7 @@ class TokenInfo:
             return TokenHealth.EXPIRED
         if self.status is TokenStatus.UNKNOWN:
             return TokenHealth.UNKNOWN
-        if self.expires_at is not None and self.expires_at - now <= buffer:
+        if self.expires_at is not None and self.expires_at - now <= capped(buffer, self.lifetime):
             return TokenHealth.EXPIRING
         return TokenHealth.FRESH
 
@@ -179,7 +182,8 @@ class TokenDraft:
         lifetime: time for which the provider issued the value, or None if unknown. Without `expires_at`, the
             expiry is the store's time plus this lifetime.
         scopes: replaces the stored scopes; None keeps them.
-        refreshed: whether a refresh stores the value; if so, the store sets `last_refreshed_at`.
+        refreshed: whether a refresh stores the value. If so, the store sets `last_refreshed_at`, and its event is
+            ``token_refreshed``. A value that replaces another sets it too.
     """
 
     key: TokenKey

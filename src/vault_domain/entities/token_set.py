@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from attrs import field, frozen
 
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.lifetime import LONGEST_LIFETIME, limited_expiry, read_epoch, read_lifetime
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
-from vault_domain.entities.secret import Secret, as_secret
-from vault_domain.entities.text import LATEST, as_duration, as_scopes, as_time, is_scope
+from vault_domain.entities.secret import Secret, as_secret, as_value, is_too_long
+from vault_domain.entities.text import (
+    LATEST,
+    MAX_SCOPES,
+    as_duration,
+    as_error_code,
+    as_scope,
+    as_scopes,
+    as_time,
+    plain_text,
+)
 
-_LONGEST_LIFETIME = timedelta(days=36_525)
+REFRESH_TOKEN_TOO_LONG = "refresh_token_too_long"
+"""Code of an answer whose refresh token is longer than a `Secret` may be, so that it cannot be stored."""
 
 
 def _as_credential(value: object) -> Secret:
-    secret = as_secret(value)
-    if not secret.reveal():
-        raise InvalidInputError("access_token must not be empty")
-    return secret
+    return as_value(value, "access_token")
 
 
 def _as_optional_credential(value: object) -> Secret | None:
     # RFC 6749 section 6 lets a server omit the refresh token; some send null or an empty string instead.
-    if value is None or value == "":
+    if value is None or plain_text(value) == "" or (isinstance(value, Secret) and not value.reveal()):
         return None
     return as_secret(value)
 
@@ -42,12 +50,21 @@ def _as_refresh_expires_at(value: object) -> datetime | None:
 def _as_lifetime(value: object) -> timedelta | None:
     if value is None:
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        lifetime = _seconds(value)
-        if lifetime is None:
-            raise InvalidInputError("expires_in must be a number of seconds between 0 and 100 years")
-        return lifetime
-    return as_duration(value, "expires_in")
+    if isinstance(value, timedelta):
+        return as_duration(min(value, LONGEST_LIFETIME), "expires_in")
+    lifetime = read_lifetime(value) if isinstance(value, (int, float)) else None
+    if lifetime is None:
+        raise InvalidInputError("expires_in must be a timedelta or a finite number of seconds that is not negative")
+    return lifetime
+
+
+def _as_problem(value: object) -> str | None:
+    return None if value is None else as_error_code(value)
+
+
+def _refresh_token(value: object) -> tuple[object, str | None]:
+    """Return an answer's refresh token, or None and the code of its problem."""
+    return (None, REFRESH_TOKEN_TOO_LONG) if is_too_long(value) else (value, None)
 
 
 @scrubbed_class
@@ -59,11 +76,13 @@ class TokenSet:
         access_token: the token, as text or `Secret`.
         refresh_token: None (or ``""``) keeps the stored one.
         expires_at: expiry of the access token, zone-aware, or None.
-        expires_in: lifetime of the access token, in seconds or as a timedelta, or None. Without ``expires_at``, the
-            expiry is the time of storing plus this lifetime.
+        expires_in: lifetime of the access token, in seconds or as a timedelta, or None; more than 100 years count as
+            100 years. Without ``expires_at``, the expiry is the time of storing plus this lifetime.
         scopes: the granted scopes; empty keeps the stored ones.
         token_type: "Bearer" in practice (RFC 6750); not stored.
         refresh_token_expires_at: expiry of the refresh token, zone-aware, or None.
+        refresh_token_problem: error code of a refresh token that the answer held and that cannot be stored, such as
+            ``refresh_token_too_long``; None if there is none.
 
     Raises:
         InvalidInputError: a field breaks its rule; the message repeats no value.
@@ -76,6 +95,7 @@ class TokenSet:
     scopes: tuple[str, ...] = field(default=(), converter=as_scopes)
     token_type: str = "Bearer"
     refresh_token_expires_at: datetime | None = field(default=None, converter=_as_refresh_expires_at)
+    refresh_token_problem: str | None = field(default=None, converter=_as_problem)
 
     @classmethod
     @scrubbed
@@ -83,8 +103,9 @@ class TokenSet:
         """Read a token endpoint's answer: RFC 6749 section 5.1, plus Authlib's ``expires_at`` (a Unix time).
 
         Other members, such as ``id_token``, are ignored. Malformed optional members are ignored too, because a new
-        refresh token must not be lost because of them. Examples are a negative or absurd ``expires_in`` and a scope
-        outside of the RFC's alphabet. An ``expires_in`` of 0 counts as missing.
+        refresh token must not be lost because of them. Examples are a negative ``expires_in`` and a scope outside of
+        the RFC's alphabet. An ``expires_in`` of 0 counts as missing. Times more than 100 years ahead count as 100
+        years ahead. A refresh token longer than 64 KiB is left out; `refresh_token_problem` says so.
 
         Args:
             response: the decoded JSON object.
@@ -97,50 +118,27 @@ class TokenSet:
         if not isinstance(response, Mapping):
             raise InvalidInputError("the response must be a mapping")
         start = as_time(received_at, "received_at")
-        lifetime = _seconds(response.get("expires_in")) or None
-        expires_at = _epoch(response.get("expires_at"))
-        if expires_at is None and start is not None and lifetime is not None and lifetime < LATEST - start:
+        lifetime = read_lifetime(response.get("expires_in")) or None
+        expires_at = read_epoch(response.get("expires_at"))
+        if expires_at is not None and start is not None:
+            expires_at = limited_expiry(expires_at, start)
+        elif start is not None and lifetime is not None and lifetime < LATEST - start:
             expires_at = start + lifetime
+        refresh_token, problem = _refresh_token(response.get("refresh_token"))
         token_type = response.get("token_type")
         return cls(
             access_token=response.get("access_token"),
-            refresh_token=response.get("refresh_token"),
+            refresh_token=refresh_token,
             expires_at=expires_at,
             expires_in=lifetime,
             scopes=_scopes(response.get("scope")),
             token_type=token_type if isinstance(token_type, str) and len(token_type) <= 64 else "Bearer",
+            refresh_token_problem=problem,
         )
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    if isinstance(value, str) and len(value) > 32:
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _seconds(value: object) -> timedelta | None:
-    """Read a lifetime; return None if it is missing, negative or longer than 100 years."""
-    number = _number(value)
-    if number is None or not 0 <= number <= _LONGEST_LIFETIME.total_seconds():
-        return None
-    return timedelta(seconds=number)
-
-
-def _epoch(value: object) -> datetime | None:
-    number = _number(value)
-    # Accept the years 2000 to 9998 only, so that a lifetime in the wrong member is not read as a time.
-    if number is None or not 946_684_800 <= number < 253_370_764_800:
-        return None
-    return datetime.fromtimestamp(number, UTC)
 
 
 def _scopes(value: object) -> tuple[str, ...]:
     """Read scopes from a space-separated string (the RFC's form) or from a list (some servers' form)."""
     parts = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(dict.fromkeys(scope for scope in parts if is_scope(scope)))[:1000]
+    scopes = dict.fromkeys(scope for part in parts if (scope := as_scope(part)) is not None)
+    return tuple(islice(scopes, MAX_SCOPES))

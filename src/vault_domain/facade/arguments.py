@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, TypeVar
 
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.page import MAX_PAGE
-from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_count, as_duration, as_provider, as_scopes, as_tenant_id, as_time
 from vault_domain.entities.token import Token, TokenDraft, TokenInfo
 from vault_domain.entities.token_set import TokenSet
@@ -15,6 +16,9 @@ from vault_domain.entities.token_set import TokenSet
 StoreItem = tuple[TokenKey, Secret | str] | tuple[TokenKey, Secret | str, datetime | None]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+MAX_ITEMS = 10_000
+"""Largest number of keys or values in one call. Checking this many takes less than a tenth of a second."""
 
 _MOST_GENERATIONS = 2**63 - 1
 
@@ -37,7 +41,7 @@ def as_keys(keys: object) -> list[TokenKey]:
     """Return distinct keys, in the order given."""
     if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
         raise InvalidInputError("keys must be a sequence of TokenKey")
-    return list(dict.fromkeys([as_key(key) for key in keys]))
+    return list(dict.fromkeys([as_key(key) for key in _bounded(keys, "keys")]))
 
 
 def as_token_info(token: object) -> TokenInfo:
@@ -129,11 +133,23 @@ def as_draft(key: object, secret: Secret, expires_at: object = None, scopes: obj
     return TokenDraft(as_key(key), secret, as_time(expires_at, "expires_at"), scopes=as_scopes(scopes))
 
 
+def _bounded(items: Iterable[Any], name: str) -> Sequence[Any]:
+    """Return the items of an iterable, which may be endless, as a list.
+
+    Raises:
+        InvalidInputError: there are more than `MAX_ITEMS`.
+    """
+    taken = list(islice(items, MAX_ITEMS + 1))
+    if len(taken) > MAX_ITEMS:
+        raise InvalidInputError(f"{name} must be at most {MAX_ITEMS} for one call")
+    return taken
+
+
 def as_drafts(items: object) -> list[TokenDraft]:
     """Return the drafts for `store_tokens`; each key may occur once."""
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         raise InvalidInputError("items must be a sequence of (key, value) or (key, value, expires_at)")
-    drafts = [_as_item(item) for item in items]
+    drafts = [_as_item(item) for item in _bounded(items, "items")]
     if len({draft.key for draft in drafts}) != len(drafts):
         raise InvalidInputError("items must not name a key twice")
     return drafts
@@ -142,4 +158,4 @@ def as_drafts(items: object) -> list[TokenDraft]:
 def _as_item(item: object) -> TokenDraft:
     if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) not in (2, 3):
         raise InvalidInputError("each item must be (key, value) or (key, value, expires_at)")
-    return as_draft(item[0], as_secret(item[1]), item[2] if len(item) == 3 else None)
+    return as_draft(item[0], as_value(item[1]), item[2] if len(item) == 3 else None)

@@ -12,7 +12,7 @@ from vault_domain.entities.key_reports import ErasureReport
 from vault_domain.entities.page import Page, walk_pages
 from vault_domain.entities.reports import HealthReport, SweepReport
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
-from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
 from vault_domain.entities.token import MarkOutcome, Token, TokenInfo, UsableToken
 from vault_domain.entities.token_set import TokenSet
@@ -62,7 +62,7 @@ class TokenVault:
 
         Args:
             key: the key to store the value under.
-            value: the plaintext value, up to 64 KiB of UTF-8.
+            value: the plaintext value, 1 byte to 64 KiB of UTF-8.
             expires_at: expiry, zone-aware; None clears the stored expiry.
             scopes: the scopes; None clears the stored scopes.
             expected_generation: the generation that must be stored (0: nothing); None: any.
@@ -70,7 +70,7 @@ class TokenVault:
         Raises:
             GenerationConflictError: another generation is stored.
         """
-        secret = as_secret(value)
+        secret = as_value(value)
         del value  # tracebacks of later errors must not hold the value
         draft = read.as_draft(key, secret, expires_at, scopes)
         generation = read.as_generation(expected_generation)
@@ -82,7 +82,9 @@ class TokenVault:
         """Store many values in one transaction, all or none.
 
         Args:
-            items: ``(key, value)`` or ``(key, value, expires_at)``; each key at most once.
+            items: ``(key, value)`` or ``(key, value, expires_at)``; each key at most once, and at most 10,000 items,
+                because checking more would hold up the event loop. Split more items into several calls, or use
+                `import_tokens`.
         """
         drafts = read.as_drafts(items)
         del items  # tracebacks of later errors must not hold the values
@@ -99,7 +101,7 @@ class TokenVault:
 
     @scrubbed_async
     async def get_tokens(self, keys: Iterable[TokenKey]) -> dict[TokenKey, Token]:
-        """Return the tokens that are stored under these keys.
+        """Return the tokens that are stored under these keys, at most 10,000.
 
         Raises:
             DecryptionError: at least one value cannot be decrypted; the error's ``keys`` name all of them.

@@ -24,7 +24,9 @@ class ImportRun(Protocol):
         - The key holds any other row: the value replaces it with ``overwrite``, and is SKIPPED without.
 
         A replaced token gets a new id and begins at generation 1, as if it had been deleted and stored again. Its
-        event has the code ``replaced``. Times in the future, except `expires_at`, become the present time.
+        event has the code ``replaced``. Without a `last_refreshed_at` of its own, a token that replaces another
+        writer's gets the present time, and one that replaces a row of this import gets that row's. Times in the
+        future, except `expires_at`, become the present time.
 
         Args:
             writes: each key at most once.

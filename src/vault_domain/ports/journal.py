@@ -5,7 +5,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from vault_domain.entities.token import TokenWrite
+from vault_domain.entities.token import SealedToken, TokenWrite
 from vault_domain.ports.refresh_ledger import Attempt
 
 
@@ -15,11 +15,22 @@ class JournalError(Exception):
 
 @frozen
 class JournalEntry:
-    """A provider's answer, sealed, and the attempt that it belongs to."""
+    """A provider's answer, sealed, and the attempt that it belongs to.
+
+    Attributes:
+        attempt: the attempt that got the answer.
+        writes: the sealed tokens of the answer.
+        actor: who asked for the refresh, for the audit log.
+        problem: error code with which the commit marks the spent credential, because its successor cannot be stored;
+            or None.
+        seal: proves that the entry is as the vault wrote it; None before the entry is sealed.
+    """
 
     attempt: Attempt
     writes: tuple[TokenWrite, ...]
     actor: str | None = None
+    problem: str | None = None
+    seal: SealedToken | None = None
 
 
 class RefreshJournal(Protocol):

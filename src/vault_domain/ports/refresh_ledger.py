@@ -202,7 +202,10 @@ class RefreshLedger(Protocol):
         """Record that the attempt failed; nothing changes if it is no longer the latest attempt."""
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """End the attempt and mark the credential's generation invalid, because the provider rejected it for good.
+        """End the attempt and mark the credential's generation invalid.
+
+        The reason is that the provider rejected the credential for good, or that it replaced the credential by one that
+        cannot be stored. In the second case, the attempt has been committed before.
 
         Returns:
             False if another generation was stored meanwhile; that generation stays valid.

@@ -60,6 +60,8 @@ class TokenRepository(Protocol):
     ) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none, in the order given; their status becomes VALID.
 
+        A value that replaces another sets `last_refreshed_at`, as a refresh does; a first value leaves it empty.
+
         Args:
             writes: each key at most once.
             actor: who stores them, for the audit log.
@@ -93,7 +95,7 @@ class TokenRepository(Protocol):
         """Store when tokens were last used, unless a later use is stored. It writes no audit event."""
 
     async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
-        """Count tokens by provider and health, without decrypting."""
+        """Count tokens by provider and health, as `TokenInfo.health` judges them, without decrypting."""
 
     async def ping(self) -> None:
         """Return normally if the database answers; raise otherwise."""

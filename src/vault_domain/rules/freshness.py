@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
+from vault_domain.entities.lifetime import capped
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, TokenInfo, TokenStatus
 
 
@@ -38,14 +39,6 @@ class RefreshPolicy:
 def is_usable(info: TokenInfo, now: datetime) -> bool:
     """Return whether the token is neither invalid nor expired at ``now``. A token of status UNKNOWN may be used."""
     return info.status is not TokenStatus.INVALID and not info.is_expired(now)
-
-
-def capped(wanted: timedelta, lifetime: timedelta | None) -> timedelta:
-    """Return ``wanted``, limited to half of the lifetime if that is known.
-
-    Without the limit, a token whose lifetime is shorter than the buffer would be due as soon as it is stored.
-    """
-    return wanted if lifetime is None else min(wanted, lifetime / 2)
 
 
 def is_due(info: TokenInfo, now: datetime, buffer: timedelta) -> bool:

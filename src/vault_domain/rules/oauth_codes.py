@@ -1,5 +1,7 @@
 """The registered OAuth error codes; the vault stores and logs no other error code of a provider."""
 
+from vault_domain.entities.text import plain_text
+
 REGISTERED_CODES = frozenset(
     {
         # RFC 6749 sections 5.2, 4.1.2.1 and 4.2.2.1
@@ -50,4 +52,5 @@ CLIENT_CODES = frozenset({"invalid_client", "unauthorized_client", "invalid_scop
 
 def registered_code(code: str | None) -> str | None:
     """Return a registered code unchanged; return None for anything else, because it may be free text."""
-    return code if code in REGISTERED_CODES else None
+    text = plain_text(code)
+    return text if text in REGISTERED_CODES else None

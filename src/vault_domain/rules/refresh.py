@@ -12,11 +12,12 @@ from attrs import evolve, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.lifetime import capped
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, capped, freshness, is_usable
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 
 LONGEST_BACKOFF = timedelta(hours=1)
 

@@ -92,6 +92,7 @@ async def test_what_is_no_time(value):
         ({"identifier": "x" * 256}, "invalid_identifier"),
         ({"value": None}, "missing_value"),
         ({"value": 5}, "invalid_value"),
+        ({"value": ""}, "empty_value"),
         ({"value": "x" * 65_537}, "unreadable_value"),
         ({"value": "x" * 500_000}, "unreadable_value"),
         ({"value": "\ud800"}, "unreadable_value"),

@@ -70,12 +70,59 @@ async def test_expires_in_as_a_string(provider, refresher):
     assert (await refreshed(refresher)).expires_in == timedelta(minutes=2)
 
 
-@pytest.mark.parametrize("lifetime", [None, "soon", -1, 0, 10**15, 1e400, [], True])
+@pytest.mark.parametrize("lifetime", [None, "soon", -1, 0, 1e400, float("nan"), [], True])
 async def test_an_absurd_lifetime_does_not_lose_the_tokens(provider, refresher, lifetime):
     provider.answer(token_answer("access-2", "refresh-2", expires_in=lifetime))
     tokens = await refreshed(refresher)
     assert tokens.refresh_token.reveal() == "refresh-2"
     assert (tokens.expires_in, tokens.expires_at) == (None, None)
+
+
+LONGEST = timedelta(days=36_525)
+FAR = int(datetime(5000, 1, 1, tzinfo=UTC).timestamp())
+
+
+async def test_a_lifetime_is_at_most_a_hundred_years(provider, refresher):
+    provider.answer(token_answer("access-2", "refresh-2", expires_in=10**15))
+    tokens = await refreshed(refresher)
+    assert tokens.refresh_token.reveal() == "refresh-2"
+    assert tokens.expires_in == LONGEST
+
+
+@pytest.mark.parametrize("members", [{"expires_at": FAR}, {"access_token": jwt(exp=FAR)}, {"expires_at": str(FAR)}])
+async def test_a_time_more_than_a_hundred_years_ahead_does_not_lose_the_tokens(provider, refresher, members):
+    provider.answer(
+        token_answer(**{"access_token": "access-2", "refresh_token": "refresh-2", "expires_in": None} | members)
+    )
+    tokens = await refreshed(refresher)
+    assert tokens.refresh_token.reveal() == "refresh-2"
+    assert tokens.expires_in == LONGEST
+    assert abs(tokens.expires_at - LONGEST - now()) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("member", ["expires_in", "expires_at", "other"])
+async def test_a_number_of_thousands_of_digits_does_not_lose_the_tokens(provider, refresher, member):
+    body = f'{{"access_token": "access-2", "refresh_token": "refresh-2", "{member}": {"9" * 9000}}}'
+    provider.answer(Answer(body=body.encode()))
+    tokens = await refreshed(refresher)
+    assert (tokens.refresh_token.reveal(), tokens.expires_in, tokens.expires_at) == ("refresh-2", None, None)
+
+
+async def test_tokens_of_64_kib_are_kept_however_they_are_written(provider, refresher):
+    texts = ["/" * 65_536, "x" * 65_536]
+    escaped = ["".join(f"\\u{ord(character):04x}" for character in text) for text in texts]
+    provider.answer(Answer(body=f'{{"access_token": "{escaped[0]}", "refresh_token": "{escaped[1]}"}}'.encode()))
+    tokens = await refreshed(refresher)
+    assert [tokens.access_token.reveal(), tokens.refresh_token.reveal()] == texts
+    assert tokens.refresh_token_problem is None
+
+
+@pytest.mark.parametrize("size", [65_537, 900_000])
+async def test_a_longer_refresh_token_does_not_cost_the_access_token(provider, refresher, size):
+    provider.answer(token_answer("access-2", "x" * size))
+    tokens = await refreshed(refresher)
+    assert (tokens.access_token.reveal(), tokens.refresh_token) == ("access-2", None)
+    assert tokens.refresh_token_problem == "refresh_token_too_long"
 
 
 async def test_without_a_lifetime_the_expiry_of_a_jwt_counts(provider, refresher):
@@ -314,7 +361,7 @@ async def test_a_gzip_bomb(provider, refresher):
     assert most_bytes < 8 * 1024 * 1024
 
 
-@pytest.mark.parametrize(("blocks", "is_read"), [(100, True), (60_000, False)])
+@pytest.mark.parametrize(("blocks", "is_read"), [(100, True), (300_000, False)])
 async def test_what_is_received_is_bounded_though_it_unpacks_to_little(provider, refresher, blocks, is_read):
     provider.answer(endless_deflate(b'{"access_token": "access-2"}', blocks))
     if is_read:

@@ -18,14 +18,19 @@ from tests.support.scripted_provider import (
 
 from vault_adapters import (
     Account,
+    AuditAction,
     ConnectionState,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
+    Rotation,
     TokenKind,
+    TokenSet,
 )
 from vault_adapters.providers import OAuth2Refresher
+from vault_adapters.testing import ScriptedRefresher
 
+LONGEST = timedelta(days=36_525)
 OLD = {"access_token": "access-0", "refresh_token": "refresh-0"}
 
 
@@ -62,7 +67,7 @@ async def test_no_new_refresh_token_keeps_the_stored_one(vault, provider, clock,
 
 @pytest.mark.parametrize(
     ("expires_in", "expected"),
-    [("absent", None), (None, None), ("soon", None), (-5, None), (1e300, None), (True, None), ([], None), (0, None),
+    [("absent", None), (None, None), ("soon", None), (-5, None), (1e300, LONGEST), (True, None), ([], None), (0, None),
      ("3600", HOUR), (60.5, timedelta(seconds=60.5))],
 )  # fmt: skip
 async def test_an_odd_lifetime_costs_no_token(vault, provider, clock, expires_in, expected):
@@ -74,6 +79,76 @@ async def test_an_odd_lifetime_costs_no_token(vault, provider, clock, expires_in
     token = await vault.ensure_access_token(ACCOUNT)
     assert token.info.expires_at == (None if expected is None else clock.now() + expected)
     assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-1"}
+
+
+@pytest.mark.parametrize("expires_at", [datetime(9998, 12, 31, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)])
+async def test_a_time_more_than_a_hundred_years_ahead_is_limited_by_the_commit(opened, clock, expires_at):
+    vault = await opened(ScriptedRefresher(TokenSet("access-1", "refresh-1", expires_at=expires_at)))
+    await store(vault)
+    clock.advance(HOUR)
+    token = await vault.ensure_access_token(ACCOUNT)
+    assert (token.info.expires_at, token.info.lifetime) == (clock.now() + LONGEST, LONGEST)
+    assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-1"}
+
+
+async def test_a_time_of_the_provider_more_than_a_hundred_years_ahead_costs_no_token(vault, provider, clock):
+    provider.answer(token_answer("access-1", "refresh-1", expires_in=None, expires_at=253_000_000_000))
+    clock.advance(HOUR)
+    await vault.ensure_access_token(ACCOUNT)
+    assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-1"}
+
+
+TOO_LONG = "x" * 65_537
+
+
+@pytest.mark.parametrize(
+    ("rotation", "kept"), [(Rotation.strict(), False), (Rotation.grace(300), False), (Rotation.non_rotating(), True)]
+)
+async def test_a_refresh_token_that_is_too_long_is_said_to_be_and_the_access_token_is_stored(
+    opened, provider, clock, caplog, rotation, kept
+):
+    vault = await opened(OAuth2Refresher(provider.token_url, "client", "client-secret", rotation=rotation))
+    await store(vault)
+    provider.answer(token_answer("access-1", TOO_LONG))
+    clock.advance(HOUR)
+    assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+    assert "refresh_token_too_long" in caplog.text
+    assert TOO_LONG not in caplog.text
+    info = await vault.get_account(ACCOUNT)
+    event = [event async for event in vault.iter_audit_events()][-1]
+    if kept:
+        # The provider accepts the stored one as before.
+        assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-0"}
+        assert (info.state, info.reason) == (ConnectionState.CONNECTED, None)
+    else:
+        mark = " invalid: refresh_token_too_long"
+        assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-0" + mark}
+        assert (info.state, info.reason) == (ConnectionState.REAUTHORIZATION_REQUIRED, "refresh_token_too_long")
+        assert (event.action, event.code) == (AuditAction.TOKEN_INVALIDATED, "refresh_token_too_long")
+        clock.advance(HOUR)
+        error = await failure(vault.ensure_access_token(ACCOUNT))
+        assert (type(error), error.reason) == (ReauthorizationRequiredError, "refresh_token_too_long")
+        assert len(provider.requests) == 1  # the spent refresh token is not presented again
+
+
+async def test_a_host_that_stores_such_an_answer_is_told(opened, caplog):
+    vault = await opened()
+    token_set = TokenSet.from_response({"access_token": "access-1", "refresh_token": TOO_LONG, "expires_in": 3600})
+    info = await vault.store_token_set(ACCOUNT, token_set)
+    assert (info.state, info.reason) == (ConnectionState.CONNECTED, "refresh_token_too_long")
+    assert await stored(vault) == {"access_token": "access-1"}
+    assert "refresh_token_too_long" in caplog.text
+
+
+async def test_a_refresh_token_of_64_kib_is_stored_and_spent(vault, provider, clock):
+    longest = "x" * 65_536
+    provider.answer(token_answer("access-1", longest), token_answer("access-2", "refresh-2"))
+    clock.advance(HOUR)
+    await vault.ensure_access_token(ACCOUNT)
+    clock.advance(HOUR)
+    await vault.ensure_access_token(ACCOUNT)
+    assert provider.requests[1].form["refresh_token"] == longest
+    assert await stored(vault) == {"access_token": "access-2", "refresh_token": "refresh-2"}
 
 
 async def test_a_refresh_token_alone_is_kept(vault, provider, clock):

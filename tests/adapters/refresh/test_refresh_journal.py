@@ -7,7 +7,7 @@ import resource
 import shutil
 import sqlite3
 import stat
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from tests.adapters.refresh.refresh_kit import (
     stored,
 )
 from tests.adapters.refresh.stepping import SteppedStore, Steps
+from tests.services.fakes import Failing
 from tests.support.processes import Call, run_processes
 from tests.support.timing import refresh_times
 
@@ -37,13 +38,19 @@ from vault_adapters import (
     Secret,
     StorageError,
     TokenKind,
+    TokenSet,
     VaultError,
     open_vault,
 )
-from vault_adapters.composition import open_vault_over
+from vault_adapters.composition import _sources, open_vault_over
+from vault_adapters.crypto.bootstrap import open_with_sources
+from vault_adapters.crypto.cipher import AesGcmCipher
+from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.runtime.journal import FileJournal
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_domain.ports.journal import JournalError
+from vault_domain.services.refresh.journal_seal import seal_entry
 
 NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
 
@@ -135,6 +142,16 @@ def drained(left_behind, tmp_path, clock):
     clock.advance(HOUR)
 
 
+@asynccontextmanager
+async def cipher_over(config, clock):
+    """Open the vault's database and give its cipher."""
+    path = config.database_url.removeprefix("sqlite:///")
+    async with open_sqlite_store(path, migrate=True, clock=clock.now) as below:
+        keyring = Keyring(below.keys, await open_with_sources(below.keys, _sources(config)))
+        yield AesGcmCipher(keyring)
+        await keyring.aclose()
+
+
 def files(directory):
     return sorted(path.name for path in directory.iterdir())
 
@@ -209,11 +226,13 @@ async def test_of_two_answers_for_one_credential_the_later_one_counts(config, cl
     [entry] = await journal.entries()
     await journal.remove(entry)
     expiries = [clock.now() + HOUR, clock.now() + 2 * HOUR]
+    async with cipher_over(config, clock) as cipher:
+        sealer = await cipher.sealer(ACCOUNT.tenant_id)
     for number, expires_at in enumerate(expiries):
         claimed_at = entry.attempt.claimed_at + (MINUTE if number == later_is else timedelta(0))
         attempt = evolve(entry.attempt, attempt_id=UUID(int=number), claimed_at=claimed_at)
         writes = tuple(evolve(write, expires_at=expires_at) for write in entry.writes)
-        await journal.write(evolve(entry, attempt=attempt, writes=writes))
+        await journal.write(seal_entry(evolve(entry, attempt=attempt, writes=writes), sealer))
     async with opened_over(config, clock) as vault:
         assert (await vault.get_account(ACCOUNT)).expires_at == expiries[later_is]
         assert await stored(vault) == NEW
@@ -288,8 +307,229 @@ async def test_a_changed_value_is_not_committed(config, clock, journal_dir, capl
     path.write_text(json.dumps(data))
     async with opened_over(config, clock) as vault:
         assert (await stored(vault))["refresh_token"] == "refresh-0"
-    assert "does not open" in caplog.text
+    assert "changed or forged" in caplog.text
     assert files(journal_dir) == [path.name]
+
+
+FORGERIES = {
+    "a later expiry": lambda data: data["writes"][0].update(expires_at="2099-01-01T00:00:00+00:00"),
+    "a longer lifetime": lambda data: data["writes"][0].update(lifetime=9e8),
+    "more scopes": lambda data: data["writes"][0].update(scopes=["admin"]),
+    "another credential": lambda data: data.update(credential=["refresh_token", data["credential"][1], 2]),
+    "another access token": lambda data: data.update(access=None),
+    "a later claim": lambda data: data.update(claimed_at="2031-01-01T00:00:00+00:00"),
+    "a longer lease": lambda data: data.update(lease=1e6),
+    "another actor": lambda data: data.update(actor="somebody else"),
+    "a problem": lambda data: data.update(problem="refresh_token_too_long"),
+    "no access token": lambda data: data["writes"].pop(0),
+    "no tokens": lambda data: data["writes"].clear(),
+    "another account": lambda data: data.update(account=["t1", "acme", "bob@example.com"]),
+    "no seal": lambda data: data.update(seal=None),
+    "another key's seal": lambda data: data["seal"].update(data_key_id="00" * 16),
+    "a seal that is a token's value": lambda data: data.update(seal={k: data["writes"][1][k] for k in data["seal"]}),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+@pytest.mark.usefixtures("drained")
+async def test_a_forged_entry_changes_nothing(config, clock, journal_dir, caplog, forgery):
+    async with opened_over(evolve(config, journal_dir=None), clock) as vault:
+        before = await vault.get_account(ACCOUNT), [info async for info in vault.iter_tokens(ACCOUNT.tenant_id)]
+    [path] = journal_dir.iterdir()
+    data = json.loads(path.read_text())
+    FORGERIES[forgery](data)
+    path.write_text(json.dumps(data))
+    async with opened_over(config, clock) as vault:
+        after = await vault.get_account(ACCOUNT), [info async for info in vault.iter_tokens(ACCOUNT.tenant_id)]
+        assert after == before
+    assert files(journal_dir) == [path.name]
+    assert "an entry stays in the journal" in caplog.text
+
+
+@pytest.mark.usefixtures("drained")
+async def test_tokens_that_open_do_not_hide_behind_a_seal_whose_key_is_destroyed(config, clock, journal_dir, caplog):
+    async with opened_over(evolve(config, journal_dir=None), clock) as vault:
+        await vault.keys.rotate_data_key(ACCOUNT.tenant_id)
+        await vault.keys.reencrypt()
+        clock.advance(25 * HOUR)
+        assert (await vault.keys.reencrypt()).destroyed == 1
+    connection = sqlite3.connect(config.database_url.removeprefix("sqlite:///"))
+    rows = connection.execute("SELECT hex(data_key_id), hex(blob) FROM token_vault_token ORDER BY kind").fetchall()
+    connection.close()
+    [path] = journal_dir.iterdir()
+    data = json.loads(path.read_text())
+    for write, (data_key_id, blob) in zip(data["writes"], rows, strict=True):
+        write.update(data_key_id=data_key_id, blob=blob, expires_at="2099-01-01T00:00:00+00:00")
+    path.write_text(json.dumps(data))
+    async with opened_over(config, clock) as vault:
+        assert {info.generation for info in (await vault.list_tokens(ACCOUNT.tenant_id)).items} == {1}
+    assert "changed or forged" in caplog.text
+    assert files(journal_dir) == [path.name]
+
+
+@pytest.mark.usefixtures("drained")
+async def test_a_forged_entry_does_not_stand_before_a_genuine_one(config, clock, journal_dir):
+    [path] = journal_dir.iterdir()
+    data = json.loads(path.read_text())
+    data |= {"attempt_id": "f" * 32, "claimed_at": "2031-01-01T00:00:00+00:00"}
+    forged = journal_dir / f"{'f' * 32}.refresh.json"
+    forged.write_text(json.dumps(data))
+    async with opened_over(config, clock) as vault:
+        assert await stored(vault) == NEW
+    assert files(journal_dir) == [forged.name]
+
+
+@pytest.mark.usefixtures("drained")
+async def test_an_old_entry_that_is_put_back_rolls_nothing_back(config, clock, journal_dir):
+    [path] = journal_dir.iterdir()
+    copy = path.read_bytes()
+    async with opened_over(config, clock, ScriptedRefresher(answer(2))) as vault:
+        await vault.refresh_account(ACCOUNT)
+    path.write_bytes(copy)
+    async with opened_over(config, clock) as vault:
+        assert await stored(vault) == {"access_token": "access-2", "refresh_token": "refresh-2"}
+
+
+async def test_a_spent_credential_is_marked_when_the_answer_is_committed_later(config, clock, database, journal_dir):
+    async def answer_with_too_much(request):
+        database.down()
+        return TokenSet("access-1", expires_in=HOUR, refresh_token_problem="refresh_token_too_long")
+
+    async with opened_over(config, clock, ScriptedRefresher(answer_with_too_much)) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+    database.up()
+    async with opened_over(config, clock) as vault:
+        account = await vault.get_account(ACCOUNT)
+        assert (account.state, account.reason) == (
+            ConnectionState.REAUTHORIZATION_REQUIRED,
+            "refresh_token_too_long",
+        )
+        assert (await stored(vault))["access_token"] == "access-1"
+    assert files(journal_dir) == []
+
+
+def make_pipe(path, whole):
+    os.mkfifo(path)
+
+
+def make_link(path, whole):
+    target = path.parent.parent / "target.json"
+    target.write_bytes(whole)
+    path.symlink_to(target)
+
+
+def make_directory(path, whole):
+    path.mkdir()
+
+
+def make_large(path, whole):
+    path.write_bytes(whole + b" " * 5 * 1024 * 1024)
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_link, make_directory, make_large])
+@pytest.mark.usefixtures("drained")
+async def test_a_file_of_a_wrong_form_stays_and_is_told_once(config, clock, journal_dir, caplog, make):
+    [path] = journal_dir.iterdir()
+    whole = path.read_bytes()
+    path.unlink()
+    make(path, whole)
+    async with asyncio.timeout(20), opened_over(config, clock) as vault:
+        assert (await stored(vault))["refresh_token"] == "refresh-0"
+    assert files(journal_dir) == [path.name]
+    assert caplog.text.count(path.name) == 1
+    journal = FileJournal(journal_dir)
+    assert [await journal.entries(), await journal.entries()] == [[], []]
+    assert caplog.text.count(path.name) == 2  # once by each journal
+
+
+@pytest.mark.usefixtures("drained")
+async def test_an_entry_under_another_name_is_left_alone(config, clock, journal_dir, caplog):
+    [path] = journal_dir.iterdir()
+    renamed = path.rename(path.with_name("copy.refresh.json"))
+    async with opened_over(config, clock) as vault:
+        assert (await stored(vault))["refresh_token"] == "refresh-0"
+    assert files(journal_dir) == [renamed.name]
+    assert renamed.name in caplog.text
+
+
+@pytest.mark.usefixtures("drained")
+async def test_a_file_name_cannot_forge_a_line_of_the_log(config, clock, journal_dir, caplog):
+    for name in ("x\nERROR all is lost\x1b[31m.refresh.json", os.fsdecode(b"\xff.refresh.json")):
+        (journal_dir / name).write_bytes(b"{}")
+        (journal_dir / f"pipe {name}").mkdir()
+    async with opened_over(config, clock):
+        pass
+    told = [record.getMessage() for record in caplog.records if "a journal file" in record.getMessage()]
+    assert len(told) == 4
+    assert all(message.isascii() and message.isprintable() for message in told)
+
+
+def make_open(directory):
+    directory.mkdir(mode=0o755)
+
+
+def make_group_writable(directory):
+    directory.mkdir()
+    directory.chmod(0o720)
+
+
+def make_linked(directory):
+    (directory.parent / "elsewhere").mkdir(mode=0o700)
+    directory.symlink_to(directory.parent / "elsewhere")
+
+
+def make_foreign(directory):
+    directory.mkdir(mode=0o700)
+    os.chown(directory, 12345, 12345)
+
+
+@pytest.mark.parametrize("make", [make_open, make_group_writable, make_linked, make_foreign])
+async def test_a_directory_that_others_may_use_is_refused(config, clock, journal_dir, make):
+    if make is make_foreign and os.geteuid() != 0:
+        pytest.skip("only root gives a directory away")
+    make(journal_dir)
+    with pytest.raises(ConfigurationError) as caught:
+        async with opened_over(config, clock):
+            pass
+    assert caught.value.code == "journal_unusable"
+    assert str(journal_dir) not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_link, make_directory])
+@pytest.mark.usefixtures("drained")
+async def test_what_lies_in_the_way_of_a_new_file_is_not_written_to(journal_dir, make, tmp_path):
+    journal = FileJournal(journal_dir)
+    [entry] = await journal.entries()
+    await journal.remove(entry)
+    temporary = journal_dir / f"{entry.attempt.attempt_id.hex}.refresh.tmp"
+    make(temporary, b"untouched")
+    async with asyncio.timeout(20):
+        if make is make_directory:
+            with pytest.raises(JournalError):
+                await journal.write(entry)
+        else:
+            await journal.write(entry)
+            assert list(await journal.entries()) == [entry]
+    if make is make_link:
+        assert (tmp_path / "target.json").read_bytes() == b"untouched"
+
+
+@pytest.mark.usefixtures("drained")
+async def test_an_entry_that_cannot_be_checked_yet_waits(config, clock, journal_dir):
+    """The process starts while a table of keys is away; the entry is neither believed nor given up."""
+    path = config.database_url.removeprefix("sqlite:///")
+    entry_files = files(journal_dir)
+    async with open_sqlite_store(path, migrate=True, clock=clock.now) as below:
+        keys = Failing(below.keys, "data_key", StorageError("away", retryable=True))
+        async with open_vault_over(evolve(below, keys=keys), config, refreshers={"acme": ScriptedRefresher()}) as vault:
+            assert files(journal_dir) == entry_files
+            assert isinstance(await failure(vault.ensure_access_token(ACCOUNT)), StorageError)
+            keys.left = 0
+            assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+            assert await stored(vault) == NEW
+    assert files(journal_dir) == []
 
 
 @pytest.mark.usefixtures("drained")

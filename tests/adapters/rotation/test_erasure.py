@@ -206,6 +206,8 @@ async def test_an_answer_left_in_a_journal_does_not_bring_it_back(place, tmp_pat
             "claimed_at": "2030-01-01T00:00:00+00:00",
             "lease": 30.0,
             "actor": None,
+            "problem": None,
+            "seal": {"data_key_id": bytes(rows[0][2]).hex(), "blob": bytes(rows[0][3]).hex()},
             "writes": [
                 {
                     "kind": kind,

@@ -58,6 +58,15 @@ class DictImportRun:
             return ImportOutcome.SKIPPED, info.generation == 1 and is_later
         return (ImportOutcome.REPLACED, True) if overwrite else (ImportOutcome.SKIPPED, False)
 
+    def _refreshed_at(self, transaction, write):
+        if write.last_refreshed_at is not None:
+            return min(write.last_refreshed_at, transaction.now)
+        stored = transaction.tables.tokens.get(write.key)
+        if stored is None:
+            return None
+        is_own = transaction.tables.imported.get(write.key) == (self._source, stored.info.id)
+        return stored.info.last_refreshed_at if is_own else transaction.now
+
     def _store(self, transaction, write):
         def past(moment):
             return transaction.now if moment is None else min(moment, transaction.now)
@@ -71,7 +80,7 @@ class DictImportRun:
             scopes=write.scopes,
             generation=1,
             last_used_at=None if write.last_used_at is None else past(write.last_used_at),
-            last_refreshed_at=None if write.last_refreshed_at is None else past(write.last_refreshed_at),
+            last_refreshed_at=self._refreshed_at(transaction, write),
             lifetime=None,
             created_at=past(write.created_at),
             updated_at=past(write.updated_at),

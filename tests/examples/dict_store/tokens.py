@@ -153,7 +153,7 @@ def _write(transaction, write):
         scopes=scopes,
         generation=1 if old is None else old.generation + 1,
         last_used_at=None if old is None else old.last_used_at,
-        last_refreshed_at=now if write.refreshed else None if old is None else old.last_refreshed_at,
+        last_refreshed_at=now if write.refreshed or old is not None else None,
         lifetime=write.lifetime,
         created_at=now if old is None else old.created_at,
         updated_at=now,

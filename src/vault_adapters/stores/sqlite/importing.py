@@ -68,7 +68,8 @@ class SqliteImportRun:
             rows = await transaction.fetch(self._queries["get_import_state"], state)
             decided = self._decide(writes, _states(rows), transaction.now, overwrite=overwrite)
             stored = [write for write, is_stored, _ in decided if is_stored]
-            await self._store(stored, transaction)
+            replaced = {write.key for write, _, outcome in decided if outcome is ImportOutcome.REPLACED}
+            await self._store(stored, replaced, transaction)
             new = {write.key for write, _, outcome in decided if outcome is ImportOutcome.IMPORTED}
             events = tuple(_event(write, transaction, actor, is_new=write.key in new) for write in stored)
             await append_events(transaction, self._queries, events)
@@ -93,9 +94,15 @@ class SqliteImportRun:
                 decided.append((write, overwrite, ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED))
         return decided
 
-    async def _store(self, writes: Sequence[ImportedWrite], transaction: Transaction) -> None:
+    async def _store(
+        self, writes: Sequence[ImportedWrite], replaced: AbstractSet[TokenKey], transaction: Transaction
+    ) -> None:
         now = transaction.now
-        parameters = [_parameters(write, self._ids.new(), now) for write in writes]
+        parameters = [
+            _parameters(write, self._ids.new(), now)
+            | {"replaced_at": to_micros(now) if write.key in replaced else None}
+            for write in writes
+        ]
         await transaction.execute_many(self._queries["import_token"], parameters)
         await schedule_accounts(transaction, self._queries, [(write, write.expires_at) for write in writes])
         uses = [

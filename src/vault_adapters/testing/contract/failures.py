@@ -8,7 +8,7 @@ from attrs import evolve
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, events_of, tokens_of
-from vault_adapters.testing.contract.refreshing import HOUR, LEASE, MINUTE, SECOND, claimed, state_of
+from vault_adapters.testing.contract.refreshing import HOUR, LEASE, MINUTE, SECOND, answer, claimed, state_of
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
@@ -101,6 +101,18 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         assert [evolve(event, cursor=None)] == [evolve(each, cursor=None) for each in change.events]
         assert (event.action, event.account, event.kind) == (AuditAction.TOKEN_INVALIDATED, ACCOUNT, REFRESH.kind)
         assert (event.generation, event.actor, event.code) == (1, "me", "invalid_grant")
+
+    async def test_a_credential_can_be_rejected_after_the_commit_of_its_attempt(
+        self, store: Store, vault: TokenVault
+    ) -> None:
+        attempt = await claimed(store)
+        await store.refreshes.commit(attempt, await answer(store, keys=[ACCESS]), actor=None)
+        change = await store.refreshes.reject(attempt, "refresh_token_too_long", actor=None)
+        assert change.result is True
+        tokens = await tokens_of(vault)
+        assert (tokens[ACCESS].status, tokens[ACCESS].generation) == (TokenStatus.VALID, 2)
+        assert (tokens[REFRESH].status, tokens[REFRESH].generation) == (TokenStatus.INVALID, 1)
+        assert tokens[REFRESH].error_code == "refresh_token_too_long"
 
     async def test_a_credential_that_is_invalid_already_stays_as_it_is(
         self, store: Store, vault: TokenVault, clock: ManualClock

@@ -117,6 +117,20 @@ class ImportCases(ContractFixtures):
         events = [event for event in await events_of(vault) if event.action is AuditAction.TOKEN_IMPORTED]
         assert sorted([event.code or "" for event in events]) == ["", "replaced"]
 
+    @pytest.mark.parametrize("apart", [0, 1000])
+    @pytest.mark.parametrize(("refreshed", "days"), [(True, (1, 2)), (False, (1, 2)), (False, (2, 1))])
+    async def test_overwriting_counts_as_a_refresh(
+        self, vault: TokenVault, clock: ManualClock, apart: int, refreshed: bool, days: tuple[int, ...]
+    ) -> None:
+        await vault.store_token(ACCESS, "v1")
+        clock.advance(timedelta(hours=1))
+        time = {"last_refreshed_at": THEN} if refreshed else {}
+        rows = [evolve(row(ACCESS, f"day {day}", day=day), **time) for day in days]
+        await vault.import_tokens([rows[0], *others(apart), rows[1], row(key("new"), "v")], overwrite=True)
+        infos = await tokens_of(vault)
+        assert infos[ACCESS].last_refreshed_at == (THEN if refreshed else clock.now())
+        assert infos[key("new")].last_refreshed_at is None
+
     async def test_overwriting_again_replaces_again(self, vault: TokenVault) -> None:
         await vault.import_tokens([row(ACCESS, "v1", day=1)], overwrite=True, source="file")
         await vault.store_token(ACCESS, "rotated")

@@ -270,6 +270,8 @@ class ListingCases(ContractFixtures):
         for number, expires_at in enumerate(expiries):
             for provider in ("google", "github"):
                 await vault.store_token(key(number, provider=provider), "v", expires_at=expires_at)
+        # A token that lives for two minutes is not expiring before half of them have passed.
+        await vault.store_token_set(Account("t1", "google", "short"), TokenSet("v", expires_in=120))
         dead = await vault.store_token(key("dead"), "v", expires_at=now - DAY)
         await vault.mark_token_invalid(dead, "invalid_token")
         await vault.store_token(TokenKey("t2", "google", TokenKind.API_KEY), "v")
@@ -279,7 +281,7 @@ class ListingCases(ContractFixtures):
             at = (info.key.provider, info.health(now))
             tally[at] = tally.get(at, 0) + 1
         assert set(report.counts) == {HealthCount(provider, health, n) for (provider, health), n in tally.items()}
-        assert tally["google", TokenHealth.EXPIRING] == 2
+        assert (tally["google", TokenHealth.EXPIRING], tally["google", TokenHealth.FRESH]) == (2, 3)
         assert (report.ok, report.failed_reads) == (True, 0)
         everybody = sum(count.count for count in (await vault.health()).counts)
         assert everybody == sum(tally.values()) + 1

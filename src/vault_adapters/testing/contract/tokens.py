@@ -51,7 +51,8 @@ class TokenCases(ContractFixtures):
         await vault.mark_token_invalid(first, "invalid_token")
         clock.advance(HOUR)
         second = await vault.store_token(ACCESS, "v2")
-        assert second == evolve(first, expires_at=None, scopes=(), generation=2, updated_at=clock.now())
+        changed = evolve(first, expires_at=None, scopes=(), generation=2)
+        assert second == evolve(changed, updated_at=clock.now(), last_refreshed_at=clock.now())
         assert await value_of(vault, ACCESS) == "v2"
         assert (await tokens_of(vault)) == {ACCESS: second}
 
@@ -132,7 +133,28 @@ class TokenCases(ContractFixtures):
         again = evolve(write, scopes=(), refreshed=False)
         expected = None if expected is None else 2
         [later] = (await store.tokens.store([again], actor=None, expected_generation=expected)).result
-        assert (later.scopes, later.last_refreshed_at) == ((), info.last_refreshed_at)
+        assert (later.scopes, later.last_refreshed_at) == ((), later.updated_at)
+
+    @pytest.mark.parametrize("expected", [None, 1])
+    async def test_a_value_over_another_counts_as_a_refresh(
+        self, vault: TokenVault, clock: ManualClock, expected: int | None
+    ) -> None:
+        first = await vault.store_token(ACCESS, "v1", expected_generation=None if expected is None else 0)
+        assert first.last_refreshed_at is None
+        clock.advance(HOUR)
+        second = await vault.store_token(ACCESS, "v2", expected_generation=expected)
+        assert second.last_refreshed_at == second.updated_at == first.updated_at + HOUR
+        assert await tokens_of(vault) == {ACCESS: second}
+        await vault.delete_token(ACCESS)
+        assert (await vault.store_token(ACCESS, "v3")).last_refreshed_at is None
+
+    async def test_of_many_values_those_over_others_count_as_a_refresh(
+        self, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        await vault.store_tokens([(key(number), "v") for number in range(0, 40, 2)])
+        clock.advance(HOUR)
+        stored = await vault.store_tokens([(key(number), "w") for number in range(40)])
+        assert [info.last_refreshed_at for info in stored] == [clock.now(), None] * 20
 
     async def test_a_mark_hits_its_own_value_and_no_other(self, vault: TokenVault, clock: ManualClock) -> None:
         first = await vault.store_token(ACCESS, "v1")
@@ -184,7 +206,7 @@ class TokenCases(ContractFixtures):
 
     async def test_many_at_once_are_all_or_nothing(self, vault: TokenVault) -> None:
         await vault.store_token(key(0), "before")
-        for bad in ["x" * 65_537, "\ud800", 7]:
+        for bad in ["x" * 65_537, "\ud800", 7, ""]:
             with pytest.raises(InvalidInputError):
                 await vault.store_tokens([(key(0), "after"), (key(1), "after"), (key(2), bad)])  # type: ignore[list-item]
         assert await value_of(vault, key(0)) == "before"

@@ -24,6 +24,7 @@ from vault_domain.ports.journal import JournalEntry, JournalError, RefreshJourna
 from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.services.refresh.journal_seal import Sealer, is_genuine, seal_entry
 from vault_domain.services.tokens.opening import TokenOpener
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class _Pending:
     entry: JournalEntry
     journaled: bool
     since: float
+    checked: bool = True
 
 
 @frozen
@@ -80,13 +82,24 @@ class AnswerKeeper:
         self._timing = timing
         self._pending: dict[Account, _Pending] = {}
 
-    async def keep(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Refreshed:
+    async def keep(
+        self,
+        attempt: Attempt,
+        writes: Sequence[TokenWrite],
+        sealer: Sealer,
+        *,
+        actor: str | None,
+        problem: str | None = None,
+    ) -> Refreshed:
         """Commit an answer; if the database does not store it in time, write it to the journal.
+
+        ``sealer`` has sealed the writes, and seals the journal's entry. The other arguments are those of
+        `JournalEntry`.
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
         """
-        entry = JournalEntry(attempt, tuple(writes), actor)
+        entry = seal_entry(JournalEntry(attempt, tuple(writes), actor, problem), sealer)
         budget = self._timing.commit_budget.total_seconds()
         end = self._tasks.monotonic() + budget
         committed = await self._try_commit(entry, budget * _FIRST_SHARE)
@@ -138,29 +151,42 @@ class AnswerKeeper:
         # Try the latest entry first: if there are two answers for one credential, the later one must be stored.
         for entry in sorted(entries, key=lambda entry: entry.attempt.claimed_at, reverse=True):
             account = entry.attempt.account
-            if account not in self._pending and await self._is_at_home(entry):
-                self._pending[account] = _Pending(entry, journaled=True, since=self._tasks.monotonic())
+            if account not in self._pending:
+                self._pending[account] = _Pending(entry, journaled=True, since=self._tasks.monotonic(), checked=False)
                 await self._try_pending(account)
         if entries:
             _log.warning("the journal held %d refreshed token sets; %d still wait", len(entries), len(self._pending))
         return len(entries)
 
-    async def _is_at_home(self, entry: JournalEntry) -> bool:
-        """Return whether this database's keys decrypt the entry; an entry of another vault must stay in the journal."""
+    async def _check(self, account: Account, pending: _Pending) -> _Pending | None:
+        """Return a waiting answer that is known to be of this vault; forget it and return None if it is not.
+
+        Raises:
+            KeyUnavailableError, StorageError: that cannot be found out now.
+        """
+        if pending.checked:
+            return pending
+        problem = await self._problem_with(pending.entry)
+        if self._pending.get(account) is not pending:
+            return self._pending.get(account)
+        if problem is None:
+            self._pending[account] = evolve(pending, checked=True)
+            return self._pending[account]
+        del self._pending[account]
+        _log.error(
+            "an entry stays in the journal, because %s (attempt %s)", problem, pending.entry.attempt.attempt_id.hex
+        )
+        return None
+
+    async def _problem_with(self, entry: JournalEntry) -> str | None:
+        """Return why an entry must not be committed, such as that it is another vault's; None if it may be."""
         try:
-            for write in entry.writes:
-                await self._cipher.open(entry.attempt.account.key(write.key.kind), write.sealed)
-        except (KeyUnavailableError, StorageError):
-            return True  # the entry waits until the master key or the database is back
-        except (UnreadableError, DecryptionError) as error:
-            if isinstance(error, UnreadableError) and error.reason == DESTROYED_KEY:
-                return True  # the tenant was erased: the commit finds no credential and drops the entry
-            _log.error(
-                "an entry stays in the journal, because this database's data keys do not decrypt it (attempt %s)",
-                entry.attempt.attempt_id.hex,
-            )
-            return False
-        return True
+            return None if await is_genuine(entry, self._cipher) else "it was changed or forged"
+        except UnreadableError as error:
+            # Without its data key, the entry cannot be stored. The commit drops it, or marks its credential as spent.
+            return None if error.reason == DESTROYED_KEY else "this database's data keys do not decrypt its seal"
+        except DecryptionError:
+            return "this database's data keys do not decrypt its seal"
 
     async def _write_down(self, entry: JournalEntry) -> bool:
         try:
@@ -190,7 +216,14 @@ class AnswerKeeper:
         return False
 
     async def _try_pending(self, account: Account) -> bool:
+        """Commit the account's waiting answer; return whether none waits any more."""
         pending = self._pending.get(account)
+        if pending is None:
+            return True
+        try:
+            pending = await self._check(account, pending)
+        except (KeyUnavailableError, StorageError):
+            return False
         if pending is None:
             return True
         seconds = self._timing.commit_budget.total_seconds() * _FIRST_SHARE
@@ -204,6 +237,8 @@ class AnswerKeeper:
 
     async def _held(self, account: Account) -> Token | None:
         pending = self._pending.get(account)
+        if pending is not None:
+            pending = await self._check(account, pending)
         if pending is None:
             return None
         if not pending.journaled:
@@ -249,8 +284,15 @@ class AnswerKeeper:
                 self._sink.publish(change.events)
                 if change.result.outcome is not CommitOutcome.WRITTEN:
                     _log.info("a refresh was overtaken by another change (%s)", change.result.outcome.value)
+                await self._mark_spent(entry)
                 return Refreshed(stored=change.result.access)
         raise StorageError("the tenant's data key kept changing", retryable=True)
+
+    async def _mark_spent(self, entry: JournalEntry) -> None:
+        """Mark the credential invalid if the provider replaced it by one that cannot be stored."""
+        if entry.problem is not None:
+            change = await self._ledger.reject(entry.attempt, entry.problem, actor=entry.actor)
+            self._sink.publish(change.events)
 
     async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:
         """Seal the answer under the active data key; return None if it can no longer be decrypted.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from attrs import evolve, frozen
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -16,8 +16,9 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
-from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import SealedToken, StoredToken, TokenDraft, TokenInfo, TokenRef
+from vault_domain.entities.lifetime import limited_expiry
+from vault_domain.entities.rotation_policy import RotationKind
+from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
@@ -28,6 +29,7 @@ from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
 from vault_domain.rules.refresh import Claim, RefreshTiming, backoff, lead
 from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
+from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import drafts_of
 
@@ -40,8 +42,6 @@ _GRACE_SECONDS = 0.5
 """Extra seconds before a refresher that ignores its deadline is cancelled."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-
-Sealer = Callable[[TokenKey, Secret], SealedToken]
 
 
 @frozen
@@ -122,7 +122,8 @@ class AttemptRunner:
         answer = await self._ask(request)
         if isinstance(answer, TokenSet):
             self._refused_until.pop(attempt.account.provider, None)
-            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, actor)
+            problem = self._problem_with(attempt, answer)
+            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, actor, problem)
         return await self._settle(attempt, answer, failures, sealer, actor)
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
@@ -163,12 +164,28 @@ class AttemptRunner:
         _log.error("a refresher for %s returned no TokenSet", request.account.provider)
         return RefreshFailedError(outcome_unknown=True)
 
-    async def _keep(self, attempt: Attempt, drafts: list[TokenDraft], sealer: Sealer, actor: str | None) -> Refreshed:
+    def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
+        """Log that an answer's refresh token cannot be stored; return the code if the stored one is spent by now."""
+        problem, provider = answer.refresh_token_problem, attempt.account.provider
+        if problem is None:
+            return None
+        _log.error("%s sent a refresh token that cannot be stored: %s", provider, problem)
+        replaced = self._refreshers[provider].rotation.kind is not RotationKind.NON_ROTATING
+        return problem if replaced and attempt.credential.key.kind is TokenKind.REFRESH_TOKEN else None
+
+    async def _keep(
+        self,
+        attempt: Attempt,
+        drafts: list[TokenDraft],
+        sealer: Sealer,
+        actor: str | None,
+        problem: str | None = None,
+    ) -> Refreshed:
         writes = [
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts
         ]
-        return await self._keeper.keep(attempt, writes, actor=actor)
+        return await self._keeper.keep(attempt, writes, sealer, actor=actor, problem=problem)
 
     async def _settle(
         self, attempt: Attempt, error: VaultError, failures: int, sealer: Sealer, actor: str | None
@@ -186,7 +203,7 @@ class AttemptRunner:
             if reason in CLIENT_CODES:
                 self._refused_until[account.provider] = (self._tasks.monotonic() + _BREAKER_SECONDS, reason)
             raise ProviderConfigurationError(account=account, reason=reason)
-        if error.refresh_token is not None:
+        if error.refresh_token is not None and error.refresh_token.reveal():
             key = account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, error.refresh_token, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, actor)
@@ -227,8 +244,9 @@ def drafts_in_time(attempt: Attempt, answer: TokenSet) -> list[TokenDraft]:
     """Return the drafts to store for an answer; a lifetime counts from the claim, which is before the request."""
     access, *others = drafts_of(attempt.account, answer, refreshed=True)
     if access.expires_at is not None:
-        lifetime = access.lifetime or max(access.expires_at - attempt.claimed_at, timedelta(0)) or None
-        return [evolve(access, lifetime=lifetime), *others]
+        expires_at = limited_expiry(access.expires_at, attempt.claimed_at)
+        lifetime = access.lifetime or max(expires_at - attempt.claimed_at, timedelta(0)) or None
+        return [evolve(access, expires_at=expires_at, lifetime=lifetime), *others]
     if access.lifetime is not None:
         return [evolve(access, expires_at=attempt.claimed_at + access.lifetime), *others]
     return [access, *others]

@@ -1,6 +1,9 @@
 """Stores token sets, and describes and deletes whole accounts."""
 
+import logging
 from collections.abc import Mapping
+
+from attrs import evolve
 
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, TokenKind
 from vault_domain.entities.token_set import TokenSet
@@ -12,6 +15,8 @@ from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.opening import checked_record
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.sealing import drafts_of, write_sealed
+
+_log = logging.getLogger(__name__)
 
 
 class AccountService:
@@ -37,6 +42,9 @@ class AccountService:
         self, account: Account, token_set: TokenSet, *, label: str | None, actor: str | None
     ) -> AccountInfo:
         """Store a token set in one transaction; return the resulting account."""
+        problem = token_set.refresh_token_problem
+        if problem is not None:
+            _log.error("%s sent a refresh token that cannot be stored: %s", account.provider, problem)
         record, now = await write_sealed(
             self._cipher,
             self._sink,
@@ -44,7 +52,8 @@ class AccountService:
             drafts_of(account, token_set),
             lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
         )
-        return describe_account(record, now, self._spends.get(account.provider))
+        info = describe_account(record, now, self._spends.get(account.provider))
+        return evolve(info, reason=info.reason or problem)
 
     async def get(self, account: Account) -> AccountInfo | None:
         """Return an account as a host shows it, or None if nothing is stored for it."""

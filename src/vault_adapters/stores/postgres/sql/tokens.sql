@@ -27,6 +27,7 @@ LEFT JOIN {{schema}}.token_use u
 -- Insert or replace one value if its data key is active, append the event, and make the account due no later than the
 -- value requires. FOR SHARE keeps the data key active until the commit; a foreign key alone would not. A value without
 -- an expiry, or without a lead (the time before expiry at which its account is due), makes an existing account due now.
+-- A value that replaces another counts as a refresh.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -44,8 +45,7 @@ stored AS (
         data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
-        last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at),
-        updated_at = excluded.updated_at
+        last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
     RETURNING *),
 {{scheduled}},
 audited AS (
@@ -94,8 +94,7 @@ stored AS (
         expires_at = coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
         lifetime = %(lifetime)b::bigint, scopes = coalesce(%(scopes)b::text, t.scopes),
         generation = t.generation + 1,
-        last_refreshed_at = CASE WHEN %(refreshed)b::boolean THEN g.now ELSE t.last_refreshed_at END,
-        updated_at = g.now
+        last_refreshed_at = g.now, updated_at = g.now
     FROM guarded g
     WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
         AND t.identifier = %(identifier)b AND t.generation = %(expected_generation)b::bigint
@@ -136,8 +135,7 @@ stored AS (
         data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
-        last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at),
-        updated_at = excluded.updated_at
+        last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
     RETURNING *),
 scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
@@ -285,14 +283,14 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
     WHERE u.last_used_at < excluded.last_used_at
 
 -- name: count_health
--- Count tokens by provider and health.
+-- Count tokens by provider and health. The buffer is at most half of the lifetime; least() ignores an unknown one.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
         WHEN expires_at <= {{now}} THEN 'expired'
         WHEN status = 'unknown' THEN 'unknown'
         WHEN expires_at - {{now}}
-            <= %(buffer)b::bigint * interval '1 microsecond' THEN 'expiring'
+            <= least(%(buffer)b::bigint, lifetime / 2) * interval '1 microsecond' THEN 'expiring'
         ELSE 'fresh'
     END AS health,
     count(*)

@@ -37,7 +37,8 @@ WHERE NOT EXISTS (
         AND hex(d.data_key_id) = json_extract(k.value, '$[1]'))
 
 -- name: upsert_token
--- Insert or replace one value; the generation counts the values stored under one id.
+-- Insert or replace one value; the generation counts the values stored under one id. A value that replaces another counts
+-- as a refresh.
 INSERT INTO token_vault_token (
     tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, lifetime, scopes,
     generation, last_refreshed_at, created_at, updated_at)
@@ -50,8 +51,7 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
     expires_at = excluded.expires_at, lifetime = excluded.lifetime,
     scopes = coalesce(:scopes, token_vault_token.scopes),
     generation = token_vault_token.generation + 1,
-    last_refreshed_at = coalesce(excluded.last_refreshed_at, token_vault_token.last_refreshed_at),
-    updated_at = excluded.updated_at
+    last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
 
 -- name: invalidate_token
 -- Make one value invalid; compare-and-set on id and generation.
@@ -101,13 +101,13 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE
     SET last_used_at = max(last_used_at, excluded.last_used_at)
 
 -- name: count_health
--- Count tokens by provider and health.
+-- Count tokens by provider and health. The buffer is at most half of the lifetime if that is known.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
         WHEN expires_at <= :now THEN 'expired'
         WHEN status = 'unknown' THEN 'unknown'
-        WHEN expires_at - :now <= :buffer THEN 'expiring'
+        WHEN expires_at - :now <= min(:buffer, coalesce(lifetime / 2, :buffer)) THEN 'expiring'
         ELSE 'fresh'
     END AS health,
     count(*)

@@ -1,0 +1,83 @@
+"""Private files in a private directory: no other user can read or replace them, and no odd file blocks the reader."""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+
+class WrongFileError(Exception):
+    """A file cannot be read, or is none that `write_private_file` writes; the message says why, without its name."""
+
+
+def make_private_directory(directory: Path) -> str | None:
+    """Create a directory with access for its owner only, if it is missing.
+
+    Returns:
+        What is wrong with the directory, or None.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # lstat: whoever owns a link may point it elsewhere later.
+        status = directory.lstat()
+    except OSError:
+        return "cannot be created"
+    if not stat.S_ISDIR(status.st_mode):
+        return "must be a directory, not a link to one"
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        return "must belong to the user of this process and give no access to others (mode 0700)"
+    return None if os.access(directory, os.R_OK | os.W_OK | os.X_OK) else "cannot be read and written to"
+
+
+def write_private_file(path: Path, data: bytes) -> str | None:
+    """Write a file durably; return the name of an error, or None."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.unlink(missing_ok=True)  # what a crash left, or what somebody put in the way
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(handle)
+        temporary.rename(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        return type(error).__name__ if error.errno is None else os.strerror(error.errno)
+    return None
+
+
+def read_private_file(path: Path, max_bytes: int) -> bytes | None:
+    """Return a regular file's content; return None if there is no file.
+
+    Raises:
+        WrongFileError: the path is no regular file, the file is larger than ``max_bytes``, or it cannot be read.
+    """
+    try:
+        # O_NONBLOCK: a pipe without a writer must not block.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise WrongFileError(f"it cannot be read ({os.strerror(error.errno or 0)})") from None
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise WrongFileError("it is no regular file")
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise WrongFileError(f"it cannot be read ({os.strerror(error.errno or 0)})") from None
+    finally:
+        os.close(handle)
+    if len(data) > max_bytes:
+        raise WrongFileError("it is too large")
+    return data
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

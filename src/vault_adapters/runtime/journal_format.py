@@ -1,0 +1,111 @@
+"""The format of a journal file: an entry as a JSON object, with its sealed values and its seal in hex."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.text import as_error_code, as_label
+from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.ports.journal import JournalEntry
+from vault_domain.ports.refresh_ledger import Attempt
+
+_VERSION = 1
+
+
+def encode_entry(entry: JournalEntry) -> bytes:
+    """Return the content of an entry's file."""
+    return json.dumps(_encode(entry)).encode()
+
+
+def decode_entry(data: bytes) -> JournalEntry | None:
+    """Return the entry of a file's content; None if the file is damaged. It does not check the entry's seal."""
+    try:
+        return _decode(json.loads(data))
+    except Exception:  # a damaged file must not keep the vault from opening
+        return None
+
+
+def _encode(entry: JournalEntry) -> dict[str, Any]:
+    attempt = entry.attempt
+    return {
+        "version": _VERSION,
+        "account": [attempt.account.tenant_id, attempt.account.provider, attempt.account.identifier],
+        "attempt_id": attempt.attempt_id.hex,
+        "credential": _encode_ref(attempt.credential),
+        "access": None if attempt.access is None else _encode_ref(attempt.access),
+        "claimed_at": attempt.claimed_at.isoformat(),
+        "lease": attempt.lease.total_seconds(),
+        "actor": entry.actor,
+        "problem": entry.problem,
+        "writes": [_encode_write(write) for write in entry.writes],
+        "seal": None if entry.seal is None else _encode_sealed(entry.seal),
+    }
+
+
+def _encode_ref(ref: TokenRef) -> list[Any]:
+    return [ref.key.kind.value, ref.id.hex, ref.generation]
+
+
+def _encode_write(write: TokenWrite) -> dict[str, Any]:
+    return {
+        "kind": write.key.kind.value,
+        **_encode_sealed(write.sealed),
+        "expires_at": None if write.expires_at is None else write.expires_at.isoformat(),
+        "lifetime": None if write.lifetime is None else write.lifetime.total_seconds(),
+        "scopes": None if write.scopes is None else list(write.scopes),
+    }
+
+
+def _encode_sealed(sealed: SealedToken) -> dict[str, str]:
+    return {"data_key_id": sealed.data_key_id.hex(), "blob": sealed.blob.hex()}
+
+
+def _decode(data: dict[str, Any]) -> JournalEntry:
+    if data["version"] != _VERSION:
+        raise ValueError("unknown version")
+    account = Account(*data["account"])
+    access = data["access"]
+    attempt = Attempt(
+        account,
+        UUID(hex=data["attempt_id"]),
+        _decode_ref(account, data["credential"]),
+        None if access is None else _decode_ref(account, access),
+        _decode_time(data["claimed_at"]),
+        timedelta(seconds=data["lease"]),
+    )
+    writes = tuple(_decode_write(account, write) for write in data["writes"])
+    problem, seal = data["problem"], data["seal"]
+    return JournalEntry(
+        attempt,
+        writes,
+        as_label(data["actor"], "actor"),
+        None if problem is None else as_error_code(problem),
+        None if seal is None else _decode_sealed(seal),
+    )
+
+
+def _decode_ref(account: Account, data: list[Any]) -> TokenRef:
+    kind, id_hex, generation = data
+    return TokenRef(account.key(TokenKind(kind)), UUID(hex=id_hex), int(generation))
+
+
+def _decode_write(account: Account, data: dict[str, Any]) -> TokenWrite:
+    expires_at, lifetime, scopes = data["expires_at"], data["lifetime"], data["scopes"]
+    return TokenWrite(
+        account.key(TokenKind(data["kind"])),
+        _decode_sealed(data),
+        None if expires_at is None else _decode_time(expires_at),
+        None if lifetime is None else timedelta(seconds=lifetime),
+        None if scopes is None else tuple(scopes),
+        refreshed=True,
+    )
+
+
+def _decode_sealed(data: dict[str, str]) -> SealedToken:
+    return SealedToken(bytes.fromhex(data["data_key_id"]), bytes.fromhex(data["blob"]))
+
+
+def _decode_time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,58 @@
+"""Reads the lifetime and the expiry of a provider's answer, and limits a time before expiry by the lifetime.
+
+An answer's other tokens must not be lost because of an odd time. So a time that is too far ahead is limited, and
+what is no time is ignored.
+"""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from vault_domain.entities.text import LATEST
+
+LONGEST_LIFETIME = timedelta(days=36_525)
+"""The longest lifetime that the vault keeps: 100 years."""
+
+_EARLIEST_EPOCH = 946_684_800  # the year 2000; a smaller number is a lifetime in the wrong member
+_END_OF_EPOCHS = 253_370_764_800  # the year 9999
+
+
+def read_lifetime(value: object) -> timedelta | None:
+    """Read a number of seconds, limited to 100 years; return None if it is missing, negative or not finite."""
+    number = _number(value)
+    if number is None or number < 0:
+        return None
+    return timedelta(seconds=min(number, LONGEST_LIFETIME.total_seconds()))
+
+
+def read_epoch(value: object) -> datetime | None:
+    """Read a Unix time in seconds; return None if it is missing or outside of the years 2000 to 9998."""
+    number = _number(value)
+    if number is None or not _EARLIEST_EPOCH <= number < _END_OF_EPOCHS:
+        return None
+    return datetime.fromtimestamp(number, UTC)
+
+
+def limited_expiry(expires_at: datetime, start: datetime) -> datetime:
+    """Return an expiry, limited to 100 years after ``start``."""
+    return expires_at if LATEST - start <= LONGEST_LIFETIME else min(expires_at, start + LONGEST_LIFETIME)
+
+
+def capped(wanted: timedelta, lifetime: timedelta | None) -> timedelta:
+    """Return a time before expiry, limited to half of the lifetime if that is known.
+
+    Without the limit, a token whose lifetime is shorter than the buffer would be due as soon as it is stored.
+    """
+    # Rounded down, as stores do it in SQL with whole microseconds.
+    return wanted if lifetime is None else min(wanted, lifetime // 2)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, str) and len(value) > 32:
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

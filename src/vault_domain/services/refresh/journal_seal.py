@@ -1,0 +1,86 @@
+"""Seals journal entries, so that whoever can write to the journal's directory cannot change or forge an entry.
+
+The seal is a digest of the entry, sealed under the tenant's data key. Its context names the account, but is the
+context of no token, because no identifier of an account holds NUL.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from attrs import evolve
+
+from vault_domain.entities.account import TokenKey, TokenKind, stored_key
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.journal import JournalEntry
+
+_MICROSECOND = timedelta(microseconds=1)
+
+Sealer = Callable[[TokenKey, Secret], SealedToken]
+
+
+def seal_entry(entry: JournalEntry, sealer: Sealer) -> JournalEntry:
+    """Return the entry with its seal; ``sealer`` is the one that sealed the entry's tokens."""
+    return evolve(entry, seal=sealer(_context(entry), _digest(entry)))
+
+
+async def is_genuine(entry: JournalEntry, cipher: Cipher) -> bool:
+    """Return whether the entry is as `seal_entry` sealed it.
+
+    Raises:
+        UnreadableError: the seal does not decrypt; its ``reason`` says why.
+        KeyUnavailableError, StorageError: the data key cannot be used now.
+    """
+    seal = entry.seal
+    if seal is None or not entry.writes:
+        return False
+    # One sealer seals a whole entry. Otherwise, tokens that open could hide behind a seal whose key is destroyed.
+    if any(write.sealed.data_key_id != seal.data_key_id for write in entry.writes):
+        return False
+    return await cipher.open(_context(entry), seal) == _digest(entry)
+
+
+def _context(entry: JournalEntry) -> TokenKey:
+    account = entry.attempt.account
+    identifier = f"\0journal\0{account.identifier or ''}"
+    return stored_key(account.tenant_id, account.provider, TokenKind.REFRESH_TOKEN, identifier)
+
+
+def _digest(entry: JournalEntry) -> Secret:
+    attempt = entry.attempt
+    account = attempt.account
+    facts = [
+        [account.tenant_id, account.provider, account.identifier],
+        attempt.attempt_id.hex,
+        _of_ref(attempt.credential),
+        None if attempt.access is None else _of_ref(attempt.access),
+        _of_time(attempt.claimed_at),
+        attempt.lease // _MICROSECOND,
+        entry.actor,
+        entry.problem,
+        [_of_write(write) for write in entry.writes],
+    ]
+    return Secret(hashlib.sha256(json.dumps(facts).encode()).hexdigest())
+
+
+def _of_ref(ref: TokenRef) -> list[object]:
+    return [ref.key.kind.value, ref.id.hex, ref.generation]
+
+
+def _of_write(write: TokenWrite) -> list[object]:
+    # A journal keeps neither `lead` nor `refreshed`, which follow from the policy and from being an answer.
+    return [
+        write.key.kind.value,
+        write.sealed.data_key_id.hex(),
+        write.sealed.blob.hex(),
+        None if write.expires_at is None else _of_time(write.expires_at),
+        None if write.lifetime is None else write.lifetime // _MICROSECOND,
+        None if write.scopes is None else list(write.scopes),
+    ]
+
+
+def _of_time(time: datetime) -> str:
+    return time.isoformat()
