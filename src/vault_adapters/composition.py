@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Protocol, cast
 
 from vault_adapters.configuration.config import VaultConfig
-from vault_adapters.configuration.database_url import parse_url
 from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
@@ -22,6 +21,7 @@ from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
@@ -129,7 +129,8 @@ async def open_vault(
     """
     sources = _sources(config)  # checked before the store is opened, so that a wrong configuration writes nothing
     if config.uses_default_database:
-        _log.warning("no database is configured; tokens are kept in the file %s", parse_url(config.database_url).target)
+        path = config.database_url.parse().target.reveal()
+        _log.warning("no database is configured; tokens are kept in the file %s", path)
     async with (
         _open_store(config, pool, clock, migrate=migrate) as store,
         _run(store, sources, config, refreshers, http_client, on_event) as vault,
@@ -233,12 +234,12 @@ def _open_store(
     config: VaultConfig, pool: Any, clock: Clock | None, *, migrate: bool
 ) -> AbstractAsyncContextManager[Store]:
     now = None if clock is None else clock.now
-    url = parse_url(config.database_url)
+    url = config.database_url.parse()
     if url.backend == "postgres":
         return _open_postgres_store(url.target, config, pool, now, migrate=migrate)
     if pool is not None:
         raise ConfigurationError("a pool was given, but database_url names no Postgres database", code="host_pool")
-    return open_sqlite_store(url.target, migrate=migrate, clock=now)
+    return open_sqlite_store(url.target.reveal(), migrate=migrate, clock=now)
 
 
 def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tenants_column: str = "id") -> str:
@@ -253,7 +254,7 @@ def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tena
     Raises:
         InvalidInputError: the table or column is not a valid name, or the database is not Postgres.
     """
-    if parse_url(config.database_url).backend == "postgres":
+    if config.database_url.parse().backend == "postgres":
         with _postgres_extra():
             from vault_adapters.stores.postgres import schema, tenants
         if tenants_table is None:
@@ -275,7 +276,7 @@ def _postgres_extra() -> Iterator[None]:
 
 
 def _open_postgres_store(
-    url: str, config: VaultConfig, pool: Any, now: Callable[[], datetime] | None, *, migrate: bool
+    url: Secret, config: VaultConfig, pool: Any, now: Callable[[], datetime] | None, *, migrate: bool
 ) -> AbstractAsyncContextManager[Store]:
     with _postgres_extra():
         from vault_adapters.stores.postgres.store import open_postgres_store

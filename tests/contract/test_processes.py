@@ -17,7 +17,7 @@ SECRET = "an encryption secret for tests, long enough"
 
 def described(config):
     """Return what a child needs to open the same database."""
-    return {"database_url": str(config.database_url), "postgres_schema": config.postgres_schema}
+    return {"database_url": config.database_url.reveal(), "postgres_schema": config.postgres_schema}
 
 
 async def store_one(settings, number):

@@ -12,9 +12,10 @@ from psycopg_pool import AsyncConnectionPool
 from vault_adapters.stores.postgres.connections import PATIENCE_SECONDS, Connections, Pool
 from vault_adapters.stores.postgres.errors import translated
 from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.secret import Secret
 
 
-async def open_connections(url: str, *, size: int, prepare: bool) -> Connections:
+async def open_connections(url: Secret, *, size: int, prepare: bool) -> Connections:
     """Open the vault's own pool.
 
     Args:
@@ -26,14 +27,21 @@ async def open_connections(url: str, *, size: int, prepare: bool) -> Connections
         ConfigurationError: libpq does not understand the URL.
         StorageError: the server cannot be reached.
     """
-    return Connections(await translated(_open_pool(url, size, _settings(url, prepare=prepare))), is_ours=True)
+    settings = _settings(url, prepare=prepare)
+    return Connections(await translated(_open_pool(url, size, settings), foreign=True), is_ours=True)
 
 
-async def _open_pool(url: str, size: int, settings: dict[str, Any]) -> Pool:
+async def _open_pool(url: Secret, size: int, settings: dict[str, Any]) -> Pool:
     # Connect once before opening the pool, because a pool keeps retrying and would not report the reason.
-    await (await psycopg.AsyncConnection.connect(url, **settings)).close()
+    await (await psycopg.AsyncConnection.connect(url.reveal(), **settings)).close()
     pool: Pool = AsyncConnectionPool(
-        url, kwargs=settings, min_size=1, max_size=size, open=False, name="token-vault", timeout=PATIENCE_SECONDS
+        url.reveal(),
+        kwargs=settings,
+        min_size=1,
+        max_size=size,
+        open=False,
+        name="token-vault",
+        timeout=PATIENCE_SECONDS,
     )
     await pool.open(wait=True, timeout=PATIENCE_SECONDS)
     return pool
@@ -52,8 +60,8 @@ def adopt_pool(pool: object) -> Connections:
     return Connections(pool, is_ours=False)
 
 
-def _settings(url: str, *, prepare: bool) -> dict[str, Any]:
-    given = _parsed(url)
+def _settings(url: Secret, *, prepare: bool) -> dict[str, Any]:
+    given = _parameters(url)
     if given is None:
         raise ConfigurationError("database_url is not a connection URL that libpq understands")
     settings: dict[str, Any] = {
@@ -68,10 +76,13 @@ def _settings(url: str, *, prepare: bool) -> dict[str, Any]:
     return settings
 
 
-def _parsed(url: str) -> dict[str, Any] | None:
-    """Return the parameters of a URL and libpq's environment; None for a bad URL, because the error holds the URL."""
-    environment = {option.keyword.decode(): option.val for option in Conninfo.get_defaults() if option.val is not None}
+def _parameters(url: Secret) -> set[str] | None:
+    """Return the parameters that a URL or libpq's environment sets; None for a bad URL.
+
+    It returns no values and raises no error, because both may hold the password.
+    """
     try:
-        return environment | conninfo_to_dict(url)
-    except psycopg.Error:
+        given = set(conninfo_to_dict(url.reveal()))
+    except (psycopg.Error, ValueError):  # ValueError: the URL is no text that C understands
         return None
+    return given | {option.keyword.decode() for option in Conninfo.get_defaults() if option.val is not None}
