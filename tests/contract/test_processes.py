@@ -57,7 +57,11 @@ def test_processes_that_bootstrap_at_once_agree(database):
 
 async def test_two_vaults_in_one_process(database, tmp_path):
     """Two on the same database, and one elsewhere with another secret and the same keys."""
-    other = VaultConfig(f"sqlite:///{tmp_path / 'other.db'}", encryption_secret="x" * 32, scrypt_log2_n=14)
+    other = VaultConfig(
+        f"sqlite:///{tmp_path / 'other.db'}",
+        encryption_secret=SECRET[::-1],
+        scrypt_log2_n=14,
+    )
     account = Account("t1", "google")
     happened: dict[str, list[object]] = {"one": [], "two": [], "other": []}
     async with (

@@ -185,12 +185,19 @@ def test_a_missing_an_outdated_and_a_broken_schema(kind, tmp_path, request):
         assert_silent(error)
 
 
-async def test_a_server_that_never_answers():
-    async def ignore(reader, writer):
-        await reader.read()
-        writer.close()
+class _Silent(asyncio.Protocol):
+    """Takes a connection and never answers."""
 
-    server = await asyncio.start_server(ignore, "127.0.0.1", 0)
+    def __init__(self, transports):
+        self._transports = transports
+
+    def connection_made(self, transport):
+        self._transports.append(transport)
+
+
+async def test_a_server_that_never_answers():
+    transports = []
+    server = await asyncio.get_running_loop().create_server(lambda: _Silent(transports), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     config = VaultConfig(f"postgresql://user:{QUOTED}@127.0.0.1:{port}/db", encryption_secret=SECRET * 2)
     with pytest.raises(TimeoutError) as caught:
@@ -198,4 +205,7 @@ async def test_a_server_that_never_answers():
             await _open(config)
     assert_silent(caught.value)
     assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    for transport in transports:
+        transport.abort()
     server.close()
+    await server.wait_closed()

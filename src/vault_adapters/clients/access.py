@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
+from vault_domain import Account, InvalidInputError
+
 if TYPE_CHECKING:
-    from vault_domain.entities.account import Account
-    from vault_domain.entities.token import Token
+    from vault_domain import Token
 
 
 class AccessTokens(Protocol):
@@ -33,3 +34,13 @@ class SyncAccessTokens(Protocol):
 def bearer(token: Token) -> str:
     """Return the value of an Authorization header (RFC 6750 section 2.1)."""
     return f"Bearer {token.value.reveal()}"
+
+
+def misuse(vault: object, account: object) -> InvalidInputError | None:
+    """Return the error for an argument of another kind, or None.
+
+    It raises nothing, because its frame holds the arguments, one of which may be a secret.
+    """
+    if not hasattr(vault, "ensure_access_token"):
+        return InvalidInputError("vault must be a TokenVault or a SyncVault")
+    return None if isinstance(account, Account) else InvalidInputError("account must be an Account")

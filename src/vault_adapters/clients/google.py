@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.auth.credentials import Credentials
 
+from vault_adapters.clients.access import misuse
+
 if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens
     from vault_domain.entities.account import Account
@@ -29,6 +31,10 @@ class VaultCredentials(Credentials):
     """
 
     def __init__(self, vault: SyncAccessTokens, account: Account) -> None:
+        refusal = misuse(vault, account)
+        if refusal is not None:
+            del vault, account  # tracebacks must not hold them
+            raise refusal
         super().__init__()  # type: ignore[no-untyped-call]  # google-auth has no annotations here
         self._vault = vault
         self._account = account

@@ -35,6 +35,10 @@ def _as_optional_secret(value: object) -> Secret | None:
     raise ConfigurationError("an encryption secret must be a string of at most 64 KiB, without lone surrogates")
 
 
+def _as_url(value: object) -> ConfiguredUrl:
+    return as_configured_url(value)  # mypy does not accept a decorated function as a converter
+
+
 def _as_master_key(value: object) -> str:
     if not isinstance(value, str) or not _MASTER_KEY.match(value):
         raise ConfigurationError('master_key must be "local" or "aws-kms:" and a key id, alias or ARN')
@@ -113,7 +117,7 @@ class VaultConfig:
         ConfigurationError: a field is not valid; the message does not repeat its value.
     """
 
-    database_url: ConfiguredUrl = field(default=DEFAULT_DATABASE_URL, converter=as_configured_url)
+    database_url: ConfiguredUrl = field(default=DEFAULT_DATABASE_URL, converter=_as_url)
     encryption_secret: Secret | None = field(default=None, converter=_as_optional_secret)
     previous_encryption_secret: Secret | None = field(default=None, converter=_as_optional_secret)
     master_key: str = field(default="local", converter=_as_master_key)

@@ -10,7 +10,6 @@ from typing import Any
 import environ
 
 from vault_domain.entities.errors import ConfigurationError
-from vault_domain.entities.scrub import scrubbed
 
 _PREFIX = "TOKEN_VAULT_"
 # These variables also have a name without prefix, because other tools of the host may share them.
@@ -102,11 +101,10 @@ class _Variables:
     scrypt_log2_n: int | None = _variable("scrypt_log2_n", _whole)
 
 
-@scrubbed
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of `VaultConfig` that the variables set.
 
-    The frames of its errors hold no variable.
+    The frames of its errors hold the variables, so the caller drops these frames.
 
     Raises:
         ConfigurationError: a variable is not valid, or a secret is given both directly and as a file.

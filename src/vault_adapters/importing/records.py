@@ -30,10 +30,12 @@ class Record:
     Attributes:
         line: line at which the row begins, counted from 1.
         values: the values by column name; they may be credentials.
+        has_header: whether the names come from the header of the dump.
     """
 
     line: int
     values: Mapping[str, Any] = field(repr=False)
+    has_header: bool = False
 
 
 def read_records(stream: BinaryIO | PipedLines, required: Sequence[str]) -> Iterator[Record | ImportFailure]:
@@ -121,7 +123,8 @@ def _csv_records(lines: _Lines, header: list[str]) -> Iterator[Record | ImportFa
         if doubtful is not None:
             yield ImportFailure(line.number, f"ambiguous_{doubtful}")
             continue
-        yield Record(line.number, {name: None if text in _NULLS else text for name, text in values.items()})
+        nulled = {name: None if text in _NULLS else text for name, text in values.items()}
+        yield Record(line.number, nulled, has_header=True)
 
 
 def _whole_row(line: Line, again: list[Line | ImportFailure], lines: _Lines) -> list[Line | ImportFailure]:

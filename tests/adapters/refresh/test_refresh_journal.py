@@ -530,7 +530,7 @@ async def test_an_answer_whose_data_key_was_destroyed_asks_for_the_user(config, 
 
 @pytest.mark.usefixtures("drained")
 async def test_another_secret_opens_nothing(config, clock):
-    wrong = evolve(config, encryption_secret=Secret("x" * 40))
+    wrong = evolve(config, encryption_secret=Secret("another secret, which is not this database's"))
     with pytest.raises(ConfigurationError):
         async with opened_over(wrong, clock):
             pass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -13,6 +16,8 @@ from vault_adapters.stores.postgres.connections import PATIENCE_SECONDS, Connect
 from vault_adapters.stores.postgres.errors import translated
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import Secret
+
+_log = logging.getLogger(__name__)
 
 
 async def open_connections(url: Secret, *, size: int, prepare: bool) -> Connections:
@@ -33,7 +38,9 @@ async def open_connections(url: Secret, *, size: int, prepare: bool) -> Connecti
 
 async def _open_pool(url: Secret, size: int, settings: dict[str, Any]) -> Pool:
     # Connect once before opening the pool, because a pool keeps retrying and would not report the reason.
-    await (await psycopg.AsyncConnection.connect(url.reveal(), **settings)).close()
+    connection = await psycopg.AsyncConnection.connect(url.reveal(), **settings)
+    _warn_of_sslmode({option.keyword.decode(): (option.val or b"").decode() for option in connection.pgconn.info})
+    await connection.close()
     pool: Pool = AsyncConnectionPool(
         url.reveal(),
         kwargs=settings,
@@ -45,6 +52,27 @@ async def _open_pool(url: Secret, size: int, settings: dict[str, Any]) -> Pool:
     )
     await pool.open(wait=True, timeout=PATIENCE_SECONDS)
     return pool
+
+
+def _warn_of_sslmode(options: Mapping[str, str]) -> None:
+    """Log a warning if another server could pretend to be this one, because its certificate is not checked."""
+    mode = options.get("sslmode") or "prefer"
+    hosts = (options.get("hostaddr") or options.get("host") or "").split(",")
+    if mode != "verify-full" and not all(map(_is_local, hosts)):
+        _log.warning(
+            "the database is on another host, and sslmode is %s: set sslmode=verify-full (and sslrootcert), so that "
+            "nobody on the network can pretend to be the database",
+            mode,
+        )
+
+
+def _is_local(host: str) -> bool:
+    if host in ("", "localhost") or host.startswith(("/", "@")):  # a path, or @ and a name, is a Unix socket
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def adopt_pool(pool: object) -> Connections:
