@@ -324,7 +324,7 @@ async def test_a_refresher_that_is_refused(cls):
 
 # The frames of an HTTP client hold the header that it sends; that is the host's client, also without the vault.
 HTTP_CLIENTS = tuple(
-    f"/{name}/" for name in ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "http")
+    f"/{name}/" for name in ("google/auth", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "http")
 )
 
 
