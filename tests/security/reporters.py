@@ -57,7 +57,7 @@ def by_rich(error: BaseException) -> str:
         error,
         error.__traceback__,
         show_locals=True,
-        locals_max_length=None,
+        locals_max_length=100,
         locals_max_string=None,
         locals_hide_dunder=False,
         max_frames=0,
