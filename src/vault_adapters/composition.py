@@ -6,10 +6,12 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, cast
+
+from attrs import evolve
 
 from vault_adapters.configuration.config import VaultConfig
-from vault_adapters.configuration.database_url import parse_url
+from vault_adapters.configuration.opening import misuse
 from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
@@ -18,25 +20,20 @@ from vault_adapters.providers.http import HttpBound, own_client
 from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink, repeating
 from vault_adapters.runtime.tasks import AsyncioTasks
+from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.account_repository import AccountRepository
-from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.importing import ImportRepository
-from vault_domain.ports.key_repository import KeyRepository
-from vault_domain.ports.key_rotation import KeyRotationRepository
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
@@ -61,42 +58,6 @@ _log = logging.getLogger(__name__)
 
 _FLUSH_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
-
-
-class Store(Protocol):
-    """A store: one repository per port, over one database."""
-
-    @property
-    def tokens(self) -> TokenRepository:
-        """The tokens."""
-
-    @property
-    def accounts(self) -> AccountRepository:
-        """The accounts."""
-
-    @property
-    def keys(self) -> KeyRepository:
-        """The key tables."""
-
-    @property
-    def audit(self) -> AuditLog:
-        """The audit log."""
-
-    @property
-    def refreshes(self) -> RefreshLedger:
-        """The refresh state of accounts."""
-
-    @property
-    def key_rotation(self) -> KeyRotationRepository:
-        """The states and wraps of keys."""
-
-    @property
-    def eraser(self) -> TenantEraser:
-        """The erasure of tenants."""
-
-    @property
-    def imports(self) -> ImportRepository:
-        """The import of tokens of another system."""
 
 
 @asynccontextmanager
@@ -127,9 +88,15 @@ async def open_vault(
         SchemaOutdatedError: the schema is missing or old and ``migrate`` is False.
         StorageError: the database cannot be reached.
     """
-    sources = _sources(config)  # checked before the store is opened, so that a wrong configuration writes nothing
+    refusal = misuse(config, refreshers, pool, clock, on_event)
+    if refusal is not None:
+        del config, refreshers, pool, clock, on_event  # one of them may be a secret
+        raise refusal
+    # Checked before the store is opened, so that a wrong configuration writes nothing.
+    sources, config = _sources(config), _without_secrets(config)
     if config.uses_default_database:
-        _log.warning("no database is configured; tokens are kept in the file %s", parse_url(config.database_url).target)
+        path = config.database_url.parse().target.reveal()
+        _log.warning("no database is configured; tokens are kept in the file %s", path)
     async with (
         _open_store(config, pool, clock, migrate=migrate) as store,
         _run(store, sources, config, refreshers, http_client, on_event) as vault,
@@ -158,14 +125,19 @@ async def open_vault_over(
     Raises:
         ConfigurationError: see `open_vault`.
     """
-    async with _run(store, _sources(config), config, refreshers, http_client, on_event) as vault:
+    refusal = misuse(config, refreshers, on_event=on_event)
+    if refusal is not None:
+        del config, refreshers, on_event  # one of them may be a secret
+        raise refusal
+    sources, config = _sources(config), _without_secrets(config)
+    async with _run(store, sources, config, refreshers, http_client, on_event) as vault:
         yield vault
 
 
 @asynccontextmanager
 async def _run(
     store: Store,
-    sources: tuple[MasterKeySource, ...],
+    sources: list[MasterKeySource],
     config: VaultConfig,
     refreshers: Mapping[str, TokenRefresher] | None,
     http_client: Any,
@@ -174,6 +146,7 @@ async def _run(
     journal = NoJournal() if config.journal_dir is None else FileJournal(config.journal_dir)
     async with AsyncExitStack() as stack:
         master_keys = await open_with_sources(store.keys, sources)
+        sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl)
         stack.push_async_callback(keyring.aclose)
         cipher, sink, tasks = AesGcmCipher(keyring), CallbackSink(on_event), AsyncioTasks()
@@ -219,26 +192,32 @@ async def _bind(
     return bound
 
 
-def _sources(config: VaultConfig) -> tuple[MasterKeySource, ...]:
-    return configured_sources(
+def _sources(config: VaultConfig) -> list[MasterKeySource]:
+    sources = configured_sources(
         config.encryption_secret,
         config.previous_encryption_secret,
         config.scrypt_log2_n,
         config.master_key,
         config.previous_master_key,
     )
+    return list(sources)
+
+
+def _without_secrets(config: VaultConfig) -> VaultConfig:
+    """Return the configuration to keep while the vault is open; the host's own object stays as it is."""
+    return evolve(config, encryption_secret=None, previous_encryption_secret=None)
 
 
 def _open_store(
     config: VaultConfig, pool: Any, clock: Clock | None, *, migrate: bool
 ) -> AbstractAsyncContextManager[Store]:
     now = None if clock is None else clock.now
-    url = parse_url(config.database_url)
+    url = config.database_url.parse()
     if url.backend == "postgres":
         return _open_postgres_store(url.target, config, pool, now, migrate=migrate)
     if pool is not None:
         raise ConfigurationError("a pool was given, but database_url names no Postgres database", code="host_pool")
-    return open_sqlite_store(url.target, migrate=migrate, clock=now)
+    return open_sqlite_store(url.target.reveal(), migrate=migrate, clock=now)
 
 
 def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tenants_column: str = "id") -> str:
@@ -253,7 +232,7 @@ def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tena
     Raises:
         InvalidInputError: the table or column is not a valid name, or the database is not Postgres.
     """
-    if parse_url(config.database_url).backend == "postgres":
+    if config.database_url.parse().backend == "postgres":
         with _postgres_extra():
             from vault_adapters.stores.postgres import schema, tenants
         if tenants_table is None:
@@ -275,7 +254,7 @@ def _postgres_extra() -> Iterator[None]:
 
 
 def _open_postgres_store(
-    url: str, config: VaultConfig, pool: Any, now: Callable[[], datetime] | None, *, migrate: bool
+    url: Secret, config: VaultConfig, pool: Any, now: Callable[[], datetime] | None, *, migrate: bool
 ) -> AbstractAsyncContextManager[Store]:
     with _postgres_extra():
         from vault_adapters.stores.postgres.store import open_postgres_store

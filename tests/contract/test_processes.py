@@ -17,7 +17,7 @@ SECRET = "an encryption secret for tests, long enough"
 
 def described(config):
     """Return what a child needs to open the same database."""
-    return {"database_url": str(config.database_url), "postgres_schema": config.postgres_schema}
+    return {"database_url": config.database_url.reveal(), "postgres_schema": config.postgres_schema}
 
 
 async def store_one(settings, number):
@@ -57,7 +57,11 @@ def test_processes_that_bootstrap_at_once_agree(database):
 
 async def test_two_vaults_in_one_process(database, tmp_path):
     """Two on the same database, and one elsewhere with another secret and the same keys."""
-    other = VaultConfig(f"sqlite:///{tmp_path / 'other.db'}", encryption_secret="x" * 32, scrypt_log2_n=14)
+    other = VaultConfig(
+        f"sqlite:///{tmp_path / 'other.db'}",
+        encryption_secret=SECRET[::-1],
+        scrypt_log2_n=14,
+    )
     account = Account("t1", "google")
     happened: dict[str, list[object]] = {"one": [], "two": [], "other": []}
     async with (

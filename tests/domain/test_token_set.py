@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.domain.leaks import assert_refused
 
+from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token_set import TokenSet
 
@@ -295,3 +296,12 @@ def test_no_oddity_of_a_server_costs_a_new_refresh_token(members):
     assert token_set.refresh_token == Secret("r")
     assert token_set.expires_in is None or timedelta(0) < token_set.expires_in <= timedelta(days=36_525)
     assert token_set.expires_at is None or 2000 <= token_set.expires_at.year <= 9998
+
+
+NO_ACCESS_TOKEN = [{}, {"access_token": None}, {"error": "invalid_grant"}, {"refresh_token": CANARY}]
+
+
+@pytest.mark.parametrize("response", NO_ACCESS_TOKEN, ids=range(4))
+def test_a_response_without_an_access_token_says_so(response):
+    with pytest.raises(InvalidInputError, match=r"^the response has no access_token$"):
+        TokenSet.from_response(response)

@@ -6,11 +6,10 @@ import re
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
-from vault_domain import VaultError
+from vault_domain import Account, InvalidInputError, VaultError
 
 if TYPE_CHECKING:
-    from vault_domain.entities.account import Account
-    from vault_domain.entities.token import Token
+    from vault_domain import Token
 
 
 class AccessTokens(Protocol):
@@ -64,3 +63,13 @@ def check_sendable(token: Token) -> None:
 
 def _is_sendable(token: Token) -> bool:
     return _SENDABLE.match(token.value.reveal()) is not None
+
+
+def misuse(vault: object, account: object) -> InvalidInputError | None:
+    """Return the error for an argument of another kind, or None.
+
+    It raises nothing, because its frame holds the arguments, one of which may be a secret.
+    """
+    if not hasattr(vault, "ensure_access_token"):
+        return InvalidInputError("vault must be a TokenVault or a SyncVault")
+    return None if isinstance(account, Account) else InvalidInputError("account must be an Account")

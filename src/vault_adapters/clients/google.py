@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.auth.credentials import Credentials
 
-from vault_adapters.clients.access import check_sendable
+from vault_adapters.clients.access import check_sendable, misuse
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens
@@ -34,6 +34,10 @@ class VaultCredentials(Credentials):
     """
 
     def __init__(self, vault: SyncAccessTokens, account: Account) -> None:
+        refusal = misuse(vault, account)
+        if refusal is not None:
+            del vault, account  # tracebacks must not hold them
+            raise refusal
         super().__init__()  # type: ignore[no-untyped-call]  # google-auth has no annotations here
         self._vault = vault
         self._account = account

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
+from vault_adapters.clients.access import misuse
 from vault_adapters.clients.bearer_flow import BearerFlow
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class VaultAuth(BearerFlow[httpx2.Request, httpx2.Response], httpx2.Auth):
         *,
         rejected: Callable[[httpx2.Response], bool] | None = None,
     ) -> None:
+        refusal = misuse(vault, account)
+        if refusal is not None:
+            del vault, account  # tracebacks must not hold them
+            raise refusal
         super().__init__(vault, account, rejected, _is_replayable)
 
 

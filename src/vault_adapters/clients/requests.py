@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from requests.auth import AuthBase
 
-from vault_adapters.clients.access import bearer
+from vault_adapters.clients.access import bearer, misuse
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens
@@ -42,6 +42,10 @@ class VaultAuth(AuthBase):
         *,
         rejected: Callable[[requests.Response], bool] | None = None,
     ) -> None:
+        refusal = misuse(vault, account)
+        if refusal is not None:
+            del vault, account  # tracebacks must not hold them
+            raise refusal
         self._vault = vault
         self._account = account
         self._rejected = rejected or _is_unauthorized

@@ -12,10 +12,10 @@ from typing import Any
 
 from attrs import Attribute, field, frozen
 
-from vault_adapters.configuration.database_url import ConfiguredUrl, refuse_bad_url
+from vault_adapters.configuration.database_url import ConfiguredUrl, as_configured_url
 from vault_adapters.configuration.environment import read_environment
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
-from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.entities.text import plain_text
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
@@ -24,13 +24,8 @@ _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
 
 
-class _DefaultUrl(ConfiguredUrl):
-    """The type of the default URL only; the same URL from a host does not cause the warning about the default."""
-
-    __slots__ = ()
-
-
-DEFAULT_DATABASE_URL: str = _DefaultUrl("sqlite:///token-vault.db")
+# Only this object is the default; the same URL from a host does not cause the warning about the default.
+DEFAULT_DATABASE_URL = ConfiguredUrl("sqlite:///token-vault.db", is_default=True)
 
 
 def _as_optional_secret(value: object) -> Secret | None:
@@ -41,12 +36,8 @@ def _as_optional_secret(value: object) -> Secret | None:
     raise ConfigurationError("an encryption secret must be a string of at most 64 KiB, without lone surrogates")
 
 
-def _as_url(value: object) -> str:
-    text = plain_text(value)
-    if text is None:
-        raise ConfigurationError("database_url must be a string")
-    refuse_bad_url(text)
-    return value if isinstance(value, ConfiguredUrl) else ConfiguredUrl(text)
+def _as_url(value: object) -> ConfiguredUrl:
+    return as_configured_url(value)  # mypy does not accept a decorated function as a converter
 
 
 def _as_master_key(value: object) -> str:
@@ -110,7 +101,8 @@ class VaultConfig:
     Args:
         database_url: ``postgresql://``, ``postgres://`` or ``postgresql+driver://`` (libpq parameters are allowed);
             ``sqlite:///relative``, ``sqlite:////absolute`` or ``sqlite:///:memory:``, which is a new
-            database for each vault.
+            database for each vault. The field is no text but a value that hides the URL's password; its ``reveal()``
+            returns the URL.
         encryption_secret: at least 32 characters; see `generate_encryption_secret`. Needed for the local master key.
         previous_encryption_secret: the previous secret, during a master key rotation.
         master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.
@@ -129,7 +121,7 @@ class VaultConfig:
         ConfigurationError: a field is not valid; the message does not repeat its value.
     """
 
-    database_url: str = field(default=DEFAULT_DATABASE_URL, converter=_as_url)
+    database_url: ConfiguredUrl = field(default=DEFAULT_DATABASE_URL, converter=_as_url)
     encryption_secret: Secret | None = field(default=None, converter=_as_optional_secret)
     previous_encryption_secret: Secret | None = field(default=None, converter=_as_optional_secret)
     master_key: str = field(default="local", converter=_as_master_key)
@@ -148,6 +140,7 @@ class VaultConfig:
     scrypt_log2_n: int = field(default=17, validator=_whole(14, 18))
 
     @classmethod
+    @scrubbed
     def from_env(cls, environ: Mapping[str, str] | None = None) -> VaultConfig:
         """Read the configuration from environment variables.
 
@@ -167,4 +160,4 @@ class VaultConfig:
     @property
     def uses_default_database(self) -> bool:
         """Whether the default database is used, because the host named none."""
-        return isinstance(self.database_url, _DefaultUrl)
+        return self.database_url.is_default

@@ -1,15 +1,29 @@
-"""Parses database URLs and shows them without their passwords."""
+"""Parses database URLs, and shows them without their passwords."""
 
+from __future__ import annotations
+
+import hmac
 import re
 
 from attrs import field, frozen
 
-from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.entities.scrub import scrubbed, scrubbed_class
+from vault_domain.entities.secret import Secret
 
 _POSTGRES = re.compile(r"(postgres|postgresql)(\+[a-z0-9_]+)?://")
 _SQLITE = re.compile(r"sqlite(\+[a-z0-9_]+)?:///")
-# libpq takes everything up to the first @ as the password, including colons.
-_PASSWORD = re.compile(r"(?P<before>://[^:/@?]*:)[^/@]*(?=@)|(?P<name>password=)[^&]*")
+
+# What may be shown of a Postgres URL. Anything else is hidden, because a password with a character that is not escaped
+# may stand anywhere in a URL.
+_USER = re.compile(r"(?P<user>[^:/?#@]*)(?P<password>:[^/?#@]*)?@")
+_HOST = r"(?:\[[0-9A-Fa-f:.%]*\]|[^][:/?#@,]*)(?::\d{1,5})?"
+_PLACE = re.compile(rf"{_HOST}(?:,{_HOST})*(?:/[^/?#@:]*)?")
+_SHOWN_PARAMETERS = {
+    *("host", "hostaddr", "port", "dbname", "user", "sslmode", "connect_timeout", "application_name"),
+    *("target_session_attrs", "keepalives", "channel_binding", "gssencmode"),
+}
+_HIDDEN = "***"
 
 
 @frozen
@@ -18,41 +32,112 @@ class DatabaseUrl:
 
     Attributes:
         backend: ``postgres`` or ``sqlite``.
-        target: the argument for the driver: a libpq URL, or a path (also ``:memory:``).
+        target: the argument for the driver: a libpq URL, or a path (also ``:memory:``). It is a secret, because a URL
+            may hold a password.
     """
 
     backend: str
-    target: str = field(repr=False)
+    target: Secret = field(repr=False)
 
 
-def parse_url(url: str) -> DatabaseUrl:
-    """Return the kind of store and the argument for its driver, from a URL.
+@scrubbed_class
+class ConfiguredUrl:
+    """A database URL as the host gave it; only `reveal` returns it with its password.
+
+    - ``str``, ``repr`` and ``format`` hide the password, and every part in which a password might stand.
+    - It is equal to the same URL as text; comparing takes constant time.
+    - It is no ``str``, because tools for tracebacks slice texts, and a slice shows the password again.
+
+    Args:
+        text: the URL.
 
     Raises:
-        ConfigurationError: the URL names no known store; the message does not repeat the URL, which may hold a
-            password.
+        ConfigurationError: the URL names no known store; the message does not repeat it.
     """
+
+    __slots__ = ("_secret", "is_default")
+
+    def __init__(self, text: object, *, is_default: bool = False) -> None:
+        if not isinstance(text, str):
+            raise ConfigurationError("database_url must be a string")
+        text = str.__str__(text)  # a subclass may convert itself to another text
+        secret = _as_secret(text)
+        if secret is None or _parsed(text) is None:
+            raise ConfigurationError(_RULE)
+        self._secret = secret
+        self.is_default = is_default
+
+    def reveal(self) -> str:
+        """Return the URL with its password."""
+        return self._secret.reveal()
+
+    def parse(self) -> DatabaseUrl:
+        """Return the kind of store and the argument for its driver."""
+        backend, target = _parsed(self.reveal()) or ("", "")
+        return DatabaseUrl(backend, Secret(target))
+
+    def __eq__(self, other: object) -> bool:
+        text = other.reveal() if isinstance(other, ConfiguredUrl) else other
+        if not isinstance(text, str):
+            return NotImplemented
+        return hmac.compare_digest(self.reveal().encode(), text.encode(errors="replace"))
+
+    __hash__ = None  # type: ignore[assignment]  # as in `Secret`: a hash would tell whether a guess is right
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+    def __str__(self) -> str:
+        return _redacted(self.reveal())
+
+
+_RULE = "database_url must begin with postgresql://, postgres://, postgresql+driver:// or sqlite:/// and a path"
+
+
+@scrubbed
+def as_configured_url(value: object) -> ConfiguredUrl:
+    """Return a configured URL unchanged, and a text as a `ConfiguredUrl`.
+
+    Raises:
+        ConfigurationError: see `ConfiguredUrl`.
+    """
+    return value if isinstance(value, ConfiguredUrl) else ConfiguredUrl(value)
+
+
+def _as_secret(text: str) -> Secret | None:
+    try:
+        return Secret(text)
+    except InvalidInputError:
+        return None
+
+
+def _parsed(url: str) -> tuple[str, str] | None:
+    """Return the kind of store and the argument for its driver, or None if the URL names no known store."""
     postgres = _POSTGRES.match(url)
     if postgres:
         # DATABASE_URL often names a driver, as SQLAlchemy's URLs do; libpq does not accept a driver's name.
-        return DatabaseUrl("postgres", "postgresql://" + url[postgres.end() :])
+        return "postgres", "postgresql://" + url[postgres.end() :]
     sqlite = _SQLITE.match(url)
     if sqlite and url[sqlite.end() :] and "\0" not in url:
-        return DatabaseUrl("sqlite", url[sqlite.end() :])
-    raise ConfigurationError(
-        "database_url must begin with postgresql://, postgres://, postgresql+driver:// or sqlite:/// and a path"
-    )
+        return "sqlite", url[sqlite.end() :]
+    return None
 
 
-def refuse_bad_url(url: str) -> None:
-    """Raise `ConfigurationError` unless `parse_url` accepts the URL."""
-    parse_url(url)
+def _redacted(url: str) -> str:
+    postgres = _POSTGRES.match(url)
+    if not postgres:
+        return url  # a file's path has no password
+    scheme, rest = url[: postgres.end()], url[postgres.end() :]
+    user = _USER.match(rest)
+    place, mark, query = rest[user.end() if user else 0 :].partition("?")
+    if not _PLACE.fullmatch(place) or "@" in query:
+        return scheme + _HIDDEN
+    who = "" if user is None else user["user"] + (f":{_HIDDEN}@" if user["password"] else "@")
+    return scheme + who + place + mark + "&".join(map(_parameter, query.split("&")))
 
 
-class ConfiguredUrl(str):
-    """A URL whose repr hides the password, also in `vars`, `attrs.asdict` and debuggers."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(_PASSWORD.sub(lambda found: f"{found['before'] or found['name']}***", str(self)))
+def _parameter(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    if not text or name in _SHOWN_PARAMETERS:
+        return text
+    return f"{name if equals else ''}={_HIDDEN}"

@@ -20,6 +20,8 @@ _BARE = {
     "ENCRYPTION_SECRET_PREVIOUS",
     "ENCRYPTION_SECRET_PREVIOUS_FILE",
 }
+# Only these variables are read, so that nothing else of the environment is copied; `_variable` adds to them.
+_NAMES = set(_BARE)
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -64,6 +66,8 @@ def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
         problem = None
         if not value:  # compose files and shells pass a variable without a value as empty text
             return None
+        if type(value) is not str:
+            raise ConfigurationError(f"{_PREFIX}{name.upper()} must be text")
         try:
             return converter(value)
         except ConfigurationError as error:
@@ -71,6 +75,7 @@ def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
         del value
         raise ConfigurationError(f"{_PREFIX}{name.upper()} {problem}")
 
+    _NAMES.add(_PREFIX + name.upper())
     return environ.var(default=None, name=_PREFIX + name.upper(), converter=convert)
 
 
@@ -99,9 +104,13 @@ class _Variables:
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of `VaultConfig` that the variables set.
 
+    The frames of its errors hold the variables, so the caller drops these frames.
+
     Raises:
         ConfigurationError: a variable is not valid, or a secret is given both directly and as a file.
     """
+    if not isinstance(variables, Mapping):
+        raise ConfigurationError("environ must be a mapping of texts")
     found = environ.to_config(_Variables, _with_bare_names(variables))
     fields: dict[str, Any] = {name: getattr(found, name) for name in _Variables.__annotations__}
     for name in ("encryption_secret", "previous_encryption_secret"):
@@ -114,7 +123,7 @@ def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
 
 def _with_bare_names(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the prefixed variables, and add the bare ones whose fields no prefixed variable sets."""
-    given = {name: value for name, value in variables.items() if value}
+    given = {name: variables[name] for name in _NAMES if variables.get(name)}
     prefixed = {name: value for name, value in given.items() if name.startswith(_PREFIX)}
     for name in _BARE & set(given):
         base = _PREFIX + name.removesuffix("_FILE")

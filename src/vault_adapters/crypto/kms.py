@@ -1,5 +1,7 @@
 """AWS KMS as a master key: the key stays in the service, which encrypts and decrypts the data keys."""
 
+from __future__ import annotations
+
 import hashlib
 import hmac
 import os
@@ -28,6 +30,18 @@ _CHECKED_TENANT = "token-vault-check"
 def is_kms_uri(uri: str) -> bool:
     """Return whether the URI of a master key names a key of AWS KMS."""
     return uri.startswith(_PREFIX)
+
+
+class _Answer:
+    """Bytes of an answer, on their way out of a thread.
+
+    asyncio's debug mode logs the results of futures, and a result may be a data key; this object's repr hides it.
+    """
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
 
 
 class KmsMasterKey:
@@ -108,14 +122,14 @@ class KmsMasterKey:
 
     async def _call(self, operation: str, request: dict[str, Any], member: str) -> bytes:
         outcome = await to_thread.run_sync(lambda: self._call_now(operation, request, member), limiter=self._limiter)
-        if isinstance(outcome, bytes):
-            return outcome
+        if isinstance(outcome, _Answer):
+            return outcome.content
         # Raise here, because botocore's frames in the thread hold the request and the response.
         raise outcome
 
-    def _call_now(self, operation: str, request: dict[str, Any], member: str) -> bytes | Exception:
+    def _call_now(self, operation: str, request: dict[str, Any], member: str) -> _Answer | Exception:
         try:
-            return bytes(getattr(self._connected(), operation)(**request)[member])
+            return _Answer(bytes(getattr(self._connected(), operation)(**request)[member]))
         except Exception as error:  # any error of boto3 may hold the data key
             return translated(error)
 

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from vault_adapters.crypto import kms, local_key
+from vault_adapters.crypto.secret_strength import refuse_weak
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.key_records import MasterKeyRecord
 from vault_domain.entities.secret import Secret
@@ -78,11 +79,14 @@ def configured_sources(
     """Return the configured source first, then the previous ones; `open_master_keys` explains the arguments.
 
     Raises:
-        ConfigurationError: a secret is missing or not valid, or the name of a master key is not valid.
+        ConfigurationError: a secret is missing, not valid or obviously not random, or the name of a master key is not
+            valid.
     """
     current, previous = (
         None if text is None else local_key.as_encryption_secret(text) for text in (secret, previous_secret)
     )
+    if current is not None:
+        refuse_weak(current)  # a weak previous secret is allowed, because it is about to be replaced
     sources = [_source(master_key, current, log2_n)]
     if previous_master_key is not None and previous_master_key != master_key:
         sources.append(_source(previous_master_key, current or previous, log2_n))

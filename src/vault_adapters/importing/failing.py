@@ -6,8 +6,11 @@ class UnreadableRowError(Exception):
 
     Attributes:
         code: the reason.
+        column: name of the column concerned, if the reason does not name it; show it only if it came from a header,
+            because a name from a row is text of the row.
     """
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, column: str | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.column = column

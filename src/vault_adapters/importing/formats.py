@@ -93,7 +93,7 @@ def _plain(column: str) -> Callable[[Values], Draft]:
     def parse(values: Values) -> Draft:
         if not known.issuperset(values):
             # Refuse unknown columns, because a misspelt expires_at would make a token that is never refreshed.
-            raise UnreadableRowError("unknown_column")
+            raise UnreadableRowError("unknown_column", min(set(values) - known))
         status = _status(values)
         error_code = _checked(as_error_code, values, "error_code")
         if error_code is not None and status is not TokenStatus.INVALID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO
@@ -22,6 +23,9 @@ _AT_ONCE = 64
 
 _MOST_CONTENT = 400_000
 """Longest text of a value of 64 KiB in any of the formats."""
+
+_NAME = re.compile(r"[A-Za-z0-9_]{1,48}\Z")
+"""The names of unknown columns that a failure shows."""
 
 _Parsed = tuple[int, Draft] | ImportFailure
 
@@ -68,7 +72,8 @@ def _parse(record: Record | ImportFailure, form: Format) -> _Parsed:
     try:
         draft = form.parse(record.values)
     except UnreadableRowError as error:
-        return ImportFailure(record.line, error.code)
+        named = error.column if record.has_header and error.column and _NAME.match(error.column) else None
+        return ImportFailure(record.line, error.code if named is None else f"{error.code}_{named}")
     # Refuse a long value here, because it would stay in memory until the other rows are decrypted.
     return (
         ImportFailure(record.line, "unreadable_value") if len(draft.content) > _MOST_CONTENT else (record.line, draft)

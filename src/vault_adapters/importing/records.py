@@ -31,10 +31,12 @@ class Record:
     Attributes:
         line: line at which the row begins, counted from 1.
         values: the values by column name; they may be credentials.
+        has_header: whether the names come from the header of the dump.
     """
 
     line: int
     values: Mapping[str, Any] = field(repr=False)
+    has_header: bool = False
 
 
 def read_records(
@@ -125,7 +127,8 @@ def _csv_records(lines: _Lines, header: list[str], guarded: Collection[str]) -> 
         if doubtful is not None:
             yield ImportFailure(line.number, f"ambiguous_{doubtful}")
             continue
-        yield Record(line.number, {name: _cell(text, name in guarded) for name, text in values.items()})
+        cells = {name: _cell(text, name in guarded) for name, text in values.items()}
+        yield Record(line.number, cells, has_header=True)
 
 
 def _cell(text: str, is_guarded: bool) -> str | None:

@@ -12,6 +12,7 @@ from vault_adapters.providers.greeninvoice import GREENINVOICE_TOKEN_URL, GreenI
 from vault_adapters.providers.meta import META_TOKEN_URL, MetaTokenExchangeRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
 from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.secret import Secret
 
 GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"
@@ -20,6 +21,7 @@ GOOGLE_REVOCATION_URL = "https://oauth2.googleapis.com/revoke"
 __all__ = ["google", "greeninvoice", "whatsapp"]
 
 
+@scrubbed
 def google(
     client_id: str,
     client_secret: Secret | str,
@@ -60,6 +62,7 @@ def google(
     )
 
 
+@scrubbed
 def whatsapp(
     client_id: str, client_secret: Secret | str, *, token_url: str = META_TOKEN_URL
 ) -> MetaTokenExchangeRefresher:
@@ -78,6 +81,7 @@ def whatsapp(
     return MetaTokenExchangeRefresher(client_id, client_secret, token_url=token_url)
 
 
+@scrubbed
 def greeninvoice(*, token_url: str = GREENINVOICE_TOKEN_URL) -> GreenInvoiceRefresher:
     """Return a refresher for GreenInvoice (Morning); each account stores its own API key.
 

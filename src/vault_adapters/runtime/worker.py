@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.reports import SweepReport
+from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.text import as_duration
 from vault_domain.facade.vault import TokenVault
 
@@ -24,6 +25,7 @@ _JITTER = 0.2
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+@scrubbed_class
 class RefreshWorker:
     """Refreshes due accounts at an interval; any number of workers may run, in any number of processes.
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -81,7 +81,8 @@ class _Running:
         ended: Future[None] = Future()
         # The thread is a daemon, and so are the threads that it starts, because a process waits for all
         # threads that are not daemons before it runs its atexit functions.
-        thread = threading.Thread(target=_serve, args=(opener, opened, ended), name="token-vault", daemon=True)
+        # The thread takes the opener out of the list, because the opener holds the encryption secret.
+        thread = threading.Thread(target=_serve, args=([opener], opened, ended), name="token-vault", daemon=True)
         thread.start()
         try:
             portal, vault = opened.result()
@@ -97,10 +98,10 @@ class _Running:
         self._ended.result()
 
 
-def _serve(opener: Opener, opened: Future[tuple[BlockingPortal, TokenVault]], ended: Future[None]) -> None:
+def _serve(openers: list[Opener], opened: Future[tuple[BlockingPortal, TokenVault]], ended: Future[None]) -> None:
     async def serve() -> None:
         # The portal waits for running calls, so they end before the vault closes.
-        async with opener() as vault, BlockingPortal() as portal:
+        async with openers.pop()() as vault, BlockingPortal() as portal:
             opened.set_result((portal, vault))
             await portal.sleep_until_stopped()
 
@@ -120,7 +121,7 @@ class Session:
     """
 
     def __init__(self, opener: Opener) -> None:
-        self._opener = opener
+        self._opener: Opener | None = opener
         self._idle = threading.Condition()
         self._calls = 0
         self._closed = False
@@ -176,15 +177,17 @@ class Session:
     def _open(self) -> _Running:
         if self._closed:
             raise ConfigurationError("this SyncVault was closed; open another one", code="vault_closed")
-        if self._running is None:
+        opener = self._opener
+        if self._running is None and opener is not None:
             self._process = os.getpid()
             try:
-                self._running = _Running.start(self._opener)
+                self._running = _Running.start(opener)
             except BaseException:
                 self._process = None  # no thread runs yet, so a fork is harmless
                 raise
+            self._opener = None  # it holds the configuration, with the encryption secret
             atexit.register(self._close_at_exit)
-        return self._running
+        return cast("_Running", self._running)
 
     def _close_at_exit(self) -> None:
         if self._process == os.getpid():  # a forked child inherits the atexit registration and must not close the vault

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.configuration.opening import misuse
 from vault_adapters.sync.session import Call, Session, View, blocking, walk_pages
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.audit import AuditEvent
@@ -151,6 +152,10 @@ def open_sync_vault(
 
     The first call raises the errors of `open_vault`.
     """
+    refusal = misuse(config, refreshers, pool, clock, on_event)
+    if refusal is not None:
+        del config, refreshers, pool, clock, on_event  # one of them may be a secret
+        raise refusal
     return sync_vault_over(
         lambda: open_vault(
             config,

@@ -3,11 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.text import as_time
 
 _START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
+@scrubbed_class
 class ManualClock:
     """Implements `Clock`; pass it to `open_vault`, and all expiries, leases and timestamps follow it.
 
@@ -22,11 +24,15 @@ class ManualClock:
         """Return the time, in UTC."""
         return self._now
 
+    @scrubbed
     def advance(self, by: timedelta) -> datetime:
         """Move on (or back, by a negative timedelta) and return the new time."""
+        if not isinstance(by, timedelta):
+            raise InvalidInputError("by must be a timedelta")
         self.set(self._now + by)
         return self._now
 
+    @scrubbed
     def set(self, now: datetime) -> None:
         """Set the time, which must have a time zone."""
         moment = as_time(now, "now")

@@ -36,5 +36,7 @@ async def memory_vault(
         encryption_secret=Secret(generate_encryption_secret()),
         scrypt_log2_n=_CHEAPEST_LOG2_N,
     )
-    async with open_vault(config, refreshers=refreshers, clock=clock, on_event=on_event) as vault:
+    opening = open_vault(config, refreshers=refreshers, clock=clock, on_event=on_event)
+    del config, refreshers, clock, on_event  # tracebacks must not hold them
+    async with opening as vault:
         yield vault

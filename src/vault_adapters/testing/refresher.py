@@ -13,6 +13,7 @@ from attrs import field, frozen
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import ProviderConfigurationError
 from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
@@ -39,6 +40,7 @@ class RecordedCall:
     deadline: timedelta
     _credential: Secret = field(repr=False, alias="credential")
 
+    @scrubbed
     def spent(self, credential: Secret | str) -> bool:
         """Whether the call presented this credential."""
         return self._credential == (credential if isinstance(credential, Secret) else Secret(credential))
@@ -101,4 +103,4 @@ class ScriptedRefresher:
             if not isinstance(step, timedelta):
                 return pause, step
             pause += step
-        return pause, ProviderConfigurationError("the script has no answer left")
+        return pause, ProviderConfigurationError("this ScriptedRefresher has no answer left; add some with then(...)")

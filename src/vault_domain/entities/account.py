@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 from datetime import datetime
 
 from attrs import field, frozen
 
+from vault_domain.entities.choice import Choice
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.text import as_identifier, as_provider, as_tenant_id, plain_text
 
 
-class TokenKind(enum.StrEnum):
+class TokenKind(Choice):
     """The kind of a stored value. It is not RFC 6749's token_type, such as "Bearer"."""
 
     ACCESS_TOKEN = "access_token"
@@ -20,14 +20,9 @@ class TokenKind(enum.StrEnum):
     API_KEY = "api_key"
     WEBHOOK_SECRET = "webhook_secret"
 
-    @classmethod
-    def _missing_(cls, value: object) -> TokenKind:
-        # The enum's own message would repeat the value.
-        raise InvalidInputError(_KIND_RULE)
-
 
 _set = object.__setattr__  # attrs itself sets the fields of frozen instances with it
-_KIND_RULE = "kind must be one of access_token, refresh_token, api_key, webhook_secret"
+_KIND_RULE = f"kind must be one of {', '.join(TokenKind)}"
 _KINDS = {kind.value: kind for kind in TokenKind}
 
 
@@ -117,7 +112,7 @@ def _key_of(tenant_id: str, provider: str, kind: TokenKind, identifier: str | No
     return key
 
 
-class ConnectionState(enum.StrEnum):
+class ConnectionState(Choice):
     """The state that a host shows for an account. It is computed from the stored data and is not stored itself."""
 
     CONNECTED = "connected"

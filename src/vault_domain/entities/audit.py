@@ -1,14 +1,14 @@
 """Audit events: what happened to tokens and keys. They never hold a credential."""
 
-import enum
 from datetime import datetime
 
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.choice import Choice
 
 
-class AuditAction(enum.StrEnum):
+class AuditAction(Choice):
     """The kind of change that an event reports."""
 
     TOKEN_STORED = "token_stored"

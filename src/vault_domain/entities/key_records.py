@@ -1,12 +1,13 @@
 """The key hierarchy as the database holds it: master keys wrap the tenants' data keys."""
 
-import enum
 from datetime import datetime
 
 from attrs import field, frozen
 
+from vault_domain.entities.choice import Choice
 
-class MasterKeyState(enum.StrEnum):
+
+class MasterKeyState(Choice):
     """The states of a master key: introduced (unwrap_only) -> active (exactly one) -> unwrap_only -> retired."""
 
     UNWRAP_ONLY = "unwrap_only"
@@ -14,7 +15,7 @@ class MasterKeyState(enum.StrEnum):
     RETIRED = "retired"
 
 
-class DataKeyState(enum.StrEnum):
+class DataKeyState(Choice):
     """The states of a data key: active (one per tenant) -> decrypt_only -> destroyed (no wraps, id never reused)."""
 
     ACTIVE = "active"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 from datetime import timedelta
 
 from attrs import frozen
 
+from vault_domain.entities.choice import Choice
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_duration
 
 _LONGEST = 36_525 * 86_400
 
 
-class RotationKind(enum.StrEnum):
+class RotationKind(Choice):
     """The effect of a refresh on the refresh token."""
 
     STRICT = "strict"

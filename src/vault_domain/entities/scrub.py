@@ -40,13 +40,13 @@ def scrubbed_class(cls: C) -> C:
 
 
 def scrubbed(function: Callable[P, T]) -> Callable[P, T]:
-    """Make a function raise its input errors from a frame that no longer holds the arguments."""
+    """Make a function raise the vault's errors from a frame that no longer holds the arguments."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
-        except InvalidInputError as error:
+        except VaultError as error:
             refusal = error
         finally:
             del args, kwargs

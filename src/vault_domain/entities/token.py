@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKey
+from vault_domain.entities.choice import Choice
 from vault_domain.entities.lifetime import capped
 from vault_domain.entities.secret import Secret
 
 
-class TokenStatus(enum.StrEnum):
+class TokenStatus(Choice):
     """The stored status of a token. Expiry is no status, because it is computed from the clock."""
 
     VALID = "valid"
@@ -21,7 +21,7 @@ class TokenStatus(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-class TokenHealth(enum.StrEnum):
+class TokenHealth(Choice):
     """The health of a token at a given time: the first member that applies, in this order."""
 
     INVALID = "invalid"
@@ -31,7 +31,7 @@ class TokenHealth(enum.StrEnum):
     FRESH = "fresh"
 
 
-class MarkOutcome(enum.StrEnum):
+class MarkOutcome(Choice):
     """The result of `mark_token_invalid`."""
 
     APPLIED = "applied"

@@ -117,6 +117,8 @@ class TokenSet:
         """
         if not isinstance(response, Mapping):
             raise InvalidInputError("the response must be a mapping")
+        if response.get("access_token") is None:
+            raise InvalidInputError("the response has no access_token")
         start = as_time(received_at, "received_at")
         lifetime = read_lifetime(response.get("expires_in")) or None
         expires_at = read_epoch(response.get("expires_at"))

@@ -14,7 +14,7 @@ from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, Maste
 from vault_domain.entities.secret import Secret
 from vault_domain.ports.master_key import MasterKeys
 
-OLD, NEW, OTHER = (Secret(letter * 32) for letter in "abc")
+OLD, NEW, OTHER = (Secret(f"the {name} secret, of enough characters") for name in ("old", "new", "other"))
 
 
 def opening(repository, secret, previous_secret=None, **settings):

@@ -42,7 +42,7 @@ async def failing(awaitable, kind):
 
 
 async def test_secrets_that_do_not_fit(repository):
-    await open_master_keys(repository, secret=Secret("a" * 32), scrypt_log2_n=14)
+    await open_master_keys(repository, secret=Secret("another secret of 32 characters.."), scrypt_log2_n=14)
     await failing(open_master_keys(repository, secret=Secret(CANARY), scrypt_log2_n=14), WrongEncryptionSecretError)
     await failing(open_master_keys(repository, secret=Secret(CANARY[:20]), scrypt_log2_n=14), VaultError)
     await failing(open_master_keys(repository, secret=Secret(CANARY), scrypt_log2_n=1), VaultError)

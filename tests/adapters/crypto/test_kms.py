@@ -29,6 +29,7 @@ DATA_KEY = os.urandom(32)
 DATA_KEY_ID = bytes(range(16))
 URI = "aws-kms:arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 KEY = TokenKey("tenant-1", "github", "access_token")
+BESIDE = Secret("a secret beside a key service, 01")
 VALUE = Secret("gho_16C7e42F292c6912E7710c838347Ae178B4a")
 
 
@@ -255,7 +256,7 @@ class TestMoving:
 
     async def test_there_and_back(self, repository, kms_client):
         kms = KmsSource(f"aws-kms:{new_key(kms_client)}", kms_client)
-        secret = LocalSource(Secret("a" * 32), 14)
+        secret = LocalSource(BESIDE, 14)
         sealed = await self.seal(repository, secret)
 
         await self.rotate(repository, kms, secret)
@@ -272,7 +273,7 @@ class TestMoving:
         broken = KmsSource(URI, kms_client)
         with pytest.raises(ConfigurationError):
             await open_with_sources(repository, [broken])
-        secret = LocalSource(Secret("a" * 32), 14)
+        secret = LocalSource(BESIDE, 14)
         await open_with_sources(repository, [secret])
         with pytest.raises(ConfigurationError):
             await open_with_sources(repository, [broken, secret])
@@ -289,7 +290,10 @@ class TestMoving:
 
     async def test_another_kms_key_is_refused(self, repository, kms_client):
         await open_with_sources(repository, [KmsSource(f"aws-kms:{new_key(kms_client)}", kms_client)])
-        for configured in ({"master_key": URI}, {"secret": Secret("a" * 32), "scrypt_log2_n": 14}):
+        for configured in (
+            {"master_key": URI},
+            {"secret": BESIDE, "scrypt_log2_n": 14},
+        ):
             with pytest.raises(ConfigurationError) as caught:
                 await open_master_keys(repository, **configured)
             assert caught.value.code == "wrong_master_key"
@@ -297,7 +301,7 @@ class TestMoving:
 
     async def test_by_configuration(self, repository, kms_endpoint, kms_client, monkeypatch):
         monkeypatch.setattr("vault_adapters.crypto.kms.connect", lambda _: client_for(kms_endpoint))
-        secret, uri = Secret("a" * 32), f"aws-kms:{new_key(kms_client)}"
+        secret, uri = BESIDE, f"aws-kms:{new_key(kms_client)}"
         local = await open_master_keys(repository, secret=secret, scrypt_log2_n=14)
         both = await open_master_keys(
             repository, secret=secret, scrypt_log2_n=14, master_key=uri, previous_master_key="local"
@@ -332,3 +336,22 @@ class TestMoving:
         repository.activate_master_key(keys.configured_id)
         repository.retire_master_key(keys.active_id)
         assert repository.masters[keys.configured_id].state is MasterKeyState.ACTIVE
+
+
+async def test_the_debug_mode_of_asyncio_shows_no_data_key(stubbed, caplog):
+    key, stubber = stubbed
+    data_key = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+    stubber.add_response("decrypt", {"Plaintext": data_key})
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0  # every callback counts as slow and is logged with its arguments
+    try:
+        with caplog.at_level(logging.DEBUG):
+            assert await key.unwrap(b"wrapped", "tenant-1", DATA_KEY_ID) == data_key
+            await asyncio.sleep(0)
+    finally:
+        loop.set_debug(False)
+        loop.slow_callback_duration = 0.1
+    assert "Executing" in caplog.text
+    assert "ABCDE" not in caplog.text
+    assert "12345" not in caplog.text

@@ -23,7 +23,7 @@ def token_vault(database, tmp_path):
     command = CommandLine(
         tmp_path,
         {
-            "DATABASE_URL": config.database_url,
+            "DATABASE_URL": config.database_url.reveal(),
             "ENCRYPTION_SECRET": SECRET,
             "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
             "TOKEN_VAULT_POSTGRES_SCHEMA": config.postgres_schema,

@@ -237,3 +237,19 @@ async def test_a_fernet_column():
     raw = (json.dumps(row) + "\n" + json.dumps({**row, "encrypted_value": "bad"}) + "\n").encode()
     good, bad = [found async for found in read_dump(io.BytesIO(raw), FERNET, opener)]
     assert (good.value, bad) == (Secret("v"), ImportFailure(2, "unreadable_value"))
+
+
+@pytest.mark.parametrize(
+    ("column", "code"),
+    [
+        ("expires_on", "unknown_column_expires_on"),
+        ("expiresOn", "unknown_column_expiresOn"),
+        ("no name", "unknown_column"),
+        ("x" * 49, "unknown_column"),
+    ],
+)
+async def test_an_unknown_column_is_named_where_it_is_a_header(column, code):
+    raw = f"tenant_id,provider,kind,value,{column}\nt1,google,api_key,v,2024-05-01\n".encode()
+    assert [row async for row in read_dump(io.BytesIO(raw), TOKENS, open_plain)] == [ImportFailure(2, code)]
+    # In JSON the name is text of the row, which may be anything.
+    assert await read(TOKENS, {**PLAIN, column: "2024-05-01"}) == [ImportFailure(1, "unknown_column")]

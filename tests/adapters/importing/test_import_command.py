@@ -349,7 +349,10 @@ def test_the_old_secret_keeps_all_but_one_line_end(token_vault):
 
 def test_the_schema_is_left_alone(tmp_path):
 
-    variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/vault.db", "ENCRYPTION_SECRET": "x" * 40}
+    variables = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/vault.db",
+        "ENCRYPTION_SECRET": "a secret of the import tests, 0123",
+    }
     done = CommandLine(tmp_path, variables)("import", "--format", "tokens", "-")
     assert done.code == 3
 

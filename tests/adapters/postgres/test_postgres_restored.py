@@ -8,7 +8,7 @@ KEYS = [TokenKey("t1", "acme", TokenKind.API_KEY, f"a{number}") for number in ra
 
 
 def open_at(url, **options):
-    config = VaultConfig(url, encryption_secret="s" * 40, scrypt_log2_n=14)
+    config = VaultConfig(url, encryption_secret="a secret for tests of restored databases", scrypt_log2_n=14)
     return open_vault(config, **options)
 
 

@@ -60,14 +60,14 @@ async def eventually(condition, seconds=120.0):
 def account_state(config):
     """Return the rows of refresh state, read past the vault."""
     columns = "attempt_id, lease_until, sent_at, failures, next_attempt_at, unknown_since, error_code"
-    if config.database_url.startswith("sqlite"):
-        connection = sqlite3.connect(config.database_url.removeprefix("sqlite:///"))
+    if config.database_url.reveal().startswith("sqlite"):
+        connection = sqlite3.connect(config.database_url.reveal().removeprefix("sqlite:///"))
         try:
             rows = connection.execute(f"SELECT {columns} FROM token_vault_account").fetchall()
         finally:
             connection.close()
     else:
-        with psycopg.connect(config.database_url) as connection:
+        with psycopg.connect(config.database_url.reveal()) as connection:
             rows = connection.execute(f"SELECT {columns} FROM {config.postgres_schema}.account").fetchall()
     return [dict(zip(columns.split(", "), row, strict=True)) for row in rows]
 

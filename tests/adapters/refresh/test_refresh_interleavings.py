@@ -18,11 +18,12 @@ ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REF
 
 @pytest.fixture
 async def the_store(config, clock):
-    if config.database_url.startswith("sqlite"):
-        opening = open_sqlite_store(config.database_url.removeprefix("sqlite:///"), migrate=True, clock=clock.now)
+    url = config.database_url.reveal()
+    if url.startswith("sqlite"):
+        opening = open_sqlite_store(url.removeprefix("sqlite:///"), migrate=True, clock=clock.now)
     else:
         schema = config.postgres_schema
-        opening = open_postgres_store(config.database_url, migrate=True, clock=clock.now, schema=schema)
+        opening = open_postgres_store(url, migrate=True, clock=clock.now, schema=schema)
     async with opening as opened:
         yield opened
 
@@ -217,7 +218,7 @@ async def test_nothing_is_sent_with_too_little_left_of_the_lease(sqlite_config):
             return super().__getattr__(name)
 
     refresher = ScriptedRefresher(answer(1))
-    path = sqlite_config.database_url.removeprefix("sqlite:///")
+    path = sqlite_config.database_url.reveal().removeprefix("sqlite:///")
     async with open_sqlite_store(path, migrate=True, clock=None) as store_below:
         stepped = SteppedStore(store_below, steps)
         stepped.refreshes = CountingLedger(store_below.refreshes, steps)

@@ -59,7 +59,7 @@ class BrokenSqlite:
     """Makes a SQLite database refuse writes at once, and heals it: its account table goes away and comes back."""
 
     def __init__(self, config):
-        self._path = config.database_url.removeprefix("sqlite:///")
+        self._path = config.database_url.reveal().removeprefix("sqlite:///")
 
     def down(self):
         self._run("ALTER TABLE token_vault_account RENAME TO token_vault_account_gone")
@@ -276,7 +276,7 @@ async def open_and_close(url, directory, seconds):
 
 @pytest.mark.usefixtures("drained")
 async def test_two_processes_drain_at_once(config, clock, journal_dir):
-    jobs = [Call(open_and_close, [config.database_url, str(journal_dir), 3600])] * 3
+    jobs = [Call(open_and_close, [config.database_url.reveal(), str(journal_dir), 3600])] * 3
     assert await asyncio.to_thread(run_processes, jobs) == [NEW] * 3
     assert files(journal_dir) == []
     async with opened_over(config, clock) as vault:
@@ -641,7 +641,7 @@ async def test_a_sweep_that_was_faster_than_the_retry_spends_nothing_either(sqli
     """The database comes back between the sweep's own try to commit and its reading."""
     database, steps = BrokenSqlite(sqlite_config), Steps("before reserve_due")
     refresher = refresher_that(database.down, answer(2))
-    path = sqlite_config.database_url.removeprefix("sqlite:///")
+    path = sqlite_config.database_url.reveal().removeprefix("sqlite:///")
     async with (
         open_sqlite_store(path, migrate=True, clock=clock.now) as below,
         open_vault_over(SteppedStore(below, steps), sqlite_config, refreshers={"acme": refresher}) as vault,
@@ -770,7 +770,7 @@ async def test_an_answer_whose_data_key_was_destroyed_asks_for_the_user(config, 
 
 @pytest.mark.usefixtures("drained")
 async def test_another_secret_opens_nothing(config, clock):
-    wrong = evolve(config, encryption_secret=Secret("x" * 40))
+    wrong = evolve(config, encryption_secret=Secret("another secret, which is not this database's"))
     with pytest.raises(ConfigurationError):
         async with opened_over(wrong, clock):
             pass

@@ -43,11 +43,12 @@ class CountedStore:
 
 @pytest.fixture
 async def counted(config, clock):
-    if config.database_url.startswith("sqlite"):
-        opening = open_sqlite_store(config.database_url.removeprefix("sqlite:///"), migrate=True, clock=clock.now)
+    url = config.database_url.reveal()
+    if url.startswith("sqlite"):
+        opening = open_sqlite_store(url.removeprefix("sqlite:///"), migrate=True, clock=clock.now)
     else:
         schema = config.postgres_schema
-        opening = open_postgres_store(config.database_url, migrate=True, clock=clock.now, schema=schema)
+        opening = open_postgres_store(url, migrate=True, clock=clock.now, schema=schema)
     async with opening as opened:
         yield CountedStore(opened)
 

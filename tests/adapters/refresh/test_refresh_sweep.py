@@ -177,7 +177,7 @@ async def test_one_unreadable_credential_does_not_stop_a_sweep(sqlite_config, cl
     async with open_vault(sqlite_config, refreshers={"acme": refresher}, clock=clock) as vault:
         for account in accounts(60):
             await store(vault, account=account)
-        connection = sqlite3.connect(sqlite_config.database_url.removeprefix("sqlite:///"))
+        connection = sqlite3.connect(sqlite_config.database_url.reveal().removeprefix("sqlite:///"))
         with connection:
             damaged = "kind = 'refresh_token' AND identifier < 'user-055'"
             connection.execute(f"UPDATE token_vault_token SET blob = zeroblob(60) WHERE {damaged}")

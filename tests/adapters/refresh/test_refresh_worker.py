@@ -154,7 +154,7 @@ def broken():
 def command(tmp_path, provider, sqlite_config):
     (tmp_path / "hosts_refreshers.py").write_text(REFRESHERS.format(url=provider.token_url))
     variables = {
-        "DATABASE_URL": sqlite_config.database_url,
+        "DATABASE_URL": sqlite_config.database_url.reveal(),
         "ENCRYPTION_SECRET": SECRET.reveal(),
         "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
     }

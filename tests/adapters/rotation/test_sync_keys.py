@@ -4,6 +4,8 @@ import inspect
 
 from vault_adapters import SyncKeys, TokenKey, TokenKind, VaultConfig, VaultKeys, open_sync_vault
 
+SECRET = "a secret for tests of sync key rotation"
+
 KEY = TokenKey("t1", "acme", TokenKind.API_KEY)
 
 
@@ -21,7 +23,7 @@ def test_the_methods_and_signatures_are_those_of_the_async_ones():
 
 
 def test_rotating_and_erasing_without_an_event_loop(tmp_path):
-    config = VaultConfig(f"sqlite:///{tmp_path}/vault.db", encryption_secret="a" * 40, scrypt_log2_n=14)
+    config = VaultConfig(f"sqlite:///{tmp_path}/vault.db", encryption_secret=SECRET, scrypt_log2_n=14)
     with open_sync_vault(config) as vault:
         vault.store_token(KEY, "value")
         assert vault.with_actor("ops").keys.rotate_data_key("t1").rotated

@@ -243,7 +243,7 @@ def test_the_end_of_the_process_closes_it(config, tmp_path, fork_first):
 import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from vault_adapters import *
-vault = open_sync_vault(VaultConfig({config.database_url!r}, encryption_secret={secret!r}, scrypt_log2_n=14))
+vault = open_sync_vault(VaultConfig({config.database_url.reveal()!r}, encryption_secret={secret!r}, scrypt_log2_n=14))
 key = TokenKey("t1", "google", "access_token")
 vault.store_token(key, "v")
 vault.get_token(key)

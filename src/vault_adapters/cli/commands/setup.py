@@ -59,5 +59,5 @@ async def _nothing(vault: TokenVault) -> None:
 
 def _place(config: VaultConfig) -> str:
     """Name the database, without the password that its URL may hold."""
-    scheme, _, path = config.database_url.partition(":///")
-    return path if scheme.startswith("sqlite") else f"PostgreSQL, schema {config.postgres_schema}"
+    url = config.database_url.parse()
+    return url.target.reveal() if url.backend == "sqlite" else f"PostgreSQL, schema {config.postgres_schema}"

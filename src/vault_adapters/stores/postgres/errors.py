@@ -6,7 +6,7 @@ from typing import TypeVar
 import psycopg
 import psycopg_pool
 
-from vault_domain.entities.errors import StorageError
+from vault_domain.entities.errors import StorageError, VaultError
 
 T = TypeVar("T")
 
@@ -15,17 +15,35 @@ T = TypeVar("T")
 _PASSING = {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
 
 
-async def translated(work: Awaitable[T]) -> T:
+async def translated(work: Awaitable[T], *, foreign: bool = False) -> T:
     """Await ``work``; raise each error of the driver as a `StorageError` that holds only its SQLSTATE.
 
-    A server's message and DETAIL may repeat values that were sent. This is no context manager, because an error that
-    a context manager raises keeps the original error as its context.
+    - A server's message and DETAIL may repeat values that were sent.
+    - A cancellation loses its traceback, because the driver's frames hold the connection's password.
+    - This is no context manager, because an error that a context manager raises keeps the original error as its
+      context.
+
+    Args:
+        work: calls the driver.
+        foreign: translate errors of other libraries too, such as those of the resolver for a bad host name.
     """
+    failure: BaseException
     try:
         return await work
     except psycopg.Error as error:
-        translation = translate(error)
-    raise translation
+        failure = translate(error)
+    except VaultError:
+        raise
+    except Exception as error:
+        if not foreign:
+            raise
+        failure = StorageError(f"the Postgres database could not be opened ({type(error).__name__})")
+    except BaseException as error:
+        error.__context__ = None
+        failure = error.with_traceback(None)
+    finally:
+        del work  # a coroutine's frames end with it
+    raise failure
 
 
 def translate(error: psycopg.Error) -> StorageError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -12,9 +15,12 @@ from psycopg_pool import AsyncConnectionPool
 from vault_adapters.stores.postgres.connections import PATIENCE_SECONDS, Connections, Pool
 from vault_adapters.stores.postgres.errors import translated
 from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.secret import Secret
+
+_log = logging.getLogger(__name__)
 
 
-async def open_connections(url: str, *, size: int, prepare: bool) -> Connections:
+async def open_connections(url: Secret, *, size: int, prepare: bool) -> Connections:
     """Open the vault's own pool.
 
     Args:
@@ -26,17 +32,47 @@ async def open_connections(url: str, *, size: int, prepare: bool) -> Connections
         ConfigurationError: libpq does not understand the URL.
         StorageError: the server cannot be reached.
     """
-    return Connections(await translated(_open_pool(url, size, _settings(url, prepare=prepare))), is_ours=True)
+    settings = _settings(url, prepare=prepare)
+    return Connections(await translated(_open_pool(url, size, settings), foreign=True), is_ours=True)
 
 
-async def _open_pool(url: str, size: int, settings: dict[str, Any]) -> Pool:
+async def _open_pool(url: Secret, size: int, settings: dict[str, Any]) -> Pool:
     # Connect once before opening the pool, because a pool keeps retrying and would not report the reason.
-    await (await psycopg.AsyncConnection.connect(url, **settings)).close()
+    connection = await psycopg.AsyncConnection.connect(url.reveal(), **settings)
+    _warn_of_sslmode({option.keyword.decode(): (option.val or b"").decode() for option in connection.pgconn.info})
+    await connection.close()
     pool: Pool = AsyncConnectionPool(
-        url, kwargs=settings, min_size=1, max_size=size, open=False, name="token-vault", timeout=PATIENCE_SECONDS
+        url.reveal(),
+        kwargs=settings,
+        min_size=1,
+        max_size=size,
+        open=False,
+        name="token-vault",
+        timeout=PATIENCE_SECONDS,
     )
     await pool.open(wait=True, timeout=PATIENCE_SECONDS)
     return pool
+
+
+def _warn_of_sslmode(options: Mapping[str, str]) -> None:
+    """Log a warning if another server could pretend to be this one, because its certificate is not checked."""
+    mode = options.get("sslmode") or "prefer"
+    hosts = (options.get("hostaddr") or options.get("host") or "").split(",")
+    if mode != "verify-full" and not all(map(_is_local, hosts)):
+        _log.warning(
+            "the database is on another host, and sslmode is %s: set sslmode=verify-full (and sslrootcert), so that "
+            "nobody on the network can pretend to be the database",
+            mode,
+        )
+
+
+def _is_local(host: str) -> bool:
+    if host in ("", "localhost") or host.startswith(("/", "@")):  # a path, or @ and a name, is a Unix socket
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def adopt_pool(pool: object) -> Connections:
@@ -52,8 +88,8 @@ def adopt_pool(pool: object) -> Connections:
     return Connections(pool, is_ours=False)
 
 
-def _settings(url: str, *, prepare: bool) -> dict[str, Any]:
-    given = _parsed(url)
+def _settings(url: Secret, *, prepare: bool) -> dict[str, Any]:
+    given = _parameters(url)
     if given is None:
         raise ConfigurationError("database_url is not a connection URL that libpq understands")
     settings: dict[str, Any] = {
@@ -68,10 +104,13 @@ def _settings(url: str, *, prepare: bool) -> dict[str, Any]:
     return settings
 
 
-def _parsed(url: str) -> dict[str, Any] | None:
-    """Return the parameters of a URL and libpq's environment; None for a bad URL, because the error holds the URL."""
-    environment = {option.keyword.decode(): option.val for option in Conninfo.get_defaults() if option.val is not None}
+def _parameters(url: Secret) -> set[str] | None:
+    """Return the parameters that a URL or libpq's environment sets; None for a bad URL.
+
+    It returns no values and raises no error, because both may hold the password.
+    """
     try:
-        return environment | conninfo_to_dict(url)
-    except psycopg.Error:
+        given = set(conninfo_to_dict(url.reveal()))
+    except (psycopg.Error, ValueError):  # ValueError: the URL is no text that C understands
         return None
+    return given | {option.keyword.decode() for option in Conninfo.get_defaults() if option.val is not None}

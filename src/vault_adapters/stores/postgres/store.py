@@ -21,6 +21,7 @@ from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
+from vault_domain.entities.secret import Secret, as_secret
 
 
 @frozen
@@ -39,7 +40,7 @@ class PostgresStore:
 
 @asynccontextmanager
 async def open_postgres_store(
-    url: str,
+    url: Secret | str,
     *,
     migrate: bool,
     clock: Callable[[], datetime] | None = None,
@@ -51,7 +52,7 @@ async def open_postgres_store(
     """Open a schema of a Postgres database as a store and close it afterwards.
 
     Args:
-        url: a libpq URL; ignored if a pool is given.
+        url: a libpq URL, which may hold a password; ignored if a pool is given.
         migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the database's time.
         schema: the schema's name.
@@ -64,6 +65,7 @@ async def open_postgres_store(
         ConfigurationError: the URL, the server's version or the host's pool cannot be used.
         StorageError: the server cannot be reached.
     """
+    url = as_secret(url)  # tracebacks must not hold the text
     own = pool is None
     connections = await open_connections(url, size=pool_size, prepare=prepare) if own else adopt_pool(pool)
     database = PostgresDatabase(connections, prepare=prepare, clock=clock)

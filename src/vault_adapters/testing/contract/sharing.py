@@ -105,7 +105,7 @@ class SharingCases(ContractFixtures):
         await vault.store_token(ACCESS, "v")
         keys, tokens, events = await store.keys.master_keys(), await tokens_of(vault), await events_of(vault)
         wrong = VaultConfig(
-            CONFIG.database_url,
+            CONFIG.database_url.reveal(),
             encryption_secret=None if secret is None else Secret(secret),
             scrypt_log2_n=14,
         )

@@ -1,0 +1,34 @@
+"""Checks the other arguments of `open_vault`, so that a secret in the wrong place does not end in a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vault_adapters.configuration.config import VaultConfig
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError, VaultError
+
+
+def misuse(
+    config: object, refreshers: object = None, pool: object = None, clock: object = None, on_event: object = None
+) -> VaultError | None:
+    """Return the error for an argument of another kind, or None.
+
+    It raises nothing, because its frame holds the arguments.
+    """
+    if not isinstance(config, VaultConfig):
+        return InvalidInputError("config must be a VaultConfig")
+    if refreshers is not None and not _are_refreshers(refreshers):
+        return InvalidInputError("refreshers must map providers' names to refreshers")
+    if pool is not None and not hasattr(pool, "getconn"):
+        return ConfigurationError("pool must be a psycopg_pool.AsyncConnectionPool", code="host_pool")
+    if clock is not None and not hasattr(clock, "now"):
+        return InvalidInputError("clock must have a method now")
+    if on_event is not None and not callable(on_event):
+        return InvalidInputError("on_event must be a function")
+    return None
+
+
+def _are_refreshers(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and hasattr(refresher, "refresh") for name, refresher in value.items()
+    )

@@ -1,0 +1,50 @@
+"""Estimates the entropy of an encryption secret, to refuse one that is obviously not random."""
+
+import math
+from collections import Counter
+
+from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.secret import Secret
+
+LEAST_BITS = 48
+"""Least estimate, in bits. Random secrets of 32 characters have about 110 in hexadecimal and 95 in decimal digits."""
+
+
+def refuse_weak(secret: Secret) -> None:
+    """Raise an error for a secret such as 32 equal characters, or a short word that is repeated.
+
+    The estimate finds only what is obvious: a secret that passes may still be easy to guess.
+
+    Raises:
+        ConfigurationError: the estimate is below `LEAST_BITS`; the message does not repeat the secret.
+    """
+    if estimated_bits(secret) < LEAST_BITS:
+        raise ConfigurationError(
+            "the encryption secret is not random, because it repeats a few characters: make one with "
+            "`token-vault generate-secret`. To replace the secret of an existing database, configure it as the "
+            "previous secret",
+            code="encryption_secret_weak",
+        )
+
+
+def estimated_bits(secret: Secret) -> float:
+    """Return the entropy of the characters of a secret, in bits; a text that is repeated counts once.
+
+    It is Shannon's entropy of the observed frequencies, times the number of characters. So it knows no words and no
+    sequences, and never exceeds the real strength of a random secret by much.
+    """
+    unit = secret.reveal()[: _period(secret)]
+    counts = Counter(unit).values()
+    return -sum(count * math.log2(count / len(unit)) for count in counts)
+
+
+def _period(secret: Secret) -> int:
+    """Return the length of the shortest text whose repetition gives the secret (the failure function of KMP)."""
+    text = secret.reveal()
+    borders = [0] * len(text)
+    for end in range(1, len(text)):
+        border = borders[end - 1]
+        while border and text[end] != text[border]:
+            border = borders[border - 1]
+        borders[end] = border + (text[end] == text[border])
+    return len(text) - borders[-1] if text else 0

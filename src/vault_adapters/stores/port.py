@@ -1,0 +1,50 @@
+"""`Store`: what a store of any kind offers to the composition root."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.audit_log import AuditLog
+from vault_domain.ports.importing import ImportRepository
+from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.key_rotation import KeyRotationRepository
+from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.ports.tenant_eraser import TenantEraser
+from vault_domain.ports.token_repository import TokenRepository
+
+
+class Store(Protocol):
+    """A store: one repository per port, over one database."""
+
+    @property
+    def tokens(self) -> TokenRepository:
+        """The tokens."""
+
+    @property
+    def accounts(self) -> AccountRepository:
+        """The accounts."""
+
+    @property
+    def keys(self) -> KeyRepository:
+        """The key tables."""
+
+    @property
+    def audit(self) -> AuditLog:
+        """The audit log."""
+
+    @property
+    def refreshes(self) -> RefreshLedger:
+        """The refresh state of accounts."""
+
+    @property
+    def key_rotation(self) -> KeyRotationRepository:
+        """The states and wraps of keys."""
+
+    @property
+    def eraser(self) -> TenantEraser:
+        """The erasure of tenants."""
+
+    @property
+    def imports(self) -> ImportRepository:
+        """The import of tokens of another system."""

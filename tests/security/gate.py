@@ -1,0 +1,138 @@
+"""Calls public functions until they raise, and looks for secrets in what tools for error reports send of each error."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from attrs import define, field
+from tests.security.canaries import leaks_in, make_canaries
+from tests.security.reporters import reports
+
+from vault_adapters import Account, ImportedToken, Secret, TokenKind, TokenSet, VaultConfig
+
+CANARY, OTHER = make_canaries(2)
+ACCOUNT = Account("t1", "google", "ann")
+KEY = ACCOUNT.key(TokenKind.API_KEY)
+
+
+@define
+class Gate:
+    """Keeps the names of what raised.
+
+    Attributes:
+        raised: number of errors by public name.
+    """
+
+    raised: dict[str, int] = field(factory=dict)
+
+    def check(self, name: str, error: BaseException, *, skip: tuple[str, ...] = ()) -> None:
+        """Look for canaries in all reports of an error."""
+        leaks = {tool: leaks_in(text)[:2] for tool, text in reports(error, skip=skip).items()}
+        assert not any(leaks.values()), (name, type(error), str(error), leaks)
+        self.raised[name] = self.raised.get(name, 0) + 1
+
+    async def expect(self, name: str, call: Callable[[], Any], **options: Any) -> bool:
+        """Run a call of any kind, and return whether it raised."""
+        try:
+            await driven(call())
+        except Exception as error:
+            self.check(name, error, **options)
+            return True
+        return False
+
+    def expect_now(self, name: str, call: Callable[[], Any], **options: Any) -> bool:
+        """Do the same for a call without await."""
+        try:
+            result = call()
+            if inspect.isgenerator(result):
+                next(result, None)
+        except Exception as error:
+            self.check(name, error, **options)
+            return True
+        return False
+
+
+async def driven(result: Any) -> None:
+    """Await what a call returned, enter it, or take its first item."""
+    if isinstance(result, Awaitable):
+        await result
+    elif hasattr(result, "__aenter__"):
+        async with result:
+            pass
+    elif inspect.isasyncgen(result):
+        try:
+            await anext(result, None)
+        finally:
+            await result.aclose()
+    elif inspect.isgenerator(result):
+        next(result, None)
+
+
+def wrong_values() -> list[Any]:
+    """Return arguments that hardly any parameter takes; each holds a canary."""
+    refused = f"{CANARY}\0"
+    return [refused, [(refused, CANARY)], {refused: CANARY}, Secret(CANARY)]
+
+
+def right_value(name: str) -> Any:
+    """Return an argument that the required parameter of this name takes; a new parameter needs a line here."""
+    return {
+        "account": ACCOUNT,
+        "access_token": CANARY,
+        "actor": "me",
+        "after": None,
+        "answers": TokenSet(CANARY),
+        "app_id": "1",
+        "app_secret": CANARY,
+        "by": timedelta(1),
+        "client": None,
+        "client_id": "client",
+        "client_secret": CANARY,
+        "config": VaultConfig("sqlite:///:memory:", encryption_secret=OTHER * 2, scrypt_log2_n=14),
+        "credential": CANARY,
+        "error_code": "x",
+        "expected_generation": 7,
+        "items": [(KEY, CANARY)],
+        "key": KEY,
+        "keys": [KEY],
+        "kind": "api_key",
+        "provider": "google",
+        "response": {"access_token": CANARY},
+        "rows": [ImportedToken(KEY, CANARY)],
+        "seconds": 1.0,
+        "tenant_id": "t1",
+        "text": CANARY,
+        "token_set": TokenSet(CANARY, OTHER),
+        "token_url": "https://provider.invalid/token",
+        "value": CANARY,
+        "values": (),
+        "within": timedelta(1),
+    }[name]
+
+
+_VARIABLE = {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+
+
+def wrong_calls(
+    function: Callable[..., Any], right: Callable[[str], Any], *, shapes: int = 4
+) -> Iterator[Callable[[], Any]]:
+    """Yield calls in which one argument is wrong and the required others are right."""
+    parameters = [each for each in inspect.signature(function).parameters.values() if each.name != "self"]
+    named = [each for each in parameters if each.kind not in _VARIABLE]
+    required = [each.name for each in named if each.default is each.empty]
+    for each in parameters:
+        for wrong in wrong_values()[:shapes]:
+            if each.kind is inspect.Parameter.VAR_POSITIONAL:
+                yield lambda wrong=wrong: function(wrong)
+                continue
+            arguments = {name: right(name) for name in required if name != each.name}
+            name = "some" if each.kind in _VARIABLE else each.name
+            yield lambda arguments=arguments, name=name, wrong=wrong: function(**arguments, **{name: wrong})
+
+
+def right_call(function: Callable[..., Any], right: Callable[[str], Any]) -> Callable[[], Any]:
+    """Return a call with the required arguments."""
+    parameters = inspect.signature(function).parameters.values()
+    required = [each.name for each in parameters if each.default is each.empty and each.kind not in _VARIABLE]
+    return lambda: function(**{name: right(name) for name in required if name != "self"})

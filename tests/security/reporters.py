@@ -1,0 +1,138 @@
+"""What tools for error reports send: sentry-sdk, rich, structlog and loguru, each showing the locals of every frame.
+
+The frames of the tests are cut off, because they know the secrets.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import sentry_sdk
+import structlog
+from loguru._logger import Core, Logger
+from rich.console import Console
+from rich.traceback import Traceback
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import Transport
+
+_TESTS = str(Path(__file__).parents[1])
+
+
+class _Keeping(Transport):
+    """Keeps what would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.envelopes: list[Envelope] = []
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        self.envelopes.append(envelope)
+
+
+def by_sentry(error: BaseException) -> str:
+    """Return what sentry-sdk sends with its default settings, which include local variables."""
+    transport = _Keeping()
+    client = sentry_sdk.Client(
+        dsn="https://key@sentry.invalid/1",
+        transport=transport,
+        include_local_variables=True,
+        default_integrations=False,
+    )
+    with sentry_sdk.new_scope() as scope:
+        scope.set_client(client)
+        sentry_sdk.capture_exception(error)
+    client.flush()
+    client.close()
+    assert transport.envelopes
+    return "\n".join(envelope.serialize().decode() for envelope in transport.envelopes)
+
+
+def by_rich(error: BaseException) -> str:
+    """Return a traceback of rich with all locals in full."""
+    shown = Traceback.from_exception(
+        type(error),
+        error,
+        error.__traceback__,
+        show_locals=True,
+        locals_max_length=100,
+        locals_max_string=None,
+        locals_hide_dunder=False,
+        max_frames=0,
+        width=None,
+        code_width=None,
+    )
+    console = Console(file=io.StringIO(), width=2_000, no_color=True)
+    console.print(shown)
+    return console.file.getvalue()
+
+
+def by_rich_briefly(error: BaseException) -> str:
+    """Return a traceback of rich with its default limits, which cut texts with a slice."""
+    shown = Traceback.from_exception(type(error), error, error.__traceback__, show_locals=True)
+    console = Console(file=io.StringIO(), width=2_000, no_color=True)
+    console.print(shown)
+    return console.file.getvalue()
+
+
+def by_structlog(error: BaseException) -> str:
+    """Return structlog's dictionary of a traceback, with locals."""
+    transform = structlog.tracebacks.ExceptionDictTransformer(
+        show_locals=True, locals_max_length=10_000, locals_max_string=10_000, max_frames=1000
+    )
+    return json.dumps(transform((type(error), error, error.__traceback__)), default=repr)
+
+
+def by_loguru(error: BaseException) -> str:
+    """Return what loguru writes with ``diagnose=True``."""
+    texts: list[str] = []
+    core = Core()
+    logger = Logger(core, None, 0, False, False, False, False, True, [], {})
+    logger.add(lambda message: texts.append(str(message)), diagnose=True, backtrace=False, colorize=False)
+    logger.opt(exception=error).error("it failed")
+    logger.remove()
+    return "\n".join(texts)
+
+
+REPORTERS: dict[str, Callable[[BaseException], str]] = {
+    "sentry": by_sentry,
+    "rich": by_rich,
+    "rich_briefly": by_rich_briefly,
+    "structlog": by_structlog,
+    "loguru": by_loguru,
+}
+
+
+def reports(error: BaseException, *, skip: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return what each tool sends of an error.
+
+    Args:
+        error: the error; its tracebacks lose the frames of the tests.
+        skip: parts of the paths of further files whose frames are cut off.
+    """
+    _cut(error, (_TESTS, *skip), set())
+    return {name: report(error) for name, report in REPORTERS.items()}
+
+
+def _cut(error: BaseException | None, skip: tuple[str, ...], seen: set[int]) -> None:
+    """Cut frames out of the tracebacks of an error and of all errors that hang on it."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    error.__traceback__ = _without(error.__traceback__, skip)
+    for other in (error.__cause__, error.__context__, *getattr(error, "exceptions", ())):
+        _cut(other, skip, seen)
+
+
+def _without(traceback: TracebackType | None, skip: tuple[str, ...]) -> TracebackType | None:
+    kept: list[Any] = []
+    while traceback is not None:
+        if not any(part in traceback.tb_frame.f_code.co_filename for part in skip):
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    rest: TracebackType | None = None
+    for entry in reversed(kept):
+        rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rest

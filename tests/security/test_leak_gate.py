@@ -1,0 +1,432 @@
+"""The leak gate: every public function is made to raise, and no tool for error reports finds a secret in the error.
+
+What is public is found by itself. A new function, method or command fails here until it raises somewhere, or until it
+is named below as one that cannot raise.
+"""
+
+import asyncio
+import importlib
+import inspect
+import io
+import itertools
+import sys
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+from uuid import UUID
+
+import pytest
+from tests.security.canaries import leaks_in
+from tests.security.gate import ACCOUNT, CANARY, KEY, OTHER, Gate, right_call, right_value, wrong_calls
+from tests.security.surface import commands, public_names
+from tests.support.databases import PostgresSchema, SqliteFile
+from tests.support.scripted_provider import FOREVER, Answer, error_answer, scripted_provider
+
+from vault_adapters import (
+    Account,
+    ImportedToken,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    RefreshRequest,
+    RefreshWorker,
+    Secret,
+    SyncKeys,
+    SyncVault,
+    TokenInfo,
+    TokenKind,
+    TokenSet,
+    TokenStatus,
+    TokenVault,
+    VaultError,
+    VaultKeys,
+    open_sync_vault,
+    open_vault,
+)
+from vault_adapters.cli.application import build
+from vault_adapters.importing.formats import FERNET, ORIGINAL, TOKENS
+from vault_adapters.importing.reading import open_plain, read_dump
+from vault_adapters.providers import (
+    ClientCredentialsRefresher,
+    GreenInvoiceRefresher,
+    MetaTokenExchangeRefresher,
+    OAuth2Refresher,
+)
+from vault_adapters.testing import ManualClock, RecordedCall, ScriptedRefresher
+
+VAULTS = {"TokenVault": TokenVault, "VaultKeys": VaultKeys, "SyncVault": SyncVault, "SyncKeys": SyncKeys}
+"""Made by opening a vault only; their methods are called over both stores."""
+
+# They take no argument that they could refuse, and ask nobody.
+CANNOT_RAISE = {
+    *("Secret.reveal", "generate_encryption_secret", "SyncVault.close", "RefreshWorker.stop", "ManualClock.now"),
+    *("Rotation.strict", "Rotation.non_rotating", "OAuth2Refresher.revoke"),
+}
+# They raise, and take no text of a host: times, clients, and what the vault itself passes. Other tests below and in
+# tests/adapters/providers make refreshers and clients fail.
+TAKES_NO_TEXT = {
+    *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run"),
+    *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh"),
+    *(
+        f"{cls}.{method}"
+        for cls in (
+            *("OAuth2Refresher", "ClientCredentialsRefresher"),
+            *("GreenInvoiceRefresher", "MetaTokenExchangeRefresher"),
+        )
+        for method in ("refresh", "with_client")
+    ),
+}
+NAMES = [
+    name for name in public_names() if name.partition(".")[0] not in VAULTS and name not in CANNOT_RAISE | TAKES_NO_TEXT
+]
+
+
+def test_what_is_left_out_exists():
+    assert set(public_names()) >= CANNOT_RAISE | TAKES_NO_TEXT
+    assert set(VAULTS) <= {name.partition(".")[0] for name in public_names()}
+
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+INFO = TokenInfo(UUID(int=1), KEY, TokenStatus.VALID, None, NOW, (), 1, None, None, None, NOW, NOW)
+_numbers = itertools.count(1)
+
+
+class _NoVault:
+    """Has the methods that clients call, and a secret in each error."""
+
+    def ensure_access_token(self, account):
+        raise ReauthorizationRequiredError(account=account)
+
+    report_rejected = refresh_due = ensure_access_token
+
+    def __repr__(self):
+        return "vault"
+
+
+def instance_of(name):
+    """Return an object whose method is called; a new class with methods needs a line here."""
+    made = {
+        "Account": lambda: ACCOUNT,
+        "ImportedToken": lambda: ImportedToken(KEY, CANARY),
+        "RefreshWorker": lambda: RefreshWorker(_NoVault()),
+        "Secret": lambda: Secret(CANARY),
+        "TokenInfo": lambda: INFO,
+        "ManualClock": ManualClock,
+        "RecordedCall": lambda: RecordedCall(ACCOUNT, TokenKind.API_KEY, (), timedelta(1), Secret(CANARY)),
+        "ScriptedRefresher": ScriptedRefresher,
+        "OAuth2Refresher": lambda: OAuth2Refresher("http://127.0.0.1:1", "client", CANARY),
+        "ClientCredentialsRefresher": lambda: ClientCredentialsRefresher("http://127.0.0.1:1"),
+        "GreenInvoiceRefresher": lambda: GreenInvoiceRefresher(token_url="http://127.0.0.1:1"),
+        "MetaTokenExchangeRefresher": lambda: MetaTokenExchangeRefresher("1", CANARY, token_url="http://127.0.0.1:1"),
+    }
+    return made[name]()
+
+
+def request(**changes):
+    fields = {
+        "account": ACCOUNT,
+        "credential": Secret(CANARY),
+        "kind": TokenKind.REFRESH_TOKEN,
+        "scopes": (),
+        "deadline": timedelta(seconds=5),
+    }
+    return RefreshRequest(**{**fields, **changes})
+
+
+def right(name):
+    return request() if name == "request" else {"vault": _NoVault()}.get(name) or right_value(name)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("httpx", "requests", "google."))])
+async def test_a_wrong_argument(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    function, gate = public_names()[name], Gate()
+    first, _, method = name.partition(".")
+    if method and not inspect.ismethod(function) and first[0].isupper():
+        function = getattr(instance_of(first), method)
+    for call in wrong_calls(function, right):
+        await asyncio.wait_for(gate.expect(name, call), 30)
+    if not gate.raised:
+        await gate.expect(name, right_call(function, right))
+    assert gate.raised, f"{name} raised nothing: make it raise here, or name it in CANNOT_RAISE"
+
+
+class _Calls:
+    """The methods of an open vault, sync or async, with the names that `public_names` gives them."""
+
+    def __init__(self, vault, *, is_sync):
+        first, second = ("SyncVault", "SyncKeys") if is_sync else ("TokenVault", "VaultKeys")
+        self.methods = {
+            name: getattr(vault if name.startswith(first) else vault.keys, name.partition(".")[2])
+            for name in public_names()
+            if name.startswith((f"{first}.", f"{second}.")) and name not in CANNOT_RAISE | {f"{first}.open"}
+        }
+
+
+async def _info_of(vault):
+    return (await vault.get_token(ACCOUNT.key(TokenKind.ACCESS_TOKEN))).info
+
+
+async def _set_up(vault):
+    for number in range(4):
+        account = Account("t1", "google", f"ann{number or ''}")
+        await vault.store_token_set(account, TokenSet(CANARY, OTHER, expires_in=3600))
+    await vault.store_token(KEY, CANARY)
+
+
+def _script():
+    """Return a provider whose errors hold secrets."""
+    return ScriptedRefresher(
+        RefreshFailedError(CANARY, reason=OTHER, outcome_unknown=True, refresh_token=Secret(OTHER)),
+        ReauthorizationRequiredError(CANARY, reason="invalid_grant"),
+        LookupError(CANARY),
+        ValueError(Secret(CANARY)),
+    )
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request, tmp_path):
+    if request.param == "sqlite":
+        yield SqliteFile(tmp_path / "vault.db")
+        return
+    url = request.getfixturevalue("postgres").create_database(f"leak_gate_{next(_numbers)}")
+    schema = PostgresSchema(f"{url}{'&' if '?' in url else '?'}password={quote(OTHER, safe='')}")
+    yield schema
+    schema.drop()
+
+
+def _break(database):
+    """Take the tables away."""
+    if database.kind == "postgres":
+        database.drop()
+        return
+    for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"):
+        database.execute(f"DROP TABLE {name}")
+
+
+def _tamper(database):
+    """Put one value in the place of all others; of two keys, at least one cannot be opened."""
+    database.execute("UPDATE {token} SET blob = (SELECT blob FROM {token} ORDER BY blob LIMIT 1)")
+
+
+WORKS_WITHOUT_TABLES = {"with_actor", "health"}
+
+
+def test_a_vault(database):
+    gate = Gate()
+    asyncio.run(_all_of_a_vault(database, gate))
+    methods = {name for name in public_names() if name.startswith(("TokenVault.", "VaultKeys."))}
+    assert set(gate.raised) == methods
+    assert sum(gate.raised.values()) > 2 * len(methods)
+
+
+async def _all_of_a_vault(database, gate):
+    config, clock = database.config(encryption_secret=CANARY * 2), ManualClock()
+    async with open_vault(config, clock=clock, refreshers={"google": _script()}) as vault:
+        await _set_up(vault)
+        info = await _info_of(vault)
+
+        def given(name):
+            return info if name == "token" else right_value(name)
+
+        calls = _Calls(vault, is_sync=False).methods
+        for name, method in calls.items():
+            for call in wrong_calls(method, given, shapes=2):
+                await gate.expect(name, call)
+        clock.advance(timedelta(hours=2))
+        for number in range(4):
+            account = Account("t1", "google", f"ann{number or ''}")
+            assert await gate.expect("TokenVault.ensure_access_token", lambda a=account: vault.ensure_access_token(a))
+            assert await gate.expect("TokenVault.refresh_account", lambda a=account: vault.refresh_account(a))
+        await vault.refresh_due()
+        _tamper(database)
+        await gate.expect("TokenVault.get_token", lambda: vault.get_token(KEY))
+        assert await gate.expect("TokenVault.get_tokens", lambda: vault.get_tokens([KEY, info.key]))
+        conflict = await gate.expect(
+            "TokenVault.store_token", lambda: vault.store_token(KEY, CANARY, expected_generation=9)
+        )
+        assert conflict
+        _break(database)
+        for name, method in calls.items():
+            raised = await gate.expect(name, right_call(method, given))
+            assert raised or name.partition(".")[2] in WORKS_WITHOUT_TABLES, name
+
+
+def test_a_sync_vault(database):
+    gate, config = Gate(), database.config(encryption_secret=CANARY * 2)
+    with open_sync_vault(config, refreshers={"google": _script()}) as vault:
+        vault.store_token_set(ACCOUNT, TokenSet(CANARY, OTHER, expires_in=1))
+        vault.store_token(KEY, CANARY)
+        info = vault.get_token(ACCOUNT.key(TokenKind.ACCESS_TOKEN)).info
+
+        def given(name):
+            return info if name == "token" else right_value(name)
+
+        calls = _Calls(vault, is_sync=True).methods
+        for name, method in calls.items():
+            for call in itertools.islice(wrong_calls(method, given, shapes=1), 1):
+                gate.expect_now(name, call)
+        assert gate.expect_now("SyncVault.refresh_account", lambda: vault.refresh_account(ACCOUNT))
+        _tamper(database)
+        assert gate.expect_now("SyncVault.get_tokens", lambda: vault.get_tokens([KEY, info.key]))
+        _break(database)
+        for name, method in calls.items():
+            raised = gate.expect_now(name, right_call(method, given))
+            assert raised or name.partition(".")[2] in WORKS_WITHOUT_TABLES, name
+    refused = open_sync_vault(database.config(encryption_secret=CANARY[:9]), migrate=False)
+    assert gate.expect_now("SyncVault.open", refused.open)
+    methods = {name for name in public_names() if name.startswith(("SyncVault.", "SyncKeys."))}
+    assert set(gate.raised) == methods - CANNOT_RAISE
+
+
+REFUSALS = {
+    "invalid_grant": error_answer("invalid_grant", description=CANARY),
+    "unregistered": error_answer(CANARY, description=CANARY),
+    "server_error": Answer(status=500, body=CANARY.encode()),
+    "html": Answer(body=f"<html>{CANARY}".encode()),
+    "no_access_token": Answer(json={"refresh_token": CANARY, "error": CANARY}),
+    "cut": Answer(json={"access_token": CANARY}, drop="rst", drop_after=20),
+}
+
+
+def refreshers_at(url):
+    fields = Secret.from_fields
+    return {
+        "OAuth2Refresher": (OAuth2Refresher(url, "client", CANARY), Secret(OTHER)),
+        "ClientCredentialsRefresher": (
+            ClientCredentialsRefresher(url),
+            fields(client_id="client", client_secret=OTHER),
+        ),
+        "GreenInvoiceRefresher": (GreenInvoiceRefresher(url), fields(id=OTHER, secret=CANARY)),
+        "MetaTokenExchangeRefresher": (MetaTokenExchangeRefresher("1", CANARY, token_url=url), Secret(OTHER)),
+    }
+
+
+@pytest.mark.parametrize("cls", list(refreshers_at("http://127.0.0.1:1")))
+async def test_a_refresher_that_is_refused(cls):
+    gate = Gate()
+    with scripted_provider() as provider:
+        refresher, credential = refreshers_at(provider.token_url)[cls]
+        for answer in REFUSALS.values():
+            provider.answer(answer)
+            asked = request(credential=credential, kind=refresher.spends)
+            assert await gate.expect(f"{cls}.refresh", lambda asked=asked: refresher.refresh(asked))
+        provider.answer(Answer(delay=FOREVER))
+        late = request(credential=credential, kind=refresher.spends, deadline=timedelta(seconds=0.2))
+        assert await gate.expect(f"{cls}.refresh", lambda: refresher.refresh(late))
+        provider.answer(Answer(delay=FOREVER))
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.3):
+                await refresher.refresh(request(credential=credential, kind=refresher.spends))
+        gate.check(f"{cls}.refresh", caught.value, skip=HTTP_CLIENTS)
+    nowhere, credential = refreshers_at("http://127.0.0.1:1")[cls]
+    asked = request(credential=credential, kind=nowhere.spends)
+    assert await gate.expect(f"{cls}.refresh", lambda: nowhere.refresh(asked))
+
+
+# The frames of an HTTP client hold the header that it sends; that is the host's client, also without the vault.
+HTTP_CLIENTS = tuple(
+    f"/{name}/" for name in ("google/auth", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "http")
+)
+
+
+def _client_calls(client, vault):
+    """Return functions that send a request with a client of each kind."""
+    module = importlib.import_module(f"vault_adapters.clients.{client}")
+    if client == "google":
+        from google.auth.transport.requests import AuthorizedSession
+
+        return lambda url: AuthorizedSession(module.VaultCredentials(vault, ACCOUNT)).get(url)
+    library = importlib.import_module(client)
+    return lambda url: library.get(url, auth=module.VaultAuth(vault, ACCOUNT))
+
+
+@pytest.mark.parametrize("client", ["httpx", "httpx2", "requests", "google"])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_client(client, tmp_path):
+    gate, database = Gate(), SqliteFile(tmp_path / "vault.db")
+    name = "google.VaultCredentials" if client == "google" else f"{client}.VaultAuth"
+    for call in wrong_calls(public_names()[name], right):
+        gate.expect_now(name, call)
+    assert gate.raised[name] >= 6
+    with open_sync_vault(database.config(encryption_secret=CANARY * 2), refreshers={"google": _script()}) as vault:
+        send = _client_calls(client, vault)
+        assert gate.expect_now(name, lambda: send("http://127.0.0.1:1/"))  # nothing is stored
+        vault.store_token_set(ACCOUNT, TokenSet(CANARY.replace("?>", "aa"), OTHER, expires_in=3600))
+        assert gate.expect_now(name, lambda: send("http://127.0.0.1:1/"), skip=HTTP_CLIENTS)
+        _break(database)
+        assert gate.expect_now(name, lambda: send("http://127.0.0.1:1/"))
+
+
+def test_every_client_is_tested():
+    assert {name.partition(".")[0] for name in public_names() if "." in name and name[0].islower()} == {
+        "httpx",
+        "httpx2",
+        "requests",
+        "google",
+    }
+
+
+ARGUMENTS = {
+    "store": ("t1", "google", "api_key"),
+    "get": ("t1", "google", "api_key", "--reveal"),
+    "list": ("t1",),
+    "invalidate": ("t1", "google", "access_token"),
+    "delete": ("t1", "google", "api_key"),
+    "delete-provider": ("t1", "google"),
+    "accounts": ("t1",),
+    "refresh": ("t1", "google"),
+    "worker": (),
+    "import": ("--format", "tokens", "-"),
+    "export": ("t1",),
+    "erase-tenant": ("t1",),
+}
+WITHOUT_CONFIGURATION = {"demo", "generate-secret"}
+WITHOUT_DATABASE = {"schema"}
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if command not in WITHOUT_CONFIGURATION])
+def test_a_command(command, tmp_path, monkeypatch):
+    gate = Gate()
+    # Bound here, because every report would take long to show the frame that holds the whole application.
+    function, bound, _ = build().parse_args([*command.split(), *ARGUMENTS.get(command, ())], exit_on_error=False)
+
+    stdin = "t1\n" if command == "erase-tenant" else f"{CANARY}\n"
+
+    def call():
+        return function(*bound.args, **bound.kwargs)
+
+    good = {
+        "ENCRYPTION_SECRET": CANARY * 2,
+        "DATABASE_URL": f"postgresql://u:{quote(OTHER, safe='')}@127.0.0.1:1/db",
+        "UNRELATED": CANARY,
+    }
+    for changes in ({"TOKEN_VAULT_POOL_SIZE": "ten"}, {"ENCRYPTION_SECRET_FILE": str(tmp_path)}, {}):
+        for name, value in {**good, **changes}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        raised = gate.expect_now(command, call)
+        for name in changes:
+            monkeypatch.delenv(name)
+        assert raised or (command in WITHOUT_DATABASE and not changes), (command, changes)
+
+
+ROWS = [
+    f'{{"tenant_id": "{CANARY}", "provider": "google"}}',
+    f'{{"tenant_id": "t", "provider": "google", "kind": "{CANARY}", "value": "{CANARY}", "{CANARY}": 1}}',
+    f'{{"tenant_id": "t", "provider": "google", "kind": "api_key", "value": "{CANARY}", "expires_at": "{CANARY}"}}',
+    f'["{CANARY}"]',
+    f'{CANARY}"',
+]
+
+
+async def test_import_readers():
+    """A reader yields failures in place of errors; they hold no value, and neither does the error of a bad reader."""
+
+    async def refuse(texts):
+        raise VaultError
+
+    for form in (ORIGINAL, TOKENS, FERNET):
+        for row in ROWS:
+            found = [each async for each in read_dump(io.BytesIO(row.encode()), form, open_plain)]
+            assert leaks_in(repr(found)) == []
+    good = f'{{"tenant_id": "t", "provider": "google", "kind": "api_key", "value": "{CANARY}"}}'.encode()
+    assert await Gate().expect("read_dump", lambda: read_dump(io.BytesIO(good), TOKENS, refuse))

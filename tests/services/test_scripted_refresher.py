@@ -1,0 +1,16 @@
+"""The scripted provider of `vault_adapters.testing`."""
+
+from datetime import timedelta
+
+import pytest
+
+from vault_adapters import Account, ProviderConfigurationError, RefreshRequest, Secret, TokenKind, TokenSet
+from vault_adapters.testing import ScriptedRefresher
+
+
+async def test_a_used_up_script_says_so():
+    request = RefreshRequest(Account("t", "p"), Secret("r"), TokenKind.REFRESH_TOKEN, (), timedelta(seconds=1))
+    refresher = ScriptedRefresher(TokenSet("a"))
+    await refresher.refresh(request)
+    with pytest.raises(ProviderConfigurationError, match=r"ScriptedRefresher has no answer left; add some with then"):
+        await refresher.refresh(request)
