@@ -257,7 +257,7 @@ class TokenVault:
     async def find_expiring_tokens(
         self, within: timedelta, *, provider: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[TokenInfo]:
-        """Return valid access tokens that expire within ``within`` or have expired, earliest expiry first.
+        """Return access tokens of status VALID that expire within ``within`` or have expired, earliest expiry first.
 
         Nothing is decrypted. Tokens without expiry are left out.
         """

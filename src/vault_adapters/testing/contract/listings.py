@@ -1,4 +1,4 @@
-"""Lists by pages: complete, ordered, and stable while others write."""
+"""The pages of a list together are complete, ordered, and stable while others write."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ListingService:
     async def expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: str | None
     ) -> Page[TokenInfo]:
-        """Return valid access tokens that expire within the given time or have already expired."""
+        """Return access tokens of status VALID that expire within the given time or have already expired."""
         position = decode_cursor(after, int, str, str)
         rows = await self._tokens.find_expiring(within, provider=provider, limit=limit + 1, after=position)
         return make_page(rows, limit, _by_expiry)
