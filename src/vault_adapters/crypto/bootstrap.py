@@ -49,9 +49,9 @@ async def open_master_keys(
         previous_master_key: the previous master key, during a master key rotation.
 
     Raises:
-        ConfigurationError: a secret is missing or too short, the stored scrypt parameters are not acceptable, no configured master key
-            is the active one (code ``wrong_master_key``), or the database holds data but no active master key (code
-            ``master_key_missing``).
+        ConfigurationError: a secret is missing or too short, the stored scrypt parameters are not acceptable, no
+            configured master key is the active one (code ``wrong_master_key``), or the database holds data but no
+            active master key (code ``master_key_missing``).
         WrongEncryptionSecretError: no configured secret opens the active key. Nothing was written.
         KeyUnavailableError: the key service of a new master key cannot be reached.
     """
