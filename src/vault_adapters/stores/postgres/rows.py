@@ -12,7 +12,13 @@ from uuid import uuid4
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
+from vault_domain.entities.key_records import (
+    DataKeyRecord,
+    DataKeyState,
+    DataKeyWrap,
+    MasterKeyRecord,
+    MasterKeyState,
+)
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
 from vault_domain.ports.refresh_ledger import Snapshot
@@ -90,7 +96,7 @@ def has_token(row: Row) -> bool:
 
 def data_key_record(row: Row) -> DataKeyRecord:
     """Return the data key from a row that holds its wraps as two arrays."""
-    tenant_id, key_id, state, emptied_at, master_key_ids, wraps = row
+    tenant_id, key_id, state, emptied_at, confirmed, master_key_ids, wraps = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
     return DataKeyRecord(
         tenant_id,
@@ -98,6 +104,22 @@ def data_key_record(row: Row) -> DataKeyRecord:
         DataKeyState(state),
         tuple(DataKeyWrap(master_key_id, wrapped) for master_key_id, wrapped in pairs),
         emptied_at,
+        None if confirmed is None else DataKeyState(confirmed),
+    )
+
+
+def master_key_record(row: Row) -> MasterKeyRecord:
+    """Return the master key of a row."""
+    key_id, provider, uri, kdf, check_value, state, created_at, confirmed = row
+    return MasterKeyRecord(
+        key_id,
+        provider,
+        uri,
+        kdf,
+        check_value,
+        MasterKeyState(state),
+        created_at,
+        None if confirmed is None else MasterKeyState(confirmed),
     )
 
 
