@@ -149,7 +149,8 @@ async def _run(
         sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl)
         stack.push_async_callback(keyring.aclose)
-        cipher, sink, tasks = AesGcmCipher(keyring), CallbackSink(on_event), AsyncioTasks()
+        sink, tasks = CallbackSink(on_event), AsyncioTasks()
+        cipher = AesGcmCipher(keyring, sink)
         bound = await _bind(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence)
         opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)

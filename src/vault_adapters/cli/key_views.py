@@ -42,6 +42,7 @@ def status_fields(status: KeyStatus) -> list[tuple[str, Content]]:
         ("active data keys", status.active),
         ("only decrypting", status.decrypt_only),
         ("destroyed", status.destroyed),
+        ("set back by someone", _to_do(status.resurrected)),
         ("tokens to re-encrypt", _to_do(status.tokens_to_reencrypt)),
         ("wraps missing", _to_do(status.wraps_missing)),
         ("master key rotation", Cell("due", "warning") if due else Cell("not due", "good")),
@@ -51,7 +52,10 @@ def status_fields(status: KeyStatus) -> list[tuple[str, Content]]:
 def master_key_row(key: MasterKeyStatus, screen: Screen) -> list[Content]:
     """Return a master key as a row under `MASTER_KEY_COLUMNS`."""
     here = "configured" if key.is_configured else "open" if key.is_open else None
-    state = Cell(key.state.value, _MEANING[key.state])
+    if key.is_resurrected:
+        state = Cell(f"{key.state.value}, set back by someone", "bad")
+    else:
+        state = Cell(key.state.value, _MEANING[key.state])
     return [key.key_id, key.uri or key.provider, state, key.data_keys, here, screen.moment(key.created_at)]
 
 

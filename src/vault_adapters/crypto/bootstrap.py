@@ -13,6 +13,7 @@ from vault_domain.entities.key_records import MasterKeyRecord, MasterKeyState
 from vault_domain.entities.secret import Secret
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
+from vault_domain.rules.key_states import RESURRECTED_MASTER_KEY, is_resurrected_master_key
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ async def open_master_keys(
 
     Raises:
         ConfigurationError: a secret is missing or too short, the stored scrypt parameters are not acceptable, no
-            configured master key is the active one (code ``wrong_master_key``), or the database holds data but no
-            active master key (code ``master_key_missing``).
+            configured master key is the active one (code ``wrong_master_key``), the database holds data but no active
+            master key (code ``master_key_missing``), or the state of the active one was set back (code
+            ``resurrected_master_key``).
         WrongEncryptionSecretError: no configured secret opens the active key. Nothing was written.
         KeyUnavailableError: the key service of a new master key cannot be reached.
     """
@@ -104,8 +106,23 @@ class _Candidate:
 
 
 def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
-    """Return the records that are not retired: first the active one, then the newest."""
-    live = [record for record in records if record.state is not MasterKeyState.RETIRED]
+    """Return the records that are not retired: first the active one, then the newest. Leave out those set back.
+
+    Raises:
+        ConfigurationError: there is no active master key, or its state was set back.
+    """
+    live = []
+    for record in records:
+        if is_resurrected_master_key(record):
+            _log.error("master key %s was set back to a state before: %s", record.key_id.hex(), RESURRECTED_MASTER_KEY)
+            if record.state is MasterKeyState.ACTIVE:
+                raise ConfigurationError(
+                    "the audit log says that the active master key was replaced, so someone set its state back; "
+                    "nothing was written",
+                    code=RESURRECTED_MASTER_KEY,
+                )
+        elif record.state is not MasterKeyState.RETIRED:
+            live.append(record)
     live.sort(key=lambda record: record.created_at or _UNKNOWN_TIME, reverse=True)
     live.sort(key=lambda record: record.state is not MasterKeyState.ACTIVE)
     if [record.state for record in live[:2]].count(MasterKeyState.ACTIVE) != 1:

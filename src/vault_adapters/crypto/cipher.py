@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
 
 from vault_adapters.crypto.context import ContextEncoder
 from vault_adapters.crypto.envelope import EnvelopeKey
@@ -10,10 +11,13 @@ from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.resealing import reseal
 from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.secret import Secret, decoded_secret
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.rules.key_states import RESURRECTED_KEY
 
 _log = logging.getLogger(__name__)
 
@@ -26,10 +30,12 @@ class AesGcmCipher:
 
     Args:
         keyring: the tenants' data keys.
+        sink: gets an event when a tenant's data key may not seal, because its state was set back; None: no event.
     """
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, sink: EventSink | None = None) -> None:
         self._keyring = keyring
+        self._sink = sink
         self._contexts = ContextEncoder()
 
     async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
@@ -52,7 +58,7 @@ class AesGcmCipher:
         Raises:
             DecryptionError: the wrap of the tenant's active data key was changed, so it does not decrypt.
         """
-        data_key = await _undamaged(self._keyring.find_active_key(tenant_id))
+        data_key = await self._undamaged(tenant_id, self._keyring.find_active_key(tenant_id))
 
         def seal(key: TokenKey, secret: Secret) -> SealedToken:
             if key.tenant_id != tenant_id:
@@ -96,22 +102,25 @@ class AesGcmCipher:
     async def _ensure_active_keys(self, tenant_ids: set[str]) -> dict[str, EnvelopeKey]:
         if len(tenant_ids) == 1:
             [tenant_id] = tenant_ids
-            return {tenant_id: await _undamaged(self._keyring.ensure_active_key(tenant_id))}
-        return await fetch_keys(tenant_ids, lambda wish: _undamaged(self._keyring.ensure_active_key(wish)))
+            return {tenant_id: await self._undamaged(tenant_id, self._keyring.ensure_active_key(tenant_id))}
+        return await fetch_keys(tenant_ids, lambda wish: self._undamaged(wish, self._keyring.ensure_active_key(wish)))
 
+    async def _undamaged(self, tenant_id: str, finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
+        """Return a tenant's active key.
 
-async def _undamaged(finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
-    """Return a tenant's active key.
-
-    Raises:
-        DecryptionError: the wrap of the key was changed, so it does not decrypt.
-        UnreadableError: the tenant has no active key.
-    """
-    try:
-        return await finding
-    except UnreadableError as error:
-        if error.reason == NO_ACTIVE_KEY:
-            raise
-        _log.warning("a tenant's data key could not be decrypted: %s", error.reason)
-    # Raise outside of the handler, so that this error does not refer to the caught one.
-    raise DecryptionError("the tenant's data key could not be decrypted")
+        Raises:
+            DecryptionError: the wrap of the key was changed, so it does not decrypt, or the key's state was set back.
+            UnreadableError: the tenant has no active key.
+        """
+        try:
+            return await finding
+        except UnreadableError as error:
+            if error.reason == NO_ACTIVE_KEY:
+                raise
+            reason = error.reason
+        _log.warning("a tenant's data key could not be decrypted: %s", reason)
+        if reason == RESURRECTED_KEY and self._sink is not None:
+            now = datetime.now(UTC)  # no row was read, so there is no time of the store
+            self._sink.publish([AuditEvent(AuditAction.DECRYPTION_FAILED, now, tenant_id=tenant_id, code=reason)])
+        # Raise outside of the handler, so that this error does not refer to the caught one.
+        raise DecryptionError("the tenant's data key could not be decrypted")

@@ -2,11 +2,12 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
 from vault_adapters.crypto.key_cache import KeyCache
@@ -16,12 +17,26 @@ from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataK
 from vault_domain.entities.token import WRONG_ROW
 from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.key_rotation import RETIRED_MASTER_KEY, no_active_master_key
 from vault_domain.ports.master_key import MasterKey, MasterKeys
+from vault_domain.rules.key_states import (
+    RESURRECTED_KEY,
+    RESURRECTED_MASTER_KEY,
+    is_resurrected_master_key,
+    may_open,
+    may_seal,
+)
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DEFAULT_TTL = timedelta(minutes=5)
 DEFAULT_CAPACITY = 10_000
 
 _AT_ONCE = 8
+# A further round is needed only if another rotation of the master key began meanwhile.
+_ROUNDS = 3
 
 _Flight = tuple[str, bytes | None]
 """A tenant and a key id; None means the tenant's active key."""
@@ -31,6 +46,7 @@ class Keyring:
     """Gives the data keys of all tenants, from a cache or by unwrapping stored ones.
 
     - It looks up exactly one key, by tenant and id; it never tries several keys.
+    - It uses a key only if the audit log does not say that its state was set back.
     - It creates a key only if the repository has none, never because a key could not be unwrapped.
 
     Args:
@@ -52,6 +68,7 @@ class Keyring:
     ) -> None:
         self._repository = repository
         self._master_keys = master_keys
+        self._active_master_key_id = master_keys.active_id
         self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic)
         self._flights = Flights()
         self._forgotten = 0
@@ -98,6 +115,7 @@ class Keyring:
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
             raise UnreadableError(NO_ACTIVE_KEY)
+        _check_may_seal(record)
         try:
             key = await self._of_record(_own(record, tenant_id), before)
         except UnreadableError as error:
@@ -115,33 +133,48 @@ class Keyring:
             KeyUnavailableError: this process does not have the active master key.
         """
         try:
-            records = await self._repository.master_keys()
+            active = await self._read_active_master_key_id()
         except StorageError:
             return self._master_keys.active
-        active = next((record.key_id for record in records if record.state is MasterKeyState.ACTIVE), b"")
         if active not in self._master_keys.opened:
             raise KeyUnavailableError("this process does not have the active master key", reason="unknown_master_key")
         return self._master_keys.opened[active]
 
-    async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
-        """Return a new data key, not stored yet, with a wrap under every master key that this process can use."""
-        key_id = os.urandom(KEY_ID_SIZE)
-        async with self._asking:
-            wraps = await _wrap(os.urandom(KEY_SIZE), tenant_id, key_id, self._master_keys)
-        return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, wraps)
+    async def store_new_data_key(self, tenant_id: str, store: Callable[[DataKeyRecord], Awaitable[T]]) -> T:
+        """Make a data key and store it; make it again if a rotation made another master key active meanwhile.
 
-    async def make_missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
-        """Wrap a data key under each usable master key that does not wrap it yet; return only the new wraps.
+        Raises:
+            KeyUnavailableError: the active master key is not one of this process, or cannot be used now.
+        """
+        for _ in range(_ROUNDS):
+            record = await self.make_data_key(tenant_id)
+            try:
+                return await store(record)
+            except KeyUnavailableError as error:
+                if error.reason != RETIRED_MASTER_KEY or not await self._follow_rotation(record):
+                    raise
+        raise no_active_master_key()
+
+    async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
+        """Return a new data key, not stored yet, wrapped under the master key that was last found to be active."""
+        key_id = os.urandom(KEY_ID_SIZE)
+        master = self._master_keys.opened[self._active_master_key_id]
+        async with self._asking:
+            wrap = await _wrap(os.urandom(KEY_SIZE), tenant_id, key_id, master)
+        return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, (wrap,))
+
+    async def make_missing_wrap(self, record: DataKeyRecord) -> DataKeyWrap | None:
+        """Wrap a data key under the configured master key; return None if that master key wraps it already.
 
         Raises:
             UnreadableError: the data key cannot be unwrapped.
             KeyUnavailableError: see `find_key`.
         """
-        present = {wrap.master_key_id for wrap in record.wraps}
-        lacking = [master for master in self._master_keys if master.key_id not in present]
-        if not lacking:
-            return ()
-        return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, lacking)
+        target = self._master_keys.opened[self._master_keys.configured_id]
+        if any(wrap.master_key_id == target.key_id for wrap in record.wraps):
+            return None
+        _check_may_open(record)
+        return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, target)
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
         """Return whether all wraps under usable master keys, at least one, decrypt to the same data key.
@@ -206,9 +239,37 @@ class Keyring:
         before = self._forgotten
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
-            record = await self._repository.create_data_key(await self.make_data_key(tenant_id))
-        # Use the stored record even for a new data key, because the store leaves out wraps under retired master keys.
-        return await self._of_record(_own(record, tenant_id), before)
+            record = await self.store_new_data_key(tenant_id, self._repository.create_data_key)
+        _check_may_seal(_own(record, tenant_id))
+        return await self._of_record(record, before)
+
+    async def _read_active_master_key_id(self) -> bytes:
+        """Return the id of the master key that is active now; b"" if there is none.
+
+        Raises:
+            KeyUnavailableError: the audit log says that another master key is the active one.
+        """
+        records = await self._repository.master_keys()
+        active = next((record for record in records if record.state is MasterKeyState.ACTIVE), None)
+        if active is None:
+            return b""
+        if is_resurrected_master_key(active):
+            _log.error("master key %s was set back to a state before: %s", active.key_id.hex(), RESURRECTED_MASTER_KEY)
+            raise KeyUnavailableError(
+                "the state of the master key was set back", reason=RESURRECTED_MASTER_KEY, retryable=False
+            )
+        return active.key_id
+
+    async def _follow_rotation(self, refused: DataKeyRecord) -> bool:
+        """Look up which master key is active; return whether it is one of this process that does not wrap this record.
+
+        Compare with the record, because another call may have followed the rotation already.
+        """
+        active = await self._read_active_master_key_id()
+        if active in {wrap.master_key_id for wrap in refused.wraps} or active not in self._master_keys.opened:
+            return False
+        self._active_master_key_id = active
+        return True
 
     async def _of_record(self, record: DataKeyRecord, before: int) -> EnvelopeKey:
         """Return the key of a record; do not cache it if a tenant was forgotten since the record was read."""
@@ -218,8 +279,7 @@ class Keyring:
         return self._cache.get(tenant_id, key_id) or await self._share((tenant_id, key_id), lambda: self._open(record))
 
     async def _open(self, record: DataKeyRecord) -> EnvelopeKey:
-        if record.state is DataKeyState.DESTROYED:
-            raise UnreadableError(DESTROYED_KEY)
+        _check_may_open(record)
         if not record.wraps:
             raise UnreadableError("unknown_key")
         return EnvelopeKey(await self._unwrap(record.tenant_id, record), record.key_id, Purpose.VALUE)
@@ -254,13 +314,26 @@ def _own(record: DataKeyRecord, tenant_id: str, key_id: bytes | None = None) -> 
     return record
 
 
-async def _wrap(
-    data_key: bytes, tenant_id: str, key_id: bytes, master_keys: Iterable[MasterKey]
-) -> tuple[DataKeyWrap, ...]:
-    wraps = []
+def _check_may_open(record: DataKeyRecord) -> None:
+    if may_open(record):
+        return
+    if record.state is DataKeyState.DESTROYED:
+        raise UnreadableError(DESTROYED_KEY)
+    raise _resurrected(record)
+
+
+def _check_may_seal(record: DataKeyRecord) -> None:
+    if not may_seal(record):
+        raise _resurrected(record)
+
+
+def _resurrected(record: DataKeyRecord) -> UnreadableError:
+    _log.error("data key %s was set back to a state before: %s", record.key_id.hex(), RESURRECTED_KEY)
+    return UnreadableError(RESURRECTED_KEY, record.key_id)
+
+
+async def _wrap(data_key: bytes, tenant_id: str, key_id: bytes, master: MasterKey) -> DataKeyWrap:
     try:
-        for master in master_keys:
-            wraps.append(DataKeyWrap(master.key_id, await master.wrap(data_key, tenant_id, key_id)))  # noqa: PERF401
+        return DataKeyWrap(master.key_id, await master.wrap(data_key, tenant_id, key_id))
     finally:
         del data_key  # tracebacks of errors must not hold the key
-    return tuple(wraps)

@@ -68,7 +68,12 @@ def scopes_of(text: str) -> tuple[str, ...]:
 
 
 def data_key_of_row(
-    tenant_id: str, key_id: bytes, state: str, emptied_at: datetime | None, wraps: Iterable[tuple[object, object]]
+    tenant_id: str,
+    key_id: bytes,
+    state: str,
+    emptied_at: datetime | None,
+    confirmed: str | None,
+    wraps: Iterable[tuple[object, object]],
 ) -> DataKeyRecord:
     """Return a data key from its columns. It lacks the wraps that cannot be used, so that the others serve.
 
@@ -82,7 +87,8 @@ def data_key_of_row(
         for master_key_id, wrapped in wraps
         if type(master_key_id) is bytes and type(wrapped) is bytes and len(wrapped) <= MOST_WRAP
     )
-    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), usable, emptied_at)
+    confirmed_state = None if confirmed is None else DataKeyState(confirmed)
+    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), usable, emptied_at, confirmed_state)
 
 
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:

@@ -18,6 +18,7 @@ class AuditAction(Choice):
     TOKEN_IMPORTED = "token_imported"
     ACCOUNT_CHANGED = "account_changed"
     TENANT_ERASED = "tenant_erased"
+    DATA_KEY_REPLACED = "data_key_replaced"
     DATA_KEY_ROTATED = "data_key_rotated"
     DATA_KEY_DESTROYED = "data_key_destroyed"
     MASTER_KEY_INTRODUCED = "master_key_introduced"
@@ -40,7 +41,9 @@ class AuditEvent:
         kind: the token's kind, if the event concerns one token.
         generation: the token's generation after the change, if it has one.
         actor: who made the change, as given to `with_actor`, or None.
-        code: an error code, a reason code or a key id, depending on the action; None if there is none.
+        code: an error code, a reason code or a key id, depending on the action; None if there is none. The id of a key
+            is in hexadecimal: for DATA_KEY_ROTATED that of the new data key, for DATA_KEY_REPLACED that of the data key
+            which only decrypts from now on, for the other events about keys that of the key itself.
         cursor: pass it as ``after`` to `audit_events` of the same listing to continue after this event. It shows
             nothing of other tenants' events. None if the event is not stored.
     """

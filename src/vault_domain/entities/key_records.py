@@ -35,6 +35,7 @@ class MasterKeyRecord:
         check_value: proof that secret, salt and parameters are right; empty for a key service.
         state: see `MasterKeyState`.
         created_at: time of the introduction, UTC; None until the record is stored.
+        confirmed: the state that the audit log confirms; None if the log has no event about master keys.
     """
 
     key_id: bytes
@@ -44,6 +45,7 @@ class MasterKeyRecord:
     check_value: bytes = field(default=b"", repr=False)
     state: MasterKeyState = MasterKeyState.ACTIVE
     created_at: datetime | None = None
+    confirmed: MasterKeyState | None = None
 
 
 @frozen
@@ -64,6 +66,7 @@ class DataKeyRecord:
         state: see `DataKeyState`.
         wraps: the data key encrypted under each master key that can unwrap it.
         emptied_at: time since which no token uses the key, UTC, or None.
+        confirmed: the latest state that an event in the audit log confirms; None if no event names the key.
     """
 
     tenant_id: str
@@ -71,3 +74,4 @@ class DataKeyRecord:
     state: DataKeyState
     wraps: tuple[DataKeyWrap, ...] = ()
     emptied_at: datetime | None = None
+    confirmed: DataKeyState | None = None

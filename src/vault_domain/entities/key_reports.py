@@ -24,6 +24,7 @@ class MasterKeyStatus:
         is_open: whether this process can use it.
         is_configured: whether it is the configured master key, which `rotate_master_key` makes active.
         created_at: time at which the key's record was first stored, UTC.
+        is_resurrected: whether it was set back to a state that the audit log contradicts. It is not used then.
     """
 
     key_id: str
@@ -34,6 +35,7 @@ class MasterKeyStatus:
     is_open: bool
     is_configured: bool
     created_at: datetime | None = None
+    is_resurrected: bool = False
 
 
 @frozen
@@ -47,6 +49,8 @@ class KeyStatus:
         destroyed: number of destroyed data keys, which are tombstones.
         tokens_to_reencrypt: number of tokens under decrypt_only data keys.
         wraps_missing: number of data keys that the configured master key does not wrap yet.
+        resurrected: number of data keys that were set back to a state that the audit log contradicts. They seal
+            nothing, and those that had been destroyed open nothing.
     """
 
     master_keys: tuple[MasterKeyStatus, ...]
@@ -55,11 +59,16 @@ class KeyStatus:
     destroyed: int
     tokens_to_reencrypt: int
     wraps_missing: int
+    resurrected: int = 0
 
     @property
     def master_key_rotation_due(self) -> bool:
         """Whether `rotate_master_key` would change anything in this process."""
-        live = [key for key in self.master_keys if key.is_open and key.state is not MasterKeyState.RETIRED]
+        live = [
+            key
+            for key in self.master_keys
+            if (key.is_open or key.is_resurrected) and key.state is not MasterKeyState.RETIRED
+        ]
         return self.wraps_missing > 0 or any(
             not key.is_configured or key.state is not MasterKeyState.ACTIVE for key in live
         )

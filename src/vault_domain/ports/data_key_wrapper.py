@@ -1,8 +1,11 @@
 """DataKeyWrapper: creates data keys and wraps them; plaintext keys never leave it."""
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyWrap
+
+T = TypeVar("T")
 
 
 class DataKeyWrapper(Protocol):
@@ -13,14 +16,18 @@ class DataKeyWrapper(Protocol):
             (not retryable).
     """
 
-    async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
-        """Return a new data key, not stored yet, wrapped under every master key that this process can open."""
+    async def store_new_data_key(self, tenant_id: str, store: Callable[[DataKeyRecord], Awaitable[T]]) -> T:
+        """Make a data key, wrapped under the active master key alone, hand it to ``store``, and return its result.
 
-    async def make_missing_wraps(self, record: DataKeyRecord) -> tuple[DataKeyWrap, ...]:
-        """Return a new wrap of a data key for each open master key that does not wrap it yet.
+        If ``store`` raises KeyUnavailableError with reason ``retired_master_key``, because a rotation made another
+        master key active, make another data key under that master key and call ``store`` again.
+        """
+
+    async def make_missing_wrap(self, record: DataKeyRecord) -> DataKeyWrap | None:
+        """Return a new wrap of a data key under the configured master key; None if that one wraps it already.
 
         Raises:
-            UnreadableError: the data key cannot be unwrapped.
+            UnreadableError: the data key cannot be unwrapped, or its state was set back.
         """
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:

@@ -7,7 +7,15 @@ from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 
 
 class KeyRepository(Protocol):
-    """Reads and writes the key tables for opening a vault and for sealing values."""
+    """Reads and writes the key tables for opening a vault and for sealing values.
+
+    Every record that is read has `confirmed`, the state that the audit log confirms:
+
+    - a data key: destroyed if an event DATA_KEY_DESTROYED of its tenant has its id as code, else decrypt_only if an
+      event DATA_KEY_REPLACED has, else None. Erasing a tenant keeps the events DATA_KEY_DESTROYED.
+    - a master key: retired if its last event is MASTER_KEY_RETIRED, else active if the last event MASTER_KEY_ACTIVATED
+      of all master keys names it, else unwrap_only if the log has an event of its own or such an activation, else None.
+    """
 
     async def master_keys(self) -> list[MasterKeyRecord]:
         """Return all master key records, retired ones included."""

@@ -2,7 +2,7 @@
 
 Each method is one short transaction. Repeated and concurrent calls are harmless, because the stored data
 shows how far a rotation got. At every commit, each data key is destroyed or has a wrap under a master key that is not
-retired.
+retired. Each method changes a key's state only from the states that `vault_domain.rules.key_states` allows.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,13 @@ from typing import Protocol
 from attrs import frozen
 
 from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyWrap, MasterKeyRecord
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
+
+RETIRED_MASTER_KEY = "retired_master_key"
+"""Reason: the active master key does not wrap a new data key, because a rotation made another master key active."""
 
 DataKeyPosition = tuple[str, bytes]
 """A data key's tenant and id: a page of data keys begins after this position."""
@@ -56,6 +60,7 @@ class KeyCounts:
         decrypt_only: number of data keys that only decrypt.
         destroyed: number of destroyed data keys, whose records are tombstones.
         tokens_to_reseal: number of tokens under decrypt_only data keys that are not marked as emptied.
+        resurrected: number of data keys whose state is behind the one that the audit log confirms.
     """
 
     wraps: dict[bytes, int]
@@ -63,17 +68,28 @@ class KeyCounts:
     decrypt_only: int
     destroyed: int
     tokens_to_reseal: int
+    resurrected: int = 0
+
+
+def no_active_master_key() -> KeyUnavailableError:
+    """Return the error for a new data key that the active master key does not wrap."""
+    return KeyUnavailableError("the master key is no longer active", reason=RETIRED_MASTER_KEY)
 
 
 class KeyRotationRepository(Protocol):
     """Reads and writes the tables for the rotation of data keys and master keys.
 
-    `KeyRepository.create_data_key` and `replace_active_data_key` must respect retirement:
+    A wrap is stored only under the master key that is active at that moment. This holds for
+    `KeyRepository.create_data_key`, `replace_active_data_key` and `add_wraps`:
 
-    - They leave out wraps under a retired master key.
-    - If no wrap is left, they store nothing and raise KeyUnavailableError with reason ``retired_master_key``.
-    - They read the master key rows ``FOR SHARE``, and `retire_master_key` locks them ``FOR UPDATE``. On SQLite both
-      are immediate transactions.
+    - They leave out all other wraps. A master key that is active although the audit log does not confirm it does not
+      count as active (see `is_resurrected_master_key`).
+    - If no wrap of a new data key is left, they store nothing and raise `no_active_master_key`.
+    - They read the master key's row ``FOR SHARE``, and `activate_master_key` and `retire_master_key` lock it
+      ``FOR UPDATE``. On SQLite all of them are immediate transactions.
+
+    So every data key that was stored before an activation has a wrap under the previous master key, and the rotation
+    finds it afterwards; every later one has a wrap under the new master key.
     """
 
     async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
@@ -90,6 +106,7 @@ class KeyRotationRepository(Protocol):
     ) -> Change[DataKeyRecord | None]:
         """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key.
 
+        The events are DATA_KEY_REPLACED with the id of the replaced key, and DATA_KEY_ROTATED with that of the new one.
         Nothing changes if ``replaced`` is no longer active, because another process rotated it or erased the tenant.
         """
 
@@ -144,7 +161,7 @@ class KeyRotationRepository(Protocol):
     async def add_wraps(self, wraps: Sequence[PlacedWrap]) -> int:
         """Store missing wraps of data keys; return the number of stored wraps.
 
-        Existing wraps stay. Wraps under a retired master key and wraps of a destroyed data key are left out.
+        Existing wraps stay. Wraps under a master key that is not active and wraps of a destroyed data key are left out.
         """
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:

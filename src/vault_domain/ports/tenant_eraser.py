@@ -24,9 +24,9 @@ class TenantEraser(Protocol):
     async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
         """Delete tokens, uses, accounts and wraps, and mark the data keys destroyed, in one transaction.
 
-        Earlier audit events of the tenant lose tenant and identifier; action and time stay. The event of the erasure
-        and the tombstones of the data keys still name the tenant. If nothing is stored for the tenant, no event is
-        appended.
+        Earlier audit events of the tenant lose tenant and identifier; action and time stay. The tombstones of the data
+        keys, an event DATA_KEY_DESTROYED for each of them and the event of the erasure still name the tenant, even
+        after a later erasure. If nothing is stored for the tenant, no event is appended.
 
         A concurrent write commits before the erasure and is erased, or fails because its data key is destroyed.
         """

@@ -39,7 +39,7 @@ def test_the_life_of_a_data_key(filled):
     report = read(done)
     assert (report["reencrypted"], report["emptied"], report["incomplete"]) == (2, 1, False)
     assert filled("get", *KEY, "--identifier", "b", "--reveal").stdout == b"b"
-    assert [event["actor"] for event in read(filled("audit", "--json"))] == ["cli"] * 3
+    assert [event["actor"] for event in read(filled("audit", "--json"))] == ["cli"] * 4
 
 
 def test_all_tenants_get_a_new_data_key(filled):

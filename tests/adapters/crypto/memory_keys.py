@@ -5,6 +5,7 @@ import asyncio
 from attrs import evolve
 
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+from vault_domain.ports.key_rotation import no_active_master_key
 
 
 class MemoryKeyRepository:
@@ -49,6 +50,9 @@ class MemoryKeyRepository:
 
     async def create_data_key(self, record):
         await self._begin("create_data_key")
+        active = {master.key_id for master in self.masters.values() if master.state is MasterKeyState.ACTIVE}
+        if active and active.isdisjoint(wrap.master_key_id for wrap in record.wraps):
+            raise no_active_master_key()
         return self._active(record.tenant_id) or self.data.setdefault((record.tenant_id, record.key_id), record)
 
     def activate_master_key(self, key_id):

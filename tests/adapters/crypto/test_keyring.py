@@ -51,6 +51,13 @@ async def seal(cipher, key=KEY, value=VALUE):
     return sealed
 
 
+async def wrap_also(repository, second, *opened_by):
+    """Add a wrap under a second master key to each data key, as a rotation does."""
+    keyring = keyring_over(repository, second, *opened_by)
+    for place, record in repository.data.items():
+        repository.data[place] = evolve(record, wraps=(*record.wraps, await keyring.make_missing_wrap(record)))
+
+
 def is_held(cipher, tenant_id):
     """Return whether any key of this tenant is held."""
     keyring = cipher._keyring
@@ -245,13 +252,10 @@ class TestMakingDataKeys:
         for cipher in ciphers:
             assert [await cipher.open(KEY, one) for one in sealed] == [VALUE] * 8
 
-    async def test_every_open_master_key_wraps_it(self, repository, master):
-        second = SwitchableMasterKey()
-        sealed = await seal(cipher_over(repository, master, second))
+    async def test_only_the_active_master_key_wraps_it(self, repository, master):
+        await seal(cipher_over(repository, master, SwitchableMasterKey()))
         (record,) = repository.data.values()
-        assert [wrap.master_key_id for wrap in record.wraps] == [master.key_id, second.key_id]
-        for key in (master, second):
-            assert await cipher_over(repository, key).open(KEY, sealed) == VALUE
+        assert [wrap.master_key_id for wrap in record.wraps] == [master.key_id]
 
     async def test_none_is_made_because_one_could_not_be_unwrapped(self, cipher, other, repository, master):
         await seal(other)
@@ -473,7 +477,8 @@ class TestSeveralMasterKeys:
 
     @pytest.mark.parametrize("outage", [KeyUnavailableError(), ConfigurationError(code="kms_access_denied")], ids=repr)
     async def test_another_one_serves_while_the_active_one_cannot(self, repository, master, second, outage):
-        sealed = await seal(cipher_over(repository, master, second))
+        sealed = await seal(cipher_over(repository, master))
+        await wrap_also(repository, second, master)
         master.outage = outage
         assert await cipher_over(repository, master, second).open(KEY, sealed) == VALUE
         second.outage = KeyUnavailableError()
@@ -481,7 +486,8 @@ class TestSeveralMasterKeys:
             await cipher_over(repository, master, second).open(KEY, sealed)
 
     async def test_a_wrap_that_was_changed_is_not_passed_over(self, repository, master, second):
-        sealed = await seal(cipher_over(repository, master, second))
+        sealed = await seal(cipher_over(repository, master))
+        await wrap_also(repository, second, master)
         ((place, record),) = repository.data.items()
         wraps = (evolve(record.wraps[0], wrapped=bytes(200)), record.wraps[1])
         repository.data[place] = evolve(record, wraps=wraps)
@@ -496,17 +502,31 @@ class TestSeveralMasterKeys:
             await seal(cipher_over(repository, second))
         assert len(repository.data) == 1
 
+    async def test_all_calls_follow_a_rotation_by_another_process(self, repository, master, second):
+        for key in (master, second):
+            repository.masters[key.key_id] = MasterKeyRecord(key.key_id, "local", state=MasterKeyState.UNWRAP_ONLY)
+        cipher = cipher_over(repository, master, second)
+        repository.activate_master_key(second.key_id)
+        await asyncio.gather(*(seal(cipher, evolve(KEY, tenant_id=f"tenant-{number}")) for number in range(5)))
+        assert len(repository.data) == 5
+        assert {wrap.master_key_id for key in repository.data.values() for wrap in key.wraps} == {second.key_id}
+        with pytest.raises(KeyUnavailableError) as caught:
+            await seal(cipher_over(repository, master), evolve(KEY, tenant_id="another"))
+        assert caught.value.reason == "retired_master_key"
+        assert len(repository.data) == 5
+
     async def test_missing_wraps_are_of_the_same_key(self, repository, master, second):
         sealed = await seal(cipher_over(repository, master))
         ((place, record),) = repository.data.items()
-        (wrap,) = await cipher_over(repository, master, second)._keyring.make_missing_wraps(record)
+        wrap = await cipher_over(repository, second, master)._keyring.make_missing_wrap(record)
         assert wrap.master_key_id == second.key_id
         repository.data[place] = evolve(record, wraps=(wrap,))
         assert await cipher_over(repository, second).open(KEY, sealed) == VALUE
-        assert await cipher_over(repository, second)._keyring.make_missing_wraps(repository.data[place]) == ()
+        assert await cipher_over(repository, second)._keyring.make_missing_wrap(repository.data[place]) is None
 
     async def test_wraps_agree_where_they_open_to_the_same_key(self, repository, master, second):
-        await seal(cipher_over(repository, master, second))
+        await seal(cipher_over(repository, master))
+        await wrap_also(repository, second, master)
         (record,) = repository.data.values()
         keyring = keyring_over(repository, master, second)
         assert await keyring.wraps_agree(record)

@@ -331,8 +331,8 @@ class TestMoving:
         assert keys.configured_id != keys.active_id
         keyring = Keyring(repository, keys)
         for place, record in repository.data.items():
-            wraps = record.wraps + await keyring.make_missing_wraps(record)
-            repository.data[place] = evolve(record, wraps=wraps)
+            wrap = await keyring.make_missing_wrap(record)
+            repository.data[place] = evolve(record, wraps=(*record.wraps, wrap))
         repository.activate_master_key(keys.configured_id)
         repository.retire_master_key(keys.active_id)
         assert repository.masters[keys.configured_id].state is MasterKeyState.ACTIVE

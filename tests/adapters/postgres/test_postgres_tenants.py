@@ -73,10 +73,14 @@ async def test_its_events_stay_without_saying_whose_they_were(store, execute):
     make_table(execute, "integer", [1, 2])
     execute(tenants_trigger_sql(SCHEMA, "public.tenants", "id"))
     execute("DELETE FROM tenants WHERE id = 1")
-    stored, other, erased = await store.audit.page(None, limit=10, after=None)
+    stored, other, destroyed, erased = await store.audit.page(None, limit=10, after=None)
     assert (stored.action, stored.tenant_id, stored.account) == (AuditAction.TOKEN_STORED, None, None)
     assert (other.tenant_id, other.account) == ("2", key("2").account)
     assert (erased.action, erased.tenant_id) == (AuditAction.TENANT_ERASED, "1")
+    assert (destroyed.action, destroyed.tenant_id) == (AuditAction.DATA_KEY_DESTROYED, "1")
+    [(key_id,)] = execute(f"SELECT data_key_id FROM {SCHEMA}.data_key WHERE tenant_id = '1'")
+    assert destroyed.code == bytes(key_id).hex()
+    assert erased.actor == destroyed.actor
     assert erased.actor.startswith("database:")
     assert execute(f"SELECT count(*) FROM {SCHEMA}.audit_event WHERE identifier IS NOT NULL") == [(1,)]
 
@@ -183,7 +187,7 @@ def test_what_is_no_name_is_refused(table, column):
 # The version of the trigger
 
 
-VERSIONS = {2: "8c0d5950477fd922"}
+VERSIONS = {3: "03aa551bc0f4dde1"}
 """A digest of the script for each version: change one, and the other has to change along."""
 
 

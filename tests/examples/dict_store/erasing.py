@@ -7,6 +7,8 @@ from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.change import Change
 from vault_domain.ports.tenant_eraser import Erased
 
+_KEPT = (AuditAction.TENANT_ERASED, AuditAction.DATA_KEY_DESTROYED)
+
 
 class DictTenantEraser:
     """Implements `TenantEraser`."""
@@ -28,8 +30,10 @@ class DictTenantEraser:
             if erased == Erased(0, 0, 0, 0, 0):
                 return Change(erased)
             event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
-            transaction.append([event])
-            return Change(erased, (event,))
+            action = AuditAction.DATA_KEY_DESTROYED
+            events = (*(evolve(event, action=action, code=record.key_id.hex()) for record in alive), event)
+            transaction.append(events)
+            return Change(erased, events)
 
         return await self._database.transact(work, self._clock)
 
@@ -45,10 +49,10 @@ def _pop_all(table, tenant_id):
 
 
 def _forget(events, tenant_id):
-    """Remove tenant and account from the tenant's events; events of earlier erasures stay as they are."""
+    """Remove tenant and account from the tenant's events; those of erasures and destroyed keys stay."""
     emptied = 0
     for number, event in enumerate(events):
-        if event.tenant_id == tenant_id and event.action is not AuditAction.TENANT_ERASED:
+        if event.tenant_id == tenant_id and event.action not in _KEPT:
             events[number] = evolve(event, tenant_id=None, account=None)
             emptied += 1
     return emptied

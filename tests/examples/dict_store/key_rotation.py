@@ -3,13 +3,14 @@
 from collections import Counter
 
 from attrs import evolve
-from tests.examples.dict_store.keys import active_data_key, insert_data_key, is_live
+from tests.examples.dict_store.keys import active_data_key, confirmed, insert_data_key, is_active, master_keys
 from tests.examples.dict_store.tokens import by_key
 
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.key_records import DataKeyState, MasterKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.key_rotation import KeyCounts, SealedRow
+from vault_domain.rules.key_states import is_resurrected
 
 
 class DictKeyRotation:
@@ -33,6 +34,7 @@ class DictKeyRotation:
             decrypt_only=states[DataKeyState.DECRYPT_ONLY],
             destroyed=states[DataKeyState.DESTROYED],
             tokens_to_reseal=sum(_place(stored) in to_empty for stored in tables.tokens.values()),
+            resurrected=sum(is_resurrected(confirmed(tables, record)) for record in records),
         )
 
     async def count_data_keys_to_rotate(self, age):
@@ -48,7 +50,10 @@ class DictKeyRotation:
             if active is not None and active.key_id == replaced:
                 tables.data_keys[record.tenant_id, replaced] = evolve(active, state=DataKeyState.DECRYPT_ONLY)
                 insert_data_key(transaction, record)
-                events = (_event(AuditAction.DATA_KEY_ROTATED, transaction, actor, record.key_id, record.tenant_id),)
+                events = (
+                    _event(AuditAction.DATA_KEY_REPLACED, transaction, actor, replaced, record.tenant_id),
+                    _event(AuditAction.DATA_KEY_ROTATED, transaction, actor, record.key_id, record.tenant_id),
+                )
                 transaction.append(events)
             return Change(active_data_key(tables, record.tenant_id), events)
 
@@ -129,7 +134,7 @@ class DictKeyRotation:
                 keys[key_id] = evolve(new, state=MasterKeyState.ACTIVE)
                 events = (_event(AuditAction.MASTER_KEY_ACTIVATED, transaction, actor, key_id),)
                 transaction.append(events)
-            return Change(list(keys.values()), events)
+            return Change(master_keys(transaction.tables), events)
 
         return await self._database.transact(work, self._clock)
 
@@ -150,9 +155,8 @@ class DictKeyRotation:
                 record = tables.data_keys.get((placed.tenant_id, placed.data_key_id))
                 if record is None or record.state is DataKeyState.DESTROYED:
                     continue
-                if _wrap_of(record, placed.wrap.master_key_id) or not is_live(
-                    tables.master_keys.get(placed.wrap.master_key_id)
-                ):
+                master_key_id = placed.wrap.master_key_id
+                if _wrap_of(record, master_key_id) or not is_active(tables, master_key_id):
                     continue
                 _put_wraps(tables, record, (*record.wraps, placed.wrap))
                 added += 1
@@ -199,8 +203,10 @@ class DictKeyRotation:
         )
 
     def _page(self, wanted, after, limit):
-        records = sorted(self._database.tables.data_keys.items())
-        return [record for place, record in records if wanted(record) and (after is None or place > after)][:limit]
+        tables = self._database.tables
+        records = sorted(tables.data_keys.items())
+        found = [record for place, record in records if wanted(record) and (after is None or place > after)]
+        return [confirmed(tables, record) for record in found[:limit]]
 
 
 def _place(stored):

@@ -1,9 +1,11 @@
 """Erases tenants on Postgres."""
 
+from datetime import datetime
+
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.key_rotation import append_key_event
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.ports.change import Change
 from vault_domain.ports.tenant_eraser import Erased
 
@@ -29,18 +31,24 @@ class PostgresTenantEraser:
         async def work(transaction: Transaction) -> Change[Erased]:
             # Repeat the statement, because one that waited for a key rotation does not see the new data key that the
             # rotation committed.
-            counts, parameters = {"data_keys": 0}, {"tenant_id": tenant_id}
-            while destroyed := await transaction.execute(self._queries["destroy_tenant_data_keys"], parameters):
-                counts["data_keys"] += destroyed
+            parameters = {"tenant_id": tenant_id, "actor": actor, "now": transaction.now}
+            destroyed: list[AuditEvent] = []
+            while rows := await transaction.fetch(self._queries["destroy_tenant_data_keys"], parameters):
+                destroyed += [_destroyed(tenant_id, bytes(key_id), now, actor) for key_id, now in rows]
+            counts = {"data_keys": len(destroyed)}
             for name, query in _STEPS.items():
-                counts[name] = await transaction.execute(self._queries[query], parameters)
+                counts[name] = await transaction.execute(self._queries[query], {"tenant_id": tenant_id})
             if not any(counts.values()):
                 return Change(Erased(**counts))
             action = AuditAction.TENANT_ERASED
             event = await append_key_event(transaction, self._queries, action, actor, tenant_id=tenant_id)
-            return Change(Erased(**counts), (event,))
+            return Change(Erased(**counts), (*destroyed, event))
 
         return await self._database.transact(work)
 
     async def purge(self) -> None:
         """Do nothing and return None: only the server's VACUUM and log recycling remove deleted rows from its files."""
+
+
+def _destroyed(tenant_id: str, key_id: bytes, now: datetime, actor: str | None) -> AuditEvent:
+    return AuditEvent(AuditAction.DATA_KEY_DESTROYED, now, tenant_id=tenant_id, actor=actor, code=key_id.hex())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
@@ -12,15 +13,22 @@ from vault_adapters.stores.postgres.rows import (
     data_keys_parameters,
     key_columns,
     keys_parameters,
+    master_key_record,
     micros,
 )
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.key_rotation import DataKeyPosition, KeyCounts, PlacedWrap, Resealed, SealedRow
+from vault_domain.ports.key_rotation import (
+    DataKeyPosition,
+    KeyCounts,
+    PlacedWrap,
+    Resealed,
+    SealedRow,
+    no_active_master_key,
+)
 
 
 class PostgresKeyRotation:
@@ -36,8 +44,9 @@ class PostgresKeyRotation:
         states: dict[str, int] = dict(await self._database.fetch(self._queries["count_data_keys"], parameters))
         wraps: dict[bytes, int] = dict(await self._database.fetch(self._queries["count_wraps"], parameters))
         [(tokens,)] = await self._database.fetch(self._queries["count_rows_to_reseal"], parameters)
+        [(resurrected,)] = await self._database.fetch(self._queries["count_resurrected_data_keys"], parameters)
         active, decrypt_only, destroyed = (states.get(state.value, 0) for state in DataKeyState)
-        return KeyCounts(wraps, active, decrypt_only, destroyed, tokens)
+        return KeyCounts(wraps, active, decrypt_only, destroyed, tokens, resurrected)
 
     async def count_data_keys_to_rotate(self, age: timedelta) -> int:
         """Count the active data keys that are at least ``age`` old."""
@@ -61,11 +70,10 @@ class PostgresKeyRotation:
             events: tuple[AuditEvent, ...] = ()
             if await transaction.execute(self._queries["demote_data_key"], parameters):
                 await self._insert(transaction, record)
-                action, code = AuditAction.DATA_KEY_ROTATED, record.key_id.hex()
+                append = partial(append_key_event, transaction, self._queries, actor=actor, tenant_id=record.tenant_id)
                 events = (
-                    await append_key_event(
-                        transaction, self._queries, action, actor, tenant_id=record.tenant_id, code=code
-                    ),
+                    await append(AuditAction.DATA_KEY_REPLACED, code=replaced.hex()),
+                    await append(AuditAction.DATA_KEY_ROTATED, code=record.key_id.hex()),
                 )
             rows = await transaction.fetch(self._queries["get_active_data_keys"], {"tenant_ids": [record.tenant_id]})
             return Change(next(iter(sound(rows, data_key_record)), None), events)
@@ -140,7 +148,7 @@ class PostgresKeyRotation:
                 action, code = AuditAction.MASTER_KEY_ACTIVATED, key_id.hex()
                 events = (await append_key_event(transaction, self._queries, action, actor, code=code),)
             rows = await transaction.fetch(self._queries["list_master_keys"])
-            return Change(sound(rows, _master_key), events)
+            return Change(sound(rows, master_key_record), events)
 
         return await self._database.transact(work)
 
@@ -185,9 +193,8 @@ class PostgresKeyRotation:
 
     async def _insert(self, transaction: Transaction, record: DataKeyRecord) -> None:
         parameters = data_keys_parameters([record]) | {"now": transaction.now}
-        [(live,)] = await transaction.fetch(self._queries["create_data_keys"], parameters)
-        if not live:
-            raise KeyUnavailableError("the master key was retired meanwhile", reason="retired_master_key")
+        if not is_wrapped_by(record, await transaction.fetch(self._queries["create_data_keys"], parameters)):
+            raise no_active_master_key()
 
     async def _page(
         self, query: str, master_key_id: bytes, after: DataKeyPosition | None, limit: int
@@ -217,6 +224,12 @@ async def append_key_event(
     return AuditEvent(action, now, tenant_id=tenant_id, actor=actor, code=code)
 
 
+def is_wrapped_by(record: DataKeyRecord, master_keys: Sequence[Row]) -> bool:
+    """Return whether one of these master keys, each a row with its id, wraps a data key."""
+    ids = {master_key_id for (master_key_id,) in master_keys}
+    return any(wrap.master_key_id in ids for wrap in record.wraps)
+
+
 def _wraps_parameters(wraps: Sequence[PlacedWrap]) -> dict[str, Any]:
     return {
         "tenant_ids": [placed.tenant_id for placed in wraps],
@@ -224,8 +237,3 @@ def _wraps_parameters(wraps: Sequence[PlacedWrap]) -> dict[str, Any]:
         "master_key_ids": [placed.wrap.master_key_id for placed in wraps],
         "wraps": [placed.wrap.wrapped for placed in wraps],
     }
-
-
-def _master_key(row: Row) -> MasterKeyRecord:
-    key_id, provider, uri, kdf, check_value, state, created_at = row
-    return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), created_at)

@@ -9,15 +9,14 @@ from typing import Any, TypeVar
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.damage import sound
-from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
-from vault_adapters.stores.postgres.key_rotation import append_key_event
-from vault_adapters.stores.postgres.rows import data_key_record, data_keys_parameters
+from vault_adapters.stores.postgres.key_rotation import append_key_event, is_wrapped_by
+from vault_adapters.stores.postgres.rows import data_key_record, data_keys_parameters, master_key_record
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.audit import AuditAction
-from vault_domain.entities.errors import KeyUnavailableError, StorageError
+from vault_domain.entities.errors import StorageError
 from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
-from vault_domain.ports.key_rotation import DataKeyPosition
+from vault_domain.ports.key_rotation import DataKeyPosition, no_active_master_key
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -43,7 +42,7 @@ class PostgresKeyRepository:
 
     async def master_keys(self) -> list[MasterKeyRecord]:
         """Return all master key records."""
-        return sound(await self._database.fetch(self._queries["list_master_keys"]), _master_key)
+        return sound(await self._database.fetch(self._queries["list_master_keys"]), master_key_record)
 
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
         """Store the first master key as active, if the store is empty; return all records afterwards."""
@@ -83,13 +82,13 @@ class PostgresKeyRepository:
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
         for _ in range(_ROUNDS):
-            live = await self._creations.get(record)
+            usable = await self._creations.get(record)
             # The insert waited for other writers, so the active data key of the fastest writer is committed by now.
             active = await self.active_data_key(record.tenant_id)
             if active is not None:
                 return active
-            if not live:
-                raise KeyUnavailableError("the master key was retired meanwhile", reason="retired_master_key")
+            if not usable:
+                raise no_active_master_key()
         raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
 
     async def close(self) -> None:
@@ -118,14 +117,14 @@ class PostgresKeyRepository:
         return [found.get(position) for position in positions]
 
     @asynccontextmanager
-    async def _creating(self) -> AsyncIterator[_Answer[DataKeyRecord, int]]:
+    async def _creating(self) -> AsyncIterator[_Answer[DataKeyRecord, bool]]:
         yield self._create
 
-    async def _create(self, records: Sequence[DataKeyRecord]) -> list[int]:
-        """Store new data keys in one transaction; return for each how many master keys of the batch are not retired."""
+    async def _create(self, records: Sequence[DataKeyRecord]) -> list[bool]:
+        """Store new data keys in one transaction; return for each whether the active master key wraps it."""
         parameters = data_keys_parameters(records) | {"now": self._database.now()}
-        [(live,)] = await self._database.write(self._queries["create_data_keys"], parameters)
-        return [live] * len(records)
+        active = await self._database.write(self._queries["create_data_keys"], parameters)
+        return [is_wrapped_by(record, active) for record in records]
 
     async def _locked(self, transaction: Transaction) -> list[MasterKeyRecord]:
         await transaction.execute(self._queries["lock_master_keys"])
@@ -137,7 +136,7 @@ class PostgresKeyRepository:
         return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
 
     async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
-        return sound(await transaction.fetch(self._queries["list_master_keys"]), _master_key)
+        return sound(await transaction.fetch(self._queries["list_master_keys"]), master_key_record)
 
 
 def _parameters(record: MasterKeyRecord, state: MasterKeyState, now: datetime | None) -> dict[str, Any]:
@@ -150,8 +149,3 @@ def _parameters(record: MasterKeyRecord, state: MasterKeyState, now: datetime | 
         "state": state.value,
         "now": now,
     }
-
-
-def _master_key(row: Row) -> MasterKeyRecord:
-    key_id, provider, uri, kdf, check_value, state, created_at = row
-    return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), created_at)

@@ -14,7 +14,7 @@ from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is
 from vault_adapters.stores.damage import data_key_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.key_records import DataKeyRecord
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import (
     DAMAGED_ROW,
@@ -143,9 +143,24 @@ def has_token(row: Row) -> bool:
 
 def data_key_record(row: Row) -> DataKeyRecord:
     """Return the data key from a row that holds its wraps as two arrays."""
-    tenant_id, key_id, state, emptied_at, master_key_ids, wraps = row
+    tenant_id, key_id, state, emptied_at, confirmed, master_key_ids, wraps = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
-    return data_key_of_row(tenant_id, key_id, state, emptied_at, pairs)
+    return data_key_of_row(tenant_id, key_id, state, emptied_at, confirmed, pairs)
+
+
+def master_key_record(row: Row) -> MasterKeyRecord:
+    """Return the master key of a row."""
+    key_id, provider, uri, kdf, check_value, state, created_at, confirmed = row
+    return MasterKeyRecord(
+        key_id,
+        provider,
+        uri,
+        kdf,
+        check_value,
+        MasterKeyState(state),
+        created_at,
+        None if confirmed is None else MasterKeyState(confirmed),
+    )
 
 
 def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:

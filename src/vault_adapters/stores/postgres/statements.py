@@ -44,6 +44,32 @@ of the process that holds it. A transaction that ended after the snapshot was ta
 one of this database, because it may have added events.
 """
 
+_CONFIRMED_DATA_KEY = """(
+    SELECT CASE WHEN bool_or(e.action = 'data_key_destroyed') THEN 'destroyed' WHEN count(*) > 0 THEN 'decrypt_only' END
+    FROM {{schema}}.audit_event e
+    WHERE e.tenant_id = d.tenant_id AND e.code = encode(d.data_key_id, 'hex')
+        AND e.action IN ('data_key_replaced', 'data_key_destroyed'))"""
+"""The state that the audit log confirms for the data key ``d``: its last one, or NULL."""
+
+_CONFIRMED_MASTER_KEY = """(
+    SELECT CASE
+        WHEN l.own = 'master_key_retired' THEN 'retired'
+        WHEN l.activated = encode(m.master_key_id, 'hex') THEN 'active'
+        WHEN coalesce(l.own, l.activated) IS NOT NULL THEN 'unwrap_only' END
+    FROM (SELECT
+        (SELECT e.action FROM {{schema}}.audit_event e
+        WHERE e.tenant_id = '' AND e.code = encode(m.master_key_id, 'hex')
+            AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
+        ORDER BY e.seq DESC LIMIT 1) AS own,
+        (SELECT e.code FROM {{schema}}.audit_event e
+        WHERE e.tenant_id = '' AND e.action = 'master_key_activated'
+        ORDER BY e.seq DESC LIMIT 1) AS activated) l)"""
+"""The state that the audit log confirms for the master key ``m``: by its own last event, and by the last activation.
+
+These events are ordered by ``seq``, because the lock on the table of master keys lets one such transaction run at a
+time.
+"""
+
 
 def load_statements(schema: str, *, waking: bool = False) -> Queries:
     """Return the statements for a schema.
@@ -53,12 +79,13 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
         waking: True: a statement that stores one value makes its account due now. False: it makes the account due no
             later than the value requires. One statement for both cases took 4 % longer.
     """
-    scheduled = (_WOKEN if waking else _SCHEDULED).replace("{{schema}}", quoted(schema))
+    shared = {
+        "scheduled": _WOKEN if waking else _SCHEDULED,
+        "confirmed_data_key": _CONFIRMED_DATA_KEY,
+        "confirmed_master_key": _CONFIRMED_MASTER_KEY,
+        "horizon": _HORIZON,
+    }
+    filled = {name: sql.replace("{{schema}}", quoted(schema)) for name, sql in shared.items()}
     return load_queries(
-        "vault_adapters.stores.postgres",
-        size="octet_length",
-        schema=quoted(schema),
-        now=_NOW,
-        scheduled=scheduled,
-        horizon=_HORIZON,
+        "vault_adapters.stores.postgres", size="octet_length", schema=quoted(schema), now=_NOW, **filled
     )

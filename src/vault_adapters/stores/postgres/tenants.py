@@ -10,8 +10,8 @@ from vault_domain.entities.errors import InvalidInputError
 
 _log = logging.getLogger(__name__)
 
-TRIGGER_VERSION = 2
-"""Version of the script; increase it with each change to a table from which the script deletes rows."""
+TRIGGER_VERSION = 3
+"""Version of the script; increase it with each change to what the script deletes or writes."""
 
 _COMMENT = re.compile(r"token-vault tenants trigger, version (\d{1,9})")
 _INSTALLED = """

@@ -1,6 +1,6 @@
 -- Erase a tenant in the vault when the host deletes it: its tokens, labels, refresh states and key wraps go, its data
--- keys become tombstones, and its audit events lose tenant and identifier. As with any deletion, files, replicas and
--- backups of the database keep deleted rows for a while.
+-- keys become tombstones, and its audit events lose tenant and identifier, except for those that confirm the tombstones.
+-- As with any deletion, files, replicas and backups of the database keep deleted rows for a while.
 BEGIN;
 
 CREATE OR REPLACE FUNCTION {{schema}}.erase_tenants(ids text[]) RETURNS void
@@ -13,11 +13,18 @@ BEGIN
     -- key waits for the writes under it; later writes fail, because the key is destroyed. The loop repeats, because a
     -- statement that waited for a key rotation does not see the new data key that the rotation committed.
     LOOP
-        PERFORM FROM {{schema}}.data_key WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
+        PERFORM FROM {{schema}}.data_key WHERE tenant_id = ANY (ids) AND state IN ('active', 'decrypt_only')
             ORDER BY tenant_id, data_key_id FOR UPDATE;
         WITH destroyed AS (
-            UPDATE {{schema}}.data_key SET state = 'destroyed' WHERE tenant_id = ANY (ids) AND state <> 'destroyed'
-            RETURNING tenant_id)
+            UPDATE {{schema}}.data_key SET state = 'destroyed'
+            WHERE tenant_id = ANY (ids) AND state IN ('active', 'decrypt_only')
+            RETURNING tenant_id, data_key_id),
+        audited AS (
+            INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
+            SELECT tenant_id, 'data_key_destroyed', statement_timestamp(), 'database:' || session_user,
+                encode(data_key_id, 'hex')
+            FROM destroyed
+            ORDER BY tenant_id, data_key_id)
         SELECT array_agg(tenant_id) INTO found FROM destroyed;
         EXIT WHEN found IS NULL;
         known := known || found;
@@ -34,7 +41,7 @@ BEGIN
     DELETE FROM {{schema}}.token WHERE tenant_id = ANY (ids);
     DELETE FROM {{schema}}.account WHERE tenant_id = ANY (ids);
     UPDATE {{schema}}.audit_event SET tenant_id = '', identifier = NULL
-        WHERE tenant_id = ANY (ids) AND action <> 'tenant_erased';
+        WHERE tenant_id = ANY (ids) AND action NOT IN ('tenant_erased', 'data_key_destroyed');
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor)
         SELECT tenant_id, 'tenant_erased', statement_timestamp(), 'database:' || session_user
         FROM unnest(known) tenant_id;

@@ -1,5 +1,7 @@
 """Erases tenants on SQLite."""
 
+from attrs import evolve
+
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
@@ -28,12 +30,16 @@ class SqliteTenantEraser:
         """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
 
         async def work(transaction: Transaction) -> Change[Erased]:
-            counts = [await transaction.execute(self._queries[step], {"tenant_id": tenant_id}) for step in _STEPS]
+            parameters = {"tenant_id": tenant_id}
+            data_keys = await transaction.fetch(self._queries["find_tenant_data_keys"], parameters)
+            counts = [await transaction.execute(self._queries[step], parameters) for step in _STEPS]
             if not any(counts):
                 return Change(Erased(*counts))
             event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
-            await append_events(transaction, self._queries, [event])
-            return Change(Erased(*counts), (event,))
+            destroyed = evolve(event, action=AuditAction.DATA_KEY_DESTROYED)
+            events = (*(evolve(destroyed, code=bytes(key_id).hex()) for (key_id,) in data_keys), event)
+            await append_events(transaction, self._queries, events)
+            return Change(Erased(*counts), events)
 
         return await self._database.transact(work)
 

@@ -32,8 +32,9 @@ class SqliteKeyRotation:
         states: dict[str, int] = dict(await self._database.fetch(self._queries["count_data_keys"], parameters))
         wraps: dict[bytes, int] = dict(await self._database.fetch(self._queries["count_wraps"], parameters))
         [(tokens,)] = await self._database.fetch(self._queries["count_rows_to_reseal"], parameters)
+        [(resurrected,)] = await self._database.fetch(self._queries["count_resurrected_data_keys"], parameters)
         active, decrypt_only, destroyed = (states.get(state.value, 0) for state in DataKeyState)
-        return KeyCounts(wraps, active, decrypt_only, destroyed, tokens)
+        return KeyCounts(wraps, active, decrypt_only, destroyed, tokens, resurrected)
 
     async def count_data_keys_to_rotate(self, age: timedelta) -> int:
         """Count the active data keys that are at least ``age`` old."""
@@ -57,8 +58,11 @@ class SqliteKeyRotation:
             events: tuple[AuditEvent, ...] = ()
             if await transaction.execute(self._queries["demote_data_key"], parameters):
                 await insert_data_key(transaction, self._queries, record)
-                action, code = AuditAction.DATA_KEY_ROTATED, record.key_id.hex()
-                events = (AuditEvent(action, transaction.now, tenant_id=record.tenant_id, actor=actor, code=code),)
+                changes = {AuditAction.DATA_KEY_REPLACED: replaced, AuditAction.DATA_KEY_ROTATED: record.key_id}
+                events = tuple(
+                    AuditEvent(action, transaction.now, tenant_id=record.tenant_id, actor=actor, code=key_id.hex())
+                    for action, key_id in changes.items()
+                )
                 await append_events(transaction, self._queries, events)
             return Change(
                 data_key_record(await transaction.fetch(self._queries["get_active_data_key"], parameters)), events

@@ -10,8 +10,8 @@ from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros, to_time
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
+from vault_domain.ports.key_rotation import no_active_master_key
 
 
 class SqliteKeyRepository:
@@ -77,15 +77,15 @@ class SqliteKeyRepository:
 
 
 async def insert_data_key(transaction: Transaction, queries: Queries, record: DataKeyRecord) -> None:
-    """Store an active data key with its wraps, except for wraps under a retired master key.
+    """Store an active data key with its wrap under the active master key; leave out all other wraps.
 
     Raises:
-        KeyUnavailableError: no wrap can be stored, because all are under retired master keys.
+        KeyUnavailableError: the active master key does not wrap it.
     """
-    live = {key_id for (key_id,) in await transaction.fetch(queries["list_live_master_keys"])}
-    wraps = [wrap for wrap in record.wraps if wrap.master_key_id in live]
+    active = {key_id for (key_id,) in await transaction.fetch(queries["find_active_master_key"])}
+    wraps = [wrap for wrap in record.wraps if wrap.master_key_id in active]
     if not wraps:
-        raise KeyUnavailableError("the master key was retired meanwhile", reason="retired_master_key")
+        raise no_active_master_key()
     parameters = {"tenant_id": record.tenant_id, "data_key_id": record.key_id, "now": to_micros(transaction.now)}
     await transaction.execute(queries["insert_data_key"], parameters)
     await transaction.execute_many(
@@ -107,8 +107,17 @@ def _parameters(record: MasterKeyRecord, transaction: Transaction) -> dict[str, 
 
 def master_key_record(row: Row) -> MasterKeyRecord:
     """Return the master key of a row."""
-    key_id, provider, uri, kdf, check_value, state, created_at = row
-    return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), to_time(created_at))
+    key_id, provider, uri, kdf, check_value, state, created_at, confirmed = row
+    return MasterKeyRecord(
+        key_id,
+        provider,
+        uri,
+        kdf,
+        check_value,
+        MasterKeyState(state),
+        to_time(created_at),
+        None if confirmed is None else MasterKeyState(confirmed),
+    )
 
 
 def data_key_position(row: Row) -> tuple[str, bytes]:
@@ -121,7 +130,7 @@ def data_key_record(rows: Sequence[Row]) -> DataKeyRecord | None:
     """Return the data key from the rows of its wraps; None if there are no rows, or if they are damaged."""
     if not rows:
         return None
-    [(tenant_id, key_id, state, emptied_at, *_), *_] = rows
+    [(tenant_id, key_id, state, emptied_at, confirmed, *_), *_] = rows
     wraps = [(master_key_id, wrapped) for *_, master_key_id, wrapped in rows]
-    found = sound([emptied_at], lambda at: data_key_of_row(tenant_id, key_id, state, to_time(at), wraps))
+    found = sound([emptied_at], lambda at: data_key_of_row(tenant_id, key_id, state, to_time(at), confirmed, wraps))
     return next(iter(found), None)

@@ -8,8 +8,6 @@ from datetime import datetime
 
 from attrs import frozen
 
-from vault_adapters.stores.columns import MOST_BLOB
-from vault_adapters.stores.queries import load_queries
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.database import SqliteDatabase
@@ -19,10 +17,8 @@ from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
 from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
 from vault_adapters.stores.sqlite.schema import prepare_schema
+from vault_adapters.stores.sqlite.statements import load_statements
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
-
-# A SQLite column may hold a value of any type, so a text in place of a sealed value is read as its bytes.
-_VALUE_COLUMNS = f"t.data_key_id, CASE WHEN length(t.blob) <= {MOST_BLOB} THEN CAST(t.blob AS BLOB) END"
 
 
 @frozen
@@ -58,7 +54,7 @@ async def open_sqlite_store(
     await database.open(create=migrate)
     try:
         await prepare_schema(database, migrate=migrate)
-        queries = load_queries("vault_adapters.stores.sqlite", size="length", value_columns=_VALUE_COLUMNS)
+        queries = load_statements()
         tokens = SqliteTokenRepository(database, queries)
         try:
             yield SqliteStore(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -21,6 +24,10 @@ from vault_domain.entities.key_records import (
     MasterKeyState,
 )
 from vault_domain.ports.key_rotation import KeyCounts, PlacedWrap
+from vault_domain.rules.key_states import DATA_KEY_MOVES, MASTER_KEY_MOVES, is_resurrected_master_key
+
+SEED = 7
+"""A seed with which the walk over the states makes every change that the rules allow."""
 
 
 def master_key(number: int) -> MasterKeyRecord:
@@ -48,6 +55,43 @@ async def _introduce(store: Store, *records: MasterKeyRecord) -> None:
         else:
             await store.keys.introduce_first_master_key(record)
         known.add(record.key_id)
+
+
+async def _change_a_state(
+    store: Store, clock: ManualClock, chance: random.Random, masters: list[MasterKeyRecord], number: int
+) -> None:
+    """Call a method that changes states, with arguments by chance."""
+    one, two = chance.sample(masters, 2)
+    record, replaced = data_key(number, *masters), bytes([chance.randrange(1, number + 1)]) * 16
+    match chance.randrange(7):
+        case 0:
+            await store.keys.introduce_master_key(one, {key.key_id for key in masters})
+        case 1:
+            await store.key_rotation.activate_master_key(one.key_id, two.key_id, actor=None)
+        case 2:
+            await store.key_rotation.retire_master_key(one.key_id, actor=None)
+        case 3:
+            await store.eraser.erase("t1", actor=None)
+        case 4:
+            await store.key_rotation.mark_emptied(None)
+            clock.advance(timedelta(days=1))
+            await store.key_rotation.destroy_emptied(None, timedelta(days=1), actor=None)
+        case 5:
+            await store.keys.create_data_key(record)
+        case _:
+            active = await store.keys.active_data_key("t1")
+            if active is not None and chance.random() < 0.7:
+                replaced = active.key_id
+            await store.key_rotation.replace_active_data_key(replaced, record, actor=None)
+
+
+async def _states(store: Store, number: int) -> dict[object, object]:
+    """Return the states of all master keys and of the tenant's data keys up to a number."""
+    states: dict[object, object] = {record.key_id: record.state for record in await store.keys.master_keys()}
+    for data_key_number in range(1, number + 1):
+        record = await store.keys.data_key("t1", bytes([data_key_number]) * 16)
+        states["t1", data_key_number] = None if record is None else record.state
+    return {key: state for key, state in states.items() if state is not None}
 
 
 class KeyTableCases(ContractFixtures):
@@ -78,7 +122,8 @@ class KeyTableCases(ContractFixtures):
         [active] = await store.keys.introduce_first_master_key(first)
         clock.set(clock.now())
         found = await store.keys.introduce_master_key(second, {first.key_id})
-        expected = evolve(second, state=MasterKeyState.UNWRAP_ONLY, created_at=clock.now())
+        live = MasterKeyState.UNWRAP_ONLY
+        expected = evolve(second, state=live, created_at=clock.now(), confirmed=live)
         assert sorted(found, key=lambda record: record.key_id) == [active, expected]
         [event] = await store.audit.page(None, limit=100, after=None)
         assert (event.action, event.code) == (AuditAction.MASTER_KEY_INTRODUCED, second.key_id.hex())
@@ -115,8 +160,10 @@ class KeyTableCases(ContractFixtures):
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
         record = data_key(1, one, two)
+        assert await store.keys.create_data_key(record) == evolve(record, wraps=record.wraps[:1])
+        await store.key_rotation.activate_master_key(two.key_id, one.key_id, actor=None)
+        assert await store.key_rotation.add_wraps([PlacedWrap("t1", record.key_id, record.wraps[1])]) == 1
         for found in (
-            await store.keys.create_data_key(record),
             await store.keys.active_data_key("t1"),
             await store.keys.data_key("t1", record.key_id),
         ):
@@ -136,10 +183,12 @@ class KeyTableCases(ContractFixtures):
         kept = [record for record in records if await store.keys.data_key("t1", record.key_id)]
         assert [record.key_id for record in kept] == [found[0].key_id]
 
-    async def test_wraps_under_a_retired_master_key_are_left_out(self, store: Store) -> None:
+    @pytest.mark.parametrize("retired", [False, True])
+    async def test_only_the_active_master_key_wraps(self, store: Store, retired: bool) -> None:
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
-        await store.key_rotation.retire_master_key(two.key_id, actor=None)
+        if retired:
+            await store.key_rotation.retire_master_key(two.key_id, actor=None)
         stored = await store.keys.create_data_key(data_key(1, one, two))
         assert [wrap.master_key_id for wrap in stored.wraps] == [one.key_id]
         with pytest.raises(KeyUnavailableError) as caught:
@@ -152,6 +201,89 @@ class KeyTableCases(ContractFixtures):
         late = PlacedWrap("t1", stored.key_id, DataKeyWrap(two.key_id, b"late"))
         assert await store.key_rotation.add_wraps([late]) == 0
         assert await store.keys.active_data_key("t1") == stored
+
+    async def test_after_an_activation_the_new_master_key_wraps(self, store: Store) -> None:
+        one, two = master_key(1), master_key(2)
+        await _introduce(store, one, two)
+        before = await store.keys.create_data_key(data_key(1, one))
+        await store.key_rotation.activate_master_key(two.key_id, one.key_id, actor=None)
+        for record in data_key(2, one, tenant_id="t2"), data_key(3, one, two, tenant_id="t2"):
+            with contextlib.suppress(KeyUnavailableError):
+                await store.keys.create_data_key(record)
+        after = await store.keys.active_data_key("t2")
+        assert after is not None
+        assert (after.key_id, [wrap.master_key_id for wrap in after.wraps]) == (bytes([3]) * 16, [two.key_id])
+        with pytest.raises(KeyUnavailableError):
+            await store.key_rotation.replace_active_data_key(before.key_id, data_key(4, one), actor=None)
+        late = PlacedWrap("t2", after.key_id, DataKeyWrap(one.key_id, b"late"))
+        assert await store.key_rotation.add_wraps([late]) == 0
+        assert await store.keys.active_data_key("t1") == before
+        assert await store.keys.active_data_key("t2") == after
+
+    async def test_the_audit_log_confirms_what_became_of_a_data_key(self, store: Store) -> None:
+        await _introduce(store, master_key(1))
+
+        async def read() -> list[DataKeyState | None]:
+            records = [await store.keys.data_key("t1", bytes([number]) * 16) for number in (1, 2, 3)]
+            return [record.confirmed for record in records if record is not None]
+
+        assert (await store.keys.create_data_key(data_key(1, master_key(1)))).confirmed is None
+        replacing = data_key(2, master_key(1))
+        change = await store.key_rotation.replace_active_data_key(bytes([1]) * 16, replacing, actor=None)
+        assert change.result == replacing
+        assert await read() == [DataKeyState.DECRYPT_ONLY, None]
+        await store.eraser.erase("t1", actor=None)
+        assert await read() == [DataKeyState.DESTROYED, DataKeyState.DESTROYED]
+        # A later erasure of the same tenant keeps the evidence of the earlier one.
+        await store.keys.create_data_key(data_key(3, master_key(1)))
+        assert await read() == [DataKeyState.DESTROYED, DataKeyState.DESTROYED, None]
+        await store.eraser.erase("t1", actor=None)
+        assert await read() == [DataKeyState.DESTROYED] * 3
+        # Another tenant's data key with the same id is not meant.
+        other = await store.keys.create_data_key(data_key(1, master_key(1), tenant_id="t2"))
+        assert other.confirmed is None
+        assert (await store.key_rotation.key_counts()).resurrected == 0
+
+    async def test_the_audit_log_confirms_what_became_of_a_master_key(self, store: Store) -> None:
+        one, two = master_key(1), master_key(2)
+        live, retired = MasterKeyState.UNWRAP_ONLY, MasterKeyState.RETIRED
+
+        async def read() -> list[MasterKeyState | None]:
+            records = sorted(await store.keys.master_keys(), key=lambda record: record.key_id)
+            assert not any(map(is_resurrected_master_key, records))
+            return [record.confirmed for record in records]
+
+        await store.keys.introduce_first_master_key(one)
+        assert await read() == [None]
+        await store.keys.introduce_master_key(two, {one.key_id})
+        assert await read() == [None, live]
+        await store.key_rotation.activate_master_key(two.key_id, one.key_id, actor=None)
+        assert await read() == [live, MasterKeyState.ACTIVE]
+        await store.key_rotation.retire_master_key(one.key_id, actor=None)
+        assert await read() == [retired, MasterKeyState.ACTIVE]
+        await store.keys.introduce_master_key(one, {one.key_id, two.key_id})
+        assert await read() == [live, MasterKeyState.ACTIVE]
+        await store.key_rotation.activate_master_key(one.key_id, two.key_id, actor=None)
+        assert await read() == [MasterKeyState.ACTIVE, live]
+        await store.key_rotation.retire_master_key(two.key_id, actor=None)
+        assert await read() == [MasterKeyState.ACTIVE, retired]
+        # The revived key is used like any other.
+        assert (await store.keys.create_data_key(data_key(1, one, two))).wraps == data_key(1, one).wraps
+
+    async def test_states_move_only_as_the_rules_allow(self, store: Store, clock: ManualClock) -> None:
+        masters = [master_key(number) for number in range(1, 4)]
+        await store.keys.introduce_first_master_key(masters[0])
+        chance, seen = random.Random(SEED), set[object]()  # noqa: S311
+        before = await _states(store, 0)
+        for number in range(1, 80):
+            with contextlib.suppress(KeyUnavailableError):
+                await _change_a_state(store, clock, chance, masters, number)
+            after = await _states(store, number)
+            moves = {(state, after[key]) for key, state in before.items() if after[key] != state}
+            assert moves <= DATA_KEY_MOVES | MASTER_KEY_MOVES
+            seen |= moves
+            before = after
+        assert seen == DATA_KEY_MOVES | MASTER_KEY_MOVES  # the walk has seen all of them
 
     async def test_pages_of_data_keys_are_sorted_by_tenant_and_id(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)
@@ -174,12 +306,13 @@ class KeyTableCases(ContractFixtures):
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
         stored = await store.keys.create_data_key(data_key(1, one))
+        await store.key_rotation.activate_master_key(two.key_id, one.key_id, actor=None)
         wrap = PlacedWrap("t1", stored.key_id, DataKeyWrap(two.key_id, b"second"))
         assert await store.key_rotation.add_wraps([wrap]) == 1
         await store.eraser.erase("t1", actor=None)
         assert await store.key_rotation.add_wraps([wrap]) == 0
         record = await store.keys.data_key("t1", stored.key_id)
-        assert record == DataKeyRecord("t1", stored.key_id, DataKeyState.DESTROYED)
+        assert record == DataKeyRecord("t1", stored.key_id, DataKeyState.DESTROYED, confirmed=DataKeyState.DESTROYED)
         assert await store.key_rotation.data_keys_without_wrap(one.key_id, None, 100) == []
         assert await store.key_rotation.key_counts() == KeyCounts({}, 0, 0, 1, 0)
         assert await store.eraser.purge() in (True, False, None)

@@ -133,7 +133,10 @@ class LateAnswerCases(RefreshFixtures, given=("expired",)):
         assert await tokens_of(vault) == {}
         assert await vault.get_account(ACCOUNT) is None
         assert await store.keys.active_data_key(ACCOUNT.tenant_id) is None
-        assert [event.action for event in await events_of(vault, ACCOUNT.tenant_id)] == [AuditAction.TENANT_ERASED]
+        assert [event.action for event in await events_of(vault, ACCOUNT.tenant_id)] == [
+            AuditAction.DATA_KEY_DESTROYED,
+            AuditAction.TENANT_ERASED,
+        ]
 
     async def test_a_refresh_during_an_erasure_leaves_nothing(
         self, sweeping: TokenVault, vault: TokenVault, refresher: ScriptedRefresher, store: Store

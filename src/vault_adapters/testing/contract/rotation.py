@@ -24,7 +24,7 @@ from vault_adapters.testing.contract.fixtures import (
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import KeyUnavailableError, WrongEncryptionSecretError
-from vault_domain.entities.key_records import MasterKeyState
+from vault_domain.entities.key_records import DataKeyWrap, MasterKeyState
 from vault_domain.entities.token import TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
@@ -60,8 +60,11 @@ class DataKeyCases(ContractFixtures):
         assert await value_of(vault, ACCESS) == "a"
         assert await value_of(vault, REFRESH) is None
         assert (await tokens_of(vault))[ACCESS].generation == 1
-        event = (await events_of(vault, "t1"))[-1]
-        assert (event.action, event.actor, event.code) == (AuditAction.DATA_KEY_ROTATED, "me", report.data_key_id)
+        events = [(event.action, event.actor, event.code) for event in (await events_of(vault, "t1"))[-2:]]
+        assert events == [
+            (AuditAction.DATA_KEY_REPLACED, "me", old.sealed.data_key_id.hex()),
+            (AuditAction.DATA_KEY_ROTATED, "me", report.data_key_id),
+        ]
 
     async def test_a_bulk_write_under_a_key_that_was_rotated_meanwhile(self, vault: TokenVault, store: Store) -> None:
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
@@ -74,7 +77,7 @@ class DataKeyCases(ContractFixtures):
             assert [row.key for row in await store.key_rotation.rows_to_reseal(None, None, 10)] == [ACCESS, REFRESH]
             assert await value_of(vault, keys[-1]) == "v"
             assert len(await tokens_of(vault)) == 2102
-        assert len(await events_of(vault, "t1")) == 1 + 1 + 1 + 2100
+        assert len(await events_of(vault, "t1")) == 1 + 1 + 2 + 2100
 
     async def test_of_two_rotations_one_wins(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token(ACCESS, "a")
@@ -170,14 +173,18 @@ class DataKeyCases(ContractFixtures):
     async def test_an_erased_tenant_leaves_tombstones_and_may_come_again(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="label")
         await vault.store_token(OTHER, "o")
-        await vault.keys.rotate_data_key("t1")
+        keys = {(await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id.hex()}
+        keys.add((await vault.keys.rotate_data_key("t1")).data_key_id or "")
         report = await vault.with_actor("me").erase_tenant("t1")
         assert (report.tokens, report.accounts, report.data_keys) == (2, 1, 2)
         assert await tokens_of(vault) == {}
         assert await value_of(vault, OTHER) == "o"
         status = await vault.keys.status(tenant_id="t1")
         assert (status.active, status.decrypt_only, status.destroyed) == (0, 0, 2)
-        assert [event.action for event in await events_of(vault, "t1")] == [AuditAction.TENANT_ERASED]
+        events = await events_of(vault, "t1")
+        assert [event.action for event in events] == [*[AuditAction.DATA_KEY_DESTROYED] * 2, AuditAction.TENANT_ERASED]
+        assert {event.actor for event in events} == {"me"}
+        assert {event.code for event in events[:2]} == keys
         assert (await vault.erase_tenant("t1")).tokens == 0
         await vault.store_token(ACCESS, "afresh")
         assert await value_of(vault, ACCESS) == "afresh"
@@ -239,12 +246,17 @@ class MasterKeyCases(ContractFixtures):
             await vault.store_token(ACCESS, "a")
         async with self.vault_over(store, BOTH) as vault:
             old, new = await master_key_ids(store)
-            await vault.store_token(OTHER, "o")  # wrapped by both at once
-            [theirs] = await store.key_rotation.data_keys_with_wrap(new, None, 9)
-            kept = next(wrap for wrap in theirs.wraps if wrap.master_key_id == new)
+            await vault.store_token(OTHER, "o")
+            theirs = await store.keys.active_data_key("t2") or pytest.fail("no key")
+            [mine] = theirs.wraps
+            swapped = PlacedWrap("t2", theirs.key_id, mine)
+            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # there is none
+            kept = DataKeyWrap(new, mine.wrapped)
             placed = PlacedWrap("t2", theirs.key_id, kept)
-            assert await store.key_rotation.delete_wraps(old, [placed]) == 0  # the new master key is not active yet
+            assert await store.key_rotation.add_wraps([placed]) == 0  # the new master key is not active yet
             await store.key_rotation.activate_master_key(new, old, actor=None)
+            assert await store.key_rotation.add_wraps([placed]) == 1
+            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the old one is no longer active
             forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + b"?"))
             assert await store.key_rotation.delete_wraps(old, [forged]) == 0
             assert await store.key_rotation.delete_wraps(old, [placed]) == 1

@@ -6,6 +6,7 @@ from functools import partial
 
 from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 from vault_domain.entities.key_reports import DataKeyRotation, DataKeyRotations, KeyStatus, MasterKeyStatus
+from vault_domain.ports.change import Change
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.data_key_wrapper import DataKeyWrapper
 from vault_domain.ports.event_sink import EventSink
@@ -13,6 +14,7 @@ from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyCounts, KeyRotationRepository
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
+from vault_domain.rules.key_states import is_resurrected_master_key
 
 Progress = Callable[[int, int], object]
 """Called after each page with the number of finished tenants and the number of tenants due for a new data key."""
@@ -55,6 +57,7 @@ class RotationService:
             wraps_missing=max(
                 counts.active + counts.decrypt_only - counts.wraps.get(self._master_keys.configured_id, 0), 0
             ),
+            resurrected=counts.resurrected,
         )
 
     async def rotate(self, tenant_id: str, *, actor: str | None) -> DataKeyRotation:
@@ -95,12 +98,14 @@ class RotationService:
 
     async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
         """Replace a data key if still active; return the now active data key or None, and whether this call made it."""
-        record = await self._wrapper.make_data_key(tenant_id)
-        change = await self._rotation.replace_active_data_key(replaced, record, actor=actor)
+
+        async def store(record: DataKeyRecord) -> Change[DataKeyRecord | None]:
+            return await self._rotation.replace_active_data_key(replaced, record, actor=actor)
+
+        change = await self._wrapper.store_new_data_key(tenant_id, store)
         self._cipher.forget_active([tenant_id])
         self._sink.publish(change.events)
-        active = change.result
-        return active, active is not None and active.key_id == record.key_id
+        return change.result, bool(change.events)
 
     def _describe(self, record: MasterKeyRecord, counts: KeyCounts) -> MasterKeyStatus:
         return MasterKeyStatus(
@@ -111,5 +116,6 @@ class RotationService:
             data_keys=counts.wraps.get(record.key_id, 0),
             is_open=record.key_id in self._master_keys.opened,
             is_configured=record.key_id == self._master_keys.configured_id,
+            is_resurrected=is_resurrected_master_key(record),
             created_at=record.created_at,
         )

@@ -16,6 +16,7 @@ from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import DataKeyPosition, KeyRotationRepository, PlacedWrap
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
+from vault_domain.rules.key_states import is_resurrected_master_key
 
 _log = logging.getLogger(__name__)
 _PAGE = 500
@@ -58,7 +59,8 @@ class RewrappingService:
     3. Check that the new and the previous wrap decrypt to the same data key, then delete the previous wrap.
     4. Retire the previous master keys. The store refuses this while they wrap data keys.
 
-    Master keys that this process cannot open stay, because one of them may be kept offline for recovery.
+    Master keys that this process cannot open stay, because one of them may be kept offline for recovery. A master key
+    whose state was set back after its retirement is retired again.
     """
 
     def __init__(
@@ -125,7 +127,10 @@ class RewrappingService:
         return max(missing, 0) + sum(counts.wraps.get(key_id, 0) for key_id in await self._previous())
 
     async def _previous(self) -> list[bytes]:
-        """Check that the target is active; return the other master keys of this process that are not retired."""
+        """Check that the target is active; return the other master keys that this run is to retire.
+
+        They are those that this process can open, and those whose state was set back after their retirement.
+        """
         records = await self._keys.master_keys()
         if _active(records) != self._target:
             raise _overtaken()
@@ -133,7 +138,7 @@ class RewrappingService:
             record.key_id
             for record in records
             if record.key_id != self._target
-            and record.key_id in self._master_keys.opened
+            and (record.key_id in self._master_keys.opened or is_resurrected_master_key(record))
             and record.state is not MasterKeyState.RETIRED
         ]
 
@@ -141,8 +146,7 @@ class RewrappingService:
         """Wrap data keys that the target does not wrap, until only unreadable ones lack a wrap."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
-            wraps = await self._wrapper.make_missing_wraps(record)
-            mine = next((wrap for wrap in wraps if wrap.master_key_id == self._target), None)
+            mine = await self._wrapper.make_missing_wrap(record)
             return None if mine is None else PlacedWrap(record.tenant_id, record.key_id, mine)
 
         async for wraps in self._walk(

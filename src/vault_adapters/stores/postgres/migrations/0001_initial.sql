@@ -88,6 +88,12 @@ CREATE TABLE {{schema}}.audit_event (
     PRIMARY KEY (tenant_id, xid, seq)
 );
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
+-- Reading a key asks the audit log whether the key was replaced, destroyed or retired. The literals must stand in the
+-- queries as they do here.
+CREATE INDEX audit_event_data_key ON {{schema}}.audit_event (tenant_id, code)
+    WHERE action IN ('data_key_replaced', 'data_key_destroyed');
+CREATE INDEX audit_event_master_key ON {{schema}}.audit_event (code, seq)
+    WHERE action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired');
 -- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
 -- The refresh state belongs to the credential with this id and generation; it no longer applies once another
 -- credential is stored.

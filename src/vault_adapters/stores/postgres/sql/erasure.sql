@@ -1,13 +1,21 @@
 -- name: destroy_tenant_data_keys
--- Mark a tenant's data keys as destroyed. The statement waits for writes under these data keys, which lock their rows
--- FOR SHARE; later writes under them fail.
+-- Mark a tenant's data keys as destroyed and append events. The statement waits for writes under these data keys, which
+-- lock their rows FOR SHARE; later writes under them fail.
 WITH doomed AS (
     SELECT tenant_id, data_key_id FROM {{schema}}.data_key
-    WHERE tenant_id = %(tenant_id)b AND state <> 'destroyed'
+    WHERE tenant_id = %(tenant_id)b AND state IN ('active', 'decrypt_only')
     ORDER BY data_key_id
-    FOR UPDATE)
-UPDATE {{schema}}.data_key d SET state = 'destroyed' FROM doomed o
-WHERE d.tenant_id = o.tenant_id AND d.data_key_id = o.data_key_id
+    FOR UPDATE),
+destroyed AS (
+    UPDATE {{schema}}.data_key d SET state = 'destroyed' FROM doomed o
+    WHERE d.tenant_id = o.tenant_id AND d.data_key_id = o.data_key_id AND d.state IN ('active', 'decrypt_only')
+    RETURNING d.tenant_id, d.data_key_id, {{now}} AS now),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
+    SELECT tenant_id, 'data_key_destroyed', now, %(actor)b::text, encode(data_key_id, 'hex')
+    FROM destroyed
+    ORDER BY data_key_id)
+SELECT data_key_id, now FROM destroyed ORDER BY data_key_id
 
 -- name: delete_tenant_wraps
 -- Delete all wraps of a tenant's destroyed data keys.
@@ -35,6 +43,7 @@ DELETE FROM {{schema}}.token t USING doomed o
 WHERE t.tenant_id = o.tenant_id AND t.provider = o.provider AND t.kind = o.kind AND t.identifier = o.identifier
 
 -- name: empty_tenant_audit_events
--- Remove tenant and identifier from a tenant's audit events; events of earlier erasures keep the tenant.
+-- Remove tenant and identifier from a tenant's audit events. Events of erasures and of destroyed data keys keep the
+-- tenant, because they confirm the tombstones.
 UPDATE {{schema}}.audit_event SET tenant_id = '', identifier = NULL
-WHERE tenant_id = %(tenant_id)b AND action <> 'tenant_erased'
+WHERE tenant_id = %(tenant_id)b AND action NOT IN ('tenant_erased', 'data_key_destroyed')

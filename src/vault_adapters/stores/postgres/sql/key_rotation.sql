@@ -18,6 +18,14 @@ FROM {{schema}}.data_key d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
+-- name: count_resurrected_data_keys
+-- Count the data keys whose state is behind the one that the audit log confirms.
+SELECT count(*) FROM (
+    SELECT d.state, {{confirmed_data_key}} AS confirmed
+    FROM {{schema}}.data_key d
+    WHERE d.state <> 'destroyed' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)) k
+WHERE confirmed = 'destroyed' OR (confirmed = 'decrypt_only' AND state = 'active')
+
 -- name: count_data_keys_to_rotate
 -- Count the active data keys that have at least the given age.
 SELECT count(*) FROM {{schema}}.data_key
@@ -127,7 +135,7 @@ unwrapped AS (
     DELETE FROM {{schema}}.data_key_wrap w USING emptied s WHERE w.tenant_id = s.tenant_id AND w.data_key_id = s.data_key_id),
 destroyed AS (
     UPDATE {{schema}}.data_key d SET state = 'destroyed' FROM emptied s
-    WHERE d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id
+    WHERE d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'decrypt_only'
     RETURNING d.tenant_id, d.data_key_id, {{now}} AS now),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
@@ -148,11 +156,11 @@ WHERE master_key_id = %(replaced)b AND state = 'active'
 
 -- name: promote_master_key
 -- Make a master key active; the same transaction has demoted the previous one.
-UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master_key_id)b
+UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
 
 -- name: find_data_keys_without_wrap
 -- Find data keys without a wrap under a master key, after a position, with their other wraps.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 LEFT JOIN LATERAL (
     SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
@@ -167,7 +175,7 @@ LIMIT %(limit)b::bigint
 
 -- name: find_data_keys_with_wrap
 -- Find data keys that a master key wraps, after a position, with all their wraps.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 JOIN {{schema}}.data_key_wrap o ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b
 CROSS JOIN LATERAL (
@@ -179,8 +187,9 @@ ORDER BY d.tenant_id, d.data_key_id
 LIMIT %(limit)b::bigint
 
 -- name: add_wraps
--- Store missing wraps of data keys, except for destroyed data keys and retired master keys. It locks data keys
--- and then master keys FOR SHARE, because a foreign key alone would allow a new wrap after a retirement.
+-- Store missing wraps of data keys under the active master key, except for destroyed data keys. It locks data keys and
+-- then the master key FOR SHARE, which keeps it active until the commit. A master key that is active although the audit
+-- log says otherwise does not count.
 WITH kept AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
@@ -189,10 +198,10 @@ WITH kept AS (
     ORDER BY s.ord
     FOR SHARE OF d),
 live AS (
-    SELECT master_key_id FROM {{schema}}.master_key
-    WHERE master_key_id IN (SELECT master_key_id FROM kept) AND state <> 'retired'
-    ORDER BY master_key_id
-    FOR SHARE),
+    SELECT m.master_key_id FROM {{schema}}.master_key m
+    WHERE m.master_key_id IN (SELECT master_key_id FROM kept) AND m.state = 'active'
+        AND coalesce({{confirmed_master_key}}, 'active') = 'active'
+    FOR SHARE OF m),
 added AS (
     INSERT INTO {{schema}}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
     SELECT k.tenant_id, k.data_key_id, master_key_id, k.wrapped

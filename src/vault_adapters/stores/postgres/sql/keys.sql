@@ -1,6 +1,8 @@
 -- name: list_master_keys
 -- List all master key records.
-SELECT master_key_id, provider, {{uri}}, {{kdf}}, check_value, state, created_at FROM {{schema}}.master_key ORDER BY created_at, master_key_id
+SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.created_at, {{confirmed_master_key}}
+FROM {{schema}}.master_key m
+ORDER BY m.created_at, m.master_key_id
 
 -- name: lock_master_keys
 -- Exclude other introductions, activations and retirements until the transaction ends; readers are not blocked.
@@ -19,7 +21,7 @@ ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE master_key
 
 -- name: get_active_data_keys
 -- Get the active data keys of the given tenants, with their wraps.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[]) k (tenant_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.state = 'active'
 LEFT JOIN LATERAL (
@@ -29,7 +31,7 @@ LEFT JOIN LATERAL (
 
 -- name: get_data_keys
 -- Get the given data keys of the given tenants, with their wraps.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_ids, w.wraps
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) k (tenant_id, data_key_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.data_key_id = k.data_key_id
 LEFT JOIN LATERAL (
@@ -38,13 +40,14 @@ LEFT JOIN LATERAL (
     WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
 
 -- name: create_data_keys
--- Store active data keys for tenants that have none, in the order of the tenants, each with its wraps under unretired
--- master keys. FOR SHARE keeps these master keys from being retired. It returns the number of these master keys.
+-- Store active data keys for tenants that have none, in the order of the tenants, each with its wrap under the active
+-- master key and no other. FOR SHARE keeps this master key active until the commit. A master key that is active although
+-- the audit log says otherwise does not count. It returns the id of the active master key, or no row.
 WITH live AS (
-    SELECT master_key_id FROM {{schema}}.master_key
-    WHERE master_key_id = ANY (%(master_key_ids)b::bytea[]) AND state <> 'retired'
-    ORDER BY master_key_id
-    FOR SHARE),
+    SELECT m.master_key_id FROM {{schema}}.master_key m
+    WHERE m.master_key_id = ANY (%(master_key_ids)b::bytea[]) AND m.state = 'active'
+        AND coalesce({{confirmed_master_key}}, 'active') = 'active'
+    FOR SHARE OF m),
 lasting AS (
     SELECT w.*
     FROM unnest(%(wrap_tenant_ids)b::text[], %(wrap_data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[]) w (
@@ -61,4 +64,4 @@ created AS (
 wrapped AS (
     INSERT INTO {{schema}}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
     SELECT l.tenant_id, l.data_key_id, l.master_key_id, l.wrapped FROM lasting l JOIN created USING (tenant_id, data_key_id))
-SELECT count(*) FROM live
+SELECT master_key_id FROM live

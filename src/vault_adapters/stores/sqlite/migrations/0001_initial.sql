@@ -80,6 +80,12 @@ CREATE TABLE token_vault_audit_event (
     code TEXT CHECK (length(code) <= 64)
 ) STRICT;
 CREATE INDEX token_vault_audit_event_tenant ON token_vault_audit_event (tenant_id, seq);
+-- Reading a key asks the audit log whether the key was replaced, destroyed or retired. The literals must stand in the
+-- queries as they do here.
+CREATE INDEX token_vault_audit_event_data_key ON token_vault_audit_event (tenant_id, code)
+    WHERE action IN ('data_key_replaced', 'data_key_destroyed');
+CREATE INDEX token_vault_audit_event_master_key ON token_vault_audit_event (code, seq)
+    WHERE action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired');
 -- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
 -- The refresh state belongs to the credential with this id and generation; it is void once another one is stored.
 CREATE TABLE token_vault_account (

@@ -1,6 +1,12 @@
+-- name: find_tenant_data_keys
+-- Find a tenant's data keys that are not destroyed.
+SELECT data_key_id FROM token_vault_data_key
+WHERE tenant_id = :tenant_id AND state IN ('active', 'decrypt_only')
+ORDER BY data_key_id
+
 -- name: destroy_tenant_data_keys
 -- Make a tenant's data keys tombstones; later writes under them fail.
-UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id AND state != 'destroyed'
+UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id AND state IN ('active', 'decrypt_only')
 
 -- name: delete_tenant_wraps
 -- Delete all wraps of a tenant's data keys.
@@ -15,6 +21,7 @@ DELETE FROM token_vault_account WHERE tenant_id = :tenant_id
 DELETE FROM token_vault_token WHERE tenant_id = :tenant_id
 
 -- name: empty_tenant_audit_events
--- Remove tenant and identifier from a tenant's audit events; events of earlier erasures keep the tenant.
+-- Remove tenant and identifier from a tenant's audit events. Events of erasures and of destroyed data keys keep the
+-- tenant, because they confirm the tombstones.
 UPDATE token_vault_audit_event SET tenant_id = NULL, identifier = NULL
-WHERE tenant_id = :tenant_id AND action != 'tenant_erased'
+WHERE tenant_id = :tenant_id AND action NOT IN ('tenant_erased', 'data_key_destroyed')

@@ -18,9 +18,18 @@ FROM token_vault_data_key d
 JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
 
--- name: list_live_master_keys
--- List the ids of master keys that are not retired.
-SELECT master_key_id FROM token_vault_master_key WHERE state != 'retired'
+-- name: count_resurrected_data_keys
+-- Count the data keys whose state is behind the one that the audit log confirms.
+SELECT count(*) FROM (
+    SELECT d.state, {{confirmed_data_key}} AS confirmed
+    FROM token_vault_data_key d
+    WHERE d.state != 'destroyed' AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id))
+WHERE confirmed = 'destroyed' OR (confirmed = 'decrypt_only' AND state = 'active')
+
+-- name: find_active_master_key
+-- Find the id of the active master key; there is none if the audit log says otherwise.
+SELECT m.master_key_id FROM token_vault_master_key m
+WHERE m.state = 'active' AND coalesce({{confirmed_master_key}}, 'active') = 'active'
 
 -- name: count_data_keys_to_rotate
 -- Count the active data keys that were created no later than a given time.
@@ -88,7 +97,8 @@ UPDATE token_vault_data_key SET emptied_at = NULL WHERE tenant_id = :tenant_id A
 
 -- name: destroy_data_key
 -- Make a data key a tombstone, after its wraps were deleted.
-UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id
+UPDATE token_vault_data_key SET state = 'destroyed'
+WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND state = 'decrypt_only'
 
 -- name: delete_data_key_wraps
 -- Delete all wraps of a data key.
@@ -102,19 +112,19 @@ WHERE master_key_id = :replaced AND state = 'active'
 
 -- name: promote_master_key
 -- Make a master key active; the same transaction has demoted the previous one.
-UPDATE token_vault_master_key SET state = 'active' WHERE master_key_id = :master_key_id
+UPDATE token_vault_master_key SET state = 'active' WHERE master_key_id = :master_key_id AND state = 'unwrap_only'
 
 -- name: find_data_keys_without_wrap
 -- Find data keys without a wrap under a master key, after a position, with their other wraps.
 WITH page AS (
-    SELECT tenant_id, data_key_id, state, emptied_at FROM token_vault_data_key d
+    SELECT tenant_id, data_key_id, state, emptied_at, {{confirmed_data_key}} AS confirmed FROM token_vault_data_key d
     WHERE state != 'destroyed' AND (tenant_id, data_key_id) > (:after_tenant_id, :after_data_key_id)
         AND NOT EXISTS (
             SELECT 1 FROM token_vault_data_key_wrap w
             WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND w.master_key_id = :master_key_id)
     ORDER BY tenant_id, data_key_id
     LIMIT :limit)
-SELECT p.tenant_id, p.data_key_id, p.state, p.emptied_at, w.master_key_id, {{wrapped}}
+SELECT p.tenant_id, p.data_key_id, p.state, p.emptied_at, p.confirmed, w.master_key_id, {{wrapped}}
 FROM page p
 LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 ORDER BY p.tenant_id, p.data_key_id, w.master_key_id
@@ -122,23 +132,25 @@ ORDER BY p.tenant_id, p.data_key_id, w.master_key_id
 -- name: find_data_keys_with_wrap
 -- Find data keys that a master key wraps, after a position, with all their wraps.
 WITH page AS (
-    SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at
+    SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}} AS confirmed
     FROM token_vault_data_key d
     JOIN token_vault_data_key_wrap w ON w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND w.master_key_id = :master_key_id
     WHERE (d.tenant_id, d.data_key_id) > (:after_tenant_id, :after_data_key_id)
     ORDER BY d.tenant_id, d.data_key_id
     LIMIT :limit)
-SELECT p.tenant_id, p.data_key_id, p.state, p.emptied_at, w.master_key_id, {{wrapped}}
+SELECT p.tenant_id, p.data_key_id, p.state, p.emptied_at, p.confirmed, w.master_key_id, {{wrapped}}
 FROM page p
 JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 ORDER BY p.tenant_id, p.data_key_id, w.master_key_id
 
 -- name: add_wrap
--- Store a missing wrap of a data key, except for a destroyed data key or a retired master key.
+-- Store a missing wrap of a data key under the active master key, except for a destroyed data key. A master key that is
+-- active although the audit log says otherwise does not count.
 INSERT INTO token_vault_data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
-SELECT d.tenant_id, d.data_key_id, k.master_key_id, :wrapped
+SELECT d.tenant_id, d.data_key_id, m.master_key_id, :wrapped
 FROM token_vault_data_key d
-JOIN token_vault_master_key k ON k.master_key_id = :master_key_id AND k.state != 'retired'
+JOIN token_vault_master_key m ON m.master_key_id = :master_key_id AND m.state = 'active'
+    AND coalesce({{confirmed_master_key}}, 'active') = 'active'
 WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id AND d.state != 'destroyed'
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
 

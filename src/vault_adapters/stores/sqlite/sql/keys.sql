@@ -1,6 +1,8 @@
 -- name: list_master_keys
 -- List all master key records.
-SELECT master_key_id, provider, {{uri}}, {{kdf}}, check_value, state, created_at FROM token_vault_master_key ORDER BY created_at, master_key_id
+SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.created_at, {{confirmed_master_key}}
+FROM token_vault_master_key m
+ORDER BY m.created_at, m.master_key_id
 
 -- name: insert_first_master_key
 -- Store the first master key, unless a master key, a data key or a token exists.
@@ -18,14 +20,14 @@ ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE state = 'r
 
 -- name: get_active_data_key
 -- Get a tenant's active data key with its wraps.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_id, {{wrapped}}
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_id, {{wrapped}}
 FROM token_vault_data_key d
 LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 WHERE d.tenant_id = :tenant_id AND d.state = 'active'
 
 -- name: get_data_key
 -- Get one data key of a tenant with its wraps.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, w.master_key_id, {{wrapped}}
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_id, {{wrapped}}
 FROM token_vault_data_key d
 LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id

@@ -1,0 +1,44 @@
+"""Loads the store's statements and fills in the SQL that several of them share."""
+
+from vault_adapters.stores.columns import MOST_BLOB
+from vault_adapters.stores.queries import Queries, load_queries
+
+# A SQLite column may hold a value of any type, so a text in place of a sealed value is read as its bytes.
+_VALUE_COLUMNS = f"t.data_key_id, CASE WHEN length(t.blob) <= {MOST_BLOB} THEN CAST(t.blob AS BLOB) END"
+
+_CONFIRMED_DATA_KEY = """(
+    SELECT CASE WHEN max(e.action = 'data_key_destroyed') THEN 'destroyed' WHEN count(*) > 0 THEN 'decrypt_only' END
+    FROM token_vault_audit_event e
+    WHERE e.tenant_id = d.tenant_id AND e.code = lower(hex(d.data_key_id))
+        AND e.action IN ('data_key_replaced', 'data_key_destroyed'))"""
+"""The state that the audit log confirms for the data key ``d``: its last one, or NULL."""
+
+_CONFIRMED_MASTER_KEY = """(
+    SELECT CASE
+        WHEN l.own = 'master_key_retired' THEN 'retired'
+        WHEN l.activated = lower(hex(m.master_key_id)) THEN 'active'
+        WHEN coalesce(l.own, l.activated) IS NOT NULL THEN 'unwrap_only' END
+    FROM (SELECT
+        (SELECT e.action FROM token_vault_audit_event e
+        WHERE e.tenant_id IS NULL AND e.code = lower(hex(m.master_key_id))
+            AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
+        ORDER BY e.seq DESC LIMIT 1) AS own,
+        (SELECT e.code FROM token_vault_audit_event e
+        WHERE e.tenant_id IS NULL AND e.action = 'master_key_activated'
+            AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
+        ORDER BY +e.seq DESC LIMIT 1) AS activated) l)"""
+"""The state that the audit log confirms for the master key ``m``: by its own last event, and by the last activation.
+
+The plus keeps SQLite from reading the whole log in the order of ``seq``.
+"""
+
+
+def load_statements() -> Queries:
+    """Return the statements."""
+    return load_queries(
+        "vault_adapters.stores.sqlite",
+        size="length",
+        value_columns=_VALUE_COLUMNS,
+        confirmed_data_key=_CONFIRMED_DATA_KEY,
+        confirmed_master_key=_CONFIRMED_MASTER_KEY,
+    )

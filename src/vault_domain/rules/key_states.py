@@ -1,0 +1,61 @@
+"""The states of keys: which state may follow which, and what a key may be used for.
+
+Whoever can write to the database can set a state back, and an old backup has the wraps that belong to it. So a key is
+used only if the audit log does not contradict its state.
+"""
+
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+
+RESURRECTED_KEY = "resurrected_key"
+"""Reason: the data key's state was set back, although the audit log says that the key was replaced or destroyed."""
+
+RESURRECTED_MASTER_KEY = "resurrected_master_key"
+"""Reason: the master key's state was set back, although the audit log says that it was replaced or retired."""
+
+DATA_KEY_MOVES = frozenset(
+    {
+        (DataKeyState.ACTIVE, DataKeyState.DECRYPT_ONLY),
+        (DataKeyState.ACTIVE, DataKeyState.DESTROYED),
+        (DataKeyState.DECRYPT_ONLY, DataKeyState.DESTROYED),
+    }
+)
+"""The changes of a data key's state that the vault makes: never back."""
+
+MASTER_KEY_MOVES = frozenset(
+    {
+        (MasterKeyState.UNWRAP_ONLY, MasterKeyState.ACTIVE),
+        (MasterKeyState.ACTIVE, MasterKeyState.UNWRAP_ONLY),
+        (MasterKeyState.UNWRAP_ONLY, MasterKeyState.RETIRED),
+        (MasterKeyState.RETIRED, MasterKeyState.UNWRAP_ONLY),
+    }
+)
+"""The changes of a master key's state that the vault makes. Each has an event in the audit log; the last one is an
+introduction: the key of a key service may be used again after its retirement."""
+
+
+def is_resurrected(key: DataKeyRecord) -> bool:
+    """Return whether a data key's state is behind the one that the audit log confirms."""
+    return (key.state, key.confirmed) in DATA_KEY_MOVES
+
+
+def may_open(key: DataKeyRecord) -> bool:
+    """Return whether values may be opened with a data key.
+
+    A replaced data key that was set back to active still opens values, because the tenant's own values are under it.
+    """
+    return DataKeyState.DESTROYED not in (key.state, key.confirmed)
+
+
+def may_seal(key: DataKeyRecord) -> bool:
+    """Return whether new values may be sealed with a data key."""
+    return key.state is DataKeyState.ACTIVE and not is_resurrected(key)
+
+
+def is_resurrected_master_key(key: MasterKeyRecord) -> bool:
+    """Return whether a master key is live after its retirement, or active although another one was activated.
+
+    A retired master key that was introduced again is not resurrected.
+    """
+    if key.confirmed is MasterKeyState.RETIRED:
+        return key.state is not MasterKeyState.RETIRED
+    return key.confirmed is MasterKeyState.UNWRAP_ONLY and key.state is MasterKeyState.ACTIVE
