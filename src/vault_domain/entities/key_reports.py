@@ -191,7 +191,7 @@ class ErasureReport:
 
     Attributes:
         tokens: number of deleted tokens.
-        accounts: number of accounts whose label and refresh state were deleted.
+        accounts: number of accounts whose tokens, labels and refresh states were deleted.
         data_keys: number of destroyed data keys.
         wraps: number of deleted wraps.
         audit_events: number of earlier audit events that lost tenant and identifier.

@@ -204,11 +204,11 @@ class DataKeyCases(ContractFixtures):
 
     async def test_an_erased_tenant_leaves_tombstones_and_may_come_again(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="label")
-        await vault.store_token(OTHER, "o")
+        await vault.store_tokens([(OTHER, "o"), (key("without a state"), "k")])
         keys = {(await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id.hex()}
         keys.add((await vault.keys.rotate_data_key("t1")).data_key_id or "")
         report = await vault.with_actor("me").erase_tenant("t1")
-        assert (report.tokens, report.accounts, report.data_keys) == (2, 1, 2)
+        assert (report.tokens, report.accounts, report.data_keys) == (3, 2, 2)
         assert await tokens_of(vault) == {}
         assert await value_of(vault, OTHER) == "o"
         status = await vault.keys.status(tenant_id="t1")

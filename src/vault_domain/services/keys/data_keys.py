@@ -60,7 +60,7 @@ class RotationService:
             resurrected=counts.resurrected,
         )
 
-    async def rotate(self, tenant_id: str, *, dry_run: bool, actor: str | None) -> DataKeyRotation:
+    async def rotate(self, tenant_id: str, *, dry_run: bool = False, actor: str | None) -> DataKeyRotation:
         """Give a tenant a new active data key; the old one only decrypts from now on."""
         before = await self._keys.active_data_key(tenant_id)
         if dry_run:

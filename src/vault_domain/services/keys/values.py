@@ -83,7 +83,7 @@ class ResealingService:
         self._tasks = tasks
 
     async def reencrypt(
-        self, tenant_id: str | None, progress: Progress | None, *, at_once: bool, actor: str | None
+        self, tenant_id: str | None, progress: Progress | None, *, at_once: bool = False, actor: str | None
     ) -> Reencryption:
         """Destroy data keys that were emptied long ago, then re-encrypt the values under the other old data keys.
 
