@@ -81,7 +81,8 @@ class DataKeyRotation:
     Attributes:
         rotated: whether this call created a new key; False if the tenant has no data key or another process was faster.
         data_key_id: id of the tenant's active data key; None if it has none.
-        tokens_to_reencrypt: number of the tenant's tokens that `reencrypt` must still encrypt under the new key.
+        tokens_to_reencrypt: number of the tenant's tokens that `reencrypt` must still encrypt under the new key; in a
+            dry run, those that it will have to after the rotation.
     """
 
     rotated: bool
@@ -97,7 +98,8 @@ class DataKeyRotations:
         due: number of tenants whose data key was due for rotation.
         rotated: number of tenants that got a new data key; 0 in a dry run.
         overtaken: number of tenants that another process rotated or erased meanwhile.
-        tokens_to_reencrypt: number of tokens that `reencrypt` must still encrypt under active data keys.
+        tokens_to_reencrypt: number of tokens that `reencrypt` must still encrypt under active data keys; in a dry run,
+            those that it will have to after the rotation.
     """
 
     due: int
@@ -129,7 +131,8 @@ class Reencryption:
         reencrypted: number of values that were encrypted under an active data key.
         overtaken: number of values that another writer replaced or deleted meanwhile; this run did not overwrite them.
         emptied: number of old data keys that no value uses any more.
-        destroyed: number of data keys that were emptied at least 24 hours ago and were destroyed by this run.
+        destroyed: number of data keys that this run destroyed: those that were emptied at least 24 hours ago; with
+            ``compromised``, all emptied ones.
         remaining: number of values that are still under decrypt_only data keys.
         unreadable: values that could not be decrypted, by data key.
         unreadable_tokens: keys of the first thousand unreadable values, sorted.
@@ -188,7 +191,7 @@ class ErasureReport:
 
     Attributes:
         tokens: number of deleted tokens.
-        accounts: number of accounts whose label and refresh state were deleted.
+        accounts: number of accounts whose tokens, labels and refresh states were deleted.
         data_keys: number of destroyed data keys.
         wraps: number of deleted wraps.
         audit_events: number of earlier audit events that lost tenant and identifier.

@@ -41,15 +41,20 @@ class VaultKeys:
         return await self._services.rotating.status(as_optional_tenant_id(tenant_id))
 
     @scrubbed_async
-    async def rotate_data_key(self, tenant_id: str) -> DataKeyRotation:
+    async def rotate_data_key(self, tenant_id: str, *, dry_run: bool = False) -> DataKeyRotation:
         """Give a tenant a new data key, which encrypts all values stored from now on.
 
         The old data key still decrypts stored values; `reencrypt` encrypts them under the new one.
 
+        Args:
+            tenant_id: the tenant.
+            dry_run: only count the tokens that would have to be encrypted again.
+
         Raises:
             KeyUnavailableError: the new data key cannot be wrapped now; nothing was changed.
         """
-        return await self._services.rotating.rotate(as_tenant_id(tenant_id), actor=self._actor)
+        tenant, only_count = as_tenant_id(tenant_id), as_flag(dry_run, "dry_run")
+        return await self._services.rotating.rotate(tenant, dry_run=only_count, actor=self._actor)
 
     @scrubbed_async
     async def rotate_data_keys(
@@ -66,7 +71,7 @@ class VaultKeys:
 
         Args:
             older_than: smallest age of a data key to replace.
-            dry_run: only count the tenants.
+            dry_run: only count the tenants, and the tokens that would have to be encrypted again.
             progress: called after each page with the number of finished tenants and the number of all tenants; an
                 exception that it raises ends the run.
 
@@ -97,7 +102,11 @@ class VaultKeys:
 
     @scrubbed_async
     async def reencrypt(
-        self, tenant_id: str | None = None, progress: Callable[[int, int], object] | None = None
+        self,
+        tenant_id: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        *,
+        compromised: bool = False,
     ) -> Reencryption:
         """Re-encrypt values from old data keys to active ones, page by page.
 
@@ -110,9 +119,13 @@ class VaultKeys:
             tenant_id: the tenant whose values are re-encrypted; None: all tenants.
             progress: called after each page with the number of finished values and the number of all values; an
                 exception that it raises ends the run, which can be started again.
+            compromised: destroy emptied data keys at the end of this run, because someone else may know them. A
+                refreshed token that still waits to be stored, in a journal or in memory, is lost if it was sealed under
+                one of them. Its account must then be connected again.
 
         Raises:
             KeyUnavailableError: the master key cannot be used now; start the run again later.
         """
         tenant, report = as_optional_tenant_id(tenant_id), as_progress(progress)
-        return await self._services.resealing.reencrypt(tenant, report, actor=self._actor)
+        at_once = as_flag(compromised, "compromised")
+        return await self._services.resealing.reencrypt(tenant, report, at_once=at_once, actor=self._actor)

@@ -29,7 +29,8 @@ def damage(command_line, where):
 
 def test_the_life_of_a_data_key(filled):
     before = read(filled("keys", "rotate-data", "t1", "--dry-run", "--json"))
-    assert (before["active"], before["decrypt_only"]) == (1, 0)
+    assert (before["dry_run"], before["rotated"], before["tokens_to_reencrypt"]) == (True, False, 2)
+    assert read(filled("keys", "status", "--json"))["decrypt_only"] == 0
     rotated = read(filled("keys", "rotate-data", "t1", "--json"))
     assert (rotated["rotated"], rotated["tokens_to_reencrypt"]) == (True, 2)
     assert read(filled("reencrypt", "--tenant", "t1", "--dry-run", "--json"))["tokens_to_reencrypt"] == 2
@@ -47,7 +48,7 @@ def test_all_tenants_get_a_new_data_key(filled):
     young = read(filled("keys", "rotate-data", "--all", "--older-than", "1d", "--json"))
     assert (young["due"], young["rotated"]) == (0, 0)
     due = read(filled("keys", "rotate-data", "--all", "--dry-run", "--json"))
-    assert (due["due"], due["rotated"], due["tokens_to_reencrypt"]) == (2, 0, 0)
+    assert (due["due"], due["rotated"], due["tokens_to_reencrypt"]) == (2, 0, 3)
     report = read(filled("keys", "rotate-data", "--all", "--json"))
     assert (report["due"], report["rotated"], report["tokens_to_reencrypt"]) == (2, 2, 3)
     assert "rotated" in filled("keys", "rotate-data", "--all").out
@@ -87,6 +88,55 @@ def test_the_master_key_is_rotated_and_the_old_secret_is_no_longer_needed(filled
     assert filled("list", "t1").code == 3
 
 
+def test_compromised_keys_are_replaced_and_destroyed_at_once(filled):
+    assert filled("store", "t2", "acme", "api_key", stdin="other").code == 0
+    both = {"ENCRYPTION_SECRET": NEW_SECRET, "ENCRYPTION_SECRET_PREVIOUS": filled.variables["ENCRYPTION_SECRET"]}
+    due = read(filled("keys", "rotate-data", "--compromised", "--dry-run", "--json", **both))
+    assert due == {
+        "dry_run": True,
+        "data_keys_to_rotate": 2,
+        "tokens_to_reencrypt": 3,
+        "data_keys_to_destroy": 2,
+        "master_key_rotation_due": True,
+    }
+    assert read(filled("keys", "status", "--json", **both))["decrypt_only"] == 0
+    done = filled("keys", "rotate-data", "--compromised", "--json", **both)
+    assert (done.code, done.stderr) == (0, "")
+    report = read(done)
+    assert report["incomplete"] is False
+    assert (report["data_keys"]["rotated"], report["values"]["reencrypted"], report["values"]["destroyed"]) == (2, 3, 2)
+    assert (report["master_key"]["activated"], report["master_key"]["retired"]) == (True, 1)
+    actions = [event["action"] for event in read(filled("audit", "--json", **both))]
+    # So no new data key has a wrap under the old master key.
+    assert actions.index("master_key_retired") < actions.index("data_key_rotated")
+    after = {"ENCRYPTION_SECRET": NEW_SECRET}
+    assert filled("get", *KEY, "--identifier", "a", "--reveal", **after).stdout == b"a"
+    status = read(filled("keys", "status", "--json", **after))
+    assert (status["active"], status["decrypt_only"], status["destroyed"]) == (2, 0, 2)
+
+
+def test_without_a_new_master_key_the_command_says_so(filled):
+    assert filled("store", "t2", "acme", "api_key", stdin="other").code == 0
+    for dry_run in (["--dry-run"], []):
+        done = filled("keys", "rotate-data", "t1", "--compromised", "--json", *dry_run)
+        assert done.code == 0
+        assert "no new master key is configured" in done.stderr
+    assert (read(done)["master_key"], read(done)["values"]["destroyed"]) == (None, 1)
+    status = read(filled("keys", "status", "--json"))
+    assert (status["active"], status["destroyed"]) == (2, 1)
+    assert "destroyed" in filled("keys", "rotate-data", "--all", "--compromised").out
+    assert filled("keys", "rotate-data", "nobody", "--compromised").code == 4
+    assert filled("keys", "rotate-data", "nobody", "--compromised", "--dry-run").code == 4
+
+
+def test_a_compromised_key_that_is_still_needed_is_named(filled):
+    damage(filled, "identifier = 'a'")
+    done = filled("keys", "rotate-data", "--compromised", "--json")
+    report = read(done)
+    assert (done.code, report["incomplete"], report["values"]["destroyed"]) == (13, True, 0)
+    assert "cannot be opened: t1 acme api_key a" in done.stderr
+
+
 def test_a_tenant_is_erased_only_if_it_is_named_twice(filled):
     counts = read(filled("erase-tenant", "t1", "--dry-run", "--json"))
     assert counts == {"dry_run": True, "tokens": 2, "accounts": 2, "data_keys": 1}
@@ -97,7 +147,8 @@ def test_a_tenant_is_erased_only_if_it_is_named_twice(filled):
     done = filled("erase-tenant", "t1", "--json", stdin="t1\n")
     assert done.code == 0
     report = read(done)
-    assert (report["tokens"], report["data_keys"], report["wraps"], report["checkpointed"]) == (2, 1, 1, True)
+    assert {name: report[name] for name in counts if name != "dry_run"} == {"tokens": 2, "accounts": 2, "data_keys": 1}
+    assert (report["wraps"], report["checkpointed"]) == (1, True)
     assert read(filled("list", "t1", "--json")) == []
 
 
@@ -129,6 +180,8 @@ def test_on_a_terminal_it_asks_and_shows_tables(filled):
         (("keys", "rotate-data", "t1", "--all"), "name one tenant, or pass --all"),
         (("keys", "rotate-data", "t1", "--older-than", "1d"), "--older-than needs --all"),
         (("keys", "rotate-data", "--all", "--older-than", "soon"), "--older-than must be a duration"),
+        (("keys", "rotate-data", "t1", "--all", "--compromised"), "name one tenant, or pass --all"),
+        (("keys", "rotate-data", "--compromised", "--older-than", "1d"), "--older-than does not go with --compromised"),
         (("keys", "rotate-data", "t1", "--dry"), "there is no such option"),
     ],
 )

@@ -40,6 +40,10 @@ class DictKeyRotation:
     async def count_data_keys_to_rotate(self, age):
         return len(self._to_rotate(age))
 
+    async def count_tokens_to_rotate(self, age, tenant_id=None):
+        places = {place for place in self._to_rotate(age) if tenant_id in (None, place[0])}
+        return sum(_place(stored) in places for stored in self._database.tables.tokens.values())
+
     async def data_keys_to_rotate(self, age, after, limit):
         return [place for place in self._to_rotate(age) if place[0] > after][:limit]
 

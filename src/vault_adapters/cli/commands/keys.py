@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from vault_adapters.cli.compromised import count_keys, replace_keys
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.inputs import as_duration
@@ -27,12 +28,18 @@ from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_domain import (
+    DataKeyRotation,
     InvalidInputError,
     KeyStatus,
     MasterKeyRotation,
     Reencryption,
     TokenVault,
     UnreadableKey,
+)
+
+_NO_NEW_MASTER_KEY = (
+    "no new master key is configured, so the master key stays. If somebody may know the secret too, configure a new one"
+    " beside the old one, and run this again"
 )
 
 _DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only show the work to do.", show_default=False)]
@@ -62,29 +69,39 @@ def rotate_data(
     older_than: Annotated[
         str | None, Parameter(help="With --all: smallest age of the data keys to rotate, such as 365d.")
     ] = None,
+    compromised: Annotated[
+        bool,
+        Parameter(
+            name="--compromised",
+            help="Somebody may know the keys: also rotate the master key, re-encrypt all values, and destroy the old"
+            " data keys at once. Without a tenant it concerns all tenants.",
+            show_default=False,
+        ),
+    ] = False,
     dry_run: _DryRun = False,
     json: Json = False,
 ) -> ExitCode:
     """Give one tenant or all tenants a new data key.
 
     New values are encrypted under the new key; `reencrypt` re-encrypts the stored values. The exit code is 4 if the
-    tenant has no data key.
+    tenant has no data key. With --compromised, the exit code is 13 if a key is still needed because something cannot be
+    decrypted.
     """
-    if (tenant is None) is not all_:
+    if (tenant is not None and all_) or (tenant is None and not (all_ or compromised)):
         raise InvalidInputError("name one tenant, or pass --all")
+    if compromised:
+        if older_than is not None:
+            raise InvalidInputError("--older-than does not go with --compromised")
+        return _replace_compromised(tenant, dry_run=dry_run, json=json)
     if tenant is None:
         return _rotate_all(older_than, dry_run=dry_run, json=json)
     if older_than is not None:
         raise InvalidInputError("--older-than needs --all")
-    if dry_run:
-        found = _status(tenant)
-        _show_status(found, json=json)
-        return ExitCode.OK if found.active else ExitCode.NOT_FOUND
-    report = with_vault(lambda vault: vault.keys.rotate_data_key(tenant), VaultConfig.from_env())
+    report = with_vault(lambda vault: vault.keys.rotate_data_key(tenant, dry_run=dry_run), VaultConfig.from_env())
     if report.data_key_id is None:
         complain("the tenant has no data key")
         return ExitCode.NOT_FOUND
-    _show(report, json=json)
+    _show_counts({"dry_run": dry_run, **report_json(report)}, json=json)
     return ExitCode.OK
 
 
@@ -100,9 +117,7 @@ def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     with _bar("rewrapping") as progress:
         report = with_vault(lambda vault: vault.keys.rotate_master_key(progress), VaultConfig.from_env())
     _show(report, json=json)
-    _name_unreadable(report.unreadable, "data key {} cannot be opened; it was not changed")
-    if report.in_use:
-        complain("the previous master key still wraps data keys; keep it configured, and run this again")
+    _name_wraps(report)
     return _exit_code(report)
 
 
@@ -118,12 +133,7 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
     with _bar("re-encrypting") as progress:
         report = with_vault(lambda vault: vault.keys.reencrypt(tenant, progress), VaultConfig.from_env())
     _show(report, json=json)
-    _name_unreadable(report.unreadable, "values under data key {} cannot be opened; they were not changed")
-    for key in report.unreadable_tokens:
-        place = (key.tenant_id, key.provider, key.kind.value, key.identifier)
-        complain(f"cannot be opened: {' '.join(map(printable, place))}")
-    if report.remaining > report.unreadable_count:
-        complain("data keys were rotated meanwhile, so some values are under old data keys again; run this once more")
+    _name_values(report)
     return _exit_code(report)
 
 
@@ -156,6 +166,33 @@ def _rotate_all(older_than: str | None, *, dry_run: bool, json: bool) -> ExitCod
         )
     _show_counts({"dry_run": dry_run, **report_json(report)}, json=json)
     return ExitCode.OK
+
+
+def _replace_compromised(tenant: str | None, *, dry_run: bool, json: bool) -> ExitCode:
+    config = VaultConfig.from_env()
+    if dry_run:
+        counts = with_vault(lambda vault: count_keys(vault, tenant), config)
+        _show_counts({"dry_run": True, **counts}, json=json)
+        if not counts["master_key_rotation_due"]:
+            complain(_NO_NEW_MASTER_KEY)
+        return ExitCode.OK if tenant is None or counts["data_keys_to_rotate"] else ExitCode.NOT_FOUND
+    done = with_vault(lambda vault: replace_keys(vault, tenant, _bar), config)
+    if json:
+        parts = {"data_keys": done.data_keys, "values": done.values, "master_key": done.master_key}
+        shown = {name: None if part is None else report_json(part) for name, part in parts.items()}
+        print_json({"dry_run": False, **shown, "incomplete": done.incomplete})
+    else:
+        for part in filter(None, (done.master_key, done.data_keys, done.values)):
+            open_screen().fields(count_fields(report_json(part)))
+    if isinstance(done.data_keys, DataKeyRotation) and done.data_keys.data_key_id is None:
+        complain("the tenant has no data key")
+        return ExitCode.NOT_FOUND
+    if done.master_key is None:
+        complain(_NO_NEW_MASTER_KEY)
+    else:
+        _name_wraps(done.master_key)
+    _name_values(done.values)
+    return ExitCode.INCOMPLETE if done.incomplete else ExitCode.OK
 
 
 @contextmanager
@@ -205,6 +242,21 @@ def _show_counts(counts: dict[str, object], *, json: bool) -> None:
         print_json(counts)
     else:
         open_screen().fields(count_fields(counts))
+
+
+def _name_values(report: Reencryption) -> None:
+    _name_unreadable(report.unreadable, "values under data key {} cannot be opened; they were not changed")
+    for key in report.unreadable_tokens:
+        place = (key.tenant_id, key.provider, key.kind.value, key.identifier)
+        complain(f"cannot be opened: {' '.join(map(printable, place))}")
+    if report.remaining > report.unreadable_count:
+        complain("data keys were rotated meanwhile, so some values are under old data keys again; run this once more")
+
+
+def _name_wraps(report: MasterKeyRotation) -> None:
+    _name_unreadable(report.unreadable, "data key {} cannot be opened; it was not changed")
+    if report.in_use:
+        complain("the previous master key still wraps data keys; keep it configured, and run this again")
 
 
 def _name_unreadable(unreadable: tuple[UnreadableKey, ...], message: str) -> None:

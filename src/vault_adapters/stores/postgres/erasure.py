@@ -35,10 +35,14 @@ class PostgresTenantEraser:
             destroyed: list[AuditEvent] = []
             while rows := await transaction.fetch(self._queries["destroy_tenant_data_keys"], parameters):
                 destroyed += [_destroyed(tenant_id, bytes(key_id), now, actor) for key_id, now in rows]
+            tenant = {"tenant_id": tenant_id}
+            [(accounts,)] = await transaction.fetch(self._queries["count_tenant_accounts"], tenant)
             counts = {"data_keys": len(destroyed)}
             for name, query in _STEPS.items():
-                counts[name] = await transaction.execute(self._queries[query], {"tenant_id": tenant_id})
-            if not any(counts.values()):
+                counts[name] = await transaction.execute(self._queries[query], tenant)
+            is_empty = not any(counts.values())
+            counts["accounts"] = accounts
+            if is_empty:
                 return Change(Erased(**counts))
             action = AuditAction.TENANT_ERASED
             event = await append_key_event(transaction, self._queries, action, actor, tenant_id=tenant_id)

@@ -32,8 +32,11 @@ class SqliteTenantEraser:
         async def work(transaction: Transaction) -> Change[Erased]:
             parameters = {"tenant_id": tenant_id}
             data_keys = await transaction.fetch(self._queries["find_tenant_data_keys"], parameters)
+            [(accounts,)] = await transaction.fetch(self._queries["count_tenant_accounts"], parameters)
             counts = [await transaction.execute(self._queries[step], parameters) for step in _STEPS]
-            if not any(counts):
+            is_empty = not any(counts)
+            counts[_STEPS.index("delete_tenant_accounts")] = accounts
+            if is_empty:
                 return Change(Erased(*counts))
             event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
             destroyed = evolve(event, action=AuditAction.DATA_KEY_DESTROYED)

@@ -42,6 +42,12 @@ class SqliteKeyRotation:
         [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
         return int(count)
 
+    async def count_tokens_to_rotate(self, age: timedelta, tenant_id: str | None = None) -> int:
+        """Count the tokens under active data keys that are at least ``age`` old, of all tenants or of one."""
+        parameters = {"until": to_micros(self._database.now() - age), "tenant_id": tenant_id}
+        [(count,)] = await self._database.fetch(self._queries["count_tokens_to_rotate"], parameters)
+        return int(count)
+
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
         """Return the active data keys that are at least ``age`` old, for the tenants that come after ``after``."""
         parameters = {"until": to_micros(self._database.now() - age), "after": after, "limit": limit}

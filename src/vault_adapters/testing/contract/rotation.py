@@ -168,15 +168,47 @@ class DataKeyCases(ContractFixtures):
         assert await tenants_to_rotate(store, timedelta(0), "", 2) == ["a", "b"]
         assert await store.key_rotation.count_data_keys_to_rotate(DAY) == 2
         assert await store.key_rotation.count_data_keys_to_rotate(2 * DAY) == 0
+        await vault.store_token(TokenKey("c", "p", TokenKind.WEBHOOK_SECRET), "v")
+        counts = [await store.key_rotation.count_tokens_to_rotate(DAY, tenant) for tenant in (None, "a", "b", "c")]
+        assert counts == [3, 1, 0, 2]
+        assert await store.key_rotation.count_tokens_to_rotate(2 * DAY) == 0
         assert (await vault.keys.rotate_data_keys(older_than=DAY)).rotated == 2
+
+    async def test_a_dry_run_counts_what_there_will_be_to_encrypt_again(self, vault: TokenVault) -> None:
+        await vault.store_tokens([(ACCESS, "a"), (REFRESH, "r"), (OTHER, "o")])
+        await vault.keys.rotate_data_key("t1")
+        await vault.store_token(ACCESS, "newer")
+        events = len(await events_of(vault))
+        one = await vault.keys.rotate_data_key("t1", dry_run=True)
+        every = await vault.keys.rotate_data_keys(dry_run=True)
+        assert (one.rotated, one.tokens_to_reencrypt, every.rotated, every.due) == (False, 2, 0, 2)
+        assert every.tokens_to_reencrypt == 3
+        assert len(await events_of(vault)) == events
+        done = await vault.keys.rotate_data_key("t1")
+        assert (done.tokens_to_reencrypt, done.data_key_id == one.data_key_id) == (2, False)
+        assert (await vault.keys.rotate_data_keys()).tokens_to_reencrypt == 3
+
+    async def test_compromised_data_keys_are_destroyed_at_once(self, vault: TokenVault, store: Store) -> None:
+        await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
+        old = [await store.keys.active_data_key(tenant) or pytest.fail("no key") for tenant in ("t1", "t2")]
+        await vault.keys.rotate_data_keys()
+        report = await vault.with_actor("me").keys.reencrypt("t1", compromised=True)
+        assert (report.reencrypted, report.emptied, report.destroyed, report.incomplete) == (1, 1, 1, False)
+        records = [await store.keys.data_key(key.tenant_id, key.key_id) for key in old]
+        assert [record and record.state for record in records] == ["destroyed", "decrypt_only"]
+        assert [record and record.confirmed for record in records] == ["destroyed", "decrypt_only"]
+        event = (await events_of(vault, "t1"))[-1]
+        assert (event.action, event.actor, event.code) == (AuditAction.DATA_KEY_DESTROYED, "me", old[0].key_id.hex())
+        assert (await vault.keys.reencrypt(compromised=True)).destroyed == 1
+        assert (await value_of(vault, ACCESS), await value_of(vault, OTHER)) == ("a", "o")
 
     async def test_an_erased_tenant_leaves_tombstones_and_may_come_again(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="label")
-        await vault.store_token(OTHER, "o")
+        await vault.store_tokens([(OTHER, "o"), (key("without a state"), "k")])
         keys = {(await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id.hex()}
         keys.add((await vault.keys.rotate_data_key("t1")).data_key_id or "")
         report = await vault.with_actor("me").erase_tenant("t1")
-        assert (report.tokens, report.accounts, report.data_keys) == (2, 1, 2)
+        assert (report.tokens, report.accounts, report.data_keys) == (3, 2, 2)
         assert await tokens_of(vault) == {}
         assert await value_of(vault, OTHER) == "o"
         status = await vault.keys.status(tenant_id="t1")

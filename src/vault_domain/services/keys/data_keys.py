@@ -60,9 +60,15 @@ class RotationService:
             resurrected=counts.resurrected,
         )
 
-    async def rotate(self, tenant_id: str, *, actor: str | None) -> DataKeyRotation:
+    async def rotate(self, tenant_id: str, *, dry_run: bool = False, actor: str | None) -> DataKeyRotation:
         """Give a tenant a new active data key; the old one only decrypts from now on."""
         before = await self._keys.active_data_key(tenant_id)
+        if dry_run:
+            return DataKeyRotation(
+                rotated=False,
+                data_key_id=None if before is None else before.key_id.hex(),
+                tokens_to_reencrypt=0 if before is None else await self._count_tokens(timedelta(0), tenant_id),
+            )
         active, rotated = (None, False) if before is None else await self._flip(tenant_id, before.key_id, actor)
         counts = None if active is None else await self._rotation.key_counts(tenant_id)
         return DataKeyRotation(
@@ -88,13 +94,19 @@ class RotationService:
             await self._tasks.run_all([("flip", partial(flip, *place)) for place in places], _AT_ONCE)
             if progress is not None:
                 progress(len(outcomes), max(len(outcomes), total))
-        counts = await self._rotation.key_counts()
         return DataKeyRotations(
             due=max(len(outcomes), total),
             rotated=sum(outcomes),
             overtaken=len(outcomes) - sum(outcomes),
-            tokens_to_reencrypt=counts.tokens_to_reseal,
+            tokens_to_reencrypt=await self._count_tokens(older_than, None)
+            if dry_run
+            else (await self._rotation.key_counts()).tokens_to_reseal,
         )
+
+    async def _count_tokens(self, older_than: timedelta, tenant_id: str | None) -> int:
+        """Count the tokens that will have to be encrypted again once a rotation is done."""
+        counts = await self._rotation.key_counts(tenant_id)
+        return counts.tokens_to_reseal + await self._rotation.count_tokens_to_rotate(older_than, tenant_id)
 
     async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
         """Replace a data key if still active; return the now active data key or None, and whether this call made it."""

@@ -82,12 +82,16 @@ class ResealingService:
         self._sink = sink
         self._tasks = tasks
 
-    async def reencrypt(self, tenant_id: str | None, progress: Progress | None, *, actor: str | None) -> Reencryption:
-        """Destroy data keys that were emptied long ago, then re-encrypt the values under the other old data keys."""
+    async def reencrypt(
+        self, tenant_id: str | None, progress: Progress | None, *, at_once: bool = False, actor: str | None
+    ) -> Reencryption:
+        """Destroy data keys that were emptied long ago, then re-encrypt the values under the other old data keys.
+
+        If ``at_once`` is True, also destroy the data keys that this run emptied.
+        """
         # Destroy first, because this also finds emptied data keys that tokens of a restored backup use again; the
         # passes below empty them.
-        change = await self._rotation.destroy_emptied(tenant_id, DESTROY_AFTER, actor=actor)
-        self._sink.publish(change.events)
+        destroyed = await self._destroy(tenant_id, DESTROY_AFTER, actor)
         counts = await self._rotation.key_counts(tenant_id)
         run = _Run(counts.tokens_to_reseal, progress)
         for _ in range(_PASSES):
@@ -97,16 +101,23 @@ class ResealingService:
             if run.overtaken == overtaken:
                 break
         emptied = await self._rotation.mark_emptied(tenant_id)
+        if at_once:
+            destroyed += await self._destroy(tenant_id, timedelta(0), actor)
         counts = await self._rotation.key_counts(tenant_id)
         return Reencryption(
             reencrypted=run.resealed,
             overtaken=run.overtaken,
             emptied=emptied,
-            destroyed=change.result,
+            destroyed=destroyed,
             remaining=counts.tokens_to_reseal,
             unreadable=_describe(run.unreadable),
             unreadable_tokens=tuple(run.unreadable_tokens),
         )
+
+    async def _destroy(self, tenant_id: str | None, age: timedelta, actor: str | None) -> int:
+        change = await self._rotation.destroy_emptied(tenant_id, age, actor=actor)
+        self._sink.publish(change.events)
+        return change.result
 
     async def _sweep(self, tenant_id: str | None, run: _Run) -> None:
         """Re-encrypt all values under old data keys once; write a page while reading and sealing the next one."""

@@ -17,6 +17,10 @@ audited AS (
     ORDER BY data_key_id)
 SELECT data_key_id, now FROM destroyed ORDER BY data_key_id
 
+-- name: count_tenant_accounts
+-- Count a tenant's accounts, which are those that hold a token. Its data keys are destroyed by now, so none is added.
+SELECT count(*) FROM (SELECT DISTINCT provider, identifier FROM {{schema}}.token WHERE tenant_id = %(tenant_id)b) a
+
 -- name: delete_tenant_wraps
 -- Delete all wraps of a tenant's destroyed data keys.
 DELETE FROM {{schema}}.data_key_wrap w USING {{schema}}.data_key d

@@ -32,6 +32,14 @@ SELECT count(*) FROM {{schema}}.data_key
 WHERE state = 'active' AND created_at
     <= {{now}} - %(age)b::bigint * interval '1 microsecond'
 
+-- name: count_tokens_to_rotate
+-- Count the tokens under active data keys that have at least the given age, of all tenants or of one.
+SELECT count(*)
+FROM {{schema}}.data_key d
+JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
+WHERE d.state = 'active' AND d.created_at <= {{now}} - %(age)b::bigint * interval '1 microsecond'
+    AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+
 -- name: find_data_keys_to_rotate
 -- Find the active data keys that have at least the given age, of tenants after the given one.
 SELECT tenant_id, data_key_id FROM {{schema}}.data_key

@@ -8,6 +8,10 @@ ORDER BY data_key_id
 -- Make a tenant's data keys tombstones; later writes under them fail.
 UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id AND state IN ('active', 'decrypt_only')
 
+-- name: count_tenant_accounts
+-- Count a tenant's accounts, which are those that hold a token.
+SELECT count(*) FROM (SELECT DISTINCT provider, identifier FROM token_vault_token WHERE tenant_id = :tenant_id)
+
 -- name: delete_tenant_wraps
 -- Delete all wraps of a tenant's data keys.
 DELETE FROM token_vault_data_key_wrap WHERE tenant_id = :tenant_id

@@ -35,6 +35,13 @@ WHERE m.state = 'active' AND coalesce({{confirmed_master_key}}, 'active') = 'act
 -- Count the active data keys that were created no later than a given time.
 SELECT count(*) FROM token_vault_data_key WHERE state = 'active' AND created_at <= :until
 
+-- name: count_tokens_to_rotate
+-- Count the tokens under active data keys that were created no later than a given time, of all tenants or of one.
+SELECT count(*)
+FROM token_vault_data_key d
+JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
+WHERE d.state = 'active' AND d.created_at <= :until AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
+
 -- name: find_data_keys_to_rotate
 -- Find the active data keys that were created no later than a given time, for the tenants after a given one.
 SELECT tenant_id, data_key_id FROM token_vault_data_key
