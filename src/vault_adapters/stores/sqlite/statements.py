@@ -31,12 +31,23 @@ _CONFIRMED_MASTER_KEY = """(
 The plus keeps SQLite from reading the whole log in the order of ``seq``.
 """
 
+_USABLE_WRAP = """EXISTS (
+        SELECT 1 FROM token_vault_master_key m
+        WHERE m.master_key_id = w.master_key_id AND m.state != 'retired'
+            AND coalesce({{confirmed_master_key}}, m.state) != 'retired')"""
+"""Whether the wrap ``w`` is under a master key that was not retired.
+
+Processes that were opened before the retirement still have the retired master key. Whoever knows its secret could make
+a wrap of a data key of his own for them.
+"""
+
 
 def load_statements() -> Queries:
     """Return the statements."""
     return load_queries(
         "vault_adapters.stores.sqlite",
         value_columns=_VALUE_COLUMNS,
+        usable_wrap=_USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
         confirmed_data_key=_CONFIRMED_DATA_KEY,
         confirmed_master_key=_CONFIRMED_MASTER_KEY,
     )
