@@ -54,7 +54,7 @@ _USABLE_WRAP = """EXISTS (
 """Whether the wrap ``w`` is under a master key that was not retired.
 
 Processes that were opened before the retirement still have the retired master key. Whoever knows its secret could make
-a wrap of a data key of his own for them.
+a wrap of a data key of their own for them.
 """
 
 
