@@ -42,7 +42,7 @@ def test_a_copy_is_drawn_alike(copy, picture):
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("vault_adapters/crypto/cipher.py", "from vault_domain.rules.freshness import is_due"),
+        ("vault_adapters/runtime/periodic.py", "from vault_domain.rules.freshness import is_due"),
         ("vault_adapters/importing/lines.py", "from vault_domain import TokenVault"),
         ("vault_adapters/clients/access.py", "import vault_adapters.sync.vault"),
         ("vault_adapters/stores/queries.py", "from vault_adapters.stores import postgres"),
@@ -58,7 +58,7 @@ def test_what_is_new_in_the_source_is_drawn(copy, picture, module, line):
 
 def test_an_import_for_types_alone_is_not_drawn(copy, picture):
     append(
-        copy / "vault_adapters" / "crypto" / "cipher.py",
+        copy / "vault_adapters" / "runtime" / "periodic.py",
         "if TYPE_CHECKING:\n    from vault_domain.rules.freshness import is_due",
     )
     assert drawn(copy) == picture

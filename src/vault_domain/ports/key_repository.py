@@ -9,6 +9,10 @@ from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 class KeyRepository(Protocol):
     """Reads and writes the key tables for opening a vault and for sealing values.
 
+    A store that somebody else can write to returns a data key without its wraps under retired master keys, because
+    processes that were opened earlier still have these master keys. A master key counts as retired if its confirmed
+    state is retired.
+
     Every record that is read has `confirmed`, the state that the audit log confirms:
 
     - a data key: destroyed if an event DATA_KEY_DESTROYED of its tenant has its id as code, else decrypt_only if an

@@ -1,8 +1,9 @@
 """KeyRotationRepository: moves data keys and master keys through their states while the vault is in use.
 
-Each method is one short transaction. Repeated and concurrent calls are harmless, because the stored data
-shows how far a rotation got. At every commit, each data key is destroyed or has a wrap under a master key that is not
-retired. Each method changes a key's state only from the states that `vault_domain.rules.key_states` allows.
+Each method is one short transaction, except for `destroy_emptied`, which runs several. Repeated and concurrent calls
+are harmless, because the stored data shows how far a rotation got. At every commit, each data key is destroyed or has a
+wrap under a master key that is not retired. Each method changes a key's state only from the states that
+`vault_domain.rules.key_states` allows.
 """
 
 from collections.abc import Sequence
@@ -139,7 +140,8 @@ class KeyRotationRepository(Protocol):
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
         """Destroy decrypt_only data keys that were emptied at least ``age`` ago; return the number of destroyed keys.
 
-        It deletes their wraps and keeps their records as tombstones. If a token uses an emptied data key again, because
+        It works in pages, each a short transaction of its own, so that other writers do not wait long. It deletes their
+        wraps and keeps their records as tombstones. If a token uses an emptied data key again, because
         a backup restored the token's row, the data key stays and its `emptied_at` is cleared.
         """
 

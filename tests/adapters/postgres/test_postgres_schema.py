@@ -38,7 +38,7 @@ async def migrate(url, **options):
 
 async def apply(url):
     """Migrate as one of several processes; return what this one applied."""
-    connections = await open_connections(url, size=2, prepare=True)
+    connections = await open_connections(Secret(url), size=2, prepare=True)
     database = PostgresDatabase(connections)
     try:
         return await prepare_schema(database, SCHEMA, migrate=True)

@@ -145,7 +145,7 @@ def drained(left_behind, tmp_path, clock):
 @asynccontextmanager
 async def cipher_over(config, clock):
     """Open the vault's database and give its cipher."""
-    path = config.database_url.removeprefix("sqlite:///")
+    path = config.database_url.reveal().removeprefix("sqlite:///")
     async with open_sqlite_store(path, migrate=True, clock=clock.now) as below:
         keyring = Keyring(below.keys, await open_with_sources(below.keys, _sources(config)))
         yield AesGcmCipher(keyring)
@@ -353,7 +353,7 @@ async def test_tokens_that_open_do_not_hide_behind_a_seal_whose_key_is_destroyed
         await vault.keys.reencrypt()
         clock.advance(25 * HOUR)
         assert (await vault.keys.reencrypt()).destroyed == 1
-    connection = sqlite3.connect(config.database_url.removeprefix("sqlite:///"))
+    connection = sqlite3.connect(config.database_url.reveal().removeprefix("sqlite:///"))
     rows = connection.execute("SELECT hex(data_key_id), hex(blob) FROM token_vault_token ORDER BY kind").fetchall()
     connection.close()
     [path] = journal_dir.iterdir()
@@ -519,7 +519,7 @@ async def test_what_lies_in_the_way_of_a_new_file_is_not_written_to(journal_dir,
 @pytest.mark.usefixtures("drained")
 async def test_an_entry_that_cannot_be_checked_yet_waits(config, clock, journal_dir):
     """The process starts while a table of keys is away; the entry is neither believed nor given up."""
-    path = config.database_url.removeprefix("sqlite:///")
+    path = config.database_url.reveal().removeprefix("sqlite:///")
     entry_files = files(journal_dir)
     async with open_sqlite_store(path, migrate=True, clock=clock.now) as below:
         keys = Failing(below.keys, "data_key", StorageError("away", retryable=True))

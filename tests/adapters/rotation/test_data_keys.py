@@ -246,3 +246,36 @@ async def test_a_value_of_another_type_is_one_damaged_value(tmp_path, damage):
         assert (report.reencrypted, report.unreadable_tokens) == (4, (KEYS[1],))
         with pytest.raises(DecryptionError):
             await vault.get_token(KEYS[1])
+
+
+async def test_many_data_keys_are_destroyed_page_by_page(place, monkeypatch):
+    """Each page is a transaction of its own; one with a data key that has tokens again is a page as well."""
+    for store in "postgres", "sqlite":
+        monkeypatch.setattr(f"vault_adapters.stores.{store}.key_rotation.DESTROYED_AT_ONCE", 2)
+    clock = ManualClock()
+    async with place.vault(clock=clock) as vault:
+        await filled(vault)
+        for number in range(5):
+            await vault.store_token(TokenKey(f"m{number}", "acme", TokenKind.API_KEY), "value")
+        place.rows("CREATE TABLE kept AS SELECT * FROM {token} WHERE tenant_id = 'm1'")
+        await vault.keys.rotate_data_keys()
+        await vault.keys.reencrypt()
+        place.rows("DELETE FROM {token} WHERE tenant_id = 'm1'")
+        place.rows("INSERT INTO {token} SELECT * FROM kept")
+        place.rows("DROP TABLE kept")
+        clock.advance(timedelta(days=1))
+        transactions = []
+        if place.is_sqlite:
+            database = vault._services.keys.resealing._rotation._database
+            transact = database.transact
+            monkeypatch.setattr(
+                database, "transact", lambda work: transactions.append(work.__qualname__) or transact(work)
+            )
+        report = await vault.keys.reencrypt()
+        assert (report.destroyed, report.reencrypted) == (6, 1)
+        assert place.states("data_key").count("destroyed") == 6
+        if place.is_sqlite:
+            assert sum("_destroy_page" in name for name in transactions) == 4
+        else:
+            times = place.rows("SELECT DISTINCT xid::text FROM {audit_event} WHERE action = 'data_key_destroyed'")
+            assert len(times) == 4

@@ -242,3 +242,26 @@ async def test_a_replaced_master_key_that_is_active_again_is_refused(place):
         async with place.vault(NEW, OLD):
             pass
     assert caught.value.code == "resurrected_master_key"
+
+
+@pytest.mark.parametrize("state", ["retired", "unwrap_only"])
+async def test_a_wrap_made_under_a_retired_master_key_is_not_unwrapped(place, state):
+    """The process was opened before the retirement; somebody who knows the old secret wraps a data key of their own."""
+    await fill(place)
+    async with place.vault(NEW, OLD) as vault:
+        assert (await vault.keys.rotate_master_key()).retired == 1
+        [[retired]] = place.rows("SELECT master_key_id FROM {master_key} WHERE state = 'retired'")
+        [(tenant_id, data_key_id, _, _)] = wraps_of(place)
+        keyring = vault._services.tokens._cipher._keyring
+        theirs = await keyring._master_keys.opened[bytes(retired)].wrap(bytes(32), tenant_id, data_key_id)
+        place.rows("DELETE FROM {data_key_wrap}")
+        place.rows(WRAP, tenant_id, data_key_id, bytes(retired), theirs)
+        place.rows("UPDATE {master_key} SET state = ? WHERE state = 'retired'", state)
+        keyring.forget_tenant(tenant_id)
+        with pytest.raises(DecryptionError):
+            await vault.store_token(NEXT, "new")
+        with pytest.raises(DecryptionError):
+            await vault.get_token(KEY)
+        # A rotation does not wrap it anew either.
+        assert (await vault.keys.rotate_master_key()).incomplete
+        assert wraps_of(place) == [(tenant_id, data_key_id, bytes(retired), theirs)]

@@ -30,6 +30,9 @@ from vault_domain.ports.key_rotation import (
     no_active_master_key,
 )
 
+DESTROYED_AT_ONCE = 1000
+"""Number of data keys to destroy in one transaction."""
+
 
 class PostgresKeyRotation:
     """Implements `KeyRotationRepository`."""
@@ -129,13 +132,19 @@ class PostgresKeyRotation:
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
         """Destroy data keys that were emptied at least ``age`` ago: delete their wraps, keep tombstones."""
-        parameters = {"tenant_id": tenant_id, "age": micros(age), "actor": actor, "now": self._database.now()}
-        rows = await self._database.write(self._queries["destroy_emptied_data_keys"], parameters)
+        parameters = {"tenant_id": tenant_id, "age": micros(age), "actor": actor, "limit": int8(DESTROYED_AT_ONCE)}
         action = AuditAction.DATA_KEY_DESTROYED
-        events = [
-            AuditEvent(action, now, tenant_id=owner, actor=actor, code=bytes(key_id).hex())
-            for owner, key_id, now in rows
-        ]
+        events: list[AuditEvent] = []
+        is_end = False
+        while not is_end:
+            parameters["now"] = self._database.now()
+            rows = await self._database.write(self._queries["destroy_emptied_data_keys"], parameters)
+            events += [
+                AuditEvent(action, now, tenant_id=owner, actor=actor, code=bytes(key_id).hex())
+                for owner, key_id, now in rows
+                if now is not None
+            ]
+            is_end = len(rows) < DESTROYED_AT_ONCE
         return Change(len(events), tuple(events))
 
     async def activate_master_key(

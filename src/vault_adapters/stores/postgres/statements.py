@@ -70,6 +70,16 @@ These events are ordered by ``seq``, because the lock on the table of master key
 time.
 """
 
+_USABLE_WRAP = """EXISTS (
+        SELECT 1 FROM {{schema}}.master_key m
+        WHERE m.master_key_id = w.master_key_id AND m.state <> 'retired'
+            AND coalesce({{confirmed_master_key}}, m.state) <> 'retired')"""
+"""Whether the wrap ``w`` is under a master key that was not retired.
+
+Processes that were opened before the retirement still have the retired master key. Whoever knows its secret could make
+a wrap of a data key of their own for them.
+"""
+
 
 def load_statements(schema: str, *, waking: bool = False) -> Queries:
     """Return the statements for a schema.
@@ -81,6 +91,7 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
     """
     shared = {
         "scheduled": _WOKEN if waking else _SCHEDULED,
+        "usable_wrap": _USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
         "confirmed_data_key": _CONFIRMED_DATA_KEY,
         "confirmed_master_key": _CONFIRMED_MASTER_KEY,
         "horizon": _HORIZON,

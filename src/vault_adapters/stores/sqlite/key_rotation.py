@@ -18,6 +18,9 @@ from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, Maste
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.key_rotation import DataKeyPosition, KeyCounts, PlacedWrap, Resealed, SealedRow
 
+DESTROYED_AT_ONCE = 1000
+"""Number of data keys to destroy in one transaction."""
+
 
 class SqliteKeyRotation:
     """Implements `KeyRotationRepository`."""
@@ -128,11 +131,24 @@ class SqliteKeyRotation:
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
         """Destroy data keys that were emptied at least ``age`` ago: delete their wraps, keep tombstones."""
+        events: list[AuditEvent] = []
+        is_end = False
+        while not is_end:
+            destroyed, is_end = await self._destroy_page(tenant_id, age, actor)
+            events += destroyed
+        return Change(len(events), tuple(events))
 
-        async def work(transaction: Transaction) -> Change[int]:
-            parameters = {"tenant_id": tenant_id, "until": to_micros(transaction.now - age)}
+    async def _destroy_page(
+        self, tenant_id: str | None, age: timedelta, actor: str | None
+    ) -> tuple[list[AuditEvent], bool]:
+        """Destroy one page of emptied data keys; return the events, and whether it was the last page."""
+
+        async def work(transaction: Transaction) -> tuple[list[AuditEvent], bool]:
+            until = to_micros(transaction.now - age)
+            parameters = {"tenant_id": tenant_id, "until": until, "limit": DESTROYED_AT_ONCE}
             events = []
-            for owner, key_id, in_use in await transaction.fetch(self._queries["find_emptied"], parameters):
+            emptied = await transaction.fetch(self._queries["find_emptied"], parameters)
+            for owner, key_id, in_use in emptied:
                 place = {"tenant_id": owner, "data_key_id": key_id}
                 if in_use:
                     await transaction.execute(self._queries["clear_emptied"], place)
@@ -144,7 +160,7 @@ class SqliteKeyRotation:
                     AuditEvent(action, transaction.now, tenant_id=owner, actor=actor, code=bytes(key_id).hex())
                 )
             await append_events(transaction, self._queries, events)
-            return Change(len(events), tuple(events))
+            return events, len(emptied) < DESTROYED_AT_ONCE
 
         return await self._database.transact(work)
 

@@ -32,6 +32,16 @@ _CONFIRMED_MASTER_KEY = """(
 The plus keeps SQLite from reading the whole log in the order of ``seq``.
 """
 
+_USABLE_WRAP = """EXISTS (
+        SELECT 1 FROM token_vault_master_key m
+        WHERE m.master_key_id = w.master_key_id AND m.state != 'retired'
+            AND coalesce({{confirmed_master_key}}, m.state) != 'retired')"""
+"""Whether the wrap ``w`` is under a master key that was not retired.
+
+Processes that were opened before the retirement still have the retired master key. Whoever knows its secret could make
+a wrap of a data key of their own for them.
+"""
+
 
 def load_statements() -> Queries:
     """Return the statements."""
@@ -39,6 +49,7 @@ def load_statements() -> Queries:
         "vault_adapters.stores.sqlite",
         size="length",
         value_columns=_VALUE_COLUMNS,
+        usable_wrap=_USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
         confirmed_data_key=_CONFIRMED_DATA_KEY,
         confirmed_master_key=_CONFIRMED_MASTER_KEY,
     )

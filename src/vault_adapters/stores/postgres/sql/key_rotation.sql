@@ -124,7 +124,8 @@ WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
 
 -- name: destroy_emptied_data_keys
 -- Turn data keys that were emptied long enough ago into tombstones, delete their wraps and append events. A data key
--- that has tokens again, because a backup was restored in part, loses its emptied_at instead.
+-- that has tokens again, because a backup was restored in part, loses its emptied_at instead. It returns a row for each
+-- data key of the page, with a time if it was destroyed.
 WITH due AS (
     SELECT d.tenant_id, d.data_key_id,
         EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use
@@ -133,6 +134,7 @@ WITH due AS (
         AND d.emptied_at <= {{now}}
             - %(age)b::bigint * interval '1 microsecond'
     ORDER BY d.tenant_id, d.data_key_id
+    LIMIT %(limit)b::bigint
     FOR UPDATE OF d),
 kept AS (
     UPDATE {{schema}}.data_key d SET emptied_at = NULL FROM due
@@ -150,7 +152,9 @@ audited AS (
     SELECT tenant_id, 'data_key_destroyed', now, %(actor)b::text, encode(data_key_id, 'hex')
     FROM destroyed
     ORDER BY tenant_id, data_key_id)
-SELECT tenant_id, data_key_id, now FROM destroyed ORDER BY tenant_id, data_key_id
+SELECT due.tenant_id, due.data_key_id, x.now
+FROM due LEFT JOIN destroyed x USING (tenant_id, data_key_id)
+ORDER BY due.tenant_id, due.data_key_id
 
 -- name: lock_both_master_keys
 -- Lock both master keys in the order in which the creation of a data key locks them FOR SHARE, to avoid a deadlock.
@@ -167,13 +171,14 @@ WHERE master_key_id = %(replaced)b AND state = 'active'
 UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
 
 -- name: find_data_keys_without_wrap
--- Find data keys without a wrap under a master key, after a position, with their other wraps.
+-- Find data keys without a wrap under a master key, after a position, with their other wraps,
+-- except for those under retired master keys.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 LEFT JOIN LATERAL (
     SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
-    FROM {{schema}}.data_key_wrap
-    WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
+    FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 WHERE d.state <> 'destroyed' AND (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
     AND NOT EXISTS (
         SELECT FROM {{schema}}.data_key_wrap o

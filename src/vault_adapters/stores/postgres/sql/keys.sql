@@ -20,24 +20,24 @@ VALUES (%(master_key_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(st
 ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE master_key.state = 'retired'
 
 -- name: get_active_data_keys
--- Get the active data keys of the given tenants, with their wraps.
+-- Get the active data keys of the given tenants, with their wraps, except for those under retired master keys.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[]) k (tenant_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.state = 'active'
 LEFT JOIN LATERAL (
     SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
-    FROM {{schema}}.data_key_wrap
-    WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
+    FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 
 -- name: get_data_keys
--- Get the given data keys of the given tenants, with their wraps.
+-- Get the given data keys of the given tenants, with their wraps, except for those under retired master keys.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) k (tenant_id, data_key_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.data_key_id = k.data_key_id
 LEFT JOIN LATERAL (
     SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
-    FROM {{schema}}.data_key_wrap
-    WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w ON true
+    FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 
 -- name: create_data_keys
 -- Store active data keys for tenants that have none, in the order of the tenants, each with its wrap under the active

@@ -97,6 +97,7 @@ SELECT tenant_id, data_key_id, EXISTS (
 FROM token_vault_data_key
 WHERE state = 'decrypt_only' AND emptied_at <= :until AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
 ORDER BY tenant_id, data_key_id
+LIMIT :limit
 
 -- name: clear_emptied
 -- Clear emptied_at of a data key that has tokens again, because a backup was restored in part.
@@ -122,7 +123,8 @@ WHERE master_key_id = :replaced AND state = 'active'
 UPDATE token_vault_master_key SET state = 'active' WHERE master_key_id = :master_key_id AND state = 'unwrap_only'
 
 -- name: find_data_keys_without_wrap
--- Find data keys without a wrap under a master key, after a position, with their other wraps.
+-- Find data keys without a wrap under a master key, after a position, with their other wraps,
+-- except for those under retired master keys.
 WITH page AS (
     SELECT tenant_id, data_key_id, state, emptied_at, {{confirmed_data_key}} AS confirmed FROM token_vault_data_key d
     WHERE state != 'destroyed' AND (tenant_id, data_key_id) > (:after_tenant_id, :after_data_key_id)
@@ -133,7 +135,7 @@ WITH page AS (
     LIMIT :limit)
 SELECT p.tenant_id, p.data_key_id, p.state, p.emptied_at, p.confirmed, w.master_key_id, {{wrapped}}
 FROM page p
-LEFT JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
+LEFT JOIN token_vault_data_key_wrap w ON w.tenant_id = p.tenant_id AND w.data_key_id = p.data_key_id AND {{usable_wrap}}
 ORDER BY p.tenant_id, p.data_key_id, w.master_key_id
 
 -- name: find_data_keys_with_wrap
