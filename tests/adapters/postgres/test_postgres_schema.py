@@ -12,6 +12,7 @@ from vault_adapters.stores.postgres.pools import open_connections
 from vault_adapters.stores.postgres.schema import prepare_schema, schema_sql
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
+from vault_domain.entities.secret import Secret
 
 # Everything that makes a table: columns in order, constraints, indexes, storage and fill factors.
 DUMP = """

@@ -8,7 +8,7 @@ import psycopg
 
 from vault_adapters import VaultConfig, open_vault
 
-OLD, NEW, NEWEST = (letter * 40 for letter in "abc")
+OLD, NEW, NEWEST = (f"the {name} encryption secret of these tests" for name in ("old", "new", "newest"))
 TABLES = ("master_key", "data_key", "data_key_wrap", "token", "token_use", "account", "audit_event")
 
 
