@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from tests.support.loose_sqlite import loosen_sqlite
 
 from vault_adapters import (
     Account,
@@ -43,16 +44,7 @@ def loosen(database):
         ):
             database.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
         return
-    with sqlite3.connect(database.path) as connection:
-        connection.execute("PRAGMA writable_schema = ON")
-        for name, sql in connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name GLOB 'token_vault_*'"
-            " AND name <> 'token_vault_migration'"
-        ).fetchall():
-            loose = re.sub(r"\) STRICT(, )?", ") ", sql).replace("CHECK (", "CHECK (1 OR ")
-            loose = re.sub(r"\b(TEXT|INTEGER|BLOB)\b(?! PRIMARY KEY AUTOINCREMENT)", "", loose)
-            connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", [loose, name])
-    connection.close()
+    loosen_sqlite(database.path)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tests.adapters.rotation.place import Place, read_all
+from tests.support.loose_sqlite import loosen_sqlite
 
 from vault_adapters import AuditAction, DecryptionError, InvalidInputError, TokenKey, TokenKind
 from vault_adapters.testing import ManualClock
@@ -240,6 +241,8 @@ async def test_a_value_of_another_type_is_one_damaged_value(tmp_path, damage):
     place = Place(f"sqlite:///{tmp_path / 'vault.db'}")
     async with place.vault() as vault:
         await filled(vault)
+    loosen_sqlite(tmp_path / "vault.db")
+    async with place.vault() as vault:
         place.rows(f"UPDATE {{token}} SET blob = {damage} WHERE identifier = 'a1'")
         await vault.keys.rotate_data_key("t1")
         report = await vault.keys.reencrypt()
