@@ -72,6 +72,7 @@ METHODS = {
     "key_rotation": {
         "key_counts": KeyTableCases,
         "count_data_keys_to_rotate": DataKeyCases,
+        "count_tokens_to_rotate": DataKeyCases,
         "data_keys_to_rotate": DataKeyCases,
         "replace_active_data_key": DataKeyCases,
         "rows_to_reseal": DataKeyCases,

@@ -111,8 +111,10 @@ async def _open(config, **options):
 
 def both_ways(config, kind, **options):
     """Open a vault both ways, and return both errors."""
-    sync = open_sync_vault(config, **options)
-    return [failure(lambda: asyncio.run(_open(config, **options)), kind), failure(sync.open, kind)]
+    return [
+        failure(lambda: asyncio.run(_open(config, **options)), kind),
+        failure(lambda: open_sync_vault(config, **options).open(), kind),
+    ]
 
 
 UNREACHABLE = {

@@ -89,10 +89,12 @@ def test_from_env_keeps_no_copy():
     copies = [
         found
         for found in gc.get_objects()
-        if isinstance(found, dict) and found is not variables and found is not globals() and _names(found)
+        if issubclass(type(found), dict) and found is not variables and found is not globals() and _names(found)
     ]
     assert copies == []
 
 
 def _names(found):
+    if "__builtins__" in found:
+        return False  # the globals of a module of tests
     return any(name in found for name in ("UNRELATED", "TOKEN_VAULT_ENCRYPTION_SECRET"))

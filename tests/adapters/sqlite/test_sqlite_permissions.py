@@ -18,7 +18,9 @@ FILES = ("vault.db", "vault.db-wal", "vault.db-shm")
 
 @pytest.fixture
 def config(tmp_path):
-    return VaultConfig(f"sqlite:///{tmp_path}/vault.db", encryption_secret="s" * 40, scrypt_log2_n=14)
+    return VaultConfig(
+        f"sqlite:///{tmp_path}/vault.db", encryption_secret="a secret of the tests of permissions", scrypt_log2_n=14
+    )
 
 
 def modes(folder):

@@ -8,12 +8,10 @@ from typing import Any
 from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.key_rows import data_key_record, data_keys_parameters, master_key_record
 from vault_adapters.stores.postgres.rows import (
-    data_key_record,
-    data_keys_parameters,
     key_columns,
     keys_parameters,
-    master_key_record,
     micros,
 )
 from vault_adapters.stores.queries import Queries

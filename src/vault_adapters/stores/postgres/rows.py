@@ -11,10 +11,9 @@ from typing import Any
 from uuid import uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
-from vault_adapters.stores.damage import data_key_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
+from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import (
     DAMAGED_ROW,
@@ -139,42 +138,6 @@ def has_token(row: Row) -> bool:
     """Return whether a row holds a token; some queries return a row even if there is no token."""
     token, *_ = LISTED.split(row)
     return not is_missing(token)
-
-
-def data_key_record(row: Row) -> DataKeyRecord:
-    """Return the data key from a row that holds its wraps as two arrays."""
-    tenant_id, key_id, state, emptied_at, confirmed, master_key_ids, wraps = row
-    pairs = zip(master_key_ids or (), wraps or (), strict=True)
-    return data_key_of_row(tenant_id, key_id, state, emptied_at, confirmed, pairs)
-
-
-def master_key_record(row: Row) -> MasterKeyRecord:
-    """Return the master key of a row."""
-    key_id, provider, uri, kdf, check_value, state, created_at, confirmed = row
-    return MasterKeyRecord(
-        key_id,
-        provider,
-        uri,
-        kdf,
-        check_value,
-        MasterKeyState(state),
-        created_at,
-        None if confirmed is None else MasterKeyState(confirmed),
-    )
-
-
-def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
-    """Return new data keys and their wraps as arrays, sorted by tenant."""
-    ordered = sorted(records, key=lambda record: record.tenant_id)
-    wraps = [(record, wrap) for record in ordered for wrap in record.wraps]
-    return {
-        "tenant_ids": [record.tenant_id for record in ordered],
-        "data_key_ids": [record.key_id for record in ordered],
-        "wrap_tenant_ids": [record.tenant_id for record, _ in wraps],
-        "wrap_data_key_ids": [record.key_id for record, _ in wraps],
-        "master_key_ids": [wrap.master_key_id for _, wrap in wraps],
-        "wraps": [wrap.wrapped for _, wrap in wraps],
-    }
 
 
 def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:

@@ -1,0 +1,46 @@
+"""Converts rows of the key tables to entities, and entities to parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vault_adapters.stores.damage import data_key_of_row
+from vault_adapters.stores.postgres.cursors import Row
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
+
+
+def data_key_record(row: Row) -> DataKeyRecord:
+    """Return the data key from a row that holds its wraps as two arrays."""
+    tenant_id, key_id, state, emptied_at, confirmed, master_key_ids, wraps = row
+    pairs = zip(master_key_ids or (), wraps or (), strict=True)
+    return data_key_of_row(tenant_id, key_id, state, emptied_at, confirmed, pairs)
+
+
+def master_key_record(row: Row) -> MasterKeyRecord:
+    """Return the master key of a row."""
+    key_id, provider, uri, kdf, check_value, state, created_at, confirmed = row
+    return MasterKeyRecord(
+        key_id,
+        provider,
+        uri,
+        kdf,
+        check_value,
+        MasterKeyState(state),
+        created_at,
+        None if confirmed is None else MasterKeyState(confirmed),
+    )
+
+
+def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
+    """Return new data keys and their wraps as arrays, sorted by tenant."""
+    ordered = sorted(records, key=lambda record: record.tenant_id)
+    wraps = [(record, wrap) for record in ordered for wrap in record.wraps]
+    return {
+        "tenant_ids": [record.tenant_id for record in ordered],
+        "data_key_ids": [record.key_id for record in ordered],
+        "wrap_tenant_ids": [record.tenant_id for record, _ in wraps],
+        "wrap_data_key_ids": [record.key_id for record, _ in wraps],
+        "master_key_ids": [wrap.master_key_id for _, wrap in wraps],
+        "wraps": [wrap.wrapped for _, wrap in wraps],
+    }
