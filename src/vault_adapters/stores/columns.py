@@ -119,3 +119,21 @@ OWNED_VALUE = RowLayout.of(TOKEN, KEY, ACCOUNT, VALUE)
 def is_missing(token: Sequence[Any]) -> bool:
     """Return whether the columns `TOKEN` are of a row without a token; such a row holds only the time."""
     return token[0] is None
+
+
+def place_by_expiry(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the position of a row in the list of expiring tokens."""
+    (id_, _, _, expires_at, *_), (tenant_id, *_), _ = LISTED.split(row)
+    return expires_at, tenant_id, id_
+
+
+def place_by_key(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the position of a row in a tenant's list of tokens."""
+    _, (_, *place), _ = LISTED.split(row)
+    return tuple(place)
+
+
+def account_of(row: Sequence[Any]) -> tuple[str, str]:
+    """Return the provider and the identifier of a token's row, which name its account."""
+    _, (_, provider, _, identifier), _ = LISTED.split(row)
+    return provider, identifier

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from vault_adapters.stores.columns import MOST_WRAP
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 from vault_domain.entities.token import DAMAGED_ROW, WRONG_ROW, SealedToken
 from vault_domain.ports.key_rotation import SealedRow
 
@@ -89,6 +89,25 @@ def data_key_of_row(
     )
     confirmed_state = None if confirmed is None else DataKeyState(confirmed)
     return DataKeyRecord(tenant_id, key_id, DataKeyState(state), usable, emptied_at, confirmed_state)
+
+
+def master_key_of_row(
+    key_id: bytes,
+    provider: str,
+    uri: str,
+    kdf: str,
+    check_value: bytes,
+    state: str,
+    created_at: datetime | None,
+    confirmed: str | None,
+) -> MasterKeyRecord:
+    """Return a master key from its columns.
+
+    Raises:
+        ValueError: a state is none of a master key.
+    """
+    confirmed_state = None if confirmed is None else MasterKeyState(confirmed)
+    return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), created_at, confirmed_state)
 
 
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:

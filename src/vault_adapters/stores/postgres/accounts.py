@@ -5,11 +5,11 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
+from vault_adapters.stores.columns import account_of
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import (
-    account_of,
     account_parameters,
     account_record,
     has_token,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vault_adapters.stores.damage import data_key_of_row
+from vault_adapters.stores.damage import data_key_of_row, master_key_of_row
 from vault_adapters.stores.postgres.cursors import Row
-from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 
 
 def data_key_record(row: Row) -> DataKeyRecord:
@@ -19,17 +19,7 @@ def data_key_record(row: Row) -> DataKeyRecord:
 
 def master_key_record(row: Row) -> MasterKeyRecord:
     """Return the master key of a row."""
-    key_id, provider, uri, kdf, check_value, state, created_at, confirmed = row
-    return MasterKeyRecord(
-        key_id,
-        provider,
-        uri,
-        kdf,
-        check_value,
-        MasterKeyState(state),
-        created_at,
-        None if confirmed is None else MasterKeyState(confirmed),
-    )
+    return master_key_of_row(*row)
 
 
 def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
-from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
+from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, RowLayout, is_missing
 from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
@@ -81,18 +81,6 @@ def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = N
     return token_info(token, key_of_row(key, tenant_id, provider))
 
 
-def place_by_expiry(row: Row) -> tuple[Any, ...]:
-    """Return the position of a row in the list of expiring tokens."""
-    (id_, _, _, expires_at, *_), (tenant_id, *_), _ = LISTED.split(row)
-    return expires_at, tenant_id, id_
-
-
-def place_by_key(row: Row) -> tuple[Any, ...]:
-    """Return the position of a row in a tenant's list of tokens."""
-    _, (_, *place), _ = LISTED.split(row)
-    return tuple(place)
-
-
 def stored_info(row: Row, key: TokenKey) -> TokenInfo:
     """Return a token's metadata from the row of the statement that stored it."""
     token, *_ = LISTED.split(row)
@@ -146,23 +134,8 @@ def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord
     Raises:
         DecryptionError: a row is damaged or belongs to another account.
     """
-    try:
-        return decoded_account(rows, account)
-    except Exception as error:
-        refusal = refused_account(account, error)
-    raise refusal
-
-
-def decoded_account(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
-    """Do the same as `account_record`, but raise any error for a row that cannot be used."""
-    infos, state, now = [], None, None
-    for row in rows:
-        token, key, state, (now,) = OWNED.split(row)
-        if not is_missing(token):
-            infos.append(token_info(token, own_key(key, account)))
-    assert state is not None  # noqa: S101 - the query returns at least one row
-    assert now is not None  # noqa: S101 - every row holds the time
-    return _record(infos, state), now
+    found = _usable(OWNED, rows, account)
+    return found.record, found.now
 
 
 def account_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
@@ -171,22 +144,33 @@ def account_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
     Raises:
         DecryptionError: a row is damaged or belongs to another account.
     """
+    return _usable(OWNED_VALUE, rows, account)
+
+
+def decoded_account(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
+    """Do the same as `account_record`, but raise any error for a row that cannot be used."""
+    found = _decoded(OWNED, rows, account)
+    return found.record, found.now
+
+
+def _usable(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
     try:
-        return _decoded_snapshot(rows, account)
+        return _decoded(layout, rows, account)
     except Exception as error:
         refusal = refused_account(account, error)
     raise refusal
 
 
-def _decoded_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
+def _decoded(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
+    """Return the account from its tokens' rows; it has sealed values if the layout has them."""
     sealed: dict[TokenKind, SealedToken] = {}
     infos, state, now = [], None, None
     for row in rows:
-        token, key, state, value, (now,) = OWNED_VALUE.split(row)
+        token, key, state, *values, (now,) = layout.split(row)
         if not is_missing(token):
             info = token_info(token, own_key(key, account))
             infos.append(info)
-            sealed[info.key.kind] = sealed_value(*value)
+            sealed.update((info.key.kind, sealed_value(*value)) for value in values)
     assert state is not None  # noqa: S101 - the query returns at least one row
     assert now is not None  # noqa: S101 - every row holds the time
     return Snapshot(_record(infos, state), sealed, now)
@@ -209,12 +193,6 @@ def listed_account(rows: Sequence[Row], tenant_id: str, provider: str | None) ->
     record, _ = decoded_account(rows, key_of_row(key, tenant_id, provider).account)
     assert record is not None  # noqa: S101 - there is at least one row
     return record
-
-
-def account_of(row: Row) -> tuple[str, str]:
-    """Return the provider and the identifier of a token's row, which name its account."""
-    _, (_, provider, _, identifier), _ = LISTED.split(row)
-    return provider, identifier
 
 
 def _record(infos: Sequence[TokenInfo], columns: Row) -> AccountRecord | None:

@@ -44,6 +44,20 @@ of the process that holds it. A transaction that ended after the snapshot was ta
 one of this database, because it may have added events.
 """
 
+_AFTER = """(
+    CASE
+        WHEN %(after_xid)b::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot())
+            OR EXISTS (SELECT FROM {{schema}}.audit_event a WHERE a.xid = '2'::xid8 AND a.seq > %(after_seq)b::bigint)
+        THEN '2'::xid8
+        ELSE %(after_xid)b::text::xid8 END,
+    %(after_seq)b::bigint)"""
+"""The position after which a page of audit events begins.
+
+A position may come from another server, whose dump was restored here. Then its transaction number is replaced with the
+one that `adopt_audit_events` gave to the events. Such a position has a transaction number that this server has not
+reached yet, or its seq is less than that of the last event under transaction 2.
+"""
+
 _CONFIRMED_DATA_KEY = """(
     SELECT CASE WHEN bool_or(e.action = 'data_key_destroyed') THEN 'destroyed' WHEN count(*) > 0 THEN 'decrypt_only' END
     FROM {{schema}}.audit_event e
@@ -95,6 +109,7 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
         "confirmed_data_key": _CONFIRMED_DATA_KEY,
         "confirmed_master_key": _CONFIRMED_MASTER_KEY,
         "horizon": _HORIZON,
+        "after": _AFTER,
     }
     filled = {name: sql.replace("{{schema}}", quoted(schema)) for name, sql in shared.items()}
     return load_queries(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from vault_adapters.stores.batching import ReadBatcher
-from vault_adapters.stores.columns import LISTED
+from vault_adapters.stores.columns import LISTED, place_by_expiry, place_by_key
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
@@ -26,8 +26,6 @@ from vault_adapters.stores.postgres.rows import (
     keys_parameters,
     listed_info,
     micros,
-    place_by_expiry,
-    place_by_key,
     stored_info,
     stored_token,
     token_info,

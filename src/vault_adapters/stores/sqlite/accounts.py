@@ -5,11 +5,12 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
+from vault_adapters.stores.columns import account_of
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.rows import account_of, account_parameters, account_record, listed_account, to_micros
+from vault_adapters.stores.sqlite.rows import account_parameters, account_record, listed_account, to_micros
 from vault_adapters.stores.sqlite.tokens import deletion_events, write_tokens
 from vault_domain.entities.account import Account
 from vault_domain.entities.page import Cursor

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from vault_adapters.stores.damage import data_key_of_row, sound
+from vault_adapters.stores.damage import data_key_of_row, master_key_of_row, sound
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros, to_time
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 from vault_domain.ports.key_rotation import no_active_master_key
 
 
@@ -108,16 +108,7 @@ def _parameters(record: MasterKeyRecord, transaction: Transaction) -> dict[str, 
 def master_key_record(row: Row) -> MasterKeyRecord:
     """Return the master key of a row."""
     key_id, provider, uri, kdf, check_value, state, created_at, confirmed = row
-    return MasterKeyRecord(
-        key_id,
-        provider,
-        uri,
-        kdf,
-        check_value,
-        MasterKeyState(state),
-        to_time(created_at),
-        None if confirmed is None else MasterKeyState(confirmed),
-    )
+    return master_key_of_row(key_id, provider, uri, kdf, check_value, state, to_time(created_at), confirmed)
 
 
 def data_key_position(row: Row) -> tuple[str, bytes]:

@@ -84,18 +84,6 @@ def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = N
     return token_info(token, key_of_row(key, tenant_id, provider))
 
 
-def place_by_expiry(row: Row) -> tuple[Any, ...]:
-    """Return the position of a row in the list of expiring tokens."""
-    (id_, _, _, expires_at, *_), (tenant_id, *_), _ = LISTED.split(row)
-    return expires_at, tenant_id, id_
-
-
-def place_by_key(row: Row) -> tuple[Any, ...]:
-    """Return the position of a row in a tenant's list of tokens."""
-    _, (_, *place), _ = LISTED.split(row)
-    return tuple(place)
-
-
 def stored_info(row: Row, key: TokenKey) -> TokenInfo:
     """Return a token's metadata from the row of the statement that stored it."""
     token, *_ = STORED.split(row)
@@ -163,12 +151,6 @@ def listed_account(rows: Sequence[Row], tenant_id: str, provider: str | None) ->
     record = decoded_account(rows, key_of_row(key, tenant_id, provider).account)
     assert record is not None  # noqa: S101 - there is at least one row
     return record
-
-
-def account_of(row: Row) -> tuple[str, str]:
-    """Return the provider and the identifier of a token's row, which name its account."""
-    _, (_, provider, _, identifier), _ = LISTED.split(row)
-    return provider, identifier
 
 
 def _record(infos: Sequence[TokenInfo], columns: Sequence[Any]) -> AccountRecord:

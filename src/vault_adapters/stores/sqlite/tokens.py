@@ -12,6 +12,7 @@ from uuid import uuid4
 from attrs import frozen
 
 from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
@@ -21,8 +22,6 @@ from vault_adapters.stores.sqlite.rows import (
     key_parameters,
     keys_parameter,
     listed_info,
-    place_by_expiry,
-    place_by_key,
     stored_info,
     stored_token,
     to_micros,

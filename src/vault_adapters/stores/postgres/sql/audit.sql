@@ -1,21 +1,11 @@
 -- name: list_audit_events
 -- List events after a position, without those of the oldest transaction that runs in this database and of later ones,
--- so that no late commit is skipped. A position may come from another server, whose dump was restored here; then its
--- transaction number is replaced with the one that `adopt_audit_events` gave to the events. Such a position has a
--- transaction number that this server has not reached yet, or its seq is less than that of the last event under
--- transaction 2. The horizon cuts the sorted page from outside: inside, it would mislead the planner's estimates.
+-- so that no late commit is skipped. The horizon cuts the sorted page from outside: inside, it would mislead the planner's estimates.
 SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
 FROM (
     SELECT *
     FROM {{schema}}.audit_event e
-    WHERE (e.xid, e.seq) > (
-            CASE
-                WHEN %(after_xid)b::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot())
-                    OR EXISTS (
-                        SELECT FROM {{schema}}.audit_event a WHERE a.xid = '2'::xid8 AND a.seq > %(after_seq)b::bigint)
-                THEN '2'::xid8
-                ELSE %(after_xid)b::text::xid8 END,
-            %(after_seq)b::bigint)
+    WHERE (e.xid, e.seq) > {{after}}
     ORDER BY e.xid, e.seq
     LIMIT %(limit)b::bigint) p
 WHERE p.xid < {{horizon}}
@@ -27,14 +17,7 @@ SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider,
 FROM (
     SELECT *
     FROM {{schema}}.audit_event e
-    WHERE tenant_id = %(tenant_id)b AND (e.xid, e.seq) > (
-            CASE
-                WHEN %(after_xid)b::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot())
-                    OR EXISTS (
-                        SELECT FROM {{schema}}.audit_event a WHERE a.xid = '2'::xid8 AND a.seq > %(after_seq)b::bigint)
-                THEN '2'::xid8
-                ELSE %(after_xid)b::text::xid8 END,
-            %(after_seq)b::bigint)
+    WHERE tenant_id = %(tenant_id)b AND (e.xid, e.seq) > {{after}}
     ORDER BY e.xid, e.seq
     LIMIT %(limit)b::bigint) p
 WHERE p.xid < {{horizon}}
