@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 from attrs import evolve
@@ -46,6 +47,7 @@ from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
@@ -149,17 +151,17 @@ async def _run(
         sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl)
         stack.push_async_callback(keyring.aclose)
-        sink, tasks = CallbackSink(on_event), AsyncioTasks()
+        tasks, commits = AsyncioTasks(), AsyncioTasks()
+        held = HeldAnswers(commits)
+        sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
         bound = await _bind(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence)
         opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
-        keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, tasks, timing)
-        await keeper.recover()
+        keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
-        await stack.enter_async_context(repeating(keeper.retry_all, _RETRY_SECONDS))
-        stack.push_async_callback(tasks.drain, timing.lease.total_seconds())
-        await stack.enter_async_context(repeating(uses.flush, _FLUSH_SECONDS))
+        stack.push_async_callback(commits.drain, 0)
+        await keeper.recover()
         keys = _key_services(
             store=store, keyring=keyring, cipher=cipher, sink=sink, tasks=tasks, master_keys=master_keys
         )
@@ -175,8 +177,34 @@ async def _run(
             policy=RefreshPolicy(config.refresh_buffer),
             refreshers=bound,
             keys=keys,
+            held=held,
         )
+        await _run_until_closed(stack, config, timing, tasks, uses, keeper, services)
         yield TokenVault(services)
+
+
+async def _run_until_closed(
+    stack: AsyncExitStack,
+    config: VaultConfig,
+    timing: RefreshTiming,
+    tasks: AsyncioTasks,
+    uses: UseTracker,
+    keeper: AnswerKeeper,
+    services: VaultServices,
+) -> None:
+    """Start the periodic work, and push what closing does; it does so in the reverse order.
+
+    First, no refresh starts any more. Then the running ones end, each within its own limits. Then the answers that wait
+    are tried for the last time; the time for that has run since the beginning.
+    """
+    limit, refreshing = config.close_timeout.total_seconds(), services.refreshing
+    last = partial(keeper.close, limit)
+    await stack.enter_async_context(repeating(keeper.retry_all, _RETRY_SECONDS, last=last))
+    lease = timing.lease.total_seconds()
+    drain = partial(tasks.drain, min(limit, lease), longest=lease, is_needed=lambda: refreshing.is_running)
+    stack.push_async_callback(drain)
+    await stack.enter_async_context(repeating(uses.flush, _FLUSH_SECONDS, limit=limit / 4))
+    stack.callback(refreshing.stop)
 
 
 async def _bind(
@@ -307,10 +335,11 @@ def _vault_services(
     policy: RefreshPolicy,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
+    held: HeldAnswers,
 ) -> VaultServices:
     rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy)
+    ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy, held)
     runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, policy, timing, refreshers)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
     refreshing, sweeping = _refresh_services(

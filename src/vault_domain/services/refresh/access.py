@@ -36,8 +36,9 @@ from vault_domain.rules.refresh import (
     Wait,
     decide,
 )
-from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
+from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner, NothingSent
+from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
 
@@ -81,6 +82,16 @@ class RefreshService:
         self._tasks = tasks
         self._policy = policy
         self._rules = rules
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a provider may be about to answer, or its answer is being stored."""
+        return self._runner.is_running
+
+    def stop(self) -> None:
+        """Start no refresh any more, because the vault is closing; running refreshes end normally."""
+        self._runner.stop()
+        self._keeper.stop_waiting()
 
     async def ensure(self, account: Account, timeout: float | None, *, actor: str | None) -> Token:
         """Return an access token that may be used now; refresh it first if it is due."""
@@ -144,7 +155,11 @@ class RefreshService:
                 if isinstance(outcome, Token):
                     return outcome
                 attempts += isinstance(outcome, Refreshed)
+                if self._keeper.is_pending(account):  # nothing is sent before that answer is stored
+                    await self._pause(poll, self._lease(account))
+                    poll = min(poll * 1.5, _LONGEST_POLL)
             elif isinstance(decision, Wait):
+                self._runner.refuse_if_stopped(account)
                 await self._pause(poll, decision.until - snapshot.now)
                 poll = min(poll * 1.5, _LONGEST_POLL)
             else:

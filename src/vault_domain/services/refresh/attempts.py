@@ -28,7 +28,8 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
 from vault_domain.rules.refresh import Claim, RefreshTiming, backoff, lead
-from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
+from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import drafts_of
@@ -40,6 +41,9 @@ _BREAKER_SECONDS = 30.0
 
 _GRACE_SECONDS = 0.5
 """Extra seconds before a refresher that ignores its deadline is cancelled."""
+
+_AFTER_CLOSING = timedelta(seconds=1)
+"""Time after which a caller whom a closing vault refused may ask another vault."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -78,6 +82,29 @@ class AttemptRunner:
         self._timing = timing
         self._refreshers = refreshers
         self._refused_until: dict[str, tuple[float, str | None]] = {}
+        self._is_stopped = False
+        self._running = 0
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._is_stopped
+
+    @property
+    def is_running(self) -> bool:
+        """Whether an attempt is running; the provider may be about to answer."""
+        return self._running > 0
+
+    def stop(self) -> None:
+        """Start no attempt any more, because the vault is closing; running attempts end normally."""
+        self._is_stopped = True
+
+    def refuse_if_stopped(self, account: Account) -> None:
+        """Raise `RefreshFailedError` after `stop`."""
+        if self._is_stopped:
+            raise RefreshFailedError(
+                "the vault is closing and starts no refresh", account=account, retry_after=_AFTER_CLOSING
+            )
 
     def is_refused(self, provider: str) -> bool:
         """Return whether the provider recently rejected this client, so that it is not called for a while."""
@@ -89,7 +116,12 @@ class AttemptRunner:
             raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
-        """Claim an account as decided; return None if another process was faster."""
+        """Claim an account as decided; return None if another process was faster.
+
+        Raises:
+            RefreshFailedError: the vault is closing.
+        """
+        self.refuse_if_stopped(account)
         unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
         claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
@@ -105,13 +137,21 @@ class AttemptRunner:
         Raises:
             ReauthorizationRequiredError: the provider rejected the credential for good; it is marked invalid.
             ProviderConfigurationError: the provider rejects this client or request; no token was changed.
-            RefreshFailedError: the refresh failed this time.
+            RefreshFailedError: the refresh failed this time, or the vault is closing.
             RefreshNotPersistedError: the answer is in this process's memory only.
             DecryptionError: the credential cannot be decrypted.
         """
+        self._running += 1
+        try:
+            return await self._run(attempt, started, actor)
+        finally:
+            self._running -= 1
+
+    async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
         try:
             self.refuse_known_bad(attempt.account)
             prepared = await self._prepare(attempt, started)
+            self.refuse_if_stopped(attempt.account)  # nothing is awaited between this check and the request
         except VaultError:
             await self._release(attempt)
             raise
@@ -123,8 +163,8 @@ class AttemptRunner:
         if isinstance(answer, TokenSet):
             self._refused_until.pop(attempt.account.provider, None)
             problem = self._problem_with(attempt, answer)
-            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, actor, problem)
-        return await self._settle(attempt, answer, failures, sealer, actor)
+            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+        return await self._settle(attempt, answer, failures, sealer, started, actor)
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
@@ -178,6 +218,7 @@ class AttemptRunner:
         attempt: Attempt,
         drafts: list[TokenDraft],
         sealer: Sealer,
+        started: float,
         actor: str | None,
         problem: str | None = None,
     ) -> Refreshed:
@@ -185,10 +226,10 @@ class AttemptRunner:
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts
         ]
-        return await self._keeper.keep(attempt, writes, sealer, actor=actor, problem=problem)
+        return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)
 
     async def _settle(
-        self, attempt: Attempt, error: VaultError, failures: int, sealer: Sealer, actor: str | None
+        self, attempt: Attempt, error: VaultError, failures: int, sealer: Sealer, started: float, actor: str | None
     ) -> NothingSent:
         """Record how the attempt failed and raise a new error, because the refresher's error may hold secrets."""
         account, reason = attempt.account, registered_code(error.reason)
@@ -206,7 +247,7 @@ class AttemptRunner:
         if error.refresh_token is not None and error.refresh_token.reveal():
             key = account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, error.refresh_token, scopes=None, refreshed=True)
-            await self._keep(attempt, [draft], sealer, actor)
+            await self._keep(attempt, [draft], sealer, started, actor)
         wait = backoff(failures + 1, self._tasks.jitter(), error.retry_after)
         await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
         raise RefreshFailedError(
