@@ -165,10 +165,10 @@ class MemoryJournal:
 
     def __init__(self, *, is_full=False):
         self._entries = {}
-        self._is_full = is_full
+        self.is_full = is_full
 
     async def write(self, entry):
-        if self._is_full:
+        if self.is_full:
             raise JournalError("no journal")
         self._entries[entry.attempt.attempt_id] = entry
 
