@@ -660,9 +660,9 @@ async def test_a_sweep_that_was_faster_than_the_retry_spends_nothing_either(sqli
 
 
 async def test_closing_without_the_database_ends_and_says_what_is_lost(sqlite_config, clock, caplog):
-    database = BrokenSqlite(sqlite_config)
+    database, config = BrokenSqlite(sqlite_config), evolve(sqlite_config, close_timeout=timedelta(seconds=1))
     async with asyncio.timeout(60):
-        async with opened_over(sqlite_config, clock, refresher_that(database.down)) as vault:
+        async with opened_over(config, clock, refresher_that(database.down)) as vault:
             await store(vault)
             clock.advance(HOUR)
             await failure(vault.ensure_access_token(ACCOUNT))
