@@ -34,6 +34,7 @@ from vault_adapters import (
     Account,
     ConfigurationError,
     ConnectionState,
+    MarkOutcome,
     RefreshNotPersistedError,
     Secret,
     StorageError,
@@ -182,9 +183,24 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
         await eventually(is_drained)
         assert await stored(vault) == NEW
         found = await vault.ensure_access_token(ACCOUNT)
-        assert (found.info.id, found.info.generation) == (token.info.id, token.info.generation)
+        assert (found.info.id, found.info.value_id) == (token.info.id, token.info.value_id)
+        assert found.info.generation == token.info.generation
         assert await is_connected(vault)
     assert len(refresher.calls) == 1
+
+
+async def test_a_mark_on_a_waiting_answer_does_not_hit_what_the_user_stored_meanwhile(config, clock, database):
+    refresher = refresher_that(database.down)
+    async with opened_over(config, clock, refresher) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        waiting = await vault.ensure_access_token(ACCOUNT)
+        async with open_vault(config, clock=clock) as other:
+            database.up()
+            newer = await other.store_token(ACCOUNT.key(TokenKind.ACCESS_TOKEN), "the user's")
+        assert newer.generation == waiting.info.generation  # both follow the same value
+        assert await vault.mark_token_invalid(waiting, "invalid_token") is MarkOutcome.STALE
+        assert await stored(vault) == {"access_token": "the user's", "refresh_token": "refresh-1"}
 
 
 @pytest.mark.usefixtures("drained")
