@@ -51,7 +51,7 @@ class TokenCases(ContractFixtures):
         await vault.mark_token_invalid(first, "invalid_token")
         clock.advance(HOUR)
         second = await vault.store_token(ACCESS, "v2")
-        changed = evolve(first, expires_at=None, scopes=(), generation=2)
+        changed = evolve(first, expires_at=None, scopes=(), generation=2, value_id=second.value_id)
         assert second == evolve(changed, updated_at=clock.now(), last_refreshed_at=clock.now())
         assert await value_of(vault, ACCESS) == "v2"
         assert (await tokens_of(vault)) == {ACCESS: second}
