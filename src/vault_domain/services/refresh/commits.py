@@ -113,7 +113,7 @@ class AnswerCommitter:
                     "a refreshed token waits, because it does not decrypt now: %s (attempt %s)", error.reason, attempt
                 )
                 raise StorageError("a refreshed token does not open", reason=error.reason) from None
-            # Either the tenant was erased and has no credential to mark, or the data key was emptied over a day ago.
+            # Either the tenant was erased and has no credential to mark, or a re-encryption destroyed the data key.
             change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
             self._sink.publish(change.events)
             _log.error("a refreshed token is lost: its data key was destroyed before the commit (attempt %s)", attempt)

@@ -45,10 +45,10 @@ class HeldTokens:
         self._tasks = tasks
 
     async def checked(self, held: Held, seconds: float) -> Held | None:
-        """Return a waiting answer that is known to be of this vault; forget it and return None if it is not.
+        """Return a waiting answer after verifying that this vault wrote it; otherwise, forget it and return None.
 
         Raises:
-            KeyUnavailableError, StorageError: that cannot be found out within ``seconds``.
+            KeyUnavailableError, StorageError: the answer cannot be verified within ``seconds``.
         """
         if held.genuine:
             return held
@@ -102,7 +102,7 @@ class HeldTokens:
         raise StorageError("the database did not answer in time", retryable=True)
 
     async def _problem_with(self, entry: JournalEntry) -> str | None:
-        """Return why an entry must not be committed, such as that it is another vault's; None if it may be."""
+        """Return why an entry must not be committed, such as another vault's seal; None if it may be committed."""
         try:
             return None if await is_genuine(entry, self._cipher) else "it was changed or forged"
         except UnreadableError as error:

@@ -173,5 +173,6 @@ def predicted(entry: JournalEntry) -> StoredToken | None:
         lifetime=write.lifetime,
         created_at=attempt.claimed_at,
         updated_at=attempt.claimed_at,
+        value_id=write.value_id,
     )
     return StoredToken(info, write.sealed)
