@@ -308,7 +308,8 @@ async def test_every_read_gives_the_token_that_one_caller_has_got(connected, ref
     ledger.left = 0
     await cases.keeper.retry_all()
     stored = await cases.tokens.get(ACCESS)
-    assert (stored.info.id, stored.info.generation) == (found.info.id, found.info.generation)
+    assert (stored.info.value_id, stored.info.id) == (found.info.value_id, found.info.id)
+    assert stored.info.generation == found.info.generation
     assert stored.info.expires_at == found.info.expires_at
 
 
