@@ -162,6 +162,13 @@ async def test_an_answer_whose_task_was_cancelled_waits_for_the_end(quick, refre
     assert (await quick.tokens.get(REFRESH)).value.reveal() == "refresh-1"
 
 
+async def test_without_a_journal_a_refresh_logs_no_error(connected, refresher, caplog):
+    cases = connected.over(journal=MemoryJournal(is_full=True))
+    refresher.then(answer(1))
+    assert await ensure(cases) == "access-1"
+    assert caplog.text == ""
+
+
 async def test_a_journal_that_was_full_is_tried_again(connected, refresher):
     cases, _ = failing(connected, journal=MemoryJournal(is_full=True))
     refresher.then(answer(1))

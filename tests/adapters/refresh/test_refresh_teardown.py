@@ -9,13 +9,15 @@ import time
 from datetime import timedelta
 
 import pytest
-from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, answer, make_config, store, stored
+from attrs import evolve
+from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, Gate, answer, failure, make_config, store, stored
 from tests.support.processes import Call, start_processes
 from tests.support.timing import refresh_times
 
-from vault_adapters import open_vault
+from vault_adapters import RefreshFailedError, open_vault
 from vault_adapters.composition import open_vault_over
 from vault_adapters.runtime.journal import FileJournal
+from vault_adapters.runtime.periodic import repeating
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 
@@ -218,3 +220,58 @@ def test_where_no_thread_can_be_started_the_write_is_done_at_once(config, entry,
     monkeypatch.setattr(threading.Thread, "start", refuse)
     asyncio.run(FileJournal(config.journal_dir).write(entry))
     assert len(files(config)) == 1
+
+
+async def test_a_closing_vault_tells_its_waiting_callers_and_sends_nothing(config, clock):
+    gate, refresher = Gate(answer(1)), ScriptedRefresher(answer(2))
+    async with open_vault(config, refreshers={"acme": ScriptedRefresher(gate)}, clock=clock) as holder:
+        await store(holder)
+        clock.advance(HOUR)
+        holding = asyncio.create_task(holder.ensure_access_token(ACCOUNT))
+        await gate.reached.wait()
+        async with open_vault(config, refreshers={"acme": refresher}, clock=clock) as closing:
+            waiting = asyncio.create_task(failure(closing.ensure_access_token(ACCOUNT)))
+            await asyncio.sleep(0.1)
+        # The holder's lease is over only on a clock that nobody moves, so nothing but the closing ends the wait.
+        async with asyncio.timeout(30):
+            error = await waiting
+        assert (type(error), "closing" in str(error)) == (RefreshFailedError, True)
+        gate.open.set()
+        assert (await holding).value.reveal() == "access-1"
+    assert refresher.calls == []
+
+
+async def test_closing_waits_for_a_running_request_beyond_its_own_limit(config, clock):
+    gate, limit = Gate(answer(1)), timedelta(seconds=0.1)
+    async with open_vault(evolve(config, close_timeout=limit), clock=clock) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+    async with open_vault(
+        evolve(config, close_timeout=limit), refreshers={"acme": ScriptedRefresher(gate)}, clock=clock
+    ) as vault:
+        holding = asyncio.create_task(vault.ensure_access_token(ACCOUNT))
+        await gate.reached.wait()
+        asyncio.get_running_loop().call_later(1, gate.open.set)
+    assert (await holding).value.reveal() == "access-1"
+    async with open_vault(config, clock=clock) as vault:
+        assert await stored(vault) == NEW
+
+
+async def test_periodic_work_that_fails_is_repeated(caplog):
+    runs = asyncio.Queue()
+
+    async def fail():
+        runs.put_nowait(None)
+        raise ZeroDivisionError
+
+    async with asyncio.timeout(30):
+        async with repeating(fail, 0.001):
+            for _ in range(3):
+                await runs.get()
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_the_last_periodic_work_has_a_limit():
+    async with asyncio.timeout(30):
+        async with repeating(asyncio.Event().wait, 1000, limit=0.01):
+            pass

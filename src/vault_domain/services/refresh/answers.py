@@ -100,8 +100,8 @@ class AnswerKeeper:
         held = Held(entry, Moment(attempt.claimed_at, started), journaled=False)
         committed: Refreshed | None = None
         try:
-            journaled = await self._write_down(entry)
-            held = Held(entry, held.seen_at, journaled=journaled)
+            problem_of_journal = await self._write_down(entry)
+            held = Held(entry, held.seen_at, journaled=problem_of_journal is None)
             began = self._tasks.monotonic()
             committed = await self._commits.attempt(entry, self._patience)
         finally:
@@ -111,8 +111,10 @@ class AnswerKeeper:
             await self._remove(held)
             return committed
         _log.warning("a refreshed token could not be stored yet")
+        if problem_of_journal is not None:
+            _log.error("a refreshed token is in memory only: %s", problem_of_journal)
         end = began + self._budget
-        if not journaled and self._commits.is_running(entry):
+        if not held.journaled and self._commits.is_running(entry):
             # The database may be slow, not down. Nothing else can store the answer, so waiting is better than an error.
             end = self._tasks.monotonic() + _PATIENCE_SECONDS
         if await self._retry_until(end, attempt.account):
@@ -236,19 +238,16 @@ class AnswerKeeper:
             pause = min(pause * 2, 1.0)
         return False
 
-    async def _write_down(self, entry: JournalEntry) -> bool:
+    async def _write_down(self, entry: JournalEntry) -> JournalError | None:
         try:
             await self._journal.write(entry)
         except JournalError as error:
-            _log.error("a refreshed token is in memory only: %s", error)
-            return False
-        return True
+            return error
+        return None
 
     async def _journal_again(self, held: Held) -> Held:
         """Write an answer to the journal that the journal could not store before; its log has the first failure."""
-        try:
-            await self._journal.write(held.entry)
-        except JournalError:
+        if await self._write_down(held.entry) is not None:
             return held
         self._held.note(held, journaled=True)
         return Held(held.entry, held.seen_at, journaled=True, genuine=held.genuine, changed=held.changed)
