@@ -400,6 +400,24 @@ async def test_after_a_change_of_this_process_only_the_database_knows(connected,
             await call
 
 
+async def test_a_change_during_the_commit_counts_too(connected, refresher):
+    cases, cuts = unreachable(connected)
+    refresher.then(answer(1))
+
+    class StoringJournal(MemoryJournal):
+        async def write(self, entry):
+            await super().write(entry)
+            await put(cases, "mine")
+
+    cases = cases.over(journal=StoringJournal())
+    assert await ensure(cases) == "mine"
+    for cut in cuts:
+        cut.left = 10**9
+    for call in (cases.tokens.get(ACCESS), ensure(cases)):
+        with pytest.raises(StorageError):
+            await call
+
+
 # The age of a waiting token
 
 

@@ -99,6 +99,7 @@ class AnswerKeeper:
         entry = seal_entry(JournalEntry(attempt, tuple(writes), actor, problem), sealer)
         held = Held(entry, Moment(attempt.claimed_at, started), journaled=False)
         committed: Refreshed | None = None
+        self._held.begin(held)
         try:
             problem_of_journal = await self._write_down(entry)
             held = Held(entry, held.seen_at, journaled=problem_of_journal is None)
@@ -108,6 +109,7 @@ class AnswerKeeper:
             if committed is None:  # also if this task is cancelled: the vault tries again while it closes
                 self._held.put(held)
         if committed is not None:
+            self._held.drop(held)
             await self._remove(held)
             return committed
         _log.warning("a refreshed token could not be stored yet")

@@ -60,6 +60,7 @@ class HeldAnswers:
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
         self._by_account: dict[Account, Held] = {}
+        self._begun: dict[Account, Held] = {}
 
     def __contains__(self, account: Account) -> bool:
         """Return whether an answer of this account waits."""
@@ -77,9 +78,15 @@ class HeldAnswers:
         """Return all waiting answers."""
         return list(self._by_account.values())
 
+    def begin(self, held: Held) -> None:
+        """Begin to note changes for an answer that is being committed; it does not wait yet."""
+        self._begun[held.account] = held
+
     def put(self, held: Held) -> None:
         """Let an answer wait, in place of an earlier one of its account."""
-        self._by_account[held.account] = held
+        begun = self._begun.pop(held.account, None)
+        changed = held.changed or (begun is not None and begun.changed)
+        self._by_account[held.account] = evolve(held, changed=changed)
 
     def note(self, held: Held, **changes: Any) -> Held | None:
         """Change what is known of a waiting answer; return None if it no longer waits."""
@@ -91,6 +98,7 @@ class HeldAnswers:
 
     def drop(self, held: Held) -> None:
         """Forget an answer."""
+        self._begun.pop(held.account, None)
         if held.is_same(self._by_account.get(held.account)):
             del self._by_account[held.account]
 
@@ -128,14 +136,16 @@ class HeldAnswers:
 
     def note_changes(self, events: Sequence[AuditEvent]) -> None:
         """Note the accounts that these events say were changed; an event without an account concerns its tenant."""
-        for event in events if self._by_account else ():
-            if event.action is AuditAction.DECRYPTION_FAILED:
-                continue
-            for held in self.all():
-                if event.account == held.account or (
-                    event.account is None and event.tenant_id in (None, held.account.tenant_id)
-                ):
-                    self.note(held, changed=True)
+        for event in events if self._by_account or self._begun else ():
+            if event.action is not AuditAction.DECRYPTION_FAILED:
+                for answers in (self._by_account, self._begun):
+                    answers.update({held.account: evolve(held, changed=True) for held in _concerned(event, answers)})
+
+
+def _concerned(event: AuditEvent, answers: dict[Account, Held]) -> list[Held]:
+    if event.account is not None:
+        return [answers[event.account]] if event.account in answers else []
+    return [held for held in answers.values() if event.tenant_id in (None, held.account.tenant_id)]
 
 
 class _WatchingSink:
