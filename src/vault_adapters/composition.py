@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
-from functools import partial
 from typing import Any, cast
 
 from attrs import evolve
@@ -18,8 +17,9 @@ from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
 from vault_adapters.providers.http import HttpBound, own_client
+from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.journal import FileJournal, NoJournal
-from vault_adapters.runtime.periodic import CallbackSink, repeating
+from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
@@ -57,9 +57,6 @@ from vault_domain.services.tokens.uses import UseTracker
 from vault_domain.services.use_cases import KeyServices, VaultServices
 
 _log = logging.getLogger(__name__)
-
-_FLUSH_SECONDS = 10.0
-_RETRY_SECONDS = 1.0
 
 
 @asynccontextmanager
@@ -179,32 +176,9 @@ async def _run(
             keys=keys,
             held=held,
         )
-        await _run_until_closed(stack, config, timing, tasks, uses, keeper, services)
+        limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
+        await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
         yield TokenVault(services)
-
-
-async def _run_until_closed(
-    stack: AsyncExitStack,
-    config: VaultConfig,
-    timing: RefreshTiming,
-    tasks: AsyncioTasks,
-    uses: UseTracker,
-    keeper: AnswerKeeper,
-    services: VaultServices,
-) -> None:
-    """Start the periodic work, and push what closing does; it does so in the reverse order.
-
-    First, no refresh starts any more. Then the running ones end, each within its own limits. Then the answers that wait
-    are tried for the last time; the time for that has run since the beginning.
-    """
-    limit, refreshing = config.close_timeout.total_seconds(), services.refreshing
-    last = partial(keeper.close, limit)
-    await stack.enter_async_context(repeating(keeper.retry_all, _RETRY_SECONDS, last=last))
-    lease = timing.lease.total_seconds()
-    drain = partial(tasks.drain, min(limit, lease), longest=lease, is_needed=lambda: refreshing.is_running)
-    stack.push_async_callback(drain)
-    await stack.enter_async_context(repeating(uses.flush, _FLUSH_SECONDS, limit=limit / 4))
-    stack.callback(refreshing.stop)
 
 
 async def _bind(
