@@ -14,6 +14,7 @@ from vault_adapters.testing import ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import claimed, state_of
 from vault_domain.entities.token import TokenDraft
 from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.services.refresh.fresh_calls import FreshCalls
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 AWAY = StorageError("away", retryable=True)
@@ -121,15 +122,20 @@ async def test_a_database_that_hangs_does_not_take_all_connections(quick, refres
     assert 1 < ledger.hanging <= 3
 
 
-async def test_a_commit_that_is_only_slow_is_joined(quick, refresher):
-    cases, ledger = hanging(quick.over(timing=RefreshTiming()), times=1)
-    refresher.then(answer(1))
-    caller = asyncio.create_task(ensure(cases))
-    await ledger.reached.wait()
-    assert await cases.keeper.settle(ACCOUNT) is None
+async def test_a_call_that_is_only_slow_is_joined():
+    calls, free, runs = FreshCalls(AsyncioTasks(), patience=1000), asyncio.Event(), []
+
+    async def work():
+        runs.append(1)
+        await free.wait()
+        return 7
+
+    with pytest.raises(TimeoutError):
+        await calls.call("a", work, 0.01)
+    second = asyncio.create_task(calls.call("a", work, 30))
     await settle()
-    assert ledger.hanging == 1
-    caller.cancel()
+    free.set()
+    assert (await second, len(runs), calls.is_running("a")) == (7, 1, False)
 
 
 # The journal
