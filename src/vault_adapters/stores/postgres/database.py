@@ -46,7 +46,7 @@ class Transaction:
         return await _query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
-        """Run a query with each of many parameters and yield the rows of each.
+        """Run a query once per set of parameters; yield the rows of each run.
 
         While the database runs one query, this process builds the parameters of the next query and decodes the rows of
         the previous one; a bulk write spends half of its time on that. Close the generator before you run another
@@ -155,7 +155,7 @@ class PostgresDatabase:
         await translated(self._connections.close())
 
     def now(self) -> datetime | None:
-        """Return the clock's time; without a clock, return None, which statements replace by the database's time."""
+        """Return the clock's time; without a clock, return None, which statements replace with the database's time."""
         return None if self._clock is None else self._clock()
 
     async def fetch(self, sql: str, parameters: Parameters | None = None, *, pace: Pace = Pace.QUICK) -> list[Row]:

@@ -161,7 +161,7 @@ def _parameters(url: Secret) -> dict[str, str] | None:
     """
     try:
         given = conninfo_to_dict(url.reveal())
-    except (psycopg.Error, ValueError):  # ValueError: the URL is no text that C understands
+    except (psycopg.Error, ValueError):  # ValueError: the URL cannot be passed to C as a string
         return None
     defaults = {option.keyword.decode(): option.val for option in Conninfo.get_defaults() if option.val is not None}
     options = given.get("options") or defaults.get("options", b"").decode()
