@@ -168,6 +168,7 @@ WITH marked AS (
     UPDATE {{schema}}.token SET
         status = 'invalid', error_code = %(error_code)b,
         updated_at = {{now}}
+    FROM (SELECT {{durable}} AS durable) d
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND id = %(id)b AND generation = %(generation)b::bigint AND status <> 'invalid'
     RETURNING *),
