@@ -158,6 +158,11 @@ class PostgresDatabase:
         """Return the clock's time; without a clock, return None, which statements replace with the database's time."""
         return None if self._clock is None else self._clock()
 
+    def time_since_outage(self) -> timedelta | None:
+        """Return how long ago the last outage ended that this process saw; None without one, or with a clock."""
+        seconds = self._connections.outages.seconds_since_end()
+        return None if seconds is None or self._clock is not None else timedelta(seconds=seconds)
+
     async def fetch(self, sql: str, parameters: Parameters | None = None, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run a query outside of any transaction; return its rows."""
         self._check_loop()

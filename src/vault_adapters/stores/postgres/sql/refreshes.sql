@@ -1,7 +1,8 @@
 -- name: get_account_values
 -- Get an account's tokens with their sealed values, each with the account's label and refresh state; at least one
--- row, which holds the time.
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}}
+-- row, which holds the time and the time of the server's start. A clock that replaces the database's time has no start.
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
+    CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
