@@ -228,7 +228,8 @@ def _not_before(
     if rule.rotation.kind is RotationKind.GRACE and grace_end and start + rule.timing.deadline < grace_end:
         return start
     # While the store was away, the attempt whose outcome is unknown could not store its answer, so that does not count.
-    quiet = max(start, max(since, store_since or since) + rule.timing.quiescence)
+    since = max(since, store_since or since)
+    quiet = max(start, since + rule.timing.quiescence)
     if good is None:
         return quiet
     return _NEVER if good.expires_at is None else max(quiet, good.expires_at)

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.adapters.postgres.samples import ACCESS, SCHEMA, prepare, write
+from tests.adapters.postgres.samples import ACCESS, REFRESH, SCHEMA, prepare, write
 
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.page import decode_cursor
@@ -25,18 +25,21 @@ async def follow(store, tenant_id, is_done, limit=7):
 
 
 @pytest.mark.parametrize("tenant_id", ["acme", None])
-async def test_events_of_one_key_are_listed_by_generation_while_it_is_written(store, tenant_id):
+@pytest.mark.parametrize("others", [[], [write(REFRESH)]], ids=["one", "many"])
+async def test_events_of_one_key_are_listed_by_generation_while_it_is_written(store, tenant_id, others):
     await prepare(store)
     before = len(await store.audit.page(tenant_id, limit=100, after=None))
 
     async def writer():
         for _ in range(WRITES):
-            await store.tokens.store([write()], actor=None)
+            await store.tokens.store([write(), *others], actor=None)
 
     writers = asyncio.gather(*(writer() for _ in range(WRITERS)))
     seen = (await follow(store, tenant_id, writers.done))[before:]
     await writers
-    assert [event.generation for event in seen] == list(range(1, WRITERS * WRITES + 1))
+    for key in (ACCESS, *(other.key for other in others)):
+        generations = [event.generation for event in seen if event.kind is key.kind]
+        assert generations == list(range(1, WRITERS * WRITES + 1))
 
 
 async def test_events_of_a_key_that_is_deleted_and_stored_again_are_listed_in_order(store):

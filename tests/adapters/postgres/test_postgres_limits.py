@@ -135,6 +135,11 @@ async def test_work_on_many_rows_has_a_limit_of_its_own(store, url):
         assert await refused(lambda: database.fetch("SELECT pg_sleep(9)")) == [None]
 
 
+async def test_a_statement_that_the_server_ended_may_be_repeated(url):
+    async with open_postgres_store(f"{url}&options=-cstatement_timeout%3D900ms", migrate=True) as store:
+        assert await refused(lambda: store.tokens._database.fetch("SELECT pg_sleep(9)")) == ["57014"]
+
+
 @pytest.mark.parametrize("work", ["single", "transaction", "erasure"])
 async def test_a_lock_that_nobody_releases_is_not_waited_for(store, url, raw, work):
     await prepare(store)
