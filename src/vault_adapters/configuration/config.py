@@ -115,9 +115,9 @@ class VaultConfig:
         pool_size: largest number of connections to Postgres.
         prepared_statements: False for a pooler in transaction mode that does not support them.
         postgres_schema: the schema that holds the vault's tables.
-        storage_timeout: longest time for the database's answer to one statement, and for a free connection; half a
-            second to five minutes. Imports, key rotations and migrations have longer limits.
         scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
+        storage_timeout: longest time for Postgres to answer one statement, and to wait for a free connection; half a
+            second to five minutes. Imports, key rotations, erasures and migrations have longer limits.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -139,11 +139,11 @@ class VaultConfig:
     pool_size: int = field(default=10, validator=_whole(1, 1000))
     prepared_statements: bool = field(default=True, converter=_as_flag)
     postgres_schema: str = field(default="token_vault", converter=_as_schema)
+    scrypt_log2_n: int = field(default=17, validator=_whole(14, 18))
     storage_timeout: timedelta = field(
         default=timedelta(seconds=10),
         validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
     )
-    scrypt_log2_n: int = field(default=17, validator=_whole(14, 18))
 
     @classmethod
     @scrubbed
