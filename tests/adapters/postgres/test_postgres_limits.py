@@ -175,9 +175,11 @@ async def test_a_holder_that_was_stopped_loses_its_locks(store, url):
     async with open_postgres_store(url, migrate=False, timeout=SHORT) as short:
         holder = asyncio.create_task(short.tokens._database.transact(stop_with_a_lock))
         await holds.wait()
-        async with asyncio.timeout(GENEROUS_SECONDS):
-            await store.tokens.store([write()], actor=None)
-        is_over.set()
+        try:
+            async with asyncio.timeout(GENEROUS_SECONDS):
+                await store.tokens.store([write()], actor=None)
+        finally:
+            is_over.set()
         assert await refused(lambda: holder) in (["25P03"], [None])
 
 
