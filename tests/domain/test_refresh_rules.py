@@ -196,7 +196,7 @@ def test_a_fresh_token_never_leads_to_a_claim(situation):
 @given(situations(), demands())
 def test_state_about_another_credential_counts_for_nothing(situation, demand):
     stored, rule = situation
-    assume(not stored.refresh.concerns(credential_of(stored, rule.spends)))
+    stored = evolve(stored, refresh=evolve(stored.refresh, credential_value_id=UUID(int=999)))
     forgotten = evolve(stored, refresh=RefreshState(attempt_id=stored.refresh.attempt_id))
     assert decide(stored, NOW, POLICY, rule, demand) == decide(forgotten, NOW, POLICY, rule, demand)
 
@@ -503,6 +503,15 @@ def test_metas_token_is_spent_while_it_serves_and_dead_afterwards():
     rule = RefreshRule.of(TokenKind.ACCESS_TOKEN, Rotation.non_rotating(), TIMING)
     assert decide(record(DUE), NOW, POLICY, rule) == Claim(TokenRef.of(DUE), TokenRef.of(DUE), None)
     assert decide(record(EXPIRED), NOW, POLICY, rule) == Reauthorize(None)
+
+
+def test_backoff_of_another_credential_does_not_hold():
+    backoff_of_another = {
+        "credential_value_id": UUID(int=999),
+        "failures": 3,
+        "next_attempt_at": NOW + timedelta(hours=1),
+    }
+    assert isinstance(decide(record(EXPIRED, REFRESH, **backoff_of_another), NOW, POLICY, STRICT), Claim)
 
 
 def test_a_forced_refresh_is_content_with_what_another_has_just_got():
