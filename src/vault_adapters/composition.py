@@ -269,6 +269,7 @@ def _open_postgres_store(
         pool=pool,
         pool_size=config.pool_size,
         prepare=config.prepared_statements,
+        timeout=config.storage_timeout,
     )
 
 

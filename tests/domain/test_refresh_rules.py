@@ -273,6 +273,25 @@ def test_an_unknown_outcome_counts_from_the_later_of_both():
     assert decision == BackOff(50 * SECOND)
 
 
+@pytest.mark.parametrize(("since", "waits"), [(10, 50), (60, 0), (200, 0), (None, 0)])
+def test_an_unknown_outcome_counts_from_the_time_when_the_store_was_back(since, waits):
+    """Nobody could store an answer before that. The same rule holds for callers, sweeps and the schedule."""
+    expired = token(expires_at=NOW - timedelta(hours=1))
+    stored = record(expired, REFRESH, **state_of(REFRESH, unknown_since=NOW - 100 * SECOND))
+    back = None if since is None else NOW - since * SECOND
+    due = next_due(stored, NOW, POLICY, STRICT, back)
+    assert due == NOW + waits * SECOND
+    for decision in (
+        decide(stored, NOW, POLICY, STRICT, Demand(), back),
+        decide_ahead(stored, NOW, POLICY, STRICT, back),
+    ):
+        assert decision == BackOff(waits * SECOND) if waits else isinstance(decision, Claim)
+    for rule in (GRACE, STEADY):
+        known = evolve(stored, refresh=evolve(stored.refresh, sent_at=NOW - SECOND))
+        assert isinstance(decide(known, NOW, POLICY, rule, Demand(), back), Claim)
+    assert isinstance(decide(stored, NOW, POLICY, STRICT, FORCED, back), Claim)
+
+
 def test_strict_while_the_token_serves():
     stored = record(DUE, REFRESH, **state_of(REFRESH, unknown_since=NOW - timedelta(days=1)))
     assert decide(stored, NOW, POLICY, STRICT) == Use(DUE)

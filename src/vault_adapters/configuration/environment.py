@@ -100,6 +100,7 @@ class _Variables:
     prepared_statements: bool | None = _variable("prepared_statements", _flag)
     postgres_schema: str | None = _variable("postgres_schema")
     scrypt_log2_n: int | None = _variable("scrypt_log2_n", _whole)
+    storage_timeout: timedelta | None = _variable("storage_timeout", _seconds)
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:

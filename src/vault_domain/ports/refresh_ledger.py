@@ -22,11 +22,14 @@ class Snapshot:
         record: the account without its values; None if nothing is stored.
         sealed: the sealed values of its tokens, by kind.
         now: the store's time.
+        store_since: time since which the store has been reachable without a break, UTC: the start of its server, or the
+            end of the last outage that this process saw. None for a store that is always reachable.
     """
 
     record: AccountRecord | None
     sealed: dict[TokenKind, SealedToken]
     now: datetime
+    store_since: datetime | None = None
 
 
 @frozen

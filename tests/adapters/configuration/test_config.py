@@ -41,6 +41,7 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_PREPARED_STATEMENTS="False",
         TOKEN_VAULT_POSTGRES_SCHEMA="elsewhere",
         TOKEN_VAULT_SCRYPT_LOG2_N="15",
+        TOKEN_VAULT_STORAGE_TIMEOUT="2.5",
     )
     assert config.encryption_secret.reveal() == SECRET
     assert config.previous_encryption_secret.reveal() == SECRET[::-1]
@@ -59,6 +60,7 @@ def test_every_field_has_a_variable(tmp_path):
         "prepared_statements": False,
         "postgres_schema": "elsewhere",
         "scrypt_log2_n": 15,
+        "storage_timeout": timedelta(seconds=2.5),
     }
     # A new field must be read from a variable too.
     assert len(shown) + 2 == len(attrs.fields(VaultConfig))

@@ -6,6 +6,8 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from attrs import evolve
+
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -51,7 +53,13 @@ class PostgresRefreshLedger:
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
         parameters = account_parameters(account) | {"now": self._database.now()}
-        return account_snapshot(await self._database.fetch(self._queries["get_account_values"], parameters), account)
+        rows = await self._database.fetch(self._queries["get_account_values"], parameters)
+        snapshot = account_snapshot(rows, account)
+        age = self._database.time_since_outage()
+        if age is None:
+            return snapshot
+        back = snapshot.now - age
+        return evolve(snapshot, store_since=max(back, snapshot.store_since or back))
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease and return the store's time; return None if another process was faster."""
@@ -97,10 +105,14 @@ class PostgresRefreshLedger:
         await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
-        """End the attempt's own lease."""
-        await self._database.transact(
-            lambda transaction: transaction.execute(self._queries["release_account"], self._parameters(attempt))
-        )
+        """End the attempt's own lease, also that of a claim that still waits for a lock when its caller gave up."""
+
+        async def work(transaction: Transaction) -> None:
+            # Wait for such a claim first, because a statement sees only what was committed before it began.
+            await transaction.fetch(self._queries["lock_account"], account_parameters(attempt.account))
+            await transaction.execute(self._queries["release_account"], self._parameters(attempt))
+
+        await self._database.transact(work)
 
     async def fail(self, attempt: Attempt, failure: Failure) -> None:
         """Record that the attempt failed."""

@@ -212,7 +212,8 @@ class RefreshService:
         return await self._tokens.hand_out(key, row, now) if is_usable(row.info, now) else refreshed
 
     def _decide(self, account: Account, snapshot: Snapshot, demand: Demand) -> Decision:
-        return decide(snapshot.record, snapshot.now, self._policy, self._rules.get(account.provider), demand)
+        rule = self._rules.get(account.provider)
+        return decide(snapshot.record, snapshot.now, self._policy, rule, demand, snapshot.store_since)
 
     def _lease(self, account: Account) -> timedelta:
         rule = self._rules.get(account.provider)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from attrs import evolve, frozen
@@ -44,6 +45,12 @@ _GRACE_SECONDS = 0.5
 
 _AFTER_CLOSING = timedelta(seconds=1)
 """Time after which a caller whom a closing vault refused may ask another vault."""
+
+_WITHDRAWAL_SECONDS = 0.5
+"""Longest time for which a caller waits until its lost claim is released."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between attempts to release a lost claim."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -120,10 +127,15 @@ class AttemptRunner:
 
         Raises:
             RefreshFailedError: the vault is closing.
+            StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
         unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
-        claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
+        try:
+            claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
+        except StorageError:
+            await self._withdraw(unclaimed)
+            raise
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
 
     async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
@@ -253,6 +265,29 @@ class AttemptRunner:
         raise RefreshFailedError(
             account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
         )
+
+    async def _withdraw(self, attempt: Attempt) -> None:
+        """Release a claim whose acknowledgement may be lost; go on in the background if the store does not answer.
+
+        Nothing was sent to the provider under this attempt's id, so nobody has to wait for the end of its lease.
+        """
+        with suppress(TimeoutError):
+            await self._tasks.share(
+                ("withdrawn", attempt.attempt_id), lambda: self._release_when_possible(attempt), _WITHDRAWAL_SECONDS
+            )
+
+    async def _release_when_possible(self, attempt: Attempt) -> None:
+        end, pause = self._tasks.monotonic() + attempt.lease.total_seconds(), _FIRST_PAUSE
+        while not await self._is_released(attempt) and self._tasks.monotonic() < end:
+            await self._tasks.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _is_released(self, attempt: Attempt) -> bool:
+        try:
+            await self._ledger.release(attempt)
+        except StorageError as error:
+            return not error.retryable
+        return True
 
     async def _release(self, attempt: Attempt) -> None:
         try:

@@ -150,9 +150,9 @@ class SweepService:
             return None
         started = self._tasks.monotonic()
         snapshot = checked_snapshot(account, await self._ledger.read(account))
-        decision = decide_ahead(snapshot.record, snapshot.now, self._policy, rule)
+        decision = decide_ahead(snapshot.record, snapshot.now, self._policy, rule, snapshot.store_since)
         if not isinstance(decision, Claim):
-            await self._ledger.reschedule(account, partial(self._judge, rule))
+            await self._ledger.reschedule(account, partial(self._judge, rule, snapshot.store_since))
             return None
         attempt = await self._runner.claim(account, decision, rule.timing.lease)
         if attempt is None:
@@ -160,5 +160,7 @@ class SweepService:
         sweep.counts["claimed"] += 1
         return await self._runner.run(attempt, started=started, actor=sweep.actor)
 
-    def _judge(self, rule: RefreshRule, record: AccountRecord | None, now: datetime) -> datetime | None:
-        return next_due(record, now, self._policy, rule)
+    def _judge(
+        self, rule: RefreshRule, store_since: datetime | None, record: AccountRecord | None, now: datetime
+    ) -> datetime | None:
+        return next_due(record, now, self._policy, rule, store_since)

@@ -59,9 +59,10 @@ scheduled AS (
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
     INSERT INTO {{schema}}.audit_event (
-        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code, xid)
     SELECT tenant_id, 'token_imported', now, provider, identifier, kind, 1, %(actor)b::text,
-        CASE WHEN NOT is_new THEN 'replaced' END
+        CASE WHEN NOT is_new THEN 'replaced' END,
+        (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored)  -- see store_tokens
     FROM stored)
 SELECT (SELECT count(*) FROM guarded), s.id, s.is_new, s.now
 FROM (SELECT) one

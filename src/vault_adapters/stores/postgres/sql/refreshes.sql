@@ -1,7 +1,8 @@
 -- name: get_account_values
 -- Get an account's tokens with their sealed values, each with the account's label and refresh state; at least one
--- row, which holds the time.
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}}
+-- row, which holds the time and the time of the server's start. A clock that replaces the database's time has no start.
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
+    CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
@@ -18,7 +19,7 @@ INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,
     c.now + %(lease)b::bigint * interval '1 microsecond', c.now + %(lease)b::bigint * interval '1 microsecond'
-FROM {{schema}}.token t, (SELECT {{now}} AS now) c
+FROM {{schema}}.token t, (SELECT {{now}} AS now, {{durable}}) c
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
     AND t.identifier = %(identifier)b AND t.value_id = %(credential_value_id)b::uuid
     AND t.status <> 'invalid'
@@ -92,9 +93,8 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
     AND attempt_id = %(attempt_id)b::uuid
 
 -- name: make_commit_durable
--- Make this transaction's commit durable, because a rotated refresh token must survive a crash of the server, even if
--- the host has turned synchronous_commit off. All other values of this setting are durable, so they stay.
-SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+-- Make this transaction's commit durable; see `_DURABLE` in statements.py.
+SELECT {{durable}}
 
 -- name: lock_data_keys
 -- Lock those of the given data keys that are active, until the transaction ends. This is the transaction's first lock.

@@ -160,8 +160,12 @@ scheduled AS (
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
+    INSERT INTO {{schema}}.audit_event (
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, xid)
+    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text,
+        -- Computed once, when all rows are locked; the column's default would be computed for each row.
+        (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored)
+    FROM stored)
 SELECT {{token_columns}}, {{key_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
@@ -172,6 +176,7 @@ WITH marked AS (
     UPDATE {{schema}}.token SET
         status = 'invalid', error_code = %(error_code)b,
         updated_at = {{now}}
+    FROM (SELECT {{durable}} AS durable) d
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND value_id = %(value_id)b AND status <> 'invalid'
     RETURNING *),
