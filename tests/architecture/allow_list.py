@@ -8,7 +8,7 @@ from typing import Any
 from importlinter import Contract, ContractCheck, fields, output
 
 RESTRICTED = frozenset({"sqlite3"})
-"""Modules of the standard library that are drivers, so that they are listed like third-party packages."""
+"""Database drivers in the standard library, which must be listed like third-party packages."""
 
 
 class AllowListContract(Contract):

@@ -92,6 +92,6 @@ def _uses(node: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def _is_allowed(module: str) -> bool:
-    """Whether it or a package above it is on the list."""
+    """Whether a module, or a package that contains it, is on the list."""
     parts = module.split(".")
     return any(".".join(parts[:end]) in ALLOWED_IMPORTS for end in range(1, len(parts) + 1))

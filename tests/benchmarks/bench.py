@@ -23,7 +23,7 @@ class Bench:
     Attributes:
         server: a real PostgreSQL.
         quick: whether to measure just enough to see that everything runs.
-        profiled: whether to look where the time goes of what misses its goal.
+        profiled: whether to profile a contestant that misses its goal.
         say: prints a line of progress.
     """
 
@@ -62,7 +62,7 @@ class Bench:
             floor: what it is measured against.
             series: the race in which both ran.
             goal: the limit, if there is one.
-            suspect: who to profile where it is missed; None for the subject.
+            suspect: the contestant to profile if the goal is missed; None for the subject.
         """
         value = series[subject.name].over(series[floor.name])
         await self._note(Finding(self.case, subject.name, floor.name, value, "", goal), suspect or subject)
@@ -82,7 +82,7 @@ class Bench:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """Open one bare connection in autocommit mode that prepares what it is told to prepare."""
+        """Open one connection of the bare driver, in autocommit mode."""
         async with await psycopg.AsyncConnection.connect(self.server.url, autocommit=True) as connection:
             yield connection
 
@@ -95,7 +95,7 @@ class Case:
         name: what `--only` calls it.
         title: the heading of its table.
         method: how it is measured, in sentences for the page.
-        run: measures.
+        run: measures it and notes the findings.
         needs_peers: whether it needs the extra ``bench``.
     """
 

@@ -12,7 +12,7 @@ class Goal:
 
     Attributes:
         limit: the limit itself.
-        at_least: whether it is a lower one.
+        at_least: whether it is a lower limit.
     """
 
     limit: float
@@ -34,7 +34,7 @@ class Finding:
     Attributes:
         case: the name of the case that it belongs to.
         subject: what was measured.
-        against: what it is a multiple of; None for a rate.
+        against: what the value is a multiple of; None for a rate.
         value: the median, with quartiles.
         unit: what follows the number, such as ``rows/s``.
         goal: the limit that was set, if one was.
@@ -58,7 +58,7 @@ class Bar:
     """One bar of the chart.
 
     Attributes:
-        group: what it is drawn with.
+        group: the name of the bars among which it is drawn.
         label: what it says.
         value: its length, as a multiple of the bare driver's time.
         ours: whether it is the vault's.
@@ -80,7 +80,7 @@ class Skipped:
 
 @frozen
 class Profile:
-    """Where the time goes of something that missed its goal."""
+    """The profile of a contestant that missed its goal."""
 
     subject: str
     table: str

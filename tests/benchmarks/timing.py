@@ -19,11 +19,11 @@ async def _nothing() -> None:
 
 @frozen
 class Contestant:
-    """Somebody who does the work in their own way.
+    """One way to do the work that a race compares.
 
     Attributes:
         name: what a reader calls it.
-        work: one block of it.
+        work: runs one block of it.
         prepare: puts things back before a block; it is not timed.
     """
 
@@ -42,7 +42,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Return the quartiles of values; of a single one, that one three times."""
+        """Return the quartiles of values; a single value is all three of them."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
         low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -56,7 +56,7 @@ class Series:
     seconds: tuple[float, ...]
 
     def over(self, other: Series) -> Spread:
-        """Return how many times the other's time this is, block against block of the same round."""
+        """Return this time as a multiple of the other's, comparing the blocks of the same round."""
         return Spread.of([mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True)])
 
     def rate(self) -> Spread:
@@ -88,7 +88,7 @@ async def interleave(contestants: Sequence[Contestant], rounds: int, *, warm_up:
 
 async def _block(contestant: Contestant) -> float:
     await contestant.prepare()
-    gc.collect()  # nobody pays for what another left behind
+    gc.collect()  # no contestant pays for the garbage of another
     started = time.perf_counter()
     operations = await contestant.work()
     return (time.perf_counter() - started) / operations

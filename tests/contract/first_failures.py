@@ -1,4 +1,4 @@
-"""A plugin for pytest: a class stops at its first failure, and the file that FIRST_FAILURES names lists those."""
+"""A pytest plugin: stops each class at its first failure, and lists these in the file that FIRST_FAILURES names."""
 
 import json
 import os

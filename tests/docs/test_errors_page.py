@@ -1,4 +1,4 @@
-"""The page about errors says of each what the class says."""
+"""The page about errors gives each error the code, and the answer to "retryable", that its class has."""
 
 import re
 from pathlib import Path

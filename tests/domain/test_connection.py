@@ -1,4 +1,4 @@
-"""What a host shows of an account."""
+"""The connection state of an account, which a host shows to its user."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

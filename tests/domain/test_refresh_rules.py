@@ -84,7 +84,7 @@ FORCED = Demand(forced=True, replaced=TokenRef.of(EXPIRED))
 
 @st.composite
 def tokens(draw, kind):
-    # Each default first and repeated, so that most of what is drawn is of use.
+    # Each default is listed first, and VALID twice, so that most drawn tokens are usable.
     return token(
         kind,
         expires_at=draw(optional_moments),
@@ -97,7 +97,7 @@ def tokens(draw, kind):
 
 @st.composite
 def states(draw, credential):
-    """A state that speaks of the credential, three times out of four."""
+    """Draw a refresh state; in three of four cases it concerns the given credential."""
     own = credential is not None and draw(st.integers(0, 3)) > 0
     return RefreshState(
         credential_id=credential.id if own else draw(st.none() | st.sampled_from(IDS[:2])),
@@ -137,7 +137,7 @@ def demands(draw):
     return Demand(forced=draw(st.booleans()), replaced=ref)
 
 
-# Only some of the situations have what a law speaks of.
+# Many situations do not meet the assumptions of a law, so hypothesis has to filter out a lot.
 law = settings(
     max_examples=50, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow], deadline=None
 )
@@ -228,7 +228,7 @@ def test_waits_have_an_end(situation, demand):
 @law
 @given(situations(), st.integers(0, 4000))
 def test_what_may_be_attempted_may_be_attempted_later(situation, seconds):
-    """Once nothing holds an attempt back, time alone holds it back no more; only a grace period ends."""
+    """If an attempt may begin now, no later time makes it wait. Grace periods are left out, because they end."""
     stored, rule = situation
     assume(rule.rotation.kind is not RotationKind.GRACE)
     assume(isinstance(decide(stored, NOW, POLICY, rule), Claim))
@@ -357,7 +357,7 @@ WATCHED = [NOW + seconds * SECOND for seconds in range(0, 9000, 90)]
 @law
 @given(situations())
 def test_the_schedule_says_when_a_sweep_refreshes_next(situation):
-    """At that time, not before it, and never where there is none."""
+    """A sweep refreshes at the scheduled time and not before it, and never if no time is scheduled."""
     stored, rule = situation
     due = next_due(stored, NOW, POLICY, rule)
     assert due is None or due >= NOW
@@ -380,7 +380,7 @@ def test_a_sweep_refreshes_only_what_has_a_valid_access_token_with_an_expiry(sit
 @law
 @given(situations())
 def test_a_sweep_refreshes_what_a_caller_would_soon_wait_for(situation):
-    """Ahead of callers by the longer horizon, and by nothing else: grace, quiescence, backoff and lease are theirs."""
+    """A sweep decides as a caller with the longer horizon would, by the same grace, quiescence, backoff and lease."""
     stored, rule = situation
     assume(_is_swept(stored))
     patient = RefreshPolicy(POLICY.horizon)
@@ -394,7 +394,7 @@ def _is_swept(stored):
 
 @given(st.integers(-600, 7200), st.none() | st.integers(1, 7200))
 def test_a_new_value_is_scheduled_when_it_is_due(left, lifetime):
-    """What a store adds up without knowing the account is what the rule says of an account without a history."""
+    """A store computes the due time from the lead alone; the rule gives the same for an account without a history."""
     lifetime = None if lifetime is None else lifetime * SECOND
     access = token(expires_at=NOW + left * SECOND, lifetime=lifetime)
     known = max(NOW, access.expires_at - lead(TokenKind.ACCESS_TOKEN, lifetime, POLICY))
@@ -406,7 +406,7 @@ def test_a_new_value_is_scheduled_when_it_is_due(left, lifetime):
     [
         ({}, STRICT, 0),
         ({"next_attempt_at": NOW + 7 * SECOND}, STRICT, 7),
-        # The end of a lease, and under a strict provider the end of the token and the quiescence, too.
+        # Due when the lease has ended; under a strict policy, only when token and quiescence have ended, too.
         ({"lease_until": NOW + 20 * SECOND}, STEADY, 20),
         ({"lease_until": NOW + 20 * SECOND}, STRICT, 80),
         ({"lease_until": NOW}, STEADY, 0),
@@ -497,7 +497,7 @@ def test_a_token_that_a_caller_refuses_is_replaced_though_it_is_fresh():
     assert decide(record(FRESH), NOW, POLICY, STRICT, refused) == Reauthorize(None)
 
 
-def test_a_lease_makes_wait_only_who_has_nothing():
+def test_only_callers_without_a_usable_token_wait_for_a_lease():
     state = state_of(REFRESH, lease_until=NOW + SECOND)
     assert decide(record(EXPIRED, REFRESH, **state), NOW, POLICY, STRICT) == Wait(NOW + SECOND)
     assert decide(record(DUE, REFRESH, **state), NOW, POLICY, STRICT) == Use(DUE)

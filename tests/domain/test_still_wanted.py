@@ -1,4 +1,4 @@
-"""What of a provider's answer may be written over what is stored by then."""
+"""Which tokens of a provider's answer may still be written, given what is stored by then."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -20,7 +20,7 @@ WRITES = [TokenWrite(ref.key, SealedToken(b"k" * 16, b"sealed"), refreshed=True)
 
 
 def moved(ref):
-    """Other values under the same key: a later one, and one stored anew after a deletion."""
+    """What may have become of a value: replaced by a later one, stored anew after a deletion, or deleted."""
     return [evolve(ref, generation=ref.generation + 1), evolve(ref, id=UUID(int=77)), None]
 
 
@@ -28,19 +28,19 @@ def stored(*refs):
     return {ref.key.kind: ref for ref in refs if ref is not None}
 
 
-def test_over_what_was_claimed_all_of_it():
+def test_over_the_claimed_tokens_everything_is_written():
     assert still_wanted(ATTEMPT, stored(ACCESS, REFRESH), WRITES) == (CommitOutcome.WRITTEN, WRITES)
 
 
 @pytest.mark.parametrize("access", moved(ACCESS))
-def test_over_another_access_token_the_refresh_token_only(access):
+def test_over_another_access_token_only_the_refresh_token_is_written(access):
     outcome, writes = still_wanted(ATTEMPT, stored(access, REFRESH), WRITES)
     assert (outcome, writes) == (CommitOutcome.ACCESS_MOVED, WRITES[1:])
 
 
 @pytest.mark.parametrize("access", [ACCESS, *moved(ACCESS)])
 @pytest.mark.parametrize("credential", moved(REFRESH))
-def test_over_another_credential_nothing(access, credential):
+def test_over_another_credential_nothing_is_written(access, credential):
     outcome, writes = still_wanted(ATTEMPT, stored(access, credential), WRITES)
     assert (outcome, writes) == (CommitOutcome.CREDENTIAL_MOVED, [])
 

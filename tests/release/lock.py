@@ -66,7 +66,7 @@ def read_lock(text: str) -> list[Pin]:
 
 
 def normalised(name: str) -> str:
-    """Return a distribution's name in the form of which there is one only."""
+    """Return the normalised form of a distribution's name."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -97,7 +97,7 @@ def _cleaned(text: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Clean the lock where it lies."""
+    """Clean the lock in place."""
     text = _HEADING + "\n".join(_cleaned(LOCK.read_text())) + "\n"
     read_lock(text)
     LOCK.write_text(text)

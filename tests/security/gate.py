@@ -18,7 +18,7 @@ KEY = ACCOUNT.key(TokenKind.API_KEY)
 
 @define
 class Gate:
-    """Keeps the names of what raised.
+    """Searches errors for canaries, and counts the errors of each public name.
 
     Attributes:
         raised: number of errors by public name.

@@ -101,8 +101,8 @@ class VaultConfig:
     Args:
         database_url: ``postgresql://``, ``postgres://`` or ``postgresql+driver://`` (libpq parameters are allowed);
             ``sqlite:///relative``, ``sqlite:////absolute`` or ``sqlite:///:memory:``, which is a new
-            database for each vault. The field is no text but a value that hides the URL's password; its ``reveal()``
-            returns the URL.
+            database for each vault. The field's value is not a ``str``: it hides the URL's password, and its
+            ``reveal()`` returns the URL.
         encryption_secret: at least 32 characters; see `generate_encryption_secret`. Needed for the local master key.
         previous_encryption_secret: the previous secret, during a master key rotation.
         master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.

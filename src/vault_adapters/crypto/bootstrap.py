@@ -62,7 +62,7 @@ async def open_master_keys(
 
 
 async def open_with_sources(repository: KeyRepository, sources: Sequence[MasterKeySource]) -> MasterKeys:
-    """Do the same as `open_master_keys`; the first source is the configured master key."""
+    """Open the master keys as `open_master_keys` does; the first source is the configured master key."""
     current, *previous = [_Candidate(source) for source in sources]
     records = await repository.master_keys()
     if not records:
@@ -106,7 +106,7 @@ class _Candidate:
 
 
 def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
-    """Return the records that are not retired: first the active one, then the newest. Leave out those set back.
+    """Return the records that are not retired: first the active one, then the newest. Leave out resurrected ones.
 
     Raises:
         ConfigurationError: there is no active master key, or its state was set back.
@@ -114,7 +114,7 @@ def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
     live = []
     for record in records:
         if is_resurrected_master_key(record):
-            _log.error("master key %s was set back to a state before: %s", record.key_id.hex(), RESURRECTED_MASTER_KEY)
+            _log.error("master key %s was set back to an older state: %s", record.key_id.hex(), RESURRECTED_MASTER_KEY)
             if record.state is MasterKeyState.ACTIVE:
                 raise ConfigurationError(
                     "the audit log says that the active master key was replaced, so someone set its state back; "

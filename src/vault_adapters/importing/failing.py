@@ -1,4 +1,4 @@
-"""The error of a row that cannot be read; it holds a code and nothing of the row."""
+"""The error of a row that cannot be read; it holds a code, and at most the name of a column."""
 
 
 class UnreadableRowError(Exception):

@@ -69,7 +69,7 @@ def _read_success(
     access_token, refresh_token = _secret(members.get("access_token")), _secret(members.get("refresh_token"))
     if access_token is not None:
         if refresh_token is None and is_too_long(members.get("refresh_token")):
-            refresh_token = members["refresh_token"]  # `from_response` leaves it out and says so
+            refresh_token = members["refresh_token"]  # `from_response` leaves it out and reports it
         tokens = TokenSet.from_response({**members, "access_token": access_token, "refresh_token": refresh_token})
         return _with_expiry(tokens, answer.received_at, default_lifetime)
     if refresh_token is not None:
@@ -111,7 +111,7 @@ def _secret(value: object) -> Secret | None:
 
 
 def _whole_number(digits: str) -> float:
-    # Python refuses to read an integer of thousands of digits; it must not make the rest of the answer unreadable.
+    # Python refuses to read an integer of thousands of digits; such a number must not make the answer unreadable.
     return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
 
 

@@ -126,8 +126,8 @@ class Session:
         self._calls = 0
         self._closed = False
         self._running: _Running | None = None
-        # The process that uses this session. It is set before the lock is first taken, so that a forked child can check
-        # it without the lock, because a fork may copy the lock while another thread holds it.
+        # The process that uses this session. It is set before the lock is first taken, because a forked child must not
+        # wait for the lock: a fork may copy it while another thread holds it.
         self._process: int | None = None
 
     def run(self, call: Call[V, T]) -> T:

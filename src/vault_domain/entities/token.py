@@ -182,8 +182,8 @@ class TokenDraft:
         lifetime: time for which the provider issued the value, or None if unknown. Without `expires_at`, the
             expiry is the store's time plus this lifetime.
         scopes: replaces the stored scopes; None keeps them.
-        refreshed: whether a refresh stores the value. If so, the store sets `last_refreshed_at`, and its event is
-            ``token_refreshed``. A value that replaces another sets it too.
+        refreshed: whether a refresh stores the value. If so, the store sets `last_refreshed_at` and writes the event
+            ``token_refreshed``. The store also sets `last_refreshed_at` for any value that replaces another.
     """
 
     key: TokenKey

@@ -305,8 +305,8 @@ class TokenVault:
     ) -> Page[AuditEvent]:
         """Return audit events in commit order.
 
-        A page ends before the oldest transaction that may still add events. On Postgres, this is the oldest one that
-        runs in the vault's database, also if it is the host's own.
+        A page ends before the oldest transaction that may still add events. On Postgres, every running write
+        transaction in the vault's database counts as such, including the host's own.
 
         Args:
             tenant_id: the tenant whose events are returned; None: all tenants.
@@ -384,6 +384,6 @@ class TokenVault:
         - Earlier audit events lose tenant and identifier.
         - The answer of a running refresh is dropped.
         - Tokens may be stored for the tenant again, under a new data key.
-        - The erasure does not reach backups, nor keys in other processes' caches until they expire.
+        - The erasure does not reach backups. Other processes keep the tenant's cached keys until these expire.
         """
         return await self._services.erasing.erase(as_tenant_id(tenant_id), actor=self._actor)

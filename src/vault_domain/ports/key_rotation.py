@@ -100,7 +100,7 @@ class KeyRotationRepository(Protocol):
         """Count the active data keys that are at least ``age`` old."""
 
     async def count_tokens_to_rotate(self, age: timedelta, tenant_id: str | None = None) -> int:
-        """Count the tokens under active data keys that are at least ``age`` old, of all tenants or of one."""
+        """Count the tokens, of all tenants or of one, whose active data key is at least ``age`` old."""
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
         """Return active data keys at least ``age`` old, sorted by tenant id, from the tenant after ``after`` on."""

@@ -71,7 +71,7 @@ class DueAccount:
 
     Attributes:
         account: the account.
-        due_at: time at which it became due, UTC; a sweep passes the last one as ``since`` for its next batch.
+        due_at: time at which it became due, UTC; the last one of a batch is the ``since`` of the next batch.
     """
 
     account: Account

@@ -126,7 +126,7 @@ Decision = Use | Wait | Claim | BackOff | Reauthorize | NoRefresher | NothingSto
 
 @frozen
 class Demand:
-    """The demands of a caller beyond a usable token.
+    """What a caller demands in addition to a usable token.
 
     Attributes:
         forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
@@ -151,7 +151,7 @@ def decide(
         now: the store's time.
         policy: when a token is due.
         rule: the provider's rule; None if there is no refresher for the provider.
-        demand: the demands of the caller beyond a usable token.
+        demand: what the caller demands in addition to a usable token.
     """
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
     credential = None if record is None else credential_of(record, rule.spends if rule else None)

@@ -1,4 +1,4 @@
-"""The demonstration: what it prints is checked against the database that it leaves behind."""
+"""Checks what the demonstration prints against the database that it leaves behind."""
 
 import asyncio
 import os
@@ -73,7 +73,7 @@ def test_it_counted_what_is_there(demo, variables):
         return [info for tenant in ("acme", "globex", "initech") for info in (await vault.list_tokens(tenant)).items]
 
     infos = with_vault(variables, everything)
-    # The account that is refreshed comes later, with an access and a refresh token.
+    # The demonstration later adds the account that it refreshes, with an access token and a refresh token.
     assert f"\n{len(infos) - 2} tokens are stored" in demo[1]
     report = with_vault(variables, lambda vault: vault.health())
     fresh = {count.provider: count.count for count in report.counts if count.health is TokenHealth.FRESH}

@@ -1,4 +1,4 @@
-"""Creating and migrating the schema: once, by whoever may, with the same outcome on every way."""
+"""Creating and migrating the schema: only once, only with the right to, and with the same result on every way."""
 
 import psycopg
 import pytest

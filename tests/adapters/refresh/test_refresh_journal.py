@@ -1,4 +1,4 @@
-"""The database dies between the provider's answer and the commit: nothing is lost, nothing is said that is not so."""
+"""The database fails between the provider's answer and the commit: no answer is lost silently."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
 
 
 class BrokenSqlite:
-    """Makes a SQLite database refuse writes at once, and heals it: its account table goes away and comes back."""
+    """Makes a SQLite database fail and work again, by renaming its account table away and back."""
 
     def __init__(self, config):
         self._path = config.database_url.reveal().removeprefix("sqlite:///")
@@ -85,7 +85,7 @@ class BrokenSqlite:
 
 @pytest.fixture(scope="module", autouse=True)
 def short_commits():
-    """Each test here has a database that is away, and waits for as long as a commit may take."""
+    """Shorten the time for a commit, because the tests here wait for it while their database is away."""
     with refresh_times(commit_budget=1):
         yield
 
@@ -119,7 +119,7 @@ def opened_over(config, clock, refresher=None):
 
 @pytest.fixture(scope="module")
 def left_behind(tmp_path_factory):
-    """A database and a journal as a process leaves them whose database stayed away until its end."""
+    """A database and a journal, left by a process whose database stayed away until the process ended."""
     directory = tmp_path_factory.mktemp("left")
     config = make_config(f"sqlite:///{directory}/vault.db", journal_dir=directory / "journal")
     database, clock = BrokenSqlite(config), ManualClock()
@@ -137,7 +137,7 @@ def left_behind(tmp_path_factory):
 
 @pytest.fixture
 def drained(left_behind, tmp_path, clock):
-    """Put what was left behind into this test's place."""
+    """Copy the database and the journal that were left behind into this test's directory."""
     shutil.copytree(left_behind, tmp_path, dirs_exist_ok=True)
     clock.advance(HOUR)
 
@@ -221,7 +221,7 @@ async def test_the_journal_is_drained_at_start(config, clock, journal_dir):
 @pytest.mark.parametrize("later_is", [0, 1])
 @pytest.mark.usefixtures("drained")
 async def test_of_two_answers_for_one_credential_the_later_one_counts(config, clock, journal_dir, later_is):
-    """As where a provider that does not rotate was asked again, and the database was away both times."""
+    """A provider that does not rotate was asked twice, and the database was away both times."""
     journal = FileJournal(journal_dir)
     [entry] = await journal.entries()
     await journal.remove(entry)
@@ -555,7 +555,7 @@ async def test_a_directory_that_cannot_be_written_to_is_told_at_start(sqlite_con
 
 @contextmanager
 def no_file_may_grow():
-    """A full disk, as this process sees one: every write beyond the first 100 bytes of a file fails."""
+    """Simulate a full disk for this process: every write beyond the first 100 bytes of a file fails."""
     import signal
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -617,7 +617,7 @@ async def test_without_a_journal_it_is_never_a_silent_success(sqlite_config, clo
         async def is_stored():
             return await stored(vault) == NEW
 
-        await eventually(is_stored)  # by the vault itself: nobody has to ask
+        await eventually(is_stored)  # the vault retries by itself, without a call
         assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
     assert len(refresher.calls) == 1
 
@@ -638,7 +638,7 @@ async def test_a_sweep_does_not_spend_again_what_waits_for_the_database(sqlite_c
 
 
 async def test_a_sweep_that_was_faster_than_the_retry_spends_nothing_either(sqlite_config, clock):
-    """The database comes back between the sweep's own try to commit and its reading."""
+    """The database comes back after the sweep tried to commit the waiting answer, and before it reserves accounts."""
     database, steps = BrokenSqlite(sqlite_config), Steps("before reserve_due")
     refresher = refresher_that(database.down, answer(2))
     path = sqlite_config.database_url.reveal().removeprefix("sqlite:///")
@@ -702,7 +702,7 @@ async def test_without_a_journal_a_slow_database_is_waited_for(sqlite_config, cl
 
 
 async def test_the_database_is_away_for_the_claim(config, clock, database):
-    """Nothing is spent where it could not be written down that it is."""
+    """Nothing is spent if the claim cannot be stored first."""
     refresher = ScriptedRefresher(answer(1))
     async with opened_over(config, clock, refresher) as vault:
         await store(vault)
@@ -755,7 +755,7 @@ async def test_a_rotated_data_key_is_used_for_what_waited(config, clock, journal
 
 @pytest.mark.usefixtures("drained")
 async def test_an_answer_whose_data_key_was_destroyed_asks_for_the_user(config, clock, journal_dir, caplog):
-    """It came back more than a day after a rotation: nothing opens it, and what paid for it is spent."""
+    """The entry is read more than a day after a key rotation: nothing opens it, and its credential is spent."""
     async with opened_over(evolve(config, journal_dir=None), clock) as vault:
         await vault.keys.rotate_data_key(ACCOUNT.tenant_id)
         await vault.keys.reencrypt()

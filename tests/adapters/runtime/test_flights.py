@@ -183,7 +183,7 @@ class TestForgetting:
             answers.append(flights.is_current("a"))
 
         [caller] = await start(flights.share("a", ask))
-        assert not flights.is_current("a")  # this is no call at all
+        assert not flights.is_current("a")  # asked outside of any call
         flights.forget(lambda key: True)
         gate.set()
         await caller

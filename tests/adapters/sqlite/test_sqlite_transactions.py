@@ -1,4 +1,4 @@
-"""Transactions on SQLite that their callers leave, and a close that comes meanwhile."""
+"""SQLite transactions whose callers were cancelled, and a database that is closed meanwhile."""
 
 import asyncio
 import sqlite3

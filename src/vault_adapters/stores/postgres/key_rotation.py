@@ -152,7 +152,7 @@ class PostgresKeyRotation:
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
             parameters = {"master_key_id": key_id, "replaced": replaced}
-            # Exclude other activations, retirements and introductions, so that demoting and promoting see one state.
+            # Exclude other activations, retirements and introductions, so that both statements see the same state.
             await transaction.execute(self._queries["lock_master_keys"])
             await transaction.execute(self._queries["lock_both_master_keys"], parameters)
             events: tuple[AuditEvent, ...] = ()
@@ -183,7 +183,7 @@ class PostgresKeyRotation:
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete a master key's wrap of each data key whose wrap in ``kept`` is still stored unchanged."""
+        """For each wrap in ``kept`` that is stored unchanged, delete the master key's wrap of the same data key."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters)
         return int(deleted)

@@ -88,7 +88,7 @@ class PostgresRefreshLedger:
         parameters = account_parameters(account)
 
         async def work(transaction: Transaction) -> None:
-            # Writers of values lock the account too, so the account cannot change after the next read.
+            # Lock first: writers of values lock the account too, so it cannot change between the read and the commit.
             if not await transaction.fetch(self._queries["lock_account"], parameters):
                 return
             rows = await transaction.fetch(self._queries["get_account"], parameters | {"now": transaction.now})

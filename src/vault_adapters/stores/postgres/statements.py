@@ -4,7 +4,10 @@ from vault_adapters.stores.postgres.schema import quoted
 from vault_adapters.stores.queries import Queries, load_queries
 
 _NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
-"""The store's time: the clock's if there is one, else the database's. (A volatile function would prevent index use.)"""
+"""The store's time: the clock's if there is one, else the database's, from a function that is not volatile.
+
+A volatile function, such as ``clock_timestamp``, would prevent the use of indexes.
+"""
 
 _SCHEDULED = """scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
@@ -90,8 +93,8 @@ _USABLE_WRAP = """EXISTS (
             AND coalesce({{confirmed_master_key}}, m.state) <> 'retired')"""
 """Whether the wrap ``w`` is under a master key that was not retired.
 
-Processes that were opened before the retirement still have the retired master key. Whoever knows its secret could make
-a wrap of a data key of their own for them.
+Processes that were opened before the retirement still have the retired master key. Without this condition, somebody who
+knows its secret could wrap a data key of their own under it, and these processes would unwrap it.
 """
 
 

@@ -61,14 +61,14 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
 
 
 def whole(value: object) -> int:
-    """Return a whole number; a column of a table without types may hold anything."""
+    """Return the value if it is an int, else raise ValueError; a damaged row may hold any type."""
     if type(value) is int:
         return value
     raise ValueError
 
 
 def text(value: object) -> str | None:
-    """Return a text or None; a column of a table without types may hold anything."""
+    """Return the value if it is a text or None, else raise ValueError; a damaged row may hold any type."""
     if value is None or type(value) is str:
         return value
     raise ValueError
@@ -85,7 +85,7 @@ def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = N
 
 
 def stored_info(row: Row, key: TokenKey) -> TokenInfo:
-    """Return a token's metadata from the row of the statement that stored it."""
+    """Return the metadata of a token that was just stored, from its row."""
     token, *_ = STORED.split(row)
     return token_info(token, key)
 
@@ -115,7 +115,7 @@ def account_record(rows: Sequence[Row], account: Account) -> AccountRecord | Non
 
 
 def decoded_account(rows: Sequence[Row], account: Account) -> AccountRecord | None:
-    """Do the same as `account_record`, but raise any error for a row that cannot be used."""
+    """Do the same as `account_record`, but raise the original error for a row that cannot be used."""
     infos, state = [], None
     for row in rows:
         token, key, state, _ = OWNED.split(row)

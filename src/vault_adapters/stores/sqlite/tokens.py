@@ -194,7 +194,7 @@ class SqliteTokenRepository:
         return [_answer(list(group), key) for key, (_, group) in zip(keys, groups, strict=True)]
 
     async def _state(self, transaction: Transaction, key: TokenKey) -> "_State | None":
-        """Return the columns of a row that a change compares, so that a damaged row can be replaced and deleted."""
+        """Return only what a mutation compares, so that a row with other damage can be replaced and deleted."""
         rows = await transaction.fetch(self._queries["get_token_state"], key_parameters(key))
         return next((_State(*row) for row in rows), None)
 
@@ -212,7 +212,7 @@ class _State:
 
 
 def _answer(rows: Sequence[Row], key: TokenKey) -> StoredToken | DamagedToken | None:
-    """Return the token of a key from its row. A key with several rows gets none, because at most one is its own."""
+    """Return the token of a key from its row. Several rows count as damaged, because at most one is the key's own."""
     if len(rows) > 1:
         return DamagedToken(key, WRONG_ROW)
     return next((stored_token(row, key) for row in rows), None)
@@ -229,7 +229,7 @@ def deletion_events(
 async def write_tokens(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
 ) -> Change[list[TokenInfo]]:
-    """Write values whose data keys are active, and their events, in the given transaction.
+    """Write values and their events in the given transaction; all data keys of the values must be active.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.

@@ -87,7 +87,7 @@ class ResealingService:
     ) -> Reencryption:
         """Destroy data keys that were emptied long ago, then re-encrypt the values under the other old data keys.
 
-        If ``at_once`` is True, also destroy the data keys that this run emptied.
+        If ``at_once`` is True, destroy all emptied data keys at the end of the run.
         """
         # Destroy first, because this also finds emptied data keys that tokens of a restored backup use again; the
         # passes below empty them.

@@ -9,8 +9,8 @@ MOST_TENANTS = 10_000
 class FailedReads:
     """Counts failed reads since the vault was opened.
 
-    Beyond `MOST_TENANTS` tenants, the count of the tenant whose last failure is the oldest is dropped. The total keeps
-    it.
+    Beyond `MOST_TENANTS` tenants, the count of the tenant whose last failure is the oldest is dropped. The total
+    still includes it.
     """
 
     def __init__(self) -> None:

@@ -95,7 +95,7 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 
 -- name: make_commit_durable
 -- Make this transaction's commit durable, because a rotated refresh token must survive a crash of the server, even if
--- the host has turned synchronous_commit off. Its other values are durable, so they stay.
+-- the host has turned synchronous_commit off. All other values of this setting are durable, so they stay.
 SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
 
 -- name: lock_data_keys

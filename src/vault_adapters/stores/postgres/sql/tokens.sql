@@ -12,7 +12,7 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: get_tokens
--- Get the tokens of the given keys: one row per key, with the key's place in the given order. The first key's row
+-- Get the tokens of the given keys: one row per key, with the key's number in the given order. The first key's row
 -- holds the store's time.
 SELECT {{token_columns}}, {{value_columns}},
        CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
@@ -56,8 +56,8 @@ FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
 -- name: store_new_token
--- Store one value under a key that must hold nothing; see store_token. It returns one row: whether the data key was
--- active, and the stored token.
+-- Store one value under a key that must hold nothing; see store_token. It returns one row: the stored token, and
+-- whether the data key was active.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -283,7 +283,8 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
     WHERE u.last_used_at < excluded.last_used_at
 
 -- name: count_health
--- Count tokens by provider and health. The buffer is at most half of the lifetime; least() ignores an unknown one.
+-- Count tokens by provider and health. The buffer is at most half of the lifetime; least() ignores a
+-- lifetime that is NULL.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'

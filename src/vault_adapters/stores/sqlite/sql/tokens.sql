@@ -17,12 +17,12 @@ LEFT JOIN token_vault_token_use u
 ORDER BY k.key
 
 -- name: get_token_state
--- Get the columns of one token that a change compares.
+-- Get the columns of one token that a mutation compares before it writes.
 SELECT id, generation, status FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
 
 -- name: list_provider_generations
--- List what the events of a deletion need, for a tenant's tokens at a provider.
+-- List kind, identifier and generation of a tenant's tokens at a provider, for the events of their deletion.
 SELECT kind, identifier, generation FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider
 ORDER BY kind, identifier
@@ -37,8 +37,8 @@ WHERE NOT EXISTS (
         AND hex(d.data_key_id) = json_extract(k.value, '$[1]'))
 
 -- name: upsert_token
--- Insert or replace one value; the generation counts the values stored under one id. A value that replaces another counts
--- as a refresh.
+-- Insert or replace one value; the generation counts the values stored under one id. A value that replaces another
+-- counts as a refresh.
 INSERT INTO token_vault_token (
     tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, lifetime, scopes,
     generation, last_refreshed_at, created_at, updated_at)
