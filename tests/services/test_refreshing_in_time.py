@@ -89,8 +89,8 @@ async def test_a_valid_token_is_returned_soon_and_the_refresh_goes_on(cases):
         assert await ensure(faulty, account=account) == "access-0"
         assert time.monotonic() - started > 0.5
         go_on.set()
-        while await ensure(faulty, account=account) == "access-0":
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - a caller whose token is valid does not wait for the refresh
+        while await ensure(faulty, account=account) == "access-0":  # noqa: ASYNC110 - it does not wait for the refresh
+            await asyncio.sleep(0.01)
 
     for fault in FAULTS:
         await cases.connect(Account("t1", "google", fault))
