@@ -37,8 +37,6 @@ FRAMINGS = {
     "length too large, silent": broken(TOKENS, {"Content-Length": str(9 * len(TOKENS))}, None),
 }
 
-PARTS = [TOKENS[:-1], TOKENS[:-30], TOKENS + b"{", b"12", b"", b'["access_token"]', b"{" * 50_000]
-
 
 @pytest.fixture(params=[httpx2, httpx])
 async def client(request):
@@ -65,11 +63,14 @@ async def test_an_error_that_arrived_whole_counts(provider, client, end):
     assert isinstance(await failure(refresher_for(provider, client)), ReauthorizationRequiredError)
 
 
-@pytest.mark.parametrize(
-    "part", [TOKENS[:-1], TOKENS[:-30], TOKENS + b"{", b"12", b"", b'["access_token"]', b"{" * 50_000]
-)
-async def test_what_is_no_complete_object_leaves_the_outcome_unknown(provider, client, part):
-    provider.answer(Answer(body=part, headers={"Content-Length": "99999"}, drop="fin", drop_after=len(part)))
+PARTS = [TOKENS[:-1], TOKENS[:-30], TOKENS + b"{", b"12", b"", b'["access_token"]', b"{" * 50_000]
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("part", PARTS)
+async def test_what_is_no_complete_object_leaves_the_outcome_unknown(provider, client, part, status):
+    headers = {"Content-Length": "99999"}
+    provider.answer(Answer(status=status, body=part, headers=headers, drop="fin", drop_after=len(part)))
     error = await failure(refresher_for(provider, client))
     assert isinstance(error, RefreshFailedError)
     assert error.outcome_unknown
