@@ -107,7 +107,7 @@ async def test_killed_holders_at_a_strict_provider_in_full(store):
 
 
 async def test_a_holder_that_was_stopped_beyond_its_lease(tmp_path):
-    """After it resumes, it reads the provider's answer and commits it, because no other process has taken over."""
+    """The holder resumes, reads the provider's answer and commits it, because no other process has taken over."""
     store = {"database_url": f"sqlite:///{tmp_path}/vault.db"}
     options = {"refresh_deadline": 0.5, "quiescence": 60, **SHORT}
     with start_oauth_server(latency_seconds=0.3) as server:

@@ -16,7 +16,7 @@ class AllowListContract(Contract):
 
     Configuration options:
 
-        - allowed: lines of ``package: names``; a module obeys the line with the longest package that holds it.
+        - allowed: lines of ``package: names``; for a module, the most specific package that holds it counts.
     """
 
     allowed = fields.ListField(subfield=fields.StringField())

@@ -40,7 +40,7 @@ def _is_protocol(node: ast.ClassDef) -> bool:
 
 
 def _shapes(nodes: list[ast.ClassDef]) -> dict[ast.ClassDef, Shape]:
-    """Return the members of each class, those of its base classes among them."""
+    """Return the members of each class, including those of its base classes."""
     by_name = {node.name: node for node in nodes}
 
     def shape(node: ast.ClassDef) -> Shape:

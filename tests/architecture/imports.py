@@ -11,7 +11,7 @@ from tests.architecture.tree import SOURCE, python_files
 
 PACKAGES = ("vault_domain", "vault_adapters")
 SPLIT = "vault_adapters.stores"
-"""Each folder in this folder is a part of its own; the modules beside them form one part, which they share."""
+"""Each folder in this folder is a part of its own; the modules beside these folders form one more part."""
 
 
 @frozen
@@ -20,7 +20,7 @@ class Imports:
 
     Attributes:
         parts: every room, folder and module that lies in a package.
-        arrows: pairs of a part and one that it imports.
+        arrows: pairs of a part and another part that it imports.
     """
 
     parts: frozenset[str]

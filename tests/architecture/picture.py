@@ -50,7 +50,7 @@ _LISTED = ("facade", "services", "rules")
 BESIDE_PORTS = {"stores.postgres": "stores", "stores.sqlite": "stores", "crypto": "crypto"} | {
     name: name for name in ("providers", "runtime")
 }
-"""The folders that stand beside the ports that they implement, with the name of the place; two may share one."""
+"""The folders beside the ports that they implement, each with the name of its place; two folders may share a place."""
 
 _WIDTH, _TOP, _BOX, _STEP = 1000, 92, 42, 52
 _ROOM_X, _ROOM_END = 78, 400
@@ -104,7 +104,7 @@ def draw(imports: Imports, implementations: Mapping[str, frozenset[str]], conten
 def _check(imports: Imports, implementations: Mapping[str, frozenset[str]]) -> None:
     placed = {f"vault_domain.{name}" for name in ROOMS} | {f"vault_adapters.{name}" for name in FOLDERS}
     if placed != imports.parts:
-        raise ValueError(f"give these a place in picture.py, or take it away: {sorted(placed ^ imports.parts)}")
+        raise ValueError(f"parts without a place here, or places without a part: {sorted(placed ^ imports.parts)}")
     lonely = [port for port, parts in implementations.items() if _place_of(parts) is None]
     if lonely:
         raise ValueError(f"no folder of BESIDE_PORTS in picture.py implements {lonely}")
@@ -171,7 +171,7 @@ def _steps(inner: set[tuple[str, str]]) -> list[str]:
 
 
 def _skipping(inner: set[tuple[str, str]]) -> list[str]:
-    """Return the arrows that pass rooms by, and any that point upwards, on the left."""
+    """Return the arrows on the left: those that pass by a room, and any that point upwards."""
     names = list(ROOMS)
     passing = [pair for pair in sorted(inner) if names.index(pair[1]) - names.index(pair[0]) != 1]
     shapes = []

@@ -58,7 +58,7 @@ CLASSES_AND_MODULES = frozenset({"datetime", "date", "time", "uuid"})
 
 
 def impurities(source: str) -> list[str]:
-    """Name every import outside the allow-list and every use of what depends on more than its arguments."""
+    """Name every import outside the allow-list, and every use of a refused builtin or attribute."""
     tree = ast.parse(source)
     found = [finding for node in ast.walk(tree) for finding in (*_imports(node), *_uses(node))]
     return [f"line {line}: {what}" for line, what in sorted(found)]

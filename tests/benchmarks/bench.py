@@ -1,4 +1,4 @@
-"""What cases run with: a server, how much to do, and where to put what they find."""
+"""Gives the benchmark cases their server and the amount of work, and collects their findings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.postgres import PostgresServer
 
 @define
 class Bench:
-    """One run.
+    """One run of the benchmarks.
 
     Attributes:
         server: a real PostgreSQL.
@@ -39,7 +39,7 @@ class Bench:
     case: str = ""
 
     def amount(self, full: int, quick: int) -> int:
-        """Return how much to do."""
+        """Return the amount of work: ``quick`` in a quick run, else ``full``."""
         return quick if self.quick else full
 
     async def race(self, contestants: Sequence[Contestant], rounds: int) -> Mapping[str, Series]:
@@ -55,11 +55,11 @@ class Bench:
         goal: Goal | None = None,
         suspect: Contestant | None = None,
     ) -> None:
-        """Note how many times the floor's time the subject takes.
+        """Note the subject's time as a multiple of the floor's time.
 
         Args:
-            subject: whose time it is.
-            floor: what it is measured against.
+            subject: the contestant that is measured.
+            floor: the contestant whose time counts as 1.
             series: the race in which both ran.
             goal: the limit, if there is one.
             suspect: the contestant to profile if the goal is missed; None for the subject.
@@ -107,7 +107,7 @@ class Case:
 
 
 async def at_once(callers: int, each: int, call: Callable[[], Awaitable[object]]) -> int:
-    """Let many callers call at the same time, each several times in a row; return how many calls that were."""
+    """Let many callers call at the same time, each several times in a row; return the number of calls."""
 
     async def caller() -> None:
         for _ in range(each):

@@ -48,5 +48,5 @@ RETURNING 1
 
 
 async def copy_table(connection: Connection) -> None:
-    """Make the copy, with what is in the table now."""
+    """Create the copy, with all rows that the token table has now."""
     await connection.execute(_COPY)

@@ -13,7 +13,7 @@ _BLOCKS = 5
 
 
 async def profile(contestant: Contestant) -> str:
-    """Return a table of the functions with most time of their own, in microseconds per operation.
+    """Return a table of the functions that took most time without their callees, in microseconds per operation.
 
     cProfile makes calls slower, so compare the entries only with each other.
     """

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from attrs import field, frozen
 
 Work = Callable[[], Awaitable[int]]
-"""Runs one block and returns how many operations that were."""
+"""Runs one block and returns the number of its operations."""
 
 
 async def _nothing() -> None:
@@ -22,9 +22,9 @@ class Contestant:
     """One way to do the work that a race compares.
 
     Attributes:
-        name: what a reader calls it.
-        work: runs one block of it.
-        prepare: puts things back before a block; it is not timed.
+        name: its name in the report.
+        work: runs one block.
+        prepare: restores the state from which a block starts; it is not timed.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Series:
 
 
 async def interleave(contestants: Sequence[Contestant], rounds: int, *, warm_up: int = 1) -> Mapping[str, Series]:
-    """Give each contestant a block per round, in an order that moves on from round to round.
+    """Time each contestant for one block per round; each round begins with the next contestant.
 
     Args:
         contestants: at least one; names are distinct.

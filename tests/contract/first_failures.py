@@ -1,4 +1,4 @@
-"""A pytest plugin: stops each class at its first failure, and lists these in the file that FIRST_FAILURES names."""
+"""A pytest plugin: stops each class at its first failure, and lists the failures in the file of FIRST_FAILURES."""
 
 import json
 import os

@@ -35,7 +35,7 @@ TABLES = ("master_key", "data_key", "data_key_wrap", "token", "account", "audit_
 
 
 def loosen(database):
-    """Take all checks from the tables, and types on SQLite, as a dump may do that was edited or made by hand."""
+    """Remove all checks from the tables, and on SQLite also the types, as in a dump that was edited by hand."""
     if database.kind == "postgres":
         for name, table in database.execute(
             "SELECT conname, conrelid::regclass::text FROM pg_constraint c JOIN pg_namespace n ON n.oid = connamespace"
@@ -49,7 +49,7 @@ def loosen(database):
 
 @pytest.fixture
 async def filled(database):
-    """Give a database without constraints that holds an account each of two tenants, due for a refresh."""
+    """Give a database without constraints that holds one account of each of two tenants, both due for a refresh."""
     async with open_vault(database.config()) as vault:
         for account in (BAD, GOOD):
             await vault.store_token_set(

@@ -46,7 +46,7 @@ lifetimes = st.builds(
     st.sampled_from([timedelta(minutes=1), 2 * BUFFER, timedelta(hours=1)]),
     st.integers(-2, 2),
 )
-# Token sets: among others the lifetime, and the distance in microseconds from the moment at which it is due.
+# Token sets: tenant, provider, lifetime, microseconds until the access token is due, and whether it is invalid.
 token_sets = st.tuples(st.integers(0, 1), st.sampled_from(PROVIDERS), lifetimes, st.integers(-2, 2), st.booleans())
 
 
@@ -106,7 +106,7 @@ async def check(vault, clock, rows, sets):
 
 
 def every_boundary():
-    """Return a token of each status on each side of each moment at which a judgement may change."""
+    """Return a token of each status on each side of each moment at which the health may change."""
     bases = (timedelta(0), BUFFER)
     distances = [None, *(base + micros * MICROSECOND for base in bases for micros in (-1, 0, 1))]
     return [(0, "google", TokenKind.ACCESS_TOKEN, status, distance) for status in TokenStatus for distance in distances]

@@ -40,7 +40,7 @@ class TestSqliteMemory(
 ):
     """A database in memory has one connection for reads and writes, and runs the same statements as a file.
 
-    So only those parts run here whose cases read during a write, roll back, cancel, run at once, or purge. The
+    So only those parts run here whose cases read during a write, roll back, cancel, run concurrently, or purge. The
     statements of the other parts are tested over a file.
     """
 

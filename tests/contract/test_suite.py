@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def first_failures(tmp_path_factory):
-    """Run every wrong store against the part that is to find it out; give the first failure of each."""
+    """Run every wrong store against the part of the suite that must reject it; give the first failure of each."""
     report = tmp_path_factory.mktemp("suite") / "first_failures.json"
     options = ["-q", "-p", "tests.contract.first_failures", "-p", "no:cacheprovider", "-p", "no:xdist"]
     subprocess.run(
@@ -62,7 +62,7 @@ def test_all_ports_and_methods_are_listed():
 
 
 def test_the_parts_are_the_suite():
-    """`PARTS` must list every part, and `_MODULES` every module, because pytest must rewrite its assertions."""
+    """`PARTS` must list every part, and `_MODULES` every module, so that pytest rewrites the module's assertions."""
     cases = {base for base in SharedStoreContract.__mro__ if any(name.startswith("test_") for name in vars(base))}
     assert set(PARTS) == cases
     assert {part.__module__.rpartition(".")[2] for part in PARTS} <= set(contract._MODULES)

@@ -142,7 +142,7 @@ class World:
         await self.vault.store_token(account.key(kind), "value", expires_at=expires_at)
 
     async def do_store_many(self, account, kinds, left):
-        """Store the kinds of two identifiers in one statement."""
+        """Store a token of each kind for two identifiers in one call."""
         expires_at = None if left is None else self.clock.now() + left * SECOND
         accounts = [account, Account(account.tenant_id, account.provider, "bob")]
         items = [(each.key(kind), "value", expires_at) for each in accounts for kind in kinds]

@@ -1,4 +1,4 @@
-"""The page about errors gives each error the code, and the answer to "retryable", that its class has."""
+"""The page about errors states the code of each error class, and correctly says whether it is retryable."""
 
 import re
 from pathlib import Path

@@ -46,4 +46,4 @@ def run(coroutine):
         return done.value
     finally:
         coroutine.close()
-    raise AssertionError("it waits for something")
+    raise AssertionError("the coroutine waits for something")

@@ -406,7 +406,7 @@ def test_a_new_value_is_scheduled_when_it_is_due(left, lifetime):
     [
         ({}, STRICT, 0),
         ({"next_attempt_at": NOW + 7 * SECOND}, STRICT, 7),
-        # Due when the lease has ended; under a strict policy, only when token and quiescence have ended, too.
+        # Due when the lease has ended; if strict, the token must also have expired, and the quiescence have ended.
         ({"lease_until": NOW + 20 * SECOND}, STEADY, 20),
         ({"lease_until": NOW + 20 * SECOND}, STRICT, 80),
         ({"lease_until": NOW}, STEADY, 0),

@@ -33,7 +33,7 @@ class Target:
 
     Attributes:
         name: its name, and that of its folder in the corpus.
-        opened: returns a context manager; it gives the function that reads one input, and closes what that needs.
+        opened: returns a context manager. It gives the function that reads one input, and finally frees its resources.
         refusals: the errors with which an input may be refused. The function itself asserts everything else.
         words: parts of its language, which mutations insert.
     """

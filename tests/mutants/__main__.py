@@ -15,7 +15,7 @@ from tests.support.postgres import start_postgres
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Plant bugs one at a time; return 0 if the tests named for each of them fail, and pass without it."""
+    """Plant bugs one at a time; return 0 if the tests named for each bug detect it, and pass without it."""
     options = _parser().parse_args(arguments)
     mutants = chosen(load(), options.names)
     if options.list:

@@ -89,7 +89,8 @@ def load(folder: Path = FOLDER) -> list[Mutant]:
     """Return all entries below a folder.
 
     Raises:
-        EntryError: one lacks a member or has one too many, changes nothing, or has the name of another.
+        EntryError: an entry lacks a member or has an unknown one, changes nothing, names no test, or has the name of
+            another entry.
     """
     mutants = [
         _mutant(path.stem, entry)

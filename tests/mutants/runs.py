@@ -40,10 +40,10 @@ class Run:
     """One run of pytest.
 
     Attributes:
-        verdict: its result.
-        seconds: how long it took.
-        test: the test that failed, where one did.
-        output: what pytest wrote.
+        verdict: result of the run.
+        seconds: duration of the run.
+        test: the first test that failed; empty if none did.
+        output: text that pytest wrote.
     """
 
     verdict: Verdict
@@ -77,7 +77,7 @@ def run_tests(tree: Path, tests: Sequence[str], seconds: float, environment: Map
     Args:
         tree: root of the tree.
         tests: arguments of pytest.
-        seconds: how long they may take.
+        seconds: longest time that they may take.
         environment: the tests' environment variables; PYTHONPATH is replaced.
     """
     # PYTHONPATH comes before the folder of an editable install, and child processes inherit it.

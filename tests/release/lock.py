@@ -24,7 +24,7 @@ _VIA = re.compile(r"    # (?:via)? *(?P<parent>[a-zA-Z0-9._-]*).*")
 
 
 class LockError(Exception):
-    """A line of the lock is no pin, no hash and no comment."""
+    """A line of the lock is not a pin, a hash or a comment."""
 
 
 @frozen
@@ -61,7 +61,7 @@ def read_lock(text: str) -> list[Pin]:
         elif found := _VIA.fullmatch(line):
             pins[-1].parents.update({normalised(found["parent"])} - {""})
         elif not line.startswith("#"):
-            raise LockError(f"line {number} is no pin, no hash and no comment")
+            raise LockError(f"line {number} is not a pin, a hash or a comment")
     return pins
 
 

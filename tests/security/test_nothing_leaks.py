@@ -74,7 +74,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 def test_on_sqlite(tmp_path):
     database = SqliteFile(tmp_path / "vault.db")
     kept: dict[str, bytes] = {}
-    # An open reader keeps the last writer from removing the write-ahead log, which would also be there after a crash.
+    # Keep a reader open, so that the last writer does not remove the write-ahead log. A crash leaves this log too.
     database.execute("CREATE TABLE elsewhere_too (id)")
     reader = _hold_open(database)
     watcher = run_through(database)
@@ -110,7 +110,7 @@ def test_on_postgres(verbose_server):
 
 
 def _dump(server, database: PostgresSchema) -> str:
-    """Return all rows as text, and a real dump too, where the build has the program for it."""
+    """Return all rows as text, followed by the output of pg_dump if the server's build has it."""
     with psycopg.connect(database.url, autocommit=True) as connection:
         tables = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = %s", [database.schema]

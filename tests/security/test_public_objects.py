@@ -97,7 +97,7 @@ WAYS = {
     },
 }
 
-# In these ways a configuration gives its database URL with the password, because the driver needs it.
+# These ways show a configuration's database URL with the password, because the driver needs the password.
 OPEN = {
     (name, way)
     for name in ("config", "config_url_parameter")

@@ -33,7 +33,7 @@ class Watcher:
         self.texts.append(rendered(error))
 
     def shown(self) -> str:
-        """Return all of it as one text."""
+        """Return all errors and log records as one text."""
         formatter = logging.Formatter("%(name)s %(levelname)s %(message)s")
         logs = [f"{formatter.format(record)} {record.args!r} {vars(record)!r}" for record in self.records]
         return "\n".join([*self.texts, *logs])

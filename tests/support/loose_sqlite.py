@@ -5,7 +5,7 @@ import sqlite3
 
 
 def loosen_sqlite(path):
-    """Take all checks and types from the vault's tables, for connections that are opened later."""
+    """Remove all checks and types from the vault's tables; connections that are opened later see the change."""
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         for name, sql in connection.execute(

@@ -93,7 +93,7 @@ class _Candidate:
         return self._made
 
     def is_known(self, record: MasterKeyRecord) -> bool:
-        """Return whether opening the record takes no further scrypt."""
+        """Return whether opening the record needs no further scrypt run."""
         return record.key_id in self._tried or record.key_id in self.opened
 
     async def open(self, record: MasterKeyRecord) -> MasterKey | None:
@@ -159,9 +159,9 @@ async def _open_all(live: list[MasterKeyRecord], candidates: list[_Candidate]) -
 
 
 def _limited(records: Sequence[MasterKeyRecord], candidates: Sequence[_Candidate]) -> list[MasterKeyRecord]:
-    """Return the records on which the secrets are tried: of those that need a scrypt, the newest few.
+    """Return the records to try: all that need no further scrypt run, and the newest few of the others.
 
-    A scrypt takes up to a second for each secret, so records that somebody added to the table could delay the start
+    A scrypt run takes up to a second for each secret, so records that somebody added to the table could delay the start
     without end.
     """
     tried, left = [], _MOST_FURTHER

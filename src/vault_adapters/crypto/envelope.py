@@ -50,8 +50,8 @@ def encode_context(*parts: str) -> bytes:
 class EnvelopeKey:
     """A data key or local master key that can only seal and open.
 
-    It holds the state of an HMAC over the key and the input that is the same for all values. So no Python object holds
-    key bytes that could be printed, and the state cannot be pickled.
+    It holds the key only inside the state of an HMAC, which has already read the input that all values share. So no
+    Python object holds key bytes that could be printed, and the state cannot be pickled.
 
     Args:
         key: the key, 32 bytes.

@@ -130,7 +130,7 @@ class Keyring:
         If the repository cannot be reached, return the master key that was active when the vault was opened.
 
         Raises:
-            KeyUnavailableError: this process does not have the active master key.
+            KeyUnavailableError: this process does not have the active master key, or the key's state was set back.
         """
         try:
             active = await self._read_active_master_key_id()
@@ -177,7 +177,7 @@ class Keyring:
         return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, target)
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether the wraps under master keys of this process decrypt to one data key; False if there are none.
+        """Return whether the wraps under this process's master keys hold the same data key; False without such a wrap.
 
         Raises:
             KeyUnavailableError: a master key is not available now.
@@ -261,9 +261,10 @@ class Keyring:
         return active.key_id
 
     async def _follow_rotation(self, refused: DataKeyRecord) -> bool:
-        """Switch to the active master key; return False if this process lacks it, or if it wraps the record already.
+        """Switch to the active master key; return False if this process lacks that key.
 
-        Compare with the record's wraps, because another call may have switched to the active master key already.
+        Also return False if that key already wraps the refused record. Compare with the record's wraps, because another
+        call may already have switched to the active master key.
         """
         active = await self._read_active_master_key_id()
         if active in {wrap.master_key_id for wrap in refused.wraps} or active not in self._master_keys.opened:

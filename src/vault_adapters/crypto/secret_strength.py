@@ -20,9 +20,9 @@ def refuse_weak(secret: Secret) -> None:
     """
     if estimated_bits(secret) < LEAST_BITS:
         raise ConfigurationError(
-            "the encryption secret is not random, because it repeats a few characters: make one with "
-            "`token-vault generate-secret`. To replace the secret of an existing database, configure it as the "
-            "previous secret",
+            "the encryption secret is not random: it repeats a few characters. Make a new one with "
+            "`token-vault generate-secret`. If the database already uses this secret, configure it as the previous "
+            "secret",
             code="encryption_secret_weak",
         )
 

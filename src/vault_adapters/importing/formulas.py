@@ -20,5 +20,5 @@ def guard(text: str) -> str:
 
 
 def unguard(cell: str) -> str:
-    """Return the text of which `guard` made this cell."""
+    """Return the text from which `guard` made this cell."""
     return cell[1:] if _GUARDED.match(cell) else cell

@@ -90,7 +90,8 @@ def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:
     """Set the token's expiry: from its lifetime, else a time in the answer or the token, else the default."""
     if tokens.expires_in is not None:
-        # Prefer the lifetime to a time, because the provider's clock may differ. The vault counts it from the claim.
+        # Prefer the lifetime to a time, because the provider's clock may differ. The vault counts a lifetime from the
+        # claim.
         return evolve(tokens, expires_at=None)
     expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
     if expires_at is not None and expires_at > received_at:

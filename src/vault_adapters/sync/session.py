@@ -79,8 +79,8 @@ class _Running:
         """Open the vault on a new thread; raise the error if opening fails."""
         opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
         ended: Future[None] = Future()
-        # The thread is a daemon, and so are the threads that it starts, because a process waits for all
-        # threads that are not daemons before it runs its atexit functions.
+        # The thread is a daemon, and so are the threads that it starts. A process waits for all threads that are not
+        # daemons before it runs its atexit functions, and one of these functions ends this thread.
         # The thread takes the opener out of the list, because the opener holds the encryption secret.
         thread = threading.Thread(target=_serve, args=([opener], opened, ended), name="token-vault", daemon=True)
         thread.start()

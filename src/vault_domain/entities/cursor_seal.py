@@ -60,7 +60,7 @@ class CursorSeal:
         return first, second
 
     def _tag(self, plain: bytes, tenant_id: str | None) -> bytes:
-        # A tenant id is never empty, so the listing of all tenants differs from the listing of every tenant.
+        # The empty text stands for the listing of all tenants, because no tenant id is empty.
         listing = plain + (tenant_id or "").encode()
         return hashlib.blake2b(listing, digest_size=_TAG_BYTES, key=self._hash_key).digest()
 

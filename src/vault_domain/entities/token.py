@@ -160,7 +160,7 @@ DAMAGED_ROW = "damaged_row"
 
 @frozen
 class DamagedToken:
-    """A row that cannot be used. It holds nothing of the row.
+    """Stands for a row that cannot be used, and holds none of the row's data.
 
     Attributes:
         key: the key that the caller asked for.

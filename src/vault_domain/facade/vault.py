@@ -226,12 +226,13 @@ class TokenVault:
 
     @scrubbed_async
     async def report_rejected(self, token: Token) -> Token:
-        """Report that a resource answered 401 to this token; return another token to try.
+        """Report that a resource answered 401 to this token; return the token to try next.
 
         - If another token is stored by now, do what `ensure_access_token` does: return it, refreshed if it is due.
           So a rejected generation is refreshed at most once.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
         - If the account cannot be refreshed, mark the token invalid and raise `ReauthorizationRequiredError`.
+        - Otherwise, refresh the account and return the new token.
 
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
@@ -354,7 +355,7 @@ class TokenVault:
 
         Args:
             rows: an `ImportedToken` for each row, or an `ImportFailure` for a row that could not be read.
-            overwrite: replace stored tokens; they get a new id, and their generation begins at 1.
+            overwrite: replace stored tokens. The new token gets a new id, and its generation begins at 1.
             dry_run: only count. A dry run needs about a hundred bytes of memory per row.
             source: a name for the imported data, such as the name of its file. After an interruption, a run with the
                 same name recognizes the rows of the earlier run, so that the latest row still wins. It has

@@ -10,8 +10,8 @@ class KeyRepository(Protocol):
     """Reads and writes the key tables for opening a vault and for sealing values.
 
     A store that somebody else can write to returns a data key without its wraps under retired master keys, because
-    processes that opened the vault before the retirement still hold these master keys. A master key counts as retired
-    if its confirmed state is retired.
+    processes that opened the vault before the retirement still hold these master keys, and would open a wrap that
+    an attacker has added under one of them. A master key counts as retired if its confirmed state is retired.
 
     Every record that is read has `confirmed`, the state that the audit log confirms:
 

@@ -117,7 +117,7 @@ def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken
 def still_wanted(
     attempt: Attempt, stored: Mapping[TokenKind, TokenRef], writes: Sequence[TokenWrite]
 ) -> tuple[CommitOutcome, list[TokenWrite]]:
-    """Return the outcome of a commit and the writes that it may store: the comparison of the compare-and-set.
+    """Compare what a commit's attempt claimed with what is stored; return the outcome and the writes to store.
 
     Args:
         attempt: refers to the values that were stored when the account was claimed.
@@ -212,7 +212,7 @@ class RefreshLedger(Protocol):
         """
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
-        """Store the provider's answer by compare-and-set on credential and access token, even after the lease.
+        """Store the provider's answer by compare-and-set on credential and access token, even after the lease ended.
 
         A repeated commit of the same attempt changes nothing and returns WRITTEN without a token. A commit clears
         failures and unknown outcome; it ends the lease if the lease still belongs to this attempt.

@@ -29,8 +29,8 @@ MASTER_KEY_MOVES = frozenset(
         (MasterKeyState.RETIRED, MasterKeyState.UNWRAP_ONLY),
     }
 )
-"""The changes of a master key's state that the vault makes. Each has an event in the audit log. The last change is an
-introduction, because the key of a key service may be used again after its retirement."""
+"""The changes of a master key's state that the vault makes. Each has an event in the audit log. A retired master key
+becomes unwrap_only when it is introduced again, as may happen with the key of a key service."""
 
 
 def is_resurrected(key: DataKeyRecord) -> bool:

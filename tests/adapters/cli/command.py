@@ -119,7 +119,7 @@ def _read_all(terminal: int, typed: bytes) -> bytes:
                 raise TimeoutError("the program neither writes nor ends")
             if typed_last == b"\x03":
                 # If an interrupt comes between Python's check for signals and its read, Python does not notice it until
-                # the next one. So send it again, as a person would.
+                # the next interrupt. So send another one, as a person would.
                 os.write(terminal, typed_last)
             continue
         try:

@@ -94,7 +94,7 @@ def test_the_rows_that_it_attacked_are_refused(variables, key):
 
 def test_it_said_so(demo):
     assert demo[1].count("DecryptionError: ") == 2
-    assert "Other tokens read as stored: 11 of 11. Failed reads counted: 2." in demo[1]
+    assert "Other tokens returned as stored: 11 of 11. Failed reads counted: 2." in demo[1]
     assert field(demo[1], "get_access_token") == "None"
     assert field(demo[1], "the account's state") == "reauthorization_required"
 

@@ -1,4 +1,4 @@
-"""The keyring: finds data keys by id, shares calls for the same key, makes none by mistake, holds none for ever."""
+"""The keyring finds data keys by id, shares calls for the same key, makes no key by mistake and holds none for ever."""
 
 import asyncio
 import os
@@ -549,7 +549,7 @@ async def test_check_asks_the_active_master_key(repository, master):
     with pytest.raises(KeyUnavailableError) as caught:
         await cipher.check()
     assert caught.value.reason == "kms_unavailable"
-    # Somebody else has rotated it meanwhile.
+    # Another process has rotated the master key meanwhile.
     repository.activate_master_key(later.key_id)
     await cipher.check()
     repository.masters[stranger.key_id] = MasterKeyRecord(stranger.key_id, "local")

@@ -118,7 +118,7 @@ async def test_a_master_key_that_is_away_ends_it_and_is_not_asked_for_the_rest(c
         await cold.reseal(values)
     assert caught.value.retryable
     assert master.unwraps <= 64
-    assert repository.calls.count("create_data_key") == 200  # by the first seal; the outage makes none
+    assert repository.calls.count("create_data_key") == 200  # all of them by the first seal, none in the outage
     await cold._keyring.aclose()
 
 

@@ -1,4 +1,4 @@
-"""What the tests of refreshing share: accounts, token sets and ways to look into a vault."""
+"""Accounts, token sets and ways to look into a vault, shared by the tests of refreshing."""
 
 import asyncio
 import sqlite3

@@ -82,7 +82,7 @@ OTHERS = [store_set, store_access, store_refresh, store_access_set, delete_accou
 
 
 def may_be_stored(other, place, rejects):
-    """Return the tokens expected after a write during a refresh of access-0 and refresh-0; other kinds may vary."""
+    """Return the tokens expected after another write during a refresh (None: no token); other kinds may vary."""
     sent = place in ("provider", "before commit")
     late = place == "after commit"
     if rejects:
@@ -178,7 +178,7 @@ async def test_a_refused_refresh_and_another_write(config, the_store, clock, pla
 
 
 async def test_two_refreshes_of_one_account_stop_at_each_step(config, the_store, clock):
-    """At whichever step the first refresh stops, the second neither asks the provider too nor undoes the first."""
+    """Wherever the first refresh stops, both together call the provider once, and both callers get the same token."""
     for place in [*PLACES[:4], "provider", "before commit", "after commit"]:
         steps = Steps(place)
 

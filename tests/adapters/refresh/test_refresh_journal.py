@@ -172,7 +172,7 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
         assert stat.S_IMODE(journal_dir.stat().st_mode) == 0o700
         text = path.read_text()
         assert not [part for part in ("access-1", "refresh-1", "access-0", "refresh-0") if part in text]
-        # While the database is away, callers get the token, and the provider is asked no more.
+        # While the database is away, callers get the token, and the provider is not asked again.
         assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
         database.up()
 
@@ -488,7 +488,7 @@ def make_foreign(directory):
 @pytest.mark.parametrize("make", [make_open, make_group_writable, make_linked, make_foreign])
 async def test_a_directory_that_others_may_use_is_refused(config, clock, journal_dir, make):
     if make is make_foreign and os.geteuid() != 0:
-        pytest.skip("only root gives a directory away")
+        pytest.skip("only root can give a directory to another user")
     make(journal_dir)
     with pytest.raises(ConfigurationError) as caught:
         async with opened_over(config, clock):
@@ -518,7 +518,7 @@ async def test_what_lies_in_the_way_of_a_new_file_is_not_written_to(journal_dir,
 
 @pytest.mark.usefixtures("drained")
 async def test_an_entry_that_cannot_be_checked_yet_waits(config, clock, journal_dir):
-    """The process starts while a table of keys is away; the entry is neither believed nor given up."""
+    """The process starts while a table of keys is away; the entry is neither committed nor dropped."""
     path = config.database_url.reveal().removeprefix("sqlite:///")
     entry_files = files(journal_dir)
     async with open_sqlite_store(path, migrate=True, clock=clock.now) as below:

@@ -1,4 +1,4 @@
-"""How often a refresh reads the database, because each read is a round trip that all waiting callers wait for."""
+"""Counts the reads of a refresh, because every waiting caller waits for each round trip to the database."""
 
 import pytest
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, answer, store

@@ -137,7 +137,7 @@ async def test_erasing_nobody_and_erasing_again(place):
 
 
 class Uncleanable:
-    """A real eraser, over files that cannot be cleaned."""
+    """A real eraser that cannot clean the database's files."""
 
     def __init__(self, eraser):
         self.erase = eraser.erase

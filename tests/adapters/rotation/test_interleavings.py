@@ -190,7 +190,7 @@ async def test_a_tenant_is_erased_in_the_middle_of(place, work):
 
 
 MASTER_ACTIONS = {
-    "a process that knows the old secret only makes a tenant": "old",
+    "a process that knows only the old secret makes a tenant": "old",
     "a process that knows both makes a tenant": "both",
     "another rotator comes by": "rotate",
     "a tenant is erased": "erase",

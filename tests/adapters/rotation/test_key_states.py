@@ -262,6 +262,6 @@ async def test_a_wrap_made_under_a_retired_master_key_is_not_unwrapped(place, st
             await vault.store_token(NEXT, "new")
         with pytest.raises(DecryptionError):
             await vault.get_token(KEY)
-        # A rotation does not wrap it anew either.
+        # A rotation does not wrap this data key again either.
         assert (await vault.keys.rotate_master_key()).incomplete
         assert wraps_of(place) == [(tenant_id, data_key_id, bytes(retired), theirs)]

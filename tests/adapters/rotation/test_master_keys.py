@@ -53,7 +53,7 @@ async def test_a_rolling_deployment(place):
             assert (status.wraps_missing, [key.data_keys for key in status.master_keys]) == (6, [6, 0])
             assert not (await old_only.keys.status()).master_key_rotation_due
         async with place.vault(NEW, OLD) as both, place.vault(NEW, OLD) as another:
-            # Step 2: rotate, once. Processes that were open before go on, with their older view of the keys.
+            # Step 2: rotate, once. Vaults that were opened before continue with their older view of the keys.
             report = await both.with_actor("ops").keys.rotate_master_key()
             assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (True, 6, 6, 1)
             assert not report.incomplete
@@ -70,7 +70,7 @@ async def test_a_rolling_deployment(place):
                 (AuditAction.MASTER_KEY_RETIRED, "ops", None),
             ]
             assert report.master_key_id in [event.code for event in events]
-        # A process with only the old secret reads with the keys in its memory, and makes no key under a retired one.
+        # A process with only the old secret reads with its cached data keys, and cannot make new ones.
         assert await read_all(old_only, KEYS) == VALUES
         with pytest.raises(KeyUnavailableError) as caught:
             await old_only.store_token(TokenKey("late", "acme", TokenKind.API_KEY), "value")

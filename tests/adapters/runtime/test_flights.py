@@ -1,4 +1,4 @@
-"""Calls that outlive their callers, and are shared by those who ask for the same."""
+"""`Flights`: callers with the same key share one call, which goes on even if they are cancelled."""
 
 import asyncio
 import gc

@@ -16,10 +16,10 @@ class Peer:
     """One way to fetch a token by its key and decrypt it.
 
     Attributes:
-        name: what a reader calls it.
-        get: lets a number of callers fetch a number of tokens each, and returns how many that were.
+        name: the name that the results show.
+        get: lets a number of callers fetch a number of tokens each, and returns the total number of tokens.
         is_orm: whether it is an ORM; goals are set for ORMs only.
-        block: how many gets a block of one caller has.
+        block: number of gets in one timed block of a single caller.
     """
 
     name: str

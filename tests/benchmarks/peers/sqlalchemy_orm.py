@@ -39,7 +39,7 @@ async def sqlalchemy_peer(
     """Give a peer over a table of its own, filled.
 
     Args:
-        name: what a reader calls it.
+        name: the name that the results show.
         url: a libpq URL.
         driver: ``psycopg`` or ``asyncpg``.
         table: the table's name.

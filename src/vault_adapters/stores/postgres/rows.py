@@ -148,7 +148,7 @@ def account_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
 
 
 def decoded_account(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
-    """Do the same as `account_record`, but raise any error for a row that cannot be used."""
+    """Do the same as `account_record`, but raise the original error for a row that cannot be used."""
     found = _decoded(OWNED, rows, account)
     return found.record, found.now
 
@@ -177,7 +177,7 @@ def _decoded(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapsh
 
 
 def time_of(rows: Sequence[Row]) -> datetime:
-    """Return the store's time from the rows of accounts, of which there is at least one."""
+    """Return the store's time from rows of accounts; at least one row is needed."""
     _, _, _, (now,) = OWNED.split(rows[-1])
     moment: datetime = now
     return moment

@@ -56,9 +56,9 @@ _AFTER = """(
     %(after_seq)b::bigint)"""
 """The position after which a page of audit events begins.
 
-A position may come from another server, whose dump was restored here. Then its transaction number is replaced with the
-one that `adopt_audit_events` gave to the events. Such a position has a transaction number that this server has not
-reached yet, or its seq is less than that of the last event under transaction 2.
+A position may come from another server, whose dump was restored here. Then its transaction number is replaced with 2,
+the number that `adopt_audit_events` gave to all restored events. Such a position is recognised because this server has
+not reached its transaction number yet, or because an event under transaction 2 has a higher seq.
 """
 
 _CONFIRMED_DATA_KEY = """(
@@ -66,7 +66,7 @@ _CONFIRMED_DATA_KEY = """(
     FROM {{schema}}.audit_event e
     WHERE e.tenant_id = d.tenant_id AND e.code = encode(d.data_key_id, 'hex')
         AND e.action IN ('data_key_replaced', 'data_key_destroyed'))"""
-"""The state that the audit log confirms for the data key ``d``: its last one, or NULL."""
+"""The state that the audit log confirms for the data key ``d``; NULL if it was neither replaced nor destroyed."""
 
 _CONFIRMED_MASTER_KEY = """(
     SELECT CASE

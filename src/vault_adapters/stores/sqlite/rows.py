@@ -75,7 +75,7 @@ def text(value: object) -> str | None:
 
 
 def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = None) -> TokenInfo:
-    """Return a token's metadata from a row of a list, which belongs to this tenant and provider (None: any).
+    """Return a token's metadata from a row of a list; the row must belong to this tenant and provider (None: any).
 
     Raises:
         Exception: the row is damaged or belongs to another tenant or provider.

@@ -39,7 +39,7 @@ _USABLE_WRAP = """EXISTS (
 """Whether the wrap ``w`` is under a master key that was not retired.
 
 Processes that were opened before the retirement still have the retired master key. Without this condition, somebody who
-knows its secret could wrap a data key of their own under it, and these processes would unwrap it.
+knows the secret of this master key could wrap a data key of their own, and these processes would unwrap that data key.
 """
 
 

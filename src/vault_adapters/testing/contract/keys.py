@@ -86,7 +86,7 @@ async def _change_a_state(
 
 
 async def _states(store: Store, number: int) -> dict[object, object]:
-    """Return the states of all master keys and of the tenant's data keys up to a number."""
+    """Return the states of all master keys, and of the tenant's data keys with the numbers 1 to ``number``."""
     states: dict[object, object] = {record.key_id: record.state for record in await store.keys.master_keys()}
     for data_key_number in range(1, number + 1):
         record = await store.keys.data_key("t1", bytes([data_key_number]) * 16)

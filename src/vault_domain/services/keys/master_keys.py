@@ -196,7 +196,7 @@ class RewrappingService:
             try:
                 wrap = await visit(record)
             except UnreadableError as error:
-                _log.debug("a data key could not be wrapped again: %s", error.reason)
+                _log.debug("the wraps of a data key were left as they are: %s", error.reason)
                 run.unreadable.add(_place(record))
             except (KeyUnavailableError, ConfigurationError) as error:
                 if error.reason == "unknown_master_key":

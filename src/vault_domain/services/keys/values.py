@@ -89,8 +89,8 @@ class ResealingService:
 
         If ``at_once`` is True, destroy all emptied data keys at the end of the run.
         """
-        # Destroy first, because this also finds emptied data keys that tokens of a restored backup use again; the
-        # passes below empty them.
+        # Destroy first, because this also clears `emptied_at` of data keys that tokens of a restored backup use again.
+        # Otherwise the passes below would skip these tokens.
         destroyed = await self._destroy(tenant_id, DESTROY_AFTER, actor)
         counts = await self._rotation.key_counts(tenant_id)
         run = _Run(counts.tokens_to_reseal, progress)

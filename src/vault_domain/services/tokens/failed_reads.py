@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 MOST_TENANTS = 10_000
-"""Largest number of tenants that are counted one by one, because memory must stay bounded."""
+"""Largest number of tenants with a count of their own; it bounds the memory."""
 
 
 class FailedReads:

@@ -149,8 +149,8 @@ def _by_question(
 ) -> dict[TokenKey, StoredToken | DamagedToken]:
     """Return the rows by requested key.
 
-    If a row has a key that was not requested, it replaces the row of a requested key. Which one is not known. So each
-    requested key without a row gets an error instead of counting as not stored.
+    A row whose key was not requested has taken the place of a requested key's row, but it does not show of which key.
+    So each requested key without a row gets an error instead of counting as not stored.
     """
     answers = {row.key: row for row in rows}
     if answers.keys() <= set(keys):

@@ -1,7 +1,7 @@
 -- name: list_audit_events
 -- List events after a position. The list ends before the events of the oldest transaction that still runs in this
 -- database, so that no event that is committed late is skipped. The condition for this end stands outside of the sorted
--- page, because inside it would mislead the planner's estimates.
+-- page, because the planner's estimates would be wrong if it stood inside.
 SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
 FROM (
     SELECT *
