@@ -160,7 +160,7 @@ class RefreshLedger(Protocol):
 
         - The credential that ``attempt`` names is stored, and is not invalid.
         - The latest attempt is ``seen``.
-        - No lease on this credential is running.
+        - No lease on this credential is running (`RefreshState.leased_until`).
 
         If the previous lease ran out, its end is stored as the time since which an outcome is unknown. `sent_at`
         stays the time of the first attempt whose outcome is unknown.

@@ -137,7 +137,9 @@ async def test_a_change_of_the_working_directory_is_none_of_the_file(tmp_path, m
 
 async def test_nothing_is_claimed_or_sent_once_the_file_is_gone(tmp_path):
     config = VaultConfig(
-        database_url=f"sqlite:///{tmp_path}/vault.db", encryption_secret=Secret("limits-of-sqlite-tests-" + "0" * 40), scrypt_log2_n=14
+        database_url=f"sqlite:///{tmp_path}/vault.db",
+        encryption_secret=Secret("limits-of-sqlite-tests-" + "0" * 40),
+        scrypt_log2_n=14,
     )
     account, refresher = Account("t1", "acme"), ScriptedRefresher(TokenSet("new", "new", expires_in=3600))
     async with open_vault(config, refreshers={"acme": refresher}) as vault:

@@ -33,7 +33,7 @@ class DictRefreshLedger:
             if stored.info.status is TokenStatus.INVALID or row.refresh.attempt_id != seen:
                 return None
             known = row.refresh if row.refresh.concerns(stored.info) else RefreshState()
-            if known.lease_until is not None and known.lease_until > now:
+            if known.leased_until(now) is not None:
                 return None
             unknown_since = known.unknown_at(now)
             refresh = RefreshState(

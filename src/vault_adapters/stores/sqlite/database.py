@@ -14,6 +14,7 @@ import aiosqlite
 
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import WRONG_LOOP
+from vault_adapters.stores.sqlite.boot_clock import BootClock, clock_functions, machine_boot_clock, no_boot_clock
 from vault_adapters.stores.sqlite.errors import translated_errors
 from vault_adapters.stores.sqlite.identity import FileIdentity
 from vault_adapters.stores.sqlite.permissions import tighten
@@ -77,15 +78,21 @@ class SqliteDatabase:
     Args:
         path: a file's path, or ``:memory:`` for a database that only this object sees.
         clock: replaces the process's clock.
+        boot: replaces the machine's boot clock, by which leases follow steps of the clock.
         timeout: longest time that a caller waits for other transactions, those of this process included, counted from
             its own call. A transaction that has begun is not limited.
     """
 
     def __init__(
-        self, path: str, clock: Callable[[], datetime] | None = None, timeout: timedelta = DEFAULT_TIMEOUT
+        self,
+        path: str,
+        clock: Callable[[], datetime] | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        boot: BootClock | None = None,
     ) -> None:
         self._path = path
         self._now = clock or _utc_now
+        self._boot = boot or (machine_boot_clock if clock is None else no_boot_clock)
         self._timeout = timeout.total_seconds()
         self._identity: FileIdentity | None = None
         self._lock = asyncio.Lock()
@@ -108,10 +115,16 @@ class SqliteDatabase:
             if self._path != MEMORY:
                 _find(Path(self._path), create=create)
                 tighten(Path(self._path))
-            self._writer = await _connect(self._path, self._end())
-            self._reader = self._writer if self._path == MEMORY else await _connect(self._path, self._end())
+            self._writer = await self._connected()
+            self._reader = self._writer if self._path == MEMORY else await self._connected()
         if self._path != MEMORY:
             self._identity = FileIdentity(Path(self._path))
+
+    async def _connected(self) -> aiosqlite.Connection:
+        connection = await _connect(self._path, self._end())
+        for name, arguments, function in clock_functions(self._now, self._boot):
+            await connection.create_function(name, arguments, function)
+        return connection
 
     async def close(self) -> None:
         """Wait for running transactions and close the connections."""

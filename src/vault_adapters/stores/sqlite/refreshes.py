@@ -20,7 +20,7 @@ from vault_adapters.stores.sqlite.rows import (
 from vault_adapters.stores.sqlite.tokens import write_tokens
 from vault_domain.entities.account import Account, stored_account
 from vault_domain.entities.audit import AuditAction
-from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.refresh_state import LONGEST_LEASE, AccountRecord
 from vault_domain.entities.token import TokenRef, TokenStatus, TokenWrite
 from vault_domain.ports.change import Change
 from vault_domain.ports.refresh_ledger import (
@@ -159,6 +159,7 @@ class SqliteRefreshLedger:
             "credential_value_id": attempt.credential.value_id.bytes,
             "seen": None if seen is None else seen.bytes,
             "lease": attempt.lease // _MICROSECOND,
+            "longest_lease": LONGEST_LEASE // _MICROSECOND,
         }
         return await transaction.execute(self._queries["claim_account"], parameters) == 1
 

@@ -196,7 +196,10 @@ class RefreshService:
             decision = self._decide(account, snapshot, caller.demand)
             if isinstance(decision, Use):
                 return await self._open(account, snapshot, decision.access)
-            if isinstance(decision, Claim):
+            if isinstance(decision, Claim) and self._runner.is_attempting(account):
+                await self._pause(poll, self._lease(account))  # the clock was set on, so that the lease looks over
+                poll = min(poll * 1.5, _LONGEST_POLL)
+            elif isinstance(decision, Claim):
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome

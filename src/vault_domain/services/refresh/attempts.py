@@ -78,6 +78,7 @@ class AttemptRunner:
         self._timing = timing
         self._refreshers = refreshers
         self._refused_until: dict[str, tuple[float, str | None]] = {}
+        self._attempted: set[Account] = set()
 
     def is_refused(self, provider: str) -> bool:
         """Return whether the provider recently rejected this client, so that it is not called for a while."""
@@ -88,10 +89,26 @@ class AttemptRunner:
         if self.is_refused(account.provider):
             raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
 
+    def is_attempting(self, account: Account) -> bool:
+        """Return whether this process is refreshing the account, whatever the clock says of its lease."""
+        return account in self._attempted
+
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
-        """Claim an account as decided; return None if another process was faster."""
+        """Claim an account as decided, to `run` the attempt next.
+
+        Returns:
+            None if another process was faster, or if this process is refreshing the account.
+        """
+        if account in self._attempted:
+            return None
+        self._attempted.add(account)
+        claimed_at: datetime | None = None
         unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
-        claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
+        try:
+            claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
+        finally:
+            if claimed_at is None:
+                self._attempted.discard(account)
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
 
     async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
@@ -109,6 +126,12 @@ class AttemptRunner:
             RefreshNotPersistedError: the answer is in this process's memory only.
             DecryptionError: the credential cannot be decrypted.
         """
+        try:
+            return await self._run(attempt, started, actor)
+        finally:
+            self._attempted.discard(attempt.account)
+
+    async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
         try:
             self.refuse_known_bad(attempt.account)
             prepared = await self._prepare(attempt, started)
