@@ -106,8 +106,8 @@ ORDER BY data_key_id
 FOR SHARE
 
 -- name: lock_account_tokens
--- Lock an account's tokens until the transaction ends; return their ids and generations.
-SELECT kind, id, generation, value_id FROM {{schema}}.token
+-- Lock an account's tokens until the transaction ends; return their ids and generations, and marks as invalid.
+SELECT kind, CASE WHEN status = 'invalid' THEN coalesce(error_code, 'invalid_grant') END, id, generation, value_id FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 ORDER BY kind
