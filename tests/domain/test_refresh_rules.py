@@ -153,8 +153,7 @@ def test_a_lease_on_the_same_credential_is_never_overtaken(situation, demand):
     stored, rule = situation
     credential = credential_of(stored, rule.spends)
     assume(stored.refresh.concerns(credential))
-    assume(stored.refresh.lease_until is not None)
-    assume(stored.refresh.lease_until > NOW)
+    assume(stored.refresh.leased_until(NOW) is not None)
     assert not isinstance(decide(stored, NOW, POLICY, rule, demand), Claim)
 
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import anyio
 
 from vault_adapters.runtime.flights import Flights
+from vault_adapters.runtime.time_limit import TimeLimit
 
 T = TypeVar("T")
 
@@ -41,8 +42,11 @@ class AsyncioTasks:
         await asyncio.sleep(seconds)
 
     async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work``; cancel it after ``seconds`` seconds."""
-        async with asyncio.timeout(seconds):
+        """Run ``work``; cancel it after ``seconds`` seconds.
+
+        If the process was stopped meanwhile, an exchange inside that has sent its request may first read the answer.
+        """
+        async with TimeLimit(seconds):
             return await work()
 
     def is_flying(self, key: Hashable) -> bool:

@@ -209,6 +209,8 @@ class TokenWrite:
         lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
             due time.
         value_id: the id that the store gives to the value, so that the writer knows it before the write.
+        keeps_mark: if this is a provider's answer and the credential that it replaces was marked invalid meanwhile,
+            the value is stored with status UNKNOWN and the mark's error code. False clears the mark.
     """
 
     key: TokenKey
@@ -219,6 +221,7 @@ class TokenWrite:
     refreshed: bool = False
     lead: timedelta | None = None
     value_id: UUID = field(factory=uuid4)
+    keeps_mark: bool = True
 
 
 @frozen

@@ -202,7 +202,7 @@ class TokenVault:
         Args:
             account: the account of the token.
             timeout: longest time that this caller waits, as a timedelta or in seconds; a running refresh goes on.
-                None: wait until the refresh has ended.
+                None: wait until the refresh has ended, but only for a second while the stored token is still valid.
 
         Raises:
             TokenNotFoundError: nothing is stored for the account.

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.lifetime import capped
-from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState, was_set_back
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
@@ -192,9 +192,7 @@ def _may_attempt(
 
 def _held_until(state: RefreshState, credential: TokenInfo, now: datetime) -> datetime | None:
     """Return the end of a running lease on this credential, or None."""
-    if state.lease_until is None or state.lease_until <= now or not state.concerns(credential):
-        return None
-    return state.lease_until
+    return state.leased_until(now) if state.concerns(credential) else None
 
 
 def _not_before(
@@ -220,11 +218,14 @@ def _not_before(
     if held_until is not None:
         return held_until
     start = now if state.next_attempt_at is None else max(now, state.next_attempt_at)
+    if start - now > LONGEST_BACKOFF:  # the clock was set back since the failure
+        start = now
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
         return start
     # Compare with the start, because the grace period may end before the backoff does.
-    grace_end = None if state.sent_at is None else state.sent_at + rule.rotation.grace_period
+    is_known = state.sent_at is not None and not was_set_back(state.sent_at, now)
+    grace_end = state.sent_at + rule.rotation.grace_period if state.sent_at is not None and is_known else None
     if rule.rotation.kind is RotationKind.GRACE and grace_end and start + rule.timing.deadline < grace_end:
         return start
     # While the store was away, the attempt whose outcome is unknown could not store its answer, so that does not count.

@@ -22,6 +22,7 @@ from vault_adapters.testing.contract.refreshing import (
     state_of,
     token_set,
 )
+from vault_domain.entities.account import ConnectionState
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenStatus
@@ -100,6 +101,29 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         before = await tokens_of(vault)
         assert (await store.refreshes.commit(attempt, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
         assert await tokens_of(vault) == before
+
+    @pytest.mark.parametrize("keeps_mark", [True, False])
+    async def test_a_late_answer_keeps_the_mark_of_the_credential_that_it_replaces(
+        self, store: Store, vault: TokenVault, clock: ManualClock, keeps_mark: bool
+    ) -> None:
+        late, writes = await claimed(store), await answer(store)
+        clock.advance(LEASE)
+        await store.refreshes.reject(await claimed(store), "invalid_grant", actor=None)
+        writes = [evolve(write, keeps_mark=keeps_mark) for write in writes]
+        assert (await store.refreshes.commit(late, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
+        assert (await blobs_of(store))[R] == b"refresh_token 1"
+        tokens, info = await tokens_of(vault), await vault.get_account(ACCOUNT)
+        assert info is not None
+        assert (tokens[ACCESS].status, tokens[ACCESS].error_code) == (TokenStatus.VALID, None)
+        if keeps_mark:
+            assert (tokens[REFRESH].status, tokens[REFRESH].error_code) == (TokenStatus.UNKNOWN, "invalid_grant")
+            assert (info.state, info.reason) == (ConnectionState.RETRYING, "invalid_grant")
+            # The next refresh presents the new credential, and its success clears the mark.
+            assert (await store.refreshes.commit(await claimed(store), await answer(store, 2), actor=None)).result
+            tokens, info = await tokens_of(vault), await vault.get_account(ACCOUNT)
+            assert info is not None
+        assert (tokens[REFRESH].status, tokens[REFRESH].error_code) == (TokenStatus.VALID, None)
+        assert info.state is ConnectionState.CONNECTED
 
     async def test_a_refresh_token_alone_is_stored(self, store: Store, vault: TokenVault) -> None:
         before = (await tokens_of(vault))[ACCESS]

@@ -90,7 +90,7 @@ class AttemptRunner:
         self._refreshers = refreshers
         self._refused_until: dict[str, tuple[float, str | None]] = {}
         self._is_stopped = False
-        self._running = 0
+        self._attempted: set[Account] = set()
 
     @property
     def is_stopped(self) -> bool:
@@ -100,7 +100,7 @@ class AttemptRunner:
     @property
     def is_running(self) -> bool:
         """Whether an attempt is running; the provider may be about to answer."""
-        return self._running > 0
+        return bool(self._attempted)
 
     def stop(self) -> None:
         """Start no attempt any more, because the vault is closing; running attempts end normally."""
@@ -122,20 +122,34 @@ class AttemptRunner:
         if self.is_refused(account.provider):
             raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
 
+    def is_attempting(self, account: Account) -> bool:
+        """Return whether this process is refreshing the account, whatever the clock says of its lease."""
+        return account in self._attempted
+
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
-        """Claim an account as decided; return None if another process was faster.
+        """Claim an account as decided, to `run` the attempt next.
+
+        Returns:
+            None if another process was faster, or if this process is refreshing the account.
 
         Raises:
             RefreshFailedError: the vault is closing.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
+        if account in self._attempted:
+            return None
+        self._attempted.add(account)
+        claimed_at: datetime | None = None
         unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
         try:
             claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         except StorageError:
             await self._withdraw(unclaimed)
             raise
+        finally:
+            if claimed_at is None:
+                self._attempted.discard(account)
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
 
     async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
@@ -153,11 +167,10 @@ class AttemptRunner:
             RefreshNotPersistedError: the answer is in this process's memory only.
             DecryptionError: the credential cannot be decrypted.
         """
-        self._running += 1
         try:
             return await self._run(attempt, started, actor)
         finally:
-            self._running -= 1
+            self._attempted.discard(attempt.account)
 
     async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
         try:
@@ -238,6 +251,9 @@ class AttemptRunner:
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts
         ]
+        if self._refreshers[attempt.account.provider].rotation.kind is not RotationKind.STRICT:
+            # Such a provider may reject a credential that it has just replaced, and does not revoke the new one.
+            writes = [evolve(write, keeps_mark=False) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)
 
     async def _settle(

@@ -92,15 +92,20 @@ class TokenService:
 
     async def get_access(self, account: Account, buffer: timedelta | None) -> UsableToken | None:
         """Return the access token if it may be used now, else None. It never calls a provider."""
+        found, _ = await self.find_access(account, buffer)
+        return found
+
+    async def find_access(self, account: Account, buffer: timedelta | None) -> tuple[UsableToken | None, datetime]:
+        """Do the same as `get_access`, and return the store's time too."""
         key = account.key(TokenKind.ACCESS_TOKEN)
         row, now = await self._read(key)
         if row is None:
-            return None
+            return None, now
         found = freshness(row.info, now, self._policy, buffer)
         if found is Freshness.UNUSABLE:
-            return None
+            return None, now
         token = await self.hand_out(key, row, now)
-        return UsableToken(token, needs_refresh=found is Freshness.DUE)
+        return UsableToken(token, needs_refresh=found is Freshness.DUE), now
 
     async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token if it may be used now, else None."""

@@ -14,7 +14,8 @@ LEFT JOIN {{schema}}.account a
 
 -- name: claim_account
 -- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
--- counts as an unknown outcome. The state of another credential is cleared.
+-- counts as an unknown outcome. The state of another credential is cleared. A lease that ends later than a lease can is
+-- over, because the clock was set back since.
 INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,
@@ -30,7 +31,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
         ELSE excluded.sent_at END,
     unknown_since = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
-        THEN greatest(a.unknown_since, a.lease_until) END,
+        THEN least(greatest(a.unknown_since, a.lease_until), {{now}}) END,
     failures = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
         THEN a.failures ELSE 0 END,
@@ -44,6 +45,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     due_at = excluded.due_at
 WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
     AND (a.lease_until IS NULL OR a.lease_until <= {{now}}
+        OR a.lease_until > {{now}} + %(longest_lease)b::bigint * interval '1 microsecond'
         OR a.credential_value_id IS DISTINCT FROM excluded.credential_value_id)
 RETURNING a.lease_until - %(lease)b::bigint * interval '1 microsecond'
 
@@ -104,8 +106,8 @@ ORDER BY data_key_id
 FOR SHARE
 
 -- name: lock_account_tokens
--- Lock an account's tokens until the transaction ends; return their ids and generations.
-SELECT kind, id, generation, value_id FROM {{schema}}.token
+-- Lock an account's tokens until the transaction ends; return their ids and generations, and marks as invalid.
+SELECT kind, CASE WHEN status = 'invalid' THEN coalesce(error_code, 'invalid_grant') END, id, generation, value_id FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 ORDER BY kind

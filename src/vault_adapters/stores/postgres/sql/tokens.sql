@@ -194,6 +194,11 @@ SELECT EXISTS (
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND value_id = %(value_id)b AND status = 'invalid')
 
+-- name: suspect_token
+-- Keep the mark of the credential that a new one replaced: the next refresh tells whether the new one works.
+UPDATE {{schema}}.token SET status = 'unknown', error_code = %(error_code)b::text
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+
 -- name: delete_token
 -- Delete one token and append the event.
 WITH gone AS (
