@@ -10,6 +10,14 @@ from tests.support.strict_provider import StrictProvider, digest
 
 from vault_adapters import TokenKind
 
+LIFETIME = 4.0
+"""Seconds for which the provider's access tokens are good."""
+
+
+def not_due(expires_at: float, calm: float) -> bool:
+    """Return whether a token from before a step of the clock lasts too long to become due in this run."""
+    return expires_at > calm + LIFETIME + 1
+
 
 def processes_of(directory: Path, lives) -> list[Process]:
     """Read the histories of all processes that came as far as to write one."""
@@ -72,7 +80,9 @@ def _settled(provider: StrictProvider, processes: list[Process], calm: float) ->
             if call.end < calm or call.op != "ensure":
                 continue
             issued = provider.issued.get(call.value or "")
-            if (issued is not None and issued.at > calm) or call.error == "reauthorization_required":
+            lasting = call.expires_at is not None and not_due(call.expires_at, calm + call.offset)
+            fresh = issued is not None and (issued.at > calm or lasting)
+            if fresh or call.error == "reauthorization_required":
                 found[call.account] = min(found.get(call.account, call.end), call.end)
     return found
 

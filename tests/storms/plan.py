@@ -163,7 +163,6 @@ def _locks(choose: random.Random, scale: Scale) -> Iterator[Fault]:
 
 
 def _clock(choose: random.Random, scale: Scale) -> Iterator[Fault]:
-    """Step the clock, and back again, because values issued meanwhile must not be in the far future for ever."""
-    for at, seconds in _times(choose, scale, 3.0):
+    for at, _ in _times(choose, scale, 2.0):
         step = choose.choice([100, 100, -100, -7200, 5, -5])
-        yield Fault(at=at, seconds=seconds, kind="clock", detail=str(step))
+        yield Fault(at=at, seconds=0, kind="clock", detail=f"{step:+} s")

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import define, evolve, frozen
-from tests.storms.collect import accounts_of, events_of, processes_of
+from tests.storms.collect import LIFETIME, accounts_of, events_of, not_due, processes_of
 from tests.storms.control import Control, Phase
 from tests.storms.fleet import Fleet
 from tests.storms.plan import Plan
@@ -17,12 +17,11 @@ from tests.storms.worker import Settings, account_of, vault_of
 from tests.support.fault_proxy import fault_proxy
 from tests.support.history import Evidence, Finding, Limits, check
 from tests.support.postgres import start_postgres
-from tests.support.strict_provider import ANSWERED, REUSED, StrictProvider, strict_provider
+from tests.support.strict_provider import ANSWERED, REUSED, StrictProvider, digest, strict_provider
 
-from vault_adapters import TokenSet
+from vault_adapters import ConnectionState, TokenKind, TokenSet
 
 LATENCY = 0.02
-LIFETIME = 4.0
 
 
 @frozen
@@ -79,9 +78,9 @@ async def run_storm(plan: Plan, directory: Path, say: Callable[[str], object] = 
             say(f"{len(plan.faults)} faults in {plan.scale.seconds:g} s")
             await weather.run()
             calm = time.time()
-            control.set(phase=Phase.CALM, offset=0.0)
+            control.set(phase=Phase.CALM)
             say("calm")
-            await _settle(plan, vault, provider, names, calm)
+            await _settle(plan, vault, provider, names, calm, control)
             control.set(phase=Phase.IDLE)
             await asyncio.sleep(1.0)
             control.set(phase=Phase.STOP)
@@ -175,20 +174,25 @@ async def _connect_all(vault, provider: StrictProvider, names: list[str]) -> Non
         await vault.store_token_set(account_of(name), TokenSet(access, refresh, expires_in=LIFETIME))
 
 
-async def _settle(plan: Plan, vault, provider: StrictProvider, names: list[str], calm: float) -> None:
+async def _settle(plan: Plan, vault, provider: StrictProvider, names: list[str], calm: float, control: Control) -> None:
     """Wait until every account has got a new token or has lost its grant, or until the time for it is over."""
-    while time.time() < calm + plan.scale.settling:
-        fresh = {each.account for each in list(provider.issued.values()) if each.at > calm}
-        lost = {each.account for each in list(provider.families.values()) if each.revoked_at is not None}
-        left = set(names) - fresh - lost
-        if not plan.scale.patient:
-            left = {name for name in left if not await _is_unknown(vault, name)}
-        if not left:
-            await asyncio.sleep(1.0)
-            return
+    left = set(names)
+    while left and time.time() < calm + plan.scale.settling:
         await asyncio.sleep(0.2)
+        left = {name for name in left if not await _is_settled(plan, vault, provider, name, calm, control.offset)}
+    # Callers have to see it too.
+    await asyncio.sleep(1.5)
 
 
-async def _is_unknown(vault, name: str) -> bool:
-    info = await vault.get_account(account_of(name))
-    return info is None or info.reason == "outcome_unknown"
+async def _is_settled(plan: Plan, vault, provider: StrictProvider, name: str, calm: float, offset: float) -> bool:
+    account = account_of(name)
+    info = await vault.get_account(account)
+    if info is None or info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
+        return True
+    if not plan.scale.patient and info.reason == "outcome_unknown":
+        return True
+    token = await vault.get_token(account.key(TokenKind.ACCESS_TOKEN))
+    if token is None:
+        return False
+    issued = provider.issued.get(digest(provider.salt, token.value.reveal()))
+    return issued is not None and (issued.at > calm or not_due(token.info.expires_at.timestamp(), calm + offset))

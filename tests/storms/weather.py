@@ -130,10 +130,7 @@ class Weather:
         self._provider.weather(latency=0.02)
 
     async def make_clock(self, fault):
-        step = float(fault.detail)
-        self._control.set(offset=self._control.offset + step)
-        await asyncio.sleep(fault.seconds)
-        self._control.set(offset=self._control.offset - step)
+        self._control.set(offset=self._control.offset + float(fault.detail.removesuffix(" s")))
 
     async def make_rotate(self, fault):
         with suppress(VaultError):

@@ -187,18 +187,18 @@ class _Worker:
         self.running[number] = (op, name, begin)
         fields = {}
         try:
-            fields = self._fields(await call(), offset)
+            fields = self._fields(await call())
         except VaultError as error:
             fields["error"] = error.code
         except Exception as error:
             fields["error"] = f"bare {type(error).__qualname__}"
         finally:
             self.running.pop(number, None)
-        stepped = self.control.offset != offset
-        self.recorder.write("call", op=op, account=name, begin=begin, limit=limit, stepped=stepped, **fields)
+        clock = {"offset": offset, "stepped": self.control.offset != offset}
+        self.recorder.write("call", op=op, account=name, begin=begin, limit=limit, **clock, **fields)
         return fields.get("error")
 
-    def _fields(self, result, offset):
+    def _fields(self, result):
         token = getattr(result, "token", result)
         if not hasattr(token, "value"):
             return {}
@@ -207,7 +207,7 @@ class _Worker:
             "value": digest(self.settings.salt, token.value.reveal()),
             "token_id": info.id.hex[:12],
             "generation": info.generation,
-            "expires_at": None if info.expires_at is None else info.expires_at.timestamp() - offset,
+            "expires_at": None if info.expires_at is None else info.expires_at.timestamp(),
         }
 
 

@@ -133,6 +133,7 @@ BAD = {
     "no usable token where there was one": (BACK, with_calls(call("get_access", 20, 20.1))),
     "two values": (TWO, with_calls(call("get_token", 20, 20.1, 2, value="a1"))),
     "expired when it was asked for": (EXPIRED, with_calls(call("ensure", 20, 20.1, 2, expires_at=19.9))),
+    "expired by a clock that is ahead": (EXPIRED, with_calls(call("ensure", 20, 20.1, 2, offset=1000.0))),
     "expired long before the return": (EXPIRED, with_calls(call("ensure", 20, 25, 2, expires_at=21))),
     "a missing event": (AUDIT, evolve(good(), events=EVENTS[2:])),
     "an event twice": (AUDIT, evolve(good(), events=[*EVENTS, EVENTS[-1]])),
@@ -192,6 +193,7 @@ GOOD = {
         with_calls(call("ensure", 20, 30, 2, limit=1.0)), actions=[Action("stop", 20.5, 29.5, "w0")]
     ),
     "calls that overlap": with_calls(call("get_token", 10.1, 10.4, 1)),
+    "no usable token after a step of the clock": with_calls(call("get_access", 20, 20.1, offset=2000.0)),
     "a new token id": with_calls(call("get_token", 20, 20.1, 1, token_id="new")),
 }
 

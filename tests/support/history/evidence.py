@@ -1,6 +1,6 @@
 """What a run leaves behind: calls of processes, what was done to them, the provider's memory, the stored state.
 
-All times are `time.time` of one machine in seconds; no rule compares them with the clock of the vault, which a run may
+All times are `time.time` of one machine in seconds, unless they say that they go by the vault's clock, which a run may
 step. A value is known by its digest only.
 """
 
@@ -27,7 +27,8 @@ class Call:
         value: digest of the returned value, or None.
         token_id: id of the returned token.
         generation: its generation.
-        expires_at: its expiry by the clock of the vault, less the clock's step at the call's begin.
+        expires_at: its expiry by the clock of the vault.
+        offset: how far that clock is ahead of the machine's when the call begins.
         error: the error's code, or None.
         limit: the `timeout` argument, or None.
         stepped: whether the clock was stepped during the call.
@@ -43,6 +44,7 @@ class Call:
     expires_at: float | None = None
     error: str | None = None
     limit: float | None = None
+    offset: float = 0.0
     stepped: bool = False
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from .evidence import Call, Process, Sample
 
 _BYTES: Final = 64 * 1024 * 1024
+_PIECE: Final = 256 * 1024
 
 
 class Recorder:
@@ -56,8 +57,10 @@ def read_process(path: Path) -> Process:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    rest = b""
     with path.open("rb") as file:
-        for line in file:
-            if line.startswith(b"\0") or not line.endswith(b"\n"):
+        while piece := file.read(_PIECE):
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+            if b"\0" in rest:
                 return
-            yield line

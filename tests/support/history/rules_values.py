@@ -66,7 +66,8 @@ def _is_missing(later: Call, last: Call) -> bool:
     """Return whether a call found nothing although a value was there that could not be gone."""
     if later.op == "get_token":
         return True
-    return last.expires_at is not None and last.expires_at > later.end + _SLACK and not later.stepped
+    ends = float("-inf") if last.expires_at is None else last.expires_at
+    return ends > later.end + later.offset + _SLACK and not later.stepped
 
 
 def two_values(evidence: Evidence) -> Iterator[str]:
@@ -90,8 +91,8 @@ def expired(evidence: Evidence) -> Iterator[str]:
             if call.op not in USABLE or call.expires_at is None or call.stepped:
                 continue
             latest = call.end - _SLACK - overlap((call.begin, call.end), stops)
-            if call.expires_at <= max(call.begin, latest):
-                over = max(call.begin, latest) - call.expires_at
+            over = max(call.begin, latest) + call.offset - call.expires_at
+            if over >= 0:
                 yield f"{process.name} {call.op} {call.account} ({evidence.when(call.end)}): {over:.1f} s over"
 
 
