@@ -35,7 +35,8 @@ async def events_of(vault) -> AsyncIterator[Event]:
     """Give the audit events that concern a token of an account."""
     async for event in vault.iter_audit_events():
         if event.account is not None and event.kind is not None:
-            yield Event(_name(event.account), event.kind.value, event.action.value, event.generation)
+            at = event.occurred_at.timestamp()
+            yield Event(_name(event.account), event.kind.value, event.action.value, event.generation, at)
 
 
 async def accounts_of(

@@ -86,6 +86,9 @@ async def run_storm(plan: Plan, directory: Path, say: Callable[[str], object] = 
             control.set(phase=Phase.STOP)
             say("closing")
             complaints = await fleet.end(45)
+            for proxy in world.weather.get("proxies", ()):
+                proxy.reset()  # ends the transactions of those that were killed or silenced
+            await asyncio.sleep(0.5)
             say("checking")
             fleet.logs(directory)
             processes = processes_of(directory, fleet.lives)

@@ -7,32 +7,14 @@ import argparse
 import asyncio
 import logging
 import tempfile
-import time
-from collections.abc import Awaitable
-from contextlib import AsyncExitStack, ExitStack
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.storms.peers import PEER_FAULTS, measure_peer
-from tests.storms.scenes import FAULTS, Scene, SceneFault
-from tests.storms.worker import PROVIDER, SECRET
-from tests.support.fault_proxy import fault_proxy
-from tests.support.postgres import start_postgres
-from tests.support.strict_provider import strict_provider
+from tests.storms.rows import CALLS, measure_title
+from tests.storms.scenes import FAULTS, SceneFault
+from tests.support.processes import Call, start_processes
 
-from vault_adapters import Account, TokenKind, TokenSet, VaultConfig, VaultError, open_vault
-from vault_adapters.providers import OAuth2Refresher
-
-PATIENCE = 60.0
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-CALLS = (
-    "`get_token`",
-    "`ensure`, valid for a minute",
-    "`ensure`, expired",
-    "`ensure`, expired, `timeout=1`",
-    "`store_token`",
-)
-USERS = ("read", "buffer", "expired", "limited", "stored", "late")
 
 
 def main() -> None:
@@ -45,7 +27,7 @@ def main() -> None:
     lines = ["| fault | " + " | ".join(CALLS) + " | works again after |", "| --- " * (len(CALLS) + 2) + "|"]
     for fault in FAULTS:
         if chosen.only is None or chosen.only in fault.title:
-            lines.append(asyncio.run(measure(fault)))
+            lines.append(in_a_process(fault))
             print(lines[-1], flush=True)
     lines += ["", "| fault in the process that refreshes | a caller in another process | works again after |"]
     lines += ["| --- | --- | --- |"]
@@ -59,93 +41,15 @@ def main() -> None:
         chosen.write.write_text("\n".join([head + BEGIN, "", *lines, "", tail]))
 
 
-def account_of(user: str) -> Account:
-    return Account("t0", PROVIDER, user)
-
-
-async def measure(fault: SceneFault) -> str:
-    """Return one row: what each call gave and how long it took, and when everything worked again."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vault-faults-")))
-        provider, url = stack.enter_context(strict_provider("salt", lifetime=3600))
-        scene = Scene(vault=None, provider=provider)
-        if fault.store == "postgres":
-            scene.server = stack.enter_context(start_postgres(private=True, settings={"synchronous_commit": "on"}))
-            scene.url = scene.server.create_database("faults")
-            scene.proxy = stack.enter_context(fault_proxy(scene.url))
-            database = scene.proxy.url
-        else:
-            scene.path = directory / "vault.db"
-            database = f"sqlite:///{scene.path}"
-        async with AsyncExitStack() as vaults:
-            config = VaultConfig(
-                database, encryption_secret=SECRET, scrypt_log2_n=14, journal_dir=directory / "journal"
-            )
-            refreshers = {PROVIDER: OAuth2Refresher(f"{url}/token", "client", "secret")}
-            scene.vault = await vaults.enter_async_context(open_vault(config, refreshers=refreshers))
-            await _fill(scene)
-            async with fault.make(scene):
-                cells = await asyncio.gather(*_calls(scene))
-            cells.append(await _works_again(scene))
-    return f"| {fault.title} | " + " | ".join(cells) + " |"
-
-
-async def _fill(scene: Scene) -> None:
-    now = datetime.now(UTC)
-    for user in USERS:
-        ends = {"read": 3600, "stored": 3600, "buffer": 60}.get(user, -1)
-        access, refresh = scene.provider.consent(f"t0/{user}")
-        await scene.vault.store_token_set(
-            account_of(user), TokenSet(access, refresh, expires_at=now + timedelta(seconds=ends))
-        )
-    # Connections are open and data keys known, as in a service that has worked for a while.
-    await asyncio.gather(*(scene.vault.get_account(account_of(user)) for user in USERS))
-
-
-def _calls(scene: Scene) -> list[Awaitable[str]]:
-    vault = scene.vault
-    return [
-        timed(vault.get_token(account_of("read").key(TokenKind.ACCESS_TOKEN))),
-        timed(vault.ensure_access_token(account_of("buffer"))),
-        timed(vault.ensure_access_token(account_of("expired"))),
-        timed(vault.ensure_access_token(account_of("limited"), timeout=1)),
-        timed(vault.store_token(account_of("stored").key(TokenKind.ACCESS_TOKEN), "a new value"), done="stored"),
-    ]
-
-
-async def timed(call: Awaitable[object], *, done: str = "token") -> str:
-    """Return what a call gave and after how long."""
-    begin = time.monotonic()
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await call
-        seen = done
-    except TimeoutError:
-        return f"nothing within {PATIENCE:g} s"
-    except VaultError as error:
-        seen = f"`{type(error).__name__}`"
-    except Exception as error:
-        seen = f"bare `{type(error).__name__}`"
-    return f"{seen}, {spoken(time.monotonic() - begin)}"
-
-
-def spoken(seconds: float) -> str:
-    """Return a duration as the page shows it."""
-    return "at once" if seconds < 0.1 else f"{seconds:.1f} s"
-
-
-async def _works_again(scene: Scene) -> str:
-    begin = time.monotonic()
-    while time.monotonic() < begin + PATIENCE:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await scene.vault.ensure_access_token(account_of("late"))
-                await scene.vault.store_token(account_of("stored").key(TokenKind.ACCESS_TOKEN), "another value")
-        except (VaultError, TimeoutError):
-            await asyncio.sleep(0.05)
-        else:
-            return spoken(time.monotonic() - begin)
-    return f"not within {PATIENCE:g} s"
+def in_a_process(fault: SceneFault) -> str:
+    """Measure a row in a process of its own, because a vault that hangs cannot be closed."""
+    with (
+        tempfile.TemporaryDirectory(prefix="vault-faults-") as directory,
+        start_processes([Call(measure_title, [fault.title, directory])]) as group,
+    ):
+        group.go()
+        group[0].wait_for_output("\n", timeout=400)
+        return group[0].stdout.rstrip()
 
 
 if __name__ == "__main__":

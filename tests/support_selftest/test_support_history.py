@@ -194,6 +194,12 @@ GOOD = {
     ),
     "calls that overlap": with_calls(call("get_token", 10.1, 10.4, 1)),
     "no usable token after a step of the clock": with_calls(call("get_access", 20, 20.1, offset=2000.0)),
+    "no usable token after a newer one": evolve(
+        with_calls(call("get_access", 20, 20.1)),
+        events=[*EVENTS, *(Event(NAME, kind, "token_refreshed", 3, at=19.0) for kind in WRITES)],
+        presented=[presented(10, "w0.0", "r1", ANSWERED), presented(18, "w0.0", "r2", ANSWERED)],
+        accounts=[evolve(good().accounts[0], generations={"access_token": 3, "refresh_token": 3})],
+    ),
     "a new token id": with_calls(call("get_token", 20, 20.1, 1, token_id="new")),
 }
 

@@ -108,6 +108,8 @@ class Event:
     kind: str
     action: str
     generation: int | None
+    at: float = 0.0
+    """By the vault's clock."""
 
 
 @frozen

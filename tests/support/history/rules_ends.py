@@ -58,6 +58,8 @@ def not_settled(evidence: Evidence) -> Iterator[str]:
     for account in evidence.accounts:
         if account.reason == "outcome_unknown" and not evidence.limits.patient:
             continue
+        if account.state == "reauthorization_required":
+            continue
         took = None if account.settled is None else account.settled - evidence.calm
         if took is None or took > evidence.limits.settling:
             end = "never" if took is None else f"after {took:.1f} s"

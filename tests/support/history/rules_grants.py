@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 from tests.support.strict_provider import ANSWERED, REUSED, Presented
 
-from .evidence import Evidence, Process
+from .evidence import Action, Evidence, Process
 from .spans import CUT_OFF, FULL, STOPPED, able, spans_of, without
 
 _ROUNDING = 0.5
+
+_NOTICED = 5.0
+"""An outage of the network that is shorter may go unnoticed; a restart of the server is known from its start time."""
 
 
 def spent_again(evidence: Evidence) -> Iterator[str]:
@@ -48,17 +51,20 @@ def _could_be_saved(evidence: Evidence, first: Presented, again: Presented) -> s
         return None  # the answer never arrived
     if holder.killed and _handling(evidence, holder, first.answer_at) < limits.journaling:
         return None  # it died before it could write the answer down
-    earliest = first.at + limits.quiescence
-    for begin, end in spans_of(evidence.actions, CUT_OFF, None):
-        worldwide = [each for each in evidence.actions if (each.begin, each.end) == (begin, end) and not each.worker]
-        if worldwide and begin < again.at and end > first.at:
-            earliest = max(earliest, end + limits.quiescence)
+    outages = [each.end for each in evidence.actions if _is_outage(each) and first.at < each.end <= again.at]
+    earliest = max([first.at, *outages]) + limits.quiescence
     if again.at < earliest - _ROUNDING:
         return f"{earliest - again.at:.1f} s before the quiescence was over"
     chance = able(evidence, holder.worker, (first.answer_at, again.at))
     if chance >= limits.recovery:
         return f"{holder.worker} had a database for {chance:.1f} s"
     return None
+
+
+def _is_outage(action: Action) -> bool:
+    """Return whether nobody had the database, and everybody could know it."""
+    long = action.end - action.begin >= _NOTICED
+    return action.worker is None and (action.kind == "restart" or (action.kind in CUT_OFF and long))
 
 
 def _handling(evidence: Evidence, holder: Process, since: float) -> float:

@@ -30,8 +30,9 @@ def goes_back(evidence: Evidence) -> Iterator[str]:
             if call.op in READS and (call.value is not None or call.error is None):
                 by_account[call.account].append(call)
         for account, calls in by_account.items():
-            erasable = account.partition("/")[0] in evidence.erased
-            for earlier, later in _steps_back(calls, erasable=erasable):
+            for earlier, later in _steps_back(calls):
+                if later.token_id is None and not _is_missing(evidence, earlier, later):
+                    continue
                 yield (
                     f"{process.name} {account}: {earlier.op} gave {earlier.generation} ({evidence.when(earlier.end)}), "
                     f"then {later.op} gave {later.generation} ({evidence.when(later.begin)} to "
@@ -39,7 +40,7 @@ def goes_back(evidence: Evidence) -> Iterator[str]:
                 )
 
 
-def _steps_back(calls: list[Call], *, erasable: bool) -> Iterator[tuple[Call, Call]]:
+def _steps_back(calls: list[Call]) -> Iterator[tuple[Call, Call]]:
     """Give pairs of calls of which the second began after the first had ended, and returned less."""
     ends = sorted(calls, key=lambda call: call.end)
     best: dict[str, Call] = {}
@@ -54,7 +55,7 @@ def _steps_back(calls: list[Call], *, erasable: bool) -> Iterator[tuple[Call, Ca
                 if known is None or (known.generation or 0) < ended.generation:
                     best[ended.token_id] = last = ended
         if later.token_id is None:
-            if last is not None and not erasable and _is_missing(later, last):
+            if last is not None:
                 yield last, later
             continue
         earlier = best.get(later.token_id)
@@ -62,12 +63,22 @@ def _steps_back(calls: list[Call], *, erasable: bool) -> Iterator[tuple[Call, Ca
             yield earlier, later
 
 
-def _is_missing(later: Call, last: Call) -> bool:
+def _is_missing(evidence: Evidence, earlier: Call, later: Call) -> bool:
     """Return whether a call found nothing although a value was there that could not be gone."""
+    if earlier.account.partition("/")[0] in evidence.erased:
+        return False
     if later.op == "get_token":
         return True
-    ends = float("-inf") if last.expires_at is None else last.expires_at
-    return ends > later.end + later.offset + _SLACK and not later.stepped
+    if later.stepped or earlier.expires_at is None or earlier.expires_at <= later.end + later.offset + _SLACK:
+        return False
+    # A newer value may have expired before an older one: a late answer counts from its request.
+    newer = (
+        event.at <= later.end + later.offset
+        for event in evidence.events
+        if (event.account, event.kind) == (earlier.account, "access_token")
+        and (event.generation or 0) > (earlier.generation or 0)
+    )
+    return not any(newer)
 
 
 def two_values(evidence: Evidence) -> Iterator[str]:
