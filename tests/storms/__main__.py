@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -46,7 +47,9 @@ def run_one(plan, scale: str, keep: Path | None = None) -> int:
 
     with tempfile.TemporaryDirectory(prefix="vault-storm-") as temporary:
         folder = Path(temporary) if keep is None else keep / title.replace(" ", "-")
-        folder.mkdir(parents=True, exist_ok=True)
+        if keep is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
         outcome = asyncio.run(run_storm(plan, folder, say))
     say(outcome.summary())
     for finding in outcome.findings[:40]:

@@ -10,13 +10,10 @@ from tests.support.strict_provider import StrictProvider, digest
 
 from vault_adapters import TokenKind
 
-LIFETIME = 4.0
-"""Seconds for which the provider's access tokens are good."""
 
-
-def not_due(expires_at: float, calm: float) -> bool:
+def not_due(expires_at: float, calm: float, lifetime: float) -> bool:
     """Return whether a token from before a step of the clock lasts too long to become due in this run."""
-    return expires_at > calm + LIFETIME + 1
+    return expires_at > calm + lifetime + 1
 
 
 def processes_of(directory: Path, lives) -> list[Process]:
@@ -40,10 +37,9 @@ async def events_of(vault) -> AsyncIterator[Event]:
 
 
 async def accounts_of(
-    vault, provider: StrictProvider, names: list[str], processes: list[Process], calm: float, erased: set[str]
+    vault, provider: StrictProvider, names: list[str], settled: dict[str, float], erased: set[str]
 ) -> list[Account]:
     """Return the accounts as the vault shows them; one of an erased tenant may be missing."""
-    settled = _settled(provider, processes, calm)
     return [
         account
         for name in names
@@ -73,7 +69,7 @@ async def _account(vault, provider: StrictProvider, name: str, settled: float | 
     )
 
 
-def _settled(provider: StrictProvider, processes: list[Process], calm: float) -> dict[str, float]:
+def settled_at(provider: StrictProvider, processes: list[Process], calm: float, lifetime: float) -> dict[str, float]:
     """Return when each account was first served with a value that was issued after the faults."""
     found: dict[str, float] = {}
     for process in processes:
@@ -81,7 +77,7 @@ def _settled(provider: StrictProvider, processes: list[Process], calm: float) ->
             if call.end < calm or call.op != "ensure":
                 continue
             issued = provider.issued.get(call.value or "")
-            lasting = call.expires_at is not None and not_due(call.expires_at, calm + call.offset)
+            lasting = call.expires_at is not None and not_due(call.expires_at, calm + call.offset, lifetime)
             fresh = issued is not None and (issued.at > calm or lasting)
             if fresh or call.error == "reauthorization_required":
                 found[call.account] = min(found.get(call.account, call.end), call.end)

@@ -32,6 +32,8 @@ class Scale:
     patient: bool
     gap: float
     longest: float
+    lifetime: float
+    """For so long the provider's access tokens are good."""
 
     @property
     def lease(self) -> float:
@@ -51,6 +53,7 @@ FULL = Scale(
     patient=True,
     gap=5.0,
     longest=8.0,
+    lifetime=4.0,
 )
 SHORT = Scale(
     seconds=3.5,
@@ -64,6 +67,7 @@ SHORT = Scale(
     patient=False,
     gap=0.7,
     longest=1.2,
+    lifetime=2.0,
 )
 
 

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Iterator
 from .evidence import READS, USABLE, Call, Evidence
 from .spans import STOPPED, overlap, spans_of
 
-_SLACK = 1.0
-"""A value may expire while it is on its way to the caller, for so many seconds on a busy machine."""
-
 
 def never_issued(evidence: Evidence) -> Iterator[str]:
     """Find values that the provider did not issue, or issued to another account."""
@@ -69,7 +66,7 @@ def _is_missing(evidence: Evidence, earlier: Call, later: Call) -> bool:
         return False
     if later.op == "get_token":
         return True
-    if later.stepped or earlier.expires_at is None or earlier.expires_at <= later.end + later.offset + _SLACK:
+    if later.stepped or earlier.expires_at is None or earlier.expires_at <= later.end + later.offset + 1:
         return False
     # A newer value may have expired before an older one: a late answer counts from its request.
     newer = (
@@ -101,7 +98,7 @@ def expired(evidence: Evidence) -> Iterator[str]:
         for call in process.calls:
             if call.op not in USABLE or call.expires_at is None or call.stepped:
                 continue
-            latest = call.end - _SLACK - overlap((call.begin, call.end), stops)
+            latest = call.end - evidence.limits.expiry - overlap((call.begin, call.end), stops)
             over = max(call.begin, latest) + call.offset - call.expires_at
             if over >= 0:
                 yield f"{process.name} {call.op} {call.account} ({evidence.when(call.end)}): {over:.1f} s over"
