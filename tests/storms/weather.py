@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from tests.storms.control import Control
 from tests.storms.fleet import Fleet
@@ -40,6 +40,8 @@ class Weather:
         self._server = server
         self._sqlite_path = sqlite_path
         self._down = asyncio.Lock()
+        # A start may take longer than planned; the next fault of the same process waits for it.
+        self._turns = [asyncio.Lock() for _ in range(plan.scale.workers)]
         self.actions: list[Action] = []
         self.erased: set[str] = set()
 
@@ -52,10 +54,11 @@ class Weather:
 
     async def _make(self, fault: Fault, at: float) -> None:
         await asyncio.sleep(max(0.0, at - time.monotonic()))
-        begin = time.time()
-        await getattr(self, f"make_{fault.kind}")(fault)
-        worker = None if fault.worker is None else f"w{fault.worker}"
-        self.actions.append(Action(fault.kind, begin, time.time(), worker))
+        async with self._turns[fault.worker] if fault.kind in ("kill", "stop") else nullcontext():
+            begin = time.time()
+            await getattr(self, f"make_{fault.kind}")(fault)
+            worker = None if fault.worker is None else f"w{fault.worker}"
+            self.actions.append(Action(fault.kind, begin, time.time(), worker))
 
     # Processes
 
