@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite; tests/domain runs without this file, where next to nothing is installed."""
+"""Fixtures of the whole suite. The session `domain` of nox, which installs few packages, does not load this file."""
 
 import pytest
 

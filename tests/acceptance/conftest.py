@@ -15,7 +15,7 @@ def anyio_backend():
 
 @pytest.fixture(scope="session")
 def acceptance_database(postgres):
-    """One database for all tests; each has a schema of its own in it."""
+    """One database for all tests; each test has its own schema in it."""
     return postgres.create_database("acceptance")
 
 

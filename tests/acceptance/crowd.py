@@ -1,4 +1,4 @@
-"""What the child processes of the acceptance tests run."""
+"""Functions that the child processes of the acceptance tests run."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ SECRET = Secret("acceptance-tests-" + "0" * 40)
 
 
 def describe(server):
-    """Return what a child needs to know of an OAuth server."""
+    """Return the settings of an OAuth server that a child needs."""
     return {"token_url": server.token_url, "client_id": server.client_id, "client_secret": server.client_secret}
 
 
@@ -46,14 +46,14 @@ def account(number):
 
 
 async def store_pairs(vault, pairs):
-    """Store what an OAuth server issued, as access tokens that have expired."""
+    """Store the token pairs that an OAuth server issued, with access tokens that have expired."""
     past = datetime.now(UTC) - timedelta(seconds=1)
     for number, pair in enumerate(pairs):
         await vault.store_token_set(account(number), TokenSet(pair.access_token, pair.refresh_token, expires_at=past))
 
 
 async def expire(vault, number):
-    """Let an account's access token be expired from now on."""
+    """Store an account's access token again, with an expiry in the past."""
     key = account(number).key(TokenKind.ACCESS_TOKEN)
     token = await vault.get_token(key)
     await vault.store_token(key, token.value, expires_at=datetime.now(UTC) - timedelta(seconds=1))
@@ -89,7 +89,7 @@ async def ensure_in_rounds(store, server, signals, accounts, calls, seed, option
 
 
 async def ensure_until_done(store, server, accounts, options):
-    """Keep asking for every account's token until all were given, saying so for each attempt."""
+    """Print "ready"; then ask for every account's token until each was returned once."""
     served = {}
     async with vault_of(store, server, **options) as vault:
         print("ready", flush=True)
@@ -107,7 +107,7 @@ async def ensure_until_done(store, server, accounts, options):
 
 
 async def ensure_once(store, server, options):
-    """Ask once for the first account's token; return it, or None where that failed."""
+    """Ask once for the first account's token; return it, or None if the refresh failed."""
     async with vault_of(store, server, **options) as vault:
         try:
             return (await vault.ensure_access_token(account(0))).value.reveal()
@@ -116,7 +116,7 @@ async def ensure_once(store, server, options):
 
 
 async def sweep(store, server, options=None):
-    """Sweep once; return what the sweep says of itself."""
+    """Sweep once; return the counts of the report."""
     async with vault_of(store, server, **(options or {})) as vault:
         report = await vault.refresh_due()
     return {name: getattr(report, name) for name in ("claimed", "refreshed", "failed", "skipped")}

@@ -22,13 +22,13 @@ from vault_adapters import ConnectionState, ReauthorizationRequiredError, Refres
 
 LATENCY = 0.1
 SHORT = {"commit_budget": 1, "slack": 1}
-"""Seconds that make a lease short: who was killed is waited for until it is over."""
+"""Seconds that make a lease short, because the tests wait until a killed process's lease has ended."""
 
 
 async def kill_the_holder(store, *, kills, accounts, seed, grace, options):
-    """Start a process that refreshes, kill it at a random moment, again and again; then let one finish.
+    """Repeatedly start a process that refreshes and kill it at a random moment; then refresh until there is an outcome.
 
-    Returns what the server saw, how it ended for each account, and what the vault says of it.
+    Returns the server's statistics, and the outcome and the `AccountInfo` of each account.
     """
     choose = random.Random(seed)
     with start_oauth_server(grace_seconds=int(grace), latency_seconds=LATENCY) as server:
@@ -52,7 +52,7 @@ async def kill_the_holder(store, *, kills, accounts, seed, grace, options):
 
 
 async def finish(vault, number):
-    """Ask until there is a token, or until only the user can help."""
+    """Ask until there is a token, or until the user must connect the account again; return the token or this error."""
     end = datetime.now(UTC) + timedelta(seconds=60)
     while datetime.now(UTC) < end:
         try:
@@ -61,7 +61,7 @@ async def finish(vault, number):
             await asyncio.sleep(min(0.5, error.retry_after.total_seconds()))
         except ReauthorizationRequiredError as error:
             return error
-    raise AssertionError("neither a token nor an end")
+    raise AssertionError("neither a token nor a ReauthorizationRequiredError")
 
 
 async def with_grace(store, kills):
@@ -77,11 +77,13 @@ async def strict(store, kills):
     options = {"refresh_deadline": 0.5, "quiescence": 1, **SHORT}
     stats, ended, infos = await kill_the_holder(store, kills=kills, accounts=3, seed=kills, grace=0, options=options)
     lost = [number for number, each in ended.items() if not isinstance(each, str)]
-    # What nobody can save: an answer that died with the process. Each such account says so, and nothing else is wrong.
+    # An answer that was only in a killed process's memory is lost. Each such account must require reauthorization, and
+    # all others must be connected.
     for number, info in infos.items():
         expected = ConnectionState.REAUTHORIZATION_REQUIRED if number in lost else ConnectionState.CONNECTED
         assert info.state is expected
-    # A refresh token is presented a second time only as the one probe that the policy allows, which is refused.
+    # The policy allows one probe after an unknown outcome: it presents the refresh token a second time. If the provider
+    # has consumed the token, it refuses the probe.
     assert stats.invalid_grants == len(lost)
     assert stats.most_presented <= 2
 
@@ -105,7 +107,7 @@ async def test_killed_holders_at_a_strict_provider_in_full(store):
 
 
 async def test_a_holder_that_was_stopped_beyond_its_lease(tmp_path):
-    """It wakes up with the provider's answer long there: its commit lands where nobody else has taken over."""
+    """The holder resumes, reads the provider's answer and commits it, because no other process has taken over."""
     store = {"database_url": f"sqlite:///{tmp_path}/vault.db"}
     options = {"refresh_deadline": 0.5, "quiescence": 60, **SHORT}
     with start_oauth_server(latency_seconds=0.3) as server:
@@ -116,14 +118,14 @@ async def test_a_holder_that_was_stopped_beyond_its_lease(tmp_path):
                 group.go()
                 await asyncio.to_thread(wait_for_requests, server, 1)
                 group[0].pause()
-                # The lease is over by then; nobody else presents the refresh token afterwards either.
+                # The lease ends during this sleep. Even then, no other process presents the refresh token.
                 await asyncio.sleep(3)
                 async with vault_of(store, describe(server), **options) as other:
                     with pytest.raises(RefreshFailedError) as caught:
                         await other.ensure_access_token(account(0))
                     assert caught.value.retry_after > timedelta(seconds=30)
                 group[0].resume()
-                # Its call may have run out of time while it slept; then the outcome stays unknown, and nothing is lost.
+                # Its call may have timed out while it was stopped; then the outcome stays unknown, and nothing is lost.
                 [served] = await asyncio.to_thread(group.results)
             stats = server.stats()
             assert (stats.token_requests, stats.most_presented, stats.invalid_grants) == (1, 1, 0)
@@ -150,7 +152,7 @@ def wait_for_requests(server, count):
 
 @pytest.fixture(scope="module")
 def mortal():
-    """A Postgres of these tests' own, to be stopped, which keeps what it has committed as one in production does."""
+    """A Postgres that only these tests use and stop; like one in production, it keeps what it has committed."""
     with start_postgres(settings={"synchronous_commit": "on", "fsync": "on"}) as server:
         yield server
 
@@ -172,7 +174,7 @@ async def stop_and_go(mortal, journal_dir, stops):
                 finally:
                     await asyncio.to_thread(mortal.start)
                 if number % 2:
-                    # The same process writes it down once the database is back.
+                    # The same process stores the answer once the database is back.
                     async with asyncio.timeout(30):
                         while list(journal_dir.glob("*.refresh.json")):  # noqa: ASYNC110 - files
                             await asyncio.sleep(0.05)

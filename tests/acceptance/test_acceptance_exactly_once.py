@@ -1,4 +1,4 @@
-"""Many processes, many tasks, one moment: each refresh token is presented once and everybody is served.
+"""Many tasks in many processes ask at once: each refresh token is presented once, and every caller gets a token.
 
 The server rotates refresh tokens and revokes the whole family when one is presented a second time.
 """
@@ -10,7 +10,7 @@ from tests.support.processes import Call, start_processes
 
 
 async def crowd(store, tmp_path, *, processes, calls, rounds, accounts, **options):
-    """Let processes ask for tokens that have all just expired; return (tokens by round, the server's stats)."""
+    """Let processes ask for tokens that have all just expired; return (tokens by round, states, server's stats)."""
     signals = [str(tmp_path / f"round-{number}") for number in range(rounds)]
     with start_oauth_server() as server:
         async with vault_of(store) as vault:
@@ -80,7 +80,7 @@ async def sweep_together(store, *, processes, accounts):
             with start_processes([Call(sweep, [store, describe(server)])] * processes) as group:
                 group.go()
                 reports = group.results(timeout=3600)
-            # A worker that is slow gives leases back; the next sweep takes those accounts.
+            # A slow worker releases leases without a refresh; the next sweep takes those accounts.
             while sum(report["refreshed"] for report in reports) < accounts:
                 reports.append(await sweep(store, describe(server)))
                 assert reports[-1]["claimed"]

@@ -8,7 +8,7 @@ from typing import Any
 from importlinter import Contract, ContractCheck, fields, output
 
 RESTRICTED = frozenset({"sqlite3"})
-"""Modules of the standard library that are drivers, so that they are listed like third-party packages."""
+"""Database drivers in the standard library, which must be listed like third-party packages."""
 
 
 class AllowListContract(Contract):
@@ -16,7 +16,7 @@ class AllowListContract(Contract):
 
     Configuration options:
 
-        - allowed: lines of ``package: names``; a module obeys the line with the longest package that holds it.
+        - allowed: lines of ``package: names``; for a module, the most specific package that holds it counts.
     """
 
     allowed = fields.ListField(subfield=fields.StringField())

@@ -1,4 +1,4 @@
-"""Reads which part of the adapters implements which port: by shape, as type checkers do, since none inherits."""
+"""Reads which part of the adapters implements which port: by shape, because no adapter inherits from a port."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.architecture.imports import part_of
 from tests.architecture.tree import SOURCE, python_files
 
 Shape = dict[str, tuple[str, ...]]
-"""The members of a class; methods with how they are called, everything else with nothing."""
+"""The members of a class by name: a method with its type and parameters, any other member with an empty tuple."""
 
 
 def read_implementations(source: Path = SOURCE) -> dict[str, frozenset[str]]:
-    """Return the files of the ports, without their ending, and the parts with classes that have a port's shape."""
+    """Return, by name of a port's module, the parts of the adapters that have a class of the port's shape."""
     adapters = [(part_of(module, source), node) for module, node in _classes(source, "vault_adapters")]
     shapes = _shapes([node for _, node in adapters])
     found: dict[str, frozenset[str]] = {}
@@ -40,7 +40,7 @@ def _is_protocol(node: ast.ClassDef) -> bool:
 
 
 def _shapes(nodes: list[ast.ClassDef]) -> dict[ast.ClassDef, Shape]:
-    """Return the members of each class, those of its base classes among them."""
+    """Return the members of each class, including those of its base classes."""
     by_name = {node.name: node for node in nodes}
 
     def shape(node: ast.ClassDef) -> Shape:

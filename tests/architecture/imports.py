@@ -11,7 +11,7 @@ from tests.architecture.tree import SOURCE, python_files
 
 PACKAGES = ("vault_domain", "vault_adapters")
 SPLIT = "vault_adapters.stores"
-"""A folder whose own folders are parts of their own; what lies beside them is one part, which they share."""
+"""Each folder in this folder is a part of its own; the modules beside these folders form one more part."""
 
 
 @frozen
@@ -20,7 +20,7 @@ class Imports:
 
     Attributes:
         parts: every room, folder and module that lies in a package.
-        arrows: pairs of a part and one that it imports.
+        arrows: pairs of a part and another part that it imports.
     """
 
     parts: frozenset[str]
@@ -37,7 +37,7 @@ def read_imports(source: Path = SOURCE) -> Imports:
     parts, arrows = set(), set()
     for path in (path for package in PACKAGES for path in python_files(source / package)):
         if path.parent.name in PACKAGES and path.name == "__init__.py":
-            continue  # the public names; whoever imports them is followed to where they come from
+            continue  # only public names; an import of one counts for the part that defines it
         part = part_of(".".join(path.relative_to(source).with_suffix("").parts), source)
         parts.add(part)
         imported = _imported(ast.parse(path.read_text(encoding="utf-8")), names)
@@ -75,7 +75,7 @@ def _public_names(init: Path) -> dict[str, str]:
 
 
 def _imported(node: ast.AST, names: dict[str, dict[str, str]]) -> Iterator[str]:
-    """Yield what is imported of ours in a tree, as modules or names in them."""
+    """Yield our own modules, and names in them, that a syntax tree imports."""
     for child in ast.iter_child_nodes(node):
         match child:
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
@@ -90,7 +90,7 @@ def _imported(node: ast.AST, names: dict[str, dict[str, str]]) -> Iterator[str]:
 
 
 def _home(module: str, name: str, names: dict[str, dict[str, str]]) -> str:
-    """Return an imported name with the module that it comes from in front."""
+    """Return an imported name, preceded by the module that defines it."""
     while module in names and name in names[module]:
         module = names[module][name]
     return f"{module}.{name}"

@@ -1,7 +1,7 @@
 """Draws the architecture from the imports in src; `python -m tests.architecture.picture` writes the picture anew.
 
-Where a part stands is written down here. What is drawn between the parts, and which ports stand beside which adapters,
-is read from the source.
+This module fixes where each part stands. The arrows, and which ports stand beside which adapters, are read from the
+source.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOMS = {
     "rules": "pure; now is an argument",
     "entities": "frozen values and errors",
 }
-"""From the top, with what each of them holds."""
+"""The folders of the domain from top to bottom, with the text in their boxes."""
 
 FOLDERS = {
     "cli": "the command token-vault",
@@ -42,7 +42,7 @@ FOLDERS = {
     "importing": "dumps of other systems",
     "configuration": "VaultConfig and the environment",
 }
-"""From the top, with what each of them holds."""
+"""The folders of the adapters from top to bottom, with the text in their boxes."""
 
 _LISTED = ("facade", "services", "rules")
 """The rooms whose modules and folders are few enough to be named in their boxes."""
@@ -50,7 +50,7 @@ _LISTED = ("facade", "services", "rules")
 BESIDE_PORTS = {"stores.postgres": "stores", "stores.sqlite": "stores", "crypto": "crypto"} | {
     name: name for name in ("providers", "runtime")
 }
-"""The folders that stand beside the ports that they implement, and whom they share that place with."""
+"""The folders beside the ports that they implement, each with the name of its place; two folders may share a place."""
 
 _WIDTH, _TOP, _BOX, _STEP = 1000, 92, 42, 52
 _ROOM_X, _ROOM_END = 78, 400
@@ -87,7 +87,7 @@ def draw(imports: Imports, implementations: Mapping[str, frozenset[str]], conten
         contents: by room, its modules and folders.
 
     Raises:
-        ValueError: a part has no place in the picture yet, or stands in it and is gone.
+        ValueError: a part has no place in the picture, a place has no part, or no placed folder implements a port.
     """
     _check(imports, implementations)
     inner, outer = _split(imports)
@@ -104,7 +104,7 @@ def draw(imports: Imports, implementations: Mapping[str, frozenset[str]], conten
 def _check(imports: Imports, implementations: Mapping[str, frozenset[str]]) -> None:
     placed = {f"vault_domain.{name}" for name in ROOMS} | {f"vault_adapters.{name}" for name in FOLDERS}
     if placed != imports.parts:
-        raise ValueError(f"give these a place in picture.py, or take it away: {sorted(placed ^ imports.parts)}")
+        raise ValueError(f"parts without a place here, or places without a part: {sorted(placed ^ imports.parts)}")
     lonely = [port for port, parts in implementations.items() if _place_of(parts) is None]
     if lonely:
         raise ValueError(f"no folder of BESIDE_PORTS in picture.py implements {lonely}")
@@ -171,7 +171,7 @@ def _steps(inner: set[tuple[str, str]]) -> list[str]:
 
 
 def _skipping(inner: set[tuple[str, str]]) -> list[str]:
-    """Return the arrows that pass rooms by, and any that point upwards, on the left."""
+    """Return the arrows on the left: those that pass by a room, and any that point upwards."""
     names = list(ROOMS)
     passing = [pair for pair in sorted(inner) if names.index(pair[1]) - names.index(pair[0]) != 1]
     shapes = []
@@ -207,14 +207,14 @@ def _among_folders(outer: set[tuple[str, str]]) -> list[str]:
         wanted = [other for other in targets if (one, other) in outer]
         for number, other in enumerate(reversed(wanted)):
             start = (_FOLDER_END, _Y[one] + 6 + number * 30 / max(len(wanted) - 1, 1))
-            # A taller box is one that much leaves and much arrives at: below where it leaves.
+            # A taller box has many arrows; those that end there end below those that leave.
             arrival = _Y[other] + (_BOX / 2 if other not in _HEIGHTS else _height(other) - 12)
             shapes.append(arrow(start, lanes[other], (_FOLDER_END, arrival), "adapters"))
     return shapes
 
 
 def _port_groups(implementations: Mapping[str, frozenset[str]], outer: set[tuple[str, str]]) -> list[str]:
-    """Return the ports, grouped by who implements them, with arrows from there."""
+    """Return the ports, grouped by the folders that implement them, with arrows from these folders."""
     shapes = []
     for place in dict.fromkeys(BESIDE_PORTS.values()):
         folders = [name for name in BESIDE_PORTS if BESIDE_PORTS[name] == place]

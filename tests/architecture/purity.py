@@ -58,7 +58,7 @@ CLASSES_AND_MODULES = frozenset({"datetime", "date", "time", "uuid"})
 
 
 def impurities(source: str) -> list[str]:
-    """Name every import outside the allow-list and every use of what depends on more than its arguments."""
+    """Name every import outside the allow-list, and every use of a refused builtin or attribute."""
     tree = ast.parse(source)
     found = [finding for node in ast.walk(tree) for finding in (*_imports(node), *_uses(node))]
     return [f"line {line}: {what}" for line, what in sorted(found)]
@@ -92,6 +92,6 @@ def _uses(node: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def _is_allowed(module: str) -> bool:
-    """Whether it or a package above it is on the list."""
+    """Whether a module, or a package that contains it, is on the list."""
     parts = module.split(".")
     return any(".".join(parts[:end]) in ALLOWED_IMPORTS for end in range(1, len(parts) + 1))

@@ -44,7 +44,7 @@ def document(width: int, height: float, title: str, parts: list[str]) -> str:
         width: of the drawing.
         height: of the drawing.
         title: what it shows, for those who cannot see it.
-        parts: shapes, the hindmost first.
+        parts: shapes, from back to front.
     """
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:g}" role="img" '
@@ -69,7 +69,7 @@ def _style(colors: Mapping[str, str]) -> str:
 
 
 def rectangle(x: float, y: float, width: float, height: float, kind: str, *, radius: int = 7) -> str:
-    """Return a box of a class."""
+    """Return a box with a class of the style sheet."""
     return f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{radius}"/>'
 
 

@@ -1,4 +1,4 @@
-"""Rows are taken apart by groups of columns that both stores share: no number of a column stands in their code."""
+"""Both stores split rows by shared groups of columns, so that their code contains no column numbers."""
 
 import ast
 

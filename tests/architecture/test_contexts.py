@@ -12,7 +12,7 @@ FROM_A_ROW = {"row", "rows", "info", "record", "snapshot", "stored", "write", "s
 
 
 def contexts_from_rows(source: str) -> list[str]:
-    """Name each call that opens a value, whose first argument is read from a row."""
+    """Name each call that opens a value and whose first argument comes from a row."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr not in OPENERS:

@@ -12,7 +12,7 @@ LINT_IMPORTS = [sys.executable, "-c", "from importlinter.cli import lint_imports
 
 
 def lint_imports(tree):
-    """Check a tree's src against its own contracts; whether they hold, and the report."""
+    """Check a tree's src against its own contracts; return whether they hold, and the report."""
     environ = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(tree / "src"), str(ROOT)]),

@@ -1,6 +1,6 @@
 """The domain imports attrs and a few harmless modules, and asks no clock.
 
-import-linter can forbid what it is told; an allow-list also refuses what nobody thought of.
+A list of forbidden modules refuses only what somebody thought of; this allow-list also refuses everything else.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""The picture of the architecture shows the source as it is; a change of the source that it shows is noticed."""
+"""The picture of the architecture shows the source as it is, and every change of what it shows is noticed."""
 
 import re
 import shutil

@@ -17,7 +17,7 @@ def python_files(folder: Path) -> list[Path]:
 
 
 def published_files() -> list[Path]:
-    """Every file that git tracks; of an export without git, every file that no tool has made."""
+    """Every file that git tracks; in an export without git, every file outside of the folders that tools make."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0:
         paths = [ROOT / name for name in listed.stdout.split("\0") if name]

@@ -22,7 +22,7 @@ _SHOWN = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write the page; return 0 even where goals are missed: a noisy machine is no fault."""
+    """Measure and write the page; return 0 even if goals are missed, because a noisy machine can cause that."""
     options = _parser().parse_args(arguments)
     cases = [case for case in CASES if not options.only or case.name in options.only]
     output: Path | None = options.output
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def run_cases(bench: Bench, cases: Sequence[Case]) -> None:
-    """Run cases one after the other; those whose peers are not installed are skipped, and say so."""
+    """Run cases one after the other; skip a case whose peers are not installed, and say so."""
     for case in cases:
         bench.case = case.name
         bench.say(f"{case.name}: {case.title}")
@@ -55,7 +55,7 @@ async def run_cases(bench: Bench, cases: Sequence[Case]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     names = [case.name for case in CASES]
-    parser.add_argument("--quick", action="store_true", help="only see that everything runs; writes no page by itself")
+    parser.add_argument("--quick", action="store_true", help="check only that all cases run; write no page by default")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--output", type=Path, help=f"the page to write; default: docs/explanation/{PAGE.name}")
     parser.add_argument("--profile", action="store_true", help="profile what misses its goal")

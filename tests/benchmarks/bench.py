@@ -1,4 +1,4 @@
-"""What cases run with: a server, how much to do, and where to put what they find."""
+"""Gives the benchmark cases their server and the amount of work, and collects their findings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.support.postgres import PostgresServer
 
 @define
 class Bench:
-    """One run.
+    """One run of the benchmarks.
 
     Attributes:
         server: a real PostgreSQL.
         quick: whether to measure just enough to see that everything runs.
-        profiled: whether to look where the time goes of what misses its goal.
+        profiled: whether to profile a contestant that misses its goal.
         say: prints a line of progress.
     """
 
@@ -39,7 +39,7 @@ class Bench:
     case: str = ""
 
     def amount(self, full: int, quick: int) -> int:
-        """Return how much to do."""
+        """Return the amount of work: ``quick`` in a quick run, else ``full``."""
         return quick if self.quick else full
 
     async def race(self, contestants: Sequence[Contestant], rounds: int) -> Mapping[str, Series]:
@@ -55,14 +55,14 @@ class Bench:
         goal: Goal | None = None,
         suspect: Contestant | None = None,
     ) -> None:
-        """Note how many times the floor's time the subject takes.
+        """Note the subject's time as a multiple of the floor's time.
 
         Args:
-            subject: whose time it is.
-            floor: what it is measured against.
+            subject: the contestant that is measured.
+            floor: the contestant whose time counts as 1.
             series: the race in which both ran.
             goal: the limit, if there is one.
-            suspect: who to profile where it is missed; None for the subject.
+            suspect: the contestant to profile if the goal is missed; None for the subject.
         """
         value = series[subject.name].over(series[floor.name])
         await self._note(Finding(self.case, subject.name, floor.name, value, "", goal), suspect or subject)
@@ -82,7 +82,7 @@ class Bench:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """Open one bare connection in autocommit mode that prepares what it is told to prepare."""
+        """Open one connection of the bare driver, in autocommit mode."""
         async with await psycopg.AsyncConnection.connect(self.server.url, autocommit=True) as connection:
             yield connection
 
@@ -95,7 +95,7 @@ class Case:
         name: what `--only` calls it.
         title: the heading of its table.
         method: how it is measured, in sentences for the page.
-        run: measures.
+        run: measures it and notes the findings.
         needs_peers: whether it needs the extra ``bench``.
     """
 
@@ -107,7 +107,7 @@ class Case:
 
 
 async def at_once(callers: int, each: int, call: Callable[[], Awaitable[object]]) -> int:
-    """Let many callers call at the same time, each several times in a row; return how many calls that were."""
+    """Let many callers call at the same time, each several times in a row; return the number of calls."""
 
     async def caller() -> None:
         for _ in range(each):

@@ -1,4 +1,4 @@
-"""What a run finds: measured values beside the goals that were set for them."""
+"""The findings of a run: measured values, each with its goal if one was set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Goal:
 
     Attributes:
         limit: the limit itself.
-        at_least: whether it is a lower one.
+        at_least: whether it is a lower limit.
     """
 
     limit: float
@@ -34,9 +34,9 @@ class Finding:
     Attributes:
         case: the name of the case that it belongs to.
         subject: what was measured.
-        against: what it is a multiple of; None for a rate.
+        against: the contestant whose time counts as 1; None for a rate.
         value: the median, with quartiles.
-        unit: what follows the number, such as ``rows/s``.
+        unit: the unit of a rate, such as ``rows/s``; empty for a ratio.
         goal: the limit that was set, if one was.
     """
 
@@ -58,8 +58,8 @@ class Bar:
     """One bar of the chart.
 
     Attributes:
-        group: what it is drawn with.
-        label: what it says.
+        group: the heading under which it is drawn.
+        label: the text beside it.
         value: its length, as a multiple of the bare driver's time.
         ours: whether it is the vault's.
     """
@@ -80,14 +80,14 @@ class Skipped:
 
 @frozen
 class Profile:
-    """Where the time goes of something that missed its goal."""
+    """The profile of a contestant that missed its goal."""
 
     subject: str
     table: str
 
 
 def number(value: float) -> str:
-    """Return a number with as many digits as mean something."""
+    """Return a number as text, with about three significant digits."""
     if value >= 1000:
         return f"{float(f'{value:.3g}'):,.0f}"
     if value >= 100:

@@ -1,4 +1,4 @@
-"""Where the time goes: cProfile over blocks of one contestant, without the names of anybody's folders."""
+"""Profiles blocks of one contestant with cProfile; the table leaves out the folders above each package."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BLOCKS = 5
 
 
 async def profile(contestant: Contestant) -> str:
-    """Return a table of the functions with most time of their own, in microseconds per operation.
+    """Return a table of the functions that took most time without their callees, in microseconds per operation.
 
-    cProfile makes calls dearer: compare the entries with each other, not with a clock.
+    cProfile makes calls slower, so compare the entries only with each other.
     """
     profiler = cProfile.Profile()
     operations = 0

@@ -1,4 +1,4 @@
-"""The benchmarks run: each case of the vault's own, once over, with next to nothing to do."""
+"""Each benchmark case that needs no peers runs, with next to nothing to do."""
 
 import asyncio
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from attrs import field, frozen
 
 Work = Callable[[], Awaitable[int]]
-"""Runs one block and returns how many operations that were."""
+"""Runs one block and returns the number of its operations."""
 
 
 async def _nothing() -> None:
@@ -19,12 +19,12 @@ async def _nothing() -> None:
 
 @frozen
 class Contestant:
-    """Somebody who does the work in their own way.
+    """One way to do the work that a race compares.
 
     Attributes:
-        name: what a reader calls it.
-        work: one block of it.
-        prepare: puts things back before a block; it is not timed.
+        name: its name in the report.
+        work: runs one block.
+        prepare: restores the state from which a block starts; it is not timed.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Return the quartiles of values; of a single one, that one three times."""
+        """Return the quartiles of values; a single value is all three of them."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
         low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -56,7 +56,7 @@ class Series:
     seconds: tuple[float, ...]
 
     def over(self, other: Series) -> Spread:
-        """Return how many times the other's time this is, block against block of the same round."""
+        """Return this time as a multiple of the other's, comparing the blocks of the same round."""
         return Spread.of([mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True)])
 
     def rate(self) -> Spread:
@@ -69,7 +69,7 @@ class Series:
 
 
 async def interleave(contestants: Sequence[Contestant], rounds: int, *, warm_up: int = 1) -> Mapping[str, Series]:
-    """Give each contestant a block per round, in an order that moves on from round to round.
+    """Time each contestant for one block per round; each round begins with the next contestant.
 
     Args:
         contestants: at least one; names are distinct.
@@ -88,7 +88,7 @@ async def interleave(contestants: Sequence[Contestant], rounds: int, *, warm_up:
 
 async def _block(contestant: Contestant) -> float:
     await contestant.prepare()
-    gc.collect()  # nobody pays for what another left behind
+    gc.collect()  # no contestant pays for the garbage of another
     started = time.perf_counter()
     operations = await contestant.work()
     return (time.perf_counter() - started) / operations

@@ -1,4 +1,4 @@
-"""A plugin for pytest: a class stops at its first failure, and the file that FIRST_FAILURES names lists those."""
+"""A pytest plugin: stops each class at its first failure, and lists the failures in the file of FIRST_FAILURES."""
 
 import json
 import os

@@ -8,7 +8,7 @@ from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 
-# In the order of their references. The first release kept no row of an account without label and attempt.
+# In the order of their references. The first release kept no row for an account with neither label nor attempt.
 TABLES = ["master_key", "data_key", "data_key_wrap", "token", "token_use", "audit_event", "account"]
 UNKNOWN_ACCOUNT = "label IS NULL AND attempt_id IS NULL"
 

@@ -51,7 +51,7 @@ def drop_schema(url, schema):
 
 @pytest.fixture(scope="session")
 def contract_database(postgres):
-    """Give a database in which each test has a schema of its own: making one is cheaper than a database."""
+    """Give one database for all tests. Each test makes a schema in it, because that is quicker than a new database."""
     return postgres.create_database(f"contract_{secrets.token_hex(4)}")
 
 

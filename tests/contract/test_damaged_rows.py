@@ -35,7 +35,7 @@ TABLES = ("master_key", "data_key", "data_key_wrap", "token", "account", "audit_
 
 
 def loosen(database):
-    """Take all checks and types from the tables, as a dump may do that was edited or made by hand."""
+    """Remove all checks from the tables, and on SQLite also the types, as in a dump that was edited by hand."""
     if database.kind == "postgres":
         for name, table in database.execute(
             "SELECT conname, conrelid::regclass::text FROM pg_constraint c JOIN pg_namespace n ON n.oid = connamespace"
@@ -49,7 +49,7 @@ def loosen(database):
 
 @pytest.fixture
 async def filled(database):
-    """Give a database without constraints that holds an account each of two tenants, due for a refresh."""
+    """Give a database without constraints that holds one account of each of two tenants, both due for a refresh."""
     async with open_vault(database.config()) as vault:
         for account in (BAD, GOOD):
             await vault.store_token_set(
@@ -168,7 +168,7 @@ async def test_a_blob_in_place_of_a_tenant_does_not_end_a_sweep(tmp_path):
     loosen(database)
     for table in ("token", "account"):
         database.execute(f"UPDATE {{{table}}} SET tenant_id = CAST(tenant_id AS BLOB) WHERE tenant_id < 't4'")
-    # More of them than a sweep takes at once come before all others.
+    # The damaged rows come before all others, and are more than a sweep takes at once.
     database.execute("UPDATE {account} SET due_at = 0 WHERE typeof(tenant_id) = 'blob'")
     refreshers = {"google": ScriptedRefresher(*[TokenSet("new", "new", expires_in=3600)] * 30)}
     async with open_vault(database.config(), refreshers=refreshers) as vault:
@@ -287,7 +287,7 @@ async def test_the_tables_refuse_what_the_vault_never_stores(database):
 
 
 def execute(database, sql):
-    """Run a statement whose braces may stand for themselves."""
+    """Run a statement that may contain `{}` as text."""
     if "'{}'" in sql:
         table = re.search(r"{(\w+)}", sql)[1]
         name = f"token_vault_{table}" if database.kind == "sqlite" else f"{database.schema}.{table}"

@@ -29,7 +29,7 @@ BUFFER = timedelta(minutes=7, microseconds=13)
 CONFIG = VaultConfig(encryption_secret=Secret("health-law-" + "0" * 40), scrypt_log2_n=14, refresh_buffer=BUFFER)
 PROVIDERS = ["google", "github"]
 
-# Most of them within two microseconds of a moment at which the judgement changes.
+# Many distances lie within two microseconds of a moment at which the health changes.
 nearby = st.builds(
     lambda base, micros: base + micros * MICROSECOND,
     st.sampled_from([timedelta(0), BUFFER]),
@@ -46,7 +46,7 @@ lifetimes = st.builds(
     st.sampled_from([timedelta(minutes=1), 2 * BUFFER, timedelta(hours=1)]),
     st.integers(-2, 2),
 )
-# Token sets, whose tokens have a lifetime: it, and how far the token is from half of it.
+# Token sets: tenant, provider, lifetime, microseconds until the access token is due, and whether it is invalid.
 token_sets = st.tuples(st.integers(0, 1), st.sampled_from(PROVIDERS), lifetimes, st.integers(-2, 2), st.booleans())
 
 
@@ -99,14 +99,14 @@ async def check(vault, clock, rows, sets):
     for tenant in tenants:
         mine = [info for info in infos if info.key.tenant_id == tenant]
         assert await reported(vault, tenant) == counted(mine, now)
-    # All tenants together: those of the other examples are gone.
+    # Over all tenants: those of earlier examples were erased.
     assert await reported(vault, None) == counted(infos, now)
     for tenant in tenants:
         await vault.erase_tenant(tenant)
 
 
 def every_boundary():
-    """Return a token of each status on each side of each moment at which a judgement may change."""
+    """Return a token of each status on each side of each moment at which the health may change."""
     bases = (timedelta(0), BUFFER)
     distances = [None, *(base + micros * MICROSECOND for base in bases for micros in (-1, 0, 1))]
     return [(0, "google", TokenKind.ACCESS_TOKEN, status, distance) for status in TokenStatus for distance in distances]

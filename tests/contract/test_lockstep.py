@@ -45,7 +45,7 @@ scope_sets = st.sampled_from([(), ("a",), ("b", "a")])
 
 
 class Model:
-    """What the vault is to remember, as simply as it can be said."""
+    """What the vault must remember, in its simplest form."""
 
     def __init__(self):
         self.tokens = {}  # by key: value, generation, status, code, expires_at, scopes
@@ -92,7 +92,7 @@ class Model:
 
 
 def seen(info):
-    """Return of a token's description what a model can know."""
+    """Return the parts of a token's description that the model knows too."""
     return (info.generation, info.status, info.error_code, info.expires_at, info.scopes)
 
 
@@ -112,7 +112,7 @@ class Lockstep(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.model = Model()
         self.vaults = []
-        self.infos = []  # what was handed out: one description per vault
+        self.infos = []  # each stored key, with one description per vault
 
     @initialize()
     def open(self):

@@ -56,7 +56,7 @@ def test_processes_that_bootstrap_at_once_agree(database):
 
 
 async def test_two_vaults_in_one_process(database, tmp_path):
-    """Two on the same database, and one elsewhere with another secret and the same keys."""
+    """Two vaults on the same database, and one elsewhere, with another secret and the same account."""
     other = VaultConfig(
         f"sqlite:///{tmp_path / 'other.db'}",
         encryption_secret=SECRET[::-1],
@@ -126,7 +126,7 @@ async def test_closing_leaves_nothing_behind(database, ending):
     assert [type(result) for result in results] == [expected]
     await asyncio.gather(*stragglers, return_exceptions=True)
     assert asyncio.all_tasks() == tasks
-    # The driver of Postgres has the event loop's own threads look up names; they belong to the loop.
+    # The Postgres driver looks up host names in threads of the event loop, which outlive the vault.
     assert {thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")} == threads
     if database.kind == "sqlite":
         gc.collect()

@@ -1,4 +1,4 @@
-"""Leases and schedules beside accounts of the same name, and after a credential was stored again, on both stores."""
+"""Leases and schedules on both stores: each account has its own, and a credential that is stored again starts anew."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -52,7 +52,7 @@ async def vault(store):
 
 
 async def schedule_of(store, accounts):
-    """Return when accounts are due, and leave that as it is."""
+    """Return when accounts are due; their schedule is the same afterwards."""
     found = {}
     for provider in {account.provider for account in accounts}:
         due, _ = await store.refreshes.reserve_due(provider, hold=timedelta(0), limit=1000, since=None, until=LATEST)
@@ -63,7 +63,7 @@ async def schedule_of(store, accounts):
 
 
 async def store_again(vault):
-    """Store the refresh token under another id, with the generation that it had."""
+    """Delete the refresh token and store it again: with a new id, and with the generation that it had."""
     await vault.delete_token(REFRESH)
     assert (await vault.store_token(REFRESH, "again")).generation == 1
 
@@ -83,8 +83,7 @@ async def test_what_is_known_of_a_credential_that_was_stored_again_is_dropped(st
     clock.advance(MINUTE)
     attempt = await claimed(store)
     assert await state_of(store) == RefreshState(
-        credential_id=attempt.credential.id,
-        credential_generation=1,
+        credential_value_id=attempt.credential.value_id,
         attempt_id=attempt.attempt_id,
         lease_until=clock.now() + LEASE,
         sent_at=clock.now(),

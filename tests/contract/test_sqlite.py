@@ -40,8 +40,8 @@ class TestSqliteMemory(
 ):
     """A database in memory has one connection for reads and writes, and runs the same statements as a file.
 
-    So these are the parts whose cases read beside a write, roll back, cancel, run at once, or purge; the statements of
-    the others have run over the file.
+    So only those parts run here whose cases read during a write, roll back, cancel, run concurrently, or purge. The
+    statements of the other parts are tested over a file.
     """
 
     @pytest.fixture

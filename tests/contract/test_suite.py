@@ -1,4 +1,4 @@
-"""The contract finds what it is for: a store without a method, or with one that is wrong, fails it."""
+"""The contract finds wrong stores: a store with a missing or a wrong method fails it."""
 
 import inspect
 import json
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def first_failures(tmp_path_factory):
-    """Run every wrong store against the part that is to find it out; give the first failure of each."""
+    """Run every wrong store against the part of the suite that must reject it; give the first failure of each."""
     report = tmp_path_factory.mktemp("suite") / "first_failures.json"
     options = ["-q", "-p", "tests.contract.first_failures", "-p", "no:cacheprovider", "-p", "no:xdist"]
     subprocess.run(
@@ -62,11 +62,11 @@ def test_all_ports_and_methods_are_listed():
 
 
 def test_the_parts_are_the_suite():
-    """A new part must be in the order that the guide goes along, and every module be prepared for its assertions."""
+    """`PARTS` must list every part, and `_MODULES` every module, so that pytest rewrites the module's assertions."""
     cases = {base for base in SharedStoreContract.__mro__ if any(name.startswith("test_") for name in vars(base))}
     assert set(PARTS) == cases
     assert {part.__module__.rpartition(".")[2] for part in PARTS} <= set(contract._MODULES)
     folder = Path(contract.__file__).parent
     assert set(contract._MODULES) == {path.stem for path in folder.glob("*.py")} - {"__init__"}
     names = [name for part in PARTS for name in vars(part) if name.startswith("test_")]
-    assert len(names) == len(set(names)), "of two cases with one name only one runs"
+    assert len(names) == len(set(names)), "two cases have the same name, so only one of them runs"

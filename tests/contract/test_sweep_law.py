@@ -1,6 +1,6 @@
-"""What a sweep refreshes is what the rules say, on both stores, whatever was stored, claimed, refused or left behind.
+"""A sweep refreshes what the rules say, on both stores, whatever was stored, claimed, refused or left behind.
 
-The schedule in the database is only when to look; the law is that it never lets a sweep look too late.
+The schedule in the database only says when a sweep must look at an account. By this law, no sweep looks too late.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ ANSWERS = {
 }
 MANY = list(permutations([TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN]))
 
-# Few accounts and times, so that what happens to one meets what happened to it before.
+# Few accounts and times, so that several changes meet the same account.
 seconds = st.sampled_from([1, 30, 90, 300, 700, 4000])
 identifiers = st.sampled_from(["ann", "ann", "ann", None])
 stored_kinds = st.sampled_from([TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN])
@@ -142,7 +142,7 @@ class World:
         await self.vault.store_token(account.key(kind), "value", expires_at=expires_at)
 
     async def do_store_many(self, account, kinds, left):
-        """Store the kinds of two identifiers in one statement."""
+        """Store a token of each kind for two identifiers in one call."""
         expires_at = None if left is None else self.clock.now() + left * SECOND
         accounts = [account, Account(account.tenant_id, account.provider, "bob")]
         items = [(each.key(kind), "value", expires_at) for each in accounts for kind in kinds]
@@ -181,7 +181,7 @@ class World:
 
     async def do_force(self, account, answer):
         self.tell(answer)
-        # The lease of a process that died would be waited for; this test moves the clock elsewhere.
+        # The call may wait for the lease of a dead process, but the clock stands still until it returns.
         with suppress(VaultError, TimeoutError):
             await asyncio.wait_for(self.vault.refresh_account(account), 0.5)
 

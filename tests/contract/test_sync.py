@@ -1,4 +1,4 @@
-"""The contract through `SyncVault`: each of its calls goes to a thread, as in a host without an event loop."""
+"""Runs the contract suite over `SyncVault`, and calls each method from a thread that runs no event loop."""
 
 import functools
 import inspect

@@ -49,7 +49,7 @@ def evil_database(postgres):
 
 @pytest.fixture
 def make_evil(evil_database):
-    """Give a function that makes the operator; ``statements`` is the pattern of statements that it lies to."""
+    """Give a function that makes the operator, which answers wrongly in statements that match ``statements``."""
 
     def make(statements="%"):
         with psycopg.connect(evil_database.url, autocommit=True) as connection:
@@ -59,7 +59,7 @@ def make_evil(evil_database):
 
 
 async def evil_pool(database):
-    """Give a pool whose connections find the operator only after the vault has looked at them."""
+    """Give a pool whose connection finds the operator only after `turn_evil`; until then the vault accepts the pool."""
     pool = AsyncConnectionPool(database.url, min_size=1, max_size=1, open=False, kwargs={"autocommit": True})
     await pool.open(wait=True)
     return pool

@@ -89,7 +89,7 @@ METHODS = {
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }
-"""The part that finds out that a method of a port is missing."""
+"""By port and method, the part of the suite that must fail if the method is missing."""
 
 
 async def claim_ignores_what_was_seen(store, attempt, seen):
@@ -294,7 +294,7 @@ MISTAKES = {
     data_key_of_another_tenant: ("keys", "active_data_key", IsolationCases),
     uses_move_back: ("tokens", "record_uses", UseCases),
 }
-"""Which method each takes the place of, and the part that finds it out."""
+"""By mistake, the port and method that it replaces, and the part of the suite that must fail."""
 
 
 class WrongRepository:

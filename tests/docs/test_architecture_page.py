@@ -23,7 +23,7 @@ ROOTS = ("src/", "docs/", "tests/")
 
 
 def paths_in(text):
-    """Return what is written as code and names a place in the repository."""
+    """Return the paths in the repository that a text writes as code."""
     files = {path.name for path in ROOT.iterdir() if path.is_file() and path.name != ".git"}
     return [code for code in re.findall(r"`([^`\n]+)`", text) if code.startswith(ROOTS) or code in files]
 

@@ -1,4 +1,4 @@
-"""The page about errors says of each what the class says."""
+"""The page about errors states the code of each error class, and correctly says whether it is retryable."""
 
 import re
 from pathlib import Path

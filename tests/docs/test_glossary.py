@@ -1,4 +1,4 @@
-"""The glossary defines the words that the code and the documentation are written in, and names what exists."""
+"""The glossary defines the words that the code and the documentation are written in, and names code that exists."""
 
 import re
 from pathlib import Path

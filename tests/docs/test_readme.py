@@ -23,7 +23,7 @@ def blocks_of(page, language):
 
 
 def unconfigured():
-    """Give the environment of a newcomer, to whom a warning is an error."""
+    """Give an environment in which the vault is not configured and warnings are errors."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURATION)}
     return {**kept, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
 
@@ -96,7 +96,7 @@ def test_its_shell_session_runs(tmp_path):
     assert "sk_test_1" in done.stdout
 
 
-# .ci/run types these two commands as they stand. Here nothing is installed, and pytest only tells its version.
+# .ci/run runs these two commands unchanged. Here nothing is installed, and pytest only prints its version.
 def type_without_installing(command, folder):
     programs = folder / "programs"
     programs.mkdir()

@@ -19,7 +19,7 @@ INSTALLING = ("python3 -m venv", ".venv/bin/pip")
 
 @frozen
 class Command:
-    """A command, and the lines that the page shows below it; ``...`` stands for what differs."""
+    """A command, and the lines that the page shows below it; ``...`` stands for any text."""
 
     text: str
     expected: list[str] = field(factory=list)

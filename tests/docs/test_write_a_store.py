@@ -1,4 +1,4 @@
-"""The guide on stores: its files are saved and run, and it names every part of the suite and every attribute."""
+"""The guide on stores: its files are run, and it names every part of the suite and every attribute of a store."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Finding a canary in an error: in its texts, its arguments, what it came from, and its frames."""
+"""Finds a canary, a text that must not leak, in an error: in its texts, arguments, causes and frames."""
 
 import traceback
 from pathlib import Path
@@ -46,4 +46,4 @@ def run(coroutine):
         return done.value
     finally:
         coroutine.close()
-    raise AssertionError("it waits for something")
+    raise AssertionError("the coroutine waits for something")

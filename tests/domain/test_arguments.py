@@ -1,4 +1,4 @@
-"""Arguments of the public methods: kept in their checked form, or refused without being repeated."""
+"""Arguments of the public methods: kept in their checked form, or refused by an error that does not repeat them."""
 
 import itertools
 from datetime import UTC, datetime, timedelta

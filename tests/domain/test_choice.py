@@ -1,4 +1,4 @@
-"""Enumerations do not repeat what they are asked for."""
+"""Enumerations refuse a wrong value with an error that does not repeat it."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""The health report tells what does not answer, instead of failing with it."""
+"""The health report names a store or master key that does not answer, instead of failing."""
 
 from datetime import timedelta
 

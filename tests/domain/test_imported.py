@@ -1,4 +1,4 @@
-"""What an imported token may say of itself."""
+"""`ImportedToken` fills in defaults, checks its fields and hides its value; `ImportReport` counts rows."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""Accounts, keys, texts and times: what is taken, what it becomes, and what is refused in silence."""
+"""Accounts, keys, texts and times: what is taken, what it becomes, and what is refused without being repeated."""
 
 import enum
 import itertools

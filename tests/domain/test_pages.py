@@ -1,4 +1,4 @@
-"""Cursors: opaque, exact, and refused where they are not of the listing; pages that cover everything once."""
+"""Cursors are opaque and exact, and only their own listing accepts them; pages cover every item once."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Expiry and refresh, as laws over whatever may be stored and at whatever time."""
+"""Laws of expiry and refresh, which hold for whatever may be stored, at any time."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -19,7 +19,7 @@ TICK = timedelta(microseconds=1)
 ZERO = timedelta(0)
 ACCOUNT = Account("t1", "acme", "ann")
 
-# Moments around NOW, where things happen, and the ends of what can be stored.
+# Moments around NOW, where the answers change, and the earliest and latest times that can be stored.
 times = st.one_of(
     st.integers(-600, 600).map(lambda seconds: NOW + timedelta(seconds=seconds)),
     st.integers(-3, 3).map(lambda ticks: NOW + ticks * TICK),
@@ -47,6 +47,7 @@ def tokens(draw, kind=TokenKind.ACCESS_TOKEN):
         lifetime=draw(lifetimes),
         created_at=NOW,
         updated_at=NOW,
+        value_id=UUID(int=list(TokenKind).index(kind) + 10),
     )
 
 
@@ -58,7 +59,7 @@ FRESHNESS_ORDER = [Freshness.FRESH, Freshness.DUE, Freshness.UNUSABLE]
 
 
 @given(tokens(), times, buffers)
-def test_health_is_the_first_that_holds(info, now, buffer):
+def test_health_is_the_first_state_that_applies(info, now, buffer):
     if info.status is TokenStatus.INVALID:
         expected = TokenHealth.INVALID
     elif info.expires_at is not None and info.expires_at <= now:
@@ -114,7 +115,7 @@ def test_health_and_a_callers_refresh_agree(info, now, buffer):
     assert freshness(info, now, RefreshPolicy(buffer)) is same.get(info.health(now, buffer), Freshness.FRESH)
 
 
-# What a caller may do with it
+# What a caller may do with a token
 
 
 @given(tokens(), times)
@@ -168,7 +169,7 @@ def test_the_moment_at_which_it_is_due_and_the_one_at_which_it_expires():
         UUID(int=1), ACCOUNT.key(TokenKind.ACCESS_TOKEN), TokenStatus.VALID, None, NOW + minute, (), 1, None, None,
         2 * minute, NOW, NOW,
     )  # fmt: skip
-    policy = RefreshPolicy(timedelta(minutes=5))  # which is capped at half of the lifetime
+    policy = RefreshPolicy(timedelta(minutes=5))  # capped at half of the lifetime
     assert [freshness(info, NOW + passed, policy) for passed in (-TICK, ZERO, minute - TICK, minute)] == [
         Freshness.FRESH,
         Freshness.DUE,
@@ -192,7 +193,7 @@ def test_capping(wanted, lifetime):
 
 
 @given(tokens(), times)
-def test_in_the_far_future_all_that_expires_has(info, now):
+def test_in_the_far_future_every_token_with_an_expiry_has_expired(info, now):
     assume(info.expires_at is not None)
     assert not is_usable(info, datetime(9999, 1, 1, tzinfo=UTC))
     never = evolve(info, expires_at=None, status=TokenStatus.VALID)
@@ -209,8 +210,7 @@ def records(draw):
     assume(found)
     target = draw(st.sampled_from([None, *found.values()]))
     state = RefreshState(
-        credential_id=target.id if target else None,
-        credential_generation=(target.generation + draw(st.integers(0, 1))) if target else None,
+        credential_value_id=draw(st.sampled_from([target.value_id, UUID(int=99)])) if target else None,
         failures=draw(st.integers(0, 2)),
         next_attempt_at=draw(st.none() | times),
         unknown_since=draw(st.none() | times),
@@ -254,7 +254,7 @@ def test_the_states_of_an_account(record, now, spent):
 def test_the_state_speaks_of_the_stored_credential_only(record, now, spent):
     credential = credential_of(record, spent)
     assume(credential is not None)
-    newer = {**record.tokens, credential.key.kind: evolve(credential, generation=9)}
+    newer = {**record.tokens, credential.key.kind: evolve(credential, value_id=UUID(int=98))}
     assert describe_account(evolve(record, tokens=newer), now, spent).state is not ConnectionState.RETRYING
 
 

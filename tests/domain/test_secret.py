@@ -1,4 +1,4 @@
-"""`Secret`: it shows itself when asked by `reveal`, and in no other way."""
+"""`Secret` shows its text through `reveal()` and `reveal_fields()`, and in no other way."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 @attrs.frozen
 class Holder:
-    """What a host may put a secret into."""
+    """A class of a host that holds a secret."""
 
     value: Secret
 
@@ -150,7 +150,7 @@ def test_fields_come_back(fields):
 @pytest.mark.parametrize(
     "text", [CANARY, f'["{CANARY}"]', f'{{"a": 1, "b": "{CANARY}"}}', f'{{"a": "{CANARY}"', "[" * 9999]
 )
-def test_what_has_no_fields_says_so_in_silence(text):
+def test_a_secret_without_fields_is_refused_without_showing_its_text(text):
     assert_refused(Secret(text).reveal_fields, text)
 
 

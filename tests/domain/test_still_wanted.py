@@ -1,4 +1,4 @@
-"""What of a provider's answer may be written over what is stored by then."""
+"""Which tokens of a provider's answer may still be written, given what is stored by then."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -12,7 +12,7 @@ from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, still_want
 
 ACCOUNT = Account("t1", "google", "ann")
 ACCESS, REFRESH = (
-    TokenRef(ACCOUNT.key(kind), UUID(int=number), 3)
+    TokenRef(ACCOUNT.key(kind), UUID(int=number), 3, UUID(int=20 + number))
     for number, kind in enumerate((TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN))
 )
 ATTEMPT = Attempt(ACCOUNT, UUID(int=9), REFRESH, ACCESS, datetime(2030, 1, 1, tzinfo=UTC), timedelta(minutes=1))
@@ -20,27 +20,31 @@ WRITES = [TokenWrite(ref.key, SealedToken(b"k" * 16, b"sealed"), refreshed=True)
 
 
 def moved(ref):
-    """Other values under the same key: a later one, and one stored anew after a deletion."""
-    return [evolve(ref, generation=ref.generation + 1), evolve(ref, id=UUID(int=77)), None]
+    """What may have become of a value: replaced by a later one, stored anew after a deletion, or deleted.
+
+    Another one may have the same generation if the database lost the value in a failover.
+    """
+    other = evolve(ref, value_id=UUID(int=77))
+    return [evolve(other, generation=ref.generation + 1), evolve(other, id=UUID(int=78), generation=1), other, None]
 
 
 def stored(*refs):
     return {ref.key.kind: ref for ref in refs if ref is not None}
 
 
-def test_over_what_was_claimed_all_of_it():
+def test_over_the_claimed_tokens_everything_is_written():
     assert still_wanted(ATTEMPT, stored(ACCESS, REFRESH), WRITES) == (CommitOutcome.WRITTEN, WRITES)
 
 
 @pytest.mark.parametrize("access", moved(ACCESS))
-def test_over_another_access_token_the_refresh_token_only(access):
+def test_over_another_access_token_only_the_refresh_token_is_written(access):
     outcome, writes = still_wanted(ATTEMPT, stored(access, REFRESH), WRITES)
     assert (outcome, writes) == (CommitOutcome.ACCESS_MOVED, WRITES[1:])
 
 
 @pytest.mark.parametrize("access", [ACCESS, *moved(ACCESS)])
 @pytest.mark.parametrize("credential", moved(REFRESH))
-def test_over_another_credential_nothing(access, credential):
+def test_over_another_credential_nothing_is_written(access, credential):
     outcome, writes = still_wanted(ATTEMPT, stored(access, credential), WRITES)
     assert (outcome, writes) == (CommitOutcome.CREDENTIAL_MOVED, [])
 

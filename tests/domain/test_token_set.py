@@ -1,4 +1,4 @@
-"""`TokenSet`, and reading what token endpoints answer: the RFC's form, and what servers make of it."""
+"""`TokenSet`, and how it reads token responses: the form of RFC 6749, and the deviations of real servers."""
 
 from collections import UserDict
 from datetime import UTC, datetime, timedelta, timezone
@@ -22,7 +22,7 @@ def read(received_at=None, **members):
     return TokenSet.from_response({"access_token": "a", **members}, received_at)
 
 
-# Of its own arguments
+# Made from arguments
 
 
 def test_texts_become_secrets():
@@ -86,7 +86,7 @@ def test_it_shows_no_secret():
     assert CANARY not in f"{token_set}"
 
 
-# Of what a server answered
+# Read from a server's answer
 
 
 @pytest.mark.parametrize("members", [{}, {"refresh_token": None}, {"refresh_token": ""}])
@@ -193,7 +193,7 @@ def test_an_expiry_is_at_most_a_hundred_years_after_the_arrival():
     assert read(NOW, expires_at=int(latest.timestamp())).expires_at == latest
     assert read(NOW, expires_at=int(latest.timestamp()) + 1).expires_at == latest
     assert read(NOW, expires_at=253_370_764_799).expires_at == latest
-    # The limit of someone who lives in the last century of the calendar is the calendar's end.
+    # For an answer that arrives in the calendar's last century, the limit is the calendar's end.
     end = datetime(9998, 12, 31, 23, 59, 59, tzinfo=UTC)
     assert read(datetime(9950, 1, 1, tzinfo=UTC), expires_at=253_370_764_799).expires_at == end
 

@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def fuzz(target: Target, seconds: float) -> bool:
-    """Run a target for a time; return False, and keep the smallest such input, if one breaks a promise."""
+    """Run a target for some seconds. If an input breaks a promise, keep the smallest such input and return False."""
     end, count = time.monotonic() + seconds, 0
     with target.opened() as run:
         while time.monotonic() < end:
@@ -51,7 +51,7 @@ def fuzz(target: Target, seconds: float) -> bool:
 
 
 def _run_round(target: Target, run: Run, number: int, last: list[bytes]) -> int:
-    """Run some inputs and return their number; `last` holds the input that ran last, which is the shrunk one."""
+    """Run some inputs and return their number; after a failure, `last` holds the shrunk input, which ran last."""
     count = 0
 
     @seed(number)

@@ -1,4 +1,4 @@
-"""Inputs for a target: those of its corpus with some changes, and a few from nothing."""
+"""Inputs for a target: most are changed inputs of its corpus, the others are made from scratch."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -10,7 +10,7 @@ _LONGEST = 256 * 1024
 _SCALE = 2**16
 
 Edit = tuple[str, int, int, bytes]
-"""What is done, where and how far as parts of `_SCALE`, and with which bytes."""
+"""Name of the edit, its begin and its reach (both as parts of `_SCALE`), and the bytes that it uses."""
 
 
 def inputs_of(target: Target) -> st.SearchStrategy[bytes]:

@@ -16,7 +16,7 @@ CANARY: Final = "cAnA~?>y0000-a-fuzzed-secretY<~?zAnc"
 """Stands for each secret in the inputs; `leaks_in` finds it in all encodings."""
 
 MOST_SECONDS: Final = 5.0
-"""Longest time of a processor for one input; not of the clock, so that a busy machine makes no difference."""
+"""Most CPU time for one input. It is not wall-clock time, so that a busy machine makes no difference."""
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Most memory for one input, on top of 64 times its size."""
@@ -33,8 +33,8 @@ class Target:
 
     Attributes:
         name: its name, and that of its folder in the corpus.
-        opened: gives the function that reads one input; what it needs is closed at the end.
-        refusals: the errors with which an input may be refused. The function asserts what else holds.
+        opened: returns a context manager. It gives the function that reads one input, and finally frees its resources.
+        refusals: the errors with which an input may be refused. The function itself asserts everything else.
         words: parts of its language, which mutations insert.
     """
 
@@ -58,8 +58,8 @@ def check(target: Target, run: Run, data: bytes) -> None:
     """Run a target with one input.
 
     Raises:
-        AssertionError: it shows a secret, takes too long, or needs too much memory.
-        Exception: it raised an error that its callers do not expect.
+        AssertionError: the target shows a secret, takes too long, or needs too much memory.
+        Exception: the target raised an error that its callers do not expect.
     """
     shown: list[str] = []
     with _recorded(shown), _limited(len(data)):
@@ -78,7 +78,7 @@ def _everything_of(error: BaseException) -> Iterator[str]:
 
 @contextmanager
 def _recorded(shown: list[str]) -> Iterator[None]:
-    """Collect what is logged meanwhile, at every level."""
+    """Collect what is logged inside the block, at every level."""
     handler = logging.Handler()
     handler.emit = lambda record: shown.append(logging.Formatter().format(record))  # type: ignore[method-assign]
     loggers = [logging.getLogger(name) for name in _LOGGERS]
@@ -96,7 +96,7 @@ def _recorded(shown: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _limited(size: int) -> Iterator[None]:
-    """Measure time and memory; the check follows only where nothing else went wrong."""
+    """Measure CPU time and memory; check them only if the block did not raise."""
     tracemalloc.start()
     started = time.process_time()
     try:

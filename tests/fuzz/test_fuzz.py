@@ -1,4 +1,4 @@
-"""Each target with its corpus and with the same few inputs each time; `nox -s fuzz` goes on from there."""
+"""Each target with its corpus and with the same few inputs each time; `nox -s fuzz` adds random ones."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +24,7 @@ def test_the_corpus(target):
             check(target, run, data)
 
 
-# Hypothesis warns of the length of what it prints, which must not hide why an input failed.
+# Hypothesis warns if its output is long. This warning must not hide why an input failed.
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @TARGET
 def test_the_same_inputs_each_time(target):

@@ -1,4 +1,4 @@
-"""What `check` notices: each promise, broken by a target made for that."""
+"""`check` reports a target that breaks a promise, and fuzzing finds the input and keeps it."""
 
 import logging
 import time
@@ -87,7 +87,7 @@ def test_levels_of_loggers_are_as_before():
     assert [logging.getLogger(name).level for name in ("vault_adapters", "vault_domain")] == before
 
 
-# Hypothesis warns of the length of what it prints.
+# Hypothesis warns if its output is long.
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @pytest.mark.parametrize(
     "wanted",

@@ -1,6 +1,6 @@
 """Bugs to plant one at a time; each must make the tests that are named beside it fail.
 
-`nox -s mutants` plants them all. An entry stands in the TOML file of the folder that its bug is in:
+`nox -s mutants` plants them all. Its entries are in the TOML files of this folder:
 
     [[mutant]]
     name = "what the bug does"

@@ -15,7 +15,7 @@ from tests.support.postgres import start_postgres
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Plant bugs one at a time; return 0 if the tests named for each of them fail, and pass without it."""
+    """Plant bugs one at a time; return 0 if the tests named for each bug detect it, and pass without it."""
     options = _parser().parse_args(arguments)
     mutants = chosen(load(), options.names)
     if options.list:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     problems = stale(mutants)
     with ExitStack() as stack:
-        # One each: what one run has under way in a server is seen by the others.
+        # One server per job, because jobs that share a server would see each other's sessions.
         servers = [stack.enter_context(start_postgres(private=True)) for _ in range(options.jobs)]
         session = Session(stack.enter_context(copy_of(ROOT)), [server.url for server in servers])
         is_all_seen = _is_all_seen(session, [mutant for mutant in mutants if mutant not in problems])
@@ -51,7 +51,7 @@ def _is_all_seen(session: Session, mutants: Sequence[Mutant]) -> bool:
 
 
 def _run_unmutated(session: Session, selections: Collection[Selection]) -> dict[Selection, float]:
-    """Return how long the choices of tests take that pass as they are; tell of those that do not."""
+    """Run each selection of tests without a bug; return the seconds of those that pass, and print the others."""
     took = {}
     for number, (tests, run) in enumerate(session.run_unmutated(selections), 1):
         print(f"[{number}/{len(selections)}] without a bug {run.seconds:5.1f} s  {' '.join(tests)}", flush=True)

@@ -16,7 +16,7 @@ _CONTRACT = "src/vault_adapters/testing/contract"
 
 
 class EntryError(Exception):
-    """An entry of the list does not say what it must."""
+    """An entry of the list is incomplete or wrong."""
 
 
 class StaleError(Exception):
@@ -34,7 +34,7 @@ class Mutant:
         old: text that stands in it exactly once.
         new: text that replaces it.
         tests: arguments of pytest that choose the tests which must fail.
-        query: name of a statement in a file of SQL; `old` stands exactly once in it, and may stand elsewhere.
+        query: name of a statement in a file of SQL; `old` stands exactly once in it, and may stand in others too.
     """
 
     group: str
@@ -64,7 +64,7 @@ class Mutant:
         return text[:begin] + text[begin:end].replace(self.old, self.new) + text[end:]
 
     def plant(self, root: Path) -> None:
-        """Write the bug into a tree, and remove what was compiled from the file without it.
+        """Write the bug into a tree, and remove the compiled form of the file without the bug.
 
         Raises:
             StaleError: the text to replace does not stand there exactly once.
@@ -75,7 +75,7 @@ class Mutant:
             compiled.unlink()
 
     def _reach(self, text: str) -> tuple[int, int]:
-        """Return where the text to replace is looked for."""
+        """Return begin and end of the part of a source text in which `old` must stand."""
         if not self.query:
             return 0, len(text)
         begin = text.find(f"{_NAMED}{self.query}\n")
@@ -89,7 +89,8 @@ def load(folder: Path = FOLDER) -> list[Mutant]:
     """Return all entries below a folder.
 
     Raises:
-        EntryError: one lacks a member or has one too many, changes nothing, or has the name of another.
+        EntryError: an entry lacks a member or has an unknown one, changes nothing, names no test, or has the name of
+            another entry.
     """
     mutants = [
         _mutant(path.stem, entry)
@@ -147,7 +148,7 @@ def _is_there(test: str, root: Path) -> bool:
     if not names:
         return (root / path).exists()
     function = names.rpartition("::")[2].partition("[")[0]
-    # A test of a store's contract stands in the file of its cases, and a class may be named alone.
+    # The test may be a case of the store contract, which stands in another file. An entry may also name a whole class.
     files = [root / path, *(root / _CONTRACT).glob("*.py")]
     wanted = re.compile(rf"\b(?:def|class) {re.escape(function)}\b")
     return any(file.is_file() and wanted.search(_text_of(file)) for file in files)

@@ -1,4 +1,4 @@
-"""Running chosen tests over a copy of the tree: of the mutated source, in child processes too."""
+"""Running chosen tests in a copy of the tree, so that they and their child processes use the mutated source."""
 
 import enum
 import os
@@ -25,7 +25,7 @@ _FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
 class Verdict(enum.StrEnum):
-    """What became of a run."""
+    """The result of a run."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -40,10 +40,10 @@ class Run:
     """One run of pytest.
 
     Attributes:
-        verdict: what became of it.
-        seconds: how long it took.
-        test: the test that failed, where one did.
-        output: what pytest wrote.
+        verdict: result of the run.
+        seconds: duration of the run.
+        test: the first test that failed; empty if none did.
+        output: text that pytest wrote.
     """
 
     verdict: Verdict
@@ -54,7 +54,7 @@ class Run:
 
 @contextmanager
 def copy_of(tree: Path) -> Iterator[Path]:
-    """Give a copy of a tree that goes away."""
+    """Give a temporary copy of a tree."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(folder) / "tree"
         shutil.copytree(tree, copy, ignore=_NOT_COPIED)
@@ -63,7 +63,7 @@ def copy_of(tree: Path) -> Iterator[Path]:
 
 @contextmanager
 def mutated(base: Path, mutant: Mutant) -> Iterator[Path]:
-    """Give a copy of `copy_of` with a bug in it; what was compiled there is compiled already."""
+    """Give a further copy of a tree that `copy_of` gave, with a bug in it; compiled files are copied along."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(base, tree)
@@ -77,10 +77,10 @@ def run_tests(tree: Path, tests: Sequence[str], seconds: float, environment: Map
     Args:
         tree: root of the tree.
         tests: arguments of pytest.
-        seconds: how long they may take.
-        environment: what the tests see; PYTHONPATH is replaced.
+        seconds: longest time that they may take.
+        environment: the tests' environment variables; PYTHONPATH is replaced.
     """
-    # It comes before the folder of an editable install, and child processes inherit it.
+    # PYTHONPATH comes before the folder of an editable install, and child processes inherit it.
     environment = {**environment, "PYTHONPATH": str(tree / "src")}
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
@@ -109,7 +109,7 @@ _VERDICTS = {pytest.ExitCode.OK: Verdict.PASSED, pytest.ExitCode.TESTS_FAILED: V
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the tests and whatever they have started and left."""
+    """End the tests and all processes that they left running."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

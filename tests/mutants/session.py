@@ -1,4 +1,4 @@
-"""Running many choices of tests at once, without bugs and with them."""
+"""Running many selections of tests at once, without bugs and with them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _TIMES_SLOWER = 10
 
 
 class Session:
-    """Runs over one copy of the tree.
+    """Runs tests over one copy of the tree.
 
     Args:
         base: the copy.
-        urls: a Postgres for each run that goes on at the same time.
+        urls: URLs of Postgres servers; each has one run at a time, so their number limits the runs.
     """
 
     def __init__(self, base: Path, urls: Sequence[str]) -> None:
@@ -40,15 +40,15 @@ class Session:
             self._urls.put(url)
 
     def run_unmutated(self, selections: Collection[Selection]) -> Iterator[tuple[Selection, Run]]:
-        """Run each choice of tests without a bug and yield what became of it, in the order in which they end."""
+        """Run each selection of tests without a bug and yield its run, in the order in which the runs end."""
         return self._each({tests: partial(self._run, self._base, tests, _LONGEST_SECONDS) for tests in selections})
 
     def plant_all(self, mutants: Sequence[Mutant], took: Mapping[Selection, float]) -> Iterator[tuple[Mutant, Run]]:
-        """Plant each bug in a copy of its own and yield what became of it, in the order in which they end.
+        """Plant each bug in a copy of its own and yield its run, in the order in which the runs end.
 
         Args:
             mutants: the bugs.
-            took: how many seconds their tests took without one.
+            took: seconds that each selection of tests took without a bug.
         """
         limits = {tests: max(_LEAST_SECONDS, seconds * _TIMES_SLOWER) for tests, seconds in took.items()}
         return self._each({mutant: partial(self._plant, mutant, limits[mutant.tests]) for mutant in mutants})
@@ -75,7 +75,7 @@ class Session:
 
 
 def _drop_databases(url: str) -> None:
-    """Drop what tests have left that were killed: the next ones make databases of the same names."""
+    """Drop the databases that killed tests have left, because the next tests create databases of the same names."""
     with psycopg.connect(url, autocommit=True) as connection:
         left = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> current_database()"
         for (name,) in connection.execute(left).fetchall():

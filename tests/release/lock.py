@@ -24,7 +24,7 @@ _VIA = re.compile(r"    # (?:via)? *(?P<parent>[a-zA-Z0-9._-]*).*")
 
 
 class LockError(Exception):
-    """A line of the lock is no pin, no hash and no comment."""
+    """A line of the lock is not a pin, a hash or a comment."""
 
 
 @frozen
@@ -61,12 +61,12 @@ def read_lock(text: str) -> list[Pin]:
         elif found := _VIA.fullmatch(line):
             pins[-1].parents.update({normalised(found["parent"])} - {""})
         elif not line.startswith("#"):
-            raise LockError(f"line {number} is no pin, no hash and no comment")
+            raise LockError(f"line {number} is not a pin, a hash or a comment")
     return pins
 
 
 def normalised(name: str) -> str:
-    """Return a distribution's name in the form of which there is one only."""
+    """Return the normalised form of a distribution's name."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -97,7 +97,7 @@ def _cleaned(text: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Clean the lock where it lies."""
+    """Clean the lock in place."""
     text = _HEADING + "\n".join(_cleaned(LOCK.read_text())) + "\n"
     read_lock(text)
     LOCK.write_text(text)

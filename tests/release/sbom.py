@@ -1,6 +1,6 @@
-"""Write the bill of materials of the wheel: what it needs, at the releases that CI tests, as CycloneDX 1.6 in JSON.
+"""Write the wheel's bill of materials, in CycloneDX 1.6 as JSON: its dependencies in the versions that CI tests.
 
-`python -m tests.release.sbom [FILE]` writes it to FILE; by default to `dist`, under the name of the release. The same
+`python -m tests.release.sbom [FILE]` writes it to FILE, by default to `dist`, under the name of the release. The same
 source and lock give the same bytes.
 """
 

@@ -1,4 +1,4 @@
-"""The bill of materials names what a host installs with the wheel, and the hashes of it."""
+"""The bill of materials names what a host installs with the wheel, with hashes."""
 
 import json
 
@@ -18,7 +18,7 @@ def test_it_is_one_of_this_release():
 
 def test_what_the_package_needs_is_required_and_what_an_extra_needs_is_optional():
     assert {COMPONENTS[name]["scope"] for name in required_names(PROJECT["dependencies"])} == {"required"}
-    assert COMPONENTS["cffi"]["scope"] == "required"  # of cryptography
+    assert COMPONENTS["cffi"]["scope"] == "required"  # because cryptography needs it
     assert {COMPONENTS[name]["scope"] for name in ("psycopg", "psycopg-pool", "httpx2", "boto3")} == {"optional"}
 
 

@@ -44,9 +44,9 @@ def test_a_file_that_was_changed_or_added_is_a_problem():
     [
         ("vault_adapters/runtime/test_journal.py", b"", "is a test"),
         ("vault_adapters/tests/rows.py", b"", "is a test"),
-        ("vault_adapters/stores/dump.db", b"", "is no Python, SQL or marker of types"),
-        ("vault_adapters/crypto/intruder.py", b"", "is a part of the demo, outside of the command line"),
-        ("vault_adapters/demo/run.py", b"", "is a part of the demo, outside of the command line"),
+        ("vault_adapters/stores/dump.db", b"", "is not a Python, SQL or py.typed file"),
+        ("vault_adapters/crypto/intruder.py", b"", "belongs to the demo but is outside of vault_adapters/cli"),
+        ("vault_adapters/demo/run.py", b"", "belongs to the demo but is outside of vault_adapters/cli"),
         ("vault_adapters/runtime/more.py", b"from vault_adapters.cli import demo", "imports the demo"),
         ("vault_adapters/runtime/more.py", b"import vault_adapters.cli.demo.intruder", "imports the demo"),
     ],

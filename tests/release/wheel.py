@@ -57,13 +57,13 @@ def _wrong_metadata(names: set[str]) -> Iterator[str]:
 def _wrong_file(name: str, content: bytes) -> Iterator[str]:
     path = PurePosixPath(name)
     if path.suffix not in _SUFFIXES:
-        yield f"{name} is no Python, SQL or marker of types"
+        yield f"{name} is not a Python, SQL or py.typed file"
     if path.name == "conftest.py" or path.name.startswith("test_") or "tests" in path.parts:
         yield f"{name} is a test"
     if name.startswith(_COMMAND_LINE) or path.suffix != ".py":
         return
     if any(word in part for part in path.parts for word in _ATTACK_WORDS):
-        yield f"{name} is a part of the demo, outside of the command line"
+        yield f"{name} belongs to the demo but is outside of vault_adapters/cli"
     if any(module.startswith(_DEMO) for module in _imported(content)):
         yield f"{name} imports the demo"
 

@@ -1,6 +1,6 @@
-"""Secrets that can be found again in whatever form they left the vault.
+"""Canaries: secrets that can be found in every form in which they may leave the vault.
 
-All canaries begin and end with the same two marks, so that looking for all of them, in every encoding, is looking for
+All canaries begin and end with the same two marks, so that a search for all of them, in every encoding, is a search for
 some forty constant byte strings.
 """
 
@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
-# Their bytes are such that both alphabets of base64 differ, and that URLs escape some.
+# These bytes look different in the two alphabets of base64, and URLs escape some of them.
 _MARKS = (b"cAnA~?>y", b"Y<~?zAnc")
 
 
@@ -21,7 +21,7 @@ def make_canaries(count: int) -> list[str]:
 
 def _base64_forms(mark: bytes) -> Iterator[bytes]:
     for offset in range(3):
-        # What stands before and behind the mark changes the characters at its edges; those are left out.
+        # The bytes before and after the mark change the characters at its edges, so these characters are left out.
         encoded = base64.b64encode(bytes(offset) + mark + bytes(2))
         begin = {0: 0, 1: 2, 2: 3}[offset]
         end = (offset + len(mark)) * 8 // 6
@@ -51,7 +51,7 @@ NEEDLES: tuple[bytes, ...] = tuple(dict.fromkeys(form for mark in _MARKS for for
 
 
 def leaks_in(data: bytes | str) -> list[str]:
-    """Return what of the canaries is in there, each with what surrounds it."""
+    """Return the forms of marks that the data contains, each with the bytes around it."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     found = []

@@ -1,4 +1,4 @@
-"""Calls public functions until they raise, and looks for secrets in what tools for error reports send of each error."""
+"""Makes public functions raise, and looks for secrets in the reports that error reporters make of the errors."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,7 +18,7 @@ KEY = ACCOUNT.key(TokenKind.API_KEY)
 
 @define
 class Gate:
-    """Keeps the names of what raised.
+    """Searches errors for canaries, and counts the errors of each public name.
 
     Attributes:
         raised: number of errors by public name.

@@ -117,7 +117,7 @@ def reports(error: BaseException, *, skip: tuple[str, ...] = ()) -> dict[str, st
 
 
 def _cut(error: BaseException | None, skip: tuple[str, ...], seen: set[int]) -> None:
-    """Cut frames out of the tracebacks of an error and of all errors that hang on it."""
+    """Cut frames out of the tracebacks of an error, of its cause and context, and of the errors in its group."""
     if error is None or id(error) in seen:
         return
     seen.add(id(error))

@@ -1,4 +1,4 @@
-"""The public surface, found by itself: each function, constructor and method that a host may call."""
+"""Find the public surface by introspection: each function, constructor and method that a host may call."""
 
 import enum
 import importlib

@@ -1,7 +1,7 @@
 """The leak gate: every public function is made to raise, and no tool for error reports finds a secret in the error.
 
-What is public is found by itself. A new function, method or command fails here until it raises somewhere, or until it
-is named below as one that cannot raise.
+The tests find the public functions by introspection. A new function, method or command fails here until a test makes it
+raise, or until it is named below as one that cannot raise.
 """
 
 import asyncio
@@ -53,15 +53,15 @@ from vault_adapters.providers import (
 from vault_adapters.testing import ManualClock, RecordedCall, ScriptedRefresher
 
 VAULTS = {"TokenVault": TokenVault, "VaultKeys": VaultKeys, "SyncVault": SyncVault, "SyncKeys": SyncKeys}
-"""Made by opening a vault only; their methods are called over both stores."""
+"""Classes whose instances come only from opening a vault; tests of their own call their methods."""
 
-# They take no argument that they could refuse, and ask nobody.
+# They never raise: they take no argument that they could refuse, and `revoke` returns a provider's failure.
 CANNOT_RAISE = {
     *("Secret.reveal", "generate_encryption_secret", "SyncVault.close", "RefreshWorker.stop", "ManualClock.now"),
     *("Rotation.strict", "Rotation.non_rotating", "OAuth2Refresher.revoke"),
 }
-# They raise, and take no text of a host: times, clients, and what the vault itself passes. Other tests below and in
-# tests/adapters/providers make refreshers and clients fail.
+# They may raise, but they take no text from a host, only times, clients, and values that the vault itself passes. Other
+# tests below and in tests/adapters/providers make refreshers and clients fail.
 TAKES_NO_TEXT = {
     *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run"),
     *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh"),
@@ -90,7 +90,7 @@ _numbers = itertools.count(1)
 
 
 class _NoVault:
-    """Has the methods that clients call, and a secret in each error."""
+    """Stands in for a vault: it has the methods that clients call, and they raise."""
 
     def ensure_access_token(self, account):
         raise ReauthorizationRequiredError(account=account)
@@ -102,7 +102,7 @@ class _NoVault:
 
 
 def instance_of(name):
-    """Return an object whose method is called; a new class with methods needs a line here."""
+    """Return an instance of a public class for calls of its methods; a new class with methods needs a line here."""
     made = {
         "Account": lambda: ACCOUNT,
         "ImportedToken": lambda: ImportedToken(KEY, CANARY),
@@ -194,7 +194,7 @@ def database(request, tmp_path):
 
 
 def _break(database):
-    """Take the tables away."""
+    """Drop the tables."""
     if database.kind == "postgres":
         database.drop()
         return
@@ -203,7 +203,7 @@ def _break(database):
 
 
 def _tamper(database):
-    """Put one value in the place of all others; of two keys, at least one cannot be opened."""
+    """Replace all values by one of them, so that at least one of two keys cannot be opened."""
     database.execute("UPDATE {token} SET blob = (SELECT blob FROM {token} ORDER BY blob LIMIT 1)")
 
 
@@ -324,7 +324,7 @@ async def test_a_refresher_that_is_refused(cls):
     assert await gate.expect(f"{cls}.refresh", lambda: nowhere.refresh(asked))
 
 
-# The frames of an HTTP client hold the header that it sends; that is the host's client, also without the vault.
+# The frames of an HTTP client hold the header that it sends. They belong to the host's client, with or without a vault.
 HTTP_CLIENTS = tuple(
     f"/{name}/" for name in ("google/auth", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "http")
 )
@@ -388,7 +388,7 @@ WITHOUT_DATABASE = {"schema"}
 @pytest.mark.parametrize("command", [command for command in commands() if command not in WITHOUT_CONFIGURATION])
 def test_a_command(command, tmp_path, monkeypatch):
     gate = Gate()
-    # Bound here, because every report would take long to show the frame that holds the whole application.
+    # Parsed outside of `call`, because every report would take long to show a frame with the whole application.
     function, bound, _ = build().parse_args([*command.split(), *ARGUMENTS.get(command, ())], exit_on_error=False)
 
     stdin = "t1\n" if command == "erase-tenant" else f"{CANARY}\n"
@@ -421,7 +421,7 @@ ROWS = [
 
 
 async def test_import_readers():
-    """A reader yields failures in place of errors; they hold no value, and neither does the error of a bad reader."""
+    """A reader yields failures instead of raising; they hold no value, and neither does the error of an opener."""
 
     async def refuse(texts):
         raise VaultError

@@ -1,4 +1,4 @@
-"""A thousand canaries through a whole life of the vault, and then a search of everything that is left of it."""
+"""Run a workload with a thousand canaries as secrets, and then search everything that it leaves behind."""
 
 import asyncio
 import base64
@@ -58,7 +58,7 @@ def assert_silent(named: dict[str, bytes | str]) -> None:
 
 
 def run_through(database) -> Watcher:
-    """Live through it on an event loop in debug mode, which logs slow callbacks and the like."""
+    """Run the workload on an event loop in debug mode, which logs slow callbacks and the like."""
     with watching() as watcher:
         asyncio.run(live(database, make_canaries(COUNT), watcher), debug=True)
     assert len(watcher.errors) > 200
@@ -74,7 +74,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 def test_on_sqlite(tmp_path):
     database = SqliteFile(tmp_path / "vault.db")
     kept: dict[str, bytes] = {}
-    # A reader keeps the last writer from removing the write-ahead log, which a crash would leave too.
+    # Keep a reader open, so that the last writer does not remove the write-ahead log. A crash leaves this log too.
     database.execute("CREATE TABLE elsewhere_too (id)")
     reader = _hold_open(database)
     watcher = run_through(database)
@@ -103,14 +103,14 @@ def test_on_postgres(verbose_server):
     files = files_below(server.data_dir)
     assert any(name.startswith("pg_wal/0") for name in files)
     log = server.log_path.read_bytes()
-    # The log really holds statements and parameters: what is no secret is in there.
+    # The log and the dump really hold values: they contain a text that is not secret.
     assert b"over and over" in log
     assert b"over and over" in dump.encode()
     assert_silent({**files, "log": log, "dump": dump, "shown": watcher.shown()})
 
 
 def _dump(server, database: PostgresSchema) -> str:
-    """Return all rows as text, and a real dump too, where the build has the program for it."""
+    """Return all rows as text, followed by the output of pg_dump if the server's build has it."""
     with psycopg.connect(database.url, autocommit=True) as connection:
         tables = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = %s", [database.schema]

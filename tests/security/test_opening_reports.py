@@ -1,4 +1,4 @@
-"""What tools for error reports send when configuration or database are wrong: no secret, and no other variable."""
+"""If the configuration or the database is wrong, error reports show no secret and no unrelated variable."""
 
 import asyncio
 import itertools
@@ -110,7 +110,7 @@ async def _open(config, **options):
 
 
 def both_ways(config, kind, **options):
-    """Open a vault both ways, and return both errors."""
+    """Open an async and a sync vault, and return both errors."""
     return [
         failure(lambda: asyncio.run(_open(config, **options)), kind),
         failure(lambda: open_sync_vault(config, **options).open(), kind),

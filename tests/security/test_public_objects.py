@@ -97,7 +97,7 @@ WAYS = {
     },
 }
 
-# What a configuration is asked for by name it gives: the URL as the driver needs it.
+# These ways show a configuration's database URL with the password, because the driver needs the password.
 OPEN = {
     (name, way)
     for name in ("config", "config_url_parameter")
@@ -106,7 +106,7 @@ OPEN = {
 
 
 def shown(way, value):
-    """Return all that comes of one way to look at an object, be it an error."""
+    """Return what one way to look at an object shows: its result, or its error."""
     try:
         result = WAYS[way](value)
     except Exception as error:
@@ -145,7 +145,7 @@ def test_errors_say_a_constant(error):
         assert (type(again), str(again), again.code) == (error, str(plain), plain.code)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a deepcopy of half an event loop
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # from a partial deepcopy of a loop
 async def test_a_vault_and_what_it_returns():
     happened = []
     async with memory_vault(on_event=happened.append) as vault:

@@ -14,7 +14,7 @@ SECRET = "a canary secret of 41 characters, 7f3a91c2"
 PREVIOUS = "a canary secret that was used before, 5512"
 KEY = Account("t1", "google").key(TokenKind.API_KEY)
 
-# What a process shares; through the globals of a function everything can be reached, also the test itself.
+# Shared by the whole process, and not followed: a function's globals lead to everything, even to this test.
 _SHARED = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType)
 
 
@@ -53,7 +53,7 @@ def configured(database):
     return database.config(encryption_secret=SECRET, previous_encryption_secret=PREVIOUS)
 
 
-def test_the_walk_finds_it_where_it_is(database):
+def test_the_walk_finds_the_secrets_before_opening(database):
     assert len(holders(configured(database))) == 2
     assert len(holders(open_sync_vault(configured(database)))) == 2
 
@@ -96,5 +96,5 @@ def test_from_env_keeps_no_copy():
 
 def _names(found):
     if "__builtins__" in found:
-        return False  # the globals of a module of tests
+        return False  # the globals of a test module
     return any(name in found for name in ("UNRELATED", "TOKEN_VAULT_ENCRYPTION_SECRET"))

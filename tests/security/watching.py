@@ -19,28 +19,28 @@ class Watcher:
         self.texts: list[str] = []
 
     async def expect(self, call: Callable[[], Awaitable[Any]]) -> None:
-        """Run a call that is to fail, and keep its error."""
+        """Run a call that must fail, and keep its error."""
         try:
             await call()
         except Exception as error:
             self.see(error)
         else:
-            raise AssertionError("this was to fail")
+            raise AssertionError("the call did not fail")
 
     def see(self, error: BaseException) -> None:
-        """Keep an error, rendered now, while its frames are as they were."""
+        """Keep an error, and render it now, before its frames change."""
         self.errors.append(error)
         self.texts.append(rendered(error))
 
     def shown(self) -> str:
-        """Return all of it as one text."""
+        """Return all errors and log records as one text."""
         formatter = logging.Formatter("%(name)s %(levelname)s %(message)s")
         logs = [f"{formatter.format(record)} {record.args!r} {vars(record)!r}" for record in self.records]
         return "\n".join([*self.texts, *logs])
 
 
 def rendered(error: BaseException) -> str:
-    """Return an error as tools for errors show it, with all that hangs on it; the tests' own frames are left out."""
+    """Return an error, its causes, contexts and group as error reports show them, without the frames of tests."""
     texts, seen, waiting = [], set(), [error]
     while waiting:
         found = waiting.pop()

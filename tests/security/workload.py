@@ -1,4 +1,4 @@
-"""What a vault goes through in its life, with canaries for secrets and faults all along."""
+"""A workload that runs a vault through all of its life, with canaries as secrets and with many faults."""
 
 import asyncio
 import inspect
@@ -32,7 +32,7 @@ def account(number: int) -> Account:
 
 
 async def live(database: Database, canaries: list[str], watcher: Watcher) -> None:
-    """Use every method with and without faults; the database stays behind as a running service leaves it."""
+    """Use every method, with and without faults, and leave the database as a running service leaves it."""
     supply = iter(canaries)
     clock, refresher = ManualClock(), ScriptedRefresher()
     async with open_vault(

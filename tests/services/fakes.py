@@ -141,7 +141,7 @@ class VirtualTasks:
 
 
 class LimitedTasks(VirtualTasks):
-    """Implements `Tasks` in virtual time, with the concurrent jobs and the limits of the real event loop."""
+    """Implements `Tasks` in virtual time, but runs jobs concurrently and with limits, as `AsyncioTasks` does."""
 
     def __init__(self, clock):
         super().__init__(clock)
@@ -152,7 +152,7 @@ class LimitedTasks(VirtualTasks):
 
 
 async def settle():
-    """Let all other tasks run until each waits for the test; over fakes, no task waits for a thread or a timer."""
+    """Let all other tasks run until only the test can wake them; with fakes, no task waits for a thread or a timer."""
     for _ in range(2000):
         await asyncio.sleep(0)
 

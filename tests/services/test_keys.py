@@ -50,7 +50,7 @@ class Stale:
         return self._active
 
 
-async def test_all_tenants_whose_key_is_old_enough(cases):
+async def test_rotate_all_rotates_every_data_key_that_is_old_enough(cases):
     for number in range(7):
         await cases.connect(Account(f"t{number}", "google"))
     cases.clock.advance(DAY)
@@ -94,7 +94,7 @@ async def test_an_emptied_key_is_destroyed_a_day_later(cases):
     assert cases.sink.events[-1].action is AuditAction.DATA_KEY_DESTROYED
 
 
-async def test_erasing_forgets_the_keys_and_is_told_of(cases):
+async def test_erasing_forgets_the_keys_and_publishes_an_event(cases):
     await cases.connect()
     report = await cases.erasing.erase("t1", actor="me")
     assert (report.tokens, report.accounts, report.data_keys, report.wraps) == (2, 1, 1, 1)

@@ -86,7 +86,7 @@ async def test_a_holder_that_died_is_not_waited_for_beyond_its_lease(connected, 
     assert connected.tasks.monotonic() == pytest.approx(TIMING.lease.total_seconds())
 
 
-async def test_where_the_credential_is_not_spent_the_next_one_takes_over(connected):
+async def test_without_rotation_the_next_caller_takes_over_after_the_lease(connected):
     cases = connected.over(refreshers={"google": ScriptedRefresher(answer(2), rotation=Rotation.non_rotating())})
     await claimed(cases.store)
     assert await ensure(cases) == "access-2"

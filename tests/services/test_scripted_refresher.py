@@ -1,4 +1,4 @@
-"""The scripted provider of `vault_adapters.testing`."""
+"""`ScriptedRefresher` of `vault_adapters.testing`."""
 
 from datetime import timedelta
 

@@ -16,7 +16,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 def answers(count, first=None):
-    """Return a refresher that answers ``count`` times; ``first`` runs during one more call before these."""
+    """Return a refresher that answers ``count`` calls; given ``first``, it runs this in one more call before them."""
 
     async def answer_after_it(request):
         await first()

@@ -20,7 +20,7 @@ async def stored(cases, key=ACCESS, value="v", **fields):
     return info
 
 
-async def test_a_stored_value_comes_back_and_is_told_of(cases):
+async def test_a_stored_value_comes_back_and_publishes_an_event(cases):
     info = await stored(cases)
     token = await cases.tokens.get(ACCESS)
     assert (token.info, token.value.reveal()) == (info, "v")
@@ -85,7 +85,7 @@ async def test_uses_are_collected_and_flushed(cases):
     assert (await cases.store.tokens.get(ACCESS)).row.info.last_used_at == cases.clock.now()
 
 
-async def test_a_mark_tells_whether_it_hit(cases):
+async def test_marking_tells_whether_the_value_was_still_stored(cases):
     old = await stored(cases)
     new = await stored(cases, value="w")
     assert await cases.tokens.mark_invalid(old, "x", actor=None) is MarkOutcome.STALE

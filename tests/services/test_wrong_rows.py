@@ -1,4 +1,4 @@
-"""A store that answers with the row of another account: the use cases refuse it, whatever the store is."""
+"""If a store answers with the row of another account, the use cases refuse the row, whatever the store is."""
 
 import logging
 from datetime import timedelta
@@ -88,7 +88,7 @@ async def test_the_answer_for_one_key_is_never_that_for_another(cases):
     with pytest.raises(DecryptionError) as caught:
         await cases.tokens.get_many(keys)
     assert caught.value.keys == (OTHER.key(TokenKind.REFRESH_TOKEN),)
-    # The two questions have one row between them, so the answer does not fit one of them.
+    # The store gives the same row for the first two keys, and it belongs to only one of them.
     with pytest.raises(DecryptionError):
         await cases.tokens.get_many([ACCESS, OTHER.key(TokenKind.ACCESS_TOKEN), OTHER.key(TokenKind.REFRESH_TOKEN)])
 
@@ -98,7 +98,7 @@ async def test_a_sweep_counts_a_wrong_account_and_goes_on(swapped):
     await cases.connect(Account("t2", "google"), 2, lifetime=60)
     await cases.store.refreshes._right.reschedule(ACCOUNT, lambda record, now: now)
     cases.clock.advance(timedelta(seconds=40))
-    # The account that was reserved is the question; the store answers it with another one.
+    # When the sweep reads the account that it reserved, the store answers with another one.
     cases.store.refreshes._asked, cases.store.refreshes._given = ACCOUNT, Account("t2", "google")
     report = await cases.sweeping.sweep(None, None, actor=None)
     assert (report.unreadable, report.refreshed) == (1, 1)

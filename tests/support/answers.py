@@ -95,7 +95,7 @@ class Answer:
         return self.body if self.json is None else json_module.dumps(self.json).encode()
 
     def with_headers(self, **headers: str) -> "Answer":
-        """Return the same answer with more headers; `Retry_After` is `Retry-After`."""
+        """Return the same answer with more headers; the argument `Retry_After` sets the header `Retry-After`."""
         added = {name.replace("_", "-"): value for name, value in headers.items()}
         return evolve(self, headers={**self.headers, **added})
 

@@ -1,11 +1,11 @@
-"""A SQLite database as a dump restores it that was edited or made by hand: without checks and types."""
+"""An SQLite database without checks and types, as an edited or hand-written dump may restore it."""
 
 import re
 import sqlite3
 
 
 def loosen_sqlite(path):
-    """Take all checks and types from the vault's tables; connections that are opened later see them so."""
+    """Remove all checks and types from the vault's tables; connections that are opened later see the change."""
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         for name, sql in connection.execute(

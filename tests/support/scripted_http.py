@@ -68,7 +68,7 @@ class ScriptedHttpServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget the connection and close it; without a shutdown if it is to be reset, because a shutdown sends FIN."""
+        """Forget the connection and close it. Do not shut it down if it is to be reset: a shutdown sends FIN."""
         with self._lock:
             self._connections.discard(request)
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER):
@@ -77,7 +77,7 @@ class ScriptedHttpServer(ThreadingHTTPServer):
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report an error, unless the client gave up, because clients do that in many tests."""
+        """Report an error. Socket errors are not reported, because in many tests the client gives up."""
         error = sys.exception()
         if not isinstance(error, OSError):
             self._report(f"the server failed: {error!r}")

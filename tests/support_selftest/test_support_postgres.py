@@ -50,7 +50,7 @@ def test_the_log_holds_statements_and_parameters(server: PostgresServer) -> None
 def test_committed_rows_survive_stop_and_start(server: PostgresServer, mode: str) -> None:
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute(f"CREATE TABLE kept_{mode} AS SELECT 1")
-        # Without fsync a crash of the server loses nothing that reached the kernel; this makes it reach it.
+        # Without fsync, a crash of the server loses only what it has not written yet; the checkpoint writes everything.
         connection.execute("CHECKPOINT")
         server.stop("fast" if mode == "fast" else "immediate")
         with pytest.raises(psycopg.OperationalError):
@@ -140,10 +140,10 @@ def test_a_killed_test_process_takes_its_server_along() -> None:
         group[0].wait_for_output("ready")
         pid, directory = json.loads(group[0].stdout.removesuffix(" ready\n"))
         group[0].kill()
-        # Without a limit of its own: the janitor removes the directory last, however busy the machine is.
+        # There is no deadline, because a busy machine may delay the janitor, which removes the directory last.
         while Path(directory).exists():
             time.sleep(0.02)
-    # Where nobody reaps orphans the number stays in use, without a program behind it.
+    # Where nobody reaps orphans, the process id stays in use by a zombie, which has no command line.
     command_line = Path(f"/proc/{pid}/cmdline")
     assert not command_line.exists() or not command_line.read_bytes()
 
@@ -157,7 +157,7 @@ def test_pgbouncer_mixes_up_clients_that_prepare(server: PostgresServer) -> None
             psycopg.connect(url, autocommit=True, prepare_threshold=0) as second,
         ):
             assert first.execute("SELECT 1").fetchone() == (1,)
-            # What the vault has to guard against: this pooler hands both the same server connection.
+            # The vault has to guard against this: the pooler gives both clients the same server connection.
             with pytest.raises(psycopg.errors.DuplicatePreparedStatement):
                 second.execute("SELECT 2")
 

@@ -1,4 +1,4 @@
-"""Replaces keys that someone else may know: master key, data keys and values, one after the other."""
+"""Replaces the master key and the data keys if someone else may know them, and then re-encrypts the values."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 @frozen
 class Replacement:
-    """What was done.
+    """The results of `replace_keys`.
 
     Attributes:
         data_keys: the new data keys.
-        values: what was encrypted again, and the number of destroyed data keys.
+        values: the re-encryption of the values; it also counts the destroyed data keys.
         master_key: the rotation of the master key; None if no new master key is configured.
     """
 
@@ -53,7 +53,7 @@ async def replace_keys(vault: TokenVault, tenant: str | None, bar: Bar) -> Repla
 
 
 async def count_keys(vault: TokenVault, tenant: str | None) -> dict[str, int | bool]:
-    """Return what `replace_keys` would do."""
+    """Return how many keys and tokens `replace_keys` would change, and whether it would rotate the master key."""
     status = await vault.keys.status(tenant_id=tenant)
     if tenant is None:
         tokens = (await vault.keys.rotate_data_keys(dry_run=True)).tokens_to_reencrypt

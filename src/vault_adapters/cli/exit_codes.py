@@ -36,7 +36,7 @@ class ExitCode(enum.IntEnum):
     REFRESH_FAILED = 10
     REFRESH_NOT_PERSISTED = 11
     PROVIDER_CONFIGURATION = 12
-    # The command finished, but some rows could not be read.
+    # The command finished, but some rows or keys could not be read, or a file could not be cleaned.
     INCOMPLETE = 13
     # The shell's convention: 128 plus the signal's number.
     INTERRUPTED = 130

@@ -84,7 +84,7 @@ class TerminalScreen:
     def commands(self, lines: Sequence[str]) -> None:
         """Show lines that can be copied into a shell."""
         for line in lines:
-            # Do not wrap, because in a copied text a terminal joins only the lines that it wrapped itself.
+            # Leave wrapping to the terminal, because it copies a line as a whole only if it wrapped the line itself.
             self._console.print(Padding(Text(line, "green"), (0, 0, 0, 2)), soft_wrap=True)
 
 

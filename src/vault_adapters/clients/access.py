@@ -66,7 +66,7 @@ def _is_sendable(token: Token) -> bool:
 
 
 def misuse(vault: object, account: object) -> InvalidInputError | None:
-    """Return the error for an argument of another kind, or None.
+    """Return the error for an argument of a wrong type, or None.
 
     It raises nothing, because its frame holds the arguments, one of which may be a secret.
     """

@@ -1,4 +1,4 @@
-"""Credentials for google-auth, and so for Google's client libraries."""
+"""Credentials for google-auth, which Google's client libraries use."""
 
 from __future__ import annotations
 

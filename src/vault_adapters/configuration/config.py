@@ -24,7 +24,7 @@ _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
 
 
-# Only this object is the default; the same URL from a host does not cause the warning about the default.
+# Only this object counts as the default: a host that passes the same URL gets no warning about the default.
 DEFAULT_DATABASE_URL = ConfiguredUrl("sqlite:///token-vault.db", is_default=True)
 
 
@@ -101,8 +101,8 @@ class VaultConfig:
     Args:
         database_url: ``postgresql://``, ``postgres://`` or ``postgresql+driver://`` (libpq parameters are allowed);
             ``sqlite:///relative``, ``sqlite:////absolute`` or ``sqlite:///:memory:``, which is a new
-            database for each vault. The field is no text but a value that hides the URL's password; its ``reveal()``
-            returns the URL.
+            database for each vault. The field's value is not a ``str``: it hides the URL's password, and its
+            ``reveal()`` returns the URL.
         encryption_secret: at least 32 characters; see `generate_encryption_secret`. Needed for the local master key.
         previous_encryption_secret: the previous secret, during a master key rotation.
         master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.

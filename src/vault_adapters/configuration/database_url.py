@@ -14,8 +14,8 @@ from vault_domain.entities.secret import Secret
 _POSTGRES = re.compile(r"(postgres|postgresql)(\+[a-z0-9_]+)?://")
 _SQLITE = re.compile(r"sqlite(\+[a-z0-9_]+)?:///")
 
-# What may be shown of a Postgres URL. Anything else is hidden, because a password with a character that is not escaped
-# may stand anywhere in a URL.
+# What may be shown of a Postgres URL. Anything else is hidden, because parts of a password whose special characters are
+# not escaped may stand anywhere in the URL.
 _USER = re.compile(r"(?P<user>[^:/?#@]*)(?P<password>:[^/?#@]*)?@")
 _HOST = r"(?:\[[0-9A-Fa-f:.%]*\]|[^][:/?#@,]*)(?::\d{1,5})?"
 _PLACE = re.compile(rf"{_HOST}(?:,{_HOST})*(?:/[^/?#@:]*)?")

@@ -1,4 +1,4 @@
-"""Checks the other arguments of `open_vault`, so that a secret in the wrong place does not end in a traceback."""
+"""Checks the arguments of `open_vault`, so that a secret in the wrong place does not end up in a traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vault_domain.entities.errors import ConfigurationError, InvalidInputError, 
 def misuse(
     config: object, refreshers: object = None, pool: object = None, clock: object = None, on_event: object = None
 ) -> VaultError | None:
-    """Return the error for an argument of another kind, or None.
+    """Return the error for an argument of a wrong type, or None.
 
     It raises nothing, because its frame holds the arguments.
     """

@@ -62,7 +62,7 @@ async def open_master_keys(
 
 
 async def open_with_sources(repository: KeyRepository, sources: Sequence[MasterKeySource]) -> MasterKeys:
-    """Do the same as `open_master_keys`; the first source is the configured master key."""
+    """Open the master keys as `open_master_keys` does; the first source is the configured master key."""
     current, *previous = [_Candidate(source) for source in sources]
     records = await repository.master_keys()
     if not records:
@@ -93,7 +93,7 @@ class _Candidate:
         return self._made
 
     def is_known(self, record: MasterKeyRecord) -> bool:
-        """Return whether opening the record takes no further scrypt."""
+        """Return whether opening the record needs no further scrypt run."""
         return record.key_id in self._tried or record.key_id in self.opened
 
     async def open(self, record: MasterKeyRecord) -> MasterKey | None:
@@ -106,7 +106,7 @@ class _Candidate:
 
 
 def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
-    """Return the records that are not retired: first the active one, then the newest. Leave out those set back.
+    """Return the records that are not retired: first the active one, then the newest. Leave out resurrected ones.
 
     Raises:
         ConfigurationError: there is no active master key, or its state was set back.
@@ -114,7 +114,7 @@ def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
     live = []
     for record in records:
         if is_resurrected_master_key(record):
-            _log.error("master key %s was set back to a state before: %s", record.key_id.hex(), RESURRECTED_MASTER_KEY)
+            _log.error("master key %s was set back to an older state: %s", record.key_id.hex(), RESURRECTED_MASTER_KEY)
             if record.state is MasterKeyState.ACTIVE:
                 raise ConfigurationError(
                     "the audit log says that the active master key was replaced, so someone set its state back; "
@@ -159,9 +159,9 @@ async def _open_all(live: list[MasterKeyRecord], candidates: list[_Candidate]) -
 
 
 def _limited(records: Sequence[MasterKeyRecord], candidates: Sequence[_Candidate]) -> list[MasterKeyRecord]:
-    """Return the records on which the secrets are tried: of those that need a scrypt, the newest few.
+    """Return the records to try: all that need no further scrypt run, and the newest few of the others.
 
-    A scrypt takes up to a second for each secret, so records that somebody added to the table could delay the start
+    A scrypt run takes up to a second for each secret, so records that somebody added to the table could delay the start
     without end.
     """
     tried, left = [], _MOST_FURTHER

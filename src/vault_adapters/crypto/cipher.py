@@ -42,7 +42,8 @@ class AesGcmCipher:
         """See `Cipher`.
 
         Raises:
-            DecryptionError: the wrap of a tenant's active data key was changed, so it does not decrypt.
+            DecryptionError: the wrap of a tenant's active data key was changed, so it does not decrypt, or the key's
+                state was set back.
         """
         data_keys = await self._ensure_active_keys({key.tenant_id for key, _ in values})
         sealed = []
@@ -56,7 +57,8 @@ class AesGcmCipher:
         """See `Cipher`. The returned function does no I/O, so it works during outages of store and key service.
 
         Raises:
-            DecryptionError: the wrap of the tenant's active data key was changed, so it does not decrypt.
+            DecryptionError: the wrap of the tenant's active data key was changed, so it does not decrypt, or the key's
+                state was set back.
         """
         data_key = await self._undamaged(tenant_id, self._keyring.find_active_key(tenant_id))
 

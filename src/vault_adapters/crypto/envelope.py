@@ -48,10 +48,10 @@ def encode_context(*parts: str) -> bytes:
 
 
 class EnvelopeKey:
-    """A key of the hierarchy that can only seal and open.
+    """A data key or local master key that can only seal and open.
 
-    It holds the state of an HMAC over the key and the input that is the same for all values. So no Python object holds
-    key bytes that could be printed, and the state cannot be pickled.
+    It holds the key only inside the state of an HMAC, which has already read the input that all values share. So no
+    Python object holds key bytes that could be printed, and the state cannot be pickled.
 
     Args:
         key: the key, 32 bytes.
@@ -107,7 +107,7 @@ class EnvelopeKey:
         raise UnreadableError(str(opened))
 
     def _seal(self, plaintext: bytes, context: bytes, random: bytes) -> bytes:
-        """Seal with a given salt and nonce (``random``), never used twice; only test vectors call it directly."""
+        """Seal with the given salt and nonce (``random``), which are never used twice; test vectors fix them."""
         state = self._state.copy()
         state.update(random + context + _LENGTH)
         derived = state.finalize()

@@ -50,7 +50,10 @@ class FernetReader:
 
 
 def _canonical(encoded: str) -> bytes | None:
-    """Return the token; None if its base64 is not canonical, because Fernet itself ignores foreign characters."""
+    """Return the Fernet token of a column's text; return None if the text is too long or its base64 is not canonical.
+
+    Fernet itself does not refuse such base64: it ignores characters that are not in the alphabet.
+    """
     if len(encoded) > _MOST_TEXT:
         return None
     try:

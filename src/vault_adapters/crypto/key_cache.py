@@ -24,7 +24,7 @@ class _TenantKeys:
 class KeyCache:
     """A bounded cache that drops the least recently used tenants first and never returns an expired key.
 
-    An expired key stays in memory until `get` asks for it, or until its tenant is dropped, as by a later `put`.
+    An expired key stays in memory until `get` asks for it or its tenant is dropped, for example by a later `put`.
 
     Args:
         capacity: largest number of data keys to hold.

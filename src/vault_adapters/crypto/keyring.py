@@ -46,7 +46,7 @@ class Keyring:
     """Gives the data keys of all tenants, from a cache or by unwrapping stored ones.
 
     - It looks up exactly one key, by tenant and id; it never tries several keys.
-    - It uses a key only if the audit log does not say that its state was set back.
+    - It refuses a key whose state was set back, which it learns from the audit log.
     - It creates a key only if the repository has none, never because a key could not be unwrapped.
 
     Args:
@@ -130,7 +130,7 @@ class Keyring:
         If the repository cannot be reached, return the master key that was active when the vault was opened.
 
         Raises:
-            KeyUnavailableError: this process does not have the active master key.
+            KeyUnavailableError: this process does not have the active master key, or the key's state was set back.
         """
         try:
             active = await self._read_active_master_key_id()
@@ -144,7 +144,7 @@ class Keyring:
         """Make a data key and store it; make it again if a rotation made another master key active meanwhile.
 
         Raises:
-            KeyUnavailableError: the active master key is not one of this process, or cannot be used now.
+            KeyUnavailableError: this process does not have the active master key, or cannot use it now.
         """
         for _ in range(_ROUNDS):
             record = await self.make_data_key(tenant_id)
@@ -177,7 +177,7 @@ class Keyring:
         return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, target)
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether all wraps under usable master keys, at least one, decrypt to the same data key.
+        """Return whether the wraps under this process's master keys hold the same data key; False without such a wrap.
 
         Raises:
             KeyUnavailableError: a master key is not available now.
@@ -254,16 +254,17 @@ class Keyring:
         if active is None:
             return b""
         if is_resurrected_master_key(active):
-            _log.error("master key %s was set back to a state before: %s", active.key_id.hex(), RESURRECTED_MASTER_KEY)
+            _log.error("master key %s was set back to an older state: %s", active.key_id.hex(), RESURRECTED_MASTER_KEY)
             raise KeyUnavailableError(
                 "the state of the master key was set back", reason=RESURRECTED_MASTER_KEY, retryable=False
             )
         return active.key_id
 
     async def _follow_rotation(self, refused: DataKeyRecord) -> bool:
-        """Look up which master key is active; return whether it is one of this process that does not wrap this record.
+        """Switch to the active master key; return False if this process lacks that key.
 
-        Compare with the record, because another call may have followed the rotation already.
+        Also return False if that key already wraps the refused record. Compare with the record's wraps, because another
+        call may already have switched to the active master key.
         """
         active = await self._read_active_master_key_id()
         if active in {wrap.master_key_id for wrap in refused.wraps} or active not in self._master_keys.opened:
@@ -328,7 +329,7 @@ def _check_may_seal(record: DataKeyRecord) -> None:
 
 
 def _resurrected(record: DataKeyRecord) -> UnreadableError:
-    _log.error("data key %s was set back to a state before: %s", record.key_id.hex(), RESURRECTED_KEY)
+    _log.error("data key %s was set back to an older state: %s", record.key_id.hex(), RESURRECTED_KEY)
     return UnreadableError(RESURRECTED_KEY, record.key_id)
 
 

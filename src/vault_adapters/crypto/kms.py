@@ -20,8 +20,8 @@ PROVIDER = "aws-kms"
 
 _PREFIX = "aws-kms:"
 _AT_ONCE = 10
-"""Largest number of concurrent calls. They have a limit of their own, so that an outage does not block the
-host's threads.
+"""Largest number of concurrent calls. They have their own limit of threads, so that an outage of the key service does
+not use up the host's threads.
 """
 _MAX_WRAPPED = 6144
 _CHECKED_TENANT = "token-vault-check"
@@ -33,7 +33,7 @@ def is_kms_uri(uri: str) -> bool:
 
 
 class _Answer:
-    """Bytes of an answer, on their way out of a thread.
+    """The bytes of an answer, as a thread returns them.
 
     asyncio's debug mode logs the results of futures, and a result may be a data key; this object's repr hides it.
     """

@@ -7,7 +7,7 @@ from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import Secret
 
 LEAST_BITS = 48
-"""Least estimate, in bits. Random secrets of 32 characters have about 110 in hexadecimal and 95 in decimal digits."""
+"""Lowest accepted estimate, in bits. 32 random hexadecimal digits are estimated at about 110, decimal digits at 95."""
 
 
 def refuse_weak(secret: Secret) -> None:
@@ -20,9 +20,9 @@ def refuse_weak(secret: Secret) -> None:
     """
     if estimated_bits(secret) < LEAST_BITS:
         raise ConfigurationError(
-            "the encryption secret is not random, because it repeats a few characters: make one with "
-            "`token-vault generate-secret`. To replace the secret of an existing database, configure it as the "
-            "previous secret",
+            "the encryption secret is not random: it repeats a few characters. Make a new one with "
+            "`token-vault generate-secret`. If the database already uses this secret, configure it as the previous "
+            "secret",
             code="encryption_secret_weak",
         )
 
@@ -30,8 +30,8 @@ def refuse_weak(secret: Secret) -> None:
 def estimated_bits(secret: Secret) -> float:
     """Return the entropy of the characters of a secret, in bits; a text that is repeated counts once.
 
-    It is Shannon's entropy of the observed frequencies, times the number of characters. So it knows no words and no
-    sequences, and never exceeds the real strength of a random secret by much.
+    It is Shannon's entropy of the observed frequencies, times the number of characters. So it does not recognise words
+    or sequences, and never exceeds the real strength of a random secret by much.
     """
     unit = secret.reveal()[: _period(secret)]
     counts = Counter(unit).values()

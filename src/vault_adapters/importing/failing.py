@@ -1,4 +1,4 @@
-"""The error of a row that cannot be read; it holds a code and nothing of the row."""
+"""The error of a row that cannot be read; it holds a code, and at most the name of a column."""
 
 
 class UnreadableRowError(Exception):
@@ -6,8 +6,8 @@ class UnreadableRowError(Exception):
 
     Attributes:
         code: the reason.
-        column: name of the column concerned, if the reason does not name it; show it only if it came from a header,
-            because a name from a row is text of the row.
+        column: name of the column concerned, if the reason does not name it. Show the name only if it came from a
+            header, because a name that came from a row is text of that row.
     """
 
     def __init__(self, code: str, column: str | None = None) -> None:

@@ -53,7 +53,7 @@ def time_of(values: Values, name: str) -> datetime | None:
 
 
 def truth_of(values: Values, name: str) -> bool | None:
-    """Return a boolean as databases, drivers and CSV spell it; None if the row does not say whether it is true."""
+    """Return a boolean as databases, drivers and CSV spell it; None if it is missing, NULL or unknown."""
     value = values.get(name)
     if value is None or isinstance(value, bool):
         return value

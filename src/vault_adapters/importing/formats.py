@@ -21,7 +21,7 @@ from vault_domain.entities.token import TokenStatus
 _TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "updated_at")
 _ARRAY = re.compile(r"\{([^{}\\]*)\}\Z")
 _PLACE = ("tenant_id", "provider", "identifier")
-# Not the value: a value that begins with an apostrophe stays as it is.
+# The value is not guarded, because an apostrophe at its beginning belongs to it.
 _GUARDED = ("tenant_id", "identifier", "scopes")
 _STATUSES = {status.value: status for status in TokenStatus}
 # The text that the original system wrote into last_error when it read an expired token.

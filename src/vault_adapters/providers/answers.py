@@ -69,7 +69,7 @@ def _read_success(
     access_token, refresh_token = _secret(members.get("access_token")), _secret(members.get("refresh_token"))
     if access_token is not None:
         if refresh_token is None and is_too_long(members.get("refresh_token")):
-            refresh_token = members["refresh_token"]  # `from_response` leaves it out and says so
+            refresh_token = members["refresh_token"]  # `from_response` leaves it out and reports it
         tokens = TokenSet.from_response({**members, "access_token": access_token, "refresh_token": refresh_token})
         return _with_expiry(tokens, answer.received_at, default_lifetime)
     if refresh_token is not None:
@@ -90,7 +90,8 @@ def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:
     """Set the token's expiry: from its lifetime, else a time in the answer or the token, else the default."""
     if tokens.expires_in is not None:
-        # Prefer the lifetime to a time, because the provider's clock may differ. The vault counts it from the claim.
+        # Prefer the lifetime to a time, because the provider's clock may differ. The vault counts a lifetime from the
+        # claim.
         return evolve(tokens, expires_at=None)
     expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
     if expires_at is not None and expires_at > received_at:
@@ -111,7 +112,7 @@ def _secret(value: object) -> Secret | None:
 
 
 def _whole_number(digits: str) -> float:
-    # Python refuses to read an integer of thousands of digits; it must not make the rest of the answer unreadable.
+    # Python refuses to read an integer of thousands of digits; such a number must not make the answer unreadable.
     return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
 
 

@@ -75,7 +75,7 @@ def _split(value: str) -> SplitResult | None:
         return None
     try:
         parts = urlsplit(value)
-        parts.port  # noqa: B018 - reading it checks it
+        parts.port  # noqa: B018 - reading the port checks it
     except ValueError:  # do not raise here, because the new error would keep this one, which holds the URL
         return None
     return parts

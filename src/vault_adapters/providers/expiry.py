@@ -18,9 +18,10 @@ _MAX_JWT_CHARACTERS = 16 * 1024
 
 
 def retry_after(headers: Mapping[str, str], received_at: datetime) -> timedelta | None:
-    """Read Retry-After (RFC 9110 section 10.2.3), seconds or a date; return at most an hour, or None if it is missing.
+    """Return the wait that Retry-After asks for (RFC 9110 section 10.2.3), at most an hour; None if there is none.
 
-    A date is compared with the answer's Date header if there is one, because clocks differ.
+    The header holds seconds or a date; any other text is ignored. A date is compared with the answer's Date header if
+    there is one, because clocks differ.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():

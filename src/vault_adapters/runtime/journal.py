@@ -1,4 +1,4 @@
-"""The journal of refreshed tokens: one private, synced file with sealed tokens per attempt."""
+"""The journal of refreshed tokens: one file per attempt, private and synced, with the attempt's sealed tokens."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Private files in a private directory: no other user can read or replace them, and no odd file blocks the reader."""
+"""Private files in a private directory: no other user can read or replace them, and a pipe cannot block a reader."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class WrongFileError(Exception):
-    """A file cannot be read, or is none that `write_private_file` writes; the message says why, without its name."""
+    """A file cannot be read, is no regular file or is too large; the message says which, without the file's name."""
 
 
 def make_private_directory(directory: Path) -> str | None:
@@ -18,7 +18,7 @@ def make_private_directory(directory: Path) -> str | None:
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # lstat: whoever owns a link may point it elsewhere later.
+        # Use lstat, because the owner of a link may point it elsewhere later.
         status = directory.lstat()
     except OSError:
         return "cannot be created"
@@ -33,7 +33,7 @@ def write_private_file(path: Path, data: bytes) -> str | None:
     """Write a file durably; return the name of an error, or None."""
     temporary = path.with_suffix(".tmp")
     try:
-        temporary.unlink(missing_ok=True)  # what a crash left, or what somebody put in the way
+        temporary.unlink(missing_ok=True)  # a crash may have left it, or somebody may have placed a link
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(handle, "wb") as file:
             file.write(data)
@@ -55,7 +55,7 @@ def read_private_file(path: Path, max_bytes: int) -> bytes | None:
         WrongFileError: the path is no regular file, the file is larger than ``max_bytes``, or it cannot be read.
     """
     try:
-        # O_NONBLOCK: a pipe without a writer must not block.
+        # Use O_NONBLOCK, because opening a pipe without a writer would block.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None

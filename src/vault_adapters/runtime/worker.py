@@ -20,7 +20,7 @@ from vault_domain.facade.vault import TokenVault
 _log = logging.getLogger(__name__)
 
 _JITTER = 0.2
-"""Largest relative change of a pause, so that workers that started together drift apart."""
+"""Each pause varies by up to this fraction, so that workers that started together drift apart."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

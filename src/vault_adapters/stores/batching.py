@@ -24,7 +24,7 @@ class ReadBatcher(Generic[K, V]):
         session: returns a context manager that gives the function for reading a batch. The function gets keys, which
             may repeat, and returns one value per key, in order. The context stays open while batches follow one another
             without a pause, so that it may hold a connection.
-        most_keys: the largest batch.
+        most_keys: largest number of keys in a batch.
         most_batches: largest number of concurrent batches.
     """
 
@@ -75,7 +75,7 @@ class ReadBatcher(Generic[K, V]):
                 batch, self._waiting = self._waiting[: self._most_keys], self._waiting[self._most_keys :]
                 self._start()
                 await _answer(read, batch)
-                # Let callers with answers ask again at once, because their next reads can use this task and connection.
+                # Let callers with answers ask again now; start no task meanwhile, because this one serves them too.
                 self._is_starting = True
                 await asyncio.sleep(0)
                 self._is_starting = False
@@ -109,7 +109,7 @@ def _fail(futures: Sequence[asyncio.Future[V]], error: BaseException) -> None:
 def _copy(error: BaseException) -> Exception:
     """Return an error for one caller, so that the callers' tracebacks do not mix.
 
-    Another error than a `VaultError` may hold what was read, so that only its type's name is kept.
+    Any error other than a `VaultError` may hold data that was read, so only the name of its type is kept.
     """
     if isinstance(error, VaultError):
         return copy.copy(error)

@@ -24,6 +24,7 @@ TOKEN: Columns = (
     "t.lifetime",
     "t.created_at",
     "t.updated_at",
+    "t.value_id",
 )
 """A token's metadata, from ``token t`` and ``token_use u``."""
 
@@ -35,8 +36,7 @@ VALUE: Columns = ("t.data_key_id", "t.blob")
 
 ACCOUNT: Columns = (
     "a.label",
-    "a.credential_id",
-    "a.credential_generation",
+    "a.credential_value_id",
     "a.attempt_id",
     "a.lease_until",
     "a.sent_at",
@@ -54,7 +54,7 @@ MOST_SCOPES = 1_048_576
 """Size of the longest list of scopes in bytes."""
 
 MOST_URI = 4096
-"""Size of the longest name or parameters of a master key in bytes."""
+"""Size of a master key's longest URI, and of its longest KDF parameters, in bytes."""
 
 MOST_WRAP = 8192
 """Size of the largest wrap of a data key in bytes; a key service's is below 6,200."""

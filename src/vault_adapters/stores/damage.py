@@ -1,4 +1,4 @@
-"""Rows that hold what the vault never stores, and rows that answer another question: each concerns only itself."""
+"""Refuses damaged rows and rows of another key, so that such a row is an error of its own key only."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ _ID_SIZE = 16
 
 
 class WrongRowError(Exception):
-    """A row belongs to another key or tenant than the question."""
+    """A row belongs to another key or tenant than the one that was asked for."""
 
 
 def reason_of(error: Exception) -> str:
@@ -75,7 +75,7 @@ def data_key_of_row(
     confirmed: str | None,
     wraps: Iterable[tuple[object, object]],
 ) -> DataKeyRecord:
-    """Return a data key from its columns. It lacks the wraps that cannot be used, so that the others serve.
+    """Return a data key from its columns. Unusable wraps are left out, so that the others still work.
 
     Raises:
         ValueError: a column of the data key itself is damaged.
@@ -104,14 +104,14 @@ def master_key_of_row(
     """Return a master key from its columns.
 
     Raises:
-        ValueError: a state is none of a master key.
+        ValueError: a state is not one of `MasterKeyState`.
     """
     confirmed_state = None if confirmed is None else MasterKeyState(confirmed)
     return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), created_at, confirmed_state)
 
 
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
-    """Return a value to seal again from its key and its sealed value; a value that is too large becomes empty.
+    """Return a row's key and sealed value, to be sealed again; a value that is too large becomes empty.
 
     Raises:
         Exception: the row is damaged or belongs to another tenant.

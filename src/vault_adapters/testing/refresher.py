@@ -19,8 +19,8 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
 
 Answer: TypeAlias = TokenSet | BaseException | timedelta | Callable[[RefreshRequest], Awaitable[TokenSet]]
-"""One step of a script: a token set is returned, an error is raised, a timedelta is waited before the next step, and a
-coroutine function is called for the token set."""
+"""One step of a script: a token set to return, an error to raise, a time to wait before the next step, or a coroutine
+function that returns the token set."""
 
 
 @frozen

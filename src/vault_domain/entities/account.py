@@ -95,9 +95,9 @@ def stored_account(tenant_id: str, provider: str, identifier: str) -> Account:
 
 
 def stored_key(tenant_id: str, provider: str, kind: str, identifier: str) -> TokenKey:
-    """Return the key of a row without checking it again; ``""`` stands for no identifier.
+    """Return the key of a row and check only its kind; ``""`` stands for no identifier.
 
-    The parts were checked when the row was stored. Checking them again would take most of the time of a long list.
+    The parts were checked when the row was stored. Checking all again would take most of the time of a long list.
     """
     return _key_of(tenant_id, provider, _as_kind(kind), identifier or None)
 

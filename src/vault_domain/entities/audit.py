@@ -36,14 +36,15 @@ class AuditEvent:
     Attributes:
         action: the kind of change.
         occurred_at: time of the change, UTC.
-        tenant_id: the tenant of the token or key; None for a master key, and for events before the tenant's erasure.
+        tenant_id: the tenant of the token or key; None for a master key. The tenant's erasure also sets it to None in
+            earlier events, except for DATA_KEY_DESTROYED and TENANT_ERASED.
         account: the account, if the event concerns one.
         kind: the token's kind, if the event concerns one token.
         generation: the token's generation after the change, if it has one.
         actor: who made the change, as given to `with_actor`, or None.
-        code: an error code, a reason code or a key id, depending on the action; None if there is none. The id of a key
-            is in hexadecimal: for DATA_KEY_ROTATED that of the new data key, for DATA_KEY_REPLACED that of the data key
-            which only decrypts from now on, for the other events about keys that of the key itself.
+        code: an error code, a reason code or a key id in hexadecimal, depending on the action; None if there is none.
+            DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
+            only decrypts from now on. Other events about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` of the same listing to continue after this event. It shows
             nothing of other tenants' events. None if the event is not stored.
     """

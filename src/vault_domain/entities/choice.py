@@ -1,4 +1,4 @@
-"""`Choice`: an enumeration of texts whose errors do not repeat what was passed in."""
+"""`Choice`: an enumeration of texts whose errors do not repeat the refused value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vault_domain.entities.errors import InvalidInputError
 
 
 class _Lookup(enum.EnumType):
-    """Drops the frames of `enum` from a refusal, because they hold the value that was looked up."""
+    """Removes the frames of `enum` from an error's traceback, because they hold the value that was looked up."""
 
     def __call__(cls, value: Any, *args: Any, **kwargs: Any) -> Any:
         if type(value) is str and value in cls._value2member_map_:

@@ -19,9 +19,9 @@ _TEXT_LENGTH = 43
 class CursorSeal:
     """Turns positions into cursors that show nothing about the position, and back.
 
-    A cursor is a keyed hash of listing and position, followed by the position, which a key stream of this hash hides.
-    So an event has one cursor in a listing and another one in another listing. A cursor of another listing is refused,
-    and so is an invented one.
+    A cursor consists of a keyed hash of listing and position, and of the position itself, which is encrypted with a key
+    stream made from this hash. So the same event has different cursors in different listings. An invented cursor is
+    refused, and so is a cursor of another listing.
 
     Args:
         material: bytes that belong to one vault and that tenants do not know.
@@ -60,7 +60,7 @@ class CursorSeal:
         return first, second
 
     def _tag(self, plain: bytes, tenant_id: str | None) -> bytes:
-        # No tenant's id is empty, so the listing of all tenants is no tenant's listing.
+        # The empty text stands for the listing of all tenants, because no tenant id is empty.
         listing = plain + (tenant_id or "").encode()
         return hashlib.blake2b(listing, digest_size=_TAG_BYTES, key=self._hash_key).digest()
 
@@ -70,7 +70,7 @@ class CursorSeal:
 
 
 def _raw(after: object) -> bytes:
-    """Return the bytes of a cursor, or zeros if it has another form; zeros are refused like an invented cursor."""
+    """Return the bytes of a cursor, or zeros if it is malformed; zeros are then refused like an invented cursor."""
     if isinstance(after, str) and len(after) == _TEXT_LENGTH:
         try:
             return base64.b64decode(after + "=", altchars=b"-_", validate=True)

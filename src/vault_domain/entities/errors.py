@@ -1,6 +1,6 @@
 """The errors of the vault: every error that it raises on purpose is a `VaultError`.
 
-An error never repeats a value that was passed in or read, neither in its message nor in its arguments or cause.
+The message, arguments and cause of an error never hold a value that was passed in or read.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class TokenNotFoundError(VaultError):
 
 
 class GenerationConflictError(VaultError):
-    """The stored generation is not the expected one, because another writer stored a value meanwhile."""
+    """The stored generation is not the expected one, because another writer stored or deleted a value meanwhile."""
 
     default_code = "generation_conflict"
     default_message = "the stored token is not of the expected generation"
@@ -150,10 +150,10 @@ class ProviderConfigurationError(VaultError):
 class DecryptionError(VaultError):
     """A stored value cannot be decrypted, because it was changed, was moved to another row, or lost its data key.
 
-    It also stands for a row that is damaged or belongs to another key.
+    It is also raised for a row that is damaged or belongs to another key.
 
     Attributes:
-        keys: the keys that were asked for and could not be answered.
+        keys: the requested keys whose values could not be read.
     """
 
     default_code = "decryption_failed"
@@ -171,7 +171,7 @@ class DecryptionError(VaultError):
 
 
 class KeyUnavailableError(VaultError):
-    """A master key cannot be used now, was retired, or is not one of this process; the stored values are intact."""
+    """A master key cannot be used now, was retired, or is unknown to this process; the stored values are intact."""
 
     default_code = "key_unavailable"
     default_message = "the master key is not available now"

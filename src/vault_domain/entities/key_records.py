@@ -35,7 +35,8 @@ class MasterKeyRecord:
         check_value: proof that secret, salt and parameters are right; empty for a key service.
         state: see `MasterKeyState`.
         created_at: time of the introduction, UTC; None until the record is stored.
-        confirmed: the state that the audit log confirms; None if the log has no event about master keys.
+        confirmed: the state that the audit log confirms; None if the log has no event of this key and no activation of
+            any master key.
     """
 
     key_id: bytes

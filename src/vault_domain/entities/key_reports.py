@@ -82,7 +82,7 @@ class DataKeyRotation:
         rotated: whether this call created a new key; False if the tenant has no data key or another process was faster.
         data_key_id: id of the tenant's active data key; None if it has none.
         tokens_to_reencrypt: number of the tenant's tokens that `reencrypt` must still encrypt under the new key; in a
-            dry run, those that it will have to after the rotation.
+            dry run, the number that it would have to encrypt after the rotation.
     """
 
     rotated: bool
@@ -99,7 +99,7 @@ class DataKeyRotations:
         rotated: number of tenants that got a new data key; 0 in a dry run.
         overtaken: number of tenants that another process rotated or erased meanwhile.
         tokens_to_reencrypt: number of tokens that `reencrypt` must still encrypt under active data keys; in a dry run,
-            those that it will have to after the rotation.
+            the number that it would have to encrypt after the rotation.
     """
 
     due: int
@@ -196,7 +196,8 @@ class ErasureReport:
         wraps: number of deleted wraps.
         audit_events: number of earlier audit events that lost tenant and identifier.
         checkpointed: SQLite only: whether the write-ahead log was emptied, so that no file of the database holds the
-            deleted rows. False if an open reader prevented it. None on other stores; see the guide on erasure.
+            deleted rows. False if an open reader or an error prevented it. None on other stores; see the guide on
+            erasure.
     """
 
     tokens: int

@@ -1,7 +1,7 @@
-"""Reads the lifetime and the expiry of a provider's answer, and limits a time before expiry by the lifetime.
+"""Reads lifetime and expiry from a provider's answer, and limits a refresh buffer or horizon by the lifetime.
 
-An answer's other tokens must not be lost because of an odd time. So a time that is too far ahead is limited, and
-what is no time is ignored.
+The vault must not lose the tokens of an answer because one of its times is unusual. So a time too far ahead is limited,
+and a value that is no time is ignored.
 """
 
 import math
@@ -42,7 +42,7 @@ def capped(wanted: timedelta, lifetime: timedelta | None) -> timedelta:
 
     Without the limit, a token whose lifetime is shorter than the buffer would be due as soon as it is stored.
     """
-    # Rounded down, as stores do it in SQL with whole microseconds.
+    # Round down to whole microseconds, as the SQL of the stores does.
     return wanted if lifetime is None else min(wanted, lifetime // 2)
 
 

@@ -56,7 +56,10 @@ def scrubbed(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Do the same as `scrubbed` for a coroutine function; both drop the arguments from their frame on any error."""
+    """Make a coroutine function raise `InvalidInputError` from a frame that no longer holds the arguments.
+
+    On any other error, the wrapper's own frame drops the arguments too, as in `scrubbed`.
+    """
 
     @functools.wraps(method)
     async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:

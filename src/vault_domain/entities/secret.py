@@ -124,7 +124,7 @@ def as_value(value: object, name: str = "value") -> Secret:
 
 
 def is_too_long(text: object) -> bool:
-    """Return whether a text is no secret only because of its length."""
+    """Return whether a text cannot be a secret only because it is too long."""
     return isinstance(text, str) and _problem_with(text) == _TOO_LONG
 
 

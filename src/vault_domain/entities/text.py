@@ -80,7 +80,7 @@ def as_scopes(value: object) -> tuple[str, ...]:
         raise InvalidInputError("scopes must be a sequence of strings")
     scopes = tuple(map(as_scope, islice(value, MAX_SCOPES + 1)))
     if len(scopes) > MAX_SCOPES:
-        raise InvalidInputError(f"scopes must be at most {MAX_SCOPES}")
+        raise InvalidInputError(f"scopes must have at most {MAX_SCOPES} items")
     if None in scopes:
         raise InvalidInputError("a scope must be printable ASCII without space, quote and backslash")
     return tuple(dict.fromkeys(scope for scope in scopes if scope is not None))

@@ -81,8 +81,8 @@ class TokenSet:
         scopes: the granted scopes; empty keeps the stored ones.
         token_type: "Bearer" in practice (RFC 6750); not stored.
         refresh_token_expires_at: expiry of the refresh token, zone-aware, or None.
-        refresh_token_problem: error code of a refresh token that the answer held and that cannot be stored, such as
-            ``refresh_token_too_long``; None if there is none.
+        refresh_token_problem: error code that says why the answer's refresh token cannot be stored, such as
+            ``refresh_token_too_long``; None if there is no such problem.
 
     Raises:
         InvalidInputError: a field breaks its rule; the message repeats no value.
@@ -102,10 +102,10 @@ class TokenSet:
     def from_response(cls, response: Mapping[str, Any], received_at: datetime | None = None) -> TokenSet:
         """Read a token endpoint's answer: RFC 6749 section 5.1, plus Authlib's ``expires_at`` (a Unix time).
 
-        Other members, such as ``id_token``, are ignored. Malformed optional members are ignored too, because a new
-        refresh token must not be lost because of them. Examples are a negative ``expires_in`` and a scope outside of
-        the RFC's alphabet. An ``expires_in`` of 0 counts as missing. Times more than 100 years ahead count as 100
-        years ahead. A refresh token longer than 64 KiB is left out; `refresh_token_problem` says so.
+        Other members, such as ``id_token``, are ignored. Malformed optional members are ignored too, because an error
+        would lose a new refresh token. Examples are a negative ``expires_in`` and a scope outside of the RFC's
+        alphabet. An ``expires_in`` of 0 counts as missing. Times more than 100 years ahead count as 100 years ahead. A
+        refresh token longer than 64 KiB is left out; `refresh_token_problem` says so.
 
         Args:
             response: the decoded JSON object.

@@ -1,4 +1,4 @@
-"""Checks arguments of the public methods. Each function returns the checked value, or raises an error without it."""
+"""Checks arguments of the public methods. Each function returns the checked value, or raises an error that omits it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta

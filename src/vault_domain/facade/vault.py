@@ -226,12 +226,13 @@ class TokenVault:
 
     @scrubbed_async
     async def report_rejected(self, token: Token) -> Token:
-        """Report that a resource answered 401 to this token; return another token to try.
+        """Report that a resource answered 401 to this token; return the token to try next.
 
         - If another token is stored by now, do what `ensure_access_token` does: return it, refreshed if it is due.
           So a rejected generation is refreshed at most once.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
         - If the account cannot be refreshed, mark the token invalid and raise `ReauthorizationRequiredError`.
+        - Otherwise, refresh the account and return the new token.
 
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
@@ -305,8 +306,8 @@ class TokenVault:
     ) -> Page[AuditEvent]:
         """Return audit events in commit order.
 
-        A page ends before the oldest transaction that may still add events. On Postgres, this is the oldest one that
-        runs in the vault's database, also if it is the host's own.
+        A page ends before the oldest transaction that may still add events. On Postgres, every running write
+        transaction in the vault's database counts as such, including the host's own.
 
         Args:
             tenant_id: the tenant whose events are returned; None: all tenants.
@@ -354,7 +355,7 @@ class TokenVault:
 
         Args:
             rows: an `ImportedToken` for each row, or an `ImportFailure` for a row that could not be read.
-            overwrite: replace stored tokens; they get a new id, and their generation begins at 1.
+            overwrite: replace stored tokens. The new token gets a new id, and its generation begins at 1.
             dry_run: only count. A dry run needs about a hundred bytes of memory per row.
             source: a name for the imported data, such as the name of its file. After an interruption, a run with the
                 same name recognizes the rows of the earlier run, so that the latest row still wins. It has
@@ -384,6 +385,6 @@ class TokenVault:
         - Earlier audit events lose tenant and identifier.
         - The answer of a running refresh is dropped.
         - Tokens may be stored for the tenant again, under a new data key.
-        - The erasure does not reach backups, nor keys in other processes' caches until they expire.
+        - The erasure does not reach backups. Other processes keep the tenant's cached keys until these expire.
         """
         return await self._services.erasing.erase(as_tenant_id(tenant_id), actor=self._actor)

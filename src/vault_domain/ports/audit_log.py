@@ -12,7 +12,8 @@ class AuditLog(Protocol):
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
         """Return events in commit order; each event carries its cursor, which has two integers.
 
-        Callers never see this cursor, because it may count the events of all tenants. The vault seals it.
+        Callers of the vault never see this cursor, because its numbers may reveal how many events other tenants have.
+        The vault seals it.
 
         A page ends before the oldest transaction that may still add events. So a caller who follows the cursors misses
         no event.

@@ -26,5 +26,5 @@ class Change(Generic[T]):
 class DataKeyInactiveError(Exception):
     """A value of a write was sealed under a data key that is no longer active. Nothing was written.
 
-    It never leaves the vault, because services catch it and seal the values under the tenant's active data key.
+    The error never leaves the vault, because services catch it and seal the values under the tenant's active data key.
     """

@@ -41,7 +41,7 @@ class Cipher(Protocol):
         """Seal values for their keys; create a data key for each tenant that has none."""
 
     async def sealer(self, tenant_id: str) -> Callable[[TokenKey, Secret], SealedToken]:
-        """Return a function that seals under the data key that is active now, even if a rotation replaces it.
+        """Return a function that seals under the data key that is active now, even after a rotation replaces that key.
 
         Raises:
             UnreadableError: `NO_ACTIVE_KEY`.

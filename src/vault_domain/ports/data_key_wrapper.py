@@ -17,14 +17,14 @@ class DataKeyWrapper(Protocol):
     """
 
     async def store_new_data_key(self, tenant_id: str, store: Callable[[DataKeyRecord], Awaitable[T]]) -> T:
-        """Make a data key, wrapped under the active master key alone, hand it to ``store``, and return its result.
+        """Make a data key, wrapped under the active master key alone; pass it to ``store`` and return the result.
 
         If ``store`` raises KeyUnavailableError with reason ``retired_master_key``, because a rotation made another
-        master key active, make another data key under that master key and call ``store`` again.
+        master key active, make another data key under the new active master key and call ``store`` again.
         """
 
     async def make_missing_wrap(self, record: DataKeyRecord) -> DataKeyWrap | None:
-        """Return a new wrap of a data key under the configured master key; None if that one wraps it already.
+        """Return a new wrap of a data key under the configured master key; None if the data key has one already.
 
         Raises:
             UnreadableError: the data key cannot be unwrapped, or its state was set back.

@@ -24,8 +24,8 @@ class ImportRun(Protocol):
         - The key holds any other row: the value replaces it with ``overwrite``, and is SKIPPED without.
 
         A replaced token gets a new id and begins at generation 1, as if it had been deleted and stored again. Its
-        event has the code ``replaced``. Without a `last_refreshed_at` of its own, a token that replaces another
-        writer's gets the present time, and one that replaces a row of this import gets that row's. Times in the
+        event has the code ``replaced``. A replacing token without a `last_refreshed_at` gets the present time if it
+        replaces another writer's token, and the replaced row's time if it replaces a row of this import. Times in the
         future, except `expires_at`, become the present time.
 
         Args:

@@ -10,15 +10,16 @@ class KeyRepository(Protocol):
     """Reads and writes the key tables for opening a vault and for sealing values.
 
     A store that somebody else can write to returns a data key without its wraps under retired master keys, because
-    processes that were opened earlier still have these master keys. A master key counts as retired if its confirmed
-    state is retired.
+    processes that opened the vault before the retirement still hold these master keys, and would open a wrap that
+    an attacker has added under one of them. A master key counts as retired if its confirmed state is retired.
 
     Every record that is read has `confirmed`, the state that the audit log confirms:
 
     - a data key: destroyed if an event DATA_KEY_DESTROYED of its tenant has its id as code, else decrypt_only if an
       event DATA_KEY_REPLACED has, else None. Erasing a tenant keeps the events DATA_KEY_DESTROYED.
     - a master key: retired if its last event is MASTER_KEY_RETIRED, else active if the last event MASTER_KEY_ACTIVATED
-      of all master keys names it, else unwrap_only if the log has an event of its own or such an activation, else None.
+      of all master keys names it, else unwrap_only if the log has any event of this key or any MASTER_KEY_ACTIVATED,
+      else None.
     """
 
     async def master_keys(self) -> list[MasterKeyRecord]:

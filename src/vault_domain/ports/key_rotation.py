@@ -100,10 +100,10 @@ class KeyRotationRepository(Protocol):
         """Count the active data keys that are at least ``age`` old."""
 
     async def count_tokens_to_rotate(self, age: timedelta, tenant_id: str | None = None) -> int:
-        """Count the tokens under active data keys that are at least ``age`` old, of all tenants or of one."""
+        """Count the tokens, of all tenants or of one, whose active data key is at least ``age`` old."""
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
-        """Return active data keys at least ``age`` old, sorted by tenant id, from the tenant after ``after`` on."""
+        """Return active data keys at least ``age`` old, of the tenants after ``after``, sorted by tenant id."""
 
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
@@ -140,9 +140,9 @@ class KeyRotationRepository(Protocol):
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
         """Destroy decrypt_only data keys that were emptied at least ``age`` ago; return the number of destroyed keys.
 
-        It works in pages, each a short transaction of its own, so that other writers do not wait long. It deletes their
-        wraps and keeps their records as tombstones. If a token uses an emptied data key again, because
-        a backup restored the token's row, the data key stays and its `emptied_at` is cleared.
+        It works in pages, each a short transaction of its own, so that other writers do not wait long. It deletes the
+        data keys' wraps and keeps their records as tombstones. If a token uses an emptied data key again, because a
+        backup restored the token's row, the data key stays and its `emptied_at` is cleared.
         """
 
     async def activate_master_key(
@@ -170,7 +170,7 @@ class KeyRotationRepository(Protocol):
         """
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete a master key's wrap of each data key whose wrap in ``kept`` is still stored; return how many.
+        """Delete a master key's wrap of each data key whose wrap in ``kept`` is stored; return the number deleted.
 
         Args:
             master_key_id: the master key whose wraps are deleted.

@@ -71,7 +71,7 @@ class DueAccount:
 
     Attributes:
         account: the account.
-        due_at: time at which it became due, UTC; a sweep passes the last one as ``since`` for its next batch.
+        due_at: time at which it became due, UTC; the last one of a batch is the ``since`` of the next batch.
     """
 
     account: Account
@@ -117,7 +117,7 @@ def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken
 def still_wanted(
     attempt: Attempt, stored: Mapping[TokenKind, TokenRef], writes: Sequence[TokenWrite]
 ) -> tuple[CommitOutcome, list[TokenWrite]]:
-    """Return the outcome of a commit and the writes that it may store: the comparison of the compare-and-set.
+    """Compare what a commit's attempt claimed with what is stored; return the outcome and the writes to store.
 
     Args:
         attempt: refers to the values that were stored when the account was claimed.
@@ -134,7 +134,7 @@ def still_wanted(
 class RefreshLedger(Protocol):
     """Keeps each account's refresh state, and the schedule of the sweeps.
 
-    The state concerns one credential, identified by id and generation. Each method is one transaction.
+    The state concerns one credential, identified by its value id. Each method is one transaction.
 
     The schedule is one time per account, ``due_at``. It is never later than the time at which the rules would
     refresh the account (`vault_domain.rules.refresh.next_due`). Each mutation sets ``due_at`` to keep that promise:
@@ -158,7 +158,7 @@ class RefreshLedger(Protocol):
 
         It succeeds only if all of these hold:
 
-        - The credential is stored in the generation that ``attempt`` names, and is not invalid.
+        - The credential that ``attempt`` names is stored, and is not invalid.
         - The latest attempt is ``seen``.
         - No lease on this credential is running.
 
@@ -202,17 +202,17 @@ class RefreshLedger(Protocol):
         """Record that the attempt failed; nothing changes if it is no longer the latest attempt."""
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """End the attempt and mark the credential's generation invalid.
+        """End the attempt and mark the credential invalid.
 
         The reason is that the provider rejected the credential for good, or that it replaced the credential by one that
         cannot be stored. In the second case, the attempt has been committed before.
 
         Returns:
-            False if another generation was stored meanwhile; that generation stays valid.
+            False if another value was stored meanwhile; that value stays valid.
         """
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
-        """Store the provider's answer by compare-and-set on credential and access token, even after the lease.
+        """Store the provider's answer by compare-and-set on credential and access token, even after the lease ended.
 
         A repeated commit of the same attempt changes nothing and returns WRITTEN without a token. A commit clears
         failures and unknown outcome; it ends the lease if the lease still belongs to this attempt.

@@ -18,7 +18,7 @@ class RefreshRequest:
     Attributes:
         account: the account to refresh; a refresher may choose its OAuth client by it.
         credential: the credential to present to the provider.
-        kind: the credential's kind, as the refresher's `spends` names it.
+        kind: the credential's kind; for a refresh, always the refresher's `spends`.
         scopes: the scopes of the stored access token; empty if unknown.
         deadline: longest time that the whole call may take.
     """

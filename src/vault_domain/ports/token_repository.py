@@ -29,12 +29,12 @@ class Reading:
 
     @property
     def answer(self) -> StoredToken | DamagedToken | None:
-        """What was found: the stored token, or the reason for which its row cannot be used; None: nothing is stored."""
+        """The stored token, or the reason for which its row cannot be used; None if nothing is stored."""
         return self.damaged or self.row
 
     @classmethod
     def of(cls, answer: StoredToken | DamagedToken | None, now: datetime) -> "Reading":
-        """Return the reading of what was found."""
+        """Return the reading whose `answer` is ``answer``."""
         return cls(None, now, answer) if isinstance(answer, DamagedToken) else cls(answer, now)
 
 
@@ -45,8 +45,8 @@ class TokenRepository(Protocol):
     - All times are the store's.
     - Database failures raise `StorageError`.
     - A key reaches only the rows of the tenant that it names. Names are compared exactly, letter case included.
-    - A row that cannot be decoded concerns only the question that it answers: `get` and `get_many` return a
-      `DamagedToken`, lists leave it out and go on.
+    - A row that cannot be decoded does not affect other rows: `get` and `get_many` return a `DamagedToken` for its key,
+      and lists leave it out.
     """
 
     async def get(self, key: TokenKey) -> Reading:
@@ -84,7 +84,10 @@ class TokenRepository(Protocol):
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """Find valid access tokens that expire within ``within``, sorted by (expires_at, tenant_id, id)."""
+        """Find access tokens of status VALID that expire within ``within`` or have expired.
+
+        They are sorted by (expires_at, tenant_id, id).
+        """
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None

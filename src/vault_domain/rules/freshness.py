@@ -47,12 +47,12 @@ def is_due(info: TokenInfo, now: datetime, buffer: timedelta) -> bool:
 
 
 def freshness(info: TokenInfo, now: datetime, policy: RefreshPolicy, buffer: timedelta | None = None) -> Freshness:
-    """Judge an access token.
+    """Return whether an access token is fresh, due for a refresh, or unusable.
 
     Args:
         info: the token.
         now: the time to judge by.
-        policy: the configured rules.
+        policy: the configured buffer.
         buffer: replaces the configured buffer, without a limit. None uses the configured buffer, limited to half of
             the lifetime.
     """

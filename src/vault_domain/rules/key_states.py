@@ -1,7 +1,7 @@
 """The states of keys: which state may follow which, and what a key may be used for.
 
-Whoever can write to the database can set a state back, and an old backup has the wraps that belong to it. So a key is
-used only if the audit log does not contradict its state.
+Whoever can write to the database can set a state back, and can restore the matching wraps from an old backup. So a key
+is used only if the audit log does not contradict its state.
 """
 
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
@@ -19,7 +19,7 @@ DATA_KEY_MOVES = frozenset(
         (DataKeyState.DECRYPT_ONLY, DataKeyState.DESTROYED),
     }
 )
-"""The changes of a data key's state that the vault makes: never back."""
+"""The changes of a data key's state that the vault makes; it never sets a state back."""
 
 MASTER_KEY_MOVES = frozenset(
     {
@@ -29,8 +29,8 @@ MASTER_KEY_MOVES = frozenset(
         (MasterKeyState.RETIRED, MasterKeyState.UNWRAP_ONLY),
     }
 )
-"""The changes of a master key's state that the vault makes. Each has an event in the audit log; the last one is an
-introduction: the key of a key service may be used again after its retirement."""
+"""The changes of a master key's state that the vault makes. Each has an event in the audit log. A retired master key
+becomes unwrap_only when it is introduced again, as may happen with the key of a key service."""
 
 
 def is_resurrected(key: DataKeyRecord) -> bool:
@@ -52,7 +52,7 @@ def may_seal(key: DataKeyRecord) -> bool:
 
 
 def is_resurrected_master_key(key: MasterKeyRecord) -> bool:
-    """Return whether a master key is live after its retirement, or active although another one was activated.
+    """Return whether a master key was set back: from retired, or to active although another one was activated.
 
     A retired master key that was introduced again is not resurrected.
     """

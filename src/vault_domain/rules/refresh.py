@@ -48,7 +48,7 @@ class RefreshTiming:
 
     def __attrs_post_init__(self) -> None:
         if self.deadline <= timedelta(0) or min(self.commit_budget, self.slack, self.quiescence) < timedelta(0):
-            raise InvalidInputError("the deadline of a refresh must be positive, its other times not negative")
+            raise InvalidInputError("the deadline of a refresh must be positive, and its other times not negative")
 
 
 @frozen
@@ -126,7 +126,7 @@ Decision = Use | Wait | Claim | BackOff | Reauthorize | NoRefresher | NothingSto
 
 @frozen
 class Demand:
-    """The demands of a caller beyond a usable token.
+    """What a caller demands in addition to a usable token.
 
     Attributes:
         forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
@@ -151,7 +151,7 @@ def decide(
         now: the store's time.
         policy: when a token is due.
         rule: the provider's rule; None if there is no refresher for the provider.
-        demand: the demands of the caller beyond a usable token.
+        demand: what the caller demands in addition to a usable token.
     """
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
     credential = None if record is None else credential_of(record, rule.spends if rule else None)
@@ -266,8 +266,9 @@ def next_due(record: AccountRecord | None, now: datetime, policy: RefreshPolicy,
 def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:
     """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
 
-    A store subtracts it from the expiry that it stores. The resulting time may be too early, because the store does
-    not look at the rest of the account, but never too late. A sweep asks `decide_ahead` before it calls the provider.
+    A store subtracts the returned time from the expiry that it stores. The result is never too late. It may be too
+    early, because the store does not look at the rest of the account; so a sweep asks `decide_ahead` before it calls
+    the provider.
 
     Args:
         kind: the value's kind.

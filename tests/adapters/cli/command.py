@@ -1,4 +1,4 @@
-"""Running the real command: a process of its own, in a pipe or on a terminal."""
+"""Runs the real command in a process of its own, with pipes or on a terminal."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ def clean_environment() -> dict[str, str]:
 
 @frozen
 class Result:
-    """How a run ended."""
+    """The result of a run."""
 
     code: int
     stdout: bytes
@@ -48,14 +48,14 @@ class CommandLine:
 
     Attributes:
         folder: the working directory.
-        variables: what configures it.
+        variables: the environment variables that configure it.
     """
 
     folder: Path
     variables: dict[str, str] = field(factory=dict)
 
     def __call__(self, *arguments: str, stdin: str | bytes = b"", **variables: str) -> Result:
-        """Run it in a pipe: in a fork of a warm process, except where the interpreter itself is configured."""
+        """Run the command with pipes, in a fork of a warm process unless a variable configures the interpreter."""
         is_warm = warm.is_supported() and not any(name.startswith("PYTHON") for name in {**self.variables, **variables})
         done = subprocess.run(
             [*(warm.program(clean_environment()) if is_warm else PROGRAM), *arguments],
@@ -71,7 +71,7 @@ class CommandLine:
         return {**clean_environment(), **self.variables, **variables}
 
     def on_terminal(self, *arguments: str, typed: str = "", columns: int = 100) -> Result:
-        """Run it on a terminal of its own; what it writes to either stream comes back as one."""
+        """Run the command on a terminal of its own; the result's `stdout` holds both output streams."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         process = subprocess.Popen(
@@ -99,8 +99,8 @@ class CommandLine:
 def heed_interrupts() -> None:
     """Let an interrupt end this process, before it becomes the program.
 
-    What a shell starts in the background ignores interrupts, and its children inherit that: the test run is such a
-    process at times.
+    A process that a shell starts in the background ignores interrupts, and its children inherit this. The test run may
+    be such a process.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -118,17 +118,17 @@ def _read_all(terminal: int, typed: bytes) -> bytes:
             if time.monotonic() > end:
                 raise TimeoutError("the program neither writes nor ends")
             if typed_last == b"\x03":
-                # An interrupt between Python's look for signals and its read goes unnoticed until the next one; a
-                # person would press the keys again.
+                # If an interrupt comes between Python's check for signals and its read, Python does not notice it until
+                # the next interrupt. So send another one, as a person would.
                 os.write(terminal, typed_last)
             continue
         try:
             piece = os.read(terminal, 65536)
-        except OSError:  # Linux says EIO where the other end was closed
+        except OSError:  # Linux raises EIO if the other end was closed
             return shown
         if not piece:
             return shown
         shown += piece
-        if typed and shown.rstrip().endswith(b":"):  # it asks
+        if typed and shown.rstrip().endswith(b":"):  # the program asks for input
             os.write(terminal, typed)
             typed, typed_last = b"", typed

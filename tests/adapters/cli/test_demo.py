@@ -1,4 +1,4 @@
-"""The demonstration: what it prints is checked against the database that it leaves behind."""
+"""Checks what the demonstration prints against the database that it leaves behind."""
 
 import asyncio
 import os
@@ -73,7 +73,7 @@ def test_it_counted_what_is_there(demo, variables):
         return [info for tenant in ("acme", "globex", "initech") for info in (await vault.list_tokens(tenant)).items]
 
     infos = with_vault(variables, everything)
-    # The account that is refreshed comes later, with an access and a refresh token.
+    # The demonstration later adds the account that it refreshes, with an access token and a refresh token.
     assert f"\n{len(infos) - 2} tokens are stored" in demo[1]
     report = with_vault(variables, lambda vault: vault.health())
     fresh = {count.provider: count.count for count in report.counts if count.health is TokenHealth.FRESH}
@@ -94,7 +94,7 @@ def test_the_rows_that_it_attacked_are_refused(variables, key):
 
 def test_it_said_so(demo):
     assert demo[1].count("DecryptionError: ") == 2
-    assert "Other tokens read as stored: 11 of 11. Failed reads counted: 2." in demo[1]
+    assert "Other tokens returned as stored: 11 of 11. Failed reads counted: 2." in demo[1]
     assert field(demo[1], "get_access_token") == "None"
     assert field(demo[1], "the account's state") == "reauthorization_required"
 

@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw, as the command line shows them."""
+"""How the command line shows unexpected errors."""
 
 import pytest
 

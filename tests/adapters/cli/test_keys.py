@@ -1,4 +1,4 @@
-"""Keys and the end of a tenant from the command line."""
+"""Key operations and the erasure of a tenant from the command line."""
 
 import json
 import sqlite3
@@ -22,7 +22,7 @@ def read(result):
 
 
 def damage(command_line, where):
-    """Put one value in another's place."""
+    """Overwrite the values of the matching rows with zeros."""
     with closing(sqlite3.connect(command_line.folder / "vault.db", isolation_level=None)) as connection:
         connection.execute(f"UPDATE token_vault_token SET blob = zeroblob(256) WHERE {where}")
 
@@ -107,7 +107,7 @@ def test_compromised_keys_are_replaced_and_destroyed_at_once(filled):
     assert (report["data_keys"]["rotated"], report["values"]["reencrypted"], report["values"]["destroyed"]) == (2, 3, 2)
     assert (report["master_key"]["activated"], report["master_key"]["retired"]) == (True, 1)
     actions = [event["action"] for event in read(filled("audit", "--json", **both))]
-    # So no new data key has a wrap under the old master key.
+    # In this order, no new data key gets a wrap under the old master key.
     assert actions.index("master_key_retired") < actions.index("data_key_rotated")
     after = {"ENCRYPTION_SECRET": NEW_SECRET}
     assert filled("get", *KEY, "--identifier", "a", "--reveal", **after).stdout == b"a"

@@ -106,7 +106,7 @@ def test_a_small_character_set_is_no_crash(token_vault):
 
 def test_without_the_extra_it_says_what_to_install(tmp_path):
     (tmp_path / "blocked").mkdir()
-    # An import that fails as it does where the package is missing: by a finder that does not find it.
+    # Install a finder that makes the import fail as if the package were missing.
     (tmp_path / "blocked" / "sitecustomize.py").write_text(
         "import sys\n"
         "class Missing:\n"

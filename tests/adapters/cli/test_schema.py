@@ -1,4 +1,4 @@
-"""`schema` prints SQL that a database takes, and that the vault then finds up to date."""
+"""`schema` prints SQL that sets up a database, and the vault then finds the schema up to date."""
 
 import sqlite3
 

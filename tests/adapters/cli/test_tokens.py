@@ -160,7 +160,7 @@ def test_invalidate(stored):
 
 
 def test_invalidating_what_is_replaced_meanwhile_is_a_conflict(bare, postgres):
-    """The command has read the token, and waits for the row: whoever holds it replaces the value."""
+    """The command has read the token and waits for the row's lock; the transaction that holds it replaces the value."""
     url = postgres.create_database("cli_invalidate")
     variables = {"DATABASE_URL": url, "ENCRYPTION_SECRET": SECRET, "TOKEN_VAULT_SCRYPT_LOG2_N": "14"}
     assert bare("init", **variables).code == 0

@@ -1,4 +1,4 @@
-"""A run in a fork of the warm process is like one of its own."""
+"""A run in a fork of the warm process behaves like a run in a new process."""
 
 import os
 import signal
@@ -36,5 +36,5 @@ def test_it_ends_with_whoever_waits_for_it(token_vault):
         os.close(reading)
         time.sleep(0.3)
         client.send_signal(signal.SIGKILL)
-        assert client.stdout.read() == b""  # nobody else holds the other end any more
+        assert client.stdout.read() == b""  # no process holds the pipe's other end any more
     assert token_vault("get", "t1", "google", "api_key").code == 4

@@ -18,7 +18,7 @@ def is_supported() -> bool:
 
 
 def program(environment: Mapping[str, str]) -> list[str]:
-    """Return the beginning of a command line; one server serves all, and ends with this process.
+    """Return the beginning of a command line; one server runs all commands, and ends with this process.
 
     Args:
         environment: configures the server's interpreter; each run has an environment of its own.

@@ -1,4 +1,4 @@
-"""Has the server at a socket run a command with this process's streams and environment, and ends as it did."""
+"""Asks the server at a socket to run a command with this process's streams and environment; exits with its code."""
 
 import marshal
 import os

@@ -1,6 +1,6 @@
-"""Runs `token-vault` in forks of a process that has imported it: each run is a process, without the time for imports.
+"""Runs `token-vault` in forks of a process that has already imported it, so that a run takes no time for imports.
 
-Started as a script, because its folder must not be one that the program imports from. A run's standard streams,
+It is started as a script, because its folder must not be one that the program imports from. A run's standard streams,
 arguments, environment and folder come over a socket from `warm_client.py`; its exit code goes back the same way.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import vault_adapters.cli.application
 from vault_adapters.cli.__main__ import main
 
-# What a command imports only when it needs it.
+# Modules that a command imports only when it needs them.
 _LATER = (
     *("aiosqlite", "anyio._backends._asyncio", "cyclopts.help", "psycopg_pool", "rich.console", "rich.table"),
     "vault_adapters.stores.postgres.store",
@@ -27,8 +27,8 @@ _KILLED = 128
 
 
 def _serve(address: str) -> None:
-    """Take runs until the pipe on standard input ends; returns in the process of each run only."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for supervisors
+    """Take runs until the pipe on standard input ends; return only in the process of a run."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the server does not wait for its supervisors
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
         listening.bind(address)
         listening.listen(64)
@@ -46,7 +46,7 @@ def _serve(address: str) -> None:
 
 
 def _supervise(connection: socket.socket) -> None:
-    """Start the program and tell how it ends; returns in the program's process."""
+    """Start the program and send its exit code to the client; return only in the program's process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, streams, _, _ = socket.recv_fds(connection, _MOST_BYTES, 3)
     program = os.fork()

@@ -23,7 +23,7 @@ def pair(server):
 
 @pytest.fixture
 def stale_pair(server, pair):
-    """Tokens of which the access token is refused."""
+    """A token pair whose access token the server refuses."""
     server.expire_access_tokens()
     return pair
 

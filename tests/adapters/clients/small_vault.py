@@ -1,4 +1,4 @@
-"""Two small vaults with what clients use of one: they hold one account's tokens and refresh them for real."""
+"""Small vaults with the methods that clients use: some refresh at an OAuth server, some return listed tokens."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -57,7 +57,7 @@ class SmallVault:
 
 
 class SmallSyncVault:
-    """The same, without await."""
+    """A `SmallVault` whose methods need no await."""
 
     def __init__(self, server, pair):
         self._vault = SmallVault(server, pair)
@@ -78,7 +78,7 @@ class SmallSyncVault:
 
 
 class ListedVault:
-    """Hands out one token after the other, a report at a time; after the last the user is needed."""
+    """Returns the first of the listed tokens. A report moves on to the next one; a report of the last one raises."""
 
     def __init__(self, *texts, lifetime=timedelta(hours=1)):
         self._texts = list(texts)
@@ -97,7 +97,7 @@ class ListedVault:
 
 
 class AsyncListedVault:
-    """The same with await."""
+    """A `ListedVault` whose methods are coroutines."""
 
     def __init__(self, *texts):
         self._vault = ListedVault(*texts)

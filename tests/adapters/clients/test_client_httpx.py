@@ -1,4 +1,4 @@
-"""`VaultAuth` for httpx2 and httpx, which are told apart by a parameter only."""
+"""`VaultAuth` for httpx2 and httpx; a parameter of a fixture selects the library."""
 
 import anyio
 import httpx

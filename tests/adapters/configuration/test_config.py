@@ -1,4 +1,4 @@
-"""`VaultConfig`: what it takes, where it reads that, and what it shows of it."""
+"""`VaultConfig`: the values that it accepts, the variables that it reads, and the values that it never shows."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_every_field_has_a_variable(tmp_path):
         "postgres_schema": "elsewhere",
         "scrypt_log2_n": 15,
     }
-    # A field that is added must be read too.
+    # A new field must be read from a variable too.
     assert len(shown) + 2 == len(attrs.fields(VaultConfig))
 
 

@@ -1,4 +1,4 @@
-"""A database URL: what is read of it, and what is shown of it."""
+"""A database URL: no text form of it shows a password."""
 
 import copy
 import json

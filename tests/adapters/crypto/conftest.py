@@ -1,4 +1,4 @@
-"""What the tests of the encryption share."""
+"""Fixtures of the encryption tests."""
 
 import pytest
 from tests.adapters.crypto.kms_service import client_for

@@ -56,14 +56,14 @@ class MemoryKeyRepository:
         return self._active(record.tenant_id) or self.data.setdefault((record.tenant_id, record.key_id), record)
 
     def activate_master_key(self, key_id):
-        """Do what a rotation of the master key does to its states."""
+        """Make a master key active and the previous one unwrap_only, as a rotation does."""
         for record in list(self.masters.values()):
             if record.state is MasterKeyState.ACTIVE:
                 self.masters[record.key_id] = evolve(record, state=MasterKeyState.UNWRAP_ONLY)
         self.masters[key_id] = evolve(self.masters[key_id], state=MasterKeyState.ACTIVE)
 
     def retire_master_key(self, key_id):
-        """End a rotation of the master key: the wraps go, the record stays."""
+        """Retire a master key, as the end of a rotation does: delete its wraps and keep its record."""
         self.masters[key_id] = evolve(self.masters[key_id], state=MasterKeyState.RETIRED)
         for place, record in self.data.items():
             wraps = tuple(wrap for wrap in record.wraps if wrap.master_key_id != key_id)

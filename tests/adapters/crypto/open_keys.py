@@ -15,7 +15,7 @@ class SwitchableMasterKey:
     Attributes:
         outage: an error to raise instead of answering, or None.
         gate: an `asyncio.Event` that calls wait for, or None.
-        wraps, unwraps: how many calls there were.
+        wraps, unwraps: number of calls of each method.
     """
 
     def __init__(self):

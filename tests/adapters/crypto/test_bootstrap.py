@@ -1,4 +1,4 @@
-"""Opening at start: who wins, what is refused, and that a refusal writes nothing."""
+"""Opening master keys at start: which of several processes wins, what is refused, and that a refusal writes nothing."""
 
 import asyncio
 import json
@@ -197,7 +197,7 @@ class TestChangingTheSecret:
         assert len(repository.masters) == 5
         assert keys.configured_id == list(repository.masters)[-1]
         assert len(scrypt_runs) == len(set(scrypt_runs))
-        # Both secrets against the first row and those of the others, which neither opens; one key was made.
+        # Both secrets are tried on the first row and on the three rows of the others; one run makes the new key.
         by_us = [run for run in scrypt_runs if run[0] != OTHER.reveal().encode()]
         assert len(by_us) == 2 + 2 * 3 + 1
 

@@ -1,4 +1,4 @@
-"""What a traceback with locals shows of secrets, values and keys: nothing, whichever way something failed."""
+"""A traceback with locals shows no secret, no value and no key, whatever failed."""
 
 import base64
 import os
@@ -24,9 +24,9 @@ FORMS = (CANARY, CANARY.encode().hex(), base64.b64encode(CANARY.encode()).decode
 
 
 def shown(error):
-    """Return what a renderer that prints locals makes of an error, its causes and its contexts."""
+    """Return an error as a renderer with locals prints it, and assert that it has neither cause nor context."""
     rendered = traceback.TracebackException.from_exception(error, capture_locals=True)
-    # The first frame is one of this module, which may know the canary.
+    # Skip the first frame: it belongs to this module, whose locals may hold the canary.
     frames = "".join(str(frame.locals) for frame in list(rendered.stack)[1:])
     assert error.__cause__ is None
     assert error.__context__ is None

@@ -1,4 +1,4 @@
-"""The envelope: its vectors, and that nothing but the very same blob in the very same place opens."""
+"""The envelope: test vectors, and a blob that opens only unchanged and in its own context."""
 
 import copy
 import gc
@@ -81,7 +81,7 @@ class TestVectors:
         elsewhere = envelope_key(bytes.fromhex(vector["key"]), key.key_id, other)
 
         assert reason(blob, context, elsewhere) == "header"
-        # Nor where the header was changed to match: the label separates the keys.
+        # Changing the header to match does not help, because each purpose derives its keys with its own label.
         assert reason(blob[:3] + bytes([other.value[0]]) + blob[4:], context, elsewhere) == "commitment"
 
 
@@ -162,7 +162,7 @@ class TestTampering:
         assert reason(b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaG9PE4VVBynYWAFNuPiQI9LPX") == "header"
 
     def test_the_commitment_is_checked_before_anything_is_decrypted(self, blob):
-        # The commitment is additional data of the tag too; with another one both fail, and this one comes first.
+        # The tag covers the commitment too, so both checks fail; the commitment is checked first.
         assert reason(blob[:48] + bytes(32) + blob[80:]) == "commitment"
 
     @pytest.mark.parametrize("padding", [bytes(64), b"\x80" + bytes(63), b"\x80" + bytes(32) + bytes(31), b"a" * 64])

@@ -1,4 +1,4 @@
-"""The keyring: one key by its id, one call at a time for each, none made by mistake, none held for ever."""
+"""The keyring finds data keys by id, shares calls for the same key, makes no key by mistake and holds none for ever."""
 
 import asyncio
 import os
@@ -191,7 +191,7 @@ class TestSealers:
 
     async def test_it_makes_no_key_and_shows_nothing(self, cipher, repository):
         with pytest.raises(UnreadableError) as caught:
-            await cipher.sealer("tenant-1")  # it was erased, say
+            await cipher.sealer("tenant-1")  # for example, because it was erased
         assert (caught.value.reason, repository.data) == (NO_ACTIVE_KEY, {})
         await seal(cipher)
         seal_now = await cipher.sealer("tenant-1")
@@ -220,7 +220,7 @@ class TestLettingGo:
         sealed = await cipher.seal([(key, VALUE) for key in keys])
         seconds.now += TTL.total_seconds() + 1
         assert cipher._keyring.get_held_key("tenant-7", sealed[7].data_key_id) is None
-        assert cipher._keyring._cache._size == 49  # asked for, and let go
+        assert cipher._keyring._cache._size == 49  # the expired key that was asked for is dropped
         await seal(cipher, evolve(KEY, tenant_id="another"))
         assert cipher._keyring._cache._size == 1
 
@@ -312,7 +312,7 @@ class TestHolding:
 
     @pytest.mark.parametrize("way", ["seal", "sealer"])
     async def test_the_active_key_seals_no_longer_than_it_opens(self, cipher, repository, master, seconds, way):
-        """Nothing is opened in between: that would look at the time on its own."""
+        """Open nothing in between, because opening checks the time as well."""
         do = {"seal": lambda: seal(cipher), "sealer": lambda: cipher.sealer(KEY.tenant_id)}[way]
         await seal(cipher)
         seconds.now += TTL.total_seconds() - 0.1
@@ -535,7 +535,7 @@ class TestSeveralMasterKeys:
             mine, theirs = record.wraps
             differing = evolve(record, wraps=(mine, evolve(theirs, wrapped=wrapped)))
             assert not await keyring.wraps_agree(differing)
-            assert await keyring_over(repository, master).wraps_agree(differing)  # it knows of one only
+            assert await keyring_over(repository, master).wraps_agree(differing)  # it has only one of the master keys
         assert not await keyring_over(repository, SwitchableMasterKey()).wraps_agree(record)
 
 
@@ -549,7 +549,7 @@ async def test_check_asks_the_active_master_key(repository, master):
     with pytest.raises(KeyUnavailableError) as caught:
         await cipher.check()
     assert caught.value.reason == "kms_unavailable"
-    # Somebody else has rotated it meanwhile.
+    # Another process has rotated the master key meanwhile.
     repository.activate_master_key(later.key_id)
     await cipher.check()
     repository.masters[stranger.key_id] = MasterKeyRecord(stranger.key_id, "local")

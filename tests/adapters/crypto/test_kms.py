@@ -1,4 +1,4 @@
-"""AWS KMS: what it is sent, what its answers mean, and that data keys stay out of logs and tracebacks."""
+"""AWS KMS: its requests, the meaning of its answers, and no data key in logs or tracebacks."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ VALUE = Secret("gho_16C7e42F292c6912E7710c838347Ae178B4a")
 
 @pytest.fixture
 def stubbed():
-    """A master key whose client answers what it is told to."""
+    """A master key whose client gives the answers that a test adds to the stubber."""
     client = client_for("http://127.0.0.1:9")
     with Stubber(client) as stubber:
         yield KmsMasterKey(URI, client), stubber
@@ -202,7 +202,7 @@ class TestLogs:
         assert not any(form in logged for form in forms(DATA_KEY))
 
     async def test_without_the_handlers_it_would_be(self, kms_client, caplog):
-        """Prove the leak, so that the test above tests something."""
+        """Show that a client without the handlers logs data keys, which the test above depends on."""
         bare = client_for(kms_client.meta.endpoint_url)
         with caplog.at_level(logging.DEBUG):
             wrapped = bare.encrypt(KeyId=new_key(kms_client), Plaintext=DATA_KEY)["CiphertextBlob"]
@@ -225,7 +225,7 @@ def everything(caplog):
 
 
 def forms(secret):
-    """Return what bytes look like in a log."""
+    """Return the forms that bytes can take in a log."""
     return [base64.b64encode(secret).decode(), secret.hex(), repr(secret)[2:-1]]
 
 
@@ -261,7 +261,7 @@ class TestMoving:
 
         await self.rotate(repository, kms, secret)
         assert await self.read(repository, sealed, kms) == VALUE
-        # The secret was retired with its record; the same text makes a new key.
+        # The secret's first key is retired; the same secret makes a new key.
         await self.rotate(repository, secret, kms)
         assert await self.read(repository, sealed, secret) == VALUE
         # The service's key comes back under its own id.

@@ -1,4 +1,4 @@
-"""The original format: vectors, strict base64, and that a bad row is one bad row."""
+"""The original format: vectors, strict base64, and a bad row that does not affect the others."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""The local master key: vectors, which secrets and parameters are taken, and that a wrong one opens nothing."""
+"""The local master key: vectors, the accepted secrets and parameters, and wrong ones that open nothing."""
 
 import json
 import pickle
@@ -26,7 +26,7 @@ CHEAP = 14
 
 @pytest.fixture
 def no_scrypt(monkeypatch):
-    """Fail where scrypt runs."""
+    """Fail the test if scrypt runs."""
 
     def scrypt(*args, **kwargs):
         raise AssertionError("scrypt ran")

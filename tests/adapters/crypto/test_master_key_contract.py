@@ -1,4 +1,4 @@
-"""What every master key does, wherever it lives. A new kind is one more fixture."""
+"""The contract of every kind of master key. A new kind needs one more fixture."""
 
 import os
 import pickle

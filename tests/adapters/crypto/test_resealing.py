@@ -1,4 +1,4 @@
-"""Sealing values anew in bulk: keys are fetched once, several at once, and none is tried in vain for ever."""
+"""Resealing in bulk: fetches each key once, several at a time, and gives up if the master key is unavailable."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ async def test_what_was_changed_is_left_out_and_the_log_says_why(cipher, reposit
     key, sealed = values[3]
     flipped = sealed.blob[:-1] + bytes([sealed.blob[-1] ^ 1])
     values[3] = (key, evolve(sealed, blob=flipped))
-    values[4] = (values[4][0], values[24][1])  # another place of the same tenant
+    values[4] = (values[4][0], values[24][1])  # the ciphertext of another context of the same tenant
     values[5] = (values[5][0], SealedToken(os.urandom(16), values[5][1].blob))
     resealed = await cipher.reseal(values)
     assert [number for number, after in enumerate(resealed) if not isinstance(after, SealedToken)] == [3, 4, 5]
@@ -103,7 +103,7 @@ async def test_a_damaged_active_key_is_the_trouble_of_its_tenant_alone(cipher, r
     resealed = await cold.reseal(values)
     refused = [(key, after) for (key, _), after in zip(values, resealed, strict=True) if isinstance(after, Exception)]
     assert [key.tenant_id for key, _ in refused] == ["tenant-7"] * 15
-    assert {after.data_key_id for _, after in refused} == {record.key_id}  # not the intact one of the values
+    assert {after.data_key_id for _, after in refused} == {record.key_id}  # not the intact old key
     assert "active_data_key_" in caplog.text
     await cold._keyring.aclose()
 
@@ -118,7 +118,7 @@ async def test_a_master_key_that_is_away_ends_it_and_is_not_asked_for_the_rest(c
         await cold.reseal(values)
     assert caught.value.retryable
     assert master.unwraps <= 64
-    assert repository.calls.count("create_data_key") == 200  # those of the beginning: none is made in its place
+    assert repository.calls.count("create_data_key") == 200  # all of them by the first seal, none in the outage
     await cold._keyring.aclose()
 
 

@@ -1,4 +1,4 @@
-"""The estimate of a secret's entropy: the obvious is refused, and nothing that was made at random."""
+"""The estimate of a secret's entropy: it refuses obvious secrets and accepts random ones."""
 
 import secrets
 import string

@@ -35,7 +35,7 @@ def token_vault(database, tmp_path):
 
 
 def sealed_as_originally(value, secret=OLD_SECRET):
-    """Encrypt as the original did."""
+    """Encrypt as the original system did."""
     salt, iv = os.urandom(16), os.urandom(12)
     key = hashlib.scrypt(secret.encode(), salt=salt, n=16384, r=8, p=1, dklen=32)
     sealed = AESGCM(key).encrypt(iv, value.encode(), None)
@@ -69,5 +69,5 @@ def plain_row(identifier, value, **columns):
 
 
 def json_lines(*rows):
-    """JSON lines of rows; what is bytes already stands as it is."""
+    """Return rows as JSON lines; a row of bytes is kept as it is."""
     return b"".join(row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows)

@@ -136,7 +136,7 @@ async def test_the_originals_validity(vector):
     if vector["status"] is None:
         assert found == ImportFailure(1, "invalid_is_valid")
     else:
-        # Its free text goes nowhere, not even as a code.
+        # The free text of `last_error` is dropped; the error code does not repeat it either.
         assert (found.status, found.error_code) == (TokenStatus(vector["status"]), None)
 
 
@@ -213,7 +213,8 @@ def test_fernet_takes_canonical_texts_only():
 @pytest.mark.parametrize(
     "key",
     ["", "canary", KEYS[0] + "=", KEYS[0][:-1], base64.b64encode(b"\xff" * 32).decode(), "é"],
-    ids=["empty", "no key", "too long", "too short", "other alphabet", "not ascii"],  # the keys are new in each process
+    # The ids are explicit, because each process makes new keys.
+    ids=["empty", "no key", "too long", "too short", "other alphabet", "not ascii"],
 )
 def test_a_bad_fernet_key_is_named_by_its_number(key):
     with pytest.raises(ConfigurationError, match="key 2 ") as caught:
@@ -251,5 +252,5 @@ async def test_a_fernet_column():
 async def test_an_unknown_column_is_named_where_it_is_a_header(column, code):
     raw = f"tenant_id,provider,kind,value,{column}\nt1,google,api_key,v,2024-05-01\n".encode()
     assert [row async for row in read_dump(io.BytesIO(raw), TOKENS, open_plain)] == [ImportFailure(2, code)]
-    # In JSON the name is text of the row, which may be anything.
+    # In JSON a column's name is part of the row and may hold anything, so the code does not repeat it.
     assert await read(TOKENS, {**PLAIN, column: "2024-05-01"}) == [ImportFailure(1, "unknown_column")]

@@ -1,4 +1,4 @@
-"""Texts that a spreadsheet would run: guarded in CSV, and the same text after an import."""
+"""Texts that a spreadsheet would run: CSV guards them, and an import restores them."""
 
 import pytest
 from hypothesis import example, given

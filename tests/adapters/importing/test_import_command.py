@@ -21,7 +21,7 @@ ORIGINAL = ("--format", "original", "--secret-file", "old-secret")
 
 
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-"""For what does not depend on the database."""
+"""For tests that do not depend on the kind of database."""
 
 
 def counts(done):
@@ -105,7 +105,7 @@ async def test_a_rerun_does_not_replace_what_was_rotated(token_vault, database):
 
 
 def hostile_lines():
-    """Lines that are wrong, each with something of its own that nobody may see again."""
+    """Return invalid lines, each with the canary, which no output may repeat."""
     good = plain_row("good", "fine")
     return [
         b'{"tenant_id": "%b", "provider": ' % CANARY.encode(),
@@ -210,7 +210,7 @@ async def test_killed_and_run_again(token_vault, database):
 
 
 def test_memory_is_bounded(tmp_path):
-    """A dump of 60 MB, in lines and values as long as they may be, does not take as much."""
+    """Importing a dump of about 70 MB, with some lines beyond the limit, takes less than 40 MB of memory."""
     code = """
 import asyncio, io, json, resource, sys
 from vault_adapters.importing.formats import TOKENS

@@ -18,7 +18,7 @@ from vault_adapters.importing.piped import PipedLines
 
 @contextmanager
 def importing(token_vault):
-    """Run an import of what is written into a pipe."""
+    """Run an import that reads from a pipe."""
     command = [sys.executable, "-m", "vault_adapters.cli", "import", "--format", "tokens", "-", "--json"]
     process = subprocess.Popen(
         command,
@@ -42,7 +42,7 @@ def feed(process, rows):
 
 
 def stored_by(token_vault, identifier):
-    """Wait until a row is in."""
+    """Wait until a row is stored; return false if that takes too long."""
     for _ in range(200):
         if token_vault("get", "t1", "google", "refresh_token", "--identifier", identifier).code == 0:
             return True
@@ -56,7 +56,7 @@ def test_a_producer_that_stalls_holds_nobody_up(token_vault):
         assert stored_by(token_vault, "999")  # the first batch, while the second one is on its way
         started = time.monotonic()
         assert token_vault("store", "other", "p", "api_key", stdin="v").code == 0
-        assert time.monotonic() - started < 20  # SQLite waits for 30 seconds where somebody is in the middle of a write
+        assert time.monotonic() - started < 20  # SQLite would wait 30 seconds for an open write transaction
         feed(process, [plain_row("last", "v")])
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
@@ -70,7 +70,7 @@ def test_one_interrupt_ends_it(token_vault):
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
-        assert time.monotonic() - started < 15  # closing a vault waits for 20 seconds for what has to be finished
+        assert time.monotonic() - started < 15  # closing a vault waits up to 20 seconds for unfinished work
         assert process.stderr.read() == b""
 
 

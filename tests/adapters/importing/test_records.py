@@ -1,4 +1,4 @@
-"""Lines and rows of dumps, hostile ones above all: a bad line is one bad line."""
+"""Lines and rows of dumps, above all hostile ones: a bad line does not affect the others."""
 
 import io
 import json
@@ -13,7 +13,7 @@ HEADER = b"a,b\n"
 
 
 def read(raw):
-    """What stands in a dump: rows as their line and values, failures as their line and code."""
+    """Return what a dump holds: a row as its line number and values, a failure as its line number and code."""
     rows = read_records(io.BytesIO(raw), ("a",))
     return [(row.line, row.values if isinstance(row, Record) else row.code) for row in rows]
 

@@ -25,7 +25,7 @@ async def store(url):
 
 @pytest.fixture
 def execute(url):
-    """Give a function that runs SQL beside the store, and returns what comes of it."""
+    """Give a function that runs SQL on a connection of its own and returns the rows."""
 
     def run(statement, parameters=None):
         with psycopg.connect(url, autocommit=True) as connection:
@@ -37,6 +37,6 @@ def execute(url):
 
 @pytest.fixture
 async def raw(url):
-    """Give a connection beside the store, for whoever holds locks."""
+    """Give a connection that is not the store's, for example to hold locks."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         yield connection

@@ -1,4 +1,4 @@
-"""Sealed values and keys as the store takes them; it never looks inside."""
+"""Sample tokens and keys. Their ciphertexts are arbitrary bytes, because the store never opens them."""
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord

@@ -1,4 +1,7 @@
-"""A page of audit events ends before a transaction that may still add events; one in another database cannot."""
+"""A page of audit events ends before the oldest open transaction of its database, which may still add events.
+
+Transactions of other databases hide nothing, because they cannot add events.
+"""
 
 from urllib.parse import urlsplit
 
@@ -34,7 +37,7 @@ async def elsewhere(server, request):
 
 @pytest.fixture
 async def humble(store, url, execute):
-    """Give the store as a role sees it that has no rights beyond the vault's tables."""
+    """Give the store opened by a role that has rights on the vault's tables only."""
     execute(f"DO $$ BEGIN CREATE ROLE {ROLE} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
     execute(f"GRANT USAGE ON SCHEMA {SCHEMA} TO {ROLE}")
     execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {ROLE}")
@@ -45,14 +48,14 @@ async def humble(store, url, execute):
 
 
 async def begin(connection, table="something"):
-    """Begin a transaction that has written, so that it has a number."""
+    """Begin a transaction and write in it, because Postgres numbers a transaction at its first write."""
     await connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (number int)")
     await connection.execute("BEGIN")
     await connection.execute(f"INSERT INTO {table} VALUES (1)")
 
 
 async def pages(*stores):
-    """Return the number of events that each store shows, of all tenants and of the tenant."""
+    """Return how many events each store shows: those of all tenants, then those of `acme`."""
     return [len(await each.audit.page(tenant, limit=9, after=None)) for each in stores for tenant in (None, "acme")]
 
 
@@ -79,7 +82,7 @@ async def test_this_databases_transaction_is_waited_for(store, humble, elsewhere
     await store.tokens.store([write()], actor=None)
     await begin(raw)
     await store.tokens.store([write()], actor=None)
-    # It has added no event yet, but its number is lower than the last event's, and so would its events' be.
+    # The open transaction has a lower number, so it may still add an event that sorts before the last event.
     assert await pages(store, humble) == [1, 1, 1, 1]
     await raw.execute(
         f"INSERT INTO {SCHEMA}.audit_event (tenant_id, action, occurred_at) VALUES ('acme', 'token_stored', now())"

@@ -1,4 +1,4 @@
-"""Connections: a host's pool stays as it is, poolers in between, servers that go away, callers that leave."""
+"""Connections: a host's pool that stays as it is, poolers, servers that go away, cancelled callers."""
 
 import asyncio
 import contextlib
@@ -112,7 +112,7 @@ async def test_a_vault_over_a_hosts_pool(url):
 
 
 async def test_connections_that_a_hosts_pool_hands_out_inside_a_transaction_go_back(url, store):
-    """As from a pool whose check of a connection begins a transaction and leaves it open."""
+    """The pool's check of a connection begins a transaction and leaves it open."""
     is_careless = False
 
     async def check(connection):

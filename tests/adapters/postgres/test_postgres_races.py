@@ -22,7 +22,7 @@ def opened(url):
 
 
 async def make_data_keys(url):
-    """Make the first data key of tenant after tenant; who is first holds up the others, which keeps them abreast."""
+    """Make the first data key of 25 tenants in turn; the first process blocks the others, so they stay in step."""
     async with opened(url) as store:
         records = [data_key(f"tenant-{number}", key_id=uuid4().bytes) for number in range(25)]
         return [(await store.keys.create_data_key(record)).key_id.hex() for record in records]
@@ -51,7 +51,7 @@ async def store_expecting(url, generation):
 
 
 async def store_many(url, seed):
-    """Store the same 300 keys, in an order of this process's own, several times."""
+    """Store the same 300 keys several times, in each process in another order."""
     async with opened(url) as store:
         keys = [Account("acme", "google", f"u{number}").key(TokenKind.ACCESS_TOKEN) for number in range(300)]
         for turn in range(4):
@@ -122,10 +122,10 @@ async def test_a_write_waits_for_whoever_ends_its_data_key_and_is_refused(store,
 
 
 async def test_whoever_ends_a_data_key_waits_for_the_writes_under_it(store, raw, execute):
-    """A foreign key would let the value slip in behind: it holds off the key's deletion, not its change of state."""
+    """A foreign key would not suffice, because it blocks the data key's deletion but not a change of its state."""
     await prepare(store)
     async with raw.transaction():
-        # A store up to its commit.
+        # Take the locks that a write of a token holds until its commit.
         await raw.execute(f"SELECT FROM {SCHEMA}.token FOR UPDATE")
         await raw.execute(f"SELECT FROM {SCHEMA}.data_key WHERE state = 'active' FOR SHARE")
         ending = asyncio.create_task(asyncio.to_thread(execute, f"UPDATE {SCHEMA}.data_key SET state = 'destroyed'"))
@@ -139,7 +139,8 @@ async def test_the_store_itself_holds_its_data_key(store, raw, execute):
     await raw.execute("BEGIN")
     await raw.execute(
         f"INSERT INTO {SCHEMA}.token SELECT 'acme', 'google', 'access_token', 'ann@example.com', "
-        "gen_random_uuid(), decode(repeat('64', 16), 'hex'), 'x', 'valid', NULL, NULL, NULL, NULL, 1, "
+        "gen_random_uuid(), gen_random_uuid(), "
+        "decode(repeat('64', 16), 'hex'), 'x', 'valid', NULL, NULL, NULL, NULL, 1, "
         "NULL, now(), now()"
     )
     storing = asyncio.create_task(store.tokens.store([write()], actor=None))  # waits for the row
@@ -157,7 +158,7 @@ async def test_a_mark_that_waited_does_not_hit_the_newer_value(store, raw):
     await prepare(store)
     [info] = (await store.tokens.store([write()], actor=None)).result
     async with raw.transaction():
-        await raw.execute(f"UPDATE {SCHEMA}.token SET generation = generation + 1")
+        await raw.execute(f"UPDATE {SCHEMA}.token SET generation = generation + 1, value_id = gen_random_uuid()")
         marking = asyncio.create_task(store.tokens.mark_invalid(TokenRef.of(info), "dead", actor=None))
         await asyncio.sleep(0.2)
         assert not marking.done()

@@ -13,7 +13,7 @@ def open_at(url, **options):
 
 
 def move_to_a_younger_server(execute):
-    """Do what a dump and its restore do to the numbers of transactions."""
+    """Make the events' transaction numbers higher than the server's, as after a restore on a younger server."""
     execute("UPDATE token_vault.audit_event SET xid = (xid::text::bigint + 1000000000)::text::xid8")
 
 
@@ -40,7 +40,7 @@ async def test_its_events_are_seen_and_come_before_what_is_new(url, execute):
         last = (await vault.audit_events()).items[-1].cursor
     move_to_a_younger_server(execute)
     async with open_at(url, migrate=False) as vault:
-        assert await identifiers(vault) == []  # a role that may not migrate leaves it to one that may
+        assert await identifiers(vault) == []  # the renumbering is left to a vault that may migrate
     async with open_at(url) as vault:
         assert await identifiers(vault) == ["a0", "a1", "a2"]
         await store(vault, *KEYS[3:5])

@@ -1,4 +1,4 @@
-"""Creating and migrating the schema: once, by whoever may, with the same outcome on every way."""
+"""Creates and migrates the schema: only once, only if allowed, and to the same tables by every way."""
 
 import psycopg
 import pytest

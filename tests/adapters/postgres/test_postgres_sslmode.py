@@ -1,4 +1,4 @@
-"""The warning about a server elsewhere whose certificate is not checked."""
+"""The warning about a remote server whose certificate is not checked."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ def test_a_server_elsewhere_does(host, caplog):
 
 @asynccontextmanager
 async def listening_elsewhere(url):
-    """Forward connections to 0.0.0.0, which is no loopback address, to the server's Unix socket; give the port."""
+    """Forward connections on 0.0.0.0, which is no loopback address, to the server's Unix socket; yield the port."""
     options = conninfo_to_dict(url)
     path = f"{options['host']}/.s.PGSQL.{options['port']}"
 

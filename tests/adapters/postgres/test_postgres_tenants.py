@@ -43,7 +43,7 @@ def make_table(execute, column_type, tenant_ids, table="public.tenants"):
 
 
 def rows_of(execute, tenant_id):
-    """Count what the vault has of a tenant, by table."""
+    """Count the vault's rows of a tenant, by table."""
     tables = ("token", "token_use", "account", "data_key_wrap")
     count = f"SELECT {', '.join(f'(SELECT count(*) FROM {SCHEMA}.{t} WHERE tenant_id = %(t)s)' for t in tables)}"
     [counts] = execute(count, {"t": str(tenant_id)})
@@ -142,7 +142,7 @@ async def test_who_deletes_needs_no_right_in_the_vault_and_gains_none(store, exe
     execute("CREATE SCHEMA desk AUTHORIZATION clerk")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET ROLE clerk")
-        # What a caller's search path leads to is not what the trigger uses.
+        # The trigger must not use this function, which the caller's search path finds first.
         connection.execute("CREATE FUNCTION desk.array_agg(text) RETURNS text[] LANGUAGE sql AS 'SELECT NULL::text[]'")
         connection.execute("SET search_path = desk, public, pg_catalog")
         connection.execute("DELETE FROM public.tenants WHERE id = 1")
@@ -188,7 +188,7 @@ def test_what_is_no_name_is_refused(table, column):
 
 
 VERSIONS = {3: "03aa551bc0f4dde1"}
-"""A digest of the script for each version: change one, and the other has to change along."""
+"""The digest of each version's script. A changed script needs a new version."""
 
 
 def test_a_changed_script_has_a_new_version():

@@ -1,4 +1,4 @@
-"""Each row of the table of provider answers, against a real HTTP server."""
+"""Each kind of answer that a provider may give, from a real HTTP server."""
 
 import base64
 import gzip
@@ -53,7 +53,7 @@ async def test_a_token_response(provider, refresher):
     assert tokens.access_token.reveal() == "access-2"
     assert tokens.refresh_token.reveal() == "refresh-2"
     assert tokens.expires_in == timedelta(hours=1)
-    assert tokens.expires_at is None  # the vault counts from before the request was sent
+    assert tokens.expires_at is None  # the vault computes it, counting from before the request
     assert tokens.scopes == ("a", "b")
 
 

@@ -24,7 +24,7 @@ def refresh_database(postgres):
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def config(request, tmp_path):
-    """A vault over an empty store."""
+    """The configuration of a vault over an empty store."""
     if request.param == "sqlite":
         return make_config(f"sqlite:///{tmp_path}/vault.db")
     return make_config(request.getfixturevalue("refresh_database"), postgres_schema=f"refresh_{next(_numbers)}")
@@ -32,7 +32,7 @@ def config(request, tmp_path):
 
 @pytest.fixture
 def sqlite_config(tmp_path):
-    """For what does not depend on the store."""
+    """The configuration for tests that do not depend on the kind of store."""
     return make_config(f"sqlite:///{tmp_path}/vault.db")
 
 

@@ -1,4 +1,4 @@
-"""What the tests of refreshing share: accounts, token sets and ways to look into a vault."""
+"""Accounts, token sets and ways to look into a vault, shared by the tests of refreshing."""
 
 import asyncio
 import sqlite3
@@ -42,7 +42,7 @@ async def is_connected(vault, account=ACCOUNT):
 
 
 async def failure(awaitable):
-    """Return the vault's error that this raises."""
+    """Return the vault's error that an awaitable raises."""
     try:
         result = await awaitable
     except VaultError as error:
@@ -58,7 +58,7 @@ async def eventually(condition, seconds=120.0):
 
 
 def account_state(config):
-    """Return the rows of refresh state, read past the vault."""
+    """Return the refresh state of all accounts, read directly from the database."""
     columns = "attempt_id, lease_until, sent_at, failures, next_attempt_at, unknown_since, error_code"
     if config.database_url.reveal().startswith("sqlite"):
         connection = sqlite3.connect(config.database_url.reveal().removeprefix("sqlite:///"))

@@ -1,4 +1,4 @@
-"""What a provider's answers do to what is stored: a real HTTP server on one side, the vault on the other."""
+"""How a provider's answers change the stored tokens: a real HTTP server answers a real vault."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ def refresher(provider):
 
 @pytest.fixture
 async def vault(opened, refresher):
-    """With an account whose access token expires in an hour."""
+    """A vault with an account whose access token expires in an hour."""
     vault = await opened(refresher)
     await store(vault)
     return vault
@@ -250,7 +250,7 @@ async def test_a_wrong_address_or_request_touches_nothing(vault, provider, clock
     assert (await vault.get_account(ACCOUNT)).state is ConnectionState.RETRYING
 
 
-# Not now
+# The provider asks to try later
 
 
 def in_a_while(seconds):
@@ -316,7 +316,7 @@ async def test_failures_add_up(vault, provider, config, clock):
         clock.advance(error.retry_after)
 
 
-# Nobody knows
+# Unknown outcomes
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ async def test_nobody_knows(vault, provider, config, clock, answer):
     info = await vault.get_account(ACCOUNT)
     assert info.state is ConnectionState.RETRYING
     assert info.reason in ("outcome_unknown", "server_error")
-    # As long as the access token serves, the credential is not risked; then quiescence, then one probe.
+    # While the access token is valid, the credential is not risked. After that and quiescence, it is tried once.
     clock.advance(3 * MINUTE)
     assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-0"
     assert (await vault.refresh_due()).claimed == 0
@@ -378,7 +378,7 @@ async def test_too_slow(provider, sqlite_config, clock):
     assert the_state(config)["unknown_since"] is not None
 
 
-# Nothing of the provider's words stays
+# The provider's own texts are not stored
 
 
 async def test_free_text_codes_are_not_stored(vault, provider, config, clock):

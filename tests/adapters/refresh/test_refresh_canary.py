@@ -1,4 +1,4 @@
-"""A provider that repeats tokens wherever it can: nothing of them stays in files, logs or tracebacks."""
+"""A provider repeats tokens wherever it can, and no file, log or traceback contains them."""
 
 import logging
 import traceback
@@ -31,7 +31,7 @@ def echoing():
 
 
 def traceback_with_locals(error):
-    """Return what a host's error reporting would show, but for the lines of this module."""
+    """Return what a host's error reporting would show, without the frames of this module."""
     parts = []
     while error is not None:
         walk = traceback.walk_tb(error.__traceback__)
@@ -49,7 +49,7 @@ async def test_nothing_that_a_provider_repeats_stays(provider, tmp_path, clock, 
     shown, events = [], []
     for number, answer in enumerate(echoing()):
         account = Account("t1", "acme", f"user-{number}")
-        # A vault each, since one that was refused leaves the provider alone for a while.
+        # A new vault for each answer, because a rejected client stops a vault's calls to the provider for a while.
         refresher = OAuth2Refresher(provider.token_url, "client", SECRET)
         provider.answer(answer)
         async with open_vault(config, refreshers={"acme": refresher}, clock=clock, on_event=events.append) as vault:

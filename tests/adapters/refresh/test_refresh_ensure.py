@@ -1,4 +1,4 @@
-"""What `ensure_access_token` answers, row by row, and the other two ways to get a token."""
+"""What `ensure_access_token` returns or raises in each case, and the other two ways to refresh a token."""
 
 import asyncio
 from datetime import timedelta
@@ -38,7 +38,7 @@ def value(token):
     return token.value.reveal()
 
 
-# The table
+# The cases of `ensure_access_token`
 
 
 async def test_a_fresh_token_needs_no_refresher(opened):
@@ -88,7 +88,7 @@ async def test_inside_the_buffer_a_failure_gives_the_token_that_is_valid(opened,
 
 @pytest.mark.parametrize("result", [ZeroDivisionError("refresh-0"), None], ids=repr)
 async def test_what_a_refresher_must_not_do_leaves_the_outcome_unknown(sqlite_config, clock, result):
-    """It may have spent the credential first."""
+    """The refresher may have spent the credential before it broke its contract."""
 
     async def act(request):
         if result is not None:
@@ -434,7 +434,7 @@ async def test_each_caller_gets_an_error_of_its_own(opened, clock):
         assert error.__context__ is None
 
 
-# Whom it concerns
+# Accounts and actors
 
 
 async def test_tenants_and_identifiers_do_not_meet(opened, clock):

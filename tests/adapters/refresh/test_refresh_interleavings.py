@@ -28,7 +28,7 @@ async def the_store(config, clock):
         yield opened
 
 
-# What else happens, and what may be stored in the end where it came in time.
+# The other writes, and the tokens that may be stored after them.
 
 
 async def store_set(vault):
@@ -82,7 +82,7 @@ OTHERS = [store_set, store_access, store_refresh, store_access_set, delete_accou
 
 
 def may_be_stored(other, place, rejects):
-    """Return what is right after a write in the middle of a refresh that began with access-0 and refresh-0."""
+    """Return the tokens expected after another write during a refresh (None: no token); other kinds may vary."""
     sent = place in ("provider", "before commit")
     late = place == "after commit"
     if rejects:
@@ -102,7 +102,7 @@ def may_be_stored(other, place, rejects):
     won = {"access_token": "access-1", "refresh_token": "refresh-1"}
     return {
         store_set: {"access_token": "access-7", "refresh_token": "refresh-7"},
-        # Of the row that was written the write counts; of the other one the refresh, where it was under way.
+        # The token that was written keeps its value; the other one is refreshed if the request had been sent.
         store_access: {"access_token": "access-7"} | ({"refresh_token": "refresh-1"} if sent or late else {}),
         store_refresh: {"refresh_token": "refresh-7"} if sent or late else {},
         store_access_set: {"access_token": "access-7"} | ({"refresh_token": "refresh-1"} if sent or late else {}),
@@ -117,7 +117,7 @@ def may_be_stored(other, place, rejects):
 
 
 async def interleave(config, the_store, clock, place, other, rejects):
-    """Return what is stored in the end, and what the caller got."""
+    """Return what is stored in the end, the caller's result, and the refresher."""
     steps = Steps(place)
 
     async def ask(request):
@@ -126,7 +126,7 @@ async def interleave(config, the_store, clock, place, other, rejects):
             raise ReauthorizationRequiredError(reason="invalid_grant")
         return answer(1)
 
-    # One answer: whatever is decided afterwards, the provider is not asked again behind the test's back.
+    # The script has one answer: a second call fails, so that it cannot change what is stored.
     refresher = ScriptedRefresher(ask)
     stepped = SteppedStore(the_store, steps)
     async with (
@@ -178,7 +178,7 @@ async def test_a_refused_refresh_and_another_write(config, the_store, clock, pla
 
 
 async def test_two_refreshes_of_one_account_stop_at_each_step(config, the_store, clock):
-    """Whatever step the first stands at, the second neither asks at the same time nor undoes what the first did."""
+    """Wherever the first refresh stops, both together call the provider once, and both callers get the same token."""
     for place in [*PLACES[:4], "provider", "before commit", "after commit"]:
         steps = Steps(place)
 

@@ -1,4 +1,4 @@
-"""The database dies between the provider's answer and the commit: nothing is lost, nothing is said that is not so."""
+"""The database fails between the provider's answer and the commit: no answer is lost silently."""
 
 import asyncio
 import json
@@ -34,6 +34,7 @@ from vault_adapters import (
     Account,
     ConfigurationError,
     ConnectionState,
+    MarkOutcome,
     RefreshNotPersistedError,
     Secret,
     StorageError,
@@ -56,7 +57,7 @@ NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
 
 
 class BrokenSqlite:
-    """Makes a SQLite database refuse writes at once, and heals it: its account table goes away and comes back."""
+    """Makes a SQLite database fail and work again, by renaming its account table away and back."""
 
     def __init__(self, config):
         self._path = config.database_url.reveal().removeprefix("sqlite:///")
@@ -85,7 +86,7 @@ class BrokenSqlite:
 
 @pytest.fixture(scope="module", autouse=True)
 def short_commits():
-    """Each test here has a database that is away, and waits for as long as a commit may take."""
+    """Shorten the time for a commit, because the tests here wait for it while their database is away."""
     with refresh_times(commit_budget=1):
         yield
 
@@ -119,7 +120,7 @@ def opened_over(config, clock, refresher=None):
 
 @pytest.fixture(scope="module")
 def left_behind(tmp_path_factory):
-    """A database and a journal as a process leaves them whose database stayed away until its end."""
+    """A database and a journal, left by a process whose database stayed away until the process ended."""
     directory = tmp_path_factory.mktemp("left")
     config = make_config(f"sqlite:///{directory}/vault.db", journal_dir=directory / "journal")
     database, clock = BrokenSqlite(config), ManualClock()
@@ -137,7 +138,7 @@ def left_behind(tmp_path_factory):
 
 @pytest.fixture
 def drained(left_behind, tmp_path, clock):
-    """Put what was left behind into this test's place."""
+    """Copy the database and the journal that were left behind into this test's directory."""
     shutil.copytree(left_behind, tmp_path, dirs_exist_ok=True)
     clock.advance(HOUR)
 
@@ -172,7 +173,7 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
         assert stat.S_IMODE(journal_dir.stat().st_mode) == 0o700
         text = path.read_text()
         assert not [part for part in ("access-1", "refresh-1", "access-0", "refresh-0") if part in text]
-        # While the database is away, callers get the token, and the provider is asked no more.
+        # While the database is away, callers get the token, and the provider is not asked again.
         assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
         database.up()
 
@@ -182,9 +183,24 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
         await eventually(is_drained)
         assert await stored(vault) == NEW
         found = await vault.ensure_access_token(ACCOUNT)
-        assert (found.info.id, found.info.generation) == (token.info.id, token.info.generation)
+        assert (found.info.id, found.info.value_id) == (token.info.id, token.info.value_id)
+        assert found.info.generation == token.info.generation
         assert await is_connected(vault)
     assert len(refresher.calls) == 1
+
+
+async def test_a_mark_on_a_waiting_answer_does_not_hit_what_the_user_stored_meanwhile(config, clock, database):
+    refresher = refresher_that(database.down)
+    async with opened_over(config, clock, refresher) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        waiting = await vault.ensure_access_token(ACCOUNT)
+        async with open_vault(config, clock=clock) as other:
+            database.up()
+            newer = await other.store_token(ACCOUNT.key(TokenKind.ACCESS_TOKEN), "the user's")
+        assert newer.generation == waiting.info.generation  # both follow the same value
+        assert await vault.mark_token_invalid(waiting, "invalid_token") is MarkOutcome.STALE
+        assert await stored(vault) == {"access_token": "the user's", "refresh_token": "refresh-1"}
 
 
 @pytest.mark.usefixtures("drained")
@@ -221,7 +237,7 @@ async def test_the_journal_is_drained_at_start(config, clock, journal_dir):
 @pytest.mark.parametrize("later_is", [0, 1])
 @pytest.mark.usefixtures("drained")
 async def test_of_two_answers_for_one_credential_the_later_one_counts(config, clock, journal_dir, later_is):
-    """As where a provider that does not rotate was asked again, and the database was away both times."""
+    """A provider that does not rotate was asked twice, and the database was away both times."""
     journal = FileJournal(journal_dir)
     [entry] = await journal.entries()
     await journal.remove(entry)
@@ -315,7 +331,8 @@ FORGERIES = {
     "a later expiry": lambda data: data["writes"][0].update(expires_at="2099-01-01T00:00:00+00:00"),
     "a longer lifetime": lambda data: data["writes"][0].update(lifetime=9e8),
     "more scopes": lambda data: data["writes"][0].update(scopes=["admin"]),
-    "another credential": lambda data: data.update(credential=["refresh_token", data["credential"][1], 2]),
+    "another credential": lambda data: data["credential"].__setitem__(3, "00" * 16),
+    "another value": lambda data: data["writes"][0].update(value_id="00" * 16),
     "another access token": lambda data: data.update(access=None),
     "a later claim": lambda data: data.update(claimed_at="2031-01-01T00:00:00+00:00"),
     "a longer lease": lambda data: data.update(lease=1e6),
@@ -488,7 +505,7 @@ def make_foreign(directory):
 @pytest.mark.parametrize("make", [make_open, make_group_writable, make_linked, make_foreign])
 async def test_a_directory_that_others_may_use_is_refused(config, clock, journal_dir, make):
     if make is make_foreign and os.geteuid() != 0:
-        pytest.skip("only root gives a directory away")
+        pytest.skip("only root can give a directory to another user")
     make(journal_dir)
     with pytest.raises(ConfigurationError) as caught:
         async with opened_over(config, clock):
@@ -518,7 +535,7 @@ async def test_what_lies_in_the_way_of_a_new_file_is_not_written_to(journal_dir,
 
 @pytest.mark.usefixtures("drained")
 async def test_an_entry_that_cannot_be_checked_yet_waits(config, clock, journal_dir):
-    """The process starts while a table of keys is away; the entry is neither believed nor given up."""
+    """The process starts while a table of keys is away; the entry is neither committed nor dropped."""
     path = config.database_url.reveal().removeprefix("sqlite:///")
     entry_files = files(journal_dir)
     async with open_sqlite_store(path, migrate=True, clock=clock.now) as below:
@@ -555,7 +572,7 @@ async def test_a_directory_that_cannot_be_written_to_is_told_at_start(sqlite_con
 
 @contextmanager
 def no_file_may_grow():
-    """A full disk, as this process sees one: every write beyond the first 100 bytes of a file fails."""
+    """Simulate a full disk for this process: every write beyond the first 100 bytes of a file fails."""
     import signal
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -617,7 +634,7 @@ async def test_without_a_journal_it_is_never_a_silent_success(sqlite_config, clo
         async def is_stored():
             return await stored(vault) == NEW
 
-        await eventually(is_stored)  # by the vault itself: nobody has to ask
+        await eventually(is_stored)  # the vault retries by itself, without a call
         assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
     assert len(refresher.calls) == 1
 
@@ -638,7 +655,7 @@ async def test_a_sweep_does_not_spend_again_what_waits_for_the_database(sqlite_c
 
 
 async def test_a_sweep_that_was_faster_than_the_retry_spends_nothing_either(sqlite_config, clock):
-    """The database comes back between the sweep's own try to commit and its reading."""
+    """The database comes back after the sweep tried to commit the waiting answer, and before it reserves accounts."""
     database, steps = BrokenSqlite(sqlite_config), Steps("before reserve_due")
     refresher = refresher_that(database.down, answer(2))
     path = sqlite_config.database_url.reveal().removeprefix("sqlite:///")
@@ -702,7 +719,7 @@ async def test_without_a_journal_a_slow_database_is_waited_for(sqlite_config, cl
 
 
 async def test_the_database_is_away_for_the_claim(config, clock, database):
-    """Nothing is spent where it could not be written down that it is."""
+    """Nothing is spent if the claim cannot be stored first."""
     refresher = ScriptedRefresher(answer(1))
     async with opened_over(config, clock, refresher) as vault:
         await store(vault)
@@ -755,7 +772,7 @@ async def test_a_rotated_data_key_is_used_for_what_waited(config, clock, journal
 
 @pytest.mark.usefixtures("drained")
 async def test_an_answer_whose_data_key_was_destroyed_asks_for_the_user(config, clock, journal_dir, caplog):
-    """It came back more than a day after a rotation: nothing opens it, and what paid for it is spent."""
+    """The entry is read more than a day after a key rotation: nothing opens it, and its credential is spent."""
     async with opened_over(evolve(config, journal_dir=None), clock) as vault:
         await vault.keys.rotate_data_key(ACCOUNT.tenant_id)
         await vault.keys.reencrypt()

@@ -1,4 +1,4 @@
-"""Leases: who waits, what an expired one means, and what each rotation policy makes of it."""
+"""Leases: who waits, what an expired lease means, and what follows from it under each rotation policy."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ LEASE = RefreshTiming().lease
 
 @pytest.fixture
 async def abandoned(opened, clock):
-    """Return a vault whose refresh has been sent and is not answered, and what opens the gate."""
+    """Give a function that starts a refresh without an answer, and returns its vault, its gate and its call."""
 
     async def build(rotation):
         gate = Gate(answer(1))
@@ -164,7 +164,7 @@ async def test_a_new_credential_ends_the_wait_for_the_old_one(opened, abandoned,
 
 
 async def test_a_label_alone_is_no_attempt(opened, clock):
-    """The account's row is there before its first refresh."""
+    """The label creates the account's row before the first refresh, so the row alone is no sign of an attempt."""
     vault = await opened(ScriptedRefresher(answer(1)))
     await vault.store_token_set(ACCOUNT, answer(0), label="Ann")
     clock.advance(HOUR)

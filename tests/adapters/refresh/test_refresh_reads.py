@@ -1,4 +1,4 @@
-"""How often one refresh asks the database: each read is a round trip that all who wait for the token wait for."""
+"""Counts the reads of a refresh, because every waiting caller waits for each round trip to the database."""
 
 import pytest
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, answer, store
@@ -11,7 +11,7 @@ from vault_adapters.testing import ScriptedRefresher
 
 ACCESS = ACCOUNT.key(TokenKind.ACCESS_TOKEN)
 
-# The first look, the read on which it decides, and the read under the lease.
+# `get` finds the token expired, the first `read` decides, and the second `read` checks again under the lease.
 ONE_REFRESH = ["get", "read", "claim", "read", "commit"]
 
 

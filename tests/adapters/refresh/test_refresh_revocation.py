@@ -1,4 +1,4 @@
-"""`delete_account(revoke=True)`: asks the provider first, and deletes whatever it answers."""
+"""`delete_account(revoke=True)` asks the provider first, and deletes the account whatever the provider answers."""
 
 import asyncio
 from datetime import timedelta

@@ -44,7 +44,7 @@ class Provider:
     spends = TokenKind.REFRESH_TOKEN
 
     def __init__(self, result=None, pause=0.0, together=0):
-        """Hold the first calls until so many run ``together``, however slowly they come."""
+        """Hold the first calls until ``together`` of them run at once."""
         self.calls = Counter()
         self.most = self._running = 0
         self._result, self._pause, self._together = result, pause, together
@@ -166,7 +166,7 @@ async def test_a_refused_client_is_asked_by_few(opened, clock):
         await store(vault, account=account)
     clock.advance(HOUR)
     assert (await vault.refresh_due()).claimed == 20
-    assert 1 <= sum(refresher.calls.values()) <= 10  # those under way at once
+    assert 1 <= sum(refresher.calls.values()) <= 10  # only the calls that were already running
     assert (await vault.refresh_due()).claimed == 0
 
 

@@ -22,7 +22,7 @@ SOON = timedelta(seconds=0.05)
 
 @pytest.fixture
 async def vault(sqlite_config, clock):
-    """With an account that is due."""
+    """A vault with an account that is due."""
     refresher = ScriptedRefresher(*[answer(number) for number in range(1, 5)])
     async with open_vault(sqlite_config, refreshers={"acme": refresher}, clock=clock) as vault:
         await store(vault)
@@ -51,7 +51,7 @@ async def test_it_sweeps_again_and_again(vault, clock, caplog):
 
 async def test_an_error_of_one_sweep_does_not_end_it(vault, caplog):
     class Flaky:
-        """A vault whose database is away for a while, and which has a fault once."""
+        """A vault whose first sweep has a fault, and whose second sweep finds the database away."""
 
         def __init__(self):
             self._errors = [StorageError(), ZeroDivisionError("access-0")]
@@ -163,7 +163,7 @@ def command(tmp_path, provider, sqlite_config):
 
 @pytest.fixture
 def filled(sqlite_config):
-    """A vault with one account that is due, and closed again."""
+    """Put an account that is due into a vault, and close the vault."""
 
     async def fill():
         async with open_vault(sqlite_config) as vault:
@@ -226,7 +226,7 @@ def test_the_working_directory_replaces_no_module(command, provider):
     for name in ("colorsys.py", "cryptography.py", "httpx2.py"):
         (command.folder / name).write_text("raise SystemExit('taken from the working directory')\n")
     (command.folder / "needs_the_library.py").write_text("import colorsys\nfrom hosts_refreshers import refreshers\n")
-    # -m puts the working directory first, which PYTHONSAFEPATH prevents; the installed command does not do that.
+    # Unlike the installed command, `-m` puts the working directory first, unless PYTHONSAFEPATH is set.
     done = command("worker", "--once", "--refreshers", "needs_the_library:refreshers", PYTHONSAFEPATH="1")
     assert (done.code, done.stderr) == (0, "")
     assert done.out.endswith("Z sweep: 1 claimed, 1 refreshed\n")

@@ -29,7 +29,7 @@ def place(request, tmp_path):
 
 @pytest.fixture
 def cheap_scrypt(monkeypatch):
-    """Derive master keys in no time: these tests open hundreds of vaults, and are not about the derivation."""
+    """Make key derivation cheap, because these tests open hundreds of vaults and do not test the derivation."""
 
     def derive(password, *, salt, n, r, p, maxmem, dklen):
         return hashlib.pbkdf2_hmac("sha512", password, salt + bytes((n.bit_length(), r, p)), 1, dklen)

@@ -1,14 +1,14 @@
-"""A store of which each call stops before and after it, so that a test can do something else there."""
+"""A store that lets a test act before and after each of its calls."""
 
 import inspect
 
 
 class Gate:
-    """Counts the moments between a vault's calls of its store, and does something at one of them.
+    """Counts the moments before and after each call that a vault makes to its store, and acts at one of them.
 
     Args:
-        at: at which moment, from 0; None: only count.
-        act: what to do there, a coroutine function.
+        at: number of the moment to act at, from 0; None only counts.
+        act: coroutine function that is called at that moment.
     """
 
     def __init__(self, at=None, act=None):
@@ -32,7 +32,7 @@ class Gate:
 
 
 class GatedPort:
-    """One port of a store, real but for the gate."""
+    """A port of a real store, with the gate before and after each method."""
 
     def __init__(self, port, gates):
         self._port = port
@@ -56,10 +56,10 @@ class GatedStore:
     """A real store behind a gate that can be exchanged.
 
     Args:
-        store: open.
+        store: the open store.
 
     Attributes:
-        passed: how many moments the latest `run` passed.
+        passed: number of moments in the latest `run`.
     """
 
     def __init__(self, store):
@@ -75,7 +75,7 @@ class GatedStore:
         return self.gate.moments
 
     async def run(self, at, act, work):
-        """Do ``work`` and, at one of its moments, ``act``; return what the work gave."""
+        """Run ``work``, call ``act`` at moment ``at``, and return the work's result."""
         self.gate = gate = Gate(at, act)
         try:
             return await work()

@@ -1,4 +1,4 @@
-"""A database under test as its operator and its attacker see it: how vaults open it, and its raw rows."""
+"""A database under test: vaults open it, and tests read and change its rows directly, as an attacker would."""
 
 import sqlite3
 from contextlib import asynccontextmanager, closing
@@ -17,7 +17,7 @@ class Place:
 
     Args:
         url: for `VaultConfig`.
-        settings: further fields of it.
+        settings: further fields of `VaultConfig`.
     """
 
     def __init__(self, url, **settings):
@@ -44,7 +44,7 @@ class Place:
             yield vault
 
     def rows(self, sql, *parameters):
-        """Run one statement, whose tables stand in braces, and return its rows."""
+        """Run one statement, with the names of tables in braces, and return its rows."""
         names = {name: f"token_vault_{name}" if self.is_sqlite else self._quoted(name) for name in TABLES}
         statement = sql.format(**names)
         if self.is_sqlite:

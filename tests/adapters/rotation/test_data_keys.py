@@ -252,7 +252,7 @@ async def test_a_value_of_another_type_is_one_damaged_value(tmp_path, damage):
 
 
 async def test_many_data_keys_are_destroyed_page_by_page(place, monkeypatch):
-    """Each page is a transaction of its own; one with a data key that has tokens again is a page as well."""
+    """Each page is a transaction. A data key that has tokens again is on a page, but it is not destroyed."""
     for store in "postgres", "sqlite":
         monkeypatch.setattr(f"vault_adapters.stores.{store}.key_rotation.DESTROYED_AT_ONCE", 2)
     clock = ManualClock()

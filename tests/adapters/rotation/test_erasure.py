@@ -1,4 +1,4 @@
-"""Erasing a tenant: what is left of it, in rows and in files, and who may come back."""
+"""Erasing a tenant: what is left in rows and in files, and that only a later store brings the tenant back."""
 
 import json
 import sqlite3
@@ -74,7 +74,7 @@ async def test_nothing_of_the_tenant_is_left_and_the_others_are_untouched(place)
             assert await read_all(reader, KEYS) == [None, None]
             assert await reader.get_account(ACCOUNT) is None
             assert await read_all(reader, [OTHER]) == ["another tenant's"]
-    # With the master key itself, the dump opens what belongs to others and nothing else.
+    # Even with the master key, nothing but the values of other tenants can be opened from the dump.
     async with place.vault() as vault:
         keyring = vault._services.tokens._cipher._keyring
         left = place.rows("SELECT tenant_id FROM {data_key_wrap}")
@@ -86,7 +86,7 @@ async def test_nothing_of_the_tenant_is_left_and_the_others_are_untouched(place)
 
 
 async def test_a_value_that_comes_back_from_a_backup_does_not_open_where_it_was_erased(place):
-    """The process that erases has held the tenant's data key until then."""
+    """Not even the erasing process opens the value, though it held the tenant's data key until then."""
     async with place.vault() as vault:
         await fill(vault)
         assert await read_all(vault, KEYS) == ["access", "refresh"]
@@ -121,7 +121,7 @@ async def test_the_audit_log_keeps_what_happened_and_forgets_to_whom(place):
         identifiers = [identifier for (identifier,) in place.rows("SELECT identifier FROM {audit_event}")]
         assert identifiers.count("somebody@example.com") == 1
         own = [event async for event in vault.iter_audit_events(tenant_id="doomed")]
-        # A cursor belongs to its listing.
+        # Cursors differ, because each belongs to its own listing.
         assert [evolve(event, cursor=None) for event in own] == [evolve(event, cursor=None) for event in after[-2:]]
 
 
@@ -137,7 +137,7 @@ async def test_erasing_nobody_and_erasing_again(place):
 
 
 class Uncleanable:
-    """A real eraser, over files that cannot be cleaned."""
+    """A real eraser that cannot clean the database's files."""
 
     def __init__(self, eraser):
         self.erase = eraser.erase

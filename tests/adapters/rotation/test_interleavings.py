@@ -1,4 +1,4 @@
-"""Rotation, and what others do to the same row, at every moment between two calls of the store."""
+"""Key rotation while others change the same rows, at every moment between two calls of the store."""
 
 from contextlib import asynccontextmanager
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("cheap_scrypt")
 
 
 class Provider:
-    """Gives a new access token for each refresh token, and keeps that."""
+    """Answers every refresh with an access token; the refresh token stays valid."""
 
     rotation = Rotation.non_rotating()
     spends = TokenKind.REFRESH_TOKEN
@@ -26,7 +26,7 @@ class Provider:
 
 @asynccontextmanager
 async def gated_vault(place, secret=OLD, previous=None):
-    """Open a vault behind a gate, and an ordinary one beside it."""
+    """Open a vault over a gated store, and an ordinary vault over the same database."""
     if place.is_sqlite:
         opened = open_sqlite_store(place.url.removeprefix("sqlite:///"), migrate=True, clock=None)
     else:
@@ -80,13 +80,13 @@ async def test_something_happens_to_a_row_while_it_is_reencrypted(place, action)
             try:
                 report = await gated.run(at, lambda a=account: act(beside, a), lambda t=tenant: rotate_all(t))
             except AssertionError:
-                assert action == "erase"  # nothing is left to rotate, so that it ends earlier
+                assert action == "erase"  # the run ends before this moment, because nothing is left to rotate
                 continue
             assert report.unreadable == ()
             for reader in (vault, beside):
                 assert await value_of(reader, account) == expected
             await vault.keys.reencrypt(tenant)
-            if action == "erase":  # and no key is made for what is no longer there
+            if action == "erase":  # no data key is made for a tenant without values
                 assert place.rows(
                     "SELECT count(*) FROM {data_key} WHERE state <> 'destroyed' AND tenant_id = ?", tenant
                 ) == [(0,)]
@@ -100,7 +100,7 @@ async def test_something_happens_to_a_row_while_it_is_reencrypted(place, action)
 
 
 class Overtaken:
-    """A real port of key rotation; `act` happens once it has read its first page."""
+    """A real port of key rotation that runs `act` once, after it has read a page of rows."""
 
     def __init__(self, port):
         self._port = port
@@ -178,11 +178,11 @@ async def test_a_tenant_is_erased_in_the_middle_of(place, work):
                 outcome = "not found"
             value = await value_of(beside, account)
             if work == "refresh":
-                # However late it comes back, it brings nothing back.
+                # A refresh that ends after the erasure restores nothing.
                 assert value is None
                 assert place.rows("SELECT count(*) FROM {account} WHERE tenant_id = ?", account.tenant_id) == [(0,)]
             else:
-                # A store either came before, and is erased, or starts afresh under a new data key.
+                # The value was either stored before the erasure, and erased, or stored after it under a new data key.
                 assert outcome == "done"
                 assert value in (None, ("stored", 1))
             states = place.rows("SELECT state FROM {data_key} WHERE tenant_id = ? ORDER BY state", account.tenant_id)
@@ -190,7 +190,7 @@ async def test_a_tenant_is_erased_in_the_middle_of(place, work):
 
 
 MASTER_ACTIONS = {
-    "a process that knows the old secret only makes a tenant": "old",
+    "a process that knows only the old secret makes a tenant": "old",
     "a process that knows both makes a tenant": "both",
     "another rotator comes by": "rotate",
     "a tenant is erased": "erase",
@@ -224,7 +224,7 @@ async def test_something_happens_while_the_master_key_is_rotated(place, action):
             if refused == [None]:
                 assert (await new_only.get_token(key)).value.reveal() == "made"
             elif action in ("old", "both"):
-                assert action == "old"  # too late: the key it knows is retired
+                assert action == "old"  # too late: the only master key that it knows is retired
                 assert refused == ["retired_master_key"]
         assert fresh.states() == ["retired", "active"]
         at += 1

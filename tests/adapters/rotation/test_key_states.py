@@ -1,4 +1,4 @@
-"""A writer to the database, who has an old backup and an old secret, sets the states of keys back."""
+"""An attacker who writes to the database, and has an old backup and an old secret, sets states of keys back."""
 
 from datetime import timedelta
 
@@ -50,7 +50,7 @@ def literal(place, value):
 
 
 def used(place):
-    """Return the ids of the data keys that tokens are under."""
+    """Return the ids of the data keys that encrypt tokens."""
     return {bytes(key_id) for (key_id,) in place.rows("SELECT data_key_id FROM {token}")}
 
 
@@ -124,8 +124,8 @@ async def test_a_replaced_data_key_that_is_active_again_does_not_seal(place, cap
             await vault.store_token(NEXT, "new")
         assert "resurrected_key" in caplog.text
         assert (await vault.keys.status()).resurrected == 1
-        assert await read_all(vault, [KEY]) == ["old"]  # it still opens what is under it
-        # A new data key ends it.
+        assert await read_all(vault, [KEY]) == ["old"]  # the old data key still opens its values
+        # A new data key ends the refusals.
         assert (await vault.keys.rotate_data_key("t1")).rotated
         await vault.store_token(NEXT, "new")
         assert wraps[0][1] not in {
@@ -210,7 +210,7 @@ async def test_a_retired_master_key_that_is_active_again_is_refused(place, caplo
         await vault.keys.rotate_data_key("t2")
         place.rows("UPDATE {master_key} SET state = 'unwrap_only' WHERE state = 'active'")
         place.rows("UPDATE {master_key} SET state = 'active' WHERE master_key_id = ?", retired)
-        for process in before, vault:  # one has made no data key since the rotation
+        for process in before, vault:  # `before` has made no data key since the rotation
             for call in process.store_token(ELSEWHERE, "v"), process.keys.rotate_data_key("t1"):
                 with pytest.raises(KeyUnavailableError):
                     await call
@@ -222,11 +222,11 @@ async def test_a_retired_master_key_that_is_active_again_is_refused(place, caplo
             async with place.vault(*secrets):
                 pass
         assert caught.value.code == "resurrected_master_key"
-    assert len(place.states()) == 2  # nothing was introduced
+    assert len(place.states()) == 2  # no master key was introduced
 
 
 async def test_a_replaced_master_key_that_is_active_again_is_refused(place):
-    """It was not retired yet, because another key's wrap is damaged."""
+    """The replaced master key is not retired yet, because the wrap of a data key is damaged."""
     async with place.vault(OLD) as vault:
         await vault.store_token(KEY, "old")
         place.rows("UPDATE {data_key_wrap} SET wrapped = ?", bytes(93))
@@ -262,6 +262,6 @@ async def test_a_wrap_made_under_a_retired_master_key_is_not_unwrapped(place, st
             await vault.store_token(NEXT, "new")
         with pytest.raises(DecryptionError):
             await vault.get_token(KEY)
-        # A rotation does not wrap it anew either.
+        # A rotation does not wrap this data key again either.
         assert (await vault.keys.rotate_master_key()).incomplete
         assert wraps_of(place) == [(tenant_id, data_key_id, bytes(retired), theirs)]

@@ -1,4 +1,4 @@
-"""Rotation while several real processes use the vault, and with kill -9 at random moments."""
+"""Key rotation while several real processes use the vault, and with kill -9 at random moments."""
 
 import random
 import time
@@ -27,7 +27,7 @@ def json_settings(place):
 
 
 async def assert_all_rotated(place, secret):
-    """Nothing is under an old key of either level, and nothing else than the active master key wraps anything."""
+    """Assert that every token is under an active data key, and that only the active master key wraps data keys."""
     async with place.vault(secret) as vault:
         status = await vault.keys.status()
         assert (status.tokens_to_reencrypt, status.wraps_missing) == (0, 0)
@@ -65,7 +65,7 @@ async def test_all_keys_of_twenty_thousand_tokens_are_rotated_while_eight_proces
 
 
 def kill_in(job, seconds):
-    """Kill a rotation so long after it began; return whether it was done by then."""
+    """Kill a rotation after some seconds, or as soon as it is done; return whether it was done."""
     with start_processes([job]) as group:
         group.go()
         group[0].wait_for_output("opening")
@@ -88,7 +88,7 @@ async def test_killed_at_random_moments_and_run_again(place, kills, tokens, with
     for _ in range(kills):
         job = Call(rotate_everything, (place.url, json_settings(place), tenants, secret, previous))
         if kill_in(job, chance.uniform(0.0, within)):
-            # This one got through: on to the next secret, so that the remaining kills still hit something.
+            # This rotation was done. The next one goes on to another secret, so that there is work to interrupt.
             previous, secret = secret, secrets[(secrets.index(secret) + 1) % 3]
     assert not await rotate_everything(place.url, json_settings(place), tenants, secret, previous)
     await assert_all_rotated(place, secret)

@@ -42,7 +42,7 @@ async def test_a_rolling_deployment(place):
     async with place.vault(OLD) as old_only:
         await old_only.store_tokens(list(zip(KEYS, VALUES, strict=True)))
         async with place.vault(NEW, OLD) as both:
-            # Step 1, half deployed: nothing has changed but that the new key is known.
+            # Step 1, half deployed: the new master key is known, and nothing else has changed.
             assert place.states() == ["active", "unwrap_only"]
             await both.store_token(newcomers[0], "by one that knows both")
             await old_only.store_token(newcomers[1], "by one that knows the old secret only")
@@ -53,7 +53,7 @@ async def test_a_rolling_deployment(place):
             assert (status.wraps_missing, [key.data_keys for key in status.master_keys]) == (6, [6, 0])
             assert not (await old_only.keys.status()).master_key_rotation_due
         async with place.vault(NEW, OLD) as both, place.vault(NEW, OLD) as another:
-            # Step 2: rotate, once. Processes that were open before go on, with their older view of the keys.
+            # Step 2: rotate, once. Vaults that were opened before continue with their older view of the keys.
             report = await both.with_actor("ops").keys.rotate_master_key()
             assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (True, 6, 6, 1)
             assert not report.incomplete
@@ -70,7 +70,7 @@ async def test_a_rolling_deployment(place):
                 (AuditAction.MASTER_KEY_RETIRED, "ops", None),
             ]
             assert report.master_key_id in [event.code for event in events]
-        # What only the old secret knows serves from its memory, and makes nothing under a retired key.
+        # A process with only the old secret reads with its cached data keys, and cannot make new ones.
         assert await read_all(old_only, KEYS) == VALUES
         with pytest.raises(KeyUnavailableError) as caught:
             await old_only.store_token(TokenKey("late", "acme", TokenKind.API_KEY), "value")
@@ -93,7 +93,7 @@ async def test_it_tells_how_far_it_is(place):
     async with place.vault(NEW, OLD) as vault:
         tenants = len(wraps(place))
         await vault.keys.rotate_master_key(lambda done, total: seen.append((done, total)))
-        assert seen[-1] == (2 * tenants, 2 * tenants)  # a wrap more for each, then one less
+        assert seen[-1] == (2 * tenants, 2 * tenants)  # each data key gets a second wrap, then loses the first
         assert seen == sorted(seen)
         seen.clear()
         await vault.keys.rotate_master_key(progress=lambda done, total: seen.append((done, total)))
@@ -130,7 +130,8 @@ async def test_giving_up_after_the_flip_goes_back_too(place):
     await fill(place)
     async with place.vault(NEW, OLD) as vault:
         await vault.keys.rotate_master_key()
-    async with place.vault(OLD, NEW) as vault:  # the old secret with a new salt: a retired local key stays retired
+    # The old secret gets a new master key with a new salt, because a retired local key stays retired.
+    async with place.vault(OLD, NEW) as vault:
         assert (await vault.keys.rotate_master_key()).retired == 1
         assert place.states() == ["retired", "retired", "active"]
     async with place.vault(OLD) as vault:
@@ -153,7 +154,7 @@ async def test_two_rotators_at_once(place):
 
 
 async def test_tenants_that_are_made_at_the_same_moment(place):
-    """Whoever makes a data key while a master key is retired comes first or is refused, and nothing is lost."""
+    """A process that makes a data key during the retirement is either first or refused, and nothing is lost."""
     keys = [TokenKey(f"n{number:02d}", "acme", TokenKind.API_KEY) for number in range(40)]
     async with place.vault(OLD) as old_only, place.vault(NEW, OLD) as both, place.vault(NEW, OLD) as rotator:
         await old_only.store_token(KEYS[0], "value")
@@ -168,7 +169,7 @@ async def test_tenants_that_are_made_at_the_same_moment(place):
             report = await rotator.keys.rotate_master_key()
     refused = {key for key, outcome in zip(keys, outcomes, strict=True) if outcome is not None}
     reasons = {outcome.reason for outcome in outcomes if outcome is not None}
-    # The second: its data key was stored, and brought over, before it was read back.
+    # unknown_master_key: the rotator rewrapped the new data key before its maker read it back.
     assert reasons <= {"retired_master_key", "unknown_master_key"}
     assert {key.tenant_id for key in refused} <= {key.tenant_id for key in keys[1::2]}
     assert place.states() == ["retired", "active"]
@@ -198,7 +199,7 @@ async def test_a_process_that_was_overtaken_halfway_does_not_flip_back(place):
     await fill(place)
     async with place.vault(NEW, OLD) as stale:
         await stale.keys.rotate_master_key()
-        async with place.vault(NEWEST, NEW):  # which introduces it
+        async with place.vault(NEWEST, NEW):  # opening the vault introduces the newest master key
             pass
         place.rows("UPDATE {master_key} SET state = 'unwrap_only' WHERE state = 'active'")
         newest = "SELECT max(created_at) FROM {master_key}"
@@ -210,7 +211,7 @@ async def test_a_process_that_was_overtaken_halfway_does_not_flip_back(place):
 
 
 async def test_a_master_key_in_use_is_not_retired(place):
-    """Neither one that still wraps something nor the active one, whoever asks the store."""
+    """The store itself refuses to retire the active master key, or one that still wraps data keys."""
     await fill(place)
     async with place.vault(NEW, OLD) as vault:
         store = vault._services.keys.rewrapping._rotation

@@ -1,4 +1,4 @@
-"""Erasure and rotation of one tenant at the same moments, and transactions that once waited for each other."""
+"""Erasure and key rotation of one tenant at the same time, and transactions that once deadlocked."""
 
 import asyncio
 from datetime import timedelta

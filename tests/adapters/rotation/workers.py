@@ -34,7 +34,7 @@ def was_told(stop):
 
 
 async def use_until(url, settings, number, tenants, tokens, stop):
-    """Read, store and refresh until a file appears; return how often, and what went wrong."""
+    """Read, store and refresh until a file appears; return how often, and the values that are stored now."""
     place = Place(url, **settings)
     held = dict.fromkeys(keys_of(number, tenants, tokens), f"{number} first")
     account = Account(f"t{number:03d}", "acme", f"refreshed by {number}")
@@ -58,12 +58,12 @@ async def use_until(url, settings, number, tenants, tokens, stop):
                 done["refreshes"] += 1
             if was_told(stop):
                 break
-            await asyncio.sleep(0.002)  # several processes share two cores
+            await asyncio.sleep(0.002)  # leaves the processor to the other processes
     return {"done": done, "held": {key.identifier: value for key, value in held.items()}}
 
 
 async def rotate_everything(url, settings, tenants, secret, previous):
-    """Rotate all data keys and the master key, telling how far it is."""
+    """Rotate all data keys and the master key, and print each step; return whether anything is incomplete."""
     place = Place(url, **settings)
     print("opening", flush=True)
     async with place.vault(secret, previous) as vault:

@@ -1,4 +1,4 @@
-"""Calls that outlive their callers, and are shared by those who ask for the same."""
+"""`Flights`: callers with the same key share one call, which goes on even if they are cancelled."""
 
 import asyncio
 import gc
@@ -183,7 +183,7 @@ class TestForgetting:
             answers.append(flights.is_current("a"))
 
         [caller] = await start(flights.share("a", ask))
-        assert not flights.is_current("a")  # this is no call at all
+        assert not flights.is_current("a")  # asked outside of any call
         flights.forget(lambda key: True)
         gate.set()
         await caller

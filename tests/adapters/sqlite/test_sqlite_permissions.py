@@ -38,7 +38,7 @@ async def test_an_existing_database_is_tightened(config, tmp_path, caplog, mode)
         assert modes(tmp_path) == dict.fromkeys(FILES, 0o600)
         for name in FILES:
             (tmp_path / name).chmod(mode)
-        # The other vault stays usable, which it would not be if its locks were dropped.
+        # The vault that is already open stays usable, because changing the mode drops none of its locks.
         async with open_vault(config) as vault:
             assert modes(tmp_path) == dict.fromkeys(FILES, 0o600)
             assert (await vault.get_token(KEY)).value.reveal() == "v"

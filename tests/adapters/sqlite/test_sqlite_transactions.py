@@ -1,4 +1,4 @@
-"""Transactions on SQLite that their callers leave, and a close that comes meanwhile."""
+"""SQLite transactions whose callers were cancelled, and a database that is closed meanwhile."""
 
 import asyncio
 import sqlite3
@@ -47,7 +47,7 @@ async def test_a_cancelled_caller_neither_splits_nor_loses_its_transaction(path)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    await database.transact(lambda transaction: transaction.fetch("SELECT 1"))  # it waits for the one before
+    await database.transact(lambda transaction: transaction.fetch("SELECT 1"))  # waits for the cancelled caller's
     assert count(path) == ROWS
     await database.close()
 

@@ -48,7 +48,7 @@ def public(cls):
 
 
 def without_await(signature):
-    """Return what an async signature is for a caller that waits."""
+    """Return a signature's parameters and return type, with async types replaced by sync ones."""
     returned = str(signature.return_annotation).replace("AsyncIterator", "Iterator")
     returned = returned.replace("TokenVault", "SyncVault")
     return [(p.name, p.kind, p.default, p.annotation) for p in signature.parameters.values()], returned
@@ -259,5 +259,5 @@ del vault
         (ended,) = group.wait(20)
     assert (ended.returncode, ended.stderr) == (0, "")
     with open_sync_vault(config) as vault:
-        # The use was still in memory when the process came to its end.
+        # The last use was only in memory when the process ended, so closing has written it.
         assert vault.list_tokens("t1").items[0].last_used_at is not None

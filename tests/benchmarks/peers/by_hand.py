@@ -38,7 +38,7 @@ _SECRET = "a-secret-for-benchmarks-only-0123456789"
 
 @asynccontextmanager
 async def aesgcm_peer(url: str, places: Sequence[Place], next_place: Callable[[], Place]) -> AsyncIterator[Peer]:
-    """Give the least that encrypts: one key for everything, no context."""
+    """Give the simplest peer that encrypts: one key for everything, no context."""
     cipher, nonce = AESGCM(os.urandom(32)), os.urandom(12)
     async with _filled_pool(
         url, "by_hand", "bytea", nonce + cipher.encrypt(nonce, VALUE.encode(), None), places

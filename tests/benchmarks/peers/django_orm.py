@@ -106,7 +106,7 @@ def _fill(model: Any, places: Sequence[Place]) -> None:
 
 
 def _close(meeting: threading.Barrier) -> None:
-    """Close this thread's connection; the meeting makes sure that each thread comes once."""
+    """Close this thread's connection; the barrier makes sure that each thread does this once."""
     from django.db import connection
 
     meeting.wait(30)

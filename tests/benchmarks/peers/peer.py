@@ -1,4 +1,4 @@
-"""What a peer is to a race."""
+"""What a race needs to know of a peer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Place: TypeAlias = tuple[str, str, str, str]
 
 @frozen
 class Peer:
-    """Somebody who fetches one token by its key and decrypts it.
+    """One way to fetch a token by its key and decrypt it.
 
     Attributes:
-        name: what a reader calls it.
-        get: lets a number of callers fetch a number of tokens each, and returns how many that were.
-        is_orm: whether the goals speak of it.
-        block: how many gets a block of one caller has.
+        name: the name that the results show.
+        get: lets a number of callers fetch a number of tokens each, and returns the total number of tokens.
+        is_orm: whether it is an ORM; goals are set for ORMs only.
+        block: number of gets in one timed block of a single caller.
     """
 
     name: str

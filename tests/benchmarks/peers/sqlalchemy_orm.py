@@ -17,7 +17,7 @@ from tests.benchmarks.vaults import EXPIRY, VALUE
 
 
 class FernetText(TypeDecorator[str]):
-    """The column that many a blog post shows."""
+    """An encrypted column as many blog posts show it."""
 
     impl = Text
     cache_ok = True
@@ -39,13 +39,13 @@ async def sqlalchemy_peer(
     """Give a peer over a table of its own, filled.
 
     Args:
-        name: what a reader calls it.
+        name: the name that the results show.
         url: a libpq URL.
         driver: ``psycopg`` or ``asyncpg``.
         table: the table's name.
         column: the type of the encrypted column.
-        places: where tokens are.
-        next_place: which one to fetch next.
+        places: the keys of the stored tokens.
+        next_place: returns the key to fetch next.
     """
     engine = create_async_engine(url.replace("postgresql://", f"postgresql+{driver}://"), pool_size=10, max_overflow=0)
     session = async_sessionmaker(engine, expire_on_commit=False)

@@ -51,7 +51,7 @@ def _pop_all(table, tenant_id):
 
 
 def _forget(events, tenant_id):
-    """Remove tenant and account from the tenant's events; those of erasures and destroyed keys stay."""
+    """Remove tenant and account from the tenant's events, except those of erasures and destroyed keys."""
     emptied = 0
     for number, event in enumerate(events):
         if event.tenant_id == tenant_id and event.action not in _KEPT:

@@ -1,4 +1,4 @@
-"""The states of keys, and moving values and wraps between them."""
+"""Changes the states of keys, and moves values and wraps between keys."""
 
 from collections import Counter
 

@@ -37,8 +37,7 @@ class DictRefreshLedger:
                 return None
             unknown_since = known.unknown_at(now)
             refresh = RefreshState(
-                credential_id=attempt.credential.id,
-                credential_generation=attempt.credential.generation,
+                credential_value_id=attempt.credential.value_id,
                 attempt_id=attempt.attempt_id,
                 lease_until=now + attempt.lease,
                 sent_at=now if unknown_since is None else known.sent_at,
@@ -147,7 +146,7 @@ def _release(transaction, attempt):
 
 
 def _due_after_failure(due_at, lease_until, next_attempt_at):
-    # The claim set the end of its lease. Any other time comes from a value that was stored during the attempt.
+    # A claim sets `due_at` to the end of its lease. Any other time comes from a value stored during the attempt.
     if due_at is None or due_at == lease_until:
         return next_attempt_at
     return min(due_at, next_attempt_at)

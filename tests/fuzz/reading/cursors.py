@@ -37,7 +37,7 @@ async def _fill(vault: TokenVault) -> None:
 
 
 async def _continue(vault: TokenVault, data: bytes) -> None:
-    """Continue each listing, at the bytes as they are and at the cursor that holds them as its position."""
+    """Continue each listing twice: with the bytes as the cursor, and with a cursor that encodes them."""
     refused = None
     for after in (data.decode("latin-1"), base64.urlsafe_b64encode(data).decode().rstrip("=")):
         for listing in (_tokens, _accounts, _events, _expiring, _position):
@@ -69,7 +69,7 @@ async def _expiring(vault: TokenVault, after: str) -> None:
 
 
 async def _position(vault: TokenVault, after: str) -> None:
-    """Read a position; a database stores its text and its numbers."""
+    """Read a position, and check that a database can store its texts and numbers."""
     for kinds in ((str, str), (int,), (str, str, str, str)):
         try:
             position = decode_cursor(after, *kinds) or ()

@@ -21,7 +21,7 @@ async def _open_fernet(texts: list[str]) -> list[Secret | None]:
     return [_READER.read(text) for text in texts]
 
 
-# The original's values are taken as they stand: each scrypt would take longer than all the rest.
+# Values of the format `original` are not decrypted, because each scrypt would take longer than all the rest.
 _FORMATS: list[tuple[Format, Opener]] = [(TOKENS, open_plain), (FERNET, _open_fernet), (ORIGINAL, open_plain)]
 
 
@@ -32,7 +32,7 @@ def _opened() -> Iterator[Run]:
 
 
 async def _read(data: bytes) -> None:
-    """Read to the end, which never raises: each bad row is a failure, with its line and a code."""
+    """Read a dump to its end. This must not raise; each bad row gives a failure with its line and a code."""
     lines = data.count(b"\n") + 1
     for form, opener in _FORMATS:
         last = 0

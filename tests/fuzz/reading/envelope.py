@@ -22,7 +22,7 @@ def key(purpose: Purpose = Purpose.VALUE) -> EnvelopeKey:
 
 @cache
 def known() -> dict[bytes, bytes]:
-    """Return the plaintexts by their envelope; the random parts are fixed, so these are in the corpus."""
+    """Return the plaintexts by their envelope. The random parts are fixed, so the corpus can hold the envelopes."""
     return {key()._seal(text, CONTEXT, bytes([n] * 28)): text for n, text in enumerate(PLAINTEXTS)}
 
 
@@ -36,7 +36,7 @@ def _opened() -> Iterator[Run]:
             except UnreadableError as error:
                 refused = error
             else:
-                # Whatever else opens is a forgery.
+                # Only the known envelopes may open; any other one that opens is a forgery.
                 assert purpose is Purpose.VALUE
                 assert known()[data] == opened
                 return
@@ -51,7 +51,7 @@ def _read_parameters(data: bytes) -> None:
         parameters = ScryptParameters.from_json(text)
     except ConfigurationError:
         return
-    # What is accepted costs no more memory than the format allows, and is written as the same.
+    # Accepted parameters cost no more memory than the format allows, and are the same when written and read again.
     assert parameters.log2_n <= 18
     assert ScryptParameters.from_json(parameters.to_json()) == parameters
 

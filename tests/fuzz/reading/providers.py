@@ -32,7 +32,7 @@ _FIELDS = Secret.from_fields(id="id", secret=CANARY)
 
 
 class _Body(httpx2.AsyncByteStream):
-    """A body that has not been read yet, in pieces."""
+    """A body that has not been read yet and arrives in pieces."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

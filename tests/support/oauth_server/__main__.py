@@ -22,7 +22,7 @@ from .configuration import Options, read_arguments, settings_for
 
 
 class _Server(ThreadedWSGIServer):  # type: ignore[misc, unused-ignore]
-    """Django's own threaded server, which keeps connections alive; many clients connect at one moment."""
+    """Django's own threaded server, which keeps connections alive. Its queue is long, because many connect at once."""
 
     request_queue_size = 1024
     daemon_threads = True

@@ -16,7 +16,7 @@ from oauthlib.common import generate_token  # type: ignore[import-untyped, unuse
 
 
 def create_application(client_id: str, client_secret: str, grant_type: str) -> Any:
-    """Register a confidential client. Its secret is kept unhashed: hashing would be most of every request."""
+    """Register a confidential client. Its secret is not hashed, because hashing would take most of each request."""
     return get_application_model().objects.create(
         name=client_id,
         client_id=client_id,
@@ -62,7 +62,7 @@ def expire_access_tokens() -> int:
 
 
 def live_refresh_tokens() -> int:
-    """Count the refresh tokens that can still be used, as the server's own check has it."""
+    """Count the refresh tokens that the server would still accept."""
     live = get_refresh_token_model().objects.filter(revoked__isnull=True, access_token__isnull=False)
     return int(live.count())
 

@@ -33,7 +33,7 @@ class Stats:
     Attributes:
         token_requests: all requests at the token endpoint.
         refreshes: refresh grants answered with 200.
-        replays: refresh grants answered with an earlier answer again, within the grace period.
+        replays: refresh grants that got the same answer as an earlier one, within the grace period.
         invalid_grants: refused refresh tokens.
         other_errors: every other refusal at the token endpoint, such as `invalid_client`.
         most_presented: largest number of times that any one refresh token was presented.

@@ -1,4 +1,4 @@
-"""Counts of what the server answered, in memory, because writing them to its database would slow down requests."""
+"""Counts the server's answers in memory, because writing the counts to its database would slow down requests."""
 
 import hashlib
 import json

@@ -25,7 +25,7 @@ def audit(
     limit: Annotated[int, Parameter(help="Largest number of events, up to 10000.")] = 1000,
     after: Annotated[
         str | None,
-        Parameter(help="Continue after the event with this cursor, which --json shows for the same --tenant."),
+        Parameter(help="Continue after the event with this cursor; take it from --json with the same --tenant."),
     ] = None,
     json: Json = False,
 ) -> None:

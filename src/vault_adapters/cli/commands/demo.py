@@ -25,6 +25,6 @@ def demo(
 ) -> None:
     """Create a vault in a directory of its own, use it and attack it.
 
-    The demo changes nothing outside of this directory and uses no network.
+    The demo changes nothing outside of this directory and connects to no other machine.
     """
     run_demo(make_place(None if directory is None else Path(directory)), open_screen())

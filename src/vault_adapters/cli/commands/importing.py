@@ -60,7 +60,8 @@ def import_dump(
     """Import tokens of another system.
 
     Without --overwrite, stored tokens stay and are counted as skipped, so a repeated import is harmless. For each row
-    that cannot be read, standard error shows its line and a code; the other rows are imported, and the exit code is 13.
+    that cannot be read, standard error shows its line number and a code. The other rows are imported, and the exit code
+    is 13.
     """
     form, opener = format_of(format_, secret_file, key_file)
     config = VaultConfig.from_env()

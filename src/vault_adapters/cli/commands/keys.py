@@ -38,8 +38,8 @@ from vault_domain import (
 )
 
 _NO_NEW_MASTER_KEY = (
-    "no new master key is configured, so the master key stays. If somebody may know the secret too, configure a new one"
-    " beside the old one, and run this again"
+    "no new master key is configured, so the master key stays. If somebody may know the encryption secret too,"
+    " configure a new secret, keep the old one as the previous secret, and run this again"
 )
 
 _DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only show the work to do.", show_default=False)]

@@ -175,14 +175,14 @@ def _show(info: TokenInfo, config: VaultConfig, *, json: bool, value: Secret | N
 
 
 def _print_value(value: Secret) -> None:
-    """Write exactly the value's bytes into a pipe or a file; show the value on a terminal, which it cannot control."""
+    """Write exactly the value's bytes into a pipe or a file; on a terminal, escape its control characters."""
     sys.stdout.flush()
     # No local holds the text, because writing may fail.
     sys.stdout.buffer.write(_harmless(value) if sys.stdout.isatty() else value.reveal().encode())
 
 
 def _harmless(value: Secret) -> bytes:
-    # Lines stay lines, because a line end does no harm and a key of several lines is copied so.
+    # Keep line ends, because they do no harm, and a key of several lines is copied with them.
     shown = "\n".join(printable(line) for line in value.reveal().split("\n"))
     if shown != value.reveal():
         complain("characters that control a terminal are shown as escapes; a pipe gets the value as it is")

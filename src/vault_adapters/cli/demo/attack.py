@@ -30,7 +30,7 @@ async def attack(stage: Stage) -> None:
     readable, untouched = await _read_the_rest(stage)
     report = await stage.vault.health()
     stage.screen.text(
-        f"Other tokens read as stored: {readable} of {untouched}. Failed reads counted: {report.failed_reads}."
+        f"Other tokens returned as stored: {readable} of {untouched}. Failed reads counted: {report.failed_reads}."
     )
 
 
@@ -45,7 +45,7 @@ async def _read(stage: Stage, key: TokenKey) -> Cell:
 
 
 async def _read_the_rest(stage: Stage) -> tuple[int, int]:
-    """Return how many unchanged tokens still read as stored, and the number of unchanged tokens."""
+    """Return how many unchanged tokens the vault still returns as stored, and the number of unchanged tokens."""
     keys = [info.key for info in await stage.tokens() if info.key not in {TAMPERED, MOVED_TO}]
     tokens = await stage.vault.get_tokens(keys)
     return sum(tokens[key].value == stage.stored[key] for key in keys if key in tokens), len(keys)

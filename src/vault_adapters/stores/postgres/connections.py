@@ -117,8 +117,8 @@ async def _restore(connection: Connection) -> None:
 def _refuse_foreign_operators(search_path: str) -> None:
     """Refuse a search path on which another schema comes before pg_catalog.
 
-    Its operators would replace those of the statements: with an ``=`` that is always true, one tenant's question finds
-    another tenant's row. A path that does not name pg_catalog is searched after it.
+    That schema's operators would replace the built-in ones: with an ``=`` that is always true, a query for one tenant
+    finds another tenant's row. If the path does not name pg_catalog, Postgres searches pg_catalog first.
     """
     named = [name.strip().strip('"').lower() for name in search_path.split(",")]
     if "pg_catalog" in named[1:] and named[0] != "pg_catalog":

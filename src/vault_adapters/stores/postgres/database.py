@@ -20,9 +20,9 @@ from vault_domain.entities.errors import ConfigurationError
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
 
-# Name the isolation level each time, because a role, a database or a host may have set another default. The search path
-# too: it could lead to other operators than those of pg_catalog. It lasts for the transaction, so that neither a host's
-# pool nor a pooler keeps it.
+# Name the isolation level each time, because a role, a database or a host may have set another default. Set the
+# search path too, because another path could put other operators before those of pg_catalog. SET LOCAL ends with the
+# transaction, so neither a host's pool nor a pooler keeps the path.
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp"
 
 
@@ -45,7 +45,7 @@ class Transaction:
         return await _query(self._connection, sql, parameters, prepare=self._prepare)
 
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
-        """Run a query with each of many parameters and yield the rows of each.
+        """Run a query once per set of parameters; yield the rows of each run.
 
         While the database runs one query, this process builds the parameters of the next query and decodes the rows of
         the previous one; a bulk write spends half of its time on that. Close the generator before you run another
@@ -132,7 +132,7 @@ class PostgresDatabase:
         await translated(self._connections.close())
 
     def now(self) -> datetime | None:
-        """Return the clock's time; without a clock, return None, which statements replace by the database's time."""
+        """Return the clock's time; without a clock, return None, which statements replace with the database's time."""
         return None if self._clock is None else self._clock()
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:

@@ -29,7 +29,7 @@ class PostgresTenantEraser:
         """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
 
         async def work(transaction: Transaction) -> Change[Erased]:
-            # Repeat the statement, because one that waited for a key rotation does not see the new data key that the
+            # Repeat the statement, because a run that waited for a key rotation does not see the new data key that the
             # rotation committed.
             parameters = {"tenant_id": tenant_id, "actor": actor, "now": transaction.now}
             destroyed: list[AuditEvent] = []

@@ -42,7 +42,7 @@ async def translated(work: Awaitable[T], *, foreign: bool = False) -> T:
         error.__context__ = None
         failure = error.with_traceback(None)
     finally:
-        del work  # a coroutine's frames end with it
+        del work  # releases the coroutine with its frames
     raise failure
 
 

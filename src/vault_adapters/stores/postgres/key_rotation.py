@@ -56,7 +56,7 @@ class PostgresKeyRotation:
         return int(count)
 
     async def count_tokens_to_rotate(self, age: timedelta, tenant_id: str | None = None) -> int:
-        """Count the tokens under active data keys that are at least ``age`` old, of all tenants or of one."""
+        """Count the tokens, of all tenants or of one, whose active data key is at least ``age`` old."""
         parameters = {"age": micros(age), "now": self._database.now(), "tenant_id": tenant_id}
         [(count,)] = await self._database.fetch(self._queries["count_tokens_to_rotate"], parameters)
         return int(count)
@@ -152,7 +152,7 @@ class PostgresKeyRotation:
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
             parameters = {"master_key_id": key_id, "replaced": replaced}
-            # Exclude other activations, retirements and introductions, so that demoting and promoting see one state.
+            # Exclude other activations, retirements and introductions, so that both statements see the same state.
             await transaction.execute(self._queries["lock_master_keys"])
             await transaction.execute(self._queries["lock_both_master_keys"], parameters)
             events: tuple[AuditEvent, ...] = ()
@@ -183,7 +183,7 @@ class PostgresKeyRotation:
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete a master key's wrap of each data key whose wrap in ``kept`` is still stored unchanged."""
+        """Delete the wrap under ``master_key_id`` of each data key whose wrap in ``kept`` is stored unchanged."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters)
         return int(deleted)

@@ -111,6 +111,6 @@ def _parameters(url: Secret) -> set[str] | None:
     """
     try:
         given = set(conninfo_to_dict(url.reveal()))
-    except (psycopg.Error, ValueError):  # ValueError: the URL is no text that C understands
+    except (psycopg.Error, ValueError):  # ValueError: the URL cannot be passed to C as a string
         return None
     return given | {option.keyword.decode() for option in Conninfo.get_defaults() if option.val is not None}

@@ -77,7 +77,7 @@ async def prepare_schema(database: PostgresDatabase, schema: str, *, migrate: bo
 
 
 async def adopt_restored(database: PostgresDatabase, queries: Queries, schema: str) -> bool:
-    """Renumber the audit events of a dump from another server; return whether the database came from such a dump.
+    """Renumber the audit events of a dump from another server; return whether this call renumbered any.
 
     The restored events hold that server's transaction numbers, and pages of events are ordered by these numbers.
     Without renumbering, pages would hide the events until this server reaches the numbers, and would show new events

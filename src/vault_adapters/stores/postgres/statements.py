@@ -4,7 +4,10 @@ from vault_adapters.stores.postgres.schema import quoted
 from vault_adapters.stores.queries import Queries, load_queries
 
 _NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
-"""The store's time: the clock's if there is one, else the database's. (A volatile function would prevent index use.)"""
+"""The store's time: the clock's if there is one, else the database's, from a function that is not volatile.
+
+A volatile function, such as ``clock_timestamp``, would prevent the use of indexes.
+"""
 
 _SCHEDULED = """scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
@@ -53,9 +56,9 @@ _AFTER = """(
     %(after_seq)b::bigint)"""
 """The position after which a page of audit events begins.
 
-A position may come from another server, whose dump was restored here. Then its transaction number is replaced with the
-one that `adopt_audit_events` gave to the events. Such a position has a transaction number that this server has not
-reached yet, or its seq is less than that of the last event under transaction 2.
+A position may come from another server, whose dump was restored here. Then its transaction number is replaced with 2,
+the number that `adopt_audit_events` gave to all restored events. Such a position is recognised because this server has
+not reached its transaction number yet, or because an event under transaction 2 has a higher seq.
 """
 
 _CONFIRMED_DATA_KEY = """(
@@ -63,7 +66,7 @@ _CONFIRMED_DATA_KEY = """(
     FROM {{schema}}.audit_event e
     WHERE e.tenant_id = d.tenant_id AND e.code = encode(d.data_key_id, 'hex')
         AND e.action IN ('data_key_replaced', 'data_key_destroyed'))"""
-"""The state that the audit log confirms for the data key ``d``: its last one, or NULL."""
+"""The state that the audit log confirms for the data key ``d``; NULL if it was neither replaced nor destroyed."""
 
 _CONFIRMED_MASTER_KEY = """(
     SELECT CASE
@@ -90,8 +93,8 @@ _USABLE_WRAP = """EXISTS (
             AND coalesce({{confirmed_master_key}}, m.state) <> 'retired')"""
 """Whether the wrap ``w`` is under a master key that was not retired.
 
-Processes that were opened before the retirement still have the retired master key. Whoever knows its secret could make
-a wrap of a data key of their own for them.
+Processes that were opened before the retirement still have the retired master key. Without this condition, somebody who
+knows its secret could wrap a data key of their own under it, and these processes would unwrap it.
 """
 
 

@@ -1,4 +1,4 @@
-"""Makes the SQL of a trigger that erases a tenant in the vault when the host deletes its row of that tenant."""
+"""Makes the SQL of a trigger that erases a tenant in the vault when the host deletes the tenant's row."""
 
 import logging
 import re

@@ -25,7 +25,7 @@ MEMORY = ":memory:"
 
 _OLDEST_SQLITE = (3, 37, 0)  # the first version with STRICT tables
 
-# busy_timeout: the wait for another process's transaction. Transactions are short, so only a fault reaches the limit.
+# The longest wait for another process's transaction. Transactions are short, so only a fault reaches this limit.
 _BUSY_SECONDS = 30.0
 
 # WAL lets readers run beside the writer. FULL keeps committed tokens after a power cut. secure_delete overwrites
@@ -83,7 +83,7 @@ class SqliteDatabase:
         """Open the file.
 
         Args:
-            create: create the file if it is missing. Its mode is 0600, and so is an existing file's after opening.
+            create: create the file if it is missing. A new file has the mode 0600; an existing file is given this mode.
 
         Raises:
             SchemaOutdatedError: the file is missing and ``create`` is False.

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 from vault_domain.entities.errors import StorageError
 
-# Another process holds the file's write lock, or the schema changed while a statement ran.
+# Errors that a retry may avoid: another process holds the file's write lock, or the schema changed during a statement.
 _PASSING = {"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_TIMEOUT", "SQLITE_SCHEMA"}
 
 
-# The text of the ValueError that aiosqlite raises for a closed connection.
+# The texts of the ValueError that aiosqlite raises for a closed connection.
 _CLOSED = {"no active connection", "Connection closed"}
 
 

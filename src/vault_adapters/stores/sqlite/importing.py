@@ -1,4 +1,4 @@
-"""Imports tokens into SQLite: it first reads, then writes; SQLite's single writer makes this safe."""
+"""Imports tokens into SQLite: first reads, then writes, which is safe because SQLite has a single writer."""
 
 from __future__ import annotations
 

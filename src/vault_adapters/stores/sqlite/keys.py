@@ -35,7 +35,7 @@ class SqliteKeyRepository:
         return await self._database.transact(work)
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only, unless the store holds one that is not in ``known``."""
+        """Store a further master key as unwrap_only if ``known`` holds all stored master keys; return all records."""
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             if all(stored.key_id in known for stored in await self._all(transaction)):

@@ -1,4 +1,4 @@
-"""Takes the database's files away from other users of the machine."""
+"""Removes the access of other users of the machine to the database's files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def tighten(path: Path) -> None:
-    """Give the database's files the mode 0600 if they are this user's, and log one warning if anything was wrong.
+    """Give the database's files the mode 0600 if they are this user's, and log one warning if others had access.
 
     The warning says whether other users still have access. Windows has no such modes, so nothing happens there.
 

@@ -3,7 +3,7 @@
 from vault_adapters.stores.columns import MOST_BLOB
 from vault_adapters.stores.queries import Queries, load_queries
 
-# A SQLite column may hold a value of any type, so a text in place of a sealed value is read as its bytes.
+# A damaged row may hold a text in place of a sealed value. The cast reads it as bytes.
 _VALUE_COLUMNS = f"t.data_key_id, CASE WHEN length(t.blob) <= {MOST_BLOB} THEN CAST(t.blob AS BLOB) END"
 
 _CONFIRMED_DATA_KEY = """(
@@ -11,7 +11,7 @@ _CONFIRMED_DATA_KEY = """(
     FROM token_vault_audit_event e
     WHERE e.tenant_id = d.tenant_id AND e.code = lower(hex(d.data_key_id))
         AND e.action IN ('data_key_replaced', 'data_key_destroyed'))"""
-"""The state that the audit log confirms for the data key ``d``: its last one, or NULL."""
+"""The latest state that the audit log confirms for the data key ``d``; NULL if it confirms none."""
 
 _CONFIRMED_MASTER_KEY = """(
     SELECT CASE
@@ -38,8 +38,8 @@ _USABLE_WRAP = """EXISTS (
             AND coalesce({{confirmed_master_key}}, m.state) != 'retired')"""
 """Whether the wrap ``w`` is under a master key that was not retired.
 
-Processes that were opened before the retirement still have the retired master key. Whoever knows its secret could make
-a wrap of a data key of their own for them.
+Processes that were opened before the retirement still have the retired master key. Without this condition, somebody who
+knows the secret of this master key could wrap a data key of their own, and these processes would unwrap that data key.
 """
 
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
-from uuid import uuid4
 
 from attrs import frozen
 
@@ -85,14 +84,16 @@ class SqliteTokenRepository:
 
         async def work(transaction: Transaction) -> Change[MarkOutcome]:
             state = await self._state(transaction, ref.key)
-            if state is None or (state.id, state.generation) != (ref.id.bytes, ref.generation):
+            if state is None or state.value_id != ref.value_id.bytes:
                 return Change(MarkOutcome.STALE)
             if state.status == TokenStatus.INVALID:
                 return Change(MarkOutcome.ALREADY_INVALID)
-            parameters = key_parameters(ref.key) | {"id": ref.id.bytes, "generation": ref.generation}
+            parameters = key_parameters(ref.key) | {"value_id": ref.value_id.bytes}
             parameters |= {"error_code": error_code, "now": to_micros(transaction.now)}
             await transaction.execute(self._queries["invalidate_token"], parameters)
-            event = token_event(AuditAction.TOKEN_INVALIDATED, ref.key, ref.generation, transaction, actor, error_code)
+            event = token_event(
+                AuditAction.TOKEN_INVALIDATED, ref.key, state.generation, transaction, actor, error_code
+            )
             await append_events(transaction, self._queries, [event])
             return Change(MarkOutcome.APPLIED, (event,))
 
@@ -194,7 +195,7 @@ class SqliteTokenRepository:
         return [_answer(list(group), key) for key, (_, group) in zip(keys, groups, strict=True)]
 
     async def _state(self, transaction: Transaction, key: TokenKey) -> "_State | None":
-        """Return the columns of a row that a change compares, so that a damaged row can be replaced and deleted."""
+        """Read only the columns that a write compares, so that a row with damage in others can be replaced."""
         rows = await transaction.fetch(self._queries["get_token_state"], key_parameters(key))
         return next((_State(*row) for row in rows), None)
 
@@ -206,13 +207,13 @@ class SqliteTokenRepository:
 
 @frozen
 class _State:
-    id: bytes
+    value_id: bytes
     generation: int
     status: str
 
 
 def _answer(rows: Sequence[Row], key: TokenKey) -> StoredToken | DamagedToken | None:
-    """Return the token of a key from its row. A key with several rows gets none, because at most one is its own."""
+    """Return the token of a key from its row. Several rows count as damaged, because at most one is the key's own."""
     if len(rows) > 1:
         return DamagedToken(key, WRONG_ROW)
     return next((stored_token(row, key) for row in rows), None)
@@ -229,13 +230,13 @@ def deletion_events(
 async def write_tokens(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
 ) -> Change[list[TokenInfo]]:
-    """Write values whose data keys are active, and their events, in the given transaction.
+    """Write values and their events in the given transaction; all data keys of the values must be active.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
     await require_active_data_keys(transaction, queries, writes)
-    parameters = [write_parameters(write, uuid4(), transaction.now) for write in writes]
+    parameters = [write_parameters(write, transaction.now) for write in writes]
     await transaction.execute_many(queries["upsert_token"], parameters)
     keys = [write.key for write in writes]
     rows = await transaction.fetch(queries["get_tokens"], {"keys": keys_parameter(keys)})

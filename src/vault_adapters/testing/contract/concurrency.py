@@ -27,7 +27,7 @@ from vault_domain.facade.vault import TokenVault
 T = TypeVar("T")
 WRITERS = 64
 _ROUNDS = 100
-"""Number of reads, 0.05 s apart, in which cancelled writes must have come to their end."""
+"""Maximum number of reads, 0.05 s apart, until all writes of cancelled callers must have ended."""
 
 
 async def outcomes(calls: Iterable[Awaitable[T]]) -> tuple[list[T], list[BaseException]]:
@@ -124,7 +124,7 @@ class ConcurrencyCases(ContractFixtures):
             await asyncio.gather(*tasks, return_exceptions=True)
             assert [task.cancelled() for task in tasks[1::2]] == [False, False]
         assert (await vault.store_token(key("after"), "v")).generation == 1
-        # Cancelling a caller does not cancel its write, and a page of events ends before the writes that still run.
+        # Cancelling a caller does not cancel its write, and a page of events may leave out events while a write runs.
         for _ in range(_ROUNDS):
             stored = len([event for event in await events_of(vault) if event.generation])
             generations = sum(info.generation for info in (await tokens_of(vault)).values())

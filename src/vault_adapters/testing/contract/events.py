@@ -1,4 +1,4 @@
-"""Every mutation writes its audit event once, in its own transaction; without the event, no mutation happens."""
+"""Every mutation writes its audit event once, in the same transaction; if that fails, nothing changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
-# A lone surrogate: no store can write the event of a mutation by this actor.
+# A lone surrogate has no UTF-8 encoding, so no store can write an event with this actor.
 UNWRITABLE = "\ud800"
 
 

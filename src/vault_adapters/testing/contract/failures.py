@@ -14,7 +14,7 @@ from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.refresh_ledger import Failure
 
-# A lone surrogate: no store can write the event of a change by this actor.
+# A lone surrogate has no UTF-8 encoding, so no store can write an event with this actor.
 UNWRITABLE = "\ud800"
 
 

@@ -104,7 +104,7 @@ class ContractFixtures:
         return open_vault_over(store, config, refreshers=refreshers, on_event=on_event)
 
     async def check_idle(self, store: Store) -> None:
-        """Override this to fail if a connection is checked out or a transaction is open, if the store can tell."""
+        """Do nothing. Override this to fail if the store still has a connection in use or a transaction open."""
 
 
 async def tokens_of(vault: TokenVault, tenant_id: str = "t1") -> dict[TokenKey, TokenInfo]:

@@ -32,7 +32,7 @@ from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 
 THEN = datetime(2024, 5, 1, 12, tzinfo=UTC)
-# A lone surrogate: no store can write the event of a mutation by this actor.
+# A lone surrogate has no UTF-8 encoding, so no store can write an event with this actor.
 UNWRITABLE = "\ud800"
 
 

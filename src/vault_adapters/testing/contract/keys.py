@@ -60,7 +60,7 @@ async def _introduce(store: Store, *records: MasterKeyRecord) -> None:
 async def _change_a_state(
     store: Store, clock: ManualClock, chance: random.Random, masters: list[MasterKeyRecord], number: int
 ) -> None:
-    """Call a method that changes states, with arguments by chance."""
+    """Call a random method that changes states, with random arguments."""
     one, two = chance.sample(masters, 2)
     record, replaced = data_key(number, *masters), bytes([chance.randrange(1, number + 1)]) * 16
     match chance.randrange(7):
@@ -86,7 +86,7 @@ async def _change_a_state(
 
 
 async def _states(store: Store, number: int) -> dict[object, object]:
-    """Return the states of all master keys and of the tenant's data keys up to a number."""
+    """Return the states of all master keys, and of the tenant's data keys with the numbers 1 to ``number``."""
     states: dict[object, object] = {record.key_id: record.state for record in await store.keys.master_keys()}
     for data_key_number in range(1, number + 1):
         record = await store.keys.data_key("t1", bytes([data_key_number]) * 16)
@@ -95,7 +95,7 @@ async def _states(store: Store, number: int) -> dict[object, object]:
 
 
 class KeyTableCases(ContractFixtures):
-    """`KeyRepository`, and retiring master keys by `KeyRotationRepository`."""
+    """`KeyRepository`, and the methods of `KeyRotationRepository` that change keys."""
 
     async def test_an_empty_database_has_no_keys(self, store: Store) -> None:
         assert await store.keys.master_keys() == []
@@ -239,7 +239,7 @@ class KeyTableCases(ContractFixtures):
         assert await read() == [DataKeyState.DESTROYED, DataKeyState.DESTROYED, None]
         await store.eraser.erase("t1", actor=None)
         assert await read() == [DataKeyState.DESTROYED] * 3
-        # Another tenant's data key with the same id is not meant.
+        # These events do not concern another tenant's data key with the same id.
         other = await store.keys.create_data_key(data_key(1, master_key(1), tenant_id="t2"))
         assert other.confirmed is None
         assert (await store.key_rotation.key_counts()).resurrected == 0

@@ -40,7 +40,7 @@ async def _values(vault: TokenVault) -> tuple[str | None, str | None]:
 
 
 class LateAnswerCases(RefreshFixtures, given=("expired",)):
-    """Refreshes, and changes by other processes while the provider is asked. `vault` plays such a process."""
+    """Refreshes during which another process changes the account. `vault` stands for that process."""
 
     @pytest.fixture
     async def expired(self, sweeping: TokenVault, clock: ManualClock) -> None:

@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
 STRANGERS = [Account(tenant, *place) for tenant in ("t", "t2") for place in (("google", "ann"), ("google", "bob"))]
-"""Accounts of other tenants: for each, one with the names of `ACCOUNT`, and one with another identifier."""
+"""Accounts of two other tenants. Each tenant has one with `ACCOUNT`'s provider and identifier, and one for ``bob``."""
 
 AT_ANOTHER_PROVIDER = [Account("t1", "google2", "ann")]
 AT_THE_SAME_PROVIDER = [Account("t1", "google"), Account("t1", "google", "anna")]

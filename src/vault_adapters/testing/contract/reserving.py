@@ -70,7 +70,8 @@ class ReserveCases(ContractFixtures):
         due = await _take(store, clock, hold=NO_TIME)
         times = {each.account: each.due_at for each in due}
         for account, moment in times.items():
-            await store.refreshes.reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]  # keep this round's
+            # The default argument binds this round's moment.
+            await store.refreshes.reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
         found = await _take(store, clock, since=times[accounts[2]], until=times[accounts[4]])
         assert [each.account for each in found] == accounts[2:5]
 

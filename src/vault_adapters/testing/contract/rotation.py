@@ -282,7 +282,7 @@ class MasterKeyCases(ContractFixtures):
             theirs = await store.keys.active_data_key("t2") or pytest.fail("no key")
             [mine] = theirs.wraps
             swapped = PlacedWrap("t2", theirs.key_id, mine)
-            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # there is none
+            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the new one wraps nothing
             kept = DataKeyWrap(new, mine.wrapped)
             placed = PlacedWrap("t2", theirs.key_id, kept)
             assert await store.key_rotation.add_wraps([placed]) == 0  # the new master key is not active yet

@@ -57,7 +57,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
 
     @pytest.fixture
     async def data_key(self, vault: TokenVault) -> None:
-        """Let the tenant have a data key."""
+        """Give the tenant a data key by storing a value."""
         await vault.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "v")
 
     @pytest.mark.parametrize("how", WRITES)

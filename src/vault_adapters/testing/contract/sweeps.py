@@ -175,7 +175,7 @@ class SweepCases(RefreshFixtures):
         refresher = ScriptedRefresher(UNKNOWN, UNKNOWN, UNKNOWN, token_set(1), rotation=GRACE)
         async with self.vault_over(store, refreshers={ACCOUNT.provider: refresher}) as vault:
             at = 51 * MINUTE
-            # The grace period starts at the first request; a retry's deadline of ten seconds must end before it does.
+            # The grace period starts at the first request. The ten seconds of a retry's deadline must fit into it.
             moments = (at, at + 20 * SECOND, at + 49 * SECOND, at + 55 * SECOND, at + 5 * MINUTE, HOUR)
             assert await _sweep_at(vault, clock, *moments) == [FAILED, FAILED, FAILED, NOTHING, NOTHING, REFRESHED]
 

@@ -109,7 +109,7 @@ class RotationService:
         return counts.tokens_to_reseal + await self._rotation.count_tokens_to_rotate(older_than, tenant_id)
 
     async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
-        """Replace a data key if still active; return the now active data key or None, and whether this call made it."""
+        """Replace a data key if it is active; return the tenant's active data key or None, and whether it is new."""
 
         async def store(record: DataKeyRecord) -> Change[DataKeyRecord | None]:
             return await self._rotation.replace_active_data_key(replaced, record, actor=actor)

@@ -160,7 +160,7 @@ class RewrappingService:
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
             if mine is None:
-                return None  # another process has just made this data key without the target; the next round wraps it
+                return None  # another process made this data key, without a wrap under the target; add it next round
             if not await self._wrapper.wraps_agree(record):
                 raise UnreadableError("wraps_differ")
             return PlacedWrap(record.tenant_id, record.key_id, mine)
@@ -192,11 +192,11 @@ class RewrappingService:
 
         async def job(record: DataKeyRecord) -> None:
             if failures:
-                return  # the key service is unreachable, so do not ask it for the rest of the page
+                return  # the key service failed, so do not ask it for the rest of the page
             try:
                 wrap = await visit(record)
             except UnreadableError as error:
-                _log.debug("a data key could not be wrapped again: %s", error.reason)
+                _log.debug("the wraps of a data key were left as they are: %s", error.reason)
                 run.unreadable.add(_place(record))
             except (KeyUnavailableError, ConfigurationError) as error:
                 if error.reason == "unknown_master_key":

@@ -87,10 +87,10 @@ class ResealingService:
     ) -> Reencryption:
         """Destroy data keys that were emptied long ago, then re-encrypt the values under the other old data keys.
 
-        If ``at_once`` is True, also destroy the data keys that this run emptied.
+        If ``at_once`` is True, destroy all emptied data keys at the end of the run.
         """
-        # Destroy first, because this also finds emptied data keys that tokens of a restored backup use again; the
-        # passes below empty them.
+        # Destroy first, because this also clears `emptied_at` of data keys that tokens of a restored backup use again.
+        # Otherwise the passes below would skip these tokens.
         destroyed = await self._destroy(tenant_id, DESTROY_AFTER, actor)
         counts = await self._rotation.key_counts(tenant_id)
         run = _Run(counts.tokens_to_reseal, progress)

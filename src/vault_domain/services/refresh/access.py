@@ -182,7 +182,7 @@ class RefreshService:
         return await self._result(account, outcome)
 
     async def _result(self, account: Account, refreshed: Refreshed) -> Token | Refreshed:
-        """Return the new token even if it is already due, because refreshing it again would never end."""
+        """Return the new token even if it is already due, because otherwise refreshes would repeat without end."""
         if refreshed.held is not None:
             return refreshed.held
         if refreshed.stored is not None:

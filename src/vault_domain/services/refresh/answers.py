@@ -159,10 +159,10 @@ class AnswerKeeper:
         return len(entries)
 
     async def _check(self, account: Account, pending: _Pending) -> _Pending | None:
-        """Return a waiting answer that is known to be of this vault; forget it and return None if it is not.
+        """Return a waiting answer after verifying that this vault wrote it; otherwise, forget it and return None.
 
         Raises:
-            KeyUnavailableError, StorageError: that cannot be found out now.
+            KeyUnavailableError, StorageError: the answer cannot be verified now.
         """
         if pending.checked:
             return pending
@@ -179,7 +179,7 @@ class AnswerKeeper:
         return None
 
     async def _problem_with(self, entry: JournalEntry) -> str | None:
-        """Return why an entry must not be committed, such as that it is another vault's; None if it may be."""
+        """Return why an entry must not be committed, such as another vault's seal; None if it may be committed."""
         try:
             return None if await is_genuine(entry, self._cipher) else "it was changed or forged"
         except UnreadableError as error:
@@ -267,6 +267,7 @@ class AnswerKeeper:
             lifetime=write.lifetime,
             created_at=attempt.claimed_at,
             updated_at=attempt.claimed_at,
+            value_id=write.value_id,
         )
         key = attempt.account.key(TokenKind.ACCESS_TOKEN)
         return await self._opener.open(key, StoredToken(info, write.sealed), attempt.claimed_at)
@@ -315,7 +316,7 @@ class AnswerKeeper:
                     "a refreshed token waits, because it does not decrypt now: %s (attempt %s)", error.reason, attempt
                 )
                 raise StorageError("a refreshed token does not open", reason=error.reason) from None
-            # Either the tenant was erased and has no credential to mark, or the data key was emptied over a day ago.
+            # Either the tenant was erased and has no credential to mark, or a re-encryption destroyed the data key.
             change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
             self._sink.publish(change.events)
             _log.error("a refreshed token is lost: its data key was destroyed before the commit (attempt %s)", attempt)

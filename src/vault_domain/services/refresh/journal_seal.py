@@ -1,7 +1,7 @@
 """Seals journal entries, so that whoever can write to the journal's directory cannot change or forge an entry.
 
-The seal is a digest of the entry, sealed under the tenant's data key. Its context names the account, but is the
-context of no token, because no identifier of an account holds NUL.
+The seal is a digest of the entry, sealed under the tenant's data key. Its context names the account. No token has the
+same context, because the identifier in the seal's context holds NUL, and no account's identifier does.
 """
 
 import hashlib
@@ -37,7 +37,8 @@ async def is_genuine(entry: JournalEntry, cipher: Cipher) -> bool:
     seal = entry.seal
     if seal is None or not entry.writes:
         return False
-    # One sealer seals a whole entry. Otherwise, tokens that open could hide behind a seal whose key is destroyed.
+    # One sealer seals a whole entry. Without this check, a forged entry could combine readable tokens with a seal whose
+    # data key is destroyed, because such a seal cannot be verified.
     if any(write.sealed.data_key_id != seal.data_key_id for write in entry.writes):
         return False
     return await cipher.open(_context(entry), seal) == _digest(entry)
@@ -67,13 +68,14 @@ def _digest(entry: JournalEntry) -> Secret:
 
 
 def _of_ref(ref: TokenRef) -> list[object]:
-    return [ref.key.kind.value, ref.id.hex, ref.generation]
+    return [ref.key.kind.value, ref.id.hex, ref.generation, ref.value_id.hex]
 
 
 def _of_write(write: TokenWrite) -> list[object]:
-    # A journal keeps neither `lead` nor `refreshed`, which follow from the policy and from being an answer.
+    # A journal keeps neither `lead` nor `refreshed`: the policy gives `lead`, and `refreshed` is True for every answer.
     return [
         write.key.kind.value,
+        write.value_id.hex,
         write.sealed.data_key_id.hex(),
         write.sealed.blob.hex(),
         None if write.expires_at is None else _of_time(write.expires_at),

@@ -106,7 +106,8 @@ class SweepService:
         position = sweep.positions[provider]
         due: list[DueAccount] = []
         if not self._runner.is_refused(provider):
-            hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)  # the second half of a batch waits for the first
+            # Two leases, because the second half of a batch waits for the first.
+            hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)
             due, now = await self._ledger.reserve_due(
                 provider, hold=hold, limit=wanted, since=position.since, until=position.until
             )

@@ -3,14 +3,14 @@
 from collections import OrderedDict
 
 MOST_TENANTS = 10_000
-"""Largest number of tenants that are counted one by one, because memory must stay bounded."""
+"""Largest number of tenants with a count of their own; it bounds the memory."""
 
 
 class FailedReads:
     """Counts failed reads since the vault was opened.
 
-    Beyond `MOST_TENANTS` tenants, the count of the tenant whose last failure is the oldest is dropped. The total keeps
-    it.
+    Beyond `MOST_TENANTS` tenants, the count of the tenant whose last failure is the oldest is dropped. The total
+    still includes it.
     """
 
     def __init__(self) -> None:

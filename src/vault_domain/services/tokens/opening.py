@@ -85,7 +85,7 @@ class TokenOpener:
 
 
 def checked_record(account: Account, record: AccountRecord | None) -> AccountRecord | None:
-    """Return a record that was read for an account.
+    """Return a record after checking that it belongs to this account.
 
     Raises:
         DecryptionError: the record or one of its tokens belongs to another account.
@@ -100,6 +100,6 @@ def checked_record(account: Account, record: AccountRecord | None) -> AccountRec
 
 
 def checked_snapshot(account: Account, snapshot: Snapshot) -> Snapshot:
-    """Do the same as `checked_record` for a record with its sealed values."""
+    """Return a snapshot after checking its record; see `checked_record`."""
     checked_record(account, snapshot.record)
     return snapshot

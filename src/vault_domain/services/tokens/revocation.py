@@ -35,7 +35,7 @@ class RevocationService:
     async def revoke(self, account: Account) -> bool | None:
         """Ask the provider to revoke the credential; return whether it confirmed.
 
-        None means that there is no readable credential or no revocation endpoint.
+        None means that there is no readable credential, no refresher that can revoke, or no revocation endpoint.
         """
         revoker = self._refreshers.get(account.provider)
         if not isinstance(revoker, TokenRevoker):

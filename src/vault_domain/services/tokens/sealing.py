@@ -19,7 +19,7 @@ T = TypeVar("T")
 W = TypeVar("W")
 W_co = TypeVar("W_co", covariant=True)
 
-# A further round is needed only if a rotation or erasure committed meanwhile; many in a row are a fault.
+# A further round is needed only if a rotation or erasure committed meanwhile. Many rounds in a row are a fault.
 _ROUNDS = 8
 
 

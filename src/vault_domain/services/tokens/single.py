@@ -142,10 +142,10 @@ class TokenService:
 def _by_question(
     keys: Sequence[TokenKey], rows: Sequence[StoredToken | DamagedToken]
 ) -> dict[TokenKey, StoredToken | DamagedToken]:
-    """Return the rows by the key that was asked for.
+    """Return the rows by requested key.
 
-    A row that answers no question stands in the place of one that does. Which one is not known, so that each key
-    without an answer gets an error instead of counting as not stored.
+    A row whose key was not requested has taken the place of a requested key's row, but it does not show of which key.
+    So each requested key without a row gets an error instead of counting as not stored.
     """
     answers = {row.key: row for row in rows}
     if answers.keys() <= set(keys):

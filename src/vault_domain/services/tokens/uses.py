@@ -16,7 +16,7 @@ class UseTracker:
     """Collects when tokens were last used, at most once per token and minute.
 
     A crash may lose uses. That is accepted, because a lost use costs a minute of precision, and a write per read would
-    cost three times the read.
+    cost three times as much as the read.
     """
 
     def __init__(self, tokens: TokenRepository) -> None:

@@ -22,9 +22,9 @@ class VaultSeal:
 
 
 def _material(records: list[MasterKeyRecord]) -> bytes:
-    """Return what only readers of the database know, and what stays as it is when master keys are rotated.
+    """Return bytes that only readers of the database know, and that do not change when master keys are rotated.
 
-    No master key is used, because a rotation would make all cursors void.
+    No master key is used, because a rotation would then make all cursors void.
     """
     first = min(records, key=lambda record: (_age(record), record.key_id))
     return b"\0".join(

@@ -47,9 +47,9 @@ UPDATE {{schema}}.account SET
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: lock_account
--- Lock an account, because two transactions may each delete one of its last tokens; the later one then sees that none
--- is left. All transactions lock data keys first, then tokens in the order of their keys, then accounts. The query has
--- a column, because rows without columns are not fetched.
+-- Lock an account, because two transactions may each delete one of its last two tokens; the later transaction then
+-- sees that no token is left. All transactions lock data keys first, then tokens in the order of their keys, then
+-- accounts. The query has a column, because rows without columns are not fetched.
 SELECT true FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 FOR UPDATE

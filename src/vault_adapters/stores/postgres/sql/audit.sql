@@ -1,6 +1,7 @@
 -- name: list_audit_events
--- List events after a position, without those of the oldest transaction that runs in this database and of later ones,
--- so that no late commit is skipped. The horizon cuts the sorted page from outside: inside, it would mislead the planner's estimates.
+-- List events after a position. The list ends before the events of the oldest transaction that still runs in this
+-- database, so that no event that is committed late is skipped. The condition for this end stands outside of the sorted
+-- page, because the planner's estimates would be wrong if it stood inside.
 SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
 FROM (
     SELECT *

@@ -33,7 +33,7 @@ WHERE state = 'active' AND created_at
     <= {{now}} - %(age)b::bigint * interval '1 microsecond'
 
 -- name: count_tokens_to_rotate
--- Count the tokens under active data keys that have at least the given age, of all tenants or of one.
+-- Count the tokens, of all tenants or of one, whose active data key has at least the given age.
 SELECT count(*)
 FROM {{schema}}.data_key d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
@@ -161,7 +161,7 @@ ORDER BY due.tenant_id, due.data_key_id
 SELECT FROM {{schema}}.master_key WHERE master_key_id IN (%(master_key_id)b, %(replaced)b) ORDER BY master_key_id FOR UPDATE
 
 -- name: demote_master_key
--- Make the active master key unwrap_only, if the other master key may become active.
+-- Make the replaced master key unwrap_only, if it is active and the master key that replaces it is unwrap_only.
 UPDATE {{schema}}.master_key SET state = 'unwrap_only'
 WHERE master_key_id = %(replaced)b AND state = 'active'
     AND EXISTS (SELECT FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only')

@@ -41,8 +41,8 @@ LEFT JOIN LATERAL (
 
 -- name: create_data_keys
 -- Store active data keys for tenants that have none, in the order of the tenants, each with its wrap under the active
--- master key and no other. FOR SHARE keeps this master key active until the commit. A master key that is active although
--- the audit log says otherwise does not count. It returns the id of the active master key, or no row.
+-- master key and no other. FOR SHARE keeps this master key active until the commit. A master key that is active
+-- although the audit log says otherwise does not count. It returns the id of the active master key, or no row.
 WITH live AS (
     SELECT m.master_key_id FROM {{schema}}.master_key m
     WHERE m.master_key_id = ANY (%(master_key_ids)b::bytea[]) AND m.state = 'active'

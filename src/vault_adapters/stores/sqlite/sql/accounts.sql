@@ -38,7 +38,7 @@ UPDATE token_vault_account SET
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: list_account_generations
--- List what the events of a deletion need, for an account's tokens.
+-- List kind, identifier and generation of an account's tokens, for the events of their deletion.
 SELECT kind, identifier, generation FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
     AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')

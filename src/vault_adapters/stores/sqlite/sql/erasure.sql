@@ -5,11 +5,11 @@ WHERE tenant_id = :tenant_id AND state IN ('active', 'decrypt_only')
 ORDER BY data_key_id
 
 -- name: destroy_tenant_data_keys
--- Make a tenant's data keys tombstones; later writes under them fail.
+-- Turn a tenant's data keys into tombstones; later writes under these data keys fail.
 UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id AND state IN ('active', 'decrypt_only')
 
 -- name: count_tenant_accounts
--- Count a tenant's accounts, which are those that hold a token.
+-- Count a tenant's accounts. Only an account that holds a token counts.
 SELECT count(*) FROM (SELECT DISTINCT provider, identifier FROM token_vault_token WHERE tenant_id = :tenant_id)
 
 -- name: delete_tenant_wraps

@@ -19,7 +19,7 @@ JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
 
 -- name: count_resurrected_data_keys
--- Count the data keys whose state is behind the one that the audit log confirms.
+-- Count the data keys whose state is earlier than the state that the audit log confirms.
 SELECT count(*) FROM (
     SELECT d.state, {{confirmed_data_key}} AS confirmed
     FROM token_vault_data_key d
@@ -27,7 +27,7 @@ SELECT count(*) FROM (
 WHERE confirmed = 'destroyed' OR (confirmed = 'decrypt_only' AND state = 'active')
 
 -- name: find_active_master_key
--- Find the id of the active master key; there is none if the audit log says otherwise.
+-- Find the id of the active master key, unless the audit log contradicts its state.
 SELECT m.master_key_id FROM token_vault_master_key m
 WHERE m.state = 'active' AND coalesce({{confirmed_master_key}}, 'active') = 'active'
 
@@ -36,7 +36,7 @@ WHERE m.state = 'active' AND coalesce({{confirmed_master_key}}, 'active') = 'act
 SELECT count(*) FROM token_vault_data_key WHERE state = 'active' AND created_at <= :until
 
 -- name: count_tokens_to_rotate
--- Count the tokens under active data keys that were created no later than a given time, of all tenants or of one.
+-- Count the tokens, of all tenants or of one, whose active data key was created no later than a given time.
 SELECT count(*)
 FROM token_vault_data_key d
 JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
@@ -123,8 +123,8 @@ WHERE master_key_id = :replaced AND state = 'active'
 UPDATE token_vault_master_key SET state = 'active' WHERE master_key_id = :master_key_id AND state = 'unwrap_only'
 
 -- name: find_data_keys_without_wrap
--- Find data keys without a wrap under a master key, after a position, with their other wraps,
--- except for those under retired master keys.
+-- Find data keys without a wrap under a master key, after a position, with their other wraps. Wraps under retired
+-- master keys are left out.
 WITH page AS (
     SELECT tenant_id, data_key_id, state, emptied_at, {{confirmed_data_key}} AS confirmed FROM token_vault_data_key d
     WHERE state != 'destroyed' AND (tenant_id, data_key_id) > (:after_tenant_id, :after_data_key_id)
@@ -153,8 +153,8 @@ JOIN token_vault_data_key_wrap w USING (tenant_id, data_key_id)
 ORDER BY p.tenant_id, p.data_key_id, w.master_key_id
 
 -- name: add_wrap
--- Store a missing wrap of a data key under the active master key, except for a destroyed data key. A master key that is
--- active although the audit log says otherwise does not count.
+-- Store a missing wrap under the active master key, unless the data key is destroyed. A master key does not count as
+-- active if the audit log contradicts its state.
 INSERT INTO token_vault_data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
 SELECT d.tenant_id, d.data_key_id, m.master_key_id, :wrapped
 FROM token_vault_data_key d
@@ -164,7 +164,8 @@ WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id AND d.state != '
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
 
 -- name: delete_wrap
--- Delete a data key's wrap under one master key, if its given wrap under another, active one is stored unchanged.
+-- Delete a data key's wrap under one master key, if the given wrap of the same data key is stored unchanged under
+-- another master key, which must be active.
 DELETE FROM token_vault_data_key_wrap
 WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND master_key_id = :replaced AND :replaced != :master_key_id
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'active')
