@@ -8,6 +8,8 @@ from tests.storms.storm import replay_command, run_storm
 
 STORES = ("postgres", "sqlite")
 SEEDS = 20
+SHORT_SEEDS = {"postgres": 119, "sqlite": 2}
+"""Their short plans have more kinds of faults than others, and none that holds callers for long."""
 
 
 def failed(outcome, scale):
@@ -17,7 +19,7 @@ def failed(outcome, scale):
 
 @pytest.mark.parametrize("store", STORES)
 async def test_a_short_storm(store, tmp_path):
-    outcome = await run_storm(plan_of(store, 0, SHORT), tmp_path)
+    outcome = await run_storm(plan_of(store, SHORT_SEEDS[store], SHORT), tmp_path)
     assert not outcome.findings, failed(outcome, "short")
     assert outcome.evidence.presented
 
