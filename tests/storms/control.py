@@ -17,9 +17,8 @@ class Phase(IntEnum):
     STORM = 1
     CALM = 2
     """All faults are over; nobody stores or asks for a refresh out of turn."""
-    IDLE = 3
-    """Nobody calls, so that what is left over is counted."""
-    STOP = 4
+    STOP = 3
+    """Nobody calls any more; what is left over is counted, and the vault is closed."""
 
 
 class Control:

@@ -81,11 +81,10 @@ async def run_storm(plan: Plan, directory: Path, say: Callable[[str], object] = 
             control.set(phase=Phase.CALM)
             say("calm")
             await _settle(plan, vault, provider, names, calm, control)
-            control.set(phase=Phase.IDLE)
-            await asyncio.sleep(1.0)
             control.set(phase=Phase.STOP)
             say("closing")
-            complaints = await fleet.end(45)
+            # Calls may take as long as the worker waits for them, and closing has a limit of its own.
+            complaints = await fleet.end(90)
             for proxy in world.weather.get("proxies", ()):
                 proxy.reset()  # ends the transactions of those that were killed or silenced
             await asyncio.sleep(0.5)

@@ -109,7 +109,6 @@ class _Worker:
     recorder: Recorder
     vault: object
     running: dict = None
-    helpers: int = 0
 
     async def run(self):
         self.running = {}
@@ -119,7 +118,7 @@ class _Worker:
         callers = [
             asyncio.create_task(self._calls(random.Random(choose.getrandbits(64)))) for _ in range(self.settings.tasks)
         ]
-        while self.control.phase < Phase.IDLE:  # noqa: ASYNC110 - the storm is another process
+        while self.control.phase < Phase.STOP:  # noqa: ASYNC110 - the storm is another process
             await asyncio.sleep(0.1)
         _, late = await asyncio.wait(callers, timeout=40)
         for op, name, begin in list(self.running.values()):
@@ -128,8 +127,6 @@ class _Worker:
             task.cancel()
         await asyncio.sleep(0.3)
         self._sample()
-        while self.control.phase is not Phase.STOP:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.05)
 
     def _sample(self):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -141,7 +138,7 @@ class _Worker:
         )
 
     async def _calls(self, choose):
-        while (phase := self.control.phase) < Phase.IDLE:
+        while (phase := self.control.phase) < Phase.STOP:
             if phase is not Phase.WAIT:
                 await self._one(choose, calm=phase is Phase.CALM)
             await asyncio.sleep(choose.uniform(0, 2 * self.settings.pause))
