@@ -57,7 +57,7 @@ _PATIENCE = 1.0
 """Longest time in seconds that a caller whose token is still valid waits for a new one."""
 
 _LEAST_LOOK = 0.25
-"""Shortest time in seconds for the first read, so that a timeout of 0 returns the stored token."""
+"""Shortest time in seconds for the first and the last read, so that a timeout of 0 returns the stored token."""
 
 _LAST_LOOK = 0.25
 """Seconds of a caller's timeout for a last read, because another process may have stored a token."""
@@ -186,7 +186,7 @@ class RefreshService:
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
         with suppress(TimeoutError, StorageError):
-            found, _ = await self._look(account, max(0.0, end - self._tasks.monotonic()))
+            found, _ = await self._look(account, max(_LEAST_LOOK, end - self._tasks.monotonic()))
         if found is not None:
             return found.token
         raise _overdue(account)
