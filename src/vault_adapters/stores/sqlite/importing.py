@@ -22,7 +22,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
 
-_KEY_COLUMNS, _ID_SIZE = 4, 16
+_ID_SIZE = 16
 
 
 @frozen
@@ -116,7 +116,7 @@ class SqliteImportRun:
 
 
 def _states(rows: Sequence[Row]) -> dict[TokenKey, _State]:
-    return {stored_key(*row[:_KEY_COLUMNS]): _state(*row[_KEY_COLUMNS:]) for row in rows}
+    return {stored_key(*key): _state(id_, generation, updated_at) for *key, id_, generation, updated_at in rows}
 
 
 def _state(id_: object, generation: object, updated_at: object) -> _State:
