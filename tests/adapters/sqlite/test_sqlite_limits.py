@@ -64,9 +64,10 @@ async def test_a_caller_waits_as_long_as_its_limit_allows(tmp_path):
         calls = [asyncio.create_task(database.transact(insert)) for _ in range(3)]
         await asyncio.sleep(0.6)  # longer than SQLite itself waits
         other.rollback()
-        await asyncio.gather(*calls)
-    assert await database.fetch("SELECT count(*) FROM t") == [(3,)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    found = await database.fetch("SELECT count(*) FROM t")
     await database.close()
+    assert (results, found) == ([None] * 3, [(3,)])
 
 
 async def test_a_transaction_that_has_begun_is_not_limited_and_the_next_ones_are(database):
