@@ -3,12 +3,28 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Protocol
 
 from vault_adapters.runtime.periodic import repeating
 from vault_adapters.runtime.tasks import AsyncioTasks
-from vault_domain.services.refresh.access import RefreshService
-from vault_domain.services.refresh.answers import AnswerKeeper
-from vault_domain.services.tokens.uses import UseTracker
+
+
+class _Refreshing(Protocol):
+    @property
+    def is_running(self) -> bool: ...
+
+    def stop(self) -> None: ...
+
+
+class _Keeper(Protocol):
+    async def retry_all(self) -> None: ...
+
+    async def close(self, seconds: float) -> None: ...
+
+
+class _Uses(Protocol):
+    async def flush(self) -> None: ...
+
 
 _FLUSH_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
@@ -16,9 +32,9 @@ _RETRY_SECONDS = 1.0
 
 @asynccontextmanager
 async def running(
-    refreshing: RefreshService,
-    keeper: AnswerKeeper,
-    uses: UseTracker,
+    refreshing: _Refreshing,
+    keeper: _Keeper,
+    uses: _Uses,
     tasks: AsyncioTasks,
     *,
     limit: float,

@@ -166,8 +166,11 @@ class AnswerKeeper:
         while self._unjournaled() and self._tasks.monotonic() < end:
             await self._tasks.sleep(0.1)
             await self._try_together(self._unjournaled(), end)
-        for held in self._unjournaled():
+
+        async def journal(held: Held) -> None:
             await self._journal_again(held)
+
+        await self._run([partial(journal, held) for held in self._unjournaled()])
 
     def report_lost(self) -> None:
         """Log, when the vault is closed, how many answers are lost with this process's memory."""
