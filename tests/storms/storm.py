@@ -131,8 +131,8 @@ def _limits(plan: Plan) -> Limits:
         quiescence=scale.quiescence,
         settling=scale.settling,
         patient=scale.patient,
-        # On Postgres, a clock that replaces the server's is read before the call waits for a connection.
-        expiry=float("inf") if plan.clock and plan.store == "postgres" else 1.0,
+        # On Postgres, a clock that replaces the server's is read before the wait for a connection, which callers share.
+        expiry=None if plan.clock and plan.store == "postgres" else 1.0,
     )
 
 

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from tests.storms.__main__ import main
 from tests.storms.plan import FULL, SHORT, Fault, plan_of
 from tests.storms.storm import replay_command, run_storm
 
@@ -69,3 +70,12 @@ def test_the_faults_of_one_worker_do_not_hide_each_other(store):
 
 def _overlap(first: Fault, second: Fault) -> bool:
     return second.at < first.at + first.seconds
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_command_that_a_failure_prints_has_the_same_plan(store, monkeypatch, capsys):
+    plan = plan_of(store, 3, SHORT)
+    _, _, *arguments = replay_command(plan, "short").split()[1:]
+    monkeypatch.setattr("sys.argv", ["storms", *arguments, "--plan"])
+    assert main() == 0
+    assert capsys.readouterr().out.splitlines() == [str(fault) for fault in plan.faults]

@@ -9,13 +9,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 
 from attrs import define, frozen
 from tests.storms.control import Control, Phase, SteppedClock
 from tests.support.history.recording import Recorder
+from tests.support.machine_clock import machine_clock
 from tests.support.strict_provider import digest
 from tests.support.timing import refresh_times
 
@@ -60,8 +61,12 @@ def refresher_of(settings):
     return OAuth2Refresher(f"{settings.provider}/token", "client", "secret", extra={"sender": settings.name})
 
 
-def vault_of(settings, control):
-    """Open the vault as a service does."""
+@asynccontextmanager
+async def vault_of(settings, control):
+    """Open the vault as a service does.
+
+    A stepped clock is the machine's on SQLite, and replaces the server's on Postgres.
+    """
     config = VaultConfig(
         encryption_secret=SECRET,
         scrypt_log2_n=14,
@@ -70,8 +75,13 @@ def vault_of(settings, control):
         journal_dir=settings.journal,
         **settings.store,
     )
-    clock = SteppedClock(control) if settings.clock else None
-    return open_vault(config, refreshers={PROVIDER: refresher_of(settings)}, clock=clock)
+    refreshers, clock = {PROVIDER: refresher_of(settings)}, SteppedClock(control)
+    is_sqlite = settings.store["database_url"].startswith("sqlite")
+    async with AsyncExitStack() as stack:
+        with machine_clock(clock.now) if is_sqlite and settings.clock else nullcontext():
+            given = clock if settings.clock and not is_sqlite else None
+            vault = await stack.enter_async_context(open_vault(config, refreshers=refreshers, clock=given))
+        yield vault
 
 
 async def work(fields):

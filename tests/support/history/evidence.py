@@ -147,8 +147,8 @@ class Limits:
     """A call may return so much later than its `timeout`, on a busy machine."""
     hanging: float = 40.0
     """No call without a `timeout` may take longer."""
-    expiry: float = 1.0
-    """A value may expire on its way to the caller, for so long."""
+    expiry: float | None = 1.0
+    """A value may expire on its way to the caller, for so long; None: nobody can tell when it was looked at."""
     settling: float = 30.0
     patient: bool = True
     """Whether the run waits until even an account whose outcome is unknown may be refreshed."""

@@ -96,7 +96,7 @@ def expired(evidence: Evidence) -> Iterator[str]:
     for process in evidence.processes:
         stops = spans_of(evidence.actions, STOPPED, process.worker)
         for call in process.calls:
-            if call.op not in USABLE or call.expires_at is None or call.stepped:
+            if call.op not in USABLE or call.expires_at is None or call.stepped or evidence.limits.expiry is None:
                 continue
             latest = call.end - evidence.limits.expiry - overlap((call.begin, call.end), stops)
             over = max(call.begin, latest) + call.offset - call.expires_at
