@@ -41,7 +41,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         attempt = await claimed(store)
         clock.advance(SECOND)
         writes = await answer(store)
-        ids = {write.key: write.value_id for write in writes}
+        ids = {write.key: write.value_id for write in writes if write.value_id}
         change = await store.refreshes.commit(attempt, writes, actor="me")
         now = clock.now()
         assert change.result.outcome is CommitOutcome.WRITTEN

@@ -251,9 +251,9 @@ class AttemptRunner:
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts
         ]
-        if self._refreshers[attempt.account.provider].rotation.kind is not RotationKind.STRICT:
-            # Such a provider may reject a credential that it has just replaced, and does not revoke the new one.
-            writes = [evolve(write, keeps_mark=False) for write in writes]
+        # A provider that is not strict may reject a credential that it has just replaced, without revoking the new one.
+        is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
+        writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)
 
     async def _settle(

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.token import DamagedToken, StoredToken, TokenInfo, TokenRef, TokenStatus
+from vault_domain.entities.token import NO_VALUE, DamagedToken, StoredToken, TokenInfo, TokenRef, TokenStatus
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry
 from vault_domain.ports.tasks import Tasks
@@ -183,6 +183,6 @@ def predicted(entry: JournalEntry) -> StoredToken | None:
         lifetime=write.lifetime,
         created_at=attempt.claimed_at,
         updated_at=attempt.claimed_at,
-        value_id=write.value_id,
+        value_id=write.value_id or NO_VALUE,
     )
     return StoredToken(info, write.sealed)
