@@ -21,7 +21,7 @@ def pytest_cmdline_main(config):
 
 
 def pytest_configure():
-    """Put the tests' folders into memory, if there is enough of it: the databases in them wait for the disk otherwise."""
+    """Put the tests' folders into memory, if there is enough of it; databases on a disk wait for it."""
     if _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free >= _ENOUGH_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 

@@ -28,7 +28,7 @@ def cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def cheap_scrypt_here(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Make key derivation cheap for all tests beside a conftest that imports this, but for those marked `real_scrypt`."""
+    """Make key derivation cheap for all tests beside a conftest that imports this, unless marked `real_scrypt`."""
     if request.node.get_closest_marker("real_scrypt") is not None:
         yield
         return
