@@ -14,25 +14,28 @@ ANALYZE bare.token;
 
 _SET = """
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-    data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+    value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid',
+    error_code = NULL,
     expires_at = excluded.expires_at, generation = t.generation + 1, updated_at = excluded.updated_at
 """
 
 _INTO = """
 INSERT INTO bare.token AS t (
-    tenant_id, provider, kind, identifier, id, data_key_id, blob, expires_at, status, generation, created_at,
-    updated_at)
+    tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, expires_at, status, generation,
+    created_at, updated_at)
 """
 
 UPSERT = f"""{_INTO}
-VALUES (%b, %b, %b, %b, %b, %b, %b, %b, 'valid', 1, statement_timestamp(), statement_timestamp())
+VALUES (%b, %b, %b, %b, %b, gen_random_uuid(), %b, %b, %b, 'valid', 1, statement_timestamp(), statement_timestamp())
 {_SET}
 RETURNING id, generation, created_at, updated_at
 """
 
 UPSERT_MANY = f"""{_INTO}
-SELECT s.*, 'valid', 1, statement_timestamp(), statement_timestamp()
-FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::bytea[], %b::bytea[], %b::timestamptz[]) s
+SELECT tenant_id, provider, kind, identifier, id, id, data_key_id, blob, expires_at, 'valid', 1, statement_timestamp(),
+    statement_timestamp()
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::bytea[], %b::bytea[], %b::timestamptz[])
+    s (tenant_id, provider, kind, identifier, id, data_key_id, blob, expires_at)
 {_SET}
 RETURNING id, generation, created_at, updated_at
 """

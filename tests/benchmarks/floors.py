@@ -17,7 +17,7 @@ WHERE tenant_id = %b AND provider = %b AND kind = %b AND identifier = %b
 
 SELECT_ROW = """
 SELECT id, status, error_code, expires_at, scopes, generation, last_refreshed_at, lifetime, created_at, updated_at,
-       data_key_id, blob, statement_timestamp()
+       value_id, data_key_id, blob, statement_timestamp()
 FROM token_vault.token
 WHERE tenant_id = %b AND provider = %b AND kind = %b AND identifier = %b
 """

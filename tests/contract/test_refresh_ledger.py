@@ -83,8 +83,7 @@ async def test_what_is_known_of_a_credential_that_was_stored_again_is_dropped(st
     clock.advance(MINUTE)
     attempt = await claimed(store)
     assert await state_of(store) == RefreshState(
-        credential_id=attempt.credential.id,
-        credential_generation=1,
+        credential_value_id=attempt.credential.value_id,
         attempt_id=attempt.attempt_id,
         lease_until=clock.now() + LEASE,
         sent_at=clock.now(),

@@ -20,13 +20,13 @@ CONNECTED, RETRYING, REAUTHORIZE = ConnectionState
 def info(kind, **changes):
     plain = TokenInfo(
         UUID(int=list(TokenKind).index(kind) + 1), ACCOUNT.key(kind), TokenStatus.VALID, None, None, (), 1,
-        None, None, None, NOW, NOW,
+        None, None, None, NOW, NOW, UUID(int=list(TokenKind).index(kind) + 10),
     )  # fmt: skip
     return evolve(plain, **changes)
 
 
 def record(*tokens, **refresh):
-    state = RefreshState(credential_id=info(REFRESH).id, credential_generation=1, **refresh)
+    state = RefreshState(credential_value_id=info(REFRESH).value_id, **refresh)
     return AccountRecord(ACCOUNT, {token.key.kind: token for token in tokens}, "label", state)
 
 
@@ -51,7 +51,7 @@ dead = info(REFRESH, status=TokenStatus.INVALID, error_code="invalid_grant")
         (record(good, info(REFRESH), unknown_since=NOW - HOUR), RETRYING, "outcome_unknown"),
         (record(good, info(REFRESH), lease_until=NOW), RETRYING, "outcome_unknown"),
         (record(good, info(REFRESH), lease_until=NOW + HOUR), CONNECTED, None),
-        (record(good, info(REFRESH, generation=2), failures=2), CONNECTED, None),
+        (record(good, info(REFRESH, value_id=UUID(int=99)), failures=2), CONNECTED, None),
     ],
 )
 def test_state(account, state, reason):

@@ -47,6 +47,7 @@ def tokens(draw, kind=TokenKind.ACCESS_TOKEN):
         lifetime=draw(lifetimes),
         created_at=NOW,
         updated_at=NOW,
+        value_id=UUID(int=list(TokenKind).index(kind) + 10),
     )
 
 
@@ -209,8 +210,7 @@ def records(draw):
     assume(found)
     target = draw(st.sampled_from([None, *found.values()]))
     state = RefreshState(
-        credential_id=target.id if target else None,
-        credential_generation=(target.generation + draw(st.integers(0, 1))) if target else None,
+        credential_value_id=draw(st.sampled_from([target.value_id, UUID(int=99)])) if target else None,
         failures=draw(st.integers(0, 2)),
         next_attempt_at=draw(st.none() | times),
         unknown_since=draw(st.none() | times),
@@ -254,7 +254,7 @@ def test_the_states_of_an_account(record, now, spent):
 def test_the_state_speaks_of_the_stored_credential_only(record, now, spent):
     credential = credential_of(record, spent)
     assume(credential is not None)
-    newer = {**record.tokens, credential.key.kind: evolve(credential, generation=9)}
+    newer = {**record.tokens, credential.key.kind: evolve(credential, value_id=UUID(int=98))}
     assert describe_account(evolve(record, tokens=newer), now, spent).state is not ConnectionState.RETRYING
 
 

@@ -40,6 +40,7 @@ ACCOUNT = Account("t1", "acme", "ann")
 POLICY = RefreshPolicy()
 TIMING = RefreshTiming()
 IDS = [UUID(int=number) for number in range(1, 5)]
+VALUE_IDS = {(id_, generation): UUID(int=100 * generation + id_) for id_ in range(4) for generation in (1, 2)}
 
 moments = st.integers(-4000, 4000).map(lambda seconds: NOW + seconds * SECOND)
 optional_moments = st.none() | moments
@@ -61,6 +62,7 @@ def token(
         lifetime=lifetime,
         created_at=NOW - timedelta(days=1),
         updated_at=NOW - timedelta(hours=1),
+        value_id=VALUE_IDS[id_, generation],
     )
 
 
@@ -69,7 +71,7 @@ def record(*tokens, **state):
 
 
 def state_of(credential, **state):
-    return {"credential_id": credential.id, "credential_generation": credential.generation, **state}
+    return {"credential_value_id": credential.value_id, **state}
 
 
 REFRESH = token(TokenKind.REFRESH_TOKEN, id_=1)
@@ -100,8 +102,7 @@ def states(draw, credential):
     """Draw a refresh state; in three of four cases it concerns the given credential."""
     own = credential is not None and draw(st.integers(0, 3)) > 0
     return RefreshState(
-        credential_id=credential.id if own else draw(st.none() | st.sampled_from(IDS[:2])),
-        credential_generation=credential.generation if own else draw(st.none() | st.integers(1, 2)),
+        credential_value_id=credential.value_id if own else draw(st.none() | st.sampled_from(list(VALUE_IDS.values()))),
         attempt_id=draw(st.none() | st.just(IDS[3])),
         lease_until=draw(optional_moments),
         sent_at=draw(optional_moments),
@@ -132,8 +133,8 @@ def situations(draw, rule=rules):
 
 @st.composite
 def demands(draw):
-    replaced = draw(st.none() | st.tuples(st.sampled_from(IDS[:2]), st.integers(1, 2)))
-    ref = None if replaced is None else TokenRef(ACCOUNT.key(TokenKind.ACCESS_TOKEN), *replaced)
+    replaced = draw(st.none() | st.tuples(st.integers(0, 1), st.integers(1, 2)))
+    ref = None if replaced is None else TokenRef.of(token(id_=replaced[0], generation=replaced[1]))
     return Demand(forced=draw(st.booleans()), replaced=ref)
 
 
@@ -195,7 +196,7 @@ def test_a_fresh_token_never_leads_to_a_claim(situation):
 @given(situations(), demands())
 def test_state_about_another_credential_counts_for_nothing(situation, demand):
     stored, rule = situation
-    assume(not stored.refresh.concerns(credential_of(stored, rule.spends)))
+    stored = evolve(stored, refresh=evolve(stored.refresh, credential_value_id=UUID(int=999)))
     forgotten = evolve(stored, refresh=RefreshState(attempt_id=stored.refresh.attempt_id))
     assert decide(stored, NOW, POLICY, rule, demand) == decide(forgotten, NOW, POLICY, rule, demand)
 
@@ -485,8 +486,17 @@ def test_metas_token_is_spent_while_it_serves_and_dead_afterwards():
     assert decide(record(EXPIRED), NOW, POLICY, rule) == Reauthorize(None)
 
 
+def test_backoff_of_another_credential_does_not_hold():
+    backoff_of_another = {
+        "credential_value_id": UUID(int=999),
+        "failures": 3,
+        "next_attempt_at": NOW + timedelta(hours=1),
+    }
+    assert isinstance(decide(record(EXPIRED, REFRESH, **backoff_of_another), NOW, POLICY, STRICT), Claim)
+
+
 def test_a_forced_refresh_is_content_with_what_another_has_just_got():
-    newer = evolve(FRESH, generation=2)
+    newer = token(expires_at=NOW + timedelta(hours=1), generation=2)
     assert isinstance(decide(record(EXPIRED, REFRESH), NOW, POLICY, STRICT, FORCED), Claim)
     assert decide(record(newer, REFRESH), NOW, POLICY, STRICT, FORCED) == Use(newer)
 

@@ -25,8 +25,9 @@ CREDENTIAL = TokenInfo(
     lifetime=None,
     created_at=NOW,
     updated_at=NOW,
+    value_id=UUID(int=2),
 )
-STATE = RefreshState(credential_id=CREDENTIAL.id, credential_generation=CREDENTIAL.generation)
+STATE = RefreshState(credential_value_id=CREDENTIAL.value_id)
 
 
 def test_it_speaks_of_its_own_credential():
@@ -35,8 +36,8 @@ def test_it_speaks_of_its_own_credential():
 
 @pytest.mark.parametrize(
     "other",
-    [None, evolve(CREDENTIAL, generation=1), evolve(CREDENTIAL, generation=3), evolve(CREDENTIAL, id=UUID(int=9))],
-    ids=["none", "an older generation", "a newer generation", "stored again under another id"],
+    [None, evolve(CREDENTIAL, value_id=UUID(int=9))],
+    ids=["none", "another value of the same generation"],
 )
 def test_it_speaks_of_no_other(other):
     assert not STATE.concerns(other)

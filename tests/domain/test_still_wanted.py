@@ -12,7 +12,7 @@ from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, still_want
 
 ACCOUNT = Account("t1", "google", "ann")
 ACCESS, REFRESH = (
-    TokenRef(ACCOUNT.key(kind), UUID(int=number), 3)
+    TokenRef(ACCOUNT.key(kind), UUID(int=number), 3, UUID(int=20 + number))
     for number, kind in enumerate((TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN))
 )
 ATTEMPT = Attempt(ACCOUNT, UUID(int=9), REFRESH, ACCESS, datetime(2030, 1, 1, tzinfo=UTC), timedelta(minutes=1))
@@ -20,8 +20,12 @@ WRITES = [TokenWrite(ref.key, SealedToken(b"k" * 16, b"sealed"), refreshed=True)
 
 
 def moved(ref):
-    """What may have become of a value: replaced by a later one, stored anew after a deletion, or deleted."""
-    return [evolve(ref, generation=ref.generation + 1), evolve(ref, id=UUID(int=77)), None]
+    """What may have become of a value: replaced by a later one, stored anew after a deletion, or deleted.
+
+    Another one may have the same generation if the database lost the value in a failover.
+    """
+    other = evolve(ref, value_id=UUID(int=77))
+    return [evolve(other, generation=ref.generation + 1), evolve(other, id=UUID(int=78), generation=1), other, None]
 
 
 def stored(*refs):

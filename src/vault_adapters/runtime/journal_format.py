@@ -45,12 +45,13 @@ def _encode(entry: JournalEntry) -> dict[str, Any]:
 
 
 def _encode_ref(ref: TokenRef) -> list[Any]:
-    return [ref.key.kind.value, ref.id.hex, ref.generation]
+    return [ref.key.kind.value, ref.id.hex, ref.generation, ref.value_id.hex]
 
 
 def _encode_write(write: TokenWrite) -> dict[str, Any]:
     return {
         "kind": write.key.kind.value,
+        "value_id": write.value_id.hex,
         **_encode_sealed(write.sealed),
         "expires_at": None if write.expires_at is None else write.expires_at.isoformat(),
         "lifetime": None if write.lifetime is None else write.lifetime.total_seconds(),
@@ -87,8 +88,8 @@ def _decode(data: dict[str, Any]) -> JournalEntry:
 
 
 def _decode_ref(account: Account, data: list[Any]) -> TokenRef:
-    kind, id_hex, generation = data
-    return TokenRef(account.key(TokenKind(kind)), UUID(hex=id_hex), int(generation))
+    kind, id_hex, generation, value_id_hex = data
+    return TokenRef(account.key(TokenKind(kind)), UUID(hex=id_hex), int(generation), UUID(hex=value_id_hex))
 
 
 def _decode_write(account: Account, data: dict[str, Any]) -> TokenWrite:
@@ -100,6 +101,7 @@ def _decode_write(account: Account, data: dict[str, Any]) -> TokenWrite:
         None if lifetime is None else timedelta(seconds=lifetime),
         None if scopes is None else tuple(scopes),
         refreshed=True,
+        value_id=UUID(hex=data["value_id"]),
     )
 
 

@@ -24,6 +24,7 @@ TOKEN: Columns = (
     "t.lifetime",
     "t.created_at",
     "t.updated_at",
+    "t.value_id",
 )
 """A token's metadata, from ``token t`` and ``token_use u``."""
 
@@ -35,8 +36,7 @@ VALUE: Columns = ("t.data_key_id", "t.blob")
 
 ACCOUNT: Columns = (
     "a.label",
-    "a.credential_id",
-    "a.credential_generation",
+    "a.credential_value_id",
     "a.attempt_id",
     "a.lease_until",
     "a.sent_at",

@@ -15,11 +15,10 @@ from vault_domain.entities.token import TokenInfo
 class RefreshState:
     """An account's lease and backoff.
 
-    The state concerns one credential, identified by id and generation, and applies only while that value is stored.
+    The state concerns one credential, identified by its value id, and applies only while that value is stored.
 
     Attributes:
-        credential_id: id of the credential that the latest attempt presents.
-        credential_generation: generation of that credential.
+        credential_value_id: value id of the credential that the latest attempt presents.
         attempt_id: id of the latest attempt, or None.
         lease_until: end of the lease, UTC, or None; no other attempt may begin before it.
         sent_at: start of the latest attempt, or, after unknown outcomes, of the first attempt with an unknown outcome;
@@ -30,8 +29,7 @@ class RefreshState:
         error_code: error code of the latest failure, or None.
     """
 
-    credential_id: UUID | None = None
-    credential_generation: int | None = None
+    credential_value_id: UUID | None = None
     attempt_id: UUID | None = None
     lease_until: datetime | None = None
     sent_at: datetime | None = None
@@ -42,11 +40,7 @@ class RefreshState:
 
     def concerns(self, credential: TokenInfo | None) -> bool:
         """Return whether this state concerns the credential that is stored now."""
-        return (
-            credential is not None
-            and credential.id == self.credential_id
-            and credential.generation == self.credential_generation
-        )
+        return credential is not None and credential.value_id == self.credential_value_id
 
     def unknown_at(self, now: datetime) -> datetime | None:
         """Return the time since which an attempt's outcome is unknown, or None.

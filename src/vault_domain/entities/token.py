@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from attrs import field, frozen
 
@@ -61,6 +61,8 @@ class TokenInfo:
         lifetime: time for which the provider issued the value, or None if unknown.
         created_at: time at which the key was first stored, UTC.
         updated_at: time of the last change, UTC.
+        value_id: random id of the stored value; each stored value has a new one. Every compare-and-set compares it,
+            because a generation may occur twice: after a database was restored or lost its last transactions.
     """
 
     id: UUID
@@ -75,6 +77,7 @@ class TokenInfo:
     lifetime: timedelta | None
     created_at: datetime
     updated_at: datetime
+    value_id: UUID = field(factory=uuid4)
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether the token has expired at ``now``; it expires exactly at `expires_at`."""
@@ -205,6 +208,7 @@ class TokenWrite:
     Attributes:
         lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
             due time.
+        value_id: the id that the store gives to the value, so that the writer knows it before the write.
     """
 
     key: TokenKey
@@ -214,17 +218,26 @@ class TokenWrite:
     scopes: tuple[str, ...] | None = ()
     refreshed: bool = False
     lead: timedelta | None = None
+    value_id: UUID = field(factory=uuid4)
 
 
 @frozen
 class TokenRef:
-    """Refers to one stored value by id and generation; every compare-and-set compares both."""
+    """Refers to one stored value. Two references are equal if key and value id are, as in every compare-and-set.
+
+    Attributes:
+        key: the token's key.
+        id: the token's id.
+        generation: the value's generation, for events; of an answer that is not committed yet, only a guess.
+        value_id: the value's id.
+    """
 
     key: TokenKey
-    id: UUID
-    generation: int
+    id: UUID = field(eq=False)
+    generation: int = field(eq=False)
+    value_id: UUID
 
     @classmethod
     def of(cls, info: TokenInfo) -> TokenRef:
         """Return the reference to the value that ``info`` describes."""
-        return cls(info.key, info.id, info.generation)
+        return cls(info.key, info.id, info.generation, info.value_id)

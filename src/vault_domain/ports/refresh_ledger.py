@@ -134,7 +134,7 @@ def still_wanted(
 class RefreshLedger(Protocol):
     """Keeps each account's refresh state, and the schedule of the sweeps.
 
-    The state concerns one credential, identified by id and generation. Each method is one transaction.
+    The state concerns one credential, identified by its value id. Each method is one transaction.
 
     The schedule is one time per account, ``due_at``. It is never later than the time at which the rules would
     refresh the account (`vault_domain.rules.refresh.next_due`). Each mutation sets ``due_at`` to keep that promise:
@@ -158,7 +158,7 @@ class RefreshLedger(Protocol):
 
         It succeeds only if all of these hold:
 
-        - The credential is stored in the generation that ``attempt`` names, and is not invalid.
+        - The credential that ``attempt`` names is stored, and is not invalid.
         - The latest attempt is ``seen``.
         - No lease on this credential is running.
 
@@ -202,13 +202,13 @@ class RefreshLedger(Protocol):
         """Record that the attempt failed; nothing changes if it is no longer the latest attempt."""
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """End the attempt and mark the credential's generation invalid.
+        """End the attempt and mark the credential invalid.
 
         The reason is that the provider rejected the credential for good, or that it replaced the credential by one that
         cannot be stored. In the second case, the attempt has been committed before.
 
         Returns:
-            False if another generation was stored meanwhile; that generation stays valid.
+            False if another value was stored meanwhile; that value stays valid.
         """
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:

@@ -139,7 +139,8 @@ async def test_the_store_itself_holds_its_data_key(store, raw, execute):
     await raw.execute("BEGIN")
     await raw.execute(
         f"INSERT INTO {SCHEMA}.token SELECT 'acme', 'google', 'access_token', 'ann@example.com', "
-        "gen_random_uuid(), decode(repeat('64', 16), 'hex'), 'x', 'valid', NULL, NULL, NULL, NULL, 1, "
+        "gen_random_uuid(), gen_random_uuid(), "
+        "decode(repeat('64', 16), 'hex'), 'x', 'valid', NULL, NULL, NULL, NULL, 1, "
         "NULL, now(), now()"
     )
     storing = asyncio.create_task(store.tokens.store([write()], actor=None))  # waits for the row
@@ -157,7 +158,7 @@ async def test_a_mark_that_waited_does_not_hit_the_newer_value(store, raw):
     await prepare(store)
     [info] = (await store.tokens.store([write()], actor=None)).result
     async with raw.transaction():
-        await raw.execute(f"UPDATE {SCHEMA}.token SET generation = generation + 1")
+        await raw.execute(f"UPDATE {SCHEMA}.token SET generation = generation + 1, value_id = gen_random_uuid()")
         marking = asyncio.create_task(store.tokens.mark_invalid(TokenRef.of(info), "dead", actor=None))
         await asyncio.sleep(0.2)
         assert not marking.done()

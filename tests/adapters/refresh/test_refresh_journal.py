@@ -34,6 +34,7 @@ from vault_adapters import (
     Account,
     ConfigurationError,
     ConnectionState,
+    MarkOutcome,
     RefreshNotPersistedError,
     Secret,
     StorageError,
@@ -184,9 +185,24 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
         await eventually(is_drained)
         assert await stored(vault) == NEW
         found = await vault.ensure_access_token(ACCOUNT)
-        assert (found.info.id, found.info.generation) == (token.info.id, token.info.generation)
+        assert (found.info.id, found.info.value_id) == (token.info.id, token.info.value_id)
+        assert found.info.generation == token.info.generation
         assert await is_connected(vault)
     assert len(refresher.calls) == 1
+
+
+async def test_a_mark_on_a_waiting_answer_does_not_hit_what_the_user_stored_meanwhile(config, clock, database):
+    refresher = refresher_that(database.down)
+    async with opened_over(config, clock, refresher) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        waiting = await vault.ensure_access_token(ACCOUNT)
+        async with open_vault(config, clock=clock) as other:
+            database.up()
+            newer = await other.store_token(ACCOUNT.key(TokenKind.ACCESS_TOKEN), "the user's")
+        assert newer.generation == waiting.info.generation  # both follow the same value
+        assert await vault.mark_token_invalid(waiting, "invalid_token") is MarkOutcome.STALE
+        assert await stored(vault) == {"access_token": "the user's", "refresh_token": "refresh-1"}
 
 
 @pytest.mark.usefixtures("drained")
@@ -317,7 +333,8 @@ FORGERIES = {
     "a later expiry": lambda data: data["writes"][0].update(expires_at="2099-01-01T00:00:00+00:00"),
     "a longer lifetime": lambda data: data["writes"][0].update(lifetime=9e8),
     "more scopes": lambda data: data["writes"][0].update(scopes=["admin"]),
-    "another credential": lambda data: data.update(credential=["refresh_token", data["credential"][1], 2]),
+    "another credential": lambda data: data["credential"].__setitem__(3, "00" * 16),
+    "another value": lambda data: data["writes"][0].update(value_id="00" * 16),
     "another access token": lambda data: data.update(access=None),
     "a later claim": lambda data: data.update(claimed_at="2031-01-01T00:00:00+00:00"),
     "a longer lease": lambda data: data.update(lease=1e6),

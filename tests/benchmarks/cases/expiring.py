@@ -16,9 +16,10 @@ _PAGE = 100
 
 # The values are never opened, so any bytes do. One token in ten has been used.
 _FILL = """
-INSERT INTO {schema}.token (tenant_id, provider, kind, identifier, id, data_key_id, blob, status, expires_at,
-    generation, created_at, updated_at)
+INSERT INTO {schema}.token (tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status,
+    expires_at, generation, created_at, updated_at)
 SELECT 'tenant-' || n % 1000, 'google', 'access_token', 'user' || n || '@example.com', gen_random_uuid(),
+    gen_random_uuid(),
     '\\x00112233445566778899aabbccddeeff', decode(repeat('e7', 384), 'hex'), 'valid',
     now() + (n::bigint * 7919 % {rows}) * interval '30 days' / {rows}, 1, now(), now()
 FROM generate_series(1, {rows}) n;

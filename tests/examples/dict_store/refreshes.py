@@ -37,8 +37,7 @@ class DictRefreshLedger:
                 return None
             unknown_since = known.unknown_at(now)
             refresh = RefreshState(
-                credential_id=attempt.credential.id,
-                credential_generation=attempt.credential.generation,
+                credential_value_id=attempt.credential.value_id,
                 attempt_id=attempt.attempt_id,
                 lease_until=now + attempt.lease,
                 sent_at=now if unknown_since is None else known.sent_at,

@@ -157,6 +157,7 @@ def _write(transaction, write):
         lifetime=write.lifetime,
         created_at=now if old is None else old.created_at,
         updated_at=now,
+        value_id=write.value_id,
     )
     tokens[write.key] = StoredToken(info, write.sealed)
     return info

@@ -57,8 +57,7 @@ class PostgresRefreshLedger:
         """Take the lease and return the store's time; return None if another process was faster."""
         parameters = self._parameters(attempt) | {
             "kind": attempt.credential.key.kind.value,
-            "credential_id": attempt.credential.id,
-            "credential_generation": int8(attempt.credential.generation),
+            "credential_value_id": attempt.credential.value_id,
             "seen": seen,
             "lease": micros(attempt.lease),
         }
@@ -115,18 +114,18 @@ class PostgresRefreshLedger:
         )
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """Mark the credential's generation invalid and end the attempt."""
+        """Mark the credential invalid and end the attempt."""
         credential = attempt.credential
 
         async def work(transaction: Transaction) -> Change[bool]:
-            value = {"id": credential.id, "generation": int8(credential.generation), "error_code": code}
+            value = {"value_id": credential.value_id, "error_code": code}
             parameters = key_parameters(credential.key) | value | {"actor": actor, "now": transaction.now}
             rows = await transaction.fetch(self._queries["invalidate_token"], parameters)
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
             if rows:
                 action = AuditAction.TOKEN_INVALIDATED
-                [(occurred_at,)] = rows
-                event = token_event(action, credential.key, credential.generation, occurred_at, actor, code)
+                [(occurred_at, generation)] = rows
+                event = token_event(action, credential.key, generation, occurred_at, actor, code)
                 return Change(result=True, events=(event,))
             [(is_invalid,)] = await transaction.fetch(self._queries["is_invalid"], parameters)
             return Change(result=bool(is_invalid))
@@ -191,8 +190,8 @@ class PostgresRefreshLedger:
 
     async def _lock_tokens(self, transaction: Transaction, account: Account) -> dict[TokenKind, TokenRef]:
         rows = await transaction.fetch(self._queries["lock_account_tokens"], account_parameters(account))
-        named = [(TokenKind(kind), id_, generation) for kind, id_, generation in rows]
-        return {kind: TokenRef(account.key(kind), id_, generation) for kind, id_, generation in named}
+        named = [(TokenKind(kind), reference) for kind, *reference in rows]
+        return {kind: TokenRef(account.key(kind), *reference) for kind, reference in named}
 
     def _parameters(self, attempt: Attempt) -> dict[str, Any]:
         own = {"attempt_id": attempt.attempt_id, "now": self._database.now()}

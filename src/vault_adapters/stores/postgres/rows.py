@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
-from uuid import uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, RowLayout, is_missing
 from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
@@ -54,6 +53,7 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         lifetime,
         created_at,
         updated_at,
+        value_id,
     ) = columns
     return TokenInfo(
         id=id_,
@@ -68,6 +68,7 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         lifetime=None if lifetime is None else timedelta(microseconds=lifetime),
         created_at=created_at,
         updated_at=updated_at,
+        value_id=value_id,
     )
 
 
@@ -243,10 +244,10 @@ def key_columns(key: TokenKey) -> tuple[str, ...]:
 
 
 def write_parameters(write: TokenWrite) -> dict[str, Any]:
-    """Return a write as named parameters; its new id is used only if nothing is stored under the key."""
+    """Return a write as named parameters; a key that held nothing gets the value's id as the token's id too."""
     return {
         **key_parameters(write.key),
-        "id": uuid4(),
+        "value_id": write.value_id,
         "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
         "expires_at": write.expires_at,
@@ -262,7 +263,7 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
     leads = {lead: None if lead is None else micros(lead) for lead in {write.lead for write in writes}}
     return {
         **keys_parameters(write.key for write in writes),
-        "ids": [uuid4() for _ in writes],
+        "value_ids": [write.value_id for write in writes],
         "data_key_ids": [write.sealed.data_key_id for write in writes],
         "blobs": [write.sealed.blob for write in writes],
         "expires_at": [write.expires_at for write in writes],
@@ -288,10 +289,9 @@ def _scopes(write: TokenWrite) -> str | None:
 
 
 def _refresh_state(columns: Sequence[Any]) -> RefreshState:
-    credential_id, generation, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code = columns
+    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code = columns
     return RefreshState(
-        credential_id=credential_id,
-        credential_generation=generation,
+        credential_value_id=credential_value_id,
         attempt_id=attempt_id,
         lease_until=lease_until,
         sent_at=sent_at,

@@ -101,15 +101,15 @@ class PostgresTokenRepository:
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         """Mark exactly this value invalid."""
-        value = key_parameters(ref.key) | {"id": ref.id, "generation": int8(ref.generation)}
+        value = key_parameters(ref.key) | {"value_id": ref.value_id}
         parameters = value | {"error_code": error_code, "actor": actor, "now": self._database.now()}
         rows = await self._database.write(self._queries["invalidate_token"], parameters)
         if rows:
             action = AuditAction.TOKEN_INVALIDATED
-            [(occurred_at,)] = rows
-            event = token_event(action, ref.key, ref.generation, occurred_at, actor, error_code)
+            [(occurred_at, generation)] = rows
+            event = token_event(action, ref.key, generation, occurred_at, actor, error_code)
             return Change(MarkOutcome.APPLIED, (event,))
-        # An invalid value stays invalid until its generation changes.
+        # A value that is invalid stays so until another one is stored.
         [(is_invalid,)] = await self._database.fetch(self._queries["is_invalid"], value)
         return Change(MarkOutcome.ALREADY_INVALID if is_invalid else MarkOutcome.STALE)
 

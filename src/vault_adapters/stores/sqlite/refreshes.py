@@ -108,7 +108,7 @@ class SqliteRefreshLedger:
         await self._database.transact(work)
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """Mark the credential's generation invalid and end the attempt."""
+        """Mark the credential invalid and end the attempt."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = _parameters(attempt, transaction)
@@ -119,8 +119,7 @@ class SqliteRefreshLedger:
                 return Change(result=False)
             if credential.status is TokenStatus.INVALID:
                 return Change(result=True)  # another process marked it first; its error code and event stay
-            parameters |= key_parameters(credential.key) | {"error_code": code, "id": credential.id.bytes}
-            parameters["generation"] = credential.generation
+            parameters |= key_parameters(credential.key) | {"error_code": code, "value_id": credential.value_id.bytes}
             await transaction.execute(self._queries["invalidate_token"], parameters)
             event = token_event(
                 AuditAction.TOKEN_INVALIDATED, credential.key, credential.generation, transaction, actor, code
@@ -157,8 +156,7 @@ class SqliteRefreshLedger:
     async def _claim(self, transaction: Transaction, attempt: Attempt, seen: UUID | None) -> bool:
         parameters = _parameters(attempt, transaction) | {
             "kind": attempt.credential.key.kind.value,
-            "credential_id": attempt.credential.id.bytes,
-            "credential_generation": attempt.credential.generation,
+            "credential_value_id": attempt.credential.value_id.bytes,
             "seen": None if seen is None else seen.bytes,
             "lease": attempt.lease // _MICROSECOND,
         }

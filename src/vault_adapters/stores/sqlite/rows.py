@@ -43,6 +43,7 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         lifetime,
         created_at,
         updated_at,
+        value_id,
     ) = columns
     return TokenInfo(
         id=UUID(bytes=id_),
@@ -57,6 +58,7 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         lifetime=None if lifetime is None else timedelta(microseconds=lifetime),
         created_at=_EPOCH + timedelta(microseconds=created_at),
         updated_at=_EPOCH + timedelta(microseconds=updated_at),
+        value_id=UUID(bytes=value_id),
     )
 
 
@@ -187,11 +189,11 @@ def keys_parameter(keys: Sequence[TokenKey]) -> str:
     return json.dumps([(key.tenant_id, key.provider, key.kind, key.identifier or "") for key in keys])
 
 
-def write_parameters(write: TokenWrite, new_id: UUID, now: datetime) -> Parameters:
-    """Return a write as named parameters; ``new_id`` is used only if nothing is stored under the key."""
+def write_parameters(write: TokenWrite, now: datetime) -> Parameters:
+    """Return a write as named parameters; a key that held nothing gets the value's id as the token's id too."""
     return {
         **key_parameters(write.key),
-        "id": new_id.bytes,
+        "value_id": write.value_id.bytes,
         "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
         "expires_at": to_micros(write.expires_at),
@@ -203,10 +205,9 @@ def write_parameters(write: TokenWrite, new_id: UUID, now: datetime) -> Paramete
 
 
 def _refresh_state(columns: Sequence[Any]) -> RefreshState:
-    credential_id, generation, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code = columns
+    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code = columns
     return RefreshState(
-        credential_id=None if credential_id is None else UUID(bytes=credential_id),
-        credential_generation=None if generation is None else whole(generation),
+        credential_value_id=None if credential_value_id is None else UUID(bytes=credential_value_id),
         attempt_id=None if attempt_id is None else UUID(bytes=attempt_id),
         lease_until=to_time(lease_until),
         sent_at=to_time(sent_at),

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
-from uuid import uuid4
 
 from attrs import frozen
 
@@ -85,14 +84,16 @@ class SqliteTokenRepository:
 
         async def work(transaction: Transaction) -> Change[MarkOutcome]:
             state = await self._state(transaction, ref.key)
-            if state is None or (state.id, state.generation) != (ref.id.bytes, ref.generation):
+            if state is None or state.value_id != ref.value_id.bytes:
                 return Change(MarkOutcome.STALE)
             if state.status == TokenStatus.INVALID:
                 return Change(MarkOutcome.ALREADY_INVALID)
-            parameters = key_parameters(ref.key) | {"id": ref.id.bytes, "generation": ref.generation}
+            parameters = key_parameters(ref.key) | {"value_id": ref.value_id.bytes}
             parameters |= {"error_code": error_code, "now": to_micros(transaction.now)}
             await transaction.execute(self._queries["invalidate_token"], parameters)
-            event = token_event(AuditAction.TOKEN_INVALIDATED, ref.key, ref.generation, transaction, actor, error_code)
+            event = token_event(
+                AuditAction.TOKEN_INVALIDATED, ref.key, state.generation, transaction, actor, error_code
+            )
             await append_events(transaction, self._queries, [event])
             return Change(MarkOutcome.APPLIED, (event,))
 
@@ -206,7 +207,7 @@ class SqliteTokenRepository:
 
 @frozen
 class _State:
-    id: bytes
+    value_id: bytes
     generation: int
     status: str
 
@@ -235,7 +236,7 @@ async def write_tokens(
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
     await require_active_data_keys(transaction, queries, writes)
-    parameters = [write_parameters(write, uuid4(), transaction.now) for write in writes]
+    parameters = [write_parameters(write, transaction.now) for write in writes]
     await transaction.execute_many(queries["upsert_token"], parameters)
     keys = [write.key for write in writes]
     rows = await transaction.fetch(queries["get_tokens"], {"keys": keys_parameter(keys)})

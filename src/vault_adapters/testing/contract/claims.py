@@ -54,8 +54,7 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         attempt = await unclaimed(store)
         assert await store.refreshes.claim(attempt, None) == clock.now()
         assert await state_of(store) == RefreshState(
-            credential_id=attempt.credential.id,
-            credential_generation=attempt.credential.generation,
+            credential_value_id=attempt.credential.value_id,
             attempt_id=attempt.attempt_id,
             lease_until=clock.now() + LEASE,
             sent_at=clock.now(),
@@ -144,8 +143,7 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         clock.advance(MINUTE)
         attempt = await claimed(store)
         assert await state_of(store) == RefreshState(
-            credential_id=attempt.credential.id,
-            credential_generation=2,
+            credential_value_id=attempt.credential.value_id,
             attempt_id=attempt.attempt_id,
             lease_until=clock.now() + LEASE,
             sent_at=clock.now(),
@@ -160,7 +158,7 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         state = await state_of(store)
         assert (state.attempt_id, state.unknown_since, state.sent_at) == (attempt.attempt_id, None, clock.now())
 
-    @pytest.mark.parametrize("how", ["invalid", "replaced", "deleted", "stored_again"])
+    @pytest.mark.parametrize("how", ["invalid", "replaced", "deleted", "stored_again", "lost"])
     async def test_a_credential_that_is_no_longer_good_is_not_claimed(
         self, store: Store, vault: TokenVault, how: str
     ) -> None:
@@ -169,6 +167,8 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
             await vault.mark_token_invalid((await tokens_of(vault))[REFRESH], "revoked")
         elif how == "replaced":
             await vault.store_token(REFRESH, "another")
+        elif how == "lost":  # the database went back, and another value was stored in the same generation
+            attempt = evolve(attempt, credential=evolve(attempt.credential, value_id=uuid4()))
         else:
             await vault.delete_token(REFRESH)
         if how == "stored_again":

@@ -39,14 +39,16 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         before = await tokens_of(vault)
         attempt = await claimed(store)
         clock.advance(SECOND)
-        change = await store.refreshes.commit(attempt, await answer(store), actor="me")
+        writes = await answer(store)
+        ids = {write.key: write.value_id for write in writes}
+        change = await store.refreshes.commit(attempt, writes, actor="me")
         now = clock.now()
         assert change.result.outcome is CommitOutcome.WRITTEN
         assert await blobs_of(store) == {A: b"access_token 1", R: b"refresh_token 1"}
         renewed: dict[str, Any] = {"generation": 2, "updated_at": now, "last_refreshed_at": now}
         assert await tokens_of(vault) == {
-            ACCESS: evolve(before[ACCESS], expires_at=now + HOUR, **renewed),
-            REFRESH: evolve(before[REFRESH], **renewed),
+            ACCESS: evolve(before[ACCESS], expires_at=now + HOUR, value_id=ids[ACCESS], **renewed),
+            REFRESH: evolve(before[REFRESH], value_id=ids[REFRESH], **renewed),
         }
         row = (await store.tokens.get(ACCESS)).row
         assert row is not None

@@ -51,7 +51,7 @@ class TokenCases(ContractFixtures):
         await vault.mark_token_invalid(first, "invalid_token")
         clock.advance(HOUR)
         second = await vault.store_token(ACCESS, "v2")
-        changed = evolve(first, expires_at=None, scopes=(), generation=2)
+        changed = evolve(first, expires_at=None, scopes=(), generation=2, value_id=second.value_id)
         assert second == evolve(changed, updated_at=clock.now(), last_refreshed_at=clock.now())
         assert await value_of(vault, ACCESS) == "v2"
         assert (await tokens_of(vault)) == {ACCESS: second}
@@ -168,11 +168,26 @@ class TokenCases(ContractFixtures):
         assert await vault.mark_token_invalid(second, "another_code") is MarkOutcome.ALREADY_INVALID
         # The stored value is invalid now, but these two marks refer to other values.
         assert await vault.mark_token_invalid(first, "another_code") is MarkOutcome.STALE
-        assert await vault.mark_token_invalid(evolve(second, id=uuid4()), "another_code") is MarkOutcome.STALE
+        assert await vault.mark_token_invalid(evolve(second, value_id=uuid4()), "another_code") is MarkOutcome.STALE
         marked = (await tokens_of(vault))[ACCESS]
         assert (marked.status, marked.error_code, marked.generation) == (TokenStatus.INVALID, "invalid_token", 2)
         assert marked.updated_at == clock.now()
         assert await value_of(vault, ACCESS) == "v2"
+
+    async def test_each_stored_value_has_an_id_of_its_own(self, vault: TokenVault) -> None:
+        first = await vault.store_token(ACCESS, "v1")
+        again = await vault.store_token(ACCESS, "v1")
+        await vault.delete_token(ACCESS)
+        anew = await vault.store_token(ACCESS, "v1")
+        assert len({first.value_id, again.value_id, anew.value_id}) == 3
+        assert (await tokens_of(vault))[ACCESS].value_id == anew.value_id
+
+    async def test_a_mark_does_not_hit_another_value_of_the_same_generation(self, vault: TokenVault) -> None:
+        """A generation occurs twice if the database lost its last transactions, or if an answer was only predicted."""
+        stored = await vault.store_token(ACCESS, "v1")
+        lost = evolve(stored, value_id=uuid4())
+        assert await vault.mark_token_invalid(lost, "invalid_token") is MarkOutcome.STALE
+        assert (await tokens_of(vault))[ACCESS] == stored
 
     async def test_a_mark_on_a_deleted_value_is_stale(self, vault: TokenVault) -> None:
         first = await vault.store_token(ACCESS, "v1")

@@ -267,6 +267,7 @@ class AnswerKeeper:
             lifetime=write.lifetime,
             created_at=attempt.claimed_at,
             updated_at=attempt.claimed_at,
+            value_id=write.value_id,
         )
         key = attempt.account.key(TokenKind.ACCESS_TOKEN)
         return await self._opener.open(key, StoredToken(info, write.sealed), attempt.claimed_at)

@@ -68,13 +68,14 @@ def _digest(entry: JournalEntry) -> Secret:
 
 
 def _of_ref(ref: TokenRef) -> list[object]:
-    return [ref.key.kind.value, ref.id.hex, ref.generation]
+    return [ref.key.kind.value, ref.id.hex, ref.generation, ref.value_id.hex]
 
 
 def _of_write(write: TokenWrite) -> list[object]:
     # A journal keeps neither `lead` nor `refreshed`: the policy gives `lead`, and `refreshed` is True for every answer.
     return [
         write.key.kind.value,
+        write.value_id.hex,
         write.sealed.data_key_id.hex(),
         write.sealed.blob.hex(),
         None if write.expires_at is None else _of_time(write.expires_at),

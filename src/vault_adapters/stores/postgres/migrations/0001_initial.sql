@@ -40,6 +40,7 @@ CREATE TABLE {{schema}}.token (
     kind text COLLATE "C" NOT NULL CHECK (kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')),
     identifier text COLLATE "C" NOT NULL DEFAULT '' CHECK (char_length(identifier) <= 255),
     id uuid NOT NULL,
+    value_id uuid NOT NULL,
     data_key_id bytea NOT NULL CHECK (octet_length(data_key_id) = 16),
     blob bytea NOT NULL CHECK (octet_length(blob) <= 65664),
     status text NOT NULL CHECK (status IN ('valid', 'invalid', 'unknown')),
@@ -95,15 +96,14 @@ CREATE INDEX audit_event_data_key ON {{schema}}.audit_event (tenant_id, code)
 CREATE INDEX audit_event_master_key ON {{schema}}.audit_event (code, seq)
     WHERE action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired');
 -- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
--- The refresh state belongs to the credential with this id and generation; it no longer applies once another
+-- The refresh state belongs to the credential with this value id; it no longer applies once another
 -- credential is stored.
 CREATE TABLE {{schema}}.account (
     tenant_id text COLLATE "C" NOT NULL CHECK (char_length(tenant_id) BETWEEN 1 AND 255),
     provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
     identifier text COLLATE "C" NOT NULL DEFAULT '' CHECK (char_length(identifier) <= 255),
     label text CHECK (char_length(label) <= 255),
-    credential_id uuid,
-    credential_generation bigint CHECK (credential_generation >= 1),
+    credential_value_id uuid,
     attempt_id uuid,
     committed_attempt_id uuid,
     lease_until timestamptz,

@@ -19,16 +19,16 @@ WITH guarded AS (
     FOR SHARE OF d),
 stored AS (
     INSERT INTO {{schema}}.token AS t (
-        tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, scopes, generation,
-        last_refreshed_at, created_at, updated_at)
+        tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, error_code, expires_at, scopes,
+        generation, last_refreshed_at, created_at, updated_at)
     -- least() ignores NULL, so a value without a time gets the present time.
-    SELECT tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, scopes, 1,
+    SELECT tenant_id, provider, kind, identifier, id, id, data_key_id, blob, status, error_code, expires_at, scopes, 1,
         CASE WHEN last_refreshed_at IS NOT NULL THEN least(last_refreshed_at, now) END,
         least(created_at, now), least(updated_at, now)
     FROM guarded
     ORDER BY ord
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-        id = excluded.id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = excluded.status,
+        id = excluded.id, value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = excluded.status,
         error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL, scopes = excluded.scopes,
         generation = 1, created_at = excluded.created_at, updated_at = excluded.updated_at,
         last_refreshed_at = coalesce(excluded.last_refreshed_at, CASE

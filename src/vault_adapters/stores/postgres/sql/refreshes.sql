@@ -15,37 +15,35 @@ LEFT JOIN {{schema}}.account a
 -- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
 -- counts as an unknown outcome. The state of another credential is cleared.
 INSERT INTO {{schema}}.account AS a (
-    tenant_id, provider, identifier, credential_id, credential_generation, attempt_id, sent_at, lease_until, due_at)
-SELECT t.tenant_id, t.provider, t.identifier, t.id, t.generation, %(attempt_id)b::uuid, c.now,
+    tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
+SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,
     c.now + %(lease)b::bigint * interval '1 microsecond', c.now + %(lease)b::bigint * interval '1 microsecond'
 FROM {{schema}}.token t, (SELECT {{now}} AS now) c
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
-    AND t.identifier = %(identifier)b AND t.id = %(credential_id)b::uuid
-    AND t.generation = %(credential_generation)b::bigint AND t.status <> 'invalid'
+    AND t.identifier = %(identifier)b AND t.value_id = %(credential_value_id)b::uuid
+    AND t.status <> 'invalid'
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     sent_at = CASE
-        WHEN a.credential_id = excluded.credential_id AND a.credential_generation = excluded.credential_generation
+        WHEN a.credential_value_id = excluded.credential_value_id
             AND num_nonnulls(a.unknown_since, a.lease_until) > 0 THEN a.sent_at
         ELSE excluded.sent_at END,
     unknown_since = CASE
-        WHEN a.credential_id = excluded.credential_id AND a.credential_generation = excluded.credential_generation
+        WHEN a.credential_value_id = excluded.credential_value_id
         THEN greatest(a.unknown_since, a.lease_until) END,
     failures = CASE
-        WHEN a.credential_id = excluded.credential_id AND a.credential_generation = excluded.credential_generation
+        WHEN a.credential_value_id = excluded.credential_value_id
         THEN a.failures ELSE 0 END,
     error_code = CASE
-        WHEN a.credential_id = excluded.credential_id AND a.credential_generation = excluded.credential_generation
+        WHEN a.credential_value_id = excluded.credential_value_id
         THEN a.error_code END,
     next_attempt_at = NULL,
-    credential_id = excluded.credential_id,
-    credential_generation = excluded.credential_generation,
+    credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
     lease_until = excluded.lease_until,
     due_at = excluded.due_at
 WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
     AND (a.lease_until IS NULL OR a.lease_until <= {{now}}
-        OR a.credential_id IS DISTINCT FROM excluded.credential_id
-        OR a.credential_generation IS DISTINCT FROM excluded.credential_generation)
+        OR a.credential_value_id IS DISTINCT FROM excluded.credential_value_id)
 RETURNING a.lease_until - %(lease)b::bigint * interval '1 microsecond'
 
 -- name: reserve_due_accounts
@@ -107,7 +105,7 @@ FOR SHARE
 
 -- name: lock_account_tokens
 -- Lock an account's tokens until the transaction ends; return their ids and generations.
-SELECT kind, id, generation FROM {{schema}}.token
+SELECT kind, id, generation, value_id FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 ORDER BY kind

@@ -35,14 +35,16 @@ WITH guarded AS (
     FOR SHARE),
 stored AS (
     INSERT INTO {{schema}}.token AS t (
-        tenant_id, provider, kind, identifier, id, data_key_id, blob, status, expires_at, lifetime, scopes, generation,
-        last_refreshed_at, created_at, updated_at)
-    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(id)b, %(data_key_id)b, %(blob)b, 'valid',
+        tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, expires_at, lifetime, scopes,
+        generation, last_refreshed_at, created_at, updated_at)
+    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(value_id)b, %(value_id)b, %(data_key_id)b, %(blob)b,
+        'valid',
         coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
         %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now
     FROM guarded g
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-        data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+        value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid',
+        error_code = NULL,
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
@@ -65,9 +67,10 @@ WITH guarded AS (
     FOR SHARE),
 stored AS (
     INSERT INTO {{schema}}.token (
-        tenant_id, provider, kind, identifier, id, data_key_id, blob, status, expires_at, lifetime, scopes, generation,
-        last_refreshed_at, created_at, updated_at)
-    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(id)b, %(data_key_id)b, %(blob)b, 'valid',
+        tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, expires_at, lifetime, scopes,
+        generation, last_refreshed_at, created_at, updated_at)
+    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(value_id)b, %(value_id)b, %(data_key_id)b, %(blob)b,
+        'valid',
         coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
         %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now
     FROM guarded g
@@ -90,7 +93,7 @@ WITH guarded AS (
     FOR SHARE),
 stored AS (
     UPDATE {{schema}}.token t SET
-        data_key_id = %(data_key_id)b, blob = %(blob)b, status = 'valid', error_code = NULL,
+        value_id = %(value_id)b, data_key_id = %(data_key_id)b, blob = %(blob)b, status = 'valid', error_code = NULL,
         expires_at = coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
         lifetime = %(lifetime)b::bigint, scopes = coalesce(%(scopes)b::text, t.scopes),
         generation = t.generation + 1,
@@ -115,24 +118,25 @@ LEFT JOIN {{schema}}.token_use u
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
-        %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
+        %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[],
         %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[],
         %(scopes)b::text[], %(leads)b::bigint[]) WITH ORDINALITY s (
-            tenant_id, provider, kind, identifier, id, data_key_id, blob, expires_at, lifetime, scopes, lead, ord)
+            tenant_id, provider, kind, identifier, value_id, data_key_id, blob, expires_at, lifetime, scopes, lead, ord)
     JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
 stored AS (
     INSERT INTO {{schema}}.token AS t (
-        tenant_id, provider, kind, identifier, id, data_key_id, blob, status, expires_at, lifetime, scopes, generation,
-        last_refreshed_at, created_at, updated_at)
-    SELECT tenant_id, provider, kind, identifier, id, data_key_id, blob, 'valid',
+        tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, expires_at, lifetime, scopes,
+        generation, last_refreshed_at, created_at, updated_at)
+    SELECT tenant_id, provider, kind, identifier, value_id, value_id, data_key_id, blob, 'valid',
         coalesce(expires_at, now + lifetime * interval '1 microsecond'),
         lifetime, scopes, 1, CASE WHEN %(refreshed)b::boolean THEN now END, now, now
     FROM guarded
     ORDER BY ord
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-        data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+        value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid',
+        error_code = NULL,
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
@@ -163,27 +167,27 @@ FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
 -- name: invalidate_token
--- Make one value invalid and append the event; compare-and-set on id and generation.
+-- Make one value invalid and append the event; compare-and-set on the value's id.
 WITH marked AS (
     UPDATE {{schema}}.token SET
         status = 'invalid', error_code = %(error_code)b,
         updated_at = {{now}}
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-        AND id = %(id)b AND generation = %(generation)b::bigint AND status <> 'invalid'
+        AND value_id = %(value_id)b AND status <> 'invalid'
     RETURNING *),
 audited AS (
     INSERT INTO {{schema}}.audit_event (
         tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
     SELECT tenant_id, 'token_invalidated', updated_at, provider, identifier, kind, generation, %(actor)b::text, error_code
     FROM marked)
-SELECT updated_at FROM marked
+SELECT updated_at, generation FROM marked
 
 -- name: is_invalid
 -- Tell whether exactly this value is stored and invalid.
 SELECT EXISTS (
     SELECT FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-        AND id = %(id)b AND generation = %(generation)b::bigint AND status = 'invalid')
+        AND value_id = %(value_id)b AND status = 'invalid')
 
 -- name: delete_token
 -- Delete one token and append the event.

@@ -37,6 +37,7 @@ CREATE TABLE token_vault_token (
     kind TEXT NOT NULL CHECK (kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')),
     identifier TEXT NOT NULL DEFAULT '' CHECK (length(identifier) <= 255),
     id BLOB NOT NULL CHECK (length(id) = 16),
+    value_id BLOB NOT NULL CHECK (length(value_id) = 16),
     data_key_id BLOB NOT NULL CHECK (length(data_key_id) = 16),
     blob BLOB NOT NULL CHECK (length(blob) <= 65664),
     status TEXT NOT NULL CHECK (status IN ('valid', 'invalid', 'unknown')),
@@ -87,14 +88,13 @@ CREATE INDEX token_vault_audit_event_data_key ON token_vault_audit_event (tenant
 CREATE INDEX token_vault_audit_event_master_key ON token_vault_audit_event (code, seq)
     WHERE action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired');
 -- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
--- The refresh state belongs to the credential with this id and generation; it is void once another one is stored.
+-- The refresh state belongs to the credential with this value id; it is void once another one is stored.
 CREATE TABLE token_vault_account (
     tenant_id TEXT NOT NULL CHECK (length(tenant_id) BETWEEN 1 AND 255),
     provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
     identifier TEXT NOT NULL DEFAULT '' CHECK (length(identifier) <= 255),
     label TEXT CHECK (length(label) <= 255),
-    credential_id BLOB CHECK (length(credential_id) = 16),
-    credential_generation INTEGER CHECK (credential_generation >= 1),
+    credential_value_id BLOB CHECK (length(credential_value_id) = 16),
     attempt_id BLOB CHECK (length(attempt_id) = 16),
     committed_attempt_id BLOB CHECK (length(committed_attempt_id) = 16),
     lease_until INTEGER,

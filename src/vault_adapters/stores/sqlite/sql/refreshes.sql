@@ -11,38 +11,32 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :id
 -- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
 -- counts as an unknown outcome. The state of another credential is cleared.
 INSERT INTO token_vault_account AS a (
-    tenant_id, provider, identifier, credential_id, credential_generation, attempt_id, lease_until, sent_at, due_at)
-SELECT tenant_id, provider, identifier, id, generation, :attempt_id, :now + :lease, :now, :now + :lease
+    tenant_id, provider, identifier, credential_value_id, attempt_id, lease_until, sent_at, due_at)
+SELECT tenant_id, provider, identifier, value_id, :attempt_id, :now + :lease, :now, :now + :lease
 FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
-    AND id = :credential_id AND generation = :credential_generation AND status != 'invalid'
+    AND value_id = :credential_value_id AND status != 'invalid'
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     sent_at = CASE
-        WHEN a.credential_id IS excluded.credential_id
-            AND a.credential_generation IS excluded.credential_generation
+        WHEN a.credential_value_id IS excluded.credential_value_id
             AND (a.unknown_since IS NOT NULL OR a.lease_until IS NOT NULL) THEN a.sent_at
         ELSE excluded.sent_at END,
     unknown_since = CASE
-        WHEN a.credential_id IS excluded.credential_id
-            AND a.credential_generation IS excluded.credential_generation
+        WHEN a.credential_value_id IS excluded.credential_value_id
         THEN coalesce(max(a.unknown_since, a.lease_until), a.unknown_since, a.lease_until) END,
     failures = CASE
-        WHEN a.credential_id IS excluded.credential_id
-            AND a.credential_generation IS excluded.credential_generation THEN a.failures
+        WHEN a.credential_value_id IS excluded.credential_value_id THEN a.failures
         ELSE 0 END,
     error_code = CASE
-        WHEN a.credential_id IS excluded.credential_id
-            AND a.credential_generation IS excluded.credential_generation THEN a.error_code END,
+        WHEN a.credential_value_id IS excluded.credential_value_id THEN a.error_code END,
     next_attempt_at = NULL,
-    credential_id = excluded.credential_id,
-    credential_generation = excluded.credential_generation,
+    credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
     lease_until = excluded.lease_until,
     due_at = excluded.due_at
 WHERE a.attempt_id IS :seen
     AND (a.lease_until IS NULL OR a.lease_until <= :now
-        OR a.credential_id IS NOT excluded.credential_id
-        OR a.credential_generation IS NOT excluded.credential_generation)
+        OR a.credential_value_id IS NOT excluded.credential_value_id)
 
 -- name: find_due_accounts
 -- Find due accounts of a provider, earliest first.

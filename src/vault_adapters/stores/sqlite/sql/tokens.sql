@@ -18,7 +18,7 @@ ORDER BY k.key
 
 -- name: get_token_state
 -- Get the columns of one token that a mutation compares before it writes.
-SELECT id, generation, status FROM token_vault_token
+SELECT value_id, generation, status FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
 
 -- name: list_provider_generations
@@ -40,24 +40,25 @@ WHERE NOT EXISTS (
 -- Insert or replace one value; the generation counts the values stored under one id. A value that replaces another
 -- counts as a refresh.
 INSERT INTO token_vault_token (
-    tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, lifetime, scopes,
-    generation, last_refreshed_at, created_at, updated_at)
+    tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, error_code, expires_at, lifetime,
+    scopes, generation, last_refreshed_at, created_at, updated_at)
 VALUES (
-    :tenant_id, :provider, :kind, :identifier, :id, :data_key_id, :blob, 'valid', NULL,
+    :tenant_id, :provider, :kind, :identifier, :value_id, :value_id, :data_key_id, :blob, 'valid', NULL,
     coalesce(:expires_at, :now + :lifetime), :lifetime, coalesce(:scopes, '[]'),
     1, CASE WHEN :refreshed THEN :now END, :now, :now)
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-    data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid', error_code = NULL,
+    value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid',
+    error_code = NULL,
     expires_at = excluded.expires_at, lifetime = excluded.lifetime,
     scopes = coalesce(:scopes, token_vault_token.scopes),
     generation = token_vault_token.generation + 1,
     last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
 
 -- name: invalidate_token
--- Make one value invalid; compare-and-set on id and generation.
+-- Make one value invalid; compare-and-set on the value's id.
 UPDATE token_vault_token SET status = 'invalid', error_code = :error_code, updated_at = :now
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
-    AND id = :id AND generation = :generation
+    AND value_id = :value_id
 
 -- name: delete_token
 -- Delete one token.
