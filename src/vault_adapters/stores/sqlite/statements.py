@@ -1,5 +1,7 @@
 """Loads the store's statements and fills in the SQL that several of them share."""
 
+from functools import cache
+
 from vault_adapters.stores.columns import ACCOUNT, MOST_BLOB
 from vault_adapters.stores.queries import Queries, load_queries
 
@@ -48,6 +50,7 @@ knows the secret of this master key could wrap a data key of their own, and thes
 """
 
 
+@cache
 def load_statements() -> Queries:
     """Return the statements."""
     return load_queries(
