@@ -46,7 +46,8 @@ BEGIN
                 '$f$ BEGIN RAISE ''a trap was called''; END $f$', l, r);
             FOREACH name IN ARRAY %(operators)s::text[] LOOP
                 IF NOT EXISTS (SELECT FROM pg_operator WHERE oprname = name
-                    AND oprnamespace = 'pg_catalog'::regnamespace AND oprleft = l::regtype AND oprright = r::regtype) THEN
+                    AND oprnamespace = 'pg_catalog'::regnamespace AND oprleft = l::regtype
+                    AND oprright = r::regtype) THEN
                     EXECUTE format('CREATE OPERATOR public.%%s (LEFTARG = %%s, RIGHTARG = %%s, FUNCTION = public.trap)',
                         name, l, r);
                 END IF;
