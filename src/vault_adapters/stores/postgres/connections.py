@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from datetime import timedelta
 from typing import Any
@@ -23,6 +24,10 @@ _CHECK_SECONDS = 2.0
 """Longest time for a connection to tell whether it can be used."""
 
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
+
+_CATALOG = re.compile(r"\bpg_catalog\b", re.IGNORECASE)
+# A quoted name keeps its capitals and may hold commas, so only these two spellings name pg_catalog.
+_CATALOG_FIRST = re.compile(r"""\s*(?:"pg_catalog"|(?i:pg_catalog))\s*(?:,|\Z)""")
 
 _SETTINGS = """
 SELECT pg_catalog.current_setting('default_transaction_isolation'),
@@ -159,8 +164,7 @@ def _refuse_foreign_operators(search_path: str) -> None:
     That schema's operators would replace the built-in ones: with an ``=`` that is always true, a query for one tenant
     finds another tenant's row. If the path does not name pg_catalog, Postgres searches pg_catalog first.
     """
-    named = [name.strip().strip('"').lower() for name in search_path.split(",")]
-    if "pg_catalog" in named[1:] and named[0] != "pg_catalog":
+    if _CATALOG.search(search_path) and not _CATALOG_FIRST.match(search_path):
         raise ConfigurationError(
             "the connection's search_path must not name a schema before pg_catalog", code="search_path"
         )

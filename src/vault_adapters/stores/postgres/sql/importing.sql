@@ -46,7 +46,7 @@ stored AS (
 scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
     SELECT s.tenant_id, s.provider, s.identifier, coalesce(
-        min(s.expires_at - %(lead)b::bigint * interval '1 microsecond') FILTER (WHERE s.kind = 'access_token'),
+        min(s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond') FILTER (WHERE s.kind = 'access_token'),
         min(s.now))
     FROM stored s
     GROUP BY s.tenant_id, s.provider, s.identifier

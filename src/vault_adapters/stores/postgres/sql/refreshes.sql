@@ -19,7 +19,7 @@ LEFT JOIN {{schema}}.account a
 INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,
-    c.now + %(lease)b::bigint * interval '1 microsecond', c.now + %(lease)b::bigint * interval '1 microsecond'
+    c.now + %(lease)b::bigint::float8 * interval '1 microsecond', c.now + %(lease)b::bigint::float8 * interval '1 microsecond'
 FROM {{schema}}.token t, (SELECT {{now}} AS now, {{durable}}) c
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
     AND t.identifier = %(identifier)b AND t.value_id = %(credential_value_id)b::uuid
@@ -27,7 +27,7 @@ WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(k
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     sent_at = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
-            AND num_nonnulls(a.unknown_since, a.lease_until) > 0 THEN a.sent_at
+            AND pg_catalog.num_nonnulls(a.unknown_since, a.lease_until) > 0 THEN a.sent_at
         ELSE excluded.sent_at END,
     unknown_since = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
@@ -45,9 +45,9 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     due_at = excluded.due_at
 WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
     AND (a.lease_until IS NULL OR a.lease_until <= {{now}}
-        OR a.lease_until > {{now}} + %(longest_lease)b::bigint * interval '1 microsecond'
+        OR a.lease_until > {{now}} + %(longest_lease)b::bigint::float8 * interval '1 microsecond'
         OR a.credential_value_id IS DISTINCT FROM excluded.credential_value_id)
-RETURNING a.lease_until - %(lease)b::bigint * interval '1 microsecond'
+RETURNING a.lease_until - %(lease)b::bigint::float8 * interval '1 microsecond'
 
 -- name: reserve_due_accounts
 -- Take due accounts of a provider, earliest first, and make them due again after a hold time. Accounts that others are
@@ -61,7 +61,7 @@ picked AS (
     LIMIT %(limit)b::bigint
     FOR UPDATE SKIP LOCKED),
 taken AS (
-    UPDATE {{schema}}.account a SET due_at = c.now + %(hold)b::bigint * interval '1 microsecond'
+    UPDATE {{schema}}.account a SET due_at = c.now + %(hold)b::bigint::float8 * interval '1 microsecond'
     FROM picked p, clock c
     WHERE a.tenant_id = p.tenant_id AND a.provider = %(provider)b AND a.identifier = p.identifier
     RETURNING a.tenant_id, a.identifier, p.due_at)
@@ -84,10 +84,10 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 -- Record that the attempt failed.
 UPDATE {{schema}}.account SET
     lease_until = NULL, failures = failures + 1, error_code = %(error_code)b::text,
-    next_attempt_at = {{now}} + %(retry_in)b::bigint * interval '1 microsecond',
+    next_attempt_at = {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond',
     due_at = CASE
-        WHEN due_at = lease_until THEN {{now}} + %(retry_in)b::bigint * interval '1 microsecond'
-        ELSE least(due_at, {{now}} + %(retry_in)b::bigint * interval '1 microsecond') END,
+        WHEN due_at = lease_until THEN {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond'
+        ELSE least(due_at, {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond') END,
     unknown_since = CASE
         WHEN %(unknown)b::boolean THEN {{now}}
         ELSE unknown_since END
