@@ -31,6 +31,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
         ELSE excluded.sent_at END,
     unknown_since = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
+            AND pg_catalog.num_nonnulls(a.unknown_since, a.lease_until) > 0
         THEN least(greatest(a.unknown_since, a.lease_until), {{now}}) END,
     failures = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
