@@ -40,7 +40,6 @@ from vault_adapters import (
     StorageError,
     TokenKind,
     TokenSet,
-    VaultError,
     open_vault,
 )
 from vault_adapters.composition import _sources, open_vault_over
