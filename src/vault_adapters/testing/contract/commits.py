@@ -176,7 +176,8 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         await vault.mark_token_invalid((await tokens_of(vault))[REFRESH], "revoked")
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
         assert change.result.outcome is CommitOutcome.WRITTEN
-        assert (await tokens_of(vault))[REFRESH].status is TokenStatus.VALID
+        refresh = (await tokens_of(vault))[REFRESH]
+        assert (refresh.status, refresh.error_code) == (TokenStatus.UNKNOWN, "revoked")
 
     async def test_a_first_access_token_is_stored(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
         await vault.delete_token(ACCESS)
