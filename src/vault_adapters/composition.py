@@ -220,7 +220,7 @@ def _open_store(
         return _open_postgres_store(url.target, config, pool, now, migrate=migrate)
     if pool is not None:
         raise ConfigurationError("a pool was given, but database_url names no Postgres database", code="host_pool")
-    return open_sqlite_store(url.target.reveal(), migrate=migrate, clock=now)
+    return open_sqlite_store(url.target.reveal(), migrate=migrate, clock=now, timeout=config.storage_timeout)
 
 
 def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tenants_column: str = "id") -> str:

@@ -213,6 +213,7 @@ class _Worker:
         return {
             "value": digest(self.settings.salt, token.value.reveal()),
             "token_id": info.id.hex[:12],
+            "value_id": info.value_id.hex[:12],
             "generation": info.generation,
             "expires_at": None if info.expires_at is None else info.expires_at.timestamp(),
         }

@@ -118,8 +118,9 @@ class VaultConfig:
         prepared_statements: False for a pooler in transaction mode that does not support them.
         postgres_schema: the schema that holds the vault's tables.
         scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
-        storage_timeout: longest time for Postgres to answer one statement, and to wait for a free connection; half a
-            second to five minutes. Imports, key rotations, erasures and migrations have longer limits.
+        storage_timeout: longest time for Postgres to answer one statement, and to wait for a free connection; on
+            SQLite, longest time to wait for other transactions. Half a second to five minutes are possible. On
+            Postgres, imports, key rotations, erasures and migrations have longer limits.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -147,7 +148,7 @@ class VaultConfig:
     postgres_schema: str = field(default="token_vault", converter=_as_schema)
     scrypt_log2_n: int = field(default=17, validator=_whole(14, 18))
     storage_timeout: timedelta = field(
-        default=timedelta(seconds=10),
+        default=timedelta(seconds=5),
         validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
     )
 

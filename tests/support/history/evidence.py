@@ -27,6 +27,8 @@ class Call:
         value: digest of the returned value, or None.
         token_id: id of the returned token.
         generation: its generation.
+        value_id: its value id, or None if it was not recorded. A token from an answer that waits for the database only
+            guesses its generation, so two values may have the same generation, but never the same value id.
         expires_at: its expiry by the clock of the vault.
         offset: how far that clock is ahead of the machine's when the call begins.
         error: the error's code, or None.
@@ -46,6 +48,7 @@ class Call:
     limit: float | None = None
     offset: float = 0.0
     stepped: bool = False
+    value_id: str | None = None
 
 
 @frozen

@@ -79,12 +79,12 @@ def _is_missing(evidence: Evidence, earlier: Call, later: Call) -> bool:
 
 
 def two_values(evidence: Evidence) -> Iterator[str]:
-    """Find a generation of one token that is given with two values."""
-    seen: dict[tuple[str, str, int], tuple[str, str]] = {}
+    """Find a generation of one token that is given with two values; if value ids are known, they count instead."""
+    seen: dict[tuple[str, str, int | str], tuple[str, str]] = {}
     for name, call in _reads(evidence):
         if call.value is None or call.token_id is None or call.generation is None:
             continue
-        key = (call.account, call.token_id, call.generation)
+        key = (call.account, call.token_id, call.value_id or call.generation)
         where = _told(evidence, name, call)
         value, earlier = seen.setdefault(key, (call.value, where))
         if value != call.value:

@@ -17,7 +17,7 @@ from vault_adapters.stores.postgres.cursors import Connection
 
 T = TypeVar("T")
 
-DEFAULT_TIMEOUT = timedelta(seconds=10)
+DEFAULT_TIMEOUT = timedelta(seconds=5)
 
 _LATE_SECONDS = 0.5
 """Delay of a timer after which this process was frozen, so that answers may have arrived meanwhile."""

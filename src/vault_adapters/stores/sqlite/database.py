@@ -28,7 +28,7 @@ MEMORY = ":memory:"
 
 _OLDEST_SQLITE = (3, 37, 0)  # the first version with STRICT tables
 
-DEFAULT_TIMEOUT = timedelta(seconds=10)
+DEFAULT_TIMEOUT = timedelta(seconds=5)
 """Longest wait of a caller for other transactions. Transactions are short, so only a fault reaches this limit."""
 
 _BUSY_SECONDS = 0.25
