@@ -118,7 +118,7 @@ class VaultConfig:
         prepared_statements: False for a pooler in transaction mode that does not support them.
         postgres_schema: the schema that holds the vault's tables.
         scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
-        storage_timeout: longest time for Postgres to answer one statement, and to wait for a free connection; half a
+        storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; half a
             second to five minutes. Imports, key rotations, erasures and migrations have longer limits.
 
     Raises:
