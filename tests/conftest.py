@@ -1,4 +1,4 @@
-"""Fixtures and hooks of the whole suite. The session `domain` of nox, which installs few packages, does not load it."""
+"""Fixtures and hooks of the whole suite. The nox session `domain`, which installs few packages, does not load them."""
 
 import os
 import shutil
@@ -14,14 +14,14 @@ _ENOUGH_BYTES = 2 << 30
 def pytest_cmdline_main(config):
     """Give each worker of `-n` neighbouring tests, so that a module's or a session's fixture is seldom made twice.
 
-    A worker that has run out of tests takes half of those that are left to another one.
+    A worker that has run out of tests takes over half of another worker's remaining tests.
     """
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
 
 
 def pytest_configure():
-    """Put the tests' folders into memory, if there is enough of it; databases on a disk wait for it."""
+    """Put the tests' folders into memory if enough is free, because databases on a disk wait for the disk."""
     if _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free >= _ENOUGH_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 

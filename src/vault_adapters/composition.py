@@ -229,7 +229,8 @@ def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tena
     Args:
         config: the configuration; only its database URL and, on Postgres, its schema name are used.
         tenants_table: the host's own table of tenants, as ``schema.table`` (Postgres only). If given, the script
-            creates a trigger instead. The trigger erases a tenant in the vault when its row in this table is deleted.
+            creates a trigger instead of the schema. The trigger erases a tenant in the vault when its row in this table
+            is deleted.
         tenants_column: the column of that table with the tenants' ids.
 
     Raises:

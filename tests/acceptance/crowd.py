@@ -77,7 +77,7 @@ async def ensure_in_rounds(store, server, signals, accounts, calls, seed, option
         for number, signal in enumerate(signals):
             print(f"ready {number}", flush=True)
             await wait_for(signal)
-            # A tenth of the accounts gets half of the calls.
+            # Half of the calls are for the hot tenth of the accounts, and the others are for any account.
             hot = max(1, accounts // 10)
             wanted = [choose.randrange(hot if choose.random() < 0.5 else accounts) for _ in range(calls)]
             tokens = await asyncio.gather(*[vault.ensure_access_token(account(each)) for each in wanted])

@@ -26,7 +26,7 @@ SHORT = {"commit_budget": 1, "slack": 1}
 
 
 async def kill_the_holder(store, *, kills, accounts, seed, grace, options):
-    """Repeatedly start a process that refreshes and kill it at a random moment; then refresh until there is an outcome.
+    """Repeatedly start a process that refreshes, and kill it at a random moment; then `finish` the refreshes.
 
     Returns the server's statistics, and the outcome and the `AccountInfo` of each account.
     """
@@ -82,8 +82,8 @@ async def strict(store, kills):
     for number, info in infos.items():
         expected = ConnectionState.REAUTHORIZATION_REQUIRED if number in lost else ConnectionState.CONNECTED
         assert info.state is expected
-    # The policy allows one probe after an unknown outcome: it presents the refresh token a second time. If the provider
-    # has consumed the token, it refuses the probe.
+    # The policy allows one probe after an unknown outcome: the refresh token is presented a second time. The provider
+    # refuses the probe if it has consumed the token.
     assert stats.invalid_grants == len(lost)
     assert stats.most_presented <= 2
 
@@ -107,7 +107,7 @@ async def test_killed_holders_at_a_strict_provider_in_full(store):
 
 
 async def test_a_holder_that_was_stopped_beyond_its_lease(tmp_path):
-    """The holder resumes, reads the provider's answer and commits it, because no other process has taken over."""
+    """The holder resumes and commits the answer, unless its call timed out; no other process has taken over."""
     store = {"database_url": f"sqlite:///{tmp_path}/vault.db"}
     options = {"refresh_deadline": 0.5, "quiescence": 60, **SHORT}
     with start_oauth_server(latency_seconds=0.3) as server:

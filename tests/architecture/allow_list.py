@@ -39,7 +39,7 @@ class AllowListContract(Contract):
     def render_broken_contract(self, check: ContractCheck) -> None:
         """Name each import that no line allows."""
         for module, name in check.metadata["refused"]:
-            output.print_error(f"{module} imports {name}, which .importlinter does not list for its folder")
+            output.print_error(f"{module} imports {name}, which .importlinter does not allow in this module's folder")
 
 
 def _longest(module: str, places: Any) -> str:

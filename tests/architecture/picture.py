@@ -87,7 +87,8 @@ def draw(imports: Imports, implementations: Mapping[str, frozenset[str]], conten
         contents: by room, its modules and folders.
 
     Raises:
-        ValueError: a part has no place in the picture, a place has no part, or no placed folder implements a port.
+        ValueError: a part has no place in the picture, a place has no part, or no folder of `BESIDE_PORTS` implements
+            one of the ports.
     """
     _check(imports, implementations)
     inner, outer = _split(imports)

@@ -69,7 +69,7 @@ def _style(colors: Mapping[str, str]) -> str:
 
 
 def rectangle(x: float, y: float, width: float, height: float, kind: str, *, radius: int = 7) -> str:
-    """Return a box with a class of the style sheet."""
+    """Return a box; ``kind`` is its class in the style sheet."""
     return f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{radius}"/>'
 
 

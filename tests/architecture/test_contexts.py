@@ -1,4 +1,4 @@
-"""A value is decrypted in the context of the key that was asked for: no use case takes its context from a row."""
+"""A value is decrypted in the context of the key that was asked for: no use case takes a context from a row."""
 
 import ast
 

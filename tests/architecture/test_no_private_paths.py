@@ -1,4 +1,4 @@
-"""No file names a place that exists on one machine only."""
+"""No published file contains a path that exists on one machine only."""
 
 import re
 
@@ -19,7 +19,7 @@ PRIVATE = re.compile("|".join(rf"(?<![\w.)\]]){place}" for place in PLACES))
 
 
 def private_paths(text: str) -> list[str]:
-    """Each line that names a private place, this checkout's own folder included."""
+    """Return each line that contains a path of one machine only, such as the folder of this checkout."""
     return [line.strip() for line in text.splitlines() if PRIVATE.search(line) or str(ROOT) + "/" in line]
 
 

@@ -18,7 +18,7 @@ def draw(bars: Sequence[Bar], title: str) -> str:
     """Return an SVG picture of bars, grouped in their order.
 
     Args:
-        bars: with positive values.
+        bars: the bars; all values are positive.
         title: what the values are.
     """
     low = 10 ** math.floor(math.log10(min(bar.value for bar in bars)))

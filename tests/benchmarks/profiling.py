@@ -13,7 +13,7 @@ _BLOCKS = 5
 
 
 async def profile(contestant: Contestant) -> str:
-    """Return a table of the functions that took most time without their callees, in microseconds per operation.
+    """Return a table of the functions that took most time themselves, in microseconds per operation.
 
     cProfile makes calls slower, so compare the entries only with each other.
     """
@@ -42,7 +42,7 @@ def _table(stats: pstats.Stats, operations: int) -> str:
 
 
 def _module(path: str) -> str:
-    """Return a path from its package on; the folders above differ from machine to machine."""
+    """Return the part of a path that begins at its package; the folders above differ from machine to machine."""
     parts = Path(path).parts
     for anchor in ("vault_adapters", "vault_domain", "benchmarks", "site-packages"):
         if anchor in parts:

@@ -1,4 +1,7 @@
-"""A pytest plugin: stops each class at its first failure, and lists the failures in the file of FIRST_FAILURES."""
+"""A pytest plugin that stops each class at its first failure.
+
+It writes these failures to the file that the environment variable `FIRST_FAILURES` names.
+"""
 
 import json
 import os

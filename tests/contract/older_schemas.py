@@ -1,4 +1,4 @@
-"""Taking a database back to the schema of the first release, with its rows, to migrate it anew."""
+"""Takes a database back to the schema of the first release, and keeps its rows, so that a test can migrate them."""
 
 import sqlite3
 
@@ -8,8 +8,9 @@ from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 
-# In the order of their references. The first release kept no row for an account with neither label nor attempt.
+# Each table comes after those that it references.
 TABLES = ["master_key", "data_key", "data_key_wrap", "token", "token_use", "audit_event", "account"]
+# The first release kept no row for an account with neither label nor attempt.
 UNKNOWN_ACCOUNT = "label IS NULL AND attempt_id IS NULL"
 
 

@@ -76,7 +76,7 @@ def database(request, tmp_path):
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def opener(request):
-    """Give a function that opens an empty store of each kind with a clock."""
+    """Give, for each kind of database, a function that takes a clock and opens an empty store."""
     if request.param == "sqlite":
         return open_sqlite(":memory:")
     return open_postgres(*request.getfixturevalue("postgres_schema"))

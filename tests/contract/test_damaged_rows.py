@@ -87,7 +87,7 @@ def refresher():
 @pytest.mark.parametrize("name", [*DAMAGE, *SQLITE_DAMAGE])
 async def test_one_damaged_row_hurts_only_itself(filled, name, caplog):
     if name in SQLITE_DAMAGE and filled.kind != "sqlite":
-        pytest.skip("a column of Postgres has a type")
+        pytest.skip("a column of Postgres refuses a value of another type")
     sql, parameters = (DAMAGE | SQLITE_DAMAGE)[name]
     filled.execute(f"{sql} WHERE tenant_id = 'bad'", parameters)
     keys = [account.key(kind) for account in (BAD, GOOD) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]

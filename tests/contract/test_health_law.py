@@ -99,7 +99,7 @@ async def check(vault, clock, rows, sets):
     for tenant in tenants:
         mine = [info for info in infos if info.key.tenant_id == tenant]
         assert await reported(vault, tenant) == counted(mine, now)
-    # Over all tenants: those of earlier examples were erased.
+    # The report on all tenants counts only these two, because the tenants of earlier examples were erased.
     assert await reported(vault, None) == counted(infos, now)
     for tenant in tenants:
         await vault.erase_tenant(tenant)

@@ -22,7 +22,7 @@ def test_each_statement_that_changes_a_state_names_the_state_that_it_comes_from(
             for change in changes:
                 table, state = TABLE.findall(before)[-1], re.match(r"'(\w+)'", change)[1]
                 condition = FROM.search(change)
-                assert condition, f"{file.name}: {statement} changes any state"
+                assert condition, f"{file.name}: {statement} does not name the state before the change"
                 moves[table] |= {(origin, state) for origin in re.findall(r"\w+", condition[1] or condition[2])}
                 before = change
     assert moves == {"data_key": values(DATA_KEY_MOVES), "master_key": values(MASTER_KEY_MOVES)}

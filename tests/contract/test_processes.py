@@ -92,7 +92,7 @@ def open_files(path):
 
 
 def connections(database):
-    """Return how many sessions a vault holds on the server."""
+    """Return how many sessions vaults hold on this database."""
     query = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'token-vault' AND datname = current_database()"
     )

@@ -69,7 +69,7 @@ stories = st.tuples(st.sampled_from(sorted(ROTATIONS)), st.lists(rounds, min_siz
 
 
 class Provider:
-    """Answers all calls alike, until it is told otherwise, and remembers who was refreshed."""
+    """Answers all calls alike, until it is told otherwise, and remembers which accounts were refreshed."""
 
     spends = TokenKind.REFRESH_TOKEN
 
@@ -181,7 +181,7 @@ class World:
 
     async def do_force(self, account, answer):
         self.tell(answer)
-        # The call may wait for the lease of a dead process, but the clock stands still until it returns.
+        # The call may wait for a dead process's lease, which never ends here, because nothing moves the clock.
         with suppress(VaultError, TimeoutError):
             await asyncio.wait_for(self.vault.refresh_account(account), 0.5)
 

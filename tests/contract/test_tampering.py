@@ -1,4 +1,4 @@
-"""Rows that somebody moved or changed by SQL do not open, and a key row that was edited stops the start."""
+"""Rows that somebody moved or changed by SQL do not open, and with an edited master key row the vault does not open."""
 
 import json
 

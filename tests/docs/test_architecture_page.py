@@ -1,4 +1,4 @@
-"""The page about the architecture names files that exist, and all that a change touches."""
+"""The page about the architecture names only files that exist, and names those that each kind of change touches."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ ROOTS = ("src/", "docs/", "tests/")
 
 
 def paths_in(text):
-    """Return the paths in the repository that a text writes as code."""
+    """Return the paths of the repository that stand in backticks in a text."""
     files = {path.name for path in ROOT.iterdir() if path.is_file() and path.name != ".git"}
     return [code for code in re.findall(r"`([^`\n]+)`", text) if code.startswith(ROOTS) or code in files]
 

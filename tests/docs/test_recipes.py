@@ -40,7 +40,7 @@ async def run(script: str, environment: dict[str, str], *argv: str) -> str:
 async def test_fastapi(environment):
     script = """
 import warnings
-warnings.simplefilter("ignore")  # the test client's own
+warnings.simplefilter("ignore")  # the test client's own warnings
 from fastapi.testclient import TestClient
 from fastapi_app import app
 with TestClient(app) as client:
@@ -90,7 +90,7 @@ import celery_app
 celery_app.app.conf.broker_transport_options = {{
     "data_folder_in": {str(broker)!r}, "data_folder_out": {str(broker)!r}, "control_folder": {str(tmp_path)!r}}}
 """
-    environment["PYTHONWARNINGS"] = "ignore"  # Celery's own
+    environment["PYTHONWARNINGS"] = "ignore"  # Celery's own warnings
     with celery_worker(setup, environment, tmp_path / "worker.log"):
         ask = setup + 'print(celery_app.sync_repositories.delay("tenant-1").get(timeout=30))'
         assert (await run(ask, environment)).strip() == "valid"

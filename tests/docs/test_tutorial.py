@@ -26,7 +26,7 @@ class Command:
 
 
 def files_of(page):
-    """Return the files that the page has its reader save."""
+    """Return the files that the page tells its reader to save."""
     saved = [(match.end(), match[1]) for match in SAVED.finditer(page)]
     fences = [match for match in FENCE.finditer(page) if match[1] == "python"]
     return {name: next(fence[2] for fence in fences if fence.start() > position) for position, name in saved}

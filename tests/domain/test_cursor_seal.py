@@ -1,4 +1,4 @@
-"""Cursors of the audit log: exact, silent about the position, and for one listing only."""
+"""Cursors of the audit log give back the exact position, do not show it, and are accepted by one listing only."""
 
 import base64
 import itertools

@@ -1,4 +1,4 @@
-"""Accounts, keys, texts and times: what is taken, what it becomes, and what is refused without being repeated."""
+"""Accounts, keys, texts and times: what is accepted, how it is kept, and that errors do not repeat what is refused."""
 
 import enum
 import itertools
@@ -291,7 +291,7 @@ class Names(str, enum.Enum):  # noqa: UP042 - its str() is "Names.TENANT", unlik
 
 
 class Liar(str):
-    """Ten megabytes that say they are one character."""
+    """A string that claims to be one character long and equal to everything."""
 
     __slots__ = ()
 

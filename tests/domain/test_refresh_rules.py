@@ -1,4 +1,4 @@
-"""The decision about a refresh, as laws over whatever may be stored."""
+"""Laws that the decision about a refresh obeys, whatever is stored."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -86,7 +86,7 @@ FORCED = Demand(forced=True, replaced=TokenRef.of(EXPIRED))
 
 @st.composite
 def tokens(draw, kind):
-    # Each default is listed first, and VALID twice, so that most drawn tokens are usable.
+    # VALID is listed twice, so that more of the drawn tokens are usable.
     return token(
         kind,
         expires_at=draw(optional_moments),
@@ -213,7 +213,7 @@ def test_whoever_can_be_served_is_served(situation, demand):
 
 
 def was_set_back_of(state):
-    """Return whether the state is from before the clock was set back, so that laws about later times do not hold."""
+    """Return whether the state is from before the clock was set back; laws about later times do not hold then."""
     moments = (state.lease_until, state.unknown_since)
     is_early = state.next_attempt_at is None or state.next_attempt_at - NOW <= LONGEST_BACKOFF
     return not is_early or any(was_set_back(moment, NOW) for moment in moments if moment is not None)
@@ -433,7 +433,7 @@ def test_a_new_value_is_scheduled_when_it_is_due(left, lifetime):
     [
         ({}, STRICT, 0),
         ({"next_attempt_at": NOW + 7 * SECOND}, STRICT, 7),
-        # Due when the lease has ended; if strict, the token must also have expired, and the quiescence have ended.
+        # Due when the lease has ended; if strict, the token must also have expired, and the quiescence be over.
         ({"lease_until": NOW + 20 * SECOND}, STEADY, 20),
         ({"lease_until": NOW + 20 * SECOND}, STRICT, 80),
         ({"lease_until": NOW}, STEADY, 0),

@@ -22,7 +22,7 @@ WRITES = [TokenWrite(ref.key, SealedToken(b"k" * 16, b"sealed"), refreshed=True)
 def moved(ref):
     """What may have become of a value: replaced by a later one, stored anew after a deletion, or deleted.
 
-    Another one may have the same generation if the database lost the value in a failover.
+    Another value can have the same generation if the database lost the first one in a failover.
     """
     other = evolve(ref, value_id=UUID(int=77))
     return [evolve(other, generation=ref.generation + 1), evolve(other, id=UUID(int=78), generation=1), other, None]

@@ -26,7 +26,7 @@ _ROUND = settings(
 
 
 def main() -> int:
-    """Return 1 if a target broke a promise."""
+    """Run the chosen targets; return 1 if one of them broke a promise."""
     options = _parser().parse_args()
     targets = [TARGETS[name] for name in options.names or TARGETS]
     found = [fuzz(target, options.seconds / len(targets)) for target in targets]

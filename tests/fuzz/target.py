@@ -33,9 +33,9 @@ class Target:
 
     Attributes:
         name: its name, and that of its folder in the corpus.
-        opened: returns a context manager. It gives the function that reads one input, and finally frees its resources.
+        opened: returns a context manager. It gives the function that reads one input; leaving it frees the resources.
         refusals: the errors with which an input may be refused. The function itself asserts everything else.
-        words: parts of its language, which mutations insert.
+        words: byte strings that its inputs may contain; mutations insert them.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Target:
 
 
 def check(target: Target, run: Run, data: bytes) -> None:
-    """Run a target with one input.
+    """Run a target with one input, and check that it keeps its promises.
 
     Raises:
         AssertionError: the target shows a secret, takes too long, or needs too much memory.

@@ -31,10 +31,10 @@ class Mutant:
         group: name of the file that lists it.
         name: unique within its group.
         file: path of the file that gets the bug, from the root of the tree.
-        old: text that stands in it exactly once.
+        old: text that stands exactly once in the file, or in the statement that `query` names.
         new: text that replaces it.
         tests: arguments of pytest that choose the tests which must fail.
-        query: name of a statement in a file of SQL; `old` stands exactly once in it, and may stand in others too.
+        query: name of a statement in an SQL file, whose other statements may contain `old` too; empty for a whole file.
     """
 
     group: str
@@ -64,7 +64,7 @@ class Mutant:
         return text[:begin] + text[begin:end].replace(self.old, self.new) + text[end:]
 
     def plant(self, root: Path) -> None:
-        """Write the bug into a tree, and remove the compiled form of the file without the bug.
+        """Write the bug into a tree, and remove the bytecode of the file as it was before.
 
         Raises:
             StaleError: the text to replace does not stand there exactly once.

@@ -1,4 +1,4 @@
-"""The list of bugs fits the source, and the runner tells bugs that are seen from those that are not."""
+"""The list of bugs fits the source, and the runner finds out which bugs the tests detect."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """Read the lock of the environments that CI builds, `requirements/ci.txt`.
 
-`python -m tests.release.lock` removes from a new lock what belongs to the machine that made it, and gives it a heading.
+`python -m tests.release.lock` removes from a new lock what belongs to the machine that made it, and adds the heading.
 """
 
 import re

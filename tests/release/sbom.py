@@ -102,7 +102,7 @@ def read_project() -> tuple[dict[str, Any], str]:
 
 
 def main() -> None:
-    """Write the file."""
+    """Write the bill of materials to its file."""
     project, version = read_project()
     bill = bill_of_materials(project, version, read_lock(LOCK.read_text()))
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist" / f"token-vault-{version}.cdx.json"

@@ -35,7 +35,7 @@ class _Keeping(Transport):
 
 @cache
 def _sentry() -> tuple[sentry_sdk.Client, _Keeping]:
-    """Return a client, made once: a new one asks git for the release, and looks for other packages."""
+    """Return a client and its transport, made once: each new client asks git for the release and looks for packages."""
     transport = _Keeping()
     client = sentry_sdk.Client(
         dsn="https://key@sentry.invalid/1",
@@ -81,7 +81,7 @@ def _extracted(error: BaseException, **limits: Any) -> Trace:
 def _texts_of(trace: Trace) -> str:
     """Return all texts that rich read from an error and its locals.
 
-    Rich reads everything before it prints. The print adds lines of source files, boxes and line breaks only, and takes
+    Rich reads everything before it prints. Printing adds only lines of source files, boxes and line breaks, and takes
     a hundred times as long.
     """
     texts: list[str] = []
@@ -103,7 +103,7 @@ def by_structlog(error: BaseException) -> str:
 
 @cache
 def _loguru() -> tuple[Logger, list[str]]:
-    """Return a logger, made once, because loguru reads the build settings of Python for each, and what it wrote."""
+    """Return a logger and what it writes, made once: loguru reads Python's build settings for each new logger."""
     texts: list[str] = []
     logger = Logger(Core(), None, 0, False, False, False, False, True, [], {})
     logger.add(lambda message: texts.append(str(message)), diagnose=True, backtrace=False, colorize=False)
@@ -133,7 +133,7 @@ def reports(error: BaseException, *, skip: tuple[str, ...] = ()) -> dict[str, st
 
     Args:
         error: the error; its tracebacks lose the frames of the tests.
-        skip: parts of the paths of further files whose frames are cut off.
+        skip: further parts of file paths; the frames of a file whose path has such a part are cut off too.
     """
     _cut(error, (_TESTS, *skip), set())
     return {name: report(error) for name, report in REPORTERS.items()}

@@ -66,7 +66,7 @@ def _of_class(name: str, cls: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_record(cls: Any) -> bool:
-    """Return whether a class only holds what the vault returns, without checking it."""
+    """Return whether a class only holds values that the vault returns, and checks none of them."""
     if not attrs.has(cls) or "__attrs_post_init__" in vars(cls):
         return False
     return not any(field.converter or field.validator for field in attrs.fields(cls))

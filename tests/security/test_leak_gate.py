@@ -388,7 +388,7 @@ WITHOUT_DATABASE = {"schema"}
 @pytest.mark.parametrize("command", [command for command in commands() if command not in WITHOUT_CONFIGURATION])
 def test_a_command(command, tmp_path, monkeypatch):
     gate = Gate()
-    # Parsed outside of `call`, because every report would take long to show a frame with the whole application.
+    # Not parsed in `call`, because then each report would show a frame with the whole application, which takes long.
     function, bound, _ = build().parse_args([*command.split(), *ARGUMENTS.get(command, ())], exit_on_error=False)
 
     stdin = "t1\n" if command == "erase-tenant" else f"{CANARY}\n"
@@ -421,7 +421,7 @@ ROWS = [
 
 
 async def test_import_readers():
-    """A reader yields failures instead of raising; they hold no value, and neither does the error of an opener."""
+    """A reader yields failures instead of raising. Neither a failure nor the error of an opener holds a value."""
 
     async def refuse(texts):
         raise VaultError

@@ -157,7 +157,7 @@ def test_a_database_that_cannot_be_reached(name):
 
 
 def with_password(database: PostgresSchema, **changes: str) -> PostgresSchema:
-    """Return the same schema, reached with a password, which the server does not ask for."""
+    """Return the same schema with a password in its URL, although the server asks for none."""
     mark = "&" if "?" in database.url else "?"
     more = "&".join(f"{name}={value}" for name, value in {"password": QUOTED, **changes}.items())
     changed = PostgresSchema(f"{database.url}{mark}{more}")
@@ -192,7 +192,7 @@ def test_a_missing_an_outdated_and_a_broken_schema(kind, tmp_path, request):
     errors += both_ways(database.config(encryption_secret=SECRET * 2), ConfigurationError, pool=object())
     database.execute("DELETE FROM {migration} WHERE number = 1")
     errors += both_ways(config, SchemaOutdatedError, migrate=False)
-    errors += both_ways(config, StorageError)  # the migration finds its tables there already
+    errors += both_ways(config, StorageError)  # the tables that the migration creates exist already
     database.execute("DROP TABLE {migration}")
     database.execute("CREATE TABLE {migration} (something int)")
     errors += both_ways(config, StorageError)

@@ -16,7 +16,7 @@ SECRET = "a canary secret of 41 characters, 7f3a91c2"
 PREVIOUS = "a canary secret that was used before, 5512"
 KEY = Account("t1", "google").key(TokenKind.API_KEY)
 
-# Shared by the whole process, and not followed: a function's globals lead to everything, even to this test.
+# The whole process shares these. They are not followed, nor are a function's globals, which lead even to this test.
 _SHARED = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType)
 
 

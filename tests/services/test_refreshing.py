@@ -87,7 +87,7 @@ async def test_a_holder_that_died_is_not_waited_for_beyond_its_lease(connected, 
 
 
 class LostAcknowledgement:
-    """A ledger that takes the first claim and then says that it failed."""
+    """A ledger that stores the first claim and then raises an error, as if the claim had failed."""
 
     def __init__(self, right, release=None):
         self._right, self._lost, self.release = right, False, release or right.release

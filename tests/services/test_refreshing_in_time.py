@@ -15,7 +15,7 @@ from vault_adapters.testing import ScriptedRefresher
 
 MINUTE = timedelta(minutes=1)
 SOON = 20.0
-"""Seconds; far above what is measured, and far below for ever."""
+"""Seconds; much longer than a correct call takes, so that only a call that hangs reaches it."""
 
 
 class Hanging:
@@ -57,7 +57,7 @@ async def ensure(cases, timeout=None, account=ACCOUNT):
 
 
 def hanging(cases, part, method, after=0):
-    """Return the use cases with one method of the store that hangs, and what lets it go on."""
+    """Return the use cases with one method of the store that hangs, and the event that lets it go on."""
     gate = Hanging(getattr(cases.store, part), method, after)
     return cases.over(store=evolve(cases.store, **{part: gate})), gate.open
 
@@ -89,7 +89,7 @@ async def test_a_valid_token_is_returned_soon_and_the_refresh_goes_on(cases):
         assert await ensure(faulty, account=account) == "access-0"
         assert time.monotonic() - started > 0.5
         go_on.set()
-        while await ensure(faulty, account=account) == "access-0":  # noqa: ASYNC110 - it does not wait for the refresh
+        while await ensure(faulty, account=account) == "access-0":  # noqa: ASYNC110 - ensure does not await the refresh
             await asyncio.sleep(0.01)
 
     for fault in FAULTS:

@@ -16,7 +16,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 def answers(count, first=None):
-    """Return a refresher that answers ``count`` calls; given ``first``, it runs this in one more call before them."""
+    """Return a refresher that answers ``count`` calls, after one more call that runs ``first`` if it is given."""
 
     async def answer_after_it(request):
         await first()

@@ -107,7 +107,7 @@ async def test_a_commit_that_hangs_is_not_joined_by_the_next_one(quick, refreshe
         assert await ensure(cases) == "access-1"
         while cases.keeper.is_pending(ACCOUNT):
             await cases.keeper.retry_all()
-    assert ledger.hanging == 1  # it may still succeed
+    assert ledger.hanging == 1  # the first commit, which may still succeed
     assert (await cases.tokens.get(REFRESH)).value.reveal() == "refresh-1"
     assert (cases.keeper.is_pending(ACCOUNT), await cases.journal.entries()) == (False, [])
 
@@ -148,7 +148,7 @@ async def test_the_journal_has_the_answer_before_the_database_is_asked(quick, re
     await ledger.reached.wait()
     assert len(await cases.journal.entries()) == 1
     caller.cancel()
-    # Another process finds it, as after the death of this one.
+    # Another process finds the entry, as it would after the death of this one.
     other = quick.over(tasks=AsyncioTasks(), timing=RefreshTiming())
     assert await other.keeper.recover() == 1
     assert (await quick.tokens.get(REFRESH)).value.reveal() == "refresh-1"
@@ -161,7 +161,7 @@ async def test_an_answer_whose_task_was_cancelled_waits_for_the_end(quick, refre
     refresher.then(answer(1))
     caller = asyncio.create_task(ensure(cases))
     await ledger.reached.wait()
-    await cases.tasks.drain(0)  # as asyncio.run cancels all tasks
+    await cases.tasks.drain(0)  # cancels all tasks, as asyncio.run does
     await asyncio.gather(caller, return_exceptions=True)
     assert cases.keeper.is_pending(ACCOUNT)
     await cases.keeper.close(5)
@@ -216,7 +216,7 @@ async def test_waiting_answers_are_tried_together_when_the_vault_closes(quick, r
     refresher.then(*map(answer, range(30)))
     async with asyncio.timeout(60):
         await asyncio.gather(*(ensure(cases, account) for account in accounts))
-    # From here on, a try takes ten seconds, so 30 of them take longer than the limit of this test even ten at a time.
+    # From here on, a try takes ten seconds. Even ten at a time, 30 tries would take longer than this test allows.
     cases.keeper._patience = 10.0
     async with asyncio.timeout(15):
         await cases.keeper.close(1.0)
@@ -374,7 +374,7 @@ async def test_what_is_deleted_meanwhile_is_not_read(connected, refresher):
 
 
 def unreachable(cases):
-    """Cut the use cases off from every table of tokens; `left` of what is returned joins them again."""
+    """Return the use cases over a store whose commits fail, and two fakes of its reads, which fail for `left` calls."""
     reads = Failing(cases.store.tokens, "get", AWAY, times=0)
     ledger = Failing(Failing(cases.store.refreshes, "commit", AWAY), "read", AWAY, times=0)
     return cases.over(store=evolve(cases.store, tokens=reads, refreshes=ledger)), [reads, ledger]
@@ -430,7 +430,7 @@ async def test_a_change_during_the_commit_counts_too(connected, refresher):
 async def test_the_age_of_a_waiting_token_counts_from_the_claim(connected):
     async def answer_late(request):
         await connected.tasks.sleep(8)
-        for cut in cuts:  # from here on, nothing tells the store's time
+        for cut in cuts:  # from here on, no read succeeds and tells the store's time
             cut.left = 10**9
         return answer(1, lifetime=60)
 

@@ -88,7 +88,7 @@ async def test_the_answer_for_one_key_is_never_that_for_another(cases):
     with pytest.raises(DecryptionError) as caught:
         await cases.tokens.get_many(keys)
     assert caught.value.keys == (OTHER.key(TokenKind.REFRESH_TOKEN),)
-    # The store gives the same row for the first two keys, and it belongs to only one of them.
+    # The store gives the same row for the first two keys, although the row belongs to the first key only.
     with pytest.raises(DecryptionError):
         await cases.tokens.get_many([ACCESS, OTHER.key(TokenKind.ACCESS_TOKEN), OTHER.key(TokenKind.REFRESH_TOKEN)])
 

@@ -16,11 +16,11 @@ SCALES = {"full": FULL, "short": SHORT}
 
 
 def main() -> int:
-    """Return 1 where a storm found something."""
+    """Run the storms that the command line names, or print their plans; return 1 if a storm found something."""
     parser = argparse.ArgumentParser(prog="python -m tests.storms", description=__doc__)
     parser.add_argument("--store", choices=["postgres", "sqlite"], action="append")
     parser.add_argument("--seed", type=int, help="run this seed only")
-    parser.add_argument("--seeds", type=int, default=1, help="run so many seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=1, help="run this many seeds, from 0")
     parser.add_argument("--scale", choices=sorted(SCALES), default="full")
     parser.add_argument("--plan", action="store_true", help="print the plan, run nothing")
     parser.add_argument("--keep", type=Path, help="keep histories and logs in this folder")

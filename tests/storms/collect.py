@@ -17,7 +17,7 @@ def not_due(expires_at: float, calm: float, lifetime: float) -> bool:
 
 
 def processes_of(directory: Path, lives) -> list[Process]:
-    """Read the histories of all processes that came as far as to write one."""
+    """Read the histories of all processes that lived long enough to write one."""
     found = []
     for life in lives:
         path = directory / f"{life.name}.history"
@@ -39,7 +39,7 @@ async def events_of(vault) -> AsyncIterator[Event]:
 async def accounts_of(
     vault, provider: StrictProvider, names: list[str], settled: dict[str, float], erased: set[str]
 ) -> list[Account]:
-    """Return the accounts as the vault shows them; one of an erased tenant may be missing."""
+    """Return the accounts as the vault shows them, without the missing accounts of erased tenants."""
     return [
         account
         for name in names
@@ -70,7 +70,10 @@ async def _account(vault, provider: StrictProvider, name: str, settled: float | 
 
 
 def settled_at(provider: StrictProvider, processes: list[Process], calm: float, lifetime: float) -> dict[str, float]:
-    """Return when each account was first served with a value that was issued after the faults."""
+    """Return when a caller, after the faults, first got a new token for each account, or was told to reauthorize it.
+
+    A token that does not become due in this run counts as a new one, because nobody refreshes it.
+    """
     found: dict[str, float] = {}
     for process in processes:
         for call in process.calls:

@@ -16,9 +16,9 @@ class Phase(IntEnum):
     WAIT = 0
     STORM = 1
     CALM = 2
-    """All faults are over; nobody stores or asks for a refresh out of turn."""
+    """All faults are over; nobody stores tokens or forces a refresh."""
     STOP = 3
-    """Nobody calls any more; what is left over is counted, and the vault is closed."""
+    """Nobody calls any more; workers record which calls hang and what they hold, and close the vault."""
 
 
 class Control:
@@ -41,7 +41,7 @@ class Control:
         return self._read()[1]
 
     def set(self, *, phase: Phase | None = None, offset: float | None = None) -> None:
-        """Change either; only the storm does."""
+        """Change the phase or the offset; only the storm calls this."""
         now = self._read()
         _FORM.pack_into(self._memory, 0, now[0] if phase is None else phase, now[1] if offset is None else offset)
 

@@ -28,14 +28,14 @@ async def vault_of(store, url, journal):
 
 
 async def fill(vault, pairs, *, seconds):
-    """Store pairs of tokens that end in so many seconds."""
+    """Store pairs of tokens whose access tokens expire in so many seconds."""
     ends = datetime.now(UTC) + timedelta(seconds=seconds)
     for number, (access, refresh) in enumerate(pairs):
         await vault.store_token_set(account(number), TokenSet(access, refresh, expires_at=ends))
 
 
 async def call_together(vault, calls, accounts):
-    """Call for all accounts, in turn, from as many tasks as there are calls; return the values of each account."""
+    """Make so many concurrent calls, spread evenly over the accounts; return the values that each account got."""
     wanted = [number % accounts for number in range(calls)]
     tokens = await asyncio.gather(*(vault.ensure_access_token(account(number)) for number in wanted))
     found = {}
@@ -45,7 +45,7 @@ async def call_together(vault, calls, accounts):
 
 
 async def work_for(store, url, journal, pairs, seconds, every):
-    """Read, refresh and store for a while; return what the process held after each `every` seconds."""
+    """Read, refresh and store for `seconds`; return samples of what the process held, one for every `every` seconds."""
     samples, number = [], 0
     async with vault_of(store, url, journal) as vault:
         await fill(vault, pairs, seconds=1)

@@ -22,7 +22,7 @@ class _Life:
 
 
 class Fleet:
-    """Starts processes with the settings of their worker; all are gone at the end of `close`."""
+    """Starts one process after another for each worker; all have ended once `stack` is closed."""
 
     def __init__(self, settings: list[Settings], stack: ExitStack) -> None:
         self._settings = settings
@@ -51,17 +51,17 @@ class Fleet:
         life.handle.kill()
 
     def stop(self, worker: int) -> None:
-        """Stop it where it is."""
+        """Pause the worker's process wherever it is."""
         with suppress(ProcessLookupError):
             self._now[worker].handle.pause()
 
     def go_on(self, worker: int) -> None:
-        """Let it go on."""
+        """Let the worker's paused process go on."""
         with suppress(ProcessLookupError):
             self._now[worker].handle.resume()
 
     def fill_disk(self, worker: int, *, full: bool) -> None:
-        """Let every write of the process to a file fail, or not."""
+        """Make every write of the worker's process to a file fail, as on a full disk, or let writes succeed again."""
         limit = (0 if full else _EVERYTHING, _EVERYTHING)
         with suppress(ProcessLookupError):
             resource.prlimit(self._now[worker].handle.pid, resource.RLIMIT_FSIZE, limit)

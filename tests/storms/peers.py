@@ -28,9 +28,13 @@ PATIENCE = 150.0
 
 @frozen
 class PeerFault:
-    """What happens to the process: after how long, and for how long it is stopped; None: it is killed.
+    """What happens to the process that refreshes; all times are in seconds.
 
-    `latency` is how long the provider takes. A killed process is started again at once if `successor`.
+    Attributes:
+        latency: how long the provider takes for its answer.
+        after: time from the refresh request to the fault.
+        stopped: how long the process is stopped, or None if it is killed.
+        successor: whether a killed process is started again at once.
     """
 
     latency: float
@@ -48,13 +52,13 @@ PEER_FAULTS = {
 
 
 def vault_of(database, journal, url):
-    """Open a vault with the times that are the defaults."""
+    """Open a vault with the default times."""
     config = VaultConfig(database, encryption_secret=SECRET, scrypt_log2_n=14, journal_dir=journal)
     return open_vault(config, refreshers={PROVIDER: OAuth2Refresher(f"{url}/token", "client", "secret")})
 
 
 async def hold(database, journal, url):
-    """Refresh the account, and stay."""
+    """Refresh the account, and keep the vault open."""
     async with vault_of(database, journal, url) as vault:
         print("open", flush=True)
         try:
@@ -95,7 +99,7 @@ async def measure_peer(fault: PeerFault) -> tuple[str, str]:
 
 
 async def _watch(vault, begin: float) -> tuple[str, str]:
-    """Ask again and again, as a caller does who gets an error."""
+    """Ask again after each error, as a caller does; stop at a token or at a final error."""
     seen: list[str] = []
     while time.monotonic() < begin + PATIENCE:
         try:

@@ -1,7 +1,7 @@
 """What happens in a storm: the same seed gives the same plan.
 
-Each lane is a sequence of its own, and the lanes mix: a process is stopped while another one is killed, the network is
-cut and a disk is full.
+A lane is a sequence of faults, one after the other. The lanes run at the same time, so one process may be stopped
+while another one is killed, the network is cut and a disk is full.
 """
 
 import random
@@ -33,7 +33,7 @@ class Scale:
     gap: float
     longest: float
     lifetime: float
-    """For so long the provider's access tokens are good."""
+    """How long the provider's access tokens are valid."""
 
     @property
     def lease(self) -> float:
@@ -73,7 +73,7 @@ SHORT = Scale(
 
 @frozen(kw_only=True, order=True)
 class Fault:
-    """One fault: when it begins and how long it lasts, from the start of the storm, and whom it hits (None: all)."""
+    """One fault: when it begins after the storm's start, how long it lasts, and which worker it hits (None: all)."""
 
     at: float
     seconds: float
@@ -90,7 +90,7 @@ class Fault:
 class Plan:
     """The faults of one storm, in the order of their beginnings.
 
-    `clock` tells whether the vaults are given a clock that is stepped; without it they go by the database's time.
+    `clock` tells whether the vaults are given a clock that is stepped; without one, they go by the store's own time.
     """
 
     store: str
@@ -114,21 +114,21 @@ def plan_of(store: str, seed: int, scale: Scale = FULL) -> Plan:
 
 
 def _times(choose: random.Random, scale: Scale, gap: float = 1.0) -> Iterator[tuple[float, float]]:
-    """Give beginnings and durations, one after the other; one in twelve lasts longer than a lease."""
+    """Give the beginnings and durations of a lane's faults; one in twelve lasts longer than a lease."""
     at = choose.uniform(0, scale.gap * gap)
     while at < scale.seconds:
         seconds = choose.uniform(0.1, 1.0) ** 2 * scale.longest
         if choose.random() < 1 / 12:
             seconds = scale.lease + choose.uniform(0, scale.quiescence + scale.longest)
         yield round(at, 2), round(seconds, 2)
-        # What starts a killed process or server again takes time too.
+        # Starting a killed process or server again takes time too.
         at += seconds + 0.5 + choose.expovariate(1 / (scale.gap * gap))
 
 
 def _processes(choose: random.Random, scale: Scale, worker: int) -> Iterator[Fault]:
     for at, seconds in _times(choose, scale, 2.0):
         if choose.random() < 0.4:
-            # How long it stays away; its start takes a second or two more.
+            # The process stays away for so long; its start takes a second or two more.
             yield Fault(at=at, seconds=round(min(seconds, choose.uniform(0, 1.0)), 2), kind="kill", worker=worker)
         else:
             yield Fault(at=at, seconds=seconds, kind="stop", worker=worker)
@@ -170,7 +170,7 @@ def _clock(choose: random.Random, scale: Scale, store: str) -> Iterator[Fault]:
     """Step the clock.
 
     On Postgres, a large step forward during a request may let another process present the refresh token, as decision
-    0035 says. So there it is only set back.
+    0035 says. So on Postgres, the clock is only set back.
     """
     steps = [-5, -100, -7200] if store == "postgres" else [100, 100, -100, -7200, 5, -5]
     for at, _ in _times(choose, scale, 2.0):

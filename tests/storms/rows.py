@@ -33,7 +33,7 @@ def account_of(user: str) -> Account:
 
 
 async def measure_title(title: str, directory: str) -> None:
-    """Print the row of a fault, and wait for the end."""
+    """Print the row of the fault with this title, then wait until the process is killed."""
     logging.disable(logging.CRITICAL)
     await measure(next(fault for fault in FAULTS if fault.title == title), Path(directory))
 
@@ -75,7 +75,7 @@ async def _fill(scene: Scene) -> None:
         await scene.vault.store_token_set(
             account_of(user), TokenSet(access, refresh, expires_at=now + timedelta(seconds=ends))
         )
-    # Connections are open and data keys known, as in a service that has worked for a while.
+    # From here on, connections are open and data keys known, as in a service that has worked for a while.
     await asyncio.gather(*(scene.vault.get_account(account_of(user)) for user in USERS))
 
 

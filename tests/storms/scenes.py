@@ -19,7 +19,7 @@ from vault_adapters import TokenVault
 
 @define
 class Scene:
-    """What a fault may lay hands on."""
+    """What a fault may act on."""
 
     vault: TokenVault
     provider: StrictProvider

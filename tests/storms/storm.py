@@ -50,7 +50,13 @@ def replay_command(plan: Plan, name: str) -> str:
 
 @define
 class _World:
-    """The stores and servers of a storm."""
+    """The stores and servers of a storm.
+
+    Attributes:
+        store: for each worker, the settings of its store.
+        direct: the settings of the same store without a proxy.
+        weather: the arguments for `Weather` that depend on the store.
+    """
 
     store: list[dict]
     direct: dict
@@ -83,7 +89,7 @@ async def run_storm(plan: Plan, directory: Path, say: Callable[[str], object] = 
             await _settle(plan, vault, provider, names, calm, control)
             control.set(phase=Phase.STOP)
             say("closing")
-            # Calls may take as long as the worker waits for them, and closing has a limit of its own.
+            # The limit covers the worker's wait for its last calls, and the closing of its vault.
             complaints = await fleet.end(90)
             for proxy in world.weather.get("proxies", ()):
                 proxy.reset()  # ends the transactions of those that were killed or silenced
@@ -131,7 +137,7 @@ def _limits(plan: Plan) -> Limits:
         quiescence=scale.quiescence,
         settling=scale.settling,
         patient=scale.patient,
-        # On Postgres, a clock that replaces the server's is read before the wait for a connection, which callers share.
+        # On Postgres, a clock that replaces the server's is read before the wait for a connection, however long.
         expiry=None if plan.clock and plan.store == "postgres" else 1.0,
     )
 
@@ -180,12 +186,12 @@ async def _connect_all(vault, provider: StrictProvider, names: list[str], lifeti
 
 
 async def _settle(plan: Plan, vault, provider: StrictProvider, names: list[str], calm: float, control: Control) -> None:
-    """Wait until every account has got a new token or has lost its grant, or until the time for it is over."""
+    """Wait until every account has got a new token or has lost its grant, or until the settling time is over."""
     left = set(names)
     while left and time.time() < calm + plan.scale.settling:
         await asyncio.sleep(0.2)
         left = {name for name in left if not await _is_settled(plan, vault, provider, name, calm, control.offset)}
-    # Callers have to see it too.
+    # The callers in the workers have to see the new state too.
     await asyncio.sleep(1.0)
 
 

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 async def peers(titles: list[str]) -> list[str]:
-    """Measure the faults of the process that refreshes, all at once, because they mostly wait."""
+    """Measure the faults of the process that refreshes, all at once, because a measurement mostly waits."""
     cells = await asyncio.gather(*(measure_peer(PEER_FAULTS[title]) for title in titles))
     lines = [f"| {title} | {seen} | {took} |" for title, (seen, took) in zip(titles, cells, strict=True)]
     print(*lines, sep="\n", flush=True)

@@ -1,6 +1,4 @@
-"""Crowds of callers cost one request for each account, and a busy process holds no more after an hour than after a
-minute.
-"""
+"""Crowds of callers cost one request for each account, and what a busy process holds does not grow over minutes."""
 
 import itertools
 

@@ -10,7 +10,7 @@ from tests.storms.storm import replay_command, run_storm
 STORES = ("postgres", "sqlite")
 SEEDS = 20
 SHORT_SEEDS = {"postgres": 119, "sqlite": 2}
-"""Their short plans have more kinds of faults than others, and none that holds callers for long."""
+"""Seeds whose short plans have more kinds of faults than most, and no fault that holds callers for long."""
 
 
 def failed(outcome, scale):
@@ -59,7 +59,7 @@ def test_the_seeds_of_the_soak_have_every_kind_of_fault(store, more):
 
 @pytest.mark.parametrize("store", STORES)
 def test_the_faults_of_one_worker_do_not_hide_each_other(store):
-    """A process is not killed while it is stopped, and the network heals only what it broke."""
+    """A process is not killed while it is stopped, and the end of a network fault ends no other network fault."""
     for seed in range(SEEDS):
         faults = plan_of(store, seed).faults
         for kinds in ({"kill", "stop"}, {"freeze", "silence", "reset", "slow", "refuse", "restart"}):

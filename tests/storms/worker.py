@@ -31,7 +31,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @frozen(kw_only=True)
 class Settings:
-    """What a worker needs; it passes as JSON."""
+    """What a worker needs; its process receives it as JSON."""
 
     name: str
     directory: str
@@ -65,7 +65,7 @@ def refresher_of(settings):
 async def vault_of(settings, control):
     """Open the vault as a service does.
 
-    A stepped clock is the machine's on SQLite, and replaces the server's on Postgres.
+    A stepped clock replaces the machine's clock on SQLite, and the server's clock on Postgres.
     """
     config = VaultConfig(
         encryption_secret=SECRET,
@@ -103,7 +103,7 @@ async def work(fields):
 
 
 async def _open(settings, control, stack):
-    """Open the vault, again and again while the database is away."""
+    """Open the vault, and try again while the database is away; return None if the storm ends first."""
     while control.phase is not Phase.STOP:
         try:
             return await stack.enter_async_context(vault_of(settings, control))

@@ -70,7 +70,7 @@ class Answer:
         chunked: send the body in chunks, without a Content-Length.
         delay: seconds between the request and the first byte of the answer; FOREVER: until the provider is closed.
         body_delay: seconds to pause in the middle of the body.
-        drop: close the connection in order (`fin`) or reset it (`rst`) instead of answering.
+        drop: close the connection normally (`fin`) or reset it (`rst`) instead of answering.
         drop_after: with `drop`, send the headers and this many bytes of the body first.
     """
 

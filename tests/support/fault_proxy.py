@@ -41,7 +41,7 @@ class _Link:
 
 
 class FaultProxy:
-    """One listening port before one server; every method takes effect at once and may be called from any thread.
+    """One listening port for one server; every method takes effect at once and may be called from any thread.
 
     Args:
         url: the database's URL; it may name a host and a port, or the folder of a Unix socket.
@@ -196,7 +196,7 @@ class FaultProxy:
 
 @contextmanager
 def fault_proxy(url: str) -> Iterator[FaultProxy]:
-    """Run a proxy before the database of this URL until the end of the block."""
+    """Run a proxy to the database of this URL until the end of the block."""
     proxy = FaultProxy(url)
     try:
         yield proxy

@@ -37,7 +37,7 @@ class Janitor:
 
 
 def _command_line(pid: int) -> bytes | None:
-    """Return a process's command line: None if it is gone, empty if a zombie."""
+    """Return a process's command line: None if it is gone, empty if a zombie, `unknown` on a machine without /proc."""
     if not Path("/proc/self").exists():
         with suppress(ProcessLookupError):
             os.kill(pid, 0)
@@ -71,7 +71,7 @@ def _stop(pid_file: Path, directory: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    """Remove a directory that the sessions of a killed server may still write to; they end soon after it."""
+    """Remove a directory. The sessions of a killed server may write to it until they end, soon after the server."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while directory.exists():
         shutil.rmtree(directory, ignore_errors=True)

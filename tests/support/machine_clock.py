@@ -1,4 +1,4 @@
-"""A clock of the machine that a test can set, for vaults on SQLite: they go by the machine's clock."""
+"""A clock of the machine that a test can set, for vaults on SQLite, which go by the machine's clock."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from vault_adapters.stores.sqlite import database
 
 @contextmanager
 def machine_clock(now: Callable[[], datetime]) -> Iterator[None]:
-    """Let the vaults that this process opens meanwhile take `now` for the machine's clock.
+    """Let the vaults that this process opens inside the block take `now` for the machine's clock.
 
     The `clock` of `open_vault` is something else: with it, a vault does not compare the machine's clock with the time
     since the machine's start.

@@ -131,7 +131,7 @@ class ProcessGroup:
 
 @contextmanager
 def start_processes(jobs: Sequence[Job], *, env: Mapping[str, str] = {}) -> Iterator[ProcessGroup]:
-    """Start one process per job, which waits for `go`; the end of the block kills processes that still run."""
+    """Start one process per job; each waits for `go`. The end of the block kills processes that still run."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vault-processes-")))
         group = ProcessGroup()
@@ -156,7 +156,7 @@ def import_environment() -> dict[str, str]:
 
 
 def _start(job: Job, prefix: Path, environment: Mapping[str, str]) -> ProcessHandle:
-    """Start a child whose barrier is a pair of pipes; it is not stdin, because programs may read stdin."""
+    """Start a child whose barrier is a pair of pipes. Stdin cannot be the barrier, because programs may read stdin."""
     description = job.describe()
     go_read, go_write = os.pipe()
     started_read, started_write = os.pipe()

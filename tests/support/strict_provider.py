@@ -51,7 +51,7 @@ class Presented:
         at: time at which it was received; the credential is spent from then on.
         sender: the form parameter `sender`, which names the client process.
         account: the account of the presented token, or None if the token is unknown.
-        family: its family.
+        family: the token's family, or None if the token is unknown.
         digest: digest of the presented token.
         outcome: ANSWERED, REUSED, REVOKED or UNKNOWN; "refused" for a request that spent nothing.
         answer_at: time at which the answer was on its way.
@@ -81,7 +81,7 @@ class StrictProvider:
     Args:
         salt: goes into every digest; a digest is all that histories hold of a value.
         lifetime: `expires_in` of access tokens, in seconds.
-        seed: of the values.
+        seed: of the random part of the values.
     """
 
     def __init__(self, salt: str, *, lifetime: float = 4, seed: int = 0) -> None:
@@ -185,7 +185,7 @@ def _broken(answer: Answer, fault: Fault) -> Answer:
 
 
 def digest(salt: str, value: str) -> str:
-    """Return what a history holds of a value."""
+    """Return the digest that stands for a value in a history."""
     return hashlib.sha256(f"{salt}{value}".encode()).hexdigest()[:24]
 
 

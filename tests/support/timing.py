@@ -13,7 +13,7 @@ from vault_domain.rules.refresh import RefreshTiming
 def refresh_times(*, commit_budget: float = 5.0, slack: float = 5.0) -> Iterator[None]:
     """Use these times (in seconds) in the vaults that this process opens; `VaultConfig` has no setting for them."""
     built = composition.RefreshTiming
-    composition.RefreshTiming = partial(  # type: ignore[assignment, misc] - the root only calls it
+    composition.RefreshTiming = partial(  # type: ignore[assignment, misc] - `composition` only calls it
         RefreshTiming, commit_budget=timedelta(seconds=commit_budget), slack=timedelta(seconds=slack)
     )
     try:

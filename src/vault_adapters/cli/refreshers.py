@@ -65,7 +65,7 @@ def _found(module_name: str, attribute: str) -> tuple[Any, str | None]:
 
 
 def _search_working_directory() -> None:
-    """Search it last, because a file such as json.py in it must not replace a module of the standard library."""
+    """Search the working directory last, because a file json.py in it must not replace a standard module."""
     place = str(Path.cwd())
     if "" not in sys.path and place not in sys.path:
         sys.path.append(place)

@@ -118,9 +118,9 @@ class VaultConfig:
         prepared_statements: False for a pooler in transaction mode that does not support them.
         postgres_schema: the schema that holds the vault's tables.
         scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
-        storage_timeout: longest time for Postgres to answer one statement, and to wait for a free connection; on
-            SQLite, longest time to wait for other transactions. Half a second to five minutes are possible. On
-            Postgres, imports, key rotations, erasures and migrations have longer limits.
+        storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
+            SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
+            imports, key rotations, erasures and migrations have longer limits.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.

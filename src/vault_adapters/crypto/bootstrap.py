@@ -106,7 +106,7 @@ class _Candidate:
 
 
 def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
-    """Return the records that are not retired: first the active one, then the newest. Leave out resurrected ones.
+    """Return the records that are neither retired nor resurrected: the active one first, the others newest first.
 
     Raises:
         ConfigurationError: there is no active master key, or its state was set back.

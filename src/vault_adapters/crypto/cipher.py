@@ -122,7 +122,7 @@ class AesGcmCipher:
             reason = error.reason
         _log.warning("a tenant's data key could not be decrypted: %s", reason)
         if reason == RESURRECTED_KEY and self._sink is not None:
-            now = datetime.now(UTC)  # no row was read, so there is no time of the store
+            now = datetime.now(UTC)  # no row was read, so the store gave no time
             self._sink.publish([AuditEvent(AuditAction.DECRYPTION_FAILED, now, tenant_id=tenant_id, code=reason)])
         # Raise outside of the handler, so that this error does not refer to the caught one.
         raise DecryptionError("the tenant's data key could not be decrypted")

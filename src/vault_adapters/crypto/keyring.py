@@ -94,7 +94,7 @@ class Keyring:
         """Return a tenant's active key; create the first one if there is none.
 
         Raises:
-            UnreadableError: the key's wrap was changed.
+            UnreadableError: the key's wrap was changed, or its state was set back.
             KeyUnavailableError: see `find_key`.
         """
         return self._cache.get_active(tenant_id) or await self._share(
@@ -105,7 +105,7 @@ class Keyring:
         """Return a tenant's active key; never create one.
 
         Raises:
-            UnreadableError: the key's wrap was changed, or the tenant has no active key because it was erased.
+            UnreadableError: the key's wrap was changed, its state was set back, or the tenant has no active key.
             KeyUnavailableError: see `find_key`.
         """
         key = self._cache.get_active(tenant_id)
@@ -263,8 +263,8 @@ class Keyring:
     async def _follow_rotation(self, refused: DataKeyRecord) -> bool:
         """Switch to the active master key; return False if this process lacks that key.
 
-        Also return False if that key already wraps the refused record. Compare with the record's wraps, because another
-        call may already have switched to the active master key.
+        Also return False if that key already wraps the refused record. The check reads the record's wraps and not
+        `_active_master_key_id`, because another call may have changed that id after the record was made.
         """
         active = await self._read_active_master_key_id()
         if active in {wrap.master_key_id for wrap in refused.wraps} or active not in self._master_keys.opened:

@@ -43,12 +43,12 @@ async def running(
     """Do the periodic work until the block ends, then close the vault.
 
     First, no refresh starts any more. Then the running ones end, each within its own limits. Then the waiting answers
-    are tried for the last time; the time for that has run since the beginning.
+    are tried for the last time, within ``limit``, which counts from the moment at which refreshes were stopped.
 
     Args:
         refreshing: the refreshes.
         keeper: the waiting answers.
-        uses: the uses of tokens, which are stored now and then.
+        uses: the uses of tokens, which are stored every ten seconds.
         tasks: runs the refreshes.
         limit: longest time in seconds for the waiting answers.
         lease: longest time in seconds that a refresh takes.

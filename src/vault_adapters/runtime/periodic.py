@@ -47,7 +47,7 @@ async def repeating(
     Args:
         work: an error that it raises is logged, and the next run follows.
         seconds: pause between two runs.
-        last: None: ``work``.
+        last: runs once after the block; None runs ``work``.
         limit: seconds after which ``last`` is cancelled; None: never.
     """
 

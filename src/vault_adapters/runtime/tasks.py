@@ -44,7 +44,7 @@ class AsyncioTasks:
     async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
         """Run ``work``; cancel it after ``seconds`` seconds.
 
-        If the process was stopped meanwhile, an exchange inside that has sent its request may first read the answer.
+        If the process was stopped meanwhile, an exchange that has sent its request may first read the answer.
         """
         async with TimeLimit(seconds):
             return await work()
@@ -106,7 +106,7 @@ class AsyncioTasks:
         with anyio.move_on_after(seconds, shield=True):
             await self._flights.wait()
         with anyio.move_on_after(longest - seconds, shield=True):
-            while is_needed():  # noqa: ASYNC110 - nothing tells of it, and nobody waits for the last milliseconds
+            while is_needed():  # noqa: ASYNC110 - no event announces it, and 50 ms more do not matter
                 await asyncio.sleep(0.05)
         if seconds < longest:
             with anyio.move_on_after(_LAST_SECONDS, shield=True):

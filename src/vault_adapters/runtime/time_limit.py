@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Self
 
 _OVERSLEPT = 0.1
-"""Seconds by which a timer is late if the process was stopped or its event loop blocked, not only busy."""
+"""A timer that is late by more seconds than this shows that the process was stopped or its event loop blocked."""
 
 _MORE = 0.5
-"""Seconds to go on after that. It takes milliseconds to read what lies in a socket."""
+"""Seconds that a block may go on after a late timer. It takes milliseconds to read what lies in a socket."""
 
 _enclosing: ContextVar[TimeLimit | None] = ContextVar("vault_adapters_time_limit", default=None)
 
@@ -24,9 +24,9 @@ def _never() -> bool:
 class TimeLimit:
     """Ends the block after some seconds with `TimeoutError`, like `asyncio.timeout`.
 
-    A stopped process that wakes after the end runs the timer before it reads its sockets. So the timer gives the block
-    0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets no more time,
-    because its lease may be over.
+    A stopped process that wakes after the limit runs the timer before it reads its sockets. So the timer gives the
+    block 0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets no more
+    time, because its lease may be over.
 
     A limit around another one waits for the inner one, which knows whether the request has left.
 

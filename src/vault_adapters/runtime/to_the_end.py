@@ -1,4 +1,4 @@
-"""Runs short work in a thread, so that it ends even if its caller is cancelled or the event loop is closing."""
+"""Runs short work to its end in a thread, even if its caller is cancelled or the event loop is closing."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ async def run_to_the_end(work: Callable[[], T], seconds: float) -> T:
       work may fill that pool.
     - If the caller is cancelled, this waits for the thread, which blocks the event loop, and raises the cancellation
       afterwards. A loop that is being closed might not run the caller again.
-    - Where no thread can be started, as at the end of the interpreter, this thread does the work.
+    - Where no thread can be started, as when the interpreter shuts down, the calling thread does the work.
 
     Args:
         work: must not raise an error.

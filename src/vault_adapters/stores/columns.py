@@ -117,7 +117,7 @@ OWNED_VALUE = RowLayout.of(TOKEN, KEY, ACCOUNT, VALUE)
 
 
 def is_missing(token: Sequence[Any]) -> bool:
-    """Return whether the columns `TOKEN` are of a row without a token; such a row holds only the time."""
+    """Return whether a row, given by its columns `TOKEN`, holds no token; such a row holds only the current time."""
     return token[0] is None
 
 

@@ -149,7 +149,7 @@ def key_of_row(columns: Sequence[Any], tenant_id: str | None, provider: str | No
 
 
 def own_key(columns: Sequence[Any], account: Account) -> TokenKey:
-    """Return the key of a row that was read for an account; its names are the account's, not the row's.
+    """Return the key of a row that was read for an account; take tenant, provider and identifier from the account.
 
     Raises:
         WrongRowError: the row belongs to another account.
@@ -168,7 +168,7 @@ async def sound_page(
     start: P,
     limit: int,
 ) -> list[T]:
-    """Return a page of a list without the rows that cannot be used. The page is full if enough rows follow them.
+    """Return a page of a list without the rows that cannot be used; read further rows to fill the page.
 
     Args:
         fetch: reads up to a number of rows after a position.

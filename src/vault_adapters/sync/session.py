@@ -79,8 +79,8 @@ class _Running:
         """Open the vault on a new thread; raise the error if opening fails."""
         opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
         ended: Future[None] = Future()
-        # The thread is a daemon, and so are the threads that it starts. A process waits for all threads that are not
-        # daemons before it runs its atexit functions, and one of these functions ends this thread.
+        # The thread is a daemon, and so are the threads that it starts. Otherwise the process would never end: it would
+        # wait for this thread before it runs its atexit functions, and one of these functions ends this thread.
         # The thread takes the opener out of the list, because the opener holds the encryption secret.
         thread = threading.Thread(target=_serve, args=([opener], opened, ended), name="token-vault", daemon=True)
         thread.start()
@@ -127,7 +127,7 @@ class Session:
         self._closed = False
         self._running: _Running | None = None
         # The process that uses this session. It is set before the lock is first taken, because a forked child must not
-        # wait for the lock: a fork may copy it while another thread holds it.
+        # wait for the lock: a fork may copy the lock while another thread holds it.
         self._process: int | None = None
 
     def run(self, call: Call[V, T]) -> T:

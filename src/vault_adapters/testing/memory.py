@@ -24,7 +24,7 @@ async def memory_vault(
     clock: Clock | None = None,
     on_event: Callable[[AuditEvent], object] | None = None,
 ) -> AsyncIterator[TokenVault]:
-    """Open the real vault over SQLite in memory, with a new secret and the cheapest scrypt, in about 30 ms.
+    """Open a real vault over SQLite in memory, with a new secret and the cheapest scrypt, in about 30 ms.
 
     Args:
         refreshers: see `open_vault`; `ScriptedRefresher` is made for this.

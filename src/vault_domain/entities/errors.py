@@ -107,7 +107,7 @@ class RefreshFailedError(VaultError):
     Attributes:
         retry_after: time to wait before the next attempt, or None.
         outcome_unknown: whether the provider may have consumed the credential despite the failure.
-        refresh_token: a new refresh token from an answer without an access token, so that it is not lost; or None.
+        refresh_token: a new refresh token that came without an access token, or None. The vault stores it.
     """
 
     default_code = "refresh_failed"

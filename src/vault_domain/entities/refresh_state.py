@@ -50,7 +50,8 @@ class RefreshState:
     def leased_until(self, now: datetime) -> datetime | None:
         """Return the end of a running lease, or None.
 
-        A lease that ends later than a lease can was taken before the clock was set back. It counts as over.
+        A lease that ends more than `LONGEST_LEASE` from ``now`` counts as over, because it was taken before the
+        clock was set back.
         """
         if self.lease_until is None or self.lease_until <= now or was_set_back(self.lease_until, now):
             return None

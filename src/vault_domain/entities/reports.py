@@ -21,7 +21,7 @@ class HealthReport:
     Attributes:
         counts: number of tokens by provider and health, sorted; counted without decrypting.
         failed_reads: number of reads that failed to decrypt since this vault was opened, of the reported tenant or of
-            all tenants. The counts of the 10,000 tenants whose reads failed last are kept.
+            all tenants. Only the 10,000 tenants with the most recent failures have counts of their own.
         store_error: error code of the database check; None if the database answered.
         master_key_error: error code of the master key check; None if the master key can be used.
     """
@@ -46,7 +46,7 @@ class SweepReport:
         refreshed: accounts that got a new access token.
         failed: accounts whose refresh failed and will be tried again.
         reauthorization_required: accounts whose user must connect them again; they are not tried again.
-        skipped: claimed accounts that were neither refreshed nor count as failed, because another process was faster
+        skipped: claimed accounts that were neither refreshed nor counted as failed, because another process was faster
             or the remaining lease was too short.
         unreadable: accounts whose credential could not be decrypted.
     """

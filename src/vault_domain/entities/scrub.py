@@ -86,7 +86,7 @@ def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, C
 
 
 def _foreign(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the part of a traceback behind the last frame of the vault, or None."""
+    """Return the part of a traceback after the last frame of the vault, or None."""
     rest = traceback
     while traceback is not None:
         following = traceback.tb_next

@@ -54,8 +54,8 @@ class TokenInfo:
     Attributes:
         id: random id, set when the key is first stored; a key that is deleted and stored again gets a new id.
         key: the token's key.
-        status: VALID, INVALID, or UNKNOWN (set by imports only).
-        error_code: reason why it is invalid, or None.
+        status: VALID, INVALID or UNKNOWN. An import sets UNKNOWN, and so does a late answer (`TokenWrite.keeps_mark`).
+        error_code: reason why the status is INVALID or UNKNOWN, or None.
         expires_at: expiry, UTC; None if no expiry is known.
         scopes: the granted scopes.
         generation: number of the stored value, counted from 1 under this id.
@@ -231,12 +231,12 @@ class TokenWrite:
 
 @frozen
 class TokenRef:
-    """Refers to one stored value. Two references are equal if key and value id are, as in every compare-and-set.
+    """Refers to one stored value. Two references are equal if their key and value id are, as in every compare-and-set.
 
     Attributes:
         key: the token's key.
         id: the token's id.
-        generation: the value's generation, for events; of an answer that is not committed yet, only a guess.
+        generation: the value's generation, for events; only a guess if the value is not committed yet.
         value_id: the value's id.
     """
 

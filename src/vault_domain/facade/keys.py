@@ -76,7 +76,8 @@ class VaultKeys:
                 exception that it raises ends the run.
 
         Raises:
-            KeyUnavailableError: a new data key cannot be wrapped now; some tenants already have new data keys.
+            KeyUnavailableError: a new data key cannot be wrapped now; tenants that this run has finished keep their new
+                data keys.
         """
         age, report = as_duration(older_than, "older_than"), as_progress(progress)
         only_count = as_flag(dry_run, "dry_run")
@@ -120,8 +121,8 @@ class VaultKeys:
             progress: called after each page with the number of finished values and the number of all values; an
                 exception that it raises ends the run, which can be started again.
             compromised: destroy emptied data keys at the end of this run, because someone else may know them. A
-                refreshed token that still waits to be stored, in a journal or in memory, is lost if it was sealed under
-                one of them. Its account must then be connected again.
+                refreshed token that is still in a journal or in memory, and not in the database, is lost if it was
+                sealed under one of them. Its account must then be connected again.
 
         Raises:
             KeyUnavailableError: the master key cannot be used now; start the run again later.

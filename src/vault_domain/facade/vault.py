@@ -352,8 +352,8 @@ class TokenVault:
     ) -> ImportReport:
         """Store tokens of another system, in batches of a thousand; a repeated import is harmless.
 
-        A stored token stays, because it may have been refreshed since; its row counts as skipped. If several rows have
-        the same key, the row with the latest `updated_at` is stored; if times are equal or missing, the first row.
+        A stored token stays, because it may have been refreshed since; the row with its key is skipped. If several rows
+        have the same key, the row with the latest `updated_at` is stored; if times are equal or missing, the first row.
 
         Args:
             rows: an `ImportedToken` for each row, or an `ImportFailure` for a row that could not be read.

@@ -1,4 +1,4 @@
-"""Cipher: encrypts each value for one token key; the value decrypts under that key only."""
+"""Cipher: encrypts each value for one token key; the value decrypts for that key only."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -16,7 +16,7 @@ NO_ACTIVE_KEY = "no_active_key"
 
 
 class UnreadableError(Exception):
-    """A sealed value does not decrypt under its token key.
+    """A sealed value does not decrypt for its token key.
 
     Attributes:
         reason: a code for operators (header, commitment, tag, unknown_key, `DESTROYED_KEY`); callers get the
@@ -64,7 +64,7 @@ class Cipher(Protocol):
         Unlike `seal`, it creates no data key. A tenant with values has one, unless it was erased meanwhile.
 
         Returns:
-            One item per value, in the same order. The item is an error if the value cannot be resealed even by a retry.
+            One item per value, in the same order: an error if the value cannot be resealed and a retry would not help.
         """
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:

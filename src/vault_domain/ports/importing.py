@@ -19,9 +19,9 @@ class ImportRun(Protocol):
 
         - The key holds nothing: the value is stored.
         - The key holds a row of this same import: the value replaces it only if the row is unchanged since, and the
-          value's ``updated_at`` is later than the row's and before the present. The outcome is SKIPPED in both cases,
-          so that the counts do not depend on the order of the rows.
-        - The key holds any other row: the value replaces it with ``overwrite``, and is SKIPPED without.
+          value's ``updated_at`` is later than the row's and before the present. Whether it replaces the row or not, the
+          outcome is SKIPPED, so that the counts do not depend on the order of the rows.
+        - The key holds any other row: if ``overwrite`` is True, the value replaces it; otherwise it is SKIPPED.
 
         A replaced token gets a new id and begins at generation 1, as if it had been deleted and stored again. Its
         event has the code ``replaced``. A replacing token without a `last_refreshed_at` gets the present time if it

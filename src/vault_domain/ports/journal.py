@@ -40,7 +40,7 @@ class RefreshJournal(Protocol):
         """Store an entry durably; writing the entry of the same attempt again replaces it.
 
         Once this is called, a cancelled caller does not lose the entry: writing begins before anything is awaited, and
-        the cancellation is raised after the entry is stored. The time that it takes is limited.
+        the cancellation is raised after the entry is stored. The time for writing is limited.
 
         Raises:
             JournalError: the entry could not be stored, or not in time; then it may still be stored later.

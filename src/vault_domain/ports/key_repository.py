@@ -16,7 +16,7 @@ class KeyRepository(Protocol):
     Every record that is read has `confirmed`, the state that the audit log confirms:
 
     - a data key: destroyed if an event DATA_KEY_DESTROYED of its tenant has its id as code, else decrypt_only if an
-      event DATA_KEY_REPLACED has, else None. Erasing a tenant keeps the events DATA_KEY_DESTROYED.
+      event DATA_KEY_REPLACED has it as code, else None. Erasing a tenant keeps the events DATA_KEY_DESTROYED.
     - a master key: retired if its last event is MASTER_KEY_RETIRED, else active if the last event MASTER_KEY_ACTIVATED
       of all master keys names it, else unwrap_only if the log has any event of this key or any MASTER_KEY_ACTIVATED,
       else None.
@@ -28,8 +28,8 @@ class KeyRepository(Protocol):
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
         """Store the first master key as active, unless a master key exists; return all records afterwards.
 
-        Of two processes that bootstrap at once, one wins. If data keys or tokens exist but no master key, it stores
-        nothing and returns an empty list, because a vault that lost its master key row must not look new.
+        Of two processes that bootstrap at once, one wins. If data keys or tokens exist but no master key, this method
+        stores nothing and returns an empty list, because a vault that lost its master key row must not look new.
         """
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:

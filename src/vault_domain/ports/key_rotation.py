@@ -19,7 +19,7 @@ from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
 
 RETIRED_MASTER_KEY = "retired_master_key"
-"""Reason: the active master key does not wrap a new data key, because a rotation made another master key active."""
+"""Reason: a new data key was wrapped under a master key that is no longer active, because of a rotation."""
 
 DataKeyPosition = tuple[str, bytes]
 """A data key's tenant and id: a page of data keys begins after this position."""
@@ -83,8 +83,8 @@ class KeyRotationRepository(Protocol):
     A wrap is stored only under the master key that is active at that moment. This holds for
     `KeyRepository.create_data_key`, `replace_active_data_key` and `add_wraps`:
 
-    - They leave out all other wraps. A master key that is active although the audit log does not confirm it does not
-      count as active (see `is_resurrected_master_key`).
+    - They leave out all other wraps. A master key does not count as active if the audit log contradicts that state
+      (see `is_resurrected_master_key`).
     - If no wrap of a new data key is left, they store nothing and raise `no_active_master_key`.
     - They read the master key's row ``FOR SHARE``, and `activate_master_key` and `retire_master_key` lock it
       ``FOR UPDATE``. On SQLite all of them are immediate transactions.

@@ -124,7 +124,7 @@ def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken
 def still_wanted(
     attempt: Attempt, stored: Mapping[TokenKind, TokenRef], writes: Sequence[TokenWrite]
 ) -> tuple[CommitOutcome, list[TokenWrite]]:
-    """Compare what a commit's attempt claimed with what is stored; return the outcome and the writes to store.
+    """Compare the values that an attempt refers to with those stored now; return the outcome and the writes to store.
 
     Args:
         attempt: refers to the values that were stored when the account was claimed.
@@ -144,7 +144,7 @@ def mark_of(credential: TokenInfo) -> str | None:
 
 
 def suspect(attempt: Attempt, mark: str | None, writes: Iterable[TokenWrite]) -> TokenWrite | None:
-    """Return the write of the new credential if a mark on the spent one stays with it, else None.
+    """Return the write of the new credential if it inherits the mark of the spent one, else None.
 
     Args:
         attempt: refers to the credential that was spent.
@@ -168,7 +168,8 @@ class RefreshLedger(Protocol):
     - Any other stored value: now, but only if the account already has a label, a refresh state or a schedule.
     - A claim: the end of the lease. A release or a rejection: now. A failure: the next attempt,
       or an earlier time that another write has set since the claim.
-    - A commit: the expiry of the new access token minus its ``lead``; now if no access token was written.
+    - A commit: the expiry of the new access token minus its ``lead``; now if no access token was written, or one
+      without a ``lead``.
     """
 
     async def read(self, account: Account) -> Snapshot:
@@ -192,7 +193,7 @@ class RefreshLedger(Protocol):
 
         Args:
             attempt: the attempt to record; its `claimed_at` is ignored.
-            seen: the id of the latest attempt on which the decision was based, or None.
+            seen: the id of the latest attempt when the caller decided to claim, or None.
         """
 
     async def reserve_due(
@@ -229,8 +230,11 @@ class RefreshLedger(Protocol):
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         """End the attempt and mark the credential invalid.
 
-        The reason is that the provider rejected the credential for good, or that it replaced the credential by one that
-        cannot be stored. In the second case, the attempt has been committed before.
+        The vault calls this in three cases:
+
+        - The provider rejected the credential for good.
+        - The provider replaced the credential by one that cannot be stored. The attempt has been committed before.
+        - The provider consumed the credential, but its answer can no longer be decrypted.
 
         Returns:
             False if another value was stored meanwhile; that value stays valid.

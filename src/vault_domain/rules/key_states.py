@@ -1,7 +1,7 @@
 """The states of keys: which state may follow which, and what a key may be used for.
 
-Whoever can write to the database can set a state back, and can restore the matching wraps from an old backup. So a key
-is used only if the audit log does not contradict its state.
+Whoever can write to the database can set a state back, and can restore the matching wraps from an old backup. So
+these rules compare the state of a key with the state that the audit log confirms.
 """
 
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState

@@ -153,6 +153,7 @@ def decide(
         policy: when a token is due.
         rule: the provider's rule; None if there is no refresher for the provider.
         demand: what the caller demands in addition to a usable token.
+        store_since: time since which the store has been reachable; see `Snapshot`.
     """
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
     credential = None if record is None else credential_of(record, rule.spends if rule else None)
@@ -228,7 +229,8 @@ def _not_before(
     grace_end = state.sent_at + rule.rotation.grace_period if state.sent_at is not None and is_known else None
     if rule.rotation.kind is RotationKind.GRACE and grace_end and start + rule.timing.deadline < grace_end:
         return start
-    # While the store was away, the attempt whose outcome is unknown could not store its answer, so that does not count.
+    # The quiescence gives the attempt with the unknown outcome time to store its answer. So it does not begin before
+    # the store was reachable again.
     since = max(since, store_since or since)
     quiet = max(start, since + rule.timing.quiescence)
     if good is None:

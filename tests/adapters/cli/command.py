@@ -97,7 +97,7 @@ class CommandLine:
 
 
 def heed_interrupts() -> None:
-    """Let an interrupt end this process, before it becomes the program.
+    """Make interrupts end this process; a child calls this before it executes the program.
 
     A process that a shell starts in the background ignores interrupts, and its children inherit this. The test run may
     be such a process.

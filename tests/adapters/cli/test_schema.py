@@ -22,7 +22,7 @@ async def test_sqlite(bare, tmp_path):
     with pytest.raises(SchemaOutdatedError):
         async with open_vault(config(url), migrate=False):
             pass
-    assert list(tmp_path.glob("*.db*")) == []  # nobody asked for a file
+    assert list(tmp_path.glob("*.db*")) == []  # neither step makes a file
     connection = sqlite3.connect(tmp_path / "made-by-hand.db")
     connection.executescript(printed.out)
     connection.close()

@@ -9,7 +9,7 @@ import pytest
 from tests.adapters.cli import warm
 from tests.adapters.cli.command import PROGRAM, clean_environment
 
-pytestmark = pytest.mark.skipif(not warm.is_supported(), reason="the system has no descriptors of processes")
+pytestmark = pytest.mark.skipif(not warm.is_supported(), reason="the system has no process descriptors")
 
 
 @pytest.mark.parametrize("arguments", [("--version",), ("heath",), ("generate-secret", "--help"), ("list", "t1")])

@@ -45,5 +45,5 @@ def _start(environment: Mapping[str, str]) -> str:
 
 
 def _end(server: "subprocess.Popen[bytes]", folder: Path) -> None:
-    server.communicate()  # the end of its standard input ends it
+    server.communicate()  # closes its standard input, which ends the server
     folder.rmdir()

@@ -1,4 +1,4 @@
-"""Asks the server at a socket to run a command with this process's streams and environment; exits with its code."""
+"""Lets the server at a socket run a command with this process's streams and environment; exits with its exit code."""
 
 import marshal
 import os

@@ -1,7 +1,8 @@
 """Runs `token-vault` in forks of a process that has already imported it, so that a run takes no time for imports.
 
-It is started as a script, because its folder must not be one that the program imports from. A run's standard streams,
-arguments, environment and folder come over a socket from `warm_client.py`; its exit code goes back the same way.
+It is started as a script, so the first entry of `sys.path` is this folder. Each run replaces this entry with its own
+folder, because the program must not import modules of the tests. A run's standard streams, arguments, environment and
+folder come over a socket from `warm_client.py`; its exit code goes back the same way.
 """
 
 import marshal
@@ -56,7 +57,7 @@ def _supervise(connection: socket.socket) -> None:
     for stream in (*streams, 0, 1, 2):
         os.close(stream)
     ready, _, _ = select.select([connection, os.pidfd_open(program)], [], [])
-    if connection in ready:  # whoever waited for the program was killed
+    if connection in ready:  # the client has ended, so nobody waits for the program
         os.kill(program, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
     if connection not in ready:

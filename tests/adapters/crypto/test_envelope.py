@@ -64,7 +64,7 @@ class TestVectors:
         assert sealed[48:80].hex() == vector["commitment"]
 
     def test_the_description_of_the_format_suffices(self, vector):
-        """Read it with nothing but HMAC and AES-GCM."""
+        """Read the vector with nothing but HMAC and AES-GCM."""
         blob, context = bytes.fromhex(vector["blob"]), bytes.fromhex(vector["context_encoded"])
         label = {1: b"tokenvault/v1/value", 2: b"tokenvault/v1/dek-wrap"}[vector["purpose"]]
         fixed = b"\0\0\0\1" + label + b"\0" + blob[:48] + context + b"\0\0\2\0"

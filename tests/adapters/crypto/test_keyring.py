@@ -191,7 +191,7 @@ class TestSealers:
 
     async def test_it_makes_no_key_and_shows_nothing(self, cipher, repository):
         with pytest.raises(UnreadableError) as caught:
-            await cipher.sealer("tenant-1")  # for example, because it was erased
+            await cipher.sealer("tenant-1")  # the tenant has no data key, as after an erasure
         assert (caught.value.reason, repository.data) == (NO_ACTIVE_KEY, {})
         await seal(cipher)
         seal_now = await cipher.sealer("tenant-1")
@@ -535,7 +535,7 @@ class TestSeveralMasterKeys:
             mine, theirs = record.wraps
             differing = evolve(record, wraps=(mine, evolve(theirs, wrapped=wrapped)))
             assert not await keyring.wraps_agree(differing)
-            assert await keyring_over(repository, master).wraps_agree(differing)  # it has only one of the master keys
+            assert await keyring_over(repository, master).wraps_agree(differing)  # it can open only one wrap
         assert not await keyring_over(repository, SwitchableMasterKey()).wraps_agree(record)
 
 

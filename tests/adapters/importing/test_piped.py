@@ -53,7 +53,7 @@ def stored_by(token_vault, identifier):
 def test_a_producer_that_stalls_holds_nobody_up(token_vault):
     with importing(token_vault) as process:
         feed(process, [plain_row(str(number), "v") for number in range(1192)])
-        assert stored_by(token_vault, "999")  # the first batch, while the second one is on its way
+        assert stored_by(token_vault, "999")  # the last row of the first batch; the second batch is incomplete
         started = time.monotonic()
         assert token_vault("store", "other", "p", "api_key", stdin="v").code == 0
         assert time.monotonic() - started < 20  # SQLite would wait 30 seconds for an open write transaction

@@ -1,4 +1,4 @@
-"""What must survive a crash of the server is durable, even if the host lets its own commits be lost."""
+"""Writes that must survive a crash of the server are durable, even if the server's other commits are not."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,6 +1,6 @@
 """Operators and functions that another role put into a schema of the search path are never called.
 
-The vault would call them with its own rights. A search path with pg_catalog first does not prevent that alone: for
+The vault would call them with its own rights. A search path with pg_catalog first is not enough to prevent that: for
 argument types that no built-in operator has exactly, Postgres prefers an exact match in any schema of the path.
 """
 
@@ -59,7 +59,7 @@ END $do$
 
 
 def lay_traps(url):
-    """Put an operator for each pair of types, and a function for each polymorphic one, on the usual search path."""
+    """Put trap operators for each pair of types, and trap overloads of polymorphic functions, into schema public."""
     statements = load_statements("vault")
     called = set(re.findall(r"(?<![.\w])([a-z_]+)\(", " ".join(statements[name] for name in statements)))
     with psycopg.connect(url, autocommit=True) as connection, psycopg.ClientCursor(connection) as cursor:

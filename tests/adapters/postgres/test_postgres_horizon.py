@@ -82,7 +82,7 @@ async def test_this_databases_transaction_is_waited_for(store, humble, elsewhere
     await store.tokens.store([write()], actor=None)
     await begin(raw)
     await store.tokens.store([write()], actor=None)
-    # The open transaction has a lower number, so it may still add an event that sorts before the last event.
+    # The open transaction has a lower number than the last write, so its events sort before the last event.
     assert await pages(store, humble) == [1, 1, 1, 1]
     await raw.execute(
         f"INSERT INTO {SCHEMA}.audit_event (tenant_id, action, occurred_at) VALUES ('acme', 'token_stored', now())"

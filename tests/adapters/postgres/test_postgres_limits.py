@@ -85,7 +85,7 @@ async def refused(*works):
 
 
 async def stored_at_last(store):
-    """Store a token; repeat it as a caller would."""
+    """Store a token; retry after each error, as a caller would."""
     while True:
         try:
             return await store.tokens.store([write()], actor=None)

@@ -1,4 +1,4 @@
-"""Creates and migrates the schema: only once, only if allowed, and to the same tables by every way."""
+"""The schema is created and migrated only once and only if allowed; every way makes the same tables."""
 
 import psycopg
 import pytest

@@ -20,9 +20,9 @@ TOO_LONG = {"Content-Length": str(len(TOKENS) + 9)}
 
 
 def broken(body, headers, drop):
-    """Return an answer that sends ``body`` as it is and then ends the connection, or keeps it (None)."""
+    """Return an answer that sends ``body`` as it is and then ends the connection by ``drop``; None keeps it open."""
     ending = {"body_delay": FOREVER} if drop is None else {"drop": drop, "drop_after": len(body)}
-    # The pause comes in the middle, so what must arrive before it is the first half.
+    # The provider pauses in the middle of what it sends. The spaces let all of `body` arrive before the pause.
     return Answer(body=body if drop else body + b" " * len(body), headers=headers, **ending)
 
 

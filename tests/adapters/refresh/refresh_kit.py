@@ -47,7 +47,7 @@ async def failure(awaitable):
         result = await awaitable
     except VaultError as error:
         return error
-    raise AssertionError(f"nothing was raised but {result!r} returned")
+    raise AssertionError(f"no VaultError was raised; the result is {result!r}")
 
 
 async def eventually(condition, seconds=120.0):

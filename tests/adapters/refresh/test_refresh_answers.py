@@ -338,7 +338,7 @@ async def test_nobody_knows(vault, provider, config, clock, answer):
     info = await vault.get_account(ACCOUNT)
     assert info.state is ConnectionState.RETRYING
     assert info.reason in ("outcome_unknown", "server_error")
-    # While the access token is valid, the credential is not risked. After that and quiescence, it is tried once.
+    # The credential is not risked before the access token has expired and the quiescence is over.
     clock.advance(3 * MINUTE)
     assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-0"
     assert (await vault.refresh_due()).claimed == 0

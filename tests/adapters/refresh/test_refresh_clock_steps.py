@@ -62,7 +62,7 @@ async def on_machine(machine, tmp_path):
 
 
 async def running(open_one, clock):
-    """Return a vault whose refresh has been sent and is not answered, what opens the gate, and its caller."""
+    """Return a vault whose request is not answered yet, the gate that holds the answer, and the task of its caller."""
     gate = Gate(answer(1))
     holder = await open_one(ScriptedRefresher(gate))
     await store(holder)

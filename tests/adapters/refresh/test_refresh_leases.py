@@ -106,7 +106,7 @@ async def test_a_grace_period_ends(opened, abandoned, clock):
     rotation = Rotation.grace(60)
     _, gate, _ = await abandoned(rotation)
     other = await opened(ScriptedRefresher(answer(2), rotation=rotation))
-    clock.advance(50 * SECOND)  # with the deadline of 10 s there is no room for another request
+    clock.advance(50 * SECOND)  # the rest of the grace period has no room for a request with a deadline of 10 s
     error = await failure(other.ensure_access_token(ACCOUNT))
     assert error.retry_after == MINUTE - (50 * SECOND - LEASE)
     gate.open.set()

@@ -1,4 +1,4 @@
-"""A process ends between the provider's answer and its commit: the journal has the answer, and the next process it."""
+"""A process ends between the provider's answer and its commit; the next process finds the answer in the journal."""
 
 import asyncio
 import functools
@@ -27,7 +27,7 @@ NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
 
 
 class StuckStore:
-    """A store whose commits of answers hang, as over a dead connection; the claim still came through."""
+    """A store whose commits of answers hang, as over a dead connection; claims still succeed."""
 
     def __init__(self, below, when_committing):
         self._below = below
@@ -65,7 +65,7 @@ def slow_fsync(when_writing):
 
 
 async def refresh_over_a_stuck_store(url, directory, when_writing, when_committing):
-    """Refresh an account; the answer never comes to the database."""
+    """Refresh an account; the answer never reaches the database."""
     clock, path = ManualClock(), url.removeprefix("sqlite:///")
     config = make_config(url, journal_dir=directory, close_timeout=timedelta(seconds=0.5))
     with refresh_times(commit_budget=1):
@@ -93,7 +93,7 @@ def say(text):
 
 
 async def tell_and_refresh(url, directory):
-    """Run in a process that a test ends."""
+    """Refresh over a stuck store and print each step, in a process that a test ends."""
     writing, committing = functools.partial(say, "writing"), functools.partial(say, "committing")
     await refresh_over_a_stuck_store(url, directory, writing, committing)
 
@@ -118,7 +118,7 @@ def arguments(config):
 
 
 def files(config):
-    """Return the whole entries; a temporary file is none."""
+    """Return the names of the complete entries; temporary files do not count."""
     return [path.name for path in config.journal_dir.glob("*.refresh.json")]
 
 
@@ -144,7 +144,7 @@ def test_a_signal_loses_no_answer(config, step, signals):
 
 @pytest.mark.parametrize("step", ["writing", "committing"])
 def test_an_exit_loses_no_answer(config, step):
-    """`asyncio.run` cancels all tasks."""
+    """`asyncio.run` cancels all tasks when it ends with an exit."""
 
     async def refresh():
         loop, left = asyncio.get_running_loop(), []
@@ -202,7 +202,7 @@ def test_a_cancelled_write_ends_before_its_caller(config, entry):
 
 
 def test_a_write_does_not_wait_for_the_pool_of_threads(config, entry):
-    """The host's own work, or names that nobody resolves, may have taken all threads of the event loop."""
+    """The host's own work, or lookups of host names that hang, may occupy all threads of the event loop."""
 
     async def write():
         free = threading.Event()
@@ -238,7 +238,7 @@ async def test_a_closing_vault_tells_its_waiting_callers_and_sends_nothing(confi
         async with open_vault(config, refreshers={"acme": refresher}, clock=clock) as closing:
             waiting = asyncio.create_task(failure(closing.ensure_access_token(ACCOUNT)))
             await asyncio.sleep(0.1)
-        # The holder's lease is over only on a clock that nobody moves, so nothing but the closing ends the wait.
+        # The lease ends by the manual clock, which nobody advances here, so only the closing can end the wait.
         async with asyncio.timeout(30):
             error = await waiting
         assert (type(error), "closing" in str(error)) == (RefreshFailedError, True)

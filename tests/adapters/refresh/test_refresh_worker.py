@@ -53,7 +53,7 @@ async def test_it_sweeps_again_and_again(vault, clock, caplog):
 
 async def test_an_error_of_one_sweep_does_not_end_it(vault, caplog):
     class Flaky:
-        """A vault whose first sweep has a fault, and whose second sweep finds the database away."""
+        """A vault whose first sweep hits a bug, and whose second sweep finds the database away."""
 
         def __init__(self):
             self._errors = [StorageError(), ZeroDivisionError("access-0")]
@@ -228,7 +228,7 @@ def test_the_working_directory_replaces_no_module(command, provider):
     for name in ("colorsys.py", "cryptography.py", "httpx2.py"):
         (command.folder / name).write_text("raise SystemExit('taken from the working directory')\n")
     (command.folder / "needs_the_library.py").write_text("import colorsys\nfrom hosts_refreshers import refreshers\n")
-    # Unlike the installed command, `-m` puts the working directory first, unless PYTHONSAFEPATH is set.
+    # Unlike the installed command, `-m` puts the working directory first on the path, unless PYTHONSAFEPATH is set.
     done = command("worker", "--once", "--refreshers", "needs_the_library:refreshers", PYTHONSAFEPATH="1")
     assert (done.code, done.stderr) == (0, "")
     assert done.out.endswith("Z sweep: 1 claimed, 1 refreshed\n")

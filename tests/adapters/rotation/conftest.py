@@ -16,7 +16,7 @@ def anyio_backend():
 
 @pytest.fixture(scope="session")
 def rotation_database(postgres):
-    """One database for all tests; each has a schema of its own in it."""
+    """One database for all tests; each test has a schema of its own in it."""
     return postgres.create_database("rotation_tests")
 
 

@@ -69,7 +69,7 @@ class GatedStore:
             setattr(self, name, GatedPort(getattr(store, name), self))
 
     async def moments_of(self, work):
-        """Return how many moments ``work`` passes when nothing happens at any."""
+        """Return how many moments ``work`` passes; the gate only counts them."""
         self.gate = Gate()
         await work()
         return self.gate.moments

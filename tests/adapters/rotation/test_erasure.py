@@ -1,4 +1,4 @@
-"""Erasing a tenant: what is left in rows and in files, and that only a later store brings the tenant back."""
+"""Erasing a tenant: what is left in rows and in files, and that only a new value brings the tenant back."""
 
 import json
 import sqlite3

@@ -119,6 +119,7 @@ class Overtaken:
 
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 async def test_what_overtook_a_run_and_was_rotated_away_again_is_brought_over_by_it_too(place):
+    """After a run read its rows, a value is replaced and the data key rotated. The run re-encrypts this value too."""
     async with open_sqlite_store(place.url.removeprefix("sqlite:///"), migrate=True, clock=None) as store:
         gated = GatedStore(store)
         gated.key_rotation = overtaken = Overtaken(store.key_rotation)

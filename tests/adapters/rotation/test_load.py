@@ -22,7 +22,7 @@ async def fill(place, keys, value):
 
 
 def json_settings(place):
-    """Return what a child needs to open the same database; it sets durations itself."""
+    """Return the settings with which a child opens the same database; durations are left to `Place` in the child."""
     return {name: value for name, value in place.settings.items() if not isinstance(value, timedelta)}
 
 

@@ -37,7 +37,10 @@ def interrupt(done, total):
 
 
 async def test_a_rolling_deployment(place):
-    """One process after another learns the new secret, the keys are rotated, the old secret goes; nobody fails."""
+    """One process after another learns the new secret, the keys are rotated, and the old secret goes.
+
+    Only a process that never learned the new secret fails: when it makes a data key, and when it is opened again.
+    """
     newcomers = [TokenKey(f"new{number}", "acme", TokenKind.API_KEY) for number in range(3)]
     async with place.vault(OLD) as old_only:
         await old_only.store_tokens(list(zip(KEYS, VALUES, strict=True)))
@@ -195,7 +198,7 @@ async def test_a_process_that_was_overtaken_does_not_flip_back(place):
 
 
 async def test_a_process_that_was_overtaken_halfway_does_not_flip_back(place):
-    """The other rotation has activated its master key, and has yet to retire the one before."""
+    """The other rotation has activated its master key, but has not retired the previous one yet."""
     await fill(place)
     async with place.vault(NEW, OLD) as stale:
         await stale.keys.rotate_master_key()

@@ -34,7 +34,7 @@ def was_told(stop):
 
 
 async def use_until(url, settings, number, tenants, tokens, stop):
-    """Read, store and refresh until a file appears; return how often, and the values that are stored now."""
+    """Read, store and refresh until a file appears; return how often each was done, and the stored values."""
     place = Place(url, **settings)
     held = dict.fromkeys(keys_of(number, tenants, tokens), f"{number} first")
     account = Account(f"t{number:03d}", "acme", f"refreshed by {number}")

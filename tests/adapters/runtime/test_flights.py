@@ -40,7 +40,7 @@ def call():
 
 
 async def start(*awaitables):
-    """Let callers ask, and return their tasks."""
+    """Start a task for each caller, let the event loop run for a few turns, and return the tasks."""
     tasks = [asyncio.ensure_future(each) for each in awaitables]
     for _ in range(5):
         await asyncio.sleep(0)

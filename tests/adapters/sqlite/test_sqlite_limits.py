@@ -1,4 +1,4 @@
-"""Each caller of a SQLite database waits for its own limit at most, and a file that was replaced is noticed."""
+"""Each caller of a SQLite database waits no longer than its own limit, and a replaced file is noticed."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ async def database(tmp_path):
 
 @contextmanager
 def locked(path):
-    """Hold the write lock, as a process does that was stopped in the middle of its transaction."""
+    """Hold the write lock, like a process that was stopped in the middle of its transaction."""
     other = sqlite3.connect(path, isolation_level=None)
     try:
         other.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Other users of the machine do not get at the database's files."""
+"""Other users of the machine cannot open the database's files."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ import pytest
 from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
 from vault_adapters.stores.sqlite.permissions import tighten
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such file modes")
 
 KEY = TokenKey("t1", "acme", TokenKind.API_KEY)
 FILES = ("vault.db", "vault.db-wal", "vault.db-shm")

@@ -47,7 +47,8 @@ async def test_a_cancelled_caller_neither_splits_nor_loses_its_transaction(path)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    await database.transact(lambda transaction: transaction.fetch("SELECT 1"))  # waits for the cancelled caller's
+    # This transaction waits until the cancelled caller's transaction has ended.
+    await database.transact(lambda transaction: transaction.fetch("SELECT 1"))
     assert count(path) == ROWS
     await database.close()
 

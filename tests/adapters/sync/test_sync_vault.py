@@ -260,5 +260,5 @@ del vault
         (ended,) = group.wait(20)
     assert (ended.returncode, ended.stderr) == (0, "")
     with open_sync_vault(config) as vault:
-        # The last use was only in memory when the process ended, so closing has written it.
+        # The time of the last use was only in memory until the process ended, so it was closing that wrote it.
         assert vault.list_tokens("t1").items[0].last_used_at is not None

@@ -69,7 +69,7 @@ CRYPTO = Case(
     "crypto",
     "Encrypt and decrypt 256 bytes",
     "For each value, the vault derives a key from a random salt, commits to the key, builds the context from the "
-    "caller's strings, and encrypts the value bound to it. The floor is one call of an existing AESGCM object, with an "
-    "existing nonce and context. Do not use the floor as a scheme; it is only a unit for comparing machines.",
+    "caller's strings, and encrypts the value for this context. The floor is one call of an existing AESGCM object, "
+    "with an existing nonce and context. Do not use the floor as a scheme; it is only a unit for comparing machines.",
     _run,
 )

@@ -1,4 +1,4 @@
-"""Written by hand over psycopg's pool: AESGCM with one key, and the original scheme with scrypt for each value."""
+"""Hand-written peers over psycopg's pool: AESGCM with one key, and the original scheme with scrypt for each value."""
 
 from __future__ import annotations
 

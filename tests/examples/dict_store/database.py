@@ -27,7 +27,7 @@ class Tables:
     data_keys: dict = field(factory=dict)  # DataKeyRecord by (tenant, id)
     data_key_times: dict = field(factory=dict)  # time of creation by (tenant, id)
     imported: dict = field(factory=dict)  # (source, token id) by TokenKey
-    events: list = field(factory=list)  # AuditEvent by number, from 1
+    events: list = field(factory=list)  # AuditEvent; the first has number 1
 
     def copy(self):
         return Tables(*(table.copy() for table in (self.tokens, self.accounts, self.master_keys, self.data_keys,

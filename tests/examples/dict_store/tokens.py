@@ -1,4 +1,4 @@
-"""Tokens."""
+"""Storing, finding and deleting tokens."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta

@@ -16,7 +16,7 @@ PLAINTEXTS = [b"", CANARY.encode(), b"x" * 31, b"x" * 32, b"x" * 4096, bytes(64)
 
 
 def key(purpose: Purpose = Purpose.VALUE) -> EnvelopeKey:
-    """Return the key of the corpus."""
+    """Return the key that sealed the envelopes of the corpus."""
     return EnvelopeKey(bytes(range(32)), bytes(range(16)), purpose)
 
 

@@ -34,7 +34,7 @@ def _opened() -> Iterator[Run]:
 
 
 async def _read_twice(journal: FileJournal) -> None:
-    """Read the entries, which must not raise. Entries that were read can be written and read again."""
+    """Read the entries; reading must not raise. Entries that were read can be written and read again."""
     entries = list(await journal.entries())
     assert all(isinstance(entry, JournalEntry) for entry in entries)
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Holds a run against every rule."""
+"""Checks a run against every rule."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -23,5 +23,5 @@ RULES: Final[Mapping[str, Callable[[Evidence], Iterator[str]]]] = {
 
 
 def check(evidence: Evidence) -> list[Finding]:
-    """Return what breaks a rule, by rule."""
+    """Return all findings, in the order of the rules."""
     return [Finding(name, text) for name, rule in RULES.items() for text in rule(evidence)]

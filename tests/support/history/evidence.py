@@ -30,7 +30,7 @@ class Call:
         value_id: its value id, or None if it was not recorded. A token from an answer that waits for the database only
             guesses its generation, so two values may have the same generation, but never the same value id.
         expires_at: its expiry by the clock of the vault.
-        offset: how far that clock is ahead of the machine's when the call begins.
+        offset: seconds by which the vault's clock is ahead of the machine's when the call begins.
         error: the error's code, or None.
         limit: the `timeout` argument, or None.
         stepped: whether the clock was stepped during the call.
@@ -105,7 +105,7 @@ class Action:
 
 @frozen
 class Event:
-    """An audit event about a token, in the order of the pages."""
+    """An audit event about a token."""
 
     account: str
     kind: str
@@ -117,7 +117,7 @@ class Event:
 
 @frozen
 class Account:
-    """An account as the vault shows it at the end; digests and generations by the tokens' kind.
+    """An account as the vault shows it at the end; `generations` has one for each kind of token.
 
     Attributes:
         live: whether the provider would take the stored refresh token.
@@ -143,7 +143,7 @@ class Limits:
     lease: float = 10.0
     quiescence: float = 10.0
     recovery: float = 6.0
-    """With a database for so long, whoever has an answer must have stored it."""
+    """A process that has an answer, and a database for so long, must have stored the answer."""
     journaling: float = 1.0
     """After so long, an answer that arrived must survive the end of its process."""
     answer: float = 2.0
@@ -151,7 +151,7 @@ class Limits:
     hanging: float = 40.0
     """No call without a `timeout` may take longer."""
     expiry: float | None = 1.0
-    """A value may expire on its way to the caller, for so long; None: nobody can tell when it was looked at."""
+    """A value may have expired so long before the call returns; None: nobody can tell when it was checked."""
     settling: float = 30.0
     patient: bool = True
     """Whether the run waits until even an account whose outcome is unknown may be refreshed."""
@@ -174,7 +174,7 @@ class Evidence:
     calm: float
     start: float = 0.0
     erased: frozenset[str] = frozenset()
-    """Tenants that were erased at least once; their events before it no longer name an account."""
+    """Tenants that were erased at least once; their events before the erasure no longer name an account."""
 
     def when(self, at: float) -> str:
         """Return a time as seconds from the start of the run."""
@@ -183,7 +183,7 @@ class Evidence:
 
 @frozen
 class Finding:
-    """A broken rule, and where."""
+    """A broken rule, and a text that says where it was broken."""
 
     rule: str
     text: str

@@ -1,7 +1,7 @@
 """The history file of a process: one line of JSON for each record, in memory that outlives a kill.
 
-The file is mapped: the kernel keeps what was written when the process is killed. A limit on the size of files, which
-plays the full disk, does not reach it.
+The file is mapped into memory, so the kernel keeps what was written before a kill. The limit on the size of files by
+which a storm imitates a full disk does not affect writes to mapped memory.
 """
 
 import json

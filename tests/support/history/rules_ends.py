@@ -43,7 +43,7 @@ def _doubled(evidence: Evidence, refreshed: dict[str, int]) -> Iterator[str]:
 
 
 def state_against_provider(evidence: Evidence) -> Iterator[str]:
-    """Find accounts that are shown connected without a live grant, or to be connected again despite one."""
+    """Find accounts that are shown as connected without a live grant, or as to be connected again with one."""
     for account in evidence.accounts:
         if account.state == "missing":
             yield f"{account.name} is missing"
@@ -67,7 +67,7 @@ def not_settled(evidence: Evidence) -> Iterator[str]:
 
 
 def held(evidence: Evidence) -> Iterator[str]:
-    """Find calls that took longer than their `timeout`, or than any call may; stops of the process do not count."""
+    """Find calls that took longer than they may; the time in which their process was stopped does not count."""
     for process in evidence.processes:
         stops = spans_of(evidence.actions, STOPPED, process.worker)
         for call in process.calls:

@@ -10,7 +10,7 @@ from .spans import CUT_OFF, FULL, STOPPED, able, spans_of, without
 _ROUNDING = 0.5
 
 _NOTICED = 5.0
-"""An outage of the network that is shorter may go unnoticed; a restart of the server is known from its start time."""
+"""A shorter outage of the network may go unnoticed. A restart never does, because the server tells when it started."""
 
 
 def spent_again(evidence: Evidence) -> Iterator[str]:
@@ -30,7 +30,7 @@ def spent_again(evidence: Evidence) -> Iterator[str]:
 
 
 def _is_on_purpose(evidence: Evidence, again: Presented) -> bool:
-    """Return whether a person's `refresh_account` presented it, which is told not to wait."""
+    """Return whether a person's `refresh_account` presented the token; such a call does not wait for the quiescence."""
     for process in evidence.processes:
         if process.name == again.sender:
             calls = [call for call in process.calls if call.op == "refresh" and call.account == again.account]
@@ -50,7 +50,7 @@ def _could_be_saved(evidence: Evidence, first: Presented, again: Presented) -> s
     if not first.delivered or first.answer_at - first.at > limits.deadline - _ROUNDING or holder is None:
         return None  # the answer never arrived
     if holder.killed and _handling(evidence, holder, first.answer_at) < limits.journaling:
-        return None  # it died before it could write the answer down
+        return None  # the process died before it could write the answer down
     outages = [each.end for each in evidence.actions if _is_outage(each) and first.at < each.end <= again.at]
     earliest = max([first.at, *outages]) + limits.quiescence
     if again.at < earliest - _ROUNDING:
@@ -62,7 +62,7 @@ def _could_be_saved(evidence: Evidence, first: Presented, again: Presented) -> s
 
 
 def _is_outage(action: Action) -> bool:
-    """Return whether nobody had the database, and everybody could know it."""
+    """Return whether all workers were cut off from the database, and could notice it."""
     long = action.end - action.begin >= _NOTICED
     return action.worker is None and (action.kind == "restart" or (action.kind in CUT_OFF and long))
 

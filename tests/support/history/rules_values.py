@@ -20,7 +20,7 @@ def never_issued(evidence: Evidence) -> Iterator[str]:
 
 
 def goes_back(evidence: Evidence) -> Iterator[str]:
-    """Find calls that return less than an earlier call of the same process returned before them."""
+    """Find calls that return an older generation or nothing after a call of the same process returned a newer one."""
     for process in evidence.processes:
         by_account = defaultdict(list)
         for call in process.calls:
@@ -38,7 +38,7 @@ def goes_back(evidence: Evidence) -> Iterator[str]:
 
 
 def _steps_back(calls: list[Call]) -> Iterator[tuple[Call, Call]]:
-    """Give pairs of calls of which the second began after the first had ended, and returned less."""
+    """Give pairs of calls whose second began after the first had ended, and returned an older generation or nothing."""
     ends = sorted(calls, key=lambda call: call.end)
     best: dict[str, Call] = {}
     last: Call | None = None
@@ -61,14 +61,14 @@ def _steps_back(calls: list[Call]) -> Iterator[tuple[Call, Call]]:
 
 
 def _is_missing(evidence: Evidence, earlier: Call, later: Call) -> bool:
-    """Return whether a call found nothing although a value was there that could not be gone."""
+    """Return whether a call found nothing although the earlier call's value, or a newer one, had to be there."""
     if earlier.account.partition("/")[0] in evidence.erased:
         return False
     if later.op == "get_token":
         return True
     if later.stepped or earlier.expires_at is None or earlier.expires_at <= later.end + later.offset + 1:
         return False
-    # A newer value may have expired before an older one: a late answer counts from its request.
+    # A newer value may expire before an older one, because the lifetime of a late answer counts from its request.
     newer = (
         event.at <= later.end + later.offset
         for event in evidence.events

@@ -29,7 +29,7 @@ class _Server(ThreadedWSGIServer):  # type: ignore[misc, unused-ignore]
 
 
 class _Handler(WSGIRequestHandler):  # type: ignore[misc, unused-ignore]
-    """Disables Nagle's algorithm, because the body would wait until the client acknowledges the headers."""
+    """Disables Nagle's algorithm, because with it the body waits until the client acknowledges the headers."""
 
     disable_nagle_algorithm = True
 

@@ -1,4 +1,4 @@
-"""`store`, `get`, `list`, `invalidate`, `delete` and `delete-provider`: single tokens."""
+"""`store`, `get`, `list`, `invalidate`, `delete` and `delete-provider`: manages stored tokens."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _show(info: TokenInfo, config: VaultConfig, *, json: bool, value: Secret | N
 def _print_value(value: Secret) -> None:
     """Write exactly the value's bytes into a pipe or a file; on a terminal, escape its control characters."""
     sys.stdout.flush()
-    # No local holds the text, because writing may fail.
+    # Keep the text out of local variables, because writing may fail, and a traceback may show them.
     sys.stdout.buffer.write(_harmless(value) if sys.stdout.isatty() else value.reveal().encode())
 
 

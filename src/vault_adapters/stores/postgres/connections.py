@@ -41,7 +41,7 @@ class Connections:
     Args:
         pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
         is_ours: whether `close` closes the pool.
-        timeout: longest time to wait for a free connection, and for the answer to a question about it.
+        timeout: longest time to wait for a free connection, and for the server while a connection is given back.
     """
 
     def __init__(self, pool: Pool, *, is_ours: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> None:
@@ -63,8 +63,8 @@ class Connections:
     async def take(self, *, fresh: bool = False) -> Connection:
         """Return a connection in autocommit mode, outside of any transaction; the caller gives it back with `give`.
 
-        After a connection was lost, each other one that was not used since is asked first whether it answers, because
-        after a restart of the server a pool may hold only dead connections.
+        After a connection was lost, every other connection that was not used since then is first asked whether it
+        answers. The reason is that a pool may hold only dead connections after a restart of the server.
 
         Args:
             fresh: ask the connection first in any case.

@@ -30,11 +30,11 @@ class PostgresTenantEraser:
         """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
 
         async def work(transaction: Transaction) -> Change[Erased]:
-            # Repeat the statement, because a run that waited for a key rotation does not see the new data key that the
-            # rotation committed.
             await transaction.fetch(self._queries["make_commit_durable"])
             parameters = {"tenant_id": tenant_id, "actor": actor, "now": transaction.now}
             destroyed: list[AuditEvent] = []
+            # Repeat the statement, because a run that waited for a key rotation does not see the new data key that the
+            # rotation committed.
             while rows := await transaction.fetch(self._queries["destroy_tenant_data_keys"], parameters):
                 destroyed += [_destroyed(tenant_id, bytes(key_id), now, actor) for key_id, now in rows]
             tenant = {"tenant_id": tenant_id}

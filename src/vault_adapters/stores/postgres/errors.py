@@ -11,8 +11,8 @@ from vault_domain.entities.errors import StorageError, VaultError
 
 T = TypeVar("T")
 
-# Serialization failure, deadlock, lock timeout, statement timeout, too many connections, a standby, and sessions that
-# the server ended (shutdown, crash, start-up, idle timeouts).
+# Errors that a retry may avoid: serialization failure, deadlock, lock timeout, statement timeout, too many connections,
+# a standby, and sessions that the server ended (shutdown, crash, start-up, idle timeouts).
 _PASSING = {
     *("40001", "40P01", "55P03", "57014", "53300", "25006"),
     *("57P01", "57P02", "57P03", "57P05", "25P03", "25P04"),

@@ -131,7 +131,7 @@ class PostgresKeyRepository:
         return await self._all(transaction)
 
     async def _insert(self, transaction: Transaction, record: MasterKeyRecord, state: MasterKeyState) -> bool:
-        """Store a new record, or make a retired stored one unwrap_only; return False if a stored one is not retired."""
+        """Store a record, or make the retired one with its id unwrap_only; return False if that one is not retired."""
         parameters = _parameters(record, state, transaction.now)
         return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
 

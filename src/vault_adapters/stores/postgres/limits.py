@@ -20,7 +20,7 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT = timedelta(seconds=5)
 
 _LATE_SECONDS = 0.5
-"""Delay of a timer after which this process was frozen, so that answers may have arrived meanwhile."""
+"""A timer that is late by more than this shows that this process was frozen. Answers may have arrived meanwhile."""
 
 _GRACE_SECONDS = 1.0
 """Time to read what arrived while this process was frozen."""
@@ -49,7 +49,8 @@ class Limits:
         lock: for one lock; after it, the server ends the statement. It is shorter than ``answer``, so that the
             connection usually survives.
         idle: between two statements of a transaction; after it, the server ends the session, which releases its locks.
-            It is shorter than ``lock``, so that whoever waits for a process that was stopped still gets the lock.
+            For quick statements it is shorter than ``lock``, so that whoever waits for a process that was stopped still
+            gets the lock.
     """
 
     answer: float

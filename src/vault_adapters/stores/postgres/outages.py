@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 _SHORTEST_SECONDS = 1.0
-"""Shorter interruptions are no outage; a single lost connection is one of them."""
+"""A shorter interruption, such as a single lost connection, does not count as an outage."""
 
 
 class OutageTracker:

@@ -24,7 +24,7 @@ from vault_domain.entities.secret import Secret
 _log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 4
-"""Longest time to connect to one host. It is short, because an attempt that began in an outage may end only then."""
+"""Longest time to connect to one host. It is short, because an attempt may go on after an outage has ended."""
 
 _RECONNECT_SECONDS = 1.0
 """Time for which the pool repeats a failed attempt to connect."""
@@ -140,7 +140,7 @@ def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, An
         "autocommit": True,
         "client_encoding": "utf8",
         "fallback_application_name": "token-vault",
-        # The options given come last, because the last one counts.
+        # The host's options come last, because the last one counts.
         "options": f"{limits_of(timeout)[Pace.QUICK].options} {given.get('options', '')}".strip(),
     }
     if not prepare:

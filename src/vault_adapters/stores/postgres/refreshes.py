@@ -108,10 +108,11 @@ class PostgresRefreshLedger:
         await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
-        """End the attempt's own lease, also that of a claim that still waits for a lock when its caller gave up."""
+        """End the attempt's own lease, even if its claim still waits for a lock after its caller gave up."""
 
         async def work(transaction: Transaction) -> None:
-            # Wait for such a claim first, because a statement sees only what was committed before it began.
+            # Take the account's lock first, which waits for such a claim, because a statement sees only what was
+            # committed before it began.
             await transaction.fetch(self._queries["lock_account"], account_parameters(attempt.account))
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
 

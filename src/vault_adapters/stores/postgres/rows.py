@@ -32,7 +32,7 @@ _STATUSES = {status.value: status for status in TokenStatus}
 
 
 def in_order(rows: list[Row]) -> list[Row]:
-    """Sort the rows of a query for many keys in the order of the keys, which is in each row's last column.
+    """Sort the rows of a query for many keys by the number of the key, which is in each row's last column.
 
     The database usually returns them in this order; sorting in SQL would take a quarter of the query's time.
     """

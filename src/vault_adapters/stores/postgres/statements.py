@@ -12,11 +12,11 @@ A volatile function, such as ``clock_timestamp``, would prevent the use of index
 _DURABLE = """CASE
         WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')
         THEN pg_catalog.set_config('synchronous_commit', 'on', true) END"""
-"""Makes the commit of this transaction durable, even if the host lets commits be lost; else it changes nothing.
+"""Makes the commit of this transaction durable, even if the host allows commits to be lost; else it changes nothing.
 
-A claim, a rotated refresh token, a rejection and an erasure must survive a crash of the server, and with ``on`` a
-standby that ``synchronous_standby_names`` names. The other values of the setting already promise that. In a subquery,
-the planner keeps the column, although nothing reads it, because `set_config` is volatile.
+A claim, a rotated refresh token, a rejection and an erasure must survive a crash of the server. With ``on``, a commit
+also waits for the standbys that ``synchronous_standby_names`` names. The other values of the setting already promise
+this. In a subquery, the planner keeps the column, although nothing reads it, because `set_config` is volatile.
 """
 
 _SCHEDULED = """scheduled AS (

@@ -1,8 +1,8 @@
 """Follows steps of the machine's clock, by the time since the machine was started, which no step changes.
 
-Only processes of one machine use a SQLite file. So each account records by how much the machine's clock differed from
-the time since its start when a lease was taken. A later reader sees by how much the clock was set since, and moves the
-times of the lease by as much.
+Only processes of one machine use a SQLite file. So when a lease is taken, the account's row records the difference
+between the machine's clock and the time since the machine's start. A later reader computes the difference again. If it
+has changed, the clock was set, and the reader moves the times of the lease by as much.
 """
 
 import time
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 BootClock = Callable[[], tuple[str, int] | None]
-"""Returns what identifies the start of the machine, and the microseconds since; None if that is not known."""
+"""Returns an id of the machine's last start, and the microseconds since then; None if they are not known."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -22,7 +22,7 @@ _LEAST_STEP = 1_000_000
 
 
 def machine_boot_clock() -> tuple[str, int] | None:
-    """Return the start of this machine and the microseconds since, time asleep included; None outside of Linux."""
+    """Return an id of this machine's start, and the microseconds since, asleep or not; None outside of Linux."""
     with suppress(OSError, AttributeError):
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         namespace = Path("/proc/self/ns/time").stat().st_ino  # a container may have a boot clock of its own
@@ -34,7 +34,7 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
     """Return the SQL functions with which statements follow steps: name, number of arguments, function.
 
     - ``vault_boot_id()`` and ``vault_clock_offset()`` are recorded when times are written.
-    - ``vault_clock_step(boot_id, clock_offset)`` is by how many microseconds the clock was set since.
+    - ``vault_clock_step(boot_id, clock_offset)`` returns by how many microseconds the clock was set since then.
     """
 
     def boot_id() -> str | None:
@@ -56,4 +56,4 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
 
 
 def no_boot_clock() -> None:
-    """Return None: the clock is not the machine's."""
+    """Return None, because another clock replaces the machine's."""

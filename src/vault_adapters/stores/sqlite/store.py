@@ -52,7 +52,7 @@ async def open_sqlite_store(
         migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the process's clock.
         timeout: longest time that a caller waits for other transactions.
-        boot: replaces the machine's boot clock, by which leases follow steps of the clock.
+        boot: replaces the machine's boot clock, which shows by how much the clock was set after a lease was taken.
 
     Raises:
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.

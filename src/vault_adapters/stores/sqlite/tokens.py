@@ -195,7 +195,7 @@ class SqliteTokenRepository:
         return [_answer(list(group), key) for key, (_, group) in zip(keys, groups, strict=True)]
 
     async def _state(self, transaction: Transaction, key: TokenKey) -> "_State | None":
-        """Read only the columns that a write compares, so that a row with damage in others can be replaced."""
+        """Read only the columns that a write compares, so that a row with damage in other columns can be replaced."""
         rows = await transaction.fetch(self._queries["get_token_state"], key_parameters(key))
         return next((_State(*row) for row in rows), None)
 

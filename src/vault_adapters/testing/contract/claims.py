@@ -178,7 +178,7 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
             await vault.mark_token_invalid((await tokens_of(vault))[REFRESH], "revoked")
         elif how == "replaced":
             await vault.store_token(REFRESH, "another")
-        elif how == "lost":  # the database went back, and another value was stored in the same generation
+        elif how == "lost":  # the database was restored, and another value got the same generation
             attempt = evolve(attempt, credential=evolve(attempt.credential, value_id=uuid4()))
         else:
             await vault.delete_token(REFRESH)

@@ -165,7 +165,7 @@ class NeighbourCases(ContractFixtures):
         await vault.store_token(accounts[-1].key(TokenKind.API_KEY), "of t3")
         for account in accounts:
             async with self.vault_over(store) as cold:
-                reader = vault if is_warm else cold  # with the tenant's data key in its cache, or an empty cache
+                reader = vault if is_warm else cold  # only `vault` has the tenant's data key in its cache
                 token = await reader.get_token(account.key(TokenKind.ACCESS_TOKEN))
                 listed = await reader.list_accounts(account.tenant_id)
             has_one = account.tenant_id != "t3"

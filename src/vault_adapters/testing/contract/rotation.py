@@ -70,7 +70,7 @@ class DataKeyCases(ContractFixtures):
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
         async with self.vault_over(store) as behind:
             await behind.get_tokens([ACCESS, OTHER])
-            await behind.store_tokens([(REFRESH, "r"), (OTHER, "o")])  # it caches these data keys as the active ones
+            await behind.store_tokens([(REFRESH, "r"), (OTHER, "o")])  # `behind` caches both active data keys
             await vault.keys.rotate_data_key("t1")
             keys = [key(f"{number:04d}") for number in range(2100)]
             await behind.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
@@ -282,13 +282,13 @@ class MasterKeyCases(ContractFixtures):
             theirs = await store.keys.active_data_key("t2") or pytest.fail("no key")
             [mine] = theirs.wraps
             swapped = PlacedWrap("t2", theirs.key_id, mine)
-            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the new one wraps nothing
+            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the new master key wraps nothing
             kept = DataKeyWrap(new, mine.wrapped)
             placed = PlacedWrap("t2", theirs.key_id, kept)
             assert await store.key_rotation.add_wraps([placed]) == 0  # the new master key is not active yet
             await store.key_rotation.activate_master_key(new, old, actor=None)
             assert await store.key_rotation.add_wraps([placed]) == 1
-            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the old one is no longer active
+            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the old master key is not active now
             forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + b"?"))
             assert await store.key_rotation.delete_wraps(old, [forged]) == 0
             assert await store.key_rotation.delete_wraps(old, [placed]) == 1

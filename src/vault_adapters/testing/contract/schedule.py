@@ -252,7 +252,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
     async def test_no_mutation_comes_between_the_read_for_the_judge_and_the_write_of_its_answer(
         self, store: Store, clock: ManualClock
     ) -> None:
-        """A shorter-lived token is stored while a longer-lived one is judged; in any order, the shorter one decides."""
+        """While a longer-lived token is judged, a shorter-lived one is stored; the shorter one decides `due_at`."""
         now = clock.now()
 
         def judge(record: AccountRecord | None, now: datetime) -> datetime | None:

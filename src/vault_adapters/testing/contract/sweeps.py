@@ -48,7 +48,7 @@ class RefreshFixtures(ContractFixtures):
 
 
 async def _sweep_at(vault: TokenVault, clock: ManualClock, *moments: timedelta) -> list[SweepReport]:
-    """Sweep at these times after the access token was stored."""
+    """Sweep at each of these times, counted from the storing of the access token; return the reports."""
     start = (await tokens_of(vault))[ACCESS].created_at
     reports = []
     for moment in moments:
@@ -175,7 +175,7 @@ class SweepCases(RefreshFixtures):
         refresher = ScriptedRefresher(UNKNOWN, UNKNOWN, UNKNOWN, token_set(1), rotation=GRACE)
         async with self.vault_over(store, refreshers={ACCOUNT.provider: refresher}) as vault:
             at = 51 * MINUTE
-            # The grace period starts at the first request. The ten seconds of a retry's deadline must fit into it.
+            # The grace period starts at the first request. A retry and its deadline of ten seconds must fit into it.
             moments = (at, at + 20 * SECOND, at + 49 * SECOND, at + 55 * SECOND, at + 5 * MINUTE, HOUR)
             assert await _sweep_at(vault, clock, *moments) == [FAILED, FAILED, FAILED, NOTHING, NOTHING, REFRESHED]
 
@@ -189,7 +189,7 @@ class SweepCases(RefreshFixtures):
             clock.advance(at)
             await claimed(store)
             clock.advance(5 * SECOND)
-            # The write makes the account due. The sweep must look at it again when the lease ends, not later.
+            # The write makes the account due. A sweep must look at the account again when the lease ends, not later.
             await vault.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "wakes the account")
             moments = (at + 5 * SECOND, at + LEASE - SECOND)
             assert await _sweep_at(vault, clock, *moments) == [NOTHING, NOTHING]

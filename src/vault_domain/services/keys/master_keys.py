@@ -160,7 +160,7 @@ class RewrappingService:
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
             if mine is None:
-                return None  # another process made this data key, without a wrap under the target; add it next round
+                return None  # another process made this data key; the next round adds the wrap under the target
             if not await self._wrapper.wraps_agree(record):
                 raise UnreadableError("wraps_differ")
             return PlacedWrap(record.tenant_id, record.key_id, mine)

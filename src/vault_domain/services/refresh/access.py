@@ -66,7 +66,7 @@ _MOST_LEASES = 3
 """Longest time that a caller waits for other attempts, as a number of leases."""
 
 _MOST_ATTEMPTS = 2
-"""Largest number of attempts for one caller; another one follows if an answer was overtaken or had already expired."""
+"""Largest number of attempts for one caller; the second follows if the first answer was overtaken or is expired."""
 
 
 @frozen
@@ -145,7 +145,7 @@ class RefreshService:
         return await self._tasks.share(key, lambda: self._tokens.find_access(account, None), seconds)
 
     async def _refresh_ahead(self, account: Account, caller: _Caller, end: float) -> Token | None:
-        """Refresh a token that is still valid; return None if that takes longer or the vault cannot do it now."""
+        """Refresh a token that is still valid; return None if that does not end by ``end`` or is impossible now."""
         try:
             return await self._wait_for(account, account, caller, end)
         except (TimeoutError, StorageError, KeyUnavailableError) as error:
@@ -208,14 +208,15 @@ class RefreshService:
             if isinstance(decision, Use):
                 return await self._open(account, snapshot, decision.access)
             if isinstance(decision, Claim) and self._runner.is_attempting(account):
-                await self._pause(poll, self._lease(account))  # the clock was set on, so that the lease looks over
+                # The clock was set forward, so the running attempt's lease only seems to be over.
+                await self._pause(poll, self._lease(account))
                 poll = min(poll * 1.5, _LONGEST_POLL)
             elif isinstance(decision, Claim):
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome
                 attempts += isinstance(outcome, Refreshed)
-                if self._keeper.is_pending(account):  # nothing is sent before that answer is stored
+                if self._keeper.is_pending(account):  # call no provider before the waiting answer is stored
                     await self._pause(poll, self._lease(account))
                     poll = min(poll * 1.5, _LONGEST_POLL)
             elif isinstance(decision, Wait):

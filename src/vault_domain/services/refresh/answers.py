@@ -47,7 +47,7 @@ class AnswerKeeper:
         opener: decrypts the tokens that are handed out before they are stored.
         sink: takes the events of the commits.
         journal: keeps the answers on this machine.
-        tasks: runs the commits; no other work may run in it, so that closing need not wait for commits that hang.
+        tasks: runs the commits and no other work, so that closing can cancel commits that hang.
         timing: the time limits of a refresh.
         held: the waiting answers, which reads look at too.
     """
@@ -251,7 +251,7 @@ class AnswerKeeper:
         return None
 
     async def _journal_again(self, held: Held) -> Held:
-        """Write an answer to the journal that the journal could not store before; its log has the first failure."""
+        """Try again to write an answer to the journal; log no failure, because `keep` logs the first one."""
         if await self._write_down(held.entry) is not None:
             return held
         self._held.note(held, journaled=True)

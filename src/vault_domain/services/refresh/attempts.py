@@ -123,7 +123,7 @@ class AttemptRunner:
             raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
 
     def is_attempting(self, account: Account) -> bool:
-        """Return whether this process is refreshing the account, whatever the clock says of its lease."""
+        """Return whether this process is refreshing the account, even if the lease seems to be over."""
         return account in self._attempted
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:

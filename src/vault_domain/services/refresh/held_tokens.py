@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUICK_SECONDS = 0.5
-"""Longest time of each step for a caller who can have a token of the journal."""
+"""Longest time in seconds of each step, for a caller who can get the token of a journaled answer."""
 
 
 class HeldTokens:

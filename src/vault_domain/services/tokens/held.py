@@ -50,7 +50,7 @@ class Held:
         return self.entry.attempt.account
 
     def is_same(self, other: Held | None) -> bool:
-        """Return whether the other is the same answer, whatever else is known of it."""
+        """Return whether the other is the same answer, even if its other attributes differ."""
         return other is not None and other.entry.attempt.attempt_id == self.entry.attempt.attempt_id
 
 
@@ -89,7 +89,7 @@ class HeldAnswers:
         self._by_account[held.account] = evolve(held, changed=changed)
 
     def note(self, held: Held, **changes: Any) -> Held | None:
-        """Change what is known of a waiting answer; return None if it no longer waits."""
+        """Change attributes of a waiting answer and return it; return None if the answer no longer waits."""
         current = self._by_account.get(held.account)
         if current is None or not held.is_same(current):
             return None

@@ -215,7 +215,7 @@ class _DryRun:
 
 
 def _latest(tokens: Sequence[ImportedToken]) -> list[ImportedToken]:
-    """Return one token per key: the first, unless a later token for that key replaces it; see `_is_later`."""
+    """Return one token per key: the first, unless a newer token for that key replaces it; see `_is_later`."""
     latest: dict[object, ImportedToken] = {}
     for token in tokens:
         held = latest.setdefault(token.key, token)

@@ -165,8 +165,8 @@ def _by_question(
 ) -> dict[TokenKey, StoredToken | DamagedToken]:
     """Return the rows by requested key.
 
-    A row whose key was not requested has taken the place of a requested key's row, but it does not show of which key.
-    So each requested key without a row gets an error instead of counting as not stored.
+    A row whose key was not requested has taken the place of a requested key's row, but the row does not tell which key
+    that is. So each requested key without a row gets an error instead of counting as not stored.
     """
     answers = {row.key: row for row in rows}
     if answers.keys() <= set(keys):

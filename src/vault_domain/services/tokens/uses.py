@@ -15,8 +15,8 @@ _RESOLUTION = timedelta(minutes=1)
 class UseTracker:
     """Collects when tokens were last used, at most once per token and minute.
 
-    A crash may lose uses. That is accepted, because a lost use costs a minute of precision, and a write per read would
-    cost three times as much as the read.
+    A crash loses the uses since the last flush. That is accepted, because a write for each read would cost three times
+    as much as the read.
     """
 
     def __init__(self, tokens: TokenRepository) -> None:

@@ -1,6 +1,6 @@
 -- name: destroy_tenant_data_keys
--- Mark a tenant's data keys as destroyed and append events. The statement waits for writes under these data keys, which
--- lock their rows FOR SHARE; later writes under them fail.
+-- Mark a tenant's data keys as destroyed and append events. The statement waits for running writes under these data
+-- keys, because such a write locks its data key's row FOR SHARE. Later writes under these data keys fail.
 WITH doomed AS (
     SELECT tenant_id, data_key_id FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND state IN ('active', 'decrypt_only')

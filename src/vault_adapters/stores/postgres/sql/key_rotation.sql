@@ -124,8 +124,8 @@ WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
 
 -- name: destroy_emptied_data_keys
 -- Turn data keys that were emptied long enough ago into tombstones, delete their wraps and append events. A data key
--- that has tokens again, because a backup was restored in part, loses its emptied_at instead. It returns a row for each
--- data key of the page, with a time if it was destroyed.
+-- that tokens use again, for example after a backup was restored in part, loses its emptied_at instead. It returns
+-- a row for each data key of the page, with a time if it was destroyed.
 WITH due AS (
     SELECT d.tenant_id, d.data_key_id,
         EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use

@@ -1,6 +1,7 @@
 -- name: get_account_values
 -- Get an account's tokens with their sealed values, each with the account's label and refresh state; at least one
--- row, which holds the time and the time of the server's start. A clock that replaces the database's time has no start.
+-- row, which holds the time and the time of the server's start. The start is NULL if a clock replaces the database's
+-- time.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
     CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END
 FROM (SELECT) one
@@ -14,8 +15,8 @@ LEFT JOIN {{schema}}.account a
 
 -- name: claim_account
 -- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
--- counts as an unknown outcome. The state of another credential is cleared. A lease that ends later than a lease can is
--- over, because the clock was set back since.
+-- counts as an unknown outcome. The state of another credential is cleared. A lease that ends more than the
+-- longest lease from now counts as over, because it was taken before the clock was set back.
 INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,
@@ -107,7 +108,8 @@ ORDER BY data_key_id
 FOR SHARE
 
 -- name: lock_account_tokens
--- Lock an account's tokens until the transaction ends; return their ids and generations, and marks as invalid.
+-- Lock an account's tokens until the transaction ends; return their ids and generations, and the error codes of those
+-- that are invalid.
 SELECT kind, CASE WHEN status = 'invalid' THEN coalesce(error_code, 'invalid_grant') END, id, generation, value_id FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')

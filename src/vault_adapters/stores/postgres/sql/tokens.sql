@@ -27,7 +27,7 @@ LEFT JOIN {{schema}}.token_use u
 -- Insert or replace one value if its data key is active, append the event, and make the account due no later than the
 -- value requires. FOR SHARE keeps the data key active until the commit; a foreign key alone would not. A value without
 -- an expiry, or without a lead (the time before expiry at which its account is due), makes an existing account due now.
--- A value that replaces another counts as a refresh.
+-- A value that replaces another sets last_refreshed_at, as a refresh does.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -195,7 +195,8 @@ SELECT EXISTS (
         AND value_id = %(value_id)b AND status = 'invalid')
 
 -- name: suspect_token
--- Keep the mark of the credential that a new one replaced: the next refresh tells whether the new one works.
+-- Give a new credential the status unknown, and the error code of the invalid credential that it replaced. The next
+-- refresh shows whether it works.
 UPDATE {{schema}}.token SET status = 'unknown', error_code = %(error_code)b::text
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
 

@@ -100,7 +100,7 @@ ORDER BY tenant_id, data_key_id
 LIMIT :limit
 
 -- name: clear_emptied
--- Clear emptied_at of a data key that has tokens again, because a backup was restored in part.
+-- Clear emptied_at of a data key that tokens use again, for example after a backup was restored in part.
 UPDATE token_vault_data_key SET emptied_at = NULL WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id
 
 -- name: destroy_data_key

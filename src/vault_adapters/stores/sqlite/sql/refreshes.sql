@@ -9,8 +9,8 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :id
 
 -- name: claim_account
 -- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
--- counts as an unknown outcome. The state of another credential is cleared. A lease that ends later than a lease can is
--- over, because the clock was set back since.
+-- counts as an unknown outcome. The state of another credential is cleared. A lease that ends more than the
+-- longest lease from now counts as over, because it was taken before the clock was set back.
 INSERT INTO token_vault_account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, lease_until, sent_at, due_at,
     boot_id, clock_offset)

@@ -38,7 +38,7 @@ WHERE NOT EXISTS (
 
 -- name: upsert_token
 -- Insert or replace one value; the generation counts the values stored under one id. A value that replaces another
--- counts as a refresh.
+-- sets last_refreshed_at, as a refresh does.
 INSERT INTO token_vault_token (
     tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, error_code, expires_at, lifetime,
     scopes, generation, last_refreshed_at, created_at, updated_at)
@@ -61,7 +61,8 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
     AND value_id = :value_id
 
 -- name: suspect_token
--- Keep the mark of the credential that a new one replaced: the next refresh tells whether the new one works.
+-- Set a new credential to 'unknown', with the error code of the invalid credential that it replaced. The next refresh
+-- shows whether it works.
 UPDATE token_vault_token SET status = 'unknown', error_code = :error_code
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
 
