@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from random import SystemRandom
 
 from tests.simulation.kinds import KINDS
@@ -21,14 +22,25 @@ def main(arguments=None):
         return _replay(options, kinds)
     first = SystemRandom().randrange(10**9) if options.seed is None else options.seed
     started, days, failed, count = time.monotonic(), 0.0, 0, 0
+    rules = Counter()
     for outcome in play_all(first, options.seeds, kinds, options.jobs, options.days, options.fault):
         count, days = count + 1, days + outcome.account_days
         if outcome.violations:
             failed += 1
+            rules.update({violation.partition(":")[0] for violation in outcome.violations})
             print(f"{replay_command(outcome)}\n    {len(outcome.violations)}: {outcome.violations[0]}", flush=True)
-    took = time.monotonic() - started
-    print(f"{count} worlds, {failed} failed; {days:.0f} account-days in {took:.1f} s: {days / took:.0f} per second")
+    took, used = time.monotonic() - started, _processor_seconds()
+    print("".join(f"{rule}: {number} worlds\n" for rule, number in sorted(rules.items())), end="")
+    print(
+        f"{count} worlds, {failed} failed; {days:.0f} account-days in {took:.1f} s ({used:.1f} s of CPU): "
+        f"{days / took:.0f} per second, {days / used:.0f} per second of CPU"
+    )
     return int(failed > 0)
+
+
+def _processor_seconds():
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _replay(options, kinds):

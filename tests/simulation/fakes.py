@@ -71,16 +71,19 @@ class DiskJournal:
 
 
 class Naps:
-    """Lets the periodic work of vaults sleep longer while nothing is wrong, because it would find nothing to do."""
+    """Lets the periodic work of vaults sleep longer while it would find nothing to do.
 
-    LONG = 300.0
+    That is so while no connection to the database has failed lately, and all journals are empty.
+    """
 
-    def __init__(self, loop):
-        self._loop, self._sleepers, self.is_calm = loop, set(), True
+    LONG, AFTERWARDS = 1800.0, 120.0
+
+    def __init__(self, loop, disks):
+        self._loop, self._disks, self._sleepers, self._until = loop, disks, set(), 0.0
 
     async def sleep(self, seconds):
-        """Sleep ``seconds`` seconds; while all is calm, until something goes wrong."""
-        if not self.is_calm:
+        """Sleep ``seconds`` seconds; while all is calm, longer, but not longer than all stays calm."""
+        if self._loop.time() < self._until or any(disk.files for disk in self._disks()):
             await asyncio.sleep(seconds)
             return
         waiter = self._loop.create_future()
@@ -92,9 +95,9 @@ class Naps:
             timer.cancel()
             self._sleepers.discard(waiter)
 
-    def disturb(self):
-        """Wake all sleepers."""
-        self.is_calm = False
+    def disturb(self, seconds):
+        """Wake all sleepers, and let them sleep as they want for the next ``seconds`` seconds, and a little longer."""
+        self._until = max(self._until, self._loop.time() + seconds + self.AFTERWARDS)
         for waiter in list(self._sleepers):
             _wake(waiter)
 

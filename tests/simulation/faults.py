@@ -2,6 +2,9 @@
 
 from tests.simulation.host import WRONG_ID, WRONG_SECRET
 
+_LOOPS = 400
+"""Calls of the tenant that is refused; it calls every 15 seconds."""
+
 
 class Faults:
     """Starts a fault by its name; each ends by itself.
@@ -79,6 +82,7 @@ class Faults:
         self._links(self._world.random.choice((5.0, 60.0, 300.0)), silent=True, slow=0.05)
 
     def _links(self, seconds, **changes):
+        self._world.naps.disturb(seconds)
         for host in self._hosts():
             self._change(host.link, changes)
             self._during(seconds, lambda link=host.link: self._change(link, dict.fromkeys(changes, 0)))
@@ -167,4 +171,6 @@ class Faults:
         refused = self._world.provider.weather.refused
         refused[grant.number] = code
         self._world.ever_refused.add(grant.number)
+        for number in range(_LOOPS):
+            self._world.later(number * 15.0, self._world.on_some_vault, lambda vault: self._world.force(vault, grant))
         self._during(self._world.random.uniform(3600, 48 * 3600), lambda: refused.pop(grant.number, None))

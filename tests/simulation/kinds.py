@@ -36,17 +36,17 @@ class Kind:
     grant: str = "oauth2"
     rotation: str = "strict"
     faults: tuple[str, ...] = ("outage", "lost_answers")
-    days: float = 8.0
+    days: float = 20.0
 
 
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("strict"),
-        Kind("strict_short", lifetime=HOUR, days=3.0),
+        Kind("strict_short", lifetime=HOUR, days=5.0),
         Kind("grace", grace=60.0, rotation="grace"),
         Kind("short_grace", grace=30.0, rotation="grace"),
-        Kind("non_rotating", rotates=0.0, grace=None, revokes=False, lifetime=HOUR, rotation="non_rotating", days=4.0),
+        Kind("non_rotating", rotates=0.0, grace=None, revokes=False, lifetime=HOUR, rotation="non_rotating", days=5.0),
         Kind("rotates_sometimes", rotates=0.3, lifetime=4 * HOUR),
         Kind("late", faults=("late_answers",)),
         Kind("throttling", rotates=0.0, grace=None, revokes=False, rotation="non_rotating", faults=("throttle",)),
@@ -54,13 +54,13 @@ KINDS = {
         Kind("hubspot", rotates=0.0, grace=None, revokes=False, rotation="non_rotating", dead=(400, "BAD_REFRESH_TOKEN")),
         Kind("zoho", rotates=0.0, grace=None, revokes=False, rotation="non_rotating", dead=(400, "invalid_code")),
         Kind("not_found", rotates=0.0, grace=None, revokes=False, rotation="non_rotating", dead=(404, "")),
-        Kind("idle_lapse", lifetime=2 * DAY, idle=5 * DAY, days=20.0),
-        Kind("no_expiry", tells_lifetime=False, idle=5 * DAY, days=15.0),
+        Kind("idle_lapse", lifetime=2 * DAY, idle=5 * DAY, days=40.0),
+        Kind("no_expiry", tells_lifetime=False, idle=5 * DAY, days=30.0),
         Kind("old_token_dies", old_token_dies=True, lifetime=4 * HOUR),
         Kind("wrong_client_id", faults=("wrong_client_id",)),
         Kind("wrong_client_secret", faults=("wrong_client_secret",)),
-        Kind("one_tenant_unauthorized", faults=("unauthorized_client", "outage")),
-        Kind("one_tenant_scope", faults=("invalid_scope", "outage")),
+        Kind("one_tenant_unauthorized", lifetime=HOUR, days=5.0, faults=("unauthorized_client", "outage")),
+        Kind("one_tenant_scope", lifetime=HOUR, days=5.0, faults=("invalid_scope", "outage")),
         Kind("api_key", rotates=0.0, grace=None, revokes=False, grant="client_credentials", rotation="non_rotating"),
         Kind("meta", rotates=1.0, grace=None, revokes=False, grant="meta", lifetime=60 * DAY, days=150.0,
              rotation="non_rotating"),

@@ -5,6 +5,7 @@ import contextvars
 import enum
 import heapq
 from collections import deque
+from itertools import count
 from random import Random
 
 PROCESS = contextvars.ContextVar("PROCESS", default=None)
@@ -69,7 +70,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self, seed):
         super().__init__()
         self._virtual_now = 0.0
-        self._order = Random(seed)
+        self._order, self._timers, self._numbers = Random(seed), [], count()
         self._outside = contextvars.Context()
         self.set_task_factory(_in_its_process)
 
@@ -94,16 +95,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
             future.set_exception(error)
         return future
 
+    def call_at(self, when, callback, *args, context=None):
+        """See `asyncio.AbstractEventLoop`; pairs in the heap are compared faster than handles."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    def call_later(self, delay, callback, *args, context=None):
+        """See `asyncio.AbstractEventLoop`."""
+        return self.call_at(self._virtual_now + delay, callback, *args, context=context)
+
     def _run_once(self):
-        ready, scheduled = self._ready, self._scheduled
+        ready, timers = self._ready, self._timers
         if not ready:
             self._jump()
         now = self._virtual_now
-        while scheduled and scheduled[0]._when <= now:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            ready.append(handle)
-        for handle in self._permuted(ready):
+        while timers and timers[0][0] <= now:
+            ready.append(heapq.heappop(timers)[2])
+        handles = list(ready)
+        ready.clear()
+        for handle in handles if len(handles) == 1 else self._permuted(handles):
             if handle._cancelled:
                 continue
             process = handle._context.get(PROCESS)
@@ -113,18 +124,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 process.kept.append(handle)
 
     def _jump(self):
-        scheduled = self._scheduled
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
-        if not scheduled:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        if not timers:
             raise DeadlockError("every task waits for another one")
-        self._virtual_now = max(self._virtual_now, scheduled[0]._when)
+        self._virtual_now = max(self._virtual_now, timers[0][0])
 
-    def _permuted(self, ready):
-        handles = list(ready)
-        ready.clear()
-        if len(handles) < 2:
-            return handles
+    def _permuted(self, handles):
         queues = {}
         for handle in handles:
             queues.setdefault(handle._context.get(PROCESS), deque()).append(handle)

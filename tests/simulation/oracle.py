@@ -18,6 +18,9 @@ HANGS = 200.0
 PER_HOUR = 60
 """Requests per hour and account that the provider may see at most."""
 
+_IN_FLIGHT = 2.0
+"""Seconds within which the answer of a refresh is expected to be stored."""
+
 SHOWN_AFTER = 5 * 86_400.0
 """Seconds after which a dead grant must be shown as one, once its access token has expired."""
 
@@ -71,7 +74,11 @@ class Oracle:
         expires_at = token.info.expires_at
         if expires_at is not None and expires_at <= self._world.clock.now() and not self._world.clock_was_stepped:
             self.violated("expired token", f"account {grant.number} got {text}")
-        return self._world.provider.accepts(grant, text), now
+        works, last = self._world.provider.accepts(grant, text), grant.last
+        if not works and self._world.kind.old_token_dies and grant.dead is None and now - last.at < _IN_FLIGHT:
+            if last.lost is None and last.at < asked_at:
+                self.violated("dying token", f"account {grant.number} got {text} while its refresh was under way")
+        return works
 
     def on_error(self, account, grant, error, asked_at):
         """Judge an error that a caller got."""
@@ -94,6 +101,8 @@ class Oracle:
 
     def judge_load(self, grant):
         """Judge the number of requests of the last hour."""
+        if grant.number in self._world.ever_refused:
+            return  # its callers force refreshes in a loop
         now = self._world.loop.time()
         recent = sum(at > now - 3600 for at in grant.requests)
         if recent > PER_HOUR:
@@ -108,6 +117,10 @@ class Oracle:
             account = self._world.account(grant.number)
             info = await vault.get_account(account)
             shown = info.state
+            self._world.provider.lapse(grant)
+            if grant.dead in ("idle", "expired"):
+                self.violated("lapsed", f"account {grant.number} was not refreshed in time: {grant.dead}")
+                continue
             if grant.dead is None:
                 await self._judge_alive(vault, account, grant, shown, info.reason)
             elif grant.dead != "reuse":

@@ -175,7 +175,7 @@ class Provider:
         if refused is not None:
             self._note(f"account {grant.number} is refused: {refused[2].get('error')}")
             return refused, None
-        self._lapse(grant)
+        self.lapse(grant)
         if credential != grant.current:
             self._replayed(grant, credential, process)
         if grant.dead is not None:
@@ -193,7 +193,8 @@ class Provider:
         code = self.weather.refused.get(grant.number)
         return None if code is None else (400, {}, {"error": code})
 
-    def _lapse(self, grant):
+    def lapse(self, grant):
+        """End a grant that was not used for too long."""
         idle = self.kind.idle
         if idle is not None and self._loop.time() - grant.used > idle:
             self.revoke(grant, "idle")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random as randomness
 import sys
+from datetime import timedelta
 from random import Random
 
 from attrs import frozen
@@ -19,10 +20,13 @@ from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, Provider
 
 from vault_adapters import Account, Secret, TokenKind, TokenSet, VaultError
 
-_CALM_AFTER = 900.0
-"""Seconds after a fault's end during which the vaults' periodic work runs at its own pace."""
+_BUSY = 300.0
+"""Seconds after the beginning and the end of a fault during which callers ask more often."""
 
 _RECOVERY = 7200.0
+
+_YOUNG = timedelta(seconds=40)
+"""Age from which a rejected token must not be handed out again."""
 
 _MOST_WAITS = 50
 
@@ -59,13 +63,13 @@ class World:
         self.violations, self.processes = [], []
         self.server = Server()
         self.provider = Provider(self.loop, self.kind, self.random, self.history, self.violations)
-        self.oracle, self.faults, self.naps = Oracle(self), Faults(self), Naps(self.loop)
+        self.oracle, self.faults, self.naps = Oracle(self), Faults(self), Naps(self.loop, self._disks)
         self.days = days or self.kind.days
-        self.sweep_seconds = self.random.choice((60.0, 300.0, 900.0))
+        self.sweep_seconds = self.random.choice((300.0, 900.0, 1800.0) if self.kind.grant != "meta" else (300.0,))
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
         self.is_client_wrong, self.clock_was_stepped, self.ever_refused = False, False, set()
         self._only_fault = only_fault
-        self._troubled_until = 0.0
+        self._busy_until = 0.0
 
     def run(self):
         """Play the world and return its outcome."""
@@ -99,14 +103,19 @@ class World:
         self.loop.outside(seconds, action, *args)
 
     def until(self, seconds, undo):
-        """Undo a fault after some seconds; until then, and some time longer, the world is troubled."""
-        self._troubled_until = max(self._troubled_until, self.loop.time() + seconds + _CALM_AFTER)
-        self.later(seconds, undo)
+        """Undo a fault after some seconds; callers ask more often around its beginning and its end."""
+        self.later(seconds, self._end_fault, undo)
 
     def trouble(self):
-        """Let periodic work run at its own pace."""
-        self._troubled_until = max(self._troubled_until, self.loop.time() + _CALM_AFTER)
-        self.naps.disturb()
+        """Let callers ask more often for a while."""
+        self._busy_until = max(self._busy_until, self.loop.time() + _BUSY)
+
+    def _end_fault(self, undo):
+        self.trouble()
+        undo()
+
+    def _disks(self):
+        return (host.disk for host in self.hosts)
 
     def step_clock(self, seconds):
         """Step the database's clock."""
@@ -123,6 +132,10 @@ class World:
         """Rotate data keys and re-encrypt, as an operator does."""
         await vault.keys.rotate_data_key(self.account(self.random.choice(self.provider.grants).number).tenant_id)
         await vault.keys.reencrypt()
+
+    async def force(self, vault, grant):
+        """Refresh an account although it is not due, as a host in a loop does."""
+        await vault.refresh_account(self.account(grant.number))
 
     async def reject(self, vault, grant):
         """Report a token as rejected that works, as a resource with a hiccup makes hosts do."""
@@ -142,11 +155,10 @@ class World:
             host.start()
         await asyncio.sleep(1.0)
         first = self.hosts[0]
-        connecting = first.process.start(self._connect_all(first.vault, self.random.randint(4, 10)))
+        connecting = first.process.start(self._connect_all(first.vault, self.random.randint(4, 40)))
         await connecting
         self._schedule_calls()
         self._schedule_faults()
-        self._calm_down()
         await asyncio.sleep(self.days * DAY)
         await self._recover()
 
@@ -161,29 +173,26 @@ class World:
 
     def _schedule_faults(self):
         names = [*self.faults.names, *3 * self.kind.faults] if self._only_fault is None else [self._only_fault]
-        at, end = 0.0, self.days * DAY * 0.95
-        mean = self.random.choice((2.0, 6.0, 24.0)) * 3600
-        while (at := at + self.random.expovariate(1 / mean)) < end:
-            # Faults often come together: an outage is what deploys and restarts answer to.
+        for _ in range(self.random.choice((2, 5, 12))):
+            at = self.random.uniform(0.0, self.days * DAY * 0.95)
+            # Faults often come together: deploys and restarts are what people answer an outage with.
             for _ in range(self.random.choice((1, 1, 2, 3))):
-                shift = self.random.uniform(0, 120)
-                self.later(at + shift, self.faults.start, self.random.choice(names))
-
-    def _calm_down(self):
-        if not self.naps.is_calm and self.loop.time() > self._troubled_until:
-            self.naps.is_calm = True
-        self.later(300.0, self._calm_down)
+                self.later(at + self.random.uniform(0, 120), self.faults.start, self.random.choice(names))
 
     def _schedule_calls(self):
+        """Let callers ask for most accounts; sweeps alone must keep the others alive."""
         for grant in self.provider.grants:
-            self._schedule_call(grant)
+            if self.random.random() < 0.8:
+                self._schedule_call(grant)
+        if self.random.random() < 0.5:
+            self.later(self.random.uniform(0.0, DAY), self.provider.revoke, self.provider.grants[0], "user")
 
     def _schedule_call(self, grant):
         """Let callers ask now and then, and some of them at the moment when the token becomes due."""
         lifetime = min(self.kind.lifetime, DAY)
         pause = self.random.expovariate(1 / lifetime)
-        if not self.naps.is_calm and self.random.random() < 0.5:
-            pause = self.random.uniform(0.1, 60.0)
+        if self.loop.time() < self._busy_until and self.random.random() < 0.6:
+            pause = self.random.uniform(0.1, 100.0)
         self.later(pause, self._call, grant)
 
     def _call(self, grant):
@@ -199,14 +208,24 @@ class World:
         timeout = self.random.choice((None, None, 1.0, 10.0))
         try:
             token = await vault.ensure_access_token(account, timeout=timeout)
-            works, now = self.oracle.on_token(account, grant, token, asked_at)
-            if not works and now - asked_at < 1.0:
-                asked_at = now
-                token = await vault.report_rejected(token)
-                self.oracle.on_token(account, grant, token, asked_at)
+            if not self.oracle.on_token(account, grant, token, asked_at):
+                await self._report(vault, account, grant, token)
         except Exception as error:
             self.history.add("caller", f"account {grant.number}: {_shown(error)}")
             self.oracle.on_error(account, grant, error, asked_at)
+
+    async def _report(self, vault, account, grant, rejected):
+        """Report a token that the resource rejects, as hosts do, and ask again."""
+        asked_at, age = self.loop.time(), self.clock.now() - rejected.info.updated_at
+        try:
+            await vault.report_rejected(rejected)
+        except VaultError as error:
+            self.oracle.on_error(account, grant, error, asked_at)
+        asked_at = self.loop.time()
+        token = await vault.ensure_access_token(account)
+        self.oracle.on_token(account, grant, token, asked_at)
+        if token.value == rejected.value and age > _YOUNG and not self.clock_was_stepped:
+            self.oracle.violated("rejected again", f"account {grant.number} gets a token that it had reported")
 
     async def _recover(self):
         """End all faults, give the vaults time, and judge what is left with a new process."""
