@@ -5,6 +5,8 @@ from tests.simulation.host import WRONG_ID, WRONG_SECRET
 _LOOPS = 400
 """Calls of the tenant that is refused; it calls every 15 seconds."""
 
+_CROWD_SECONDS = 900.0
+
 
 class Faults:
     """Starts a fault by its name; each ends by itself.
@@ -17,11 +19,20 @@ class Faults:
         self._world = world
         self.names = [
             *("kill", "stop", "deploy", "slow_database", "lost_acknowledgements", "database_down", "database_silent"),
-            *("journal_full", "clock_step", "host_lost", "rotate_keys", "user_revokes", "stray_401"),
+            *("journal_full", "clock_step", "host_lost", "rotate_keys", "user_revokes", "stray_401", "reconnect"),
         ]
 
     def start(self, name):
-        """Start a fault."""
+        """Start a fault, now or when the provider has just answered a refresh."""
+        if self._world.random.random() < 0.5:
+            delay = self._world.random.uniform(0.0, 0.6)
+            self._world.provider.at_next_exchange.append(lambda _: self._world.later(delay, self._begin, name))
+        else:
+            self._begin(name)
+
+    def _begin(self, name):
+        if self._world.is_recovering:
+            return
         self._world.trouble()
         self._world.history.add("FAULT", name)
         getattr(self, f"_{name}")()
@@ -37,7 +48,7 @@ class Faults:
 
     def _kill(self):
         host, random = self._world.random.choice(self._world.hosts), self._world.random
-        self._world.later(random.uniform(0.0, 5.0), host.kill)
+        self._world.later(random.choice((0.0, random.uniform(0.0, 5.0))), host.kill)
         self._world.later(random.uniform(5.5, 60.0), self._start, host)
 
     def _start(self, host):
@@ -51,7 +62,6 @@ class Faults:
             return
         process.freeze()
         process.stopped_seconds += seconds
-        self._world.oracle.on_stop(process)
         self._during(seconds, process.thaw)
 
     def _deploy(self):
@@ -112,6 +122,13 @@ class Faults:
         if self._world.random.random() < 0.3:
             self._world.provider.revoke(grant, "user")
 
+    def _reconnect(self):
+        if self._world.kind.grant == "oauth2":
+            self._world.provider.at_next_exchange.append(self._connect_again)
+
+    def _connect_again(self, grant):
+        self._world.on_some_vault(lambda vault: self._world.connect_again(vault, grant.number))
+
     def _stray_401(self):
         grant = self._world.random.choice(self._world.provider.grants)
         self._world.on_some_vault(lambda vault: self._world.reject(vault, grant))
@@ -126,7 +143,11 @@ class Faults:
 
     def _outage(self):
         random = self._world.random
-        self._weather(random.choice((60.0, 1200.0, 7200.0)), down=random.choice((0.5, 1.0)))
+        seconds = random.choice((60.0, 1200.0, 7200.0))
+        self._weather(seconds, down=random.choice((0.5, 1.0)))
+        grant = random.choice(self._world.provider.grants)
+        for number in range(int(min(seconds, _CROWD_SECONDS) / 5)):  # a crowd that asks again and again
+            self._world.later(seconds - 5.0 * number, self._world.ask, grant)
 
     def _timeouts(self):
         self._weather(self._world.random.uniform(60, 3600), timeouts=0.5)

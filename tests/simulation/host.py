@@ -41,7 +41,7 @@ class Host:
         self._world, self.name = world, name
         self.disk = Disk()
         self.link = Link(world.loop, world.random)
-        self.process, self.vault, self._runs = None, None, 0
+        self.process, self.vault, self._runs, self.opened_at = None, None, 0, 0.0
         self.is_lying = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
     @property
@@ -90,7 +90,7 @@ class Host:
         refreshers = {PROVIDER: refresher_of(world.kind, **self.is_lying)}
         client = SimulatedClient(world.provider, world.random)
         async with open_vault_over(store, _CONFIG, refreshers=refreshers, http_client=client) as vault:
-            self.vault = vault
+            self.vault, self.opened_at = vault, world.loop.time()
             world.history.add(process.name, "serves")
             await self._sweep_until_stopped(process, vault)
             self._forget(process)

@@ -44,6 +44,7 @@ KINDS = {
     for kind in (
         Kind("strict"),
         Kind("strict_short", lifetime=HOUR, days=5.0),
+        Kind("minutes", lifetime=300.0, days=0.5),
         Kind("grace", grace=60.0, rotation="grace"),
         Kind("short_grace", grace=30.0, rotation="grace"),
         Kind("non_rotating", rotates=0.0, grace=None, revokes=False, lifetime=HOUR, rotation="non_rotating", days=5.0),

@@ -33,6 +33,7 @@ class Process:
     def __init__(self, loop, name):
         self._loop, self.name = loop, name
         self.life, self.kept, self.tasks, self.stopped_seconds = Life.RUNNING, [], set(), 0.0
+        self.thawed_at = -1e9
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, self)
 
@@ -48,7 +49,7 @@ class Process:
     def thaw(self):
         """Let a stopped process continue; what happened meanwhile reaches it now, in order."""
         if self.life is Life.FROZEN:
-            self.life = Life.RUNNING
+            self.life, self.thawed_at = Life.RUNNING, self._loop.time()
             self._loop.requeue(self.kept)
             self.kept = []
 

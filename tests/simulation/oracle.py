@@ -1,7 +1,7 @@
 """Judges what vaults do by what the provider knows."""
 
 from tests.simulation.host import PROVIDER
-from tests.simulation.loop import PROCESS
+from tests.simulation.loop import PROCESS, Life
 from tests.simulation.provider import PATIENCE, lost_with_its_process
 
 from vault_adapters import (
@@ -17,6 +17,12 @@ HANGS = 200.0
 
 PER_HOUR = 60
 """Requests per hour and account that the provider may see at most."""
+
+POLICY_SECONDS = 75.0
+"""Lease and quiescence: the time for which others leave a spent credential alone, less a little."""
+
+_AFTERWARDS = 15.0
+"""Seconds that a process needs to store an answer once it can."""
 
 _IN_FLIGHT = 2.0
 """Seconds within which the answer of a refresh is expected to be stored."""
@@ -59,8 +65,19 @@ class Oracle:
             if grant.last is not None and grant.last.process in self._world.processes_of(host):
                 grant.last.lost = grant.last.lost or "its host was lost"
 
-    def on_stop(self, process):
-        """Do nothing: a stopped process must commit what it got, as soon as it continues."""
+    def is_out_of_reach(self, exchange):
+        """Return whether the holder of an answer could not store it for longer than the others must wait for it."""
+        now = self._world.loop.time()
+        if now - exchange.at < POLICY_SECONDS:
+            return False
+        process = exchange.process
+        host = next(host for host in self._world.hosts if process in self._world.processes_of(host))
+        if host.process is not process:
+            return host.process is None or now - host.opened_at < _AFTERWARDS
+        if process.life is Life.FROZEN or now - process.thawed_at < _AFTERWARDS:
+            return True
+        link = host.link
+        return bool(link.is_broken or link.lost or link.slow > 1.0) or now - link.broken_since < _AFTERWARDS
 
     # Callers
 
@@ -69,6 +86,7 @@ class Oracle:
         now = self._world.loop.time()
         self._judge_duration(account, asked_at)
         text = token.value.reveal()
+        grant = self._world.provider.grants[grant.number]
         if not text.startswith(f"at-{grant.number}-"):
             self.violated("wrong token", f"account {grant.number} got {text}")
         expires_at = token.info.expires_at

@@ -41,6 +41,8 @@ class Grant:
     Attributes:
         number: number of the account.
         current: the credential that works.
+        used: time of the latest use.
+        family: number of the grant; a user may grant access again.
         dead: why the grant is dead, or None.
         died: time of its death.
         spent: the exchange that replaced each earlier credential.
@@ -51,6 +53,7 @@ class Grant:
     number: int
     current: str
     used: float
+    family: int
     dead: str | None = None
     died: float | None = None
     last: Exchange | None = None
@@ -76,17 +79,23 @@ class Weather:
 class Provider:
     """Answers token requests by the rules of its kind."""
 
-    def __init__(self, loop, kind, random, history, violations):
+    def __init__(self, loop, kind, random, history, violations, is_out_of_reach):
         self._loop, self.kind, self._random = loop, kind, random
-        self._history, self._violations = history, violations
+        self._history, self._violations, self.is_out_of_reach = history, violations, is_out_of_reach
         self.grants, self._by_credential = [], {}
         self.weather = Weather()
-        self.requests = 0
+        self.requests, self._families, self._tokens = 0, 0, 0
+        self.at_next_exchange = []
 
     def connect(self, number):
         """Let a user grant access; return the grant and the members of the token endpoint's answer."""
-        grant = Grant(number, self._credential(number, 0), self._loop.time())
-        self.grants.append(grant)
+        self._families += 1
+        grant = Grant(number, self._credential(number, self._families, 0), self._loop.time(), self._families)
+        if number < len(self.grants):  # the user connects again, which ends the earlier grant
+            self.revoke(self.grants[number], "replaced")
+            self.grants[number] = grant
+        else:
+            self.grants.append(grant)
         self._by_credential[grant.current] = grant
         access, members = self._issue(grant)
         if self.kind.grant == "meta":
@@ -209,7 +218,7 @@ class Provider:
         if not self.kind.revokes or grant.dead is not None:
             return
         self.revoke(grant, "reuse")
-        if grant.last.lost is None:
+        if grant.last.lost is None and not self.is_out_of_reach(grant.last):
             self._violations.append(
                 f"reuse: account {grant.number}, spent at {exchange.at:.1f}, and its successor was not lost"
             )
@@ -220,7 +229,7 @@ class Provider:
         grant.used = now
         if kind.grant != "meta" and self._random.random() < kind.rotates:
             grant.serial += 1
-            rotated = self._credential(grant.number, grant.serial)
+            rotated = self._credential(grant.number, grant.family, grant.serial)
         exchange = Exchange(now, process, rotated)
         access, members = self._issue(grant)
         if rotated is not None:
@@ -233,6 +242,9 @@ class Provider:
         if rotated is not None or kind.grant == "meta":
             grant.last = exchange
         self._note(f"account {grant.number} gets {access}" + (f" and {rotated}" if rotated else ""))
+        hooks, self.at_next_exchange = self.at_next_exchange, []
+        for hook in hooks:
+            hook(grant)
         return (200, {}, members), exchange
 
     def _renew(self, grant, credential):
@@ -245,18 +257,18 @@ class Provider:
             grant.access.clear()
         if len(grant.access) > 8:
             grant.access = {token: until for token, until in grant.access.items() if until > now}
-        grant.serial += self.kind.rotates == 0.0 or self.kind.grant == "meta"
-        access = f"at-{grant.number}-{grant.serial}-{len(grant.spent)}-{grant.count}"
+        self._tokens += 1
+        access = f"at-{grant.number}-{self._tokens}"
         grant.access[access] = now + lifetime
         members = {"access_token": access, "token_type": "Bearer"}
         if self.kind.tells_lifetime:
             members["expires_in"] = int(lifetime)
         return access, members
 
-    def _credential(self, number, serial):
+    def _credential(self, number, family, serial):
         if self.kind.grant == "client_credentials":
             return basic(f"key-{number}", "key-secret")
-        return f"rt-{number}-{serial}"
+        return f"rt-{number}-{family}-{serial}"
 
     def _note(self, text):
         self._history.add("provider", text)

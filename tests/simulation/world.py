@@ -62,14 +62,17 @@ class World:
         self.history = History(self.loop.time, is_kept=is_verbose)
         self.violations, self.processes = [], []
         self.server = Server()
-        self.provider = Provider(self.loop, self.kind, self.random, self.history, self.violations)
-        self.oracle, self.faults, self.naps = Oracle(self), Faults(self), Naps(self.loop, self._disks)
+        self.oracle = Oracle(self)
+        self.provider = Provider(
+            self.loop, self.kind, self.random, self.history, self.violations, self.oracle.is_out_of_reach
+        )
+        self.faults, self.naps = Faults(self), Naps(self.loop, self._disks)
         self.days = days or self.kind.days
         self.sweep_seconds = self.random.choice((300.0, 900.0, 1800.0) if self.kind.grant != "meta" else (300.0,))
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
         self.is_client_wrong, self.clock_was_stepped, self.ever_refused = False, False, set()
         self._only_fault = only_fault
-        self._busy_until = 0.0
+        self._busy_until, self.is_recovering = 0.0, False
 
     def run(self):
         """Play the world and return its outcome."""
@@ -133,6 +136,11 @@ class World:
         await vault.keys.rotate_data_key(self.account(self.random.choice(self.provider.grants).number).tenant_id)
         await vault.keys.reencrypt()
 
+    async def connect_again(self, vault, number):
+        """Let a user connect an account again."""
+        _, members = self.provider.connect(number)
+        await vault.store_token_set(self.account(number), TokenSet.from_response(members))
+
     async def force(self, vault, grant):
         """Refresh an account although it is not due, as a host in a loop does."""
         await vault.refresh_account(self.account(grant.number))
@@ -181,27 +189,31 @@ class World:
 
     def _schedule_calls(self):
         """Let callers ask for most accounts; sweeps alone must keep the others alive."""
-        for grant in self.provider.grants:
+        for number in range(len(self.provider.grants)):
             if self.random.random() < 0.8:
-                self._schedule_call(grant)
+                self._schedule_call(number)
         if self.random.random() < 0.5:
             self.later(self.random.uniform(0.0, DAY), self.provider.revoke, self.provider.grants[0], "user")
 
-    def _schedule_call(self, grant):
+    def _schedule_call(self, number):
         """Let callers ask now and then, and some of them at the moment when the token becomes due."""
         lifetime = min(self.kind.lifetime, DAY)
         pause = self.random.expovariate(1 / lifetime)
         if self.loop.time() < self._busy_until and self.random.random() < 0.6:
             pause = self.random.uniform(0.1, 100.0)
-        self.later(pause, self._call, grant)
+        self.later(pause, self._call, number)
 
-    def _call(self, grant):
+    def _call(self, number):
+        self.ask(self.provider.grants[number])
+        self.oracle.judge_load(self.provider.grants[number])
+        self._schedule_call(number)
+
+    def ask(self, grant):
+        """Let one caller or several at once ask for an account's access token."""
         for _ in range(self.random.choice((1, 1, 3))):
             host = self.random.choice(self.hosts)
             if host.is_serving:
                 host.process.start(self._ask(host.vault, grant))
-        self.oracle.judge_load(grant)
-        self._schedule_call(grant)
 
     async def _ask(self, vault, grant):
         account, asked_at = self.account(grant.number), self.loop.time()
@@ -241,7 +253,7 @@ class World:
     def _end_faults(self):
         self.provider.weather = type(self.provider.weather)()
         self.clock.offset, self.is_client_wrong = 0.0, False
-        self.faults.start = lambda name: None
+        self.is_recovering = True
         for host in self.hosts:
             if host.is_lying.get("client_id", CLIENT_ID) != CLIENT_ID or host.is_lying.get("client_secret"):
                 host.is_lying = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
@@ -281,7 +293,7 @@ def _close(coroutine):
 
 def _drop_remains(unraisable):
     """Be silent about coroutines of dead processes that the garbage collector throws away."""
-    if "ignored GeneratorExit" not in str(unraisable.exc_value):
+    if not asyncio.iscoroutine(unraisable.object):
         sys.__unraisablehook__(unraisable)
 
 
