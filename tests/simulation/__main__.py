@@ -23,12 +23,18 @@ def main(arguments=None):
     first = SystemRandom().randrange(10**9) if options.seed is None else options.seed
     started, days, failed, count = time.monotonic(), 0.0, 0, 0
     rules = Counter()
+    end = time.monotonic() + options.seconds
     for outcome in play_all(first, options.seeds, kinds, options.jobs, options.days, options.fault):
         count, days = count + 1, days + outcome.account_days
         if outcome.violations:
             failed += 1
             rules.update({violation.partition(":")[0] for violation in outcome.violations})
-            print(f"{replay_command(outcome)}\n    {len(outcome.violations)}: {outcome.violations[0]}", flush=True)
+            shown = [violation for violation in outcome.violations if violation.partition(":")[0] in options.until]
+            print(f"{replay_command(outcome)}\n    {len(outcome.violations)}: {[*shown, *outcome.violations][0]}", flush=True)
+            if shown:
+                break
+        if time.monotonic() > end:
+            break
     took, used = time.monotonic() - started, _processor_seconds()
     print("".join(f"{rule}: {number} worlds\n" for rule, number in sorted(rules.items())), end="")
     print(
@@ -61,6 +67,8 @@ def _parser():
     parser.add_argument("--days", type=float, help="simulated days of each world (default: as the kind says)")
     parser.add_argument("--fault", help="only this fault")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no world after this time")
+    parser.add_argument("--until", nargs="+", default=(), metavar="RULE", help="end when one of these rules is broken")
     parser.add_argument("--verbose", action="store_true", help="play one seed here and print its history")
     return parser
 
