@@ -30,7 +30,10 @@ def main(arguments=None):
             failed += 1
             rules.update({violation.partition(":")[0] for violation in outcome.violations})
             shown = [violation for violation in outcome.violations if violation.partition(":")[0] in options.until]
-            print(f"{replay_command(outcome)}\n    {len(outcome.violations)}: {[*shown, *outcome.violations][0]}", flush=True)
+            print(
+                f"{replay_command(outcome)}\n    {len(outcome.violations)}: {[*shown, *outcome.violations][0]}",
+                flush=True,
+            )
             if shown:
                 break
         if time.monotonic() > end:

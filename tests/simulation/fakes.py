@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timedelta, UTC
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -128,5 +128,7 @@ def fake_ports(loop, naps):
             (periodic, "asyncio", nap),
             ("time", "monotonic", loop.time),
         ):
-            stack.enter_context(patch(f"{target}.{name}", fake) if target == "time" else patch.object(target, name, fake))
+            stack.enter_context(
+                patch(f"{target}.{name}", fake) if target == "time" else patch.object(target, name, fake)
+            )
         yield

@@ -19,7 +19,16 @@ class Faults:
         self._world = world
         self.names = [
             *("kill", "stop", "deploy", "slow_database", "lost_acknowledgements", "database_down", "database_silent"),
-            *("journal_full", "clock_step", "host_lost", "rotate_keys", "user_revokes", "stray_401", "reconnect"),
+            *(
+                "journal_full",
+                "clock_step",
+                "host_lost",
+                "rotate_keys",
+                "user_revokes",
+                "stray_401",
+                "reconnect",
+                "interrupted",
+            ),
         ]
 
     def start(self, name):
@@ -50,6 +59,25 @@ class Faults:
         host, random = self._world.random.choice(self._world.hosts), self._world.random
         self._world.later(random.choice((0.0, random.uniform(0.0, 5.0))), host.kill)
         self._world.later(random.uniform(5.5, 60.0), self._start, host)
+
+    def _interrupted(self):
+        """Cut the next process that gets an answer off from the database, and maybe kill it, before it can commit."""
+        self._world.provider.at_next_exchange.append(self._interrupt)
+
+    def _interrupt(self, grant):
+        random, process = self._world.random, grant.last.process if grant.last else None
+        hosts = [host for host in self._world.hosts if host.process is process]
+        if not hosts or process is None:
+            return
+        seconds = random.choice((25.0, 50.0, 450.0))
+        self._world.naps.disturb(seconds)
+        self._change(hosts[0].link, {"down": True, "slow": 0.05})
+        self._during(seconds, lambda: self._change(hosts[0].link, {"down": False, "slow": 0.0}))
+        for number in range(int(seconds) // 2):
+            self._world.later(2.0 * number, self._world.ask, grant)
+        if random.random() < 0.5:
+            self._world.later(random.uniform(5.0, 15.0), hosts[0].kill)
+            self._world.later(random.uniform(16.0, 20.0), self._start, hosts[0])
 
     def _start(self, host):
         if host.process is None:

@@ -22,6 +22,7 @@ class Kind:
         rotation: what the host declares: ``strict``, ``grace`` (with ``grace`` seconds) or ``non_rotating``.
         faults: the names of the faults that its worlds have besides those of processes and databases.
         days: simulated days of a world.
+        storms: how many groups of faults a world may have.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Kind:
     rotation: str = "strict"
     faults: tuple[str, ...] = ("outage", "lost_answers")
     days: float = 20.0
+    storms: tuple[int, ...] = (2, 5, 12)
 
 
 KINDS = {
@@ -44,7 +46,7 @@ KINDS = {
     for kind in (
         Kind("strict"),
         Kind("strict_short", lifetime=HOUR, days=5.0),
-        Kind("minutes", lifetime=300.0, days=0.5),
+        Kind("minutes", lifetime=300.0, days=0.3, storms=(15, 40), faults=("interrupted", "outage", "lost_answers")),
         Kind("grace", grace=60.0, rotation="grace"),
         Kind("short_grace", grace=30.0, rotation="grace"),
         Kind("non_rotating", rotates=0.0, grace=None, revokes=False, lifetime=HOUR, rotation="non_rotating", days=5.0),

@@ -8,7 +8,7 @@ from datetime import timedelta
 from random import Random
 
 from attrs import frozen
-from tests.simulation.database import Server
+from tests.simulation.database import MOST_EVENTS, Server
 from tests.simulation.fakes import Naps, WorldClock, fake_ports
 from tests.simulation.faults import Faults
 from tests.simulation.history import History
@@ -61,7 +61,7 @@ class World:
         self.clock = WorldClock(self.loop)
         self.history = History(self.loop.time, is_kept=is_verbose)
         self.violations, self.processes = [], []
-        self.server = Server()
+        self.server = Server(MOST_EVENTS)
         self.oracle = Oracle(self)
         self.provider = Provider(
             self.loop, self.kind, self.random, self.history, self.violations, self.oracle.is_out_of_reach
@@ -163,7 +163,9 @@ class World:
             host.start()
         await asyncio.sleep(1.0)
         first = self.hosts[0]
-        connecting = first.process.start(self._connect_all(first.vault, self.random.randint(4, 40)))
+        connecting = first.process.start(
+            self._connect_all(first.vault, self.random.randint(4, 40 if self.kind.lifetime > 600 else 12))
+        )
         await connecting
         self._schedule_calls()
         self._schedule_faults()
@@ -181,7 +183,7 @@ class World:
 
     def _schedule_faults(self):
         names = [*self.faults.names, *3 * self.kind.faults] if self._only_fault is None else [self._only_fault]
-        for _ in range(self.random.choice((2, 5, 12))):
+        for _ in range(self.random.choice(self.kind.storms)):
             at = self.random.uniform(0.0, self.days * DAY * 0.95)
             # Faults often come together: deploys and restarts are what people answer an outage with.
             for _ in range(self.random.choice((1, 1, 2, 3))):
