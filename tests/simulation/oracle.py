@@ -73,7 +73,7 @@ class Oracle:
         process = exchange.process
         host = next(host for host in self._world.hosts if process in self._world.processes_of(host))
         if host.process is not process:
-            return host.process is None or now - host.opened_at < _AFTERWARDS
+            return host.vault is None or now - host.opened_at < _AFTERWARDS
         if process.life is Life.FROZEN or now - process.thawed_at < _AFTERWARDS:
             return True
         link = host.link

@@ -19,6 +19,7 @@ def simulate(*arguments):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.soak
 class TestServer(SharedStoreContract):
     @pytest.fixture
     def open_store(self):

@@ -174,7 +174,7 @@ class World:
 
     async def _connect_all(self, vault, count):
         for number in range(count):
-            grant, members = self.provider.connect(number)
+            _, members = self.provider.connect(number)
             account = self.account(number)
             if self.kind.grant == "client_credentials":
                 key = Secret.from_fields(client_id=f"key-{number}", client_secret="key-secret")
@@ -248,7 +248,7 @@ class World:
             host.start() if host.process is None else host.process.thaw()
         await asyncio.sleep(_RECOVERY)
         host = self.hosts[0]
-        while not host.is_serving:
+        while not host.is_serving:  # noqa: ASYNC110 - it happens in virtual time
             await asyncio.sleep(1.0)
         await host.process.start(self.oracle.judge_end(host.vault))
 
