@@ -105,9 +105,12 @@ class Oracle:
             self.violated("bare error", f"{type(error).__name__}: {error}")
         elif isinstance(error, TokenNotFoundError):
             self.violated("not found", f"account {grant.number}")
-        elif isinstance(error, ProviderConfigurationError) and not self._world.is_client_wrong:
-            if grant.number not in self._world.ever_refused and grant.dead is None:
-                self.violated("neighbour", f"account {grant.number} is refused: {error.reason}")
+        elif isinstance(error, ProviderConfigurationError) and self._is_innocent(grant):
+            self.violated("neighbour", f"account {grant.number} is refused: {error.reason}")
+
+    def _is_innocent(self, grant):
+        world = self._world
+        return not world.is_client_wrong and grant.number not in world.ever_refused and grant.dead is None
 
     def _judge_duration(self, account, asked_at):
         took = self._world.loop.time() - asked_at
