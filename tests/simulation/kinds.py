@@ -41,6 +41,10 @@ class Kind:
     storms: tuple[int, ...] = (2, 5, 12)
 
 
+def _non_rotating(name, **changes):
+    return Kind(name, rotates=0.0, grace=None, revokes=False, rotation="non_rotating", **changes)
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -52,11 +56,11 @@ KINDS = {
         Kind("non_rotating", rotates=0.0, grace=None, revokes=False, lifetime=HOUR, rotation="non_rotating", days=5.0),
         Kind("rotates_sometimes", rotates=0.3, lifetime=4 * HOUR),
         Kind("late", faults=("late_answers",)),
-        Kind("throttling", rotates=0.0, grace=None, revokes=False, rotation="non_rotating", faults=("throttle",)),
+        _non_rotating("throttling", faults=("throttle",)),
         Kind("outages", faults=("outage", "timeouts", "lost_answers")),
-        Kind("hubspot", rotates=0.0, grace=None, revokes=False, rotation="non_rotating", dead=(400, "BAD_REFRESH_TOKEN")),
-        Kind("zoho", rotates=0.0, grace=None, revokes=False, rotation="non_rotating", dead=(400, "invalid_code")),
-        Kind("not_found", rotates=0.0, grace=None, revokes=False, rotation="non_rotating", dead=(404, "")),
+        _non_rotating("hubspot", dead=(400, "BAD_REFRESH_TOKEN")),
+        _non_rotating("zoho", dead=(400, "invalid_code")),
+        _non_rotating("not_found", dead=(404, "")),
         Kind("idle_lapse", lifetime=2 * DAY, idle=5 * DAY, days=40.0),
         Kind("no_expiry", tells_lifetime=False, idle=5 * DAY, days=30.0),
         Kind("old_token_dies", old_token_dies=True, lifetime=4 * HOUR),

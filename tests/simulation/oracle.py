@@ -93,9 +93,8 @@ class Oracle:
         if expires_at is not None and expires_at <= self._world.clock.now() and not self._world.clock_was_stepped:
             self.violated("expired token", f"account {grant.number} got {text}")
         works, last = self._world.provider.accepts(grant, text), grant.last
-        if not works and self._world.kind.old_token_dies and grant.dead is None and now - last.at < _IN_FLIGHT:
-            if last.lost is None and last.at < asked_at:
-                self.violated("dying token", f"account {grant.number} got {text} while its refresh was under way")
+        if not works and self._world.kind.old_token_dies and _is_in_flight(grant, asked_at, now):
+            self.violated("dying token", f"account {grant.number} got {text} while its refresh was under way")
         return works
 
     def on_error(self, account, grant, error, asked_at):
@@ -178,6 +177,11 @@ class Oracle:
         is_long = now - grant.died > SHOWN_AFTER + kind.lifetime
         if is_long and shown is not ConnectionState.REAUTHORIZATION_REQUIRED:
             self.violated("not shown", f"account {grant.number} died of {grant.dead} and shows {shown.value}")
+
+
+def _is_in_flight(grant, asked_at, now):
+    last = grant.last
+    return grant.dead is None and last is not None and last.lost is None and now - _IN_FLIGHT < last.at < asked_at
 
 
 __all__ = ["HANGS", "PATIENCE", "PROVIDER", "Oracle"]
