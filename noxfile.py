@@ -127,3 +127,17 @@ def mutants(session):
     """Plant known bugs one at a time; the tests named for a bug must fail."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session
+def simulate(session):
+    """Simulate vaults and providers with new seeds; `-- --seeds 1000 --kind strict` chooses, and a failure is replayed."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.simulation", *session.posargs)
+
+
+@nox.session
+def planted(session):
+    """Plant known bugs one at a time; the simulation must find each within a minute."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.simulation.planted", *session.posargs)

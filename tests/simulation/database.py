@@ -1,0 +1,143 @@
+"""The database server, and each process's connections to it."""
+
+import asyncio
+
+from tests.examples.dict_store import open_dict_store
+from tests.examples.dict_store.database import DictDatabase, Transaction
+
+from vault_domain.entities.errors import StorageError
+
+MOST_EVENTS = 100
+_CLIENT_LIMIT = 30.0
+"""Seconds after which a client gives up on a statement."""
+
+
+class Server(DictDatabase):
+    """The tables; a transaction runs at once, so that a client that dies in the middle holds no lock.
+
+    Args:
+        most_events: number of events from which those about tokens are dropped, for speed; None: never.
+    """
+
+    def __init__(self, most_events=None):
+        super().__init__()
+        self._most_events = most_events
+
+    async def transact(self, work, clock):
+        """Run ``work`` on a copy of the tables; the copy replaces them unless ``work`` raises."""
+        transaction = Transaction(self.tables.copy(), clock.now())
+        events = transaction.tables.events
+        if (
+            self._most_events is not None and len(events) > self._most_events
+        ):  # the simulation reads no audit log, but the states of keys are proven by it
+            events[:] = [event for event in events if event.account is None]
+        result = work(transaction)
+        self.tables = transaction.tables
+        return result
+
+
+class Link:
+    """A process's connections.
+
+    Attributes:
+        slow: longest delay of each direction, in seconds.
+        lost: probability that a statement fails, before or after it took effect.
+        down: whether every statement fails.
+        silent: whether statements and answers vanish, until the client gives up.
+        broken_since: time of the latest change.
+    """
+
+    def __init__(self, loop, random):
+        self._loop, self._random = loop, random
+        self.heal()
+
+    def heal(self):
+        """End all faults."""
+        self.slow, self.lost, self.down, self.silent = 0.0, 0.0, False, False
+        self.broken_since = 0.0
+
+    @property
+    def is_broken(self):
+        """Whether statements cannot succeed."""
+        return self.down or self.silent
+
+    async def run(self, call):
+        """Send a statement, let the server run it, and return the answer."""
+        if not (self.slow or self.lost or self.down or self.silent):
+            return await call()
+        result = self._loop.create_future()
+        random = self._random
+        if self.silent and random.random() < 0.7:
+            self._give_up_later(result)
+        elif self.down or (self.lost and random.random() < self.lost / 2):
+            self._loop.outside(random.uniform(0.0, self.slow), _refuse, result)
+        else:
+            self._loop.outside(random.uniform(0.0, self.slow), self._serve, call, result)
+        return await result
+
+    def _serve(self, call, result):
+        try:
+            answer = _ended(call())
+        except Exception as error:
+            _set(result, error=error)
+            return
+        delay = self._random.uniform(0.0, self.slow)
+        if self.silent:
+            self._give_up_later(result)
+        elif self._random.random() < self.lost:
+            self._loop.outside(delay, _refuse, result)
+        else:
+            self._loop.outside(delay, _set, result, answer)
+
+    def _give_up_later(self, result):
+        self._loop.outside(_CLIENT_LIMIT, _refuse, result)
+
+
+class _Linked:
+    """A repository behind a link."""
+
+    def __init__(self, repository, link):
+        self._repository, self._link = repository, link
+
+    def __getattr__(self, name):
+        method = getattr(self._repository, name)
+        if not asyncio.iscoroutinefunction(method):
+            return method
+
+        async def call(*args, **kwargs):
+            return await self._link.run(lambda: method(*args, **kwargs))
+
+        setattr(self, name, call)
+        return call
+
+
+async def linked_store(server, clock, link):
+    """Return a store whose statements go through a link."""
+    async with open_dict_store(server, clock) as store:
+        for name in type(store).__slots__:
+            if not name.startswith("_"):
+                setattr(store, name, _Linked(getattr(store, name), link))
+        return store
+
+
+def _ended(coroutine):
+    """Return the result of a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise AssertionError("the server waited in the middle of a statement")
+
+
+def _refuse(result):
+    _set(result, error=StorageError("the database is away", retryable=True))
+
+
+def _set(result, answer=None, error=None):
+    if result.done():
+        return
+    if error is None:
+        result.set_result(answer)
+    else:
+        result.set_exception(error)

@@ -1,0 +1,134 @@
+"""Fakes of the remaining ports, and how the composition root is led to use them."""
+
+import asyncio
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from types import SimpleNamespace
+from unittest.mock import patch
+
+from tests.services.fakes import MASTER_KEY, PlainCipher
+from tests.simulation.loop import PROCESS
+
+from vault_adapters import composition
+from vault_adapters.runtime import periodic
+from vault_adapters.runtime.journal_format import decode_entry, encode_entry
+from vault_domain.ports.journal import JournalError
+from vault_domain.ports.master_key import MasterKeys
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+_key_numbers = count(1)
+
+
+class WorldClock:
+    """Implements `Clock`: the virtual time, plus the steps that faults make."""
+
+    def __init__(self, loop):
+        self._loop, self.offset = loop, 0.0
+
+    def now(self):
+        """Return the time, in UTC."""
+        return START + timedelta(seconds=self._loop.time() + self.offset)
+
+
+class SimulatedCipher(PlainCipher):
+    """Implements `Cipher` and `DataKeyWrapper` without cryptography; one for each open vault."""
+
+    def __init__(self, keys, *_, **__):
+        super().__init__(keys)
+        self._numbers = _key_numbers
+
+    async def aclose(self):
+        """Do nothing."""
+
+
+class Disk:
+    """A host's journal directory, which outlasts its processes."""
+
+    def __init__(self):
+        self.files, self.is_full, self.full_since = {}, False, None
+
+
+class DiskJournal:
+    """Implements `RefreshJournal` over a disk, in the real format of its files."""
+
+    def __init__(self, disk):
+        self._disk = disk
+
+    async def write(self, entry):
+        """Store an entry; a process that is killed meanwhile has stored it or not."""
+        if self._disk.is_full:
+            raise JournalError("no space left on the disk")
+        self._disk.files[entry.attempt.attempt_id] = encode_entry(entry)
+
+    async def entries(self):
+        """Return the entries."""
+        return [decode_entry(data) for data in self._disk.files.values()]
+
+    async def remove(self, entry):
+        """Delete an entry."""
+        self._disk.files.pop(entry.attempt.attempt_id, None)
+
+
+class Naps:
+    """Lets the periodic work of vaults sleep longer while it would find nothing to do.
+
+    That is so while no connection to the database has failed lately, and all journals are empty.
+    """
+
+    LONG, AFTERWARDS = 1800.0, 120.0
+
+    def __init__(self, loop, disks):
+        self._loop, self._disks, self._sleepers, self._until = loop, disks, set(), 0.0
+
+    async def sleep(self, seconds):
+        """Sleep ``seconds`` seconds; while all is calm, longer, but not longer than all stays calm."""
+        if self._loop.time() < self._until or any(disk.files for disk in self._disks()):
+            await asyncio.sleep(seconds)
+            return
+        waiter = self._loop.create_future()
+        timer = self._loop.call_later(max(self.LONG, seconds), _wake, waiter)
+        self._sleepers.add(waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._sleepers.discard(waiter)
+
+    def disturb(self, seconds):
+        """Wake all sleepers, and let them sleep as they want for the next ``seconds`` seconds, and a little longer."""
+        self._until = max(self._until, self._loop.time() + seconds + self.AFTERWARDS)
+        for waiter in list(self._sleepers):
+            _wake(waiter)
+
+
+def _wake(waiter):
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+async def _no_master_keys(keys, _):
+    await keys.introduce_first_master_key(MASTER_KEY)
+    return MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
+
+
+@contextmanager
+def fake_ports(loop, naps):
+    """Let the composition root bind these fakes, and let all clocks show virtual time.
+
+    The journal's directory is the name of a disk: `DiskJournal` takes the disk of the process that opens the vault.
+    """
+    nap = SimpleNamespace(**{**vars(asyncio), "sleep": naps.sleep})
+    with ExitStack() as stack:
+        for target, name, fake in (
+            (composition, "open_with_sources", _no_master_keys),
+            (composition, "Keyring", SimulatedCipher),
+            (composition, "AesGcmCipher", lambda keyring, _: keyring),
+            (composition, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
+            (periodic, "asyncio", nap),
+            ("time", "monotonic", loop.time),
+        ):
+            stack.enter_context(
+                patch(f"{target}.{name}", fake) if target == "time" else patch.object(target, name, fake)
+            )
+        yield

@@ -1,0 +1,225 @@
+"""The faults of a world, each from its beginning to its end."""
+
+from tests.simulation.host import WRONG_ID, WRONG_SECRET
+
+_LOOPS = 400
+"""Calls of the tenant that is refused; it calls every 15 seconds."""
+
+_CROWD_SECONDS = 900.0
+
+
+class Faults:
+    """Starts a fault by its name; each ends by itself.
+
+    Args:
+        world: the world.
+    """
+
+    def __init__(self, world):
+        self._world = world
+        self.names = [
+            *("kill", "stop", "deploy", "slow_database", "lost_acknowledgements", "database_down", "database_silent"),
+            *(
+                "journal_full",
+                "clock_step",
+                "host_lost",
+                "rotate_keys",
+                "user_revokes",
+                "stray_401",
+                "reconnect",
+                "interrupted",
+            ),
+        ]
+
+    def start(self, name):
+        """Start a fault, now or when the provider has just answered a refresh."""
+        if self._world.random.random() < 0.5:
+            delay = self._world.random.uniform(0.0, 0.6)
+            self._world.provider.at_next_exchange.append(lambda _: self._world.later(delay, self._begin, name))
+        else:
+            self._begin(name)
+
+    def _begin(self, name):
+        if self._world.is_recovering:
+            return
+        self._world.trouble()
+        self._world.history.add("FAULT", name)
+        getattr(self, f"_{name}")()
+
+    def _hosts(self):
+        hosts, random = self._world.hosts, self._world.random
+        return hosts if random.random() < 0.5 else [random.choice(hosts)]
+
+    def _during(self, seconds, undo):
+        self._world.until(seconds, undo)
+
+    # Processes
+
+    def _kill(self):
+        host, random = self._world.random.choice(self._world.hosts), self._world.random
+        self._world.later(random.choice((0.0, random.uniform(0.0, 5.0))), host.kill)
+        self._world.later(random.uniform(5.5, 60.0), self._start, host)
+
+    def _interrupted(self):
+        """Cut the next process that gets an answer off from the database, and maybe kill it, before it can commit."""
+        self._world.provider.at_next_exchange.append(self._interrupt)
+
+    def _interrupt(self, grant):
+        random, process = self._world.random, grant.last.process if grant.last else None
+        hosts = [host for host in self._world.hosts if host.process is process]
+        if not hosts or process is None:
+            return
+        seconds = random.choice((25.0, 50.0, 450.0))
+        self._world.naps.disturb(seconds)
+        self._change(hosts[0].link, {"down": True, "slow": 0.05})
+        self._during(seconds, lambda: self._change(hosts[0].link, {"down": False, "slow": 0.0}))
+        for number in range(int(seconds) // 2):
+            self._world.later(2.0 * number, self._world.ask, grant)
+        if random.random() < 0.5:
+            self._world.later(random.uniform(5.0, 15.0), hosts[0].kill)
+            self._world.later(random.uniform(16.0, 20.0), self._start, hosts[0])
+
+    def _start(self, host):
+        if host.process is None:
+            host.start()
+
+    def _stop(self):
+        host, random = self._world.random.choice(self._world.hosts), self._world.random
+        process, seconds = host.process, random.choice((random.uniform(1, 30), random.uniform(30, 300)))
+        if process is None:
+            return
+        process.freeze()
+        process.stopped_seconds += seconds
+        self._during(seconds, process.thaw)
+
+    def _deploy(self):
+        for host in self._world.hosts:
+            self._world.later(self._world.random.uniform(0.0, 20.0), host.stop)
+            self._world.later(40.0, host.kill)  # the supervisor's patience
+            self._world.later(self._world.random.uniform(40.5, 60.0), self._start, host)
+
+    def _host_lost(self):
+        host = self._world.random.choice(self._world.hosts)
+        self._world.oracle.on_disk_lost(host)
+        host.kill()
+        host.disk.files.clear()
+        self._world.later(self._world.random.uniform(5.0, 300.0), self._start, host)
+
+    # Databases, disks, clocks
+
+    def _slow_database(self):
+        self._links(self._world.random.uniform(30, 600), slow=self._world.random.choice((0.05, 0.5, 4.0)))
+
+    def _lost_acknowledgements(self):
+        self._links(self._world.random.uniform(30, 600), slow=0.1, lost=0.3)
+
+    def _database_down(self):
+        self._links(self._world.random.choice((5.0, 60.0, 600.0)), down=True, slow=0.05)
+
+    def _database_silent(self):
+        self._links(self._world.random.choice((5.0, 60.0, 300.0)), silent=True, slow=0.05)
+
+    def _links(self, seconds, **changes):
+        self._world.naps.disturb(seconds)
+        for host in self._hosts():
+            self._change(host.link, changes)
+            self._during(seconds, lambda link=host.link: self._change(link, dict.fromkeys(changes, 0)))
+
+    def _change(self, link, changes):
+        for name, value in changes.items():
+            setattr(link, name, value)
+        link.broken_since = self._world.loop.time()
+
+    def _journal_full(self):
+        for host in self._hosts():
+            host.disk.is_full, host.disk.full_since = True, self._world.loop.time()
+            self._during(self._world.random.uniform(60, 3600), lambda disk=host.disk: setattr(disk, "is_full", False))
+
+    def _clock_step(self):
+        step = self._world.random.choice((-7200.0, -60.0, 60.0, 100.0, 7200.0))
+        self._world.step_clock(step)
+        self._during(self._world.random.uniform(60, 1800), lambda: self._world.step_clock(-step))
+
+    # Keys, users and resources
+
+    def _rotate_keys(self):
+        self._world.on_some_vault(self._world.rotate_keys)
+
+    def _user_revokes(self):
+        grant = self._world.random.choice(self._world.provider.grants)
+        if self._world.random.random() < 0.3:
+            self._world.provider.revoke(grant, "user")
+
+    def _reconnect(self):
+        if self._world.kind.grant == "oauth2":
+            self._world.provider.at_next_exchange.append(self._connect_again)
+
+    def _connect_again(self, grant):
+        self._world.on_some_vault(lambda vault: self._world.connect_again(vault, grant.number))
+
+    def _stray_401(self):
+        grant = self._world.random.choice(self._world.provider.grants)
+        self._world.on_some_vault(lambda vault: self._world.reject(vault, grant))
+
+    # The provider
+
+    def _weather(self, seconds, **changes):
+        weather = self._world.provider.weather
+        for name, value in changes.items():
+            setattr(weather, name, value)
+        self._during(seconds, lambda: [setattr(weather, name, 0.0) for name in changes])
+
+    def _outage(self):
+        random = self._world.random
+        seconds = random.choice((60.0, 1200.0, 7200.0))
+        self._weather(seconds, down=random.choice((0.5, 1.0)))
+        grant = random.choice(self._world.provider.grants)
+        for number in range(int(min(seconds, _CROWD_SECONDS) / 5)):  # a crowd that asks again and again
+            self._world.later(seconds - 5.0 * number, self._world.ask, grant)
+
+    def _timeouts(self):
+        self._weather(self._world.random.uniform(60, 3600), timeouts=0.5)
+
+    def _lost_answers(self):
+        self._weather(self._world.random.uniform(60, 3600), lost_answers=0.3)
+
+    def _late_answers(self):
+        self._weather(self._world.random.uniform(600, 12 * 3600), late_answers=0.5)
+
+    def _throttle(self):
+        self._weather(self._world.random.uniform(60, 3600), throttle=0.7)
+
+    def _wrong_client_id(self):
+        self._wrong_client(WRONG_ID)
+
+    def _wrong_client_secret(self):
+        self._wrong_client(WRONG_SECRET)
+
+    def _wrong_client(self, change):
+        self._world.is_client_wrong = True
+        self._configure(change)
+        self._world.until(3600.0, self._mend)
+
+    def _mend(self):
+        self._configure({})
+        self._world.later(120.0, lambda: setattr(self._world, "is_client_wrong", False))
+
+    def _configure(self, change):
+        for host in self._world.hosts:
+            host.is_lying = change
+        self._deploy()
+
+    def _unauthorized_client(self):
+        self._refuse("unauthorized_client")
+
+    def _invalid_scope(self):
+        self._refuse("invalid_scope")
+
+    def _refuse(self, code):
+        grant = self._world.random.choice(self._world.provider.grants)
+        refused = self._world.provider.weather.refused
+        refused[grant.number] = code
+        self._world.ever_refused.add(grant.number)
+        for number in range(_LOOPS):
+            self._world.later(number * 15.0, self._world.on_some_vault, lambda vault: self._world.force(vault, grant))
+        self._during(self._world.random.uniform(3600, 48 * 3600), lambda: refused.pop(grant.number, None))

@@ -1,0 +1,53 @@
+"""An HTTP client whose requests go to the simulated provider."""
+
+import asyncio
+
+from tests.simulation.provider import encode, plain_headers
+
+
+class ConnectError(Exception):
+    """The connection was refused; the refreshers know the client's errors by their names."""
+
+
+class ReadError(Exception):
+    """The connection was reset."""
+
+
+class _Request:
+    def __init__(self, content, headers, extensions):
+        self.content, self.headers, self.extensions = content, headers, extensions
+
+
+class _Response:
+    is_stream_consumed = True
+
+    def __init__(self, status, headers, content):
+        self.status_code, self.headers, self.content = status, headers, content
+
+    async def aclose(self):
+        pass
+
+
+class SimulatedClient:
+    """Has the methods of an ``httpx.AsyncClient`` that the refreshers call."""
+
+    def __init__(self, provider, random):
+        self._provider, self._random = provider, random
+
+    def build_request(self, method, url, *, content, headers, extensions, **_):
+        """Return a request."""
+        return _Request(content, dict(headers), extensions)
+
+    async def send(self, request, **_):
+        """Send a request and return the response."""
+        delay = self._random.uniform(0.02, 0.3)
+        if self._random.random() < self._provider.weather.down / 2:
+            await asyncio.sleep(delay)
+            raise ConnectError
+        await request.extensions["trace"]("http11.send_request_headers.started", {})
+        reply = asyncio.get_running_loop().create_future()
+        self._provider.receive(plain_headers(request.headers), request.content, delay, reply)
+        status, headers, members = await reply
+        if status is None:
+            raise ReadError
+        return _Response(status, headers, encode(members) if status != 404 else b"not found")

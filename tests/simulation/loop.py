@@ -1,0 +1,164 @@
+"""An event loop with virtual time: when nothing is left to do, its time jumps to the next timer."""
+
+import asyncio
+import contextvars
+import enum
+import heapq
+from collections import deque
+from itertools import count
+from random import Random
+
+PROCESS = contextvars.ContextVar("PROCESS", default=None)
+"""The simulated process that the running code belongs to; None: the world outside of all processes."""
+
+
+class Life(enum.Enum):
+    """What the loop does with the callbacks of a process."""
+
+    RUNNING = "running"
+    FROZEN = "frozen"  # keeps them, as the kernel does for a stopped process
+    DEAD = "dead"  # drops them, so that not even a ``finally`` runs, as after kill -9
+
+
+class Process:
+    """A process whose callbacks the loop runs, keeps or drops.
+
+    Attributes:
+        name: shown in histories.
+        life: what happens to its callbacks.
+        stopped_seconds: the sum of its stops.
+        tasks: its tasks; kept, because the garbage collector would close the coroutines of a dead process.
+    """
+
+    def __init__(self, loop, name):
+        self._loop, self.name = loop, name
+        self.life, self.kept, self.tasks, self.stopped_seconds = Life.RUNNING, [], set(), 0.0
+        self.thawed_at = -1e9
+        self._context = contextvars.copy_context()
+        self._context.run(PROCESS.set, self)
+
+    def start(self, coroutine):
+        """Run a coroutine in a task of this process."""
+        return self._loop.create_task(coroutine, context=self._context.copy())
+
+    def freeze(self):
+        """Stop the process, as SIGSTOP does."""
+        if self.life is Life.RUNNING:
+            self.life = Life.FROZEN
+
+    def thaw(self):
+        """Let a stopped process continue; what happened meanwhile reaches it now, in order."""
+        if self.life is Life.FROZEN:
+            self.life, self.thawed_at = Life.RUNNING, self._loop.time()
+            self._loop.requeue(self.kept)
+            self.kept = []
+
+    def kill(self):
+        """End the process, as SIGKILL does."""
+        self.life, self.kept = Life.DEAD, []
+
+
+class DeadlockError(Exception):
+    """Nothing is left to do, and no timer is set."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """Runs callbacks of different processes in an order that a seed determines.
+
+    Callbacks of one process run in the order in which they were scheduled, as asyncio promises.
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self._virtual_now = 0.0
+        self._order, self._timers, self._numbers = Random(seed), [], count()
+        self._outside = contextvars.Context()
+        self.set_task_factory(_in_its_process)
+
+    def time(self):
+        """Return the virtual time in seconds."""
+        return self._virtual_now
+
+    def outside(self, delay, callback, *args):
+        """Call a function of the world, outside of all processes, after a delay in seconds."""
+        return self.call_later(delay, callback, *args, context=self._outside)
+
+    def requeue(self, handles):
+        """Make callbacks ready that were kept."""
+        self._ready.extend(handles)
+
+    def run_in_executor(self, executor, func, *args):
+        """Call the function at once, because threads would make a run depend on real time."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def call_at(self, when, callback, *args, context=None):
+        """See `asyncio.AbstractEventLoop`; pairs in the heap are compared faster than handles."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    def call_later(self, delay, callback, *args, context=None):
+        """See `asyncio.AbstractEventLoop`."""
+        return self.call_at(self._virtual_now + delay, callback, *args, context=context)
+
+    def _run_once(self):
+        ready, timers = self._ready, self._timers
+        if not ready:
+            self._jump()
+        now = self._virtual_now
+        while timers and timers[0][0] <= now:
+            ready.append(heapq.heappop(timers)[2])
+        handles = list(ready)
+        ready.clear()
+        for handle in handles if len(handles) == 1 else self._permuted(handles):
+            if handle._cancelled:
+                continue
+            process = handle._context.get(PROCESS)
+            if process is None or process.life is Life.RUNNING:
+                handle._run()
+            elif process.life is Life.FROZEN:
+                process.kept.append(handle)
+
+    def _jump(self):
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
+        if not timers:
+            raise DeadlockError("every task waits for another one")
+        self._virtual_now = max(self._virtual_now, timers[0][0])
+
+    def _permuted(self, handles):
+        queues = {}
+        for handle in handles:
+            queues.setdefault(handle._context.get(PROCESS), deque()).append(handle)
+        if len(queues) < 2:
+            return handles
+        owners = [owner for owner, queue in queues.items() for _ in queue]
+        self._order.shuffle(owners)
+        return [queues[owner].popleft() for owner in owners]
+
+    def _check_closed(self):
+        """Do nothing, so that the remains of dead processes can be thrown away after the end."""
+
+    def _timer_handle_cancelled(self, handle):
+        """Do nothing; cancelled timers are dropped when their time comes."""
+
+    def _process_events(self, event_list):
+        """Do nothing, because there are no sockets."""
+
+    def _write_to_self(self):
+        """Do nothing, because there are no other threads."""
+
+
+def _in_its_process(loop, coroutine, *, context=None, **options):
+    task = asyncio.Task(coroutine, loop=loop, context=context, **options)
+    process = PROCESS.get() if context is None else context.get(PROCESS)
+    if process is not None:
+        process.tasks.add(task)
+        task.add_done_callback(process.tasks.discard)
+    return task

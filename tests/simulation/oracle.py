@@ -1,0 +1,187 @@
+"""Judges what vaults do by what the provider knows."""
+
+from tests.simulation.host import PROVIDER
+from tests.simulation.loop import PROCESS, Life
+from tests.simulation.provider import PATIENCE, lost_with_its_process
+
+from vault_adapters import (
+    ConnectionState,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    TokenNotFoundError,
+    VaultError,
+)
+
+HANGS = 200.0
+"""Seconds that no call of a caller may take."""
+
+PER_HOUR = 60
+"""Requests per hour and account that the provider may see at most."""
+
+POLICY_SECONDS = 75.0
+"""Lease and quiescence: the time for which others leave a spent credential alone, less a little."""
+
+_AFTERWARDS = 15.0
+"""Seconds that a process needs to store an answer once it can."""
+
+_IN_FLIGHT = 2.0
+"""Seconds within which the answer of a refresh is expected to be stored."""
+
+SHOWN_AFTER = 5 * 86_400.0
+"""Seconds after which a dead grant must be shown as one, once its access token has expired."""
+
+
+class Oracle:
+    """Collects violations."""
+
+    def __init__(self, world):
+        self._world = world
+        self.violations = world.violations
+        self.waits, self.refused = 0.0, 0
+
+    def violated(self, rule, text):
+        """Note a violation."""
+        self._world.history.add("ORACLE", f"{rule}: {text}")
+        self.violations.append(f"{rule}: {text}")
+
+    # Answers that nobody could have kept
+
+    def on_kill(self, host):
+        """Excuse the answers that a killed process had no time to make durable."""
+        now, disk, link = self._world.loop.time(), host.disk, host.link
+        never = float("inf")
+        journal = disk.full_since if disk.is_full and disk.full_since is not None else never
+        database = link.broken_since if link.is_broken or link.lost or link.slow > 1.0 else never
+        for grant in self._world.provider.grants:
+            exchange = grant.last
+            if exchange is None or exchange.lost is not None or exchange.process is not host.process:
+                continue
+            if lost_with_its_process(exchange, now, journal, database):
+                exchange.lost = "its process was killed before it could store the answer"
+
+    def on_disk_lost(self, host):
+        """Excuse the answers that were in a journal only."""
+        for grant in self._world.provider.grants:
+            if grant.last is not None and grant.last.process in self._world.processes_of(host):
+                grant.last.lost = grant.last.lost or "its host was lost"
+
+    def is_out_of_reach(self, exchange):
+        """Return whether the holder of an answer could not store it for longer than the others must wait for it."""
+        now = self._world.loop.time()
+        if now - exchange.at < POLICY_SECONDS:
+            return False
+        process = exchange.process
+        host = next(host for host in self._world.hosts if process in self._world.processes_of(host))
+        if host.process is not process:
+            return host.vault is None or now - host.opened_at < _AFTERWARDS
+        if process.life is Life.FROZEN or now - process.thawed_at < _AFTERWARDS:
+            return True
+        link = host.link
+        return bool(link.is_broken or link.lost or link.slow > 1.0) or now - link.broken_since < _AFTERWARDS
+
+    # Callers
+
+    def on_token(self, account, grant, token, asked_at):
+        """Judge an access token that a caller got."""
+        now = self._world.loop.time()
+        self._judge_duration(account, asked_at)
+        text = token.value.reveal()
+        grant = self._world.provider.grants[grant.number]
+        if not text.startswith(f"at-{grant.number}-"):
+            self.violated("wrong token", f"account {grant.number} got {text}")
+        expires_at = token.info.expires_at
+        if expires_at is not None and expires_at <= self._world.clock.now() and not self._world.clock_was_stepped:
+            self.violated("expired token", f"account {grant.number} got {text}")
+        works, last = self._world.provider.accepts(grant, text), grant.last
+        if not works and self._world.kind.old_token_dies and _is_in_flight(grant, asked_at, now):
+            self.violated("dying token", f"account {grant.number} got {text} while its refresh was under way")
+        return works
+
+    def on_error(self, account, grant, error, asked_at):
+        """Judge an error that a caller got."""
+        self._judge_duration(account, asked_at)
+        if not isinstance(error, VaultError):
+            self.violated("bare error", f"{type(error).__name__}: {error}")
+        elif isinstance(error, TokenNotFoundError):
+            self.violated("not found", f"account {grant.number}")
+        elif isinstance(error, ProviderConfigurationError) and self._is_innocent(grant):
+            self.violated("neighbour", f"account {grant.number} is refused: {error.reason}")
+
+    def _is_innocent(self, grant):
+        world = self._world
+        return not world.is_client_wrong and grant.number not in world.ever_refused and grant.dead is None
+
+    def _judge_duration(self, account, asked_at):
+        took = self._world.loop.time() - asked_at
+        self.waits += took
+        if took > HANGS + PROCESS.get().stopped_seconds:
+            self.violated("hang", f"a call took {took:.0f} s")
+
+    # The provider's load
+
+    def judge_load(self, grant):
+        """Judge the number of requests of the last hour."""
+        if grant.number in self._world.ever_refused:
+            return  # its callers force refreshes in a loop
+        now = self._world.loop.time()
+        recent = sum(at > now - 3600 for at in grant.requests)
+        if recent > PER_HOUR:
+            self.violated("load", f"account {grant.number}: {recent} requests within an hour")
+            grant.requests.clear()
+
+    # The end
+
+    async def judge_end(self, vault):
+        """Judge every account after the recovery, with one healthy vault."""
+        for grant in self._world.provider.grants:
+            account = self._world.account(grant.number)
+            info = await vault.get_account(account)
+            shown = info.state
+            self._world.provider.lapse(grant)
+            if grant.dead in ("idle", "expired"):
+                self.violated("lapsed", f"account {grant.number} was not refreshed in time: {grant.dead}")
+                continue
+            if grant.dead is None:
+                await self._judge_alive(vault, account, grant, shown, info.reason)
+            elif grant.dead != "reuse":
+                self._judge_dead(grant, shown)
+
+    async def _judge_alive(self, vault, account, grant, shown, reason):
+        if self._is_excused(grant):
+            return
+        if shown is ConnectionState.REAUTHORIZATION_REQUIRED:
+            self.violated("condemned", f"account {grant.number} is alive and shows {shown.value} ({reason})")
+            return
+        try:
+            token = await vault.ensure_access_token(account)
+        except VaultError as error:
+            self.violated("stuck", f"account {grant.number} is alive, and a call ends with {error.code} {error.reason}")
+            return
+        if not self._world.provider.accepts(grant, token.value.reveal()):
+            try:
+                token = await vault.report_rejected(token)
+            except ReauthorizationRequiredError:
+                self.violated("condemned", f"account {grant.number} is alive and was condemned after a 401")
+                return
+            except VaultError as error:
+                self.violated("stuck", f"account {grant.number} is alive, but {error.code} {error.reason}")
+                return
+            if not self._world.provider.accepts(grant, token.value.reveal()):
+                self.violated("dead token", f"account {grant.number} has no working token after the recovery")
+
+    def _is_excused(self, grant):
+        return grant.last is not None and grant.last.lost is not None
+
+    def _judge_dead(self, grant, shown):
+        kind, now = self._world.kind, self._world.loop.time()
+        is_long = now - grant.died > SHOWN_AFTER + kind.lifetime
+        if is_long and shown is not ConnectionState.REAUTHORIZATION_REQUIRED:
+            self.violated("not shown", f"account {grant.number} died of {grant.dead} and shows {shown.value}")
+
+
+def _is_in_flight(grant, asked_at, now):
+    last = grant.last
+    return grant.dead is None and last is not None and last.lost is None and now - _IN_FLIGHT < last.at < asked_at
+
+
+__all__ = ["HANGS", "PATIENCE", "PROVIDER", "Oracle"]

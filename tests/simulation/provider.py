@@ -1,0 +1,302 @@
+"""The simulated provider. It keeps the truth about every grant: whether it is alive, and which tokens it accepts."""
+
+import json
+from collections import deque
+from urllib.parse import parse_qs
+
+from attrs import Factory, define
+from tests.simulation.loop import PROCESS, Life
+
+PATIENCE = 60.0
+"""Seconds after which nobody has to listen for an answer any more."""
+
+CLIENT_ID, CLIENT_SECRET, WRONG = "client", "client-secret", "wrong"
+_SHORTLY = 0.5
+"""Seconds that a process needs to make an answer durable; whoever is killed earlier could not have kept it."""
+
+
+@define(eq=False)
+class Exchange:
+    """One refresh that the provider granted.
+
+    Attributes:
+        at: time at which the credential was spent.
+        process: the process that sent the request.
+        refresh_token: the new refresh token, or None if the old one stays.
+        lost: why nobody can have the answer; None if the asking process got it or may still get it.
+        delivered: time at which the process got it, or None.
+    """
+
+    at: float
+    process: object
+    refresh_token: str | None
+    lost: str | None = None
+    delivered: float | None = None
+
+
+@define(eq=False)
+class Grant:
+    """A user's grant.
+
+    Attributes:
+        number: number of the account.
+        current: the credential that works.
+        used: time of the latest use.
+        family: number of the grant; a user may grant access again.
+        dead: why the grant is dead, or None.
+        died: time of its death.
+        spent: the exchange that replaced each earlier credential.
+        access: expiry of each access token that still works.
+        requests: times of the latest requests that named the grant.
+    """
+
+    number: int
+    current: str
+    used: float
+    family: int
+    dead: str | None = None
+    died: float | None = None
+    last: Exchange | None = None
+    spent: dict = Factory(dict)
+    access: dict = Factory(dict)
+    requests: deque = Factory(lambda: deque(maxlen=100))
+    count: int = 0
+    serial: int = 0
+
+
+@define
+class Weather:
+    """What goes wrong at the provider at present; each field is a probability or a switch."""
+
+    down: float = 0.0  # 503, or the connection is refused: not processed
+    timeouts: float = 0.0  # the request never arrives, and nobody answers
+    lost_answers: float = 0.0  # processed, but the answer is a 502 or a reset
+    late_answers: float = 0.0  # processed, and the answer takes up to 50 seconds
+    throttle: float = 0.0  # 429 with Retry-After
+    refused: dict = Factory(dict)  # error code by number of the account
+
+
+class Provider:
+    """Answers token requests by the rules of its kind."""
+
+    def __init__(self, loop, kind, random, history, violations, is_out_of_reach):
+        self._loop, self.kind, self._random = loop, kind, random
+        self._history, self._violations, self.is_out_of_reach = history, violations, is_out_of_reach
+        self.grants, self._by_credential = [], {}
+        self.weather = Weather()
+        self.requests, self._families, self._tokens = 0, 0, 0
+        self.at_next_exchange = []
+
+    def connect(self, number):
+        """Let a user grant access; return the grant and the members of the token endpoint's answer."""
+        self._families += 1
+        grant = Grant(number, self._credential(number, self._families, 0), self._loop.time(), self._families)
+        if number < len(self.grants):  # the user connects again, which ends the earlier grant
+            self.revoke(self.grants[number], "replaced")
+            self.grants[number] = grant
+        else:
+            self.grants.append(grant)
+        self._by_credential[grant.current] = grant
+        access, members = self._issue(grant)
+        if self.kind.grant == "meta":
+            self._renew(grant, access)
+        elif self.kind.grant == "oauth2":
+            members["refresh_token"] = grant.current
+        return grant, members
+
+    def revoke(self, grant, why):
+        """End a grant."""
+        if grant.dead is None:
+            grant.dead, grant.died = why, self._loop.time()
+            grant.access.clear()
+
+    def accepts(self, grant, access):
+        """Return whether an access token works now."""
+        return grant.access.get(access, 0.0) > self._loop.time()
+
+    def receive(self, headers, content, delay, reply):
+        """Take a request off the network, and set ``reply`` to status, headers and body in due time."""
+        process = PROCESS.get()
+        weather, chance = self.weather, self._random.random
+        if chance() < weather.timeouts:
+            self._note("a request is lost")
+            return
+        self._loop.outside(delay, self._process, process, headers, content, reply)
+
+    def _process(self, process, headers, content, reply):
+        self.requests += 1
+        weather, random = self.weather, self._random
+        form = {name: values[0] for name, values in parse_qs(content.decode()).items()}
+        back = random.uniform(0.02, 0.3)
+        exchange = None
+        if random.random() < weather.throttle:
+            answer = 429, {"retry-after": str(random.randint(1, 300))}, {}
+            self._count(form, headers)
+        elif random.random() < weather.down:
+            answer = random.choice((500, 503, 503)), {}, {}
+            self._count(form, headers)
+        else:
+            answer, exchange = self._decide(process, headers, form)
+        if exchange is not None and random.random() < weather.lost_answers:
+            answer = random.choice((502, 504, None)), {}, {}
+            self._note("the answer is lost")
+            exchange.lost, exchange = "the provider or the network lost the answer", None
+        if random.random() < weather.late_answers:
+            back = random.uniform(5.0, 50.0)
+            self._note(f"the answer will take {back:.0f} s")
+        self._loop.outside(back, self._deliver, answer, exchange, reply)
+
+    def _deliver(self, answer, exchange, reply):
+        if exchange is not None:
+            self._mark_delivered(exchange, reply)
+        if not reply.done():
+            reply.set_result(answer)
+
+    def _mark_delivered(self, exchange, reply):
+        process = exchange.process
+        if process is not None and process.life is Life.DEAD:
+            exchange.lost = exchange.lost or "the process was dead before the answer came"
+        elif reply.done():
+            self._note("nobody listens for the answer any more")
+        else:
+            exchange.delivered = self._loop.time()
+
+    # What the request asks for
+
+    def _count(self, form, headers):
+        grant = self._named(form, headers)
+        if grant is not None:
+            grant.count += 1
+            grant.requests.append(self._loop.time())
+        return grant
+
+    def _named(self, form, headers):
+        credential = form.get("refresh_token") or form.get("fb_exchange_token") or headers.get("Authorization")
+        return self._by_credential.get(credential), credential
+
+    def _decide(self, process, headers, form):
+        grant, credential = self._named(form, headers)
+        if grant is None:
+            return (400, {}, {"error": "invalid_grant"}), None
+        grant.count += 1
+        grant.requests.append(self._loop.time())
+        refused = self._refused(grant, headers)
+        if refused is not None:
+            self._note(f"account {grant.number} is refused: {refused[2].get('error')}")
+            return refused, None
+        self.lapse(grant)
+        if credential != grant.current:
+            self._replayed(grant, credential, process)
+        if grant.dead is not None:
+            self._note(f"account {grant.number} is dead: {grant.dead}")
+            status, code = self.kind.dead
+            return (status, {}, {"error": code} if code else {}), None
+        return self._granted(grant, process)
+
+    def _refused(self, grant, headers):
+        sent = headers.get("Authorization", "")
+        if self.kind.grant == "oauth2" and sent != basic(CLIENT_ID, CLIENT_SECRET):
+            if sent == basic(WRONG, CLIENT_SECRET):
+                return 400, {}, {"error": "invalid_grant"}  # issued to another client (RFC 6749, 5.2)
+            return 401, {}, {"error": "invalid_client"}
+        code = self.weather.refused.get(grant.number)
+        return None if code is None else (400, {}, {"error": code})
+
+    def lapse(self, grant):
+        """End a grant that was not used for too long."""
+        idle = self.kind.idle
+        if idle is not None and self._loop.time() - grant.used > idle:
+            self.revoke(grant, "idle")
+        if self.kind.grant == "meta" and not self.accepts(grant, grant.current):
+            self.revoke(grant, "expired")
+
+    def _replayed(self, grant, credential, process):
+        exchange, now = grant.spent[credential], self._loop.time()
+        if self.kind.grace is None or now <= exchange.at + self.kind.grace:
+            return
+        self._note(f"account {grant.number}: a spent refresh token is presented again")
+        if not self.kind.revokes or grant.dead is not None:
+            return
+        self.revoke(grant, "reuse")
+        if grant.last.lost is None and not self.is_out_of_reach(grant.last):
+            self._violations.append(
+                f"reuse: account {grant.number}, spent at {exchange.at:.1f}, and its successor was not lost"
+            )
+
+    def _granted(self, grant, process):
+        now, kind = self._loop.time(), self.kind
+        rotated = None
+        grant.used = now
+        if kind.grant != "meta" and self._random.random() < kind.rotates:
+            grant.serial += 1
+            rotated = self._credential(grant.number, grant.family, grant.serial)
+        exchange = Exchange(now, process, rotated)
+        access, members = self._issue(grant)
+        if rotated is not None:
+            grant.spent[grant.current] = exchange
+            self._renew(grant, rotated)
+            members["refresh_token"] = rotated
+        if kind.grant == "meta":
+            grant.spent[grant.current] = exchange
+            self._renew(grant, access)
+        if rotated is not None or kind.grant == "meta":
+            grant.last = exchange
+        self._note(f"account {grant.number} gets {access}" + (f" and {rotated}" if rotated else ""))
+        hooks, self.at_next_exchange = self.at_next_exchange, []
+        for hook in hooks:
+            hook(grant)
+        return (200, {}, members), exchange
+
+    def _renew(self, grant, credential):
+        grant.current = credential
+        self._by_credential[credential] = grant
+
+    def _issue(self, grant):
+        now, lifetime = self._loop.time(), self.kind.lifetime
+        if self.kind.old_token_dies:
+            grant.access.clear()
+        if len(grant.access) > 8:
+            grant.access = {token: until for token, until in grant.access.items() if until > now}
+        self._tokens += 1
+        access = f"at-{grant.number}-{self._tokens}"
+        grant.access[access] = now + lifetime
+        members = {"access_token": access, "token_type": "Bearer"}
+        if self.kind.tells_lifetime:
+            members["expires_in"] = int(lifetime)
+        return access, members
+
+    def _credential(self, number, family, serial):
+        if self.kind.grant == "client_credentials":
+            return basic(f"key-{number}", "key-secret")
+        return f"rt-{number}-{family}-{serial}"
+
+    def _note(self, text):
+        self._history.add("provider", text)
+
+
+def basic(client_id, client_secret):
+    """Return the value of an Authorization header."""
+    return f"{client_id}:{client_secret}"
+
+
+def plain_headers(headers):
+    """Return the headers, with Basic credentials decoded."""
+    import base64
+
+    sent = headers.get("Authorization", "")
+    if not sent.startswith("Basic "):
+        return {}
+    return {"Authorization": base64.b64decode(sent[6:]).decode()}
+
+
+def lost_with_its_process(exchange, at, journal_broken_since, database_broken_since):
+    """Return whether a process that was killed at ``at`` could not have made an answer durable."""
+    if exchange.delivered is None or at - exchange.delivered < _SHORTLY:
+        return True
+    chance = exchange.delivered + _SHORTLY
+    return journal_broken_since <= chance and database_broken_since <= chance
+
+
+def encode(members):
+    """Return the body of an answer."""
+    return json.dumps(members).encode()

@@ -1,0 +1,307 @@
+"""A world: a provider, a database, several hosts, callers and faults, all determined by a seed."""
+
+import asyncio
+import logging
+import random as randomness
+import sys
+from datetime import timedelta
+from random import Random
+
+from attrs import frozen
+from tests.simulation.database import MOST_EVENTS, Server
+from tests.simulation.fakes import Naps, WorldClock, fake_ports
+from tests.simulation.faults import Faults
+from tests.simulation.history import History
+from tests.simulation.host import PROVIDER, Host
+from tests.simulation.kinds import DAY, KINDS
+from tests.simulation.loop import Life, Process, VirtualLoop
+from tests.simulation.oracle import Oracle
+from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, Provider
+
+from vault_adapters import Account, Secret, TokenKind, TokenSet, VaultError
+
+_BUSY = 300.0
+"""Seconds after the beginning and the end of a fault during which callers ask more often."""
+
+_RECOVERY = 7200.0
+
+_YOUNG = timedelta(seconds=40)
+"""Age from which a rejected token must not be handed out again."""
+
+_MOST_WAITS = 50
+
+
+@frozen
+class Outcome:
+    """The result of one world.
+
+    Attributes:
+        seed, kind: what replays it.
+        violations: what the oracle found, earliest first.
+        account_days: accounts times days that were simulated.
+        requests: requests that the provider got.
+        history: what happened, if it was kept.
+    """
+
+    seed: int
+    kind: str
+    violations: tuple[str, ...]
+    account_days: float
+    requests: int
+    history: str
+
+
+class World:
+    """Everything that a seed determines. `run` plays it once."""
+
+    def __init__(self, seed, kind, *, is_verbose=False, days=None, only_fault=None):
+        self.seed, self.kind = seed, KINDS[kind]
+        self.random = Random(f"{seed} {kind}")
+        self.loop = VirtualLoop(self.random.random())
+        self.clock = WorldClock(self.loop)
+        self.history = History(self.loop.time, is_kept=is_verbose)
+        self.violations, self.processes = [], []
+        self.server = Server(MOST_EVENTS)
+        self.oracle = Oracle(self)
+        self.provider = Provider(
+            self.loop, self.kind, self.random, self.history, self.violations, self.oracle.is_out_of_reach
+        )
+        self.faults, self.naps = Faults(self), Naps(self.loop, self._disks)
+        self.days = days or self.kind.days
+        self.sweep_seconds = self.random.choice((300.0, 900.0, 1800.0) if self.kind.grant != "meta" else (300.0,))
+        self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
+        self.is_client_wrong, self.clock_was_stepped, self.ever_refused = False, False, set()
+        self._only_fault = only_fault
+        self._busy_until, self.is_recovering = 0.0, False
+
+    def run(self):
+        """Play the world and return its outcome."""
+        randomness.seed(self.seed)
+        with fake_ports(self.loop, self.naps):
+            try:
+                self.loop.run_until_complete(self._play())
+            finally:
+                self._end()
+        return Outcome(
+            self.seed,
+            self.kind.name,
+            tuple(self.violations),
+            len(self.provider.grants) * self.loop.time() / DAY,
+            self.provider.requests,
+            self.history.text(),
+        )
+
+    # What hosts, faults and oracle use
+
+    def account(self, number):
+        """Return the account of a grant; two accounts share a tenant."""
+        return Account(f"tenant{number // 2}", PROVIDER, f"user{number}")
+
+    def processes_of(self, host):
+        """Return all processes that a host ever had."""
+        return [process for process in self.processes if process.name.startswith(f"{host.name}.")]
+
+    def later(self, seconds, action, *args):
+        """Do something outside of all processes."""
+        self.loop.outside(seconds, action, *args)
+
+    def until(self, seconds, undo):
+        """Undo a fault after some seconds; callers ask more often around its beginning and its end."""
+        self.later(seconds, self._end_fault, undo)
+
+    def trouble(self):
+        """Let callers ask more often for a while."""
+        self._busy_until = max(self._busy_until, self.loop.time() + _BUSY)
+
+    def _end_fault(self, undo):
+        self.trouble()
+        undo()
+
+    def _disks(self):
+        return (host.disk for host in self.hosts)
+
+    def step_clock(self, seconds):
+        """Step the database's clock."""
+        self.clock.offset += seconds
+        self.clock_was_stepped = True
+
+    def on_some_vault(self, action):
+        """Run a coroutine function with a vault, in the vault's process."""
+        host = self.random.choice(self.hosts)
+        if host.is_serving:
+            host.process.start(self._quietly(action, host.vault))
+
+    async def rotate_keys(self, vault):
+        """Rotate data keys and re-encrypt, as an operator does."""
+        await vault.keys.rotate_data_key(self.account(self.random.choice(self.provider.grants).number).tenant_id)
+        await vault.keys.reencrypt()
+
+    async def connect_again(self, vault, number):
+        """Let a user connect an account again."""
+        _, members = self.provider.connect(number)
+        await vault.store_token_set(self.account(number), TokenSet.from_response(members))
+
+    async def force(self, vault, grant):
+        """Refresh an account although it is not due, as a host in a loop does."""
+        await vault.refresh_account(self.account(grant.number))
+
+    async def reject(self, vault, grant):
+        """Report a token as rejected that works, as a resource with a hiccup makes hosts do."""
+        token = await vault.ensure_access_token(self.account(grant.number))
+        await vault.report_rejected(token)
+
+    async def _quietly(self, action, vault):
+        try:
+            await action(vault)
+        except VaultError as error:
+            self.history.add("operator", f"{error.code}")
+
+    # The play
+
+    async def _play(self):
+        for host in self.hosts:
+            host.start()
+        await asyncio.sleep(1.0)
+        first = self.hosts[0]
+        connecting = first.process.start(
+            self._connect_all(first.vault, self.random.randint(4, 40 if self.kind.lifetime > 600 else 12))
+        )
+        await connecting
+        self._schedule_calls()
+        self._schedule_faults()
+        await asyncio.sleep(self.days * DAY)
+        await self._recover()
+
+    async def _connect_all(self, vault, count):
+        for number in range(count):
+            _, members = self.provider.connect(number)
+            account = self.account(number)
+            if self.kind.grant == "client_credentials":
+                key = Secret.from_fields(client_id=f"key-{number}", client_secret="key-secret")
+                await vault.store_token(account.key(TokenKind.API_KEY), key)
+            await vault.store_token_set(account, TokenSet.from_response(members))
+
+    def _schedule_faults(self):
+        names = [*self.faults.names, *3 * self.kind.faults] if self._only_fault is None else [self._only_fault]
+        for _ in range(self.random.choice(self.kind.storms)):
+            at = self.random.uniform(0.0, self.days * DAY * 0.95)
+            # Faults often come together: deploys and restarts are what people answer an outage with.
+            for _ in range(self.random.choice((1, 1, 2, 3))):
+                self.later(at + self.random.uniform(0, 120), self.faults.start, self.random.choice(names))
+
+    def _schedule_calls(self):
+        """Let callers ask for most accounts; sweeps alone must keep the others alive."""
+        for number in range(len(self.provider.grants)):
+            if self.random.random() < 0.8:
+                self._schedule_call(number)
+        if self.random.random() < 0.5:
+            self.later(self.random.uniform(0.0, DAY), self.provider.revoke, self.provider.grants[0], "user")
+
+    def _schedule_call(self, number):
+        """Let callers ask now and then, and some of them at the moment when the token becomes due."""
+        lifetime = min(self.kind.lifetime, DAY)
+        pause = self.random.expovariate(1 / lifetime)
+        if self.loop.time() < self._busy_until and self.random.random() < 0.6:
+            pause = self.random.uniform(0.1, 100.0)
+        self.later(pause, self._call, number)
+
+    def _call(self, number):
+        self.ask(self.provider.grants[number])
+        self.oracle.judge_load(self.provider.grants[number])
+        self._schedule_call(number)
+
+    def ask(self, grant):
+        """Let one caller or several at once ask for an account's access token."""
+        for _ in range(self.random.choice((1, 1, 3))):
+            host = self.random.choice(self.hosts)
+            if host.is_serving:
+                host.process.start(self._ask(host.vault, grant))
+
+    async def _ask(self, vault, grant):
+        account, asked_at = self.account(grant.number), self.loop.time()
+        timeout = self.random.choice((None, None, 1.0, 10.0))
+        try:
+            token = await vault.ensure_access_token(account, timeout=timeout)
+            if not self.oracle.on_token(account, grant, token, asked_at):
+                await self._report(vault, account, grant, token)
+        except Exception as error:
+            self.history.add("caller", f"account {grant.number}: {_shown(error)}")
+            self.oracle.on_error(account, grant, error, asked_at)
+
+    async def _report(self, vault, account, grant, rejected):
+        """Report a token that the resource rejects, as hosts do, and ask again."""
+        asked_at, age = self.loop.time(), self.clock.now() - rejected.info.updated_at
+        try:
+            await vault.report_rejected(rejected)
+        except VaultError as error:
+            self.oracle.on_error(account, grant, error, asked_at)
+        asked_at = self.loop.time()
+        token = await vault.ensure_access_token(account)
+        self.oracle.on_token(account, grant, token, asked_at)
+        if token.value == rejected.value and age > _YOUNG and not self.clock_was_stepped:
+            self.oracle.violated("rejected again", f"account {grant.number} gets a token that it had reported")
+
+    async def _recover(self):
+        """End all faults, give the vaults time, and judge what is left with a new process."""
+        self._end_faults()
+        for host in self.hosts:
+            host.start() if host.process is None else host.process.thaw()
+        await asyncio.sleep(_RECOVERY)
+        host = self.hosts[0]
+        while not host.is_serving:  # noqa: ASYNC110 - it happens in virtual time
+            await asyncio.sleep(1.0)
+        await host.process.start(self.oracle.judge_end(host.vault))
+
+    def _end_faults(self):
+        self.provider.weather = type(self.provider.weather)()
+        self.clock.offset, self.is_client_wrong = 0.0, False
+        self.is_recovering = True
+        for host in self.hosts:
+            if host.is_lying.get("client_id", CLIENT_ID) != CLIENT_ID or host.is_lying.get("client_secret"):
+                host.is_lying = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+            host.disk.is_full = False
+            host.link.heal()
+
+    def _end(self):
+        """Throw all processes away without letting them do anything more."""
+        for process in self.processes:
+            process.kill()
+        sys.unraisablehook = _drop_remains
+        self.loop.close()
+        for task in asyncio.all_tasks(self.loop):
+            task._log_destroy_pending = False
+            _close(task.get_coro())
+        for process in self.processes:
+            process.tasks.clear()
+
+
+def run(seed, kind, **options):
+    """Play one world."""
+    logging.disable(logging.CRITICAL)
+    try:
+        return World(seed, kind, **options).run()
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _close(coroutine):
+    for _ in range(_MOST_WAITS):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            continue  # it waits in a ``finally``, which the process that was killed never reached
+        return
+
+
+def _drop_remains(unraisable):
+    """Be silent about coroutines of dead processes that the garbage collector throws away."""
+    if not asyncio.iscoroutine(unraisable.object):
+        sys.__unraisablehook__(unraisable)
+
+
+def _shown(error):
+    code = getattr(error, "code", type(error).__name__)
+    return f"{code} {getattr(error, 'reason', None) or ''}"
+
+
+__all__ = ["Life", "Outcome", "Process", "World", "run"]
