@@ -1,6 +1,29 @@
-"""Fixtures of the whole suite. The session `domain` of nox, which installs few packages, does not load this file."""
+"""Fixtures and hooks of the whole suite. The session `domain` of nox, which installs few packages, does not load it."""
+
+import os
+import shutil
+from pathlib import Path
 
 import pytest
+
+_IN_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 2 << 30
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Give each worker of `-n` neighbouring tests, so that a module's or a session's fixture is seldom made twice.
+
+    A worker that has run out of tests takes half of those that are left to another one.
+    """
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
+def pytest_configure():
+    """Put the tests' folders into memory, if there is enough of it; databases on a disk wait for it."""
+    if _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free >= _ENOUGH_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 
 @pytest.fixture(scope="session")

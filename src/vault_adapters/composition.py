@@ -17,8 +17,9 @@ from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
 from vault_adapters.providers.http import HttpBound, own_client
+from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.journal import FileJournal, NoJournal
-from vault_adapters.runtime.periodic import CallbackSink, repeating
+from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
@@ -46,6 +47,7 @@ from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
@@ -55,9 +57,6 @@ from vault_domain.services.tokens.uses import UseTracker
 from vault_domain.services.use_cases import KeyServices, VaultServices
 
 _log = logging.getLogger(__name__)
-
-_FLUSH_SECONDS = 10.0
-_RETRY_SECONDS = 1.0
 
 
 @asynccontextmanager
@@ -149,17 +148,17 @@ async def _run(
         sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl)
         stack.push_async_callback(keyring.aclose)
-        sink, tasks = CallbackSink(on_event), AsyncioTasks()
+        tasks, commits = AsyncioTasks(), AsyncioTasks()
+        held = HeldAnswers(commits)
+        sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
         bound = await _bind(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence)
         opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
-        keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, tasks, timing)
-        await keeper.recover()
+        keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
-        await stack.enter_async_context(repeating(keeper.retry_all, _RETRY_SECONDS))
-        stack.push_async_callback(tasks.drain, timing.lease.total_seconds())
-        await stack.enter_async_context(repeating(uses.flush, _FLUSH_SECONDS))
+        stack.push_async_callback(commits.drain, 0)
+        await keeper.recover()
         keys = _key_services(
             store=store, keyring=keyring, cipher=cipher, sink=sink, tasks=tasks, master_keys=master_keys
         )
@@ -175,7 +174,10 @@ async def _run(
             policy=RefreshPolicy(config.refresh_buffer),
             refreshers=bound,
             keys=keys,
+            held=held,
         )
+        limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
+        await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
         yield TokenVault(services)
 
 
@@ -267,6 +269,7 @@ def _open_postgres_store(
         pool=pool,
         pool_size=config.pool_size,
         prepare=config.prepared_statements,
+        timeout=config.storage_timeout,
     )
 
 
@@ -307,10 +310,11 @@ def _vault_services(
     policy: RefreshPolicy,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
+    held: HeldAnswers,
 ) -> VaultServices:
     rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy)
+    ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy, held)
     runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, policy, timing, refreshers)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
     refreshing, sweeping = _refresh_services(

@@ -50,7 +50,10 @@ dead = info(REFRESH, status=TokenStatus.INVALID, error_code="invalid_grant")
         (record(good, info(REFRESH), failures=2, error_code="server_error"), RETRYING, "server_error"),
         (record(good, info(REFRESH), unknown_since=NOW - HOUR), RETRYING, "outcome_unknown"),
         (record(good, info(REFRESH), lease_until=NOW), RETRYING, "outcome_unknown"),
-        (record(good, info(REFRESH), lease_until=NOW + HOUR), CONNECTED, None),
+        (record(good, info(REFRESH), lease_until=NOW + HOUR / 60), CONNECTED, None),
+        (record(good, info(REFRESH), lease_until=NOW + HOUR), RETRYING, "outcome_unknown"),  # the clock was set back
+        (record(good, info(REFRESH, status=TokenStatus.UNKNOWN)), CONNECTED, None),
+        (record(good, info(REFRESH, status=TokenStatus.UNKNOWN, error_code="a")), RETRYING, "a"),
         (record(good, info(REFRESH, value_id=UUID(int=99)), failures=2), CONNECTED, None),
     ],
 )

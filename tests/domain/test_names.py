@@ -357,3 +357,23 @@ def test_endless_scopes_are_refused():
     assert len(text.as_scopes(map(str, range(1000)))) == 1000
     with pytest.raises(InvalidInputError, match="at most 1000"):
         text.as_scopes(itertools.repeat("same"))
+
+
+class Proxy:
+    """Claims the class of what it stands for, as the lazy objects of web frameworks do."""
+
+    def __init__(self, value):
+        self._value = value
+
+    @property
+    def __class__(self):
+        return type(self._value)
+
+    def __repr__(self):
+        return repr(self._value)
+
+
+@pytest.mark.parametrize("value", [7, UUID(int=1), "t1"])
+def test_an_object_that_only_claims_a_class_is_no_tenant_id(value):
+    with pytest.raises(InvalidInputError):
+        Account(Proxy(value), "google")

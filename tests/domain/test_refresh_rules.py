@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState, was_set_back
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
@@ -153,8 +153,7 @@ def test_a_lease_on_the_same_credential_is_never_overtaken(situation, demand):
     stored, rule = situation
     credential = credential_of(stored, rule.spends)
     assume(stored.refresh.concerns(credential))
-    assume(stored.refresh.lease_until is not None)
-    assume(stored.refresh.lease_until > NOW)
+    assume(stored.refresh.leased_until(NOW) is not None)
     assert not isinstance(decide(stored, NOW, POLICY, rule, demand), Claim)
 
 
@@ -213,6 +212,13 @@ def test_whoever_can_be_served_is_served(situation, demand):
     assert isinstance(decide(stored, NOW, POLICY, rule, demand), (Use, Claim))
 
 
+def was_set_back_of(state):
+    """Return whether the state is from before the clock was set back, so that laws about later times do not hold."""
+    moments = (state.lease_until, state.unknown_since)
+    is_early = state.next_attempt_at is None or state.next_attempt_at - NOW <= LONGEST_BACKOFF
+    return not is_early or any(was_set_back(moment, NOW) for moment in moments if moment is not None)
+
+
 @law
 @given(situations(), demands())
 def test_waits_have_an_end(situation, demand):
@@ -220,7 +226,7 @@ def test_waits_have_an_end(situation, demand):
     decision = decide(stored, NOW, POLICY, rule, demand)
     if isinstance(decision, Wait):
         assert decision.until > NOW
-    if isinstance(decision, BackOff):
+    if isinstance(decision, BackOff) and not was_set_back_of(stored.refresh):
         assert timedelta(0) < decision.retry_after < timedelta(days=1)
         later = NOW + decision.retry_after
         assert not isinstance(decide(stored, later, POLICY, rule, demand), (BackOff, Wait))
@@ -232,6 +238,7 @@ def test_what_may_be_attempted_may_be_attempted_later(situation, seconds):
     """If an attempt may begin now, no later time makes it wait. Grace periods are left out, because they end."""
     stored, rule = situation
     assume(rule.rotation.kind is not RotationKind.GRACE)
+    assume(not was_set_back_of(stored.refresh))
     assume(isinstance(decide(stored, NOW, POLICY, rule), Claim))
     later = decide(stored, NOW + seconds * SECOND, POLICY, rule)
     assert isinstance(later, (Claim, Reauthorize))
@@ -271,6 +278,25 @@ def test_an_unknown_outcome_counts_from_the_later_of_both():
     unknown = {"lease_until": NOW - 10 * SECOND, "unknown_since": NOW - 100 * SECOND}
     decision = decide(record(EXPIRED, REFRESH, **state_of(REFRESH, **unknown)), NOW, POLICY, STRICT)
     assert decision == BackOff(50 * SECOND)
+
+
+@pytest.mark.parametrize(("since", "waits"), [(10, 50), (60, 0), (200, 0), (None, 0)])
+def test_an_unknown_outcome_counts_from_the_time_when_the_store_was_back(since, waits):
+    """Nobody could store an answer before that. The same rule holds for callers, sweeps and the schedule."""
+    expired = token(expires_at=NOW - timedelta(hours=1))
+    stored = record(expired, REFRESH, **state_of(REFRESH, unknown_since=NOW - 100 * SECOND))
+    back = None if since is None else NOW - since * SECOND
+    due = next_due(stored, NOW, POLICY, STRICT, back)
+    assert due == NOW + waits * SECOND
+    for decision in (
+        decide(stored, NOW, POLICY, STRICT, Demand(), back),
+        decide_ahead(stored, NOW, POLICY, STRICT, back),
+    ):
+        assert decision == BackOff(waits * SECOND) if waits else isinstance(decision, Claim)
+    for rule in (GRACE, STEADY):
+        known = evolve(stored, refresh=evolve(stored.refresh, sent_at=NOW - SECOND))
+        assert isinstance(decide(known, NOW, POLICY, rule, Demand(), back), Claim)
+    assert isinstance(decide(stored, NOW, POLICY, STRICT, FORCED, back), Claim)
 
 
 def test_strict_while_the_token_serves():

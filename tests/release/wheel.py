@@ -7,6 +7,7 @@ import ast
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -68,12 +69,15 @@ def _wrong_file(name: str, content: bytes) -> Iterator[str]:
         yield f"{name} imports the demo"
 
 
-def _imported(content: bytes) -> Iterator[str]:
+@cache
+def _imported(content: bytes) -> tuple[str, ...]:
+    found: list[str] = []
     for node in ast.walk(ast.parse(content)):
         if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names)
+            found += [each.name for each in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{each.name}" for each in node.names)
+            found += [f"{node.module}.{each.name}" for each in node.names]
+    return tuple(found)
 
 
 def main() -> int:

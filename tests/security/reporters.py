@@ -6,6 +6,7 @@ The frames of the tests are cut off, because they know the secrets.
 import io
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ import sentry_sdk
 import structlog
 from loguru._logger import Core, Logger
 from rich.console import Console
-from rich.traceback import Traceback
+from rich.traceback import Trace, Traceback
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
@@ -32,8 +33,9 @@ class _Keeping(Transport):
         self.envelopes.append(envelope)
 
 
-def by_sentry(error: BaseException) -> str:
-    """Return what sentry-sdk sends with its default settings, which include local variables."""
+@cache
+def _sentry() -> tuple[sentry_sdk.Client, _Keeping]:
+    """Return a client, made once: a new one asks git for the release, and looks for other packages."""
     transport = _Keeping()
     client = sentry_sdk.Client(
         dsn="https://key@sentry.invalid/1",
@@ -41,40 +43,54 @@ def by_sentry(error: BaseException) -> str:
         include_local_variables=True,
         default_integrations=False,
     )
+    return client, transport
+
+
+def by_sentry(error: BaseException) -> str:
+    """Return what sentry-sdk sends with its default settings, which include local variables."""
+    client, transport = _sentry()
+    transport.envelopes.clear()
     with sentry_sdk.new_scope() as scope:
         scope.set_client(client)
         sentry_sdk.capture_exception(error)
-    client.flush()
-    client.close()
     assert transport.envelopes
     return "\n".join(envelope.serialize().decode() for envelope in transport.envelopes)
 
 
 def by_rich(error: BaseException) -> str:
-    """Return a traceback of rich with all locals in full."""
-    shown = Traceback.from_exception(
-        type(error),
-        error,
-        error.__traceback__,
-        show_locals=True,
-        locals_max_length=100,
-        locals_max_string=None,
-        locals_hide_dunder=False,
-        max_frames=0,
-        width=None,
-        code_width=None,
-    )
-    console = Console(file=io.StringIO(), width=2_000, no_color=True)
-    console.print(shown)
-    return console.file.getvalue()
+    """Return what a traceback of rich says with all locals in full."""
+    return _texts_of(_extracted(error, locals_max_length=100, locals_max_string=None, locals_hide_dunder=False))
 
 
 def by_rich_briefly(error: BaseException) -> str:
-    """Return a traceback of rich with its default limits, which cut texts with a slice."""
-    shown = Traceback.from_exception(type(error), error, error.__traceback__, show_locals=True)
+    """Return what a traceback of rich says with its default limits, which cut texts with a slice."""
+    return _texts_of(_extracted(error))
+
+
+def printed_by_rich(error: BaseException) -> str:
+    """Return a traceback of rich as a console shows it."""
     console = Console(file=io.StringIO(), width=2_000, no_color=True)
-    console.print(shown)
+    console.print(Traceback(_extracted(error), show_locals=True))
     return console.file.getvalue()
+
+
+def _extracted(error: BaseException, **limits: Any) -> Trace:
+    return Traceback.extract(type(error), error, error.__traceback__, show_locals=True, **limits)
+
+
+def _texts_of(trace: Trace) -> str:
+    """Return all texts that rich read from an error and its locals.
+
+    Rich reads everything before it prints. The print adds lines of source files, boxes and line breaks only, and takes
+    a hundred times as long.
+    """
+    texts: list[str] = []
+    for stack in trace.stacks:
+        texts += [stack.exc_type, stack.exc_value, *stack.notes, repr(stack.syntax_error)]
+        for frame in stack.frames:
+            texts += [frame.filename, frame.name, *(f"{name} = {node}" for name, node in (frame.locals or {}).items())]
+        texts += [_texts_of(inner) for inner in stack.exceptions]
+    return "\n".join(texts)
 
 
 def by_structlog(error: BaseException) -> str:
@@ -85,14 +101,21 @@ def by_structlog(error: BaseException) -> str:
     return json.dumps(transform((type(error), error, error.__traceback__)), default=repr)
 
 
+@cache
+def _loguru() -> tuple[Logger, list[str]]:
+    """Return a logger, made once, because loguru reads the build settings of Python for each, and what it wrote."""
+    texts: list[str] = []
+    logger = Logger(Core(), None, 0, False, False, False, False, True, [], {})
+    logger.add(lambda message: texts.append(str(message)), diagnose=True, backtrace=False, colorize=False)
+    return logger, texts
+
+
 def by_loguru(error: BaseException) -> str:
     """Return what loguru writes with ``diagnose=True``."""
-    texts: list[str] = []
-    core = Core()
-    logger = Logger(core, None, 0, False, False, False, False, True, [], {})
-    logger.add(lambda message: texts.append(str(message)), diagnose=True, backtrace=False, colorize=False)
+    logger, texts = _loguru()
+    texts.clear()
     logger.opt(exception=error).error("it failed")
-    logger.remove()
+    assert texts
     return "\n".join(texts)
 
 

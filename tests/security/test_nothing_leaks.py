@@ -16,6 +16,9 @@ from tests.security.workload import live
 from tests.support.databases import PostgresSchema, SqliteFile
 from tests.support.postgres import start_postgres
 
+# What scrypt leaves behind is searched too.
+pytestmark = pytest.mark.real_scrypt
+
 COUNT = 1000
 
 ENCODINGS = {

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.security.canaries import leaks_in, make_canaries
-from tests.security.reporters import REPORTERS, reports
+from tests.security.reporters import REPORTERS, printed_by_rich, reports
 from tests.support.databases import PostgresSchema, SqliteFile
 
 from vault_adapters import (
@@ -20,7 +20,7 @@ from vault_adapters import (
     open_vault,
 )
 
-SECRET, OTHER, PASSWORD, UNRELATED = make_canaries(4)
+SECRET, OTHER, PASSWORD, UNRELATED = CANARIES = make_canaries(4)
 _numbers = itertools.count(1)
 QUOTED = quote(PASSWORD, safe="")
 
@@ -50,6 +50,19 @@ def test_every_tool_shows_what_a_frame_holds():
     namespace = {"error": VaultError}
     exec(compiled, namespace)
     assert leaks_in(REPORTERS["loguru"](failure(lambda: namespace["refuse"](SECRET))))
+
+
+def test_what_rich_read_is_what_it_prints():
+    def refuse(given, again):
+        error = VaultError(given)
+        error.add_note(PASSWORD)
+        raise ExceptionGroup(PASSWORD, [error])
+
+    refuse.__code__ = refuse.__code__.replace(co_filename=VaultConfig.__init__.__code__.co_filename)
+    error = failure(lambda: refuse([SECRET], {OTHER: UNRELATED}), ExceptionGroup)
+    texts = reports(error)
+    for text in (texts["rich"], texts["rich_briefly"], printed_by_rich(error)):
+        assert [canary for canary in CANARIES if canary in text] == CANARIES
 
 
 VARIABLES = {

@@ -170,3 +170,21 @@ async def test_a_vault_and_what_it_returns():
         for name, value in returned.items():
             for way in WAYS:
                 assert leaks_in(shown(way, value)) == [], (name, way)
+
+
+class Hostile(list):
+    def __len__(self):
+        raise OSError("the host's own error")
+
+
+class HostileItems(list):
+    def __iter__(self):
+        raise OSError("the host's own error")
+
+
+@pytest.mark.parametrize("items", [[Hostile([KEY, CANARY])], HostileItems([(KEY, CANARY)])], ids=["item", "items"])
+async def test_an_error_of_an_argument_stays_and_shows_no_value(items):
+    async with memory_vault() as vault:
+        with pytest.raises(OSError, match="the host's own error") as caught:
+            await vault.store_tokens(items)
+    assert leaks_in(rendered(caught.value)) == []

@@ -10,6 +10,8 @@ from tests.support.databases import PostgresSchema, SqliteFile
 from vault_adapters import Account, TokenKind, VaultConfig, open_sync_vault, open_vault
 from vault_adapters.testing.memory import memory_vault
 
+pytestmark = pytest.mark.real_scrypt
+
 SECRET = "a canary secret of 41 characters, 7f3a91c2"
 PREVIOUS = "a canary secret that was used before, 5512"
 KEY = Account("t1", "google").key(TokenKind.API_KEY)

@@ -19,6 +19,7 @@ from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
+from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
@@ -40,19 +41,22 @@ class Cases:
     tasks: VirtualTasks
     journal: MemoryJournal
     refreshers: dict
+    timing: RefreshTiming = TIMING
 
     def __attrs_post_init__(self):
-        store, cipher, sink, tasks = self.store, self.cipher, self.sink, self.tasks
+        store, cipher, tasks = self.store, self.cipher, self.tasks
+        self.held = HeldAnswers(tasks)
+        sink = self.held.watching(self.sink)
         rules = {
-            name: RefreshRule.of(refresher.spends, refresher.rotation, TIMING)
+            name: RefreshRule.of(refresher.spends, refresher.rotation, self.timing)
             for name, refresher in self.refreshers.items()
         }
         opener, ledger = TokenOpener(cipher, sink), store.refreshes
         self.opener, self.uses = opener, UseTracker(store.tokens)
-        self.tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, POLICY)
-        self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, TIMING)
-        runner = AttemptRunner(ledger, cipher, sink, opener, self.keeper, tasks, POLICY, TIMING, self.refreshers)
-        revoker = RevocationService(ledger, opener, tasks, self.refreshers, TIMING.deadline)
+        self.tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, POLICY, self.held)
+        self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held)
+        runner = AttemptRunner(ledger, cipher, sink, opener, self.keeper, tasks, POLICY, self.timing, self.refreshers)
+        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline)
         self.accounts = AccountService(store.accounts, cipher, sink, revoker, POLICY, {})
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
         self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules)

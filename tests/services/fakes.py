@@ -133,8 +133,11 @@ class VirtualTasks:
     async def share(self, key, work, timeout=None):
         if key not in self._running:
             self._running[key] = asyncio.ensure_future(work())
-            self._running[key].add_done_callback(lambda _: self._running.pop(key))
+            self._running[key].add_done_callback(lambda _: self._running.pop(key, None))
         return await self._running[key]
+
+    def forget(self, key):
+        self._running.pop(key, None)
 
     async def run_all(self, jobs, per_group):
         await asyncio.gather(*(job() for _, job in jobs))
@@ -162,10 +165,10 @@ class MemoryJournal:
 
     def __init__(self, *, is_full=False):
         self._entries = {}
-        self._is_full = is_full
+        self.is_full = is_full
 
     async def write(self, entry):
-        if self._is_full:
+        if self.is_full:
             raise JournalError("no journal")
         self._entries[entry.attempt.attempt_id] = entry
 

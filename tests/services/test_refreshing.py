@@ -86,6 +86,43 @@ async def test_a_holder_that_died_is_not_waited_for_beyond_its_lease(connected, 
     assert connected.tasks.monotonic() == pytest.approx(TIMING.lease.total_seconds())
 
 
+class LostAcknowledgement:
+    """A ledger that takes the first claim and then says that it failed."""
+
+    def __init__(self, right, release=None):
+        self._right, self._lost, self.release = right, False, release or right.release
+
+    def __getattr__(self, name):
+        return getattr(self._right, name)
+
+    async def claim(self, attempt, seen):
+        claimed_at = await self._right.claim(attempt, seen)
+        if self._lost:
+            return claimed_at
+        self._lost = True
+        raise AWAY
+
+
+@pytest.mark.parametrize("failures", [0, 3])
+async def test_a_claim_whose_acknowledgement_was_lost_does_not_stop_the_next_caller(connected, refresher, failures):
+    ledger = connected.store.refreshes
+    release = Failing(ledger, "release", AWAY, times=failures).release
+    cases = connected.over(store=evolve(connected.store, refreshes=LostAcknowledgement(ledger, release)))
+    refresher.then(answer(1))
+    with pytest.raises(StorageError):
+        await ensure(cases)
+    assert (await state_of(connected.store)).lease_until is None
+    assert await ensure(cases) == "access-1"
+    assert len(refresher.calls) == 1
+
+
+async def test_a_lost_claim_is_not_released_for_ever(connected):
+    ledger = LostAcknowledgement(connected.store.refreshes, Failing(connected.store.refreshes, "release", AWAY).release)
+    with pytest.raises(StorageError):
+        await ensure(connected.over(store=evolve(connected.store, refreshes=ledger)))
+    assert connected.tasks.monotonic() < 2 * TIMING.lease.total_seconds()
+
+
 async def test_without_rotation_the_next_caller_takes_over_after_the_lease(connected):
     cases = connected.over(refreshers={"google": ScriptedRefresher(answer(2), rotation=Rotation.non_rotating())})
     await claimed(cases.store)

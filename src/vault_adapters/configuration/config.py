@@ -110,12 +110,16 @@ class VaultConfig:
         refresh_buffer: time before expiry from which an access token is refreshed.
         refresh_deadline: longest time to wait for a provider.
         quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy.
-        journal_dir: directory for refreshed tokens while the database is unreachable; None: they stay in memory.
+        journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
+        close_timeout: longest time for closing to store refreshed tokens that wait for the database. Running refreshes
+            may take longer.
         data_key_ttl: time that an unwrapped data key may be used before it is unwrapped again.
         pool_size: largest number of connections to Postgres.
         prepared_statements: False for a pooler in transaction mode that does not support them.
         postgres_schema: the schema that holds the vault's tables.
         scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
+        storage_timeout: longest time for Postgres to answer one statement, and to wait for a free connection; half a
+            second to five minutes. Imports, key rotations, erasures and migrations have longer limits.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -133,11 +137,19 @@ class VaultConfig:
     )
     quiescence: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, _DAY))
     journal_dir: Path | None = field(default=None, converter=_as_directory)
+    close_timeout: timedelta = field(
+        default=timedelta(seconds=10),
+        validator=_duration(timedelta(seconds=0.1), timedelta(minutes=5)),
+    )
     data_key_ttl: timedelta = field(default=timedelta(minutes=5), validator=_duration(_ZERO, _DAY))
     pool_size: int = field(default=10, validator=_whole(1, 1000))
     prepared_statements: bool = field(default=True, converter=_as_flag)
     postgres_schema: str = field(default="token_vault", converter=_as_schema)
     scrypt_log2_n: int = field(default=17, validator=_whole(14, 18))
+    storage_timeout: timedelta = field(
+        default=timedelta(seconds=10),
+        validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
+    )
 
     @classmethod
     @scrubbed

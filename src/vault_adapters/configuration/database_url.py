@@ -10,6 +10,7 @@ from attrs import field, frozen
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import plain_text
 
 _POSTGRES = re.compile(r"(postgres|postgresql)(\+[a-z0-9_]+)?://")
 _SQLITE = re.compile(r"sqlite(\+[a-z0-9_]+)?:///")
@@ -49,7 +50,7 @@ class ConfiguredUrl:
     - It is no ``str``, because tools for tracebacks slice texts, and a slice shows the password again.
 
     Args:
-        text: the URL.
+        url: the URL.
 
     Raises:
         ConfigurationError: the URL names no known store; the message does not repeat it.
@@ -57,10 +58,10 @@ class ConfiguredUrl:
 
     __slots__ = ("_secret", "is_default")
 
-    def __init__(self, text: object, *, is_default: bool = False) -> None:
-        if not isinstance(text, str):
+    def __init__(self, url: object, *, is_default: bool = False) -> None:
+        text = plain_text(url)
+        if text is None:
             raise ConfigurationError("database_url must be a string")
-        text = str.__str__(text)  # a subclass may convert itself to another text
         secret = _as_secret(text)
         if secret is None or _parsed(text) is None:
             raise ConfigurationError(_RULE)
@@ -77,8 +78,8 @@ class ConfiguredUrl:
         return DatabaseUrl(backend, Secret(target))
 
     def __eq__(self, other: object) -> bool:
-        text = other.reveal() if isinstance(other, ConfiguredUrl) else other
-        if not isinstance(text, str):
+        text = other.reveal() if isinstance(other, ConfiguredUrl) else plain_text(other)
+        if text is None:
             return NotImplemented
         return hmac.compare_digest(self.reveal().encode(), text.encode(errors="replace"))
 

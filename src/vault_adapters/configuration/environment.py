@@ -93,12 +93,14 @@ class _Variables:
     refresh_buffer: timedelta | None = _variable("refresh_buffer", _seconds)
     refresh_deadline: timedelta | None = _variable("refresh_deadline", _seconds)
     quiescence: timedelta | None = _variable("quiescence", _seconds)
+    close_timeout: timedelta | None = _variable("close_timeout", _seconds)
     journal_dir: str | None = _variable("journal_dir")
     data_key_ttl: timedelta | None = _variable("data_key_ttl", _seconds)
     pool_size: int | None = _variable("pool_size", _whole)
     prepared_statements: bool | None = _variable("prepared_statements", _flag)
     postgres_schema: str | None = _variable("postgres_schema")
     scrypt_log2_n: int | None = _variable("scrypt_log2_n", _whole)
+    storage_timeout: timedelta | None = _variable("storage_timeout", _seconds)
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:

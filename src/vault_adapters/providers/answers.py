@@ -15,7 +15,7 @@ from vault_adapters.providers.http import Incoming
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
 from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
 from vault_domain.entities.lifetime import limited_expiry
-from vault_domain.entities.secret import Secret, is_too_long
+from vault_domain.entities.secret import Secret
 from vault_domain.entities.token_set import TokenSet
 
 Members: TypeAlias = Mapping[str, Any]
@@ -68,9 +68,8 @@ def _read_success(
         return RefreshFailedError("the provider's answer cannot be read", outcome_unknown=True)
     access_token, refresh_token = _secret(members.get("access_token")), _secret(members.get("refresh_token"))
     if access_token is not None:
-        if refresh_token is None and is_too_long(members.get("refresh_token")):
-            refresh_token = members["refresh_token"]  # `from_response` leaves it out and reports it
-        tokens = TokenSet.from_response({**members, "access_token": access_token, "refresh_token": refresh_token})
+        # A refresh token that cannot be stored is left out and reported by `from_response`.
+        tokens = TokenSet.from_response({**members, "access_token": access_token})
         return _with_expiry(tokens, answer.received_at, default_lifetime)
     if refresh_token is not None:
         return RefreshFailedError(

@@ -1,5 +1,6 @@
 """Reads and decompresses an answer's body, up to a size limit."""
 
+import json
 import zlib
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -11,41 +12,70 @@ _COMPRESSED = {"gzip", "x-gzip", "deflate"}
 
 
 class _Decoder(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 class _Identity:
+    eof = True  # nothing is checked at the end
+
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         return data[:max_length]
 
 
-async def read_body(response: Any) -> bytes | None:
-    """Return the body of a streamed httpx or httpx2 response; None if it is too large or cannot be decoded.
+class Body:
+    """The body of a streamed httpx or httpx2 response.
 
     It does not use the library's decoders, because they decompress each chunk completely, and a gzip bomb exploits
     that. The request asks for an uncompressed answer. A compressed one is decoded too, so that a refresh token is not
     lost.
     """
-    if response.is_stream_consumed:  # an event hook of the host's client has read the body
-        content: bytes = response.content
-        return content if len(content) <= MAX_BODY_BYTES else None
-    decoder = _decoder(response.headers.get("content-encoding", ""))
-    return None if decoder is None else await _read(response, decoder)
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self._decoder = _decoder(response.headers.get("content-encoding", ""))
+        self._arrived = bytearray()
+
+    async def read(self) -> bytes | None:
+        """Return the body; None if it is too large or cannot be decoded."""
+        if self._response.is_stream_consumed:  # an event hook of the host's client has read the body
+            content: bytes = self._response.content
+            return content if len(content) <= MAX_BODY_BYTES else None
+        return None if self._decoder is None else await self._read(self._decoder)
+
+    def complete_object(self) -> bytes | None:
+        """Return what arrived before the connection broke if it is a complete JSON object, else None.
+
+        The end of an object is seen in the object itself, so the end of the body need not have arrived. A compressed
+        body must be complete, because its checksum is at its end.
+        """
+        arrived = bytes(self._arrived)
+        is_checked = self._decoder is not None and self._decoder.eof
+        return arrived if is_checked and _is_object(arrived) else None
+
+    async def _read(self, decoder: _Decoder) -> bytes | None:
+        body, received = self._arrived, 0
+        async with aclosing(self._response.aiter_raw()) as chunks:
+            async for chunk in chunks:
+                received += len(chunk)
+                piece = _decode(decoder, chunk, MAX_BODY_BYTES + 1 - len(body))
+                body += piece or b""
+                if piece is None or max(received, len(body)) > MAX_BODY_BYTES:
+                    body.clear()
+                    return None
+        return bytes(body)
 
 
-async def _read(response: Any, decoder: _Decoder) -> bytes | None:
-    body = bytearray()
-    received = 0
-    async with aclosing(response.aiter_raw()) as chunks:
-        async for chunk in chunks:
-            received += len(chunk)
-            piece = _decode(decoder, chunk, MAX_BODY_BYTES + 1 - len(body))
-            if piece is None:
-                return None
-            body += piece
-            if max(received, len(body)) > MAX_BODY_BYTES:
-                return None
-    return bytes(body)
+def _is_object(body: bytes) -> bool:
+    if not body.strip().startswith(b"{"):
+        return False
+    try:
+        json.loads(body, parse_int=float)  # int refuses thousands of digits
+    except (ValueError, RecursionError):  # the error holds the body, so no other error may refer to it
+        return False
+    return True
 
 
 def _decode(decoder: _Decoder, chunk: bytes, most: int) -> bytes | None:

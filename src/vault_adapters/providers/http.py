@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-import anyio
 from attrs import field, frozen
 
-from vault_adapters.providers.body import read_body
+from vault_adapters.providers.body import Body
 from vault_adapters.providers.quiet import quiet_exchange
+from vault_adapters.runtime.time_limit import TimeLimit
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConfigurationError, RefreshFailedError, VaultError
 
@@ -76,6 +76,9 @@ async def exchange(
     It returns errors instead of raising them, because a traceback keeps frames, and this function's frames hold
     credentials.
 
+    A complete JSON object counts as the answer even if the connection broke before the end of the body. If the process
+    was stopped until after the deadline, the answer to a request that has left is read for half a second more.
+
     Args:
         client: the client to use, which stays open; redirects and its ``auth`` are switched off for this request.
             None opens a client that ignores the environment (no proxies, no netrc) and closes it.
@@ -83,24 +86,28 @@ async def exchange(
         deadline: longest time for the exchange, from the name look-up to the last byte.
     """
     progress = _Progress(traced=client is None)
+    limit = TimeLimit(deadline.total_seconds(), lambda: progress.sending)
     failure: RefreshFailedError | ConfigurationError | None = None
     stopped: BaseException | None = None
     try:
-        with quiet_exchange(), anyio.move_on_after(deadline.total_seconds()):
-            await _exchange(client, outgoing, deadline.total_seconds(), progress)
+        with quiet_exchange():
+            async with limit:
+                await _exchange(client, outgoing, deadline.total_seconds(), progress)
     except ConfigurationError as error:
         failure = error.with_traceback(None)
     except Exception as error:  # any error of the client may hold the request
-        failure = progress.failed(type(error).__name__, not_sent=not _NOT_SENT.isdisjoint(_names(error)))
+        what = "it did not answer in time" if limit.is_over else type(error).__name__
+        failure = progress.failed(what, not_sent=not _NOT_SENT.isdisjoint(_names(error)))
     except BaseException as error:  # raise a cancellation below, without the frames that hold credentials
         stopped = error.with_traceback(None)
     if stopped is not None:
         raise stopped
-    if progress.answer is None:
-        return failure or progress.failed("it did not answer in time")
     # A complete answer counts, even if closing the connection failed or took too long.
-    _log.debug("the provider answered %d", progress.answer.status)
-    return progress.answer
+    answer = progress.answer or progress.complete_despite_the_break()
+    if answer is None:
+        return failure or progress.failed("no answer")
+    _log.debug("the provider answered %d", answer.status)
+    return answer
 
 
 def settle(outcome: T | VaultError, account: Account) -> T:
@@ -118,6 +125,25 @@ class _Progress:
         self.traced = traced
         self.sending = False
         self.answer: Incoming | None = None
+        self._begun: tuple[Any, Body] | None = None
+
+    async def read(self, response: Any) -> None:
+        """Read a response whose head has arrived."""
+        body = None
+        if _body_matters(response.status_code):
+            reading = Body(response)
+            self._begun = response, reading
+            body = await reading.read()
+        self.answer = Incoming(response.status_code, response.headers, body, datetime.now(UTC))
+
+    def complete_despite_the_break(self) -> Incoming | None:
+        """Return the answer if all of its JSON object arrived before the connection broke."""
+        response, body = self._begun or (None, None)
+        content = None if body is None else body.complete_object()
+        if response is None or content is None:
+            return None
+        _log.info("the provider's answer is complete, although the connection broke before its end")
+        return Incoming(response.status_code, response.headers, content, datetime.now(UTC))
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         self.traced = True
@@ -146,8 +172,7 @@ async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: floa
             request.headers.pop("Authorization", None)  # drops a default header of the host's client
         response = await http.send(request, stream=True, auth=None, follow_redirects=False)
         try:
-            body = await read_body(response) if _body_matters(response.status_code) else None
-            progress.answer = Incoming(response.status_code, response.headers, body, datetime.now(UTC))
+            await progress.read(response)
         finally:
             await response.aclose()
 

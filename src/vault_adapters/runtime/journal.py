@@ -13,12 +13,16 @@ from vault_adapters.runtime.journal_files import (
     write_private_file,
 )
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
+from vault_adapters.runtime.to_the_end import run_to_the_end
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.journal import JournalEntry, JournalError
 
 _log = logging.getLogger(__name__)
 _SUFFIX = ".refresh.json"
 _DAMAGED = ".damaged"
+
+_LIMIT_SECONDS = 2.5
+"""Longest time to wait for the disk; a refresh must not wait for ever for a journal on a dead network disk."""
 
 _MAX_BYTES = 4 * 1024 * 1024
 """Largest size of a journal file in bytes; two tokens of 64 KiB in hex and a thousand long scopes fit."""
@@ -53,13 +57,21 @@ class FileJournal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._reported: set[str] = set()
+        self._busy: set[Path] = set()
         problem = make_private_directory(directory)
         if problem is not None:
             raise ConfigurationError(f"journal_dir {problem}", code="journal_unusable")
 
     async def write(self, entry: JournalEntry) -> None:
         """Store an entry: write it to a temporary file, sync it, then rename it."""
-        problem = await asyncio.to_thread(write_private_file, self._path(entry), encode_entry(entry))
+        path, data = self._path(entry), encode_entry(entry)
+        if path in self._busy:
+            raise JournalError("the disk does not answer")
+        self._busy.add(path)
+        try:
+            problem = await run_to_the_end(lambda: self._write(path, data), _LIMIT_SECONDS)
+        except TimeoutError:
+            problem = "the disk does not answer"
         if problem is not None:
             raise JournalError(f"the journal could not be written ({problem})")
 
@@ -72,9 +84,15 @@ class FileJournal:
         return await asyncio.to_thread(self._read_all)
 
     async def remove(self, entry: JournalEntry) -> None:
-        """Delete an entry."""
-        with suppress(OSError):
-            await asyncio.to_thread(self._path(entry).unlink, missing_ok=True)
+        """Delete an entry. The deletion is not synced, because an entry that comes back changes nothing."""
+        with suppress(TimeoutError):
+            await run_to_the_end(lambda: _unlink(self._path(entry)), _LIMIT_SECONDS)
+
+    def _write(self, path: Path, data: bytes) -> str | None:
+        try:
+            return write_private_file(path, data)
+        finally:
+            self._busy.discard(path)
 
     def _path(self, entry: JournalEntry) -> Path:
         return self._directory / f"{entry.attempt.attempt_id.hex}{_SUFFIX}"
@@ -103,6 +121,11 @@ class FileJournal:
         if path.name not in self._reported:
             self._reported.add(path.name)
             _log.error("a journal file is ignored, because %s: %a", problem, path.name)
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _set_aside(path: Path) -> None:

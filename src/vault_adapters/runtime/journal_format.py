@@ -51,7 +51,7 @@ def _encode_ref(ref: TokenRef) -> list[Any]:
 def _encode_write(write: TokenWrite) -> dict[str, Any]:
     return {
         "kind": write.key.kind.value,
-        "value_id": write.value_id.hex,
+        "value_id": None if write.value_id is None else write.value_id.hex,
         **_encode_sealed(write.sealed),
         "expires_at": None if write.expires_at is None else write.expires_at.isoformat(),
         "lifetime": None if write.lifetime is None else write.lifetime.total_seconds(),
@@ -101,7 +101,7 @@ def _decode_write(account: Account, data: dict[str, Any]) -> TokenWrite:
         None if lifetime is None else timedelta(seconds=lifetime),
         None if scopes is None else tuple(scopes),
         refreshed=True,
-        value_id=UUID(hex=data["value_id"]),
+        value_id=None if data["value_id"] is None else UUID(hex=data["value_id"]),
     )
 
 

@@ -11,8 +11,12 @@ from uuid import UUID, uuid4
 import anyio
 
 from vault_adapters.runtime.flights import Flights
+from vault_adapters.runtime.time_limit import TimeLimit
 
 T = TypeVar("T")
+
+_LAST_SECONDS = 0.5
+"""Time for the callers of the last needed call to get its result."""
 
 
 class AsyncioTasks:
@@ -38,8 +42,11 @@ class AsyncioTasks:
         await asyncio.sleep(seconds)
 
     async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work``; cancel it after ``seconds`` seconds."""
-        async with asyncio.timeout(seconds):
+        """Run ``work``; cancel it after ``seconds`` seconds.
+
+        If the process was stopped meanwhile, an exchange inside that has sent its request may first read the answer.
+        """
+        async with TimeLimit(seconds):
             return await work()
 
     def is_flying(self, key: Hashable) -> bool:
@@ -50,6 +57,10 @@ class AsyncioTasks:
         """Run ``work`` once for all concurrent callers with the same key."""
         async with asyncio.timeout(timeout):
             return await self._flights.share(key, work)
+
+    def forget(self, key: Hashable) -> None:
+        """Let the next `share` with this key start anew."""
+        self._flights.forget(lambda each: each == key)
 
     async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
         """Run jobs concurrently, at most ``per_group`` of a group at a time."""
@@ -79,12 +90,25 @@ class AsyncioTasks:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
 
-    async def drain(self, seconds: float) -> None:
-        """Wait at most ``seconds`` seconds for running calls, so that providers' answers are stored; cancel the rest.
+    async def drain(
+        self, seconds: float, *, longest: float = 0.0, is_needed: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Wait for running calls, so that providers' answers are stored; cancel the rest.
 
         The remaining calls only wait for other processes or for an unreachable database.
+
+        Args:
+            seconds: longest time to wait.
+            longest: longest time to wait while ``is_needed`` returns True.
+            is_needed: returns whether a call is running that must end normally.
         """
         # Shield the wait, because a host that is being cancelled still closes the vault.
         with anyio.move_on_after(seconds, shield=True):
             await self._flights.wait()
+        with anyio.move_on_after(longest - seconds, shield=True):
+            while is_needed():  # noqa: ASYNC110 - nothing tells of it, and nobody waits for the last milliseconds
+                await asyncio.sleep(0.05)
+        if seconds < longest:
+            with anyio.move_on_after(_LAST_SECONDS, shield=True):
+                await self._flights.wait()
         await self._flights.cancel()

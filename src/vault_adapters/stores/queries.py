@@ -36,13 +36,14 @@ def load_queries(package: str, *, size: str, **placeholders: str) -> Queries:
     Raises:
         ValueError: two queries have the same name, a query lacks its description, or a placeholder is unknown.
     """
+    filled = {**column_placeholders(size), **placeholders}
     by_name: dict[str, str] = {}
     for path in sorted(files(package).joinpath("sql").iterdir(), key=lambda path: path.name):
         if path.name.endswith(".sql"):
             for name, sql in _split(path.read_text(encoding="utf-8")):
                 if name in by_name:
                     raise ValueError(f"two queries of {package} have the name {name}")
-                by_name[name] = _fill(sql, {**column_placeholders(size), **placeholders})
+                by_name[name] = _fill(sql, filled)
     return Queries(by_name)
 
 

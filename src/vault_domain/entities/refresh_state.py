@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.token import TokenInfo
+
+LONGEST_LEASE = timedelta(minutes=6)
+"""No lease is longer: a refresh may last for 5 minutes, and its other steps take seconds."""
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @frozen
@@ -42,14 +47,30 @@ class RefreshState:
         """Return whether this state concerns the credential that is stored now."""
         return credential is not None and credential.value_id == self.credential_value_id
 
+    def leased_until(self, now: datetime) -> datetime | None:
+        """Return the end of a running lease, or None.
+
+        A lease that ends later than a lease can was taken before the clock was set back. It counts as over.
+        """
+        if self.lease_until is None or self.lease_until <= now or was_set_back(self.lease_until, now):
+            return None
+        return self.lease_until
+
     def unknown_at(self, now: datetime) -> datetime | None:
         """Return the time since which an attempt's outcome is unknown, or None.
 
         A lease that ran out is an unknown outcome, because its holder may have got an answer and may still commit it.
         """
-        if self.lease_until is not None and self.lease_until <= now:
-            return max(self.lease_until, self.unknown_since or self.lease_until)
-        return self.unknown_since
+        times = [self.unknown_since]
+        if self.leased_until(now) is None:
+            times.append(self.lease_until)
+        known = [_LONG_AGO if was_set_back(moment, now) else moment for moment in times if moment is not None]
+        return max(known, default=None)
+
+
+def was_set_back(moment: datetime, now: datetime) -> bool:
+    """Return whether a stored time is so late that the clock must have been set back since it was written."""
+    return moment - now > LONGEST_LEASE
 
 
 @frozen

@@ -3,10 +3,14 @@
 A traceback rendered with locals (structlog, rich, Sentry, ``pytest -l``) shows the arguments of every frame
 that an error passed through. A caller may have put a secret into the wrong argument. So the traceback of an input
 error that the vault raises has no frames that hold arguments.
+
+An argument may also raise an error of its own while it is checked: a lazy query that is iterated, or a time zone's
+method. Such an error stays as it is, but loses the frames of the vault.
 """
 
 import functools
 from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from vault_domain.entities.errors import InvalidInputError, VaultError
@@ -27,9 +31,9 @@ def scrubbed_class(cls: C) -> C:
             construct(self, *args, **kwargs)
         except VaultError as error:
             refusal = error
-        except BaseException:
-            del self, args, kwargs  # other errors, such as for a missing argument, keep this frame in their traceback
-            raise
+        except BaseException as error:
+            del self, args, kwargs
+            raise error.with_traceback(_foreign(error.__traceback__))  # noqa: B904 - it is the same error
         if refusal is not None:
             # Raise outside of the handler, so that the error has no `__context__`, which would hold frames too.
             del self, args, kwargs
@@ -48,6 +52,8 @@ def scrubbed(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         except VaultError as error:
             refusal = error
+        except BaseException as error:
+            raise error.with_traceback(_foreign(error.__traceback__))  # noqa: B904 - it is the same error
         finally:
             del args, kwargs
         raise refusal.with_traceback(None)
@@ -58,7 +64,8 @@ def scrubbed(function: Callable[P, T]) -> Callable[P, T]:
 def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Make a coroutine function raise `InvalidInputError` from a frame that no longer holds the arguments.
 
-    On any other error, the wrapper's own frame drops the arguments too, as in `scrubbed`.
+    On any other error, the wrapper's own frame drops the arguments too, as in `scrubbed`. An error that an argument
+    raised while it was checked loses the frames of the vault.
     """
 
     @functools.wraps(method)
@@ -67,8 +74,40 @@ def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, C
             return await method(*args, **kwargs)
         except InvalidInputError as error:
             refusal = error
+        except Exception as error:
+            if not _is_of_a_check(error.__traceback__):
+                raise
+            raise error.with_traceback(_foreign(error.__traceback__))  # noqa: B904 - it is the same error
         finally:
             del args, kwargs
         raise refusal.with_traceback(None)
 
     return cast("Callable[P, Coroutine[Any, Any, T]]", wrapper)
+
+
+def _foreign(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback behind the last frame of the vault, or None."""
+    rest = traceback
+    while traceback is not None:
+        following = traceback.tb_next
+        if _is_ours(traceback):
+            rest = following
+        traceback = following
+    return rest
+
+
+def _is_ours(traceback: TracebackType) -> bool:
+    code, module = traceback.tb_frame.f_code, traceback.tb_frame.f_globals.get("__name__", "")
+    return module.startswith(("vault_domain.", "vault_adapters.")) or code.co_filename.startswith("<attrs generated")
+
+
+def _is_of_a_check(traceback: TracebackType | None) -> bool:
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__") == _CHECKS:
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+_CHECKS = "vault_domain.facade.arguments"
+"""The module that checks the arguments of the facade."""

@@ -123,6 +123,11 @@ def as_value(value: object, name: str = "value") -> Secret:
     return secret
 
 
+def is_storable(text: object) -> bool:
+    """Return whether a text can be a secret."""
+    return _problem_with(text) is None
+
+
 def is_too_long(text: object) -> bool:
     """Return whether a text cannot be a secret only because it is too long."""
     return isinstance(text, str) and _problem_with(text) == _TOO_LONG

@@ -32,11 +32,12 @@ def plain_text(value: object) -> str | None:
 
 def as_tenant_id(value: object) -> str:
     """Return a ``str``, ``int`` or ``UUID`` as the text of a tenant id; the case of letters is kept."""
-    if isinstance(value, UUID):
+    kind = type(value)  # not `isinstance`, as in `plain_text`
+    if issubclass(kind, UUID):
         value = UUID.__str__(value)
-    elif isinstance(value, int) and not isinstance(value, bool):
+    elif issubclass(kind, int) and kind is not bool:
         # Do not convert a very long number, because Python raises an error of its own for it.
-        value = int.__repr__(value) if int.bit_length(value) < 1000 else ""
+        value = int.__repr__(value) if int.bit_length(value) < 1000 else ""  # type: ignore[arg-type]  # it is an int
     return _name(value, "tenant_id")
 
 

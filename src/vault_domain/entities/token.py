@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from attrs import field, frozen
 
@@ -43,6 +43,10 @@ DEFAULT_REFRESH_BUFFER = timedelta(minutes=5)
 """Time before expiry from which a token counts as expiring."""
 
 
+NO_VALUE = UUID(int=0)
+"""Value id of metadata that no store has returned; no stored value has it."""
+
+
 @frozen
 class TokenInfo:
     """The metadata of a stored token, without its value.
@@ -77,7 +81,7 @@ class TokenInfo:
     lifetime: timedelta | None
     created_at: datetime
     updated_at: datetime
-    value_id: UUID = field(factory=uuid4)
+    value_id: UUID = NO_VALUE
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether the token has expired at ``now``; it expires exactly at `expires_at`."""
@@ -208,7 +212,10 @@ class TokenWrite:
     Attributes:
         lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
             due time.
-        value_id: the id that the store gives to the value, so that the writer knows it before the write.
+        value_id: the id that the store gives to the value, so that the writer knows it before the write; None: the
+            store makes a random one.
+        keeps_mark: if this is a provider's answer and the credential that it replaces was marked invalid meanwhile,
+            the value is stored with status UNKNOWN and the mark's error code. False clears the mark.
     """
 
     key: TokenKey
@@ -218,7 +225,8 @@ class TokenWrite:
     scopes: tuple[str, ...] | None = ()
     refreshed: bool = False
     lead: timedelta | None = None
-    value_id: UUID = field(factory=uuid4)
+    value_id: UUID | None = None
+    keeps_mark: bool = True
 
 
 @frozen

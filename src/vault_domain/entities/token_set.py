@@ -12,7 +12,7 @@ from attrs import field, frozen
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.lifetime import LONGEST_LIFETIME, limited_expiry, read_epoch, read_lifetime
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
-from vault_domain.entities.secret import Secret, as_secret, as_value, is_too_long
+from vault_domain.entities.secret import Secret, as_secret, as_value, is_storable, is_too_long
 from vault_domain.entities.text import (
     LATEST,
     MAX_SCOPES,
@@ -26,6 +26,9 @@ from vault_domain.entities.text import (
 
 REFRESH_TOKEN_TOO_LONG = "refresh_token_too_long"
 """Code of an answer whose refresh token is longer than a `Secret` may be, so that it cannot be stored."""
+
+REFRESH_TOKEN_MALFORMED = "refresh_token_malformed"
+"""Code of an answer whose refresh token is no text, or a text with lone surrogates, so that it cannot be stored."""
 
 
 def _as_credential(value: object) -> Secret:
@@ -63,8 +66,15 @@ def _as_problem(value: object) -> str | None:
 
 
 def _refresh_token(value: object) -> tuple[object, str | None]:
-    """Return an answer's refresh token, or None and the code of its problem."""
-    return (None, REFRESH_TOKEN_TOO_LONG) if is_too_long(value) else (value, None)
+    """Return an answer's refresh token, or None and the code of its problem.
+
+    An error would lose the access token, and often the only copy of the new refresh token too.
+    """
+    if not value or value is True:  # servers also send "", false, 0 or [] if there is none
+        return None, None
+    if isinstance(value, Secret) or is_storable(value):
+        return value, None
+    return None, REFRESH_TOKEN_TOO_LONG if is_too_long(value) else REFRESH_TOKEN_MALFORMED
 
 
 @scrubbed_class
@@ -105,7 +115,8 @@ class TokenSet:
         Other members, such as ``id_token``, are ignored. Malformed optional members are ignored too, because an error
         would lose a new refresh token. Examples are a negative ``expires_in`` and a scope outside of the RFC's
         alphabet. An ``expires_in`` of 0 counts as missing. Times more than 100 years ahead count as 100 years ahead. A
-        refresh token longer than 64 KiB is left out; `refresh_token_problem` says so.
+        refresh token that cannot be stored, because it is longer than 64 KiB or no text, is left out;
+        `refresh_token_problem` says so.
 
         Args:
             response: the decoded JSON object.

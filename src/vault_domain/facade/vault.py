@@ -202,7 +202,7 @@ class TokenVault:
         Args:
             account: the account of the token.
             timeout: longest time that this caller waits, as a timedelta or in seconds; a running refresh goes on.
-                None: wait until the refresh has ended.
+                None: wait until the refresh has ended, but only for a second while the stored token is still valid.
 
         Raises:
             TokenNotFoundError: nothing is stored for the account.
@@ -304,7 +304,9 @@ class TokenVault:
     async def audit_events(
         self, *, tenant_id: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[AuditEvent]:
-        """Return audit events in commit order.
+        """Return audit events in a lasting order: each key's events in the order of its generations.
+
+        Events of different keys come in the order of their commits, except for transactions that ran at the same time.
 
         A page ends before the oldest transaction that may still add events. On Postgres, every running write
         transaction in the vault's database counts as such, including the host's own.

@@ -1,4 +1,4 @@
-"""RefreshJournal: keeps a provider's answer while the database is unreachable."""
+"""RefreshJournal: keeps a provider's answer until the database has stored it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -39,8 +39,11 @@ class RefreshJournal(Protocol):
     async def write(self, entry: JournalEntry) -> None:
         """Store an entry durably; writing the entry of the same attempt again replaces it.
 
+        Once this is called, a cancelled caller does not lose the entry: writing begins before anything is awaited, and
+        the cancellation is raised after the entry is stored. The time that it takes is limited.
+
         Raises:
-            JournalError: the entry could not be stored.
+            JournalError: the entry could not be stored, or not in time; then it may still be stored later.
         """
 
     async def entries(self) -> Sequence[JournalEntry]:

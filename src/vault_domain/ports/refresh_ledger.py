@@ -10,7 +10,7 @@ from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenWrite
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
 from vault_domain.ports.change import Change
 
 
@@ -22,11 +22,14 @@ class Snapshot:
         record: the account without its values; None if nothing is stored.
         sealed: the sealed values of its tokens, by kind.
         now: the store's time.
+        store_since: time since which the store has been reachable without a break, UTC: the start of its server, or the
+            end of the last outage that this process saw. None for a store that is always reachable.
     """
 
     record: AccountRecord | None
     sealed: dict[TokenKind, SealedToken]
     now: datetime
+    store_since: datetime | None = None
 
 
 @frozen
@@ -82,6 +85,10 @@ Judge = Callable[[AccountRecord | None, datetime], datetime | None]
 """Returns the time at which an account is due next, given its record and the store's time; None: never."""
 
 
+INVALID = "invalid_grant"
+"""The mark of an invalid credential without an error code."""
+
+
 class CommitOutcome(enum.Enum):
     """The result of comparing a provider's answer with the stored tokens."""
 
@@ -131,6 +138,24 @@ def still_wanted(
     return CommitOutcome.ACCESS_MOVED, [write for write in writes if write.key.kind is not TokenKind.ACCESS_TOKEN]
 
 
+def mark_of(credential: TokenInfo) -> str | None:
+    """Return the error code with which a credential was marked invalid; None if it is not invalid."""
+    return credential.error_code or INVALID if credential.status is TokenStatus.INVALID else None
+
+
+def suspect(attempt: Attempt, mark: str | None, writes: Iterable[TokenWrite]) -> TokenWrite | None:
+    """Return the write of the new credential if a mark on the spent one stays with it, else None.
+
+    Args:
+        attempt: refers to the credential that was spent.
+        mark: the error code with which the spent credential was marked invalid; None if it is not invalid.
+        writes: the writes that are stored.
+    """
+    if mark is None:
+        return None
+    return next((each for each in writes if each.key == attempt.credential.key and each.keeps_mark), None)
+
+
 class RefreshLedger(Protocol):
     """Keeps each account's refresh state, and the schedule of the sweeps.
 
@@ -160,7 +185,7 @@ class RefreshLedger(Protocol):
 
         - The credential that ``attempt`` names is stored, and is not invalid.
         - The latest attempt is ``seen``.
-        - No lease on this credential is running.
+        - No lease on this credential is running (`RefreshState.leased_until`).
 
         If the previous lease ran out, its end is stored as the time since which an outcome is unknown. `sent_at`
         stays the time of the first attempt whose outcome is unknown.
@@ -216,6 +241,8 @@ class RefreshLedger(Protocol):
 
         A repeated commit of the same attempt changes nothing and returns WRITTEN without a token. A commit clears
         failures and unknown outcome; it ends the lease if the lease still belongs to this attempt.
+
+        If the credential was marked invalid since the claim, its new value is stored as `TokenWrite.keeps_mark` says.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a data key that is not active.

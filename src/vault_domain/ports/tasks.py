@@ -42,6 +42,9 @@ class Tasks(Protocol):
             TimeoutError: this caller's ``timeout`` (seconds) ran out.
         """
 
+    def forget(self, key: Hashable) -> None:
+        """Let the next `share` with this key start anew; a running call goes on for its present callers."""
+
     async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
         """Run jobs concurrently, at most ``per_group`` of a group at a time; return when all have ended.
 

@@ -43,6 +43,9 @@ def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) 
     credential = credential_of(record, spends)
     if credential is not None and credential.status is TokenStatus.INVALID:
         return ConnectionState.REAUTHORIZATION_REQUIRED, credential.error_code
+    if credential is not None and credential.status is TokenStatus.UNKNOWN and credential.error_code is not None:
+        # The credential before it was rejected while its answer was on the way; the next refresh tells.
+        return ConnectionState.RETRYING, credential.error_code
     can_refresh = credential is not None and is_usable(credential, now)
     if access is not None and not is_usable(access, now) and (not can_refresh or credential is access):
         return ConnectionState.REAUTHORIZATION_REQUIRED, access.error_code or "token_expired"

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.lifetime import capped
-from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState, was_set_back
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
@@ -143,6 +143,7 @@ def decide(
     policy: RefreshPolicy,
     rule: RefreshRule | None,
     demand: Demand = Demand(),
+    store_since: datetime | None = None,
 ) -> Decision:
     """Decide what to do for a caller who needs an access token.
 
@@ -165,7 +166,7 @@ def decide(
         return Use(good) if good is not None else Reauthorize(_why(credential, access))
     if rule is None:
         return NoRefresher()
-    return _may_attempt(record, credential, access, good, now, rule, demand)
+    return _may_attempt(record, credential, access, good, now, rule, demand, store_since)
 
 
 def _may_attempt(
@@ -176,13 +177,14 @@ def _may_attempt(
     now: datetime,
     rule: RefreshRule,
     demand: Demand,
+    store_since: datetime | None,
 ) -> Decision:
     claim = Claim(TokenRef.of(credential), None if access is None else TokenRef.of(access), record.refresh.attempt_id)
     state = record.refresh
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
-    when = now if demand.forced else _not_before(state, credential, good, now, rule)
+    when = now if demand.forced else _not_before(state, credential, good, now, rule, store_since)
     if when <= now:
         return claim
     return Use(good) if good is not None else BackOff(when - now, state.error_code)
@@ -190,13 +192,16 @@ def _may_attempt(
 
 def _held_until(state: RefreshState, credential: TokenInfo, now: datetime) -> datetime | None:
     """Return the end of a running lease on this credential, or None."""
-    if state.lease_until is None or state.lease_until <= now or not state.concerns(credential):
-        return None
-    return state.lease_until
+    return state.leased_until(now) if state.concerns(credential) else None
 
 
 def _not_before(
-    state: RefreshState, credential: TokenInfo, good: TokenInfo | None, now: datetime, rule: RefreshRule
+    state: RefreshState,
+    credential: TokenInfo,
+    good: TokenInfo | None,
+    now: datetime,
+    rule: RefreshRule,
+    store_since: datetime | None,
 ) -> datetime:
     """Return the earliest time at which the credential may be presented: ``now`` or later.
 
@@ -213,20 +218,31 @@ def _not_before(
     if held_until is not None:
         return held_until
     start = now if state.next_attempt_at is None else max(now, state.next_attempt_at)
+    if start - now > LONGEST_BACKOFF:  # the clock was set back since the failure
+        start = now
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
         return start
     # Compare with the start, because the grace period may end before the backoff does.
-    grace_end = None if state.sent_at is None else state.sent_at + rule.rotation.grace_period
+    is_known = state.sent_at is not None and not was_set_back(state.sent_at, now)
+    grace_end = state.sent_at + rule.rotation.grace_period if state.sent_at is not None and is_known else None
     if rule.rotation.kind is RotationKind.GRACE and grace_end and start + rule.timing.deadline < grace_end:
         return start
+    # While the store was away, the attempt whose outcome is unknown could not store its answer, so that does not count.
+    since = max(since, store_since or since)
     quiet = max(start, since + rule.timing.quiescence)
     if good is None:
         return quiet
     return _NEVER if good.expires_at is None else max(quiet, good.expires_at)
 
 
-def decide_ahead(record: AccountRecord | None, now: datetime, policy: RefreshPolicy, rule: RefreshRule) -> Decision:
+def decide_ahead(
+    record: AccountRecord | None,
+    now: datetime,
+    policy: RefreshPolicy,
+    rule: RefreshRule,
+    store_since: datetime | None = None,
+) -> Decision:
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
     For an account that has a valid access token with an expiry, this decides as `decide` does, with the longer horizon.
@@ -237,14 +253,21 @@ def decide_ahead(record: AccountRecord | None, now: datetime, policy: RefreshPol
         now: the store's time.
         policy: when a token is due.
         rule: the provider's rule.
+        store_since: time since which the store has been reachable; see `Snapshot`.
     """
     access = _scheduled(record)
     if record is None or access is None:
         return NothingStored()
-    return decide(record, now, evolve(policy, buffer=policy.horizon), rule)
+    return decide(record, now, evolve(policy, buffer=policy.horizon), rule, store_since=store_since)
 
 
-def next_due(record: AccountRecord | None, now: datetime, policy: RefreshPolicy, rule: RefreshRule) -> datetime | None:
+def next_due(
+    record: AccountRecord | None,
+    now: datetime,
+    policy: RefreshPolicy,
+    rule: RefreshRule,
+    store_since: datetime | None = None,
+) -> datetime | None:
     """Return the next time at which `decide_ahead` returns `Claim` if nothing changes; None: never.
 
     Stores keep a ``due_at`` that is never later than this time, so that a sweep reads due accounts only.
@@ -256,7 +279,7 @@ def next_due(record: AccountRecord | None, now: datetime, policy: RefreshPolicy,
     when = max(now, access.expires_at - capped(policy.horizon, access.lifetime))
     while is_usable(credential, when):
         good = access if is_usable(access, when) else None
-        later = _not_before(record.refresh, credential, good, when, rule)
+        later = _not_before(record.refresh, credential, good, when, rule, store_since)
         if later <= when:
             return when
         when = later

@@ -166,7 +166,7 @@ def test_invalidating_what_is_replaced_meanwhile_is_a_conflict(bare, postgres):
     assert bare("init", **variables).code == 0
     assert bare("store", *KEY, stdin=VALUE, **variables).code == 0
     with ThreadPoolExecutor(1) as pool, psycopg.connect(url) as holder:
-        holder.execute("UPDATE token_vault.token SET generation = generation + 1")
+        holder.execute("UPDATE token_vault.token SET generation = generation + 1, value_id = gen_random_uuid()")
         command = pool.submit(bare, "invalidate", *KEY, **variables)
         _wait_for_a_waiter(url)
         holder.commit()

@@ -35,11 +35,13 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_REFRESH_DEADLINE="2.5",
         TOKEN_VAULT_QUIESCENCE="1",
         TOKEN_VAULT_JOURNAL_DIR=str(tmp_path),
+        TOKEN_VAULT_CLOSE_TIMEOUT="4",
         TOKEN_VAULT_DATA_KEY_TTL="7",
         TOKEN_VAULT_POOL_SIZE="3",
         TOKEN_VAULT_PREPARED_STATEMENTS="False",
         TOKEN_VAULT_POSTGRES_SCHEMA="elsewhere",
         TOKEN_VAULT_SCRYPT_LOG2_N="15",
+        TOKEN_VAULT_STORAGE_TIMEOUT="2.5",
     )
     assert config.encryption_secret.reveal() == SECRET
     assert config.previous_encryption_secret.reveal() == SECRET[::-1]
@@ -52,11 +54,13 @@ def test_every_field_has_a_variable(tmp_path):
         "refresh_deadline": timedelta(seconds=2.5),
         "quiescence": timedelta(seconds=1),
         "journal_dir": tmp_path,
+        "close_timeout": timedelta(seconds=4),
         "data_key_ttl": timedelta(seconds=7),
         "pool_size": 3,
         "prepared_statements": False,
         "postgres_schema": "elsewhere",
         "scrypt_log2_n": 15,
+        "storage_timeout": timedelta(seconds=2.5),
     }
     # A new field must be read from a variable too.
     assert len(shown) + 2 == len(attrs.fields(VaultConfig))

@@ -7,8 +7,9 @@ import pickle
 import attrs
 import pytest
 from rich.pretty import pretty_repr
+from tests.domain.leaks import shown_by
 
-from vault_adapters import VaultConfig
+from vault_adapters import ConfigurationError, VaultConfig
 from vault_adapters.configuration.config import DEFAULT_DATABASE_URL
 from vault_adapters.configuration.database_url import ConfiguredUrl
 
@@ -92,3 +93,23 @@ def test_the_default_is_one_object():
     assert VaultConfig(DEFAULT_DATABASE_URL).uses_default_database
     assert attrs.evolve(VaultConfig(), pool_size=1).uses_default_database
     assert not VaultConfig(DEFAULT_DATABASE_URL.reveal()).uses_default_database
+
+
+class Proxy:
+    """Claims to be a text, as the lazy objects of web frameworks do."""
+
+    def __init__(self, text):
+        self._text = text
+
+    @property
+    def __class__(self):
+        return str
+
+    def __repr__(self):
+        return repr(self._text)
+
+
+def test_an_object_that_only_claims_to_be_a_text_is_refused_in_silence():
+    with pytest.raises(ConfigurationError) as caught:
+        VaultConfig(Proxy(WITH_PASSWORDS[0]), encryption_secret="s" * 40)
+    assert CANARY not in shown_by(caught.value)

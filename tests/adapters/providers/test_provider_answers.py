@@ -125,6 +125,14 @@ async def test_a_longer_refresh_token_does_not_cost_the_access_token(provider, r
     assert tokens.refresh_token_problem == "refresh_token_too_long"
 
 
+@pytest.mark.parametrize("value", [123, ["refresh-2"], "refresh-2\ud800"])
+async def test_a_malformed_refresh_token_does_not_disappear_in_silence(provider, refresher, value):
+    provider.answer(token_answer("access-2", value))
+    tokens = await refreshed(refresher)
+    assert (tokens.access_token.reveal(), tokens.refresh_token) == ("access-2", None)
+    assert tokens.refresh_token_problem == "refresh_token_malformed"
+
+
 async def test_without_a_lifetime_the_expiry_of_a_jwt_counts(provider, refresher):
     expiry = now() + timedelta(minutes=10)
     provider.answer(token_answer(jwt(exp=int(expiry.timestamp())), expires_in=None))

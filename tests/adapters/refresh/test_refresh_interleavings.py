@@ -112,7 +112,8 @@ def may_be_stored(other, place, rejects):
         delete_refresh: {"refresh_token": None},
         delete_provider: {},
         mark_access: {"access_token": "access-1 invalid: invalid_token"} if late else won,
-        mark_refresh: won if sent else {},
+        # The provider is strict, so the mark may mean that the new refresh token was revoked too.
+        mark_refresh: won | {"refresh_token": "refresh-1 unknown: revoked"} if sent else {},
     }[other]
 
 

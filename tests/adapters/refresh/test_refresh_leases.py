@@ -20,7 +20,7 @@ from tests.adapters.refresh.refresh_kit import (
 )
 from tests.support.timing import refresh_times
 
-from vault_adapters import ConnectionState, RefreshFailedError, Rotation, TokenKind
+from vault_adapters import ConnectionState, ReauthorizationRequiredError, RefreshFailedError, Rotation, TokenKind
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.rules.refresh import RefreshTiming
 
@@ -224,3 +224,22 @@ async def test_closing_does_not_wait_for_ever(sqlite_config, clock):
             closing = time.monotonic()
         assert time.monotonic() - closing > 1
         await asyncio.gather(call, return_exceptions=True)
+
+
+@pytest.mark.parametrize("rotation", [Rotation.strict(), Rotation.grace(60), Rotation.non_rotating()])
+async def test_by_rotation_policy_a_late_answer_keeps_the_mark_that_another_process_has_set(
+    opened, abandoned, clock, rotation
+):
+    _, gate, call = await abandoned(rotation)
+    rejected = ReauthorizationRequiredError(reason="invalid_grant")
+    other = await opened(ScriptedRefresher(rejected, answer(2), rotation=rotation))
+    clock.advance(LEASE + MINUTE)
+    assert isinstance(await failure(other.ensure_access_token(ACCOUNT)), ReauthorizationRequiredError)
+    gate.open.set()
+    assert (await call).value.reveal() == "access-1"
+    found, kept = await other.get_account(ACCOUNT), await stored(other)
+    if rotation == Rotation.strict():
+        assert (found.state, found.reason) == (ConnectionState.RETRYING, "invalid_grant")
+        assert kept["refresh_token"] == "refresh-1 unknown: invalid_grant"
+        assert (await other.refresh_account(ACCOUNT)).value.reveal() == "access-2"
+    assert await is_connected(other)

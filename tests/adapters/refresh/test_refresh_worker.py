@@ -17,6 +17,8 @@ from tests.support.scripted_provider import error_answer, token_answer
 from vault_adapters import Account, InvalidInputError, RefreshWorker, StorageError, open_vault
 from vault_adapters.testing import ScriptedRefresher
 
+pytestmark = pytest.mark.real_scrypt
+
 SOON = timedelta(seconds=0.05)
 
 

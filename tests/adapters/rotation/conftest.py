@@ -1,8 +1,10 @@
-import hashlib
 import itertools
 
 import pytest
 from tests.adapters.rotation.place import Place
+from tests.support.scrypt import cheap_scrypt
+
+__all__ = ["cheap_scrypt"]
 
 _numbers = itertools.count()
 
@@ -25,13 +27,3 @@ def place(request, tmp_path):
         return Place(f"sqlite:///{tmp_path}/vault.db")
     url = request.getfixturevalue("rotation_database")
     return Place(url, postgres_schema=f"rotation_{next(_numbers)}", pool_size=3)
-
-
-@pytest.fixture
-def cheap_scrypt(monkeypatch):
-    """Make key derivation cheap, because these tests open hundreds of vaults and do not test the derivation."""
-
-    def derive(password, *, salt, n, r, p, maxmem, dklen):
-        return hashlib.pbkdf2_hmac("sha512", password, salt + bytes((n.bit_length(), r, p)), 1, dklen)
-
-    monkeypatch.setattr("hashlib.scrypt", derive)

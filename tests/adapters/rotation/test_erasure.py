@@ -198,29 +198,32 @@ async def test_an_answer_left_in_a_journal_does_not_bring_it_back(place, tmp_pat
     directory = tmp_path / "journal"
     async with place.vault(journal_dir=directory) as vault:
         await fill(vault)
-        rows = place.rows("SELECT kind, id, data_key_id, blob FROM {token} WHERE tenant_id = 'doomed' ORDER BY kind")
-        ids = [UUID(bytes=id_).hex if isinstance(id_, bytes) else id_.hex for _, id_, *_ in rows]
+        rows = place.rows(
+            "SELECT kind, id, value_id, data_key_id, blob FROM {token} WHERE tenant_id = 'doomed' ORDER BY kind"
+        )
+        ids = [[UUID(bytes=i).hex if isinstance(i, bytes) else i.hex for i in row[1:3]] for row in rows]
         entry = {
             "version": 1,
             "account": ["doomed", "acme", ACCOUNT.identifier],
             "attempt_id": "0" * 31 + "1",
-            "credential": ["refresh_token", ids[1], 1],
-            "access": ["access_token", ids[0], 1],
+            "credential": ["refresh_token", ids[1][0], 1, ids[1][1]],
+            "access": ["access_token", ids[0][0], 1, ids[0][1]],
             "claimed_at": "2030-01-01T00:00:00+00:00",
             "lease": 30.0,
             "actor": None,
             "problem": None,
-            "seal": {"data_key_id": bytes(rows[0][2]).hex(), "blob": bytes(rows[0][3]).hex()},
+            "seal": {"data_key_id": bytes(rows[0][3]).hex(), "blob": bytes(rows[0][4]).hex()},
             "writes": [
                 {
                     "kind": kind,
+                    "value_id": None,
                     "data_key_id": bytes(data_key_id).hex(),
                     "blob": bytes(blob).hex(),
                     "expires_at": None,
                     "lifetime": None,
                     "scopes": None,
                 }
-                for kind, _, data_key_id, blob in rows
+                for kind, *_, data_key_id, blob in rows
             ],
         }
         await vault.erase_tenant("doomed")

@@ -236,6 +236,7 @@ def test_first_use_after_a_fork_works_and_use_before_it_is_refused(config):
         assert vault.get_token(KEY).info.generation == 1
 
 
+@pytest.mark.real_scrypt
 @pytest.mark.parametrize("fork_first", [False, True])
 def test_the_end_of_the_process_closes_it(config, tmp_path, fork_first):
     secret = config.encryption_secret.reveal()

@@ -84,6 +84,7 @@ class DictImportRun:
             lifetime=None,
             created_at=past(write.created_at),
             updated_at=past(write.updated_at),
+            value_id=uuid4(),
         )
         transaction.tables.tokens[write.key] = StoredToken(info, write.sealed)
         transaction.tables.imported[write.key] = (self._source, info.id)

@@ -9,7 +9,16 @@ from vault_domain.entities.account import TokenKind
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenRef, TokenStatus
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Commit, CommitOutcome, DueAccount, Snapshot, still_wanted, stored_access
+from vault_domain.ports.refresh_ledger import (
+    Commit,
+    CommitOutcome,
+    DueAccount,
+    Snapshot,
+    mark_of,
+    still_wanted,
+    stored_access,
+    suspect,
+)
 
 
 class DictRefreshLedger:
@@ -33,7 +42,7 @@ class DictRefreshLedger:
             if stored.info.status is TokenStatus.INVALID or row.refresh.attempt_id != seen:
                 return None
             known = row.refresh if row.refresh.concerns(stored.info) else RefreshState()
-            if known.lease_until is not None and known.lease_until > now:
+            if known.leased_until(now) is not None:
                 return None
             unknown_since = known.unknown_at(now)
             refresh = RefreshState(
@@ -121,7 +130,13 @@ class DictRefreshLedger:
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 _release(transaction, attempt)
                 return Change(Commit(outcome))
+            mark = mark_of(tables.tokens[attempt.credential.key].info)
             written = write_tokens(transaction, wanted, actor)
+            new = suspect(attempt, mark, wanted)
+            if new is not None:
+                row = tables.tokens[new.key]
+                info = evolve(row.info, status=TokenStatus.UNKNOWN, error_code=mark)
+                tables.tokens[new.key] = evolve(row, info=info)
             transaction.change_account(
                 attempt.account,
                 refresh=_settled(tables.accounts[attempt.account].refresh, attempt),

@@ -157,7 +157,7 @@ def _write(transaction, write):
         lifetime=write.lifetime,
         created_at=now if old is None else old.created_at,
         updated_at=now,
-        value_id=write.value_id,
+        value_id=write.value_id or uuid4(),
     )
     tokens[write.key] = StoredToken(info, write.sealed)
     return info

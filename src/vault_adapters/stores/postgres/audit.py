@@ -40,7 +40,7 @@ class PostgresAuditLog:
         self._queries = queries
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
-        """Return events in commit order."""
+        """Return events by place and number; see ``audit_place`` in the first migration."""
         xid, seq = after or (0, 0)
 
         async def fetch(position: tuple[int, int], wanted: int) -> list[Row]:

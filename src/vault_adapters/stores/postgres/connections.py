@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import re
+import time
+from datetime import timedelta
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from vault_adapters.stores.postgres.cursors import Connection, VaultCursor
+from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, answered
+from vault_adapters.stores.postgres.outages import OutageTracker
 from vault_domain.entities.errors import ConfigurationError
 
 Pool = AsyncConnectionPool[Any]
 
-PATIENCE_SECONDS = 10.0
-"""Longest time to connect to the server, and longest time to wait for a free connection, in seconds."""
+_CHECK_SECONDS = 2.0
+"""Longest time for a connection to tell whether it can be used."""
 
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
+
+_CATALOG = re.compile(r"\bpg_catalog\b", re.IGNORECASE)
+# A quoted name keeps its capitals and may hold commas, so only these two spellings name pg_catalog.
+_CATALOG_FIRST = re.compile(r"""\s*(?:"pg_catalog"|(?i:pg_catalog))\s*(?:,|\Z)""")
 
 _SETTINGS = """
 SELECT pg_catalog.current_setting('default_transaction_isolation'),
@@ -31,13 +41,19 @@ class Connections:
     Args:
         pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
         is_ours: whether `close` closes the pool.
+        timeout: longest time to wait for a free connection, and for the answer to a question about it.
     """
 
-    def __init__(self, pool: Pool, *, is_ours: bool) -> None:
+    def __init__(self, pool: Pool, *, is_ours: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> None:
         self._pool = pool
         self._is_ours = is_ours
+        self._seconds = timeout.total_seconds()
         self._plain: WeakKeyDictionary[Connection, bool] = WeakKeyDictionary()
         self._manual: WeakSet[Connection] = WeakSet()
+        self._used_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+        self._lost_at = -math.inf
+        self._refused = self._refusals()
+        self.outages = OutageTracker()
 
     @property
     def most(self) -> int:
@@ -47,24 +63,37 @@ class Connections:
     async def take(self, *, fresh: bool = False) -> Connection:
         """Return a connection in autocommit mode, outside of any transaction; the caller gives it back with `give`.
 
+        After a connection was lost, each other one that was not used since is asked first whether it answers, because
+        after a restart of the server a pool may hold only dead connections.
+
         Args:
-            fresh: check that the connection answers, because after a restart of the server a pool may hold only dead
-                connections.
+            fresh: ask the connection first in any case.
         """
-        for _ in range(self.most):
-            connection: Connection = await self._pool.getconn(PATIENCE_SECONDS)
-            if connection in self._plain and self._is_ours and not fresh:
+        end = time.monotonic() + self._seconds
+        while (left := end - time.monotonic()) > 0:
+            connection = await self._get(left)
+            is_known = connection in self._plain
+            is_suspect = fresh or (is_known and self._used_at.get(connection, math.inf) < self._lost_at)
+            self._used_at[connection] = time.monotonic()
+            if is_known and self._is_ours and not is_suspect:
                 return connection
-            if await self._is_fit(connection, fresh=fresh):
+            if await self._is_fit(connection, fresh=is_suspect):
                 return connection
         raise psycopg.OperationalError("the pool gives dead connections only")
 
     async def give(self, connection: Connection) -> None:
         """Give a connection back to the pool with the settings that it had before."""
+        if connection.closed:
+            self._lost_at = time.monotonic()
+            self.outages.failed(self._used_at.get(connection, self._lost_at))
+        else:
+            self._used_at[connection] = time.monotonic()
+            self.outages.worked()
         if connection in self._manual:
             self._manual.discard(connection)
             await _restore(connection)
-        await self._pool.putconn(connection)
+        # The pool rolls back a transaction that was left open, and it would wait for that without a limit.
+        await answered(connection, self._seconds, self._pool.putconn(connection))
 
     def is_plain(self, connection: Connection) -> bool:
         """Return whether a single statement on the connection runs READ COMMITTED and may write."""
@@ -75,12 +104,25 @@ class Connections:
         if self._is_ours:
             await self._pool.close()
 
+    async def _get(self, seconds: float) -> Connection:
+        began = time.monotonic()
+        try:
+            connection: Connection = await self._pool.getconn(seconds)
+        except PoolTimeout:
+            refusals = self._refusals()
+            if refusals != self._refused:  # otherwise, all connections were in use
+                self._refused = refusals
+                self.outages.failed(began)
+            raise
+        return connection
+
+    def _refusals(self) -> int:
+        return self._pool.get_stats().get("connections_errors", 0)
+
     async def _is_fit(self, connection: Connection, *, fresh: bool) -> bool:
         """Prepare a connection and return True; if it is dead, give it back, so that the pool drops it."""
         try:
-            await self._adopt(connection)
-            if fresh:
-                await VaultCursor(connection).execute("SELECT 1")
+            await answered(connection, min(self._seconds, _CHECK_SECONDS), self._adopt(connection, fresh=fresh))
         except BaseException as error:
             await self.give(connection)
             if isinstance(error, psycopg.OperationalError) and connection.closed:
@@ -88,7 +130,7 @@ class Connections:
             raise
         return True
 
-    async def _adopt(self, connection: Connection) -> None:
+    async def _adopt(self, connection: Connection, *, fresh: bool) -> None:
         """Switch a host's connection to autocommit until it is given back; check its properties once."""
         if connection.closed:
             raise psycopg.OperationalError("the connection is closed")
@@ -104,6 +146,8 @@ class Connections:
             [(isolation, read_only, search_path)] = await cursor.fetchall()
             _refuse_foreign_operators(search_path)
             self._plain[connection] = (isolation, read_only) == ("read committed", "off")
+        elif fresh:
+            await VaultCursor(connection).execute("SELECT 1")
 
 
 async def _restore(connection: Connection) -> None:
@@ -120,8 +164,7 @@ def _refuse_foreign_operators(search_path: str) -> None:
     That schema's operators would replace the built-in ones: with an ``=`` that is always true, a query for one tenant
     finds another tenant's row. If the path does not name pg_catalog, Postgres searches pg_catalog first.
     """
-    named = [name.strip().strip('"').lower() for name in search_path.split(",")]
-    if "pg_catalog" in named[1:] and named[0] != "pg_catalog":
+    if _CATALOG.search(search_path) and not _CATALOG_FIRST.match(search_path):
         raise ConfigurationError(
             "the connection's search_path must not name a schema before pg_catalog", code="search_path"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import psycopg
@@ -15,34 +15,35 @@ from vault_adapters.stores.batching import WRONG_LOOP
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.errors import translated
+from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, OverdueError, Pace, answered, limits_of
 from vault_domain.entities.errors import ConfigurationError
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
 
-# Name the isolation level each time, because a role, a database or a host may have set another default. Set the
-# search path too, because another path could put other operators before those of pg_catalog. SET LOCAL ends with the
-# transaction, so neither a host's pool nor a pooler keeps the path.
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp"
+_NOT_SUPPORTED = "0A000"
+"""The code with which a standby refuses to begin a transaction that may write."""
 
 
 class Transaction:
-    """Runs statements in one transaction."""
+    """Runs statements in one transaction, each with the same limits."""
 
-    def __init__(self, connection: Connection, now: datetime | None, *, prepare: bool) -> None:
+    def __init__(self, connection: Connection, now: datetime | None, limits: Limits, *, prepare: bool) -> None:
         self._connection = connection
+        self._limits = limits
         self._prepare = prepare
         self.now = now
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
         """Run a statement; return the number of changed rows."""
         cursor = VaultCursor(self._connection)
-        await cursor.execute(sql, parameters, prepare=self._prepare, binary=True)
+        work = cursor.execute(sql, parameters, prepare=self._prepare, binary=True)
+        await answered(self._connection, self._limits.answer, work)
         return cursor.rowcount
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
-        return await _query(self._connection, sql, parameters, prepare=self._prepare)
+        return await _query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
         """Run a query once per set of parameters; yield the rows of each run.
@@ -67,14 +68,29 @@ class Transaction:
 
     async def run_script(self, sql: str) -> None:
         """Run several statements without parameters."""
-        await VaultCursor(self._connection).execute(sql)
+        await answered(self._connection, self._limits.answer, VaultCursor(self._connection).execute(sql))
+
+    async def begin(self) -> None:
+        """Begin the transaction.
+
+        Raises:
+            psycopg.errors.ReadOnlySqlTransaction: the server is a standby; the connection was dropped.
+        """
+        try:
+            await self.run_script(self._limits.begin)
+        except psycopg.Error as error:
+            if error.sqlstate != _NOT_SUPPORTED:
+                raise
+            await self._connection.close()
+            raise psycopg.errors.ReadOnlySqlTransaction from None
 
 
 class Reader:
     """Runs queries on one connection, taken at the first query; each query is a transaction of its own."""
 
-    def __init__(self, connections: Connections, *, prepare: bool) -> None:
+    def __init__(self, connections: Connections, limits: Limits, *, prepare: bool) -> None:
         self._connections = connections
+        self._limits = limits
         self._prepare = prepare
         self._connection: Connection | None = None
 
@@ -86,13 +102,13 @@ class Reader:
         if self._connection is None:
             self._connection = await self._connections.take()
         try:
-            return await _query(self._connection, sql, parameters, prepare=self._prepare)
-        except psycopg.OperationalError:
-            if not self._connection.closed:
+            return await _query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
+        except psycopg.OperationalError as error:
+            if not self._connection.closed or isinstance(error, OverdueError):
                 raise
         await self.close()
         self._connection = await self._connections.take(fresh=True)
-        return await _query(self._connection, sql, parameters, prepare=self._prepare)
+        return await _query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def close(self) -> None:
         """Give the connection back to the pool."""
@@ -110,12 +126,19 @@ class PostgresDatabase:
         connections: the source of connections; closed with this object.
         prepare: whether to prepare statements on the server; some poolers do not support it.
         clock: replaces the database's time.
+        timeout: longest time for the answer to a quick statement.
     """
 
     def __init__(
-        self, connections: Connections, *, prepare: bool = True, clock: Callable[[], datetime] | None = None
+        self,
+        connections: Connections,
+        *,
+        prepare: bool = True,
+        clock: Callable[[], datetime] | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
     ) -> None:
         self._connections = connections
+        self._limits = limits_of(timeout)
         self._prepare = prepare
         self._clock = clock
         self._flights = Flights()
@@ -135,56 +158,61 @@ class PostgresDatabase:
         """Return the clock's time; without a clock, return None, which statements replace with the database's time."""
         return None if self._clock is None else self._clock()
 
-    async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
+    def time_since_outage(self) -> timedelta | None:
+        """Return how long ago the last outage ended that this process saw; None without one, or with a clock."""
+        seconds = self._connections.outages.seconds_since_end()
+        return None if seconds is None or self._clock is not None else timedelta(seconds=seconds)
+
+    async def fetch(self, sql: str, parameters: Parameters | None = None, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run a query outside of any transaction; return its rows."""
         self._check_loop()
-        return await self._flights.run(self._read(sql, parameters))
+        return await self._flights.run(self._read(sql, parameters, pace))
 
-    async def write(self, sql: str, parameters: Parameters) -> list[Row]:
+    async def write(self, sql: str, parameters: Parameters, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run one statement as a transaction of its own; return its rows.
 
         If the connection is lost, the statement is not repeated, because it may have been committed.
         """
         self._check_loop()
-        return await self._flights.run(translated(self._write(sql, parameters)))
+        return await self._flights.run(translated(self._write(sql, parameters, self._limits[pace])))
 
-    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, pace: Pace = Pace.QUICK) -> T:
         """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction."""
         self._check_loop()
-        return await self._flights.run(translated(self._transact(work)))
+        return await self._flights.run(translated(self._transact(work, self._limits[pace])))
 
     @asynccontextmanager
-    async def reader(self) -> AsyncIterator[Reader]:
+    async def reader(self, pace: Pace = Pace.QUICK) -> AsyncIterator[Reader]:
         """Give a reader for several queries; use it only in a task that is never cancelled."""
-        reader = Reader(self._connections, prepare=self._prepare)
+        reader = Reader(self._connections, self._limits[pace], prepare=self._prepare)
         try:
             yield reader
         finally:
             await translated(reader.close())
 
-    async def _read(self, sql: str, parameters: Parameters | None) -> list[Row]:
-        async with self.reader() as reader:
+    async def _read(self, sql: str, parameters: Parameters | None, pace: Pace) -> list[Row]:
+        async with self.reader(pace) as reader:
             return await reader.fetch(sql, parameters)
 
-    async def _write(self, sql: str, parameters: Parameters) -> list[Row]:
+    async def _write(self, sql: str, parameters: Parameters, limits: Limits) -> list[Row]:
         connection = await self._connections.take()
         try:
             if self._connections.is_plain(connection):
-                return await _query(connection, sql, parameters, prepare=self._prepare)
-            return await self._enclosed(connection, lambda transaction: transaction.fetch(sql, parameters))
+                return await _query(connection, limits, sql, parameters, prepare=self._prepare)
+            return await self._enclosed(connection, limits, lambda transaction: transaction.fetch(sql, parameters))
         finally:
             await self._connections.give(connection)
 
-    async def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _transact(self, work: Callable[[Transaction], Awaitable[T]], limits: Limits) -> T:
         connection = await self._connections.take()
         try:
-            return await self._enclosed(connection, work)
+            return await self._enclosed(connection, limits, work)
         finally:
             await self._connections.give(connection)
 
-    async def _enclosed(self, connection: Connection, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        transaction = Transaction(connection, self.now(), prepare=self._prepare)
-        await transaction.run_script(_BEGIN)
+    async def _enclosed(self, connection: Connection, limits: Limits, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        transaction = Transaction(connection, self.now(), limits, prepare=self._prepare)
+        await transaction.begin()
         try:
             result = await work(transaction)
             await transaction.run_script("COMMIT")
@@ -199,8 +227,11 @@ class PostgresDatabase:
             raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
 
 
-async def _query(connection: Connection, sql: str, parameters: Parameters | None, *, prepare: bool) -> list[Row]:
+async def _query(
+    connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool
+) -> list[Row]:
     cursor = VaultCursor(connection)
-    await cursor.execute(sql, parameters, prepare=prepare, binary=True)
+    work = cursor.execute(sql, parameters, prepare=prepare, binary=True)
+    await answered(connection, limits.answer, work)
     result = cursor.pgresult
     return await cursor.fetchall() if result is not None and result.nfields else []

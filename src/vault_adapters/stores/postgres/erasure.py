@@ -4,6 +4,7 @@ from datetime import datetime
 
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.key_rotation import append_key_event
+from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.ports.change import Change
@@ -31,6 +32,7 @@ class PostgresTenantEraser:
         async def work(transaction: Transaction) -> Change[Erased]:
             # Repeat the statement, because a run that waited for a key rotation does not see the new data key that the
             # rotation committed.
+            await transaction.fetch(self._queries["make_commit_durable"])
             parameters = {"tenant_id": tenant_id, "actor": actor, "now": transaction.now}
             destroyed: list[AuditEvent] = []
             while rows := await transaction.fetch(self._queries["destroy_tenant_data_keys"], parameters):
@@ -48,7 +50,7 @@ class PostgresTenantEraser:
             event = await append_key_event(transaction, self._queries, action, actor, tenant_id=tenant_id)
             return Change(Erased(**counts), (*destroyed, event))
 
-        return await self._database.transact(work)
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def purge(self) -> None:
         """Do nothing and return None: only the server's VACUUM and log recycling remove deleted rows from its files."""

@@ -6,13 +6,17 @@ from typing import TypeVar
 import psycopg
 import psycopg_pool
 
+from vault_adapters.stores.postgres.limits import OverdueError
 from vault_domain.entities.errors import StorageError, VaultError
 
 T = TypeVar("T")
 
-# Serialization failure, deadlock, lock timeout, too many connections, and sessions that the server ended
-# (shutdown, crash, start-up, idle timeouts).
-_PASSING = {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
+# Serialization failure, deadlock, lock timeout, statement timeout, too many connections, a standby, and sessions that
+# the server ended (shutdown, crash, start-up, idle timeouts).
+_PASSING = {
+    *("40001", "40P01", "55P03", "57014", "53300", "25006"),
+    *("57P01", "57P02", "57P03", "57P05", "25P03", "25P04"),
+}
 
 
 async def translated(work: Awaitable[T], *, foreign: bool = False) -> T:
@@ -61,6 +65,8 @@ def _describe(error: psycopg.Error) -> tuple[str, bool]:
         return "closed", False
     if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):
         return "no connection became free in time", True
+    if isinstance(error, OverdueError):
+        return "no answer in time", True
     if isinstance(error, psycopg.OperationalError):
         # libpq gives no code if a connection cannot be opened or is lost.
         return "no connection", True

@@ -13,6 +13,7 @@ from vault_adapters.stores.import_ids import ImportIds
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
+from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.rows import key_parameters, keys_parameters, micros
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey
@@ -70,7 +71,7 @@ class PostgresImportRun:
             events = DeferredEvents(len(stored), lambda number: _event(stored[number], actor))
             return Change([outcomes.get(write.key, ImportOutcome.SKIPPED) for write in writes], events)
 
-        return await self._database.transact(work)
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def _own(self, transaction: Transaction, writes: Sequence[ImportedWrite]) -> AbstractSet[TokenKey]:
         """Return the keys that hold a row of this import."""

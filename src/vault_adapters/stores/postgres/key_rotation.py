@@ -9,6 +9,7 @@ from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sou
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.key_rows import data_key_record, data_keys_parameters, master_key_record
+from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.rows import (
     key_columns,
     keys_parameters,
@@ -42,29 +43,35 @@ class PostgresKeyRotation:
     async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
         """Count the keys of all tenants or of one."""
         parameters = {"tenant_id": tenant_id}
-        states: dict[str, int] = dict(await self._database.fetch(self._queries["count_data_keys"], parameters))
-        wraps: dict[bytes, int] = dict(await self._database.fetch(self._queries["count_wraps"], parameters))
-        [(tokens,)] = await self._database.fetch(self._queries["count_rows_to_reseal"], parameters)
-        [(resurrected,)] = await self._database.fetch(self._queries["count_resurrected_data_keys"], parameters)
+        states: dict[str, int] = dict(
+            await self._database.fetch(self._queries["count_data_keys"], parameters, pace=Pace.BULK)
+        )
+        wraps: dict[bytes, int] = dict(
+            await self._database.fetch(self._queries["count_wraps"], parameters, pace=Pace.BULK)
+        )
+        [(tokens,)] = await self._database.fetch(self._queries["count_rows_to_reseal"], parameters, pace=Pace.BULK)
+        [(resurrected,)] = await self._database.fetch(
+            self._queries["count_resurrected_data_keys"], parameters, pace=Pace.BULK
+        )
         active, decrypt_only, destroyed = (states.get(state.value, 0) for state in DataKeyState)
         return KeyCounts(wraps, active, decrypt_only, destroyed, tokens, resurrected)
 
     async def count_data_keys_to_rotate(self, age: timedelta) -> int:
         """Count the active data keys that are at least ``age`` old."""
         parameters = {"age": micros(age), "now": self._database.now()}
-        [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters)
+        [(count,)] = await self._database.fetch(self._queries["count_data_keys_to_rotate"], parameters, pace=Pace.BULK)
         return int(count)
 
     async def count_tokens_to_rotate(self, age: timedelta, tenant_id: str | None = None) -> int:
         """Count the tokens, of all tenants or of one, whose active data key is at least ``age`` old."""
         parameters = {"age": micros(age), "now": self._database.now(), "tenant_id": tenant_id}
-        [(count,)] = await self._database.fetch(self._queries["count_tokens_to_rotate"], parameters)
+        [(count,)] = await self._database.fetch(self._queries["count_tokens_to_rotate"], parameters, pace=Pace.BULK)
         return int(count)
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
         """Return the active data keys that are at least ``age`` old, for the tenants that come after ``after``."""
         parameters = {"age": micros(age), "now": self._database.now(), "after": after, "limit": int8(limit)}
-        rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters)
+        rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters, pace=Pace.BULK)
         return [(tenant_id, key_id) for tenant_id, key_id in rows]
 
     async def replace_active_data_key(
@@ -85,7 +92,7 @@ class PostgresKeyRotation:
             rows = await transaction.fetch(self._queries["get_active_data_keys"], {"tenant_ids": [record.tenant_id]})
             return Change(next(iter(sound(rows, data_key_record)), None), events)
 
-        return await self._database.transact(work)
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, sorted by token key."""
@@ -100,9 +107,9 @@ class PostgresKeyRotation:
             }
             if tenant_id is None:
                 parameters["after_tenant_id"] = after_tenant_id
-                return await self._database.fetch(self._queries["find_rows_to_reseal"], parameters)
+                return await self._database.fetch(self._queries["find_rows_to_reseal"], parameters, pace=Pace.BULK)
             parameters["tenant_id"] = tenant_id
-            return await self._database.fetch(self._queries["find_tenant_rows_to_reseal"], parameters)
+            return await self._database.fetch(self._queries["find_tenant_rows_to_reseal"], parameters, pace=Pace.BULK)
 
         start = ("", "", "", "") if after is None else key_columns(after)
         return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
@@ -115,7 +122,7 @@ class PostgresKeyRotation:
             "data_key_ids": [row.after.data_key_id for row in rows],
             "blobs": [row.after.blob for row in rows],
         }
-        [(guarded, resealed)] = await self._database.write(self._queries["reseal_tokens"], parameters)
+        [(guarded, resealed)] = await self._database.write(self._queries["reseal_tokens"], parameters, pace=Pace.BULK)
         if guarded < len(rows):
             raise DataKeyInactiveError
         return int(resealed)
@@ -125,7 +132,8 @@ class PostgresKeyRotation:
         return await self._database.transact(
             lambda transaction: transaction.execute(
                 self._queries["mark_emptied"], {"tenant_id": tenant_id, "now": transaction.now}
-            )
+            ),
+            pace=Pace.BULK,
         )
 
     async def destroy_emptied(self, tenant_id: str | None, age: timedelta, *, actor: str | None) -> Change[int]:
@@ -136,7 +144,7 @@ class PostgresKeyRotation:
         is_end = False
         while not is_end:
             parameters["now"] = self._database.now()
-            rows = await self._database.write(self._queries["destroy_emptied_data_keys"], parameters)
+            rows = await self._database.write(self._queries["destroy_emptied_data_keys"], parameters, pace=Pace.BULK)
             events += [
                 AuditEvent(action, now, tenant_id=owner, actor=actor, code=bytes(key_id).hex())
                 for owner, key_id, now in rows
@@ -163,7 +171,7 @@ class PostgresKeyRotation:
             rows = await transaction.fetch(self._queries["list_master_keys"])
             return Change(sound(rows, master_key_record), events)
 
-        return await self._database.transact(work)
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
@@ -179,13 +187,13 @@ class PostgresKeyRotation:
 
     async def add_wraps(self, wraps: Sequence[PlacedWrap]) -> int:
         """Store missing wraps of data keys; return the number of stored wraps."""
-        [(added,)] = await self._database.write(self._queries["add_wraps"], _wraps_parameters(wraps))
+        [(added,)] = await self._database.write(self._queries["add_wraps"], _wraps_parameters(wraps), pace=Pace.BULK)
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
         """Delete the wrap under ``master_key_id`` of each data key whose wrap in ``kept`` is stored unchanged."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
-        [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters)
+        [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters, pace=Pace.BULK)
         return int(deleted)
 
     async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
@@ -202,7 +210,7 @@ class PostgresKeyRotation:
                 return Change(result=True, events=(event,))
             return Change(rows == [(MasterKeyState.RETIRED.value,)])
 
-        return await self._database.transact(work)
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def _insert(self, transaction: Transaction, record: DataKeyRecord) -> None:
         parameters = data_keys_parameters([record]) | {"now": transaction.now}
@@ -218,7 +226,7 @@ class PostgresKeyRotation:
             "after_tenant_id": after_tenant_id,
             "after_data_key_id": after_data_key_id,
         }
-        rows = await self._database.fetch(self._queries[query], parameters | {"limit": int8(limit)})
+        rows = await self._database.fetch(self._queries[query], parameters | {"limit": int8(limit)}, pace=Pace.BULK)
         return sound(rows, data_key_record)
 
 

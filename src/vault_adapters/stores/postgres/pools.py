@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -12,35 +14,53 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 from psycopg_pool import AsyncConnectionPool
 
-from vault_adapters.stores.postgres.connections import PATIENCE_SECONDS, Connections, Pool
+from vault_adapters.stores.postgres.connections import Connections, Pool
+from vault_adapters.stores.postgres.cursors import Connection
 from vault_adapters.stores.postgres.errors import translated
+from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Pace, limits_of
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import Secret
 
 _log = logging.getLogger(__name__)
 
+_CONNECT_SECONDS = 4
+"""Longest time to connect to one host. It is short, because an attempt that began in an outage may end only then."""
 
-async def open_connections(url: Secret, *, size: int, prepare: bool) -> Connections:
+_RECONNECT_SECONDS = 1.0
+"""Time for which the pool repeats a failed attempt to connect."""
+
+_KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+
+_REFUSED_OPTIONS = re.compile("startup parameter|options")
+"""The text with which a pooler refuses the server's options; libpq gives no code for a refused connection."""
+
+
+async def open_connections(
+    url: Secret, *, size: int, prepare: bool, timeout: timedelta = DEFAULT_TIMEOUT
+) -> Connections:
     """Open the vault's own pool.
 
     Args:
         url: a libpq URL; its parameters and libpq's environment variables apply.
         size: largest number of connections.
         prepare: whether to prepare statements on the server.
+        timeout: longest time for an answer.
 
     Raises:
         ConfigurationError: libpq does not understand the URL.
         StorageError: the server cannot be reached.
     """
-    settings = _settings(url, prepare=prepare)
-    return Connections(await translated(_open_pool(url, size, settings), foreign=True), is_ours=True)
+    settings = _settings(url, timeout, prepare=prepare)
+    pool = await translated(_open_pool(url, size, settings, timeout), foreign=True)
+    return Connections(pool, is_ours=True, timeout=timeout)
 
 
-async def _open_pool(url: Secret, size: int, settings: dict[str, Any]) -> Pool:
+async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: timedelta) -> Pool:
     # Connect once before opening the pool, because a pool keeps retrying and would not report the reason.
-    connection = await psycopg.AsyncConnection.connect(url.reveal(), **settings)
+    connection = await _first_connection(url, settings)
     _warn_of_sslmode({option.keyword.decode(): (option.val or b"").decode() for option in connection.pgconn.info})
     await connection.close()
+    patience = max(timeout.total_seconds(), settings.get("connect_timeout", 0))
     pool: Pool = AsyncConnectionPool(
         url.reveal(),
         kwargs=settings,
@@ -48,10 +68,30 @@ async def _open_pool(url: Secret, size: int, settings: dict[str, Any]) -> Pool:
         max_size=size,
         open=False,
         name="token-vault",
-        timeout=PATIENCE_SECONDS,
+        timeout=patience,
+        # The pool doubles the time between its attempts until it gives up. So it gives up early, and begins anew while
+        # somebody waits; a later caller begins anew too.
+        reconnect_timeout=_RECONNECT_SECONDS,
+        reconnect_failed=_begin_anew,
     )
-    await pool.open(wait=True, timeout=PATIENCE_SECONDS)
+    await pool.open(wait=True, timeout=patience)
     return pool
+
+
+async def _first_connection(url: Secret, settings: dict[str, Any]) -> Connection:
+    """Connect; if a pooler refuses the server's options, connect without them and remove them from the settings."""
+    try:
+        return await psycopg.AsyncConnection.connect(url.reveal(), **settings)
+    except psycopg.OperationalError as error:
+        if "options" not in settings or not _REFUSED_OPTIONS.search(str(error)):
+            raise
+    del settings["options"]
+    return await psycopg.AsyncConnection.connect(url.reveal(), **settings)
+
+
+async def _begin_anew(pool: Pool) -> None:
+    if pool.get_stats().get("requests_waiting", 0):
+        await pool.check()  # it starts one attempt to connect
 
 
 def _warn_of_sslmode(options: Mapping[str, str]) -> None:
@@ -75,8 +115,12 @@ def _is_local(host: str) -> bool:
         return False
 
 
-def adopt_pool(pool: object) -> Connections:
+def adopt_pool(pool: object, *, timeout: timedelta = DEFAULT_TIMEOUT) -> Connections:
     """Return connections that come from the host's pool.
+
+    Args:
+        pool: the host's pool.
+        timeout: longest time for an answer.
 
     Raises:
         ConfigurationError: ``pool`` is not an open `psycopg_pool.AsyncConnectionPool`.
@@ -85,10 +129,10 @@ def adopt_pool(pool: object) -> Connections:
         raise ConfigurationError("pool must be a psycopg_pool.AsyncConnectionPool", code="host_pool")
     if pool.closed:
         raise ConfigurationError("the pool is not open; open it before the vault", code="host_pool")
-    return Connections(pool, is_ours=False)
+    return Connections(pool, is_ours=False, timeout=timeout)
 
 
-def _settings(url: Secret, *, prepare: bool) -> dict[str, Any]:
+def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, Any]:
     given = _parameters(url)
     if given is None:
         raise ConfigurationError("database_url is not a connection URL that libpq understands")
@@ -96,21 +140,29 @@ def _settings(url: Secret, *, prepare: bool) -> dict[str, Any]:
         "autocommit": True,
         "client_encoding": "utf8",
         "fallback_application_name": "token-vault",
+        # The options given come last, because the last one counts.
+        "options": f"{limits_of(timeout)[Pace.QUICK].options} {given.get('options', '')}".strip(),
     }
     if not prepare:
         settings["prepare_threshold"] = None
-    if "connect_timeout" not in given:
-        settings["connect_timeout"] = int(PATIENCE_SECONDS)
-    return settings
+    defaults = {
+        "connect_timeout": max(2, min(_CONNECT_SECONDS, int(timeout.total_seconds()))),
+        "tcp_user_timeout": max(1, round(timeout.total_seconds() * 1000)),
+        **_KEEPALIVES,
+    }
+    return settings | {name: value for name, value in defaults.items() if name not in given}
 
 
-def _parameters(url: Secret) -> set[str] | None:
+def _parameters(url: Secret) -> dict[str, str] | None:
     """Return the parameters that a URL or libpq's environment sets; None for a bad URL.
 
-    It returns no values and raises no error, because both may hold the password.
+    The values of all parameters except ``options`` are left out, because they may hold the password. For the same
+    reason it raises no error.
     """
     try:
-        given = set(conninfo_to_dict(url.reveal()))
+        given = conninfo_to_dict(url.reveal())
     except (psycopg.Error, ValueError):  # ValueError: the URL cannot be passed to C as a string
         return None
-    return given | {option.keyword.decode() for option in Conninfo.get_defaults() if option.val is not None}
+    defaults = {option.keyword.decode(): option.val for option in Conninfo.get_defaults() if option.val is not None}
+    options = given.get("options") or defaults.get("options", b"").decode()
+    return dict.fromkeys((*given, *defaults), "") | {"options": str(options)}

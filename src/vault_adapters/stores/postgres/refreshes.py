@@ -6,6 +6,8 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from attrs import evolve
+
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -24,6 +26,7 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import committed_schedule
 from vault_domain.entities.account import Account, TokenKind, stored_account
 from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.refresh_ledger import (
@@ -36,6 +39,7 @@ from vault_domain.ports.refresh_ledger import (
     Snapshot,
     still_wanted,
     stored_access,
+    suspect,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,7 +55,13 @@ class PostgresRefreshLedger:
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
         parameters = account_parameters(account) | {"now": self._database.now()}
-        return account_snapshot(await self._database.fetch(self._queries["get_account_values"], parameters), account)
+        rows = await self._database.fetch(self._queries["get_account_values"], parameters)
+        snapshot = account_snapshot(rows, account)
+        age = self._database.time_since_outage()
+        if age is None:
+            return snapshot
+        back = snapshot.now - age
+        return evolve(snapshot, store_since=max(back, snapshot.store_since or back))
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease and return the store's time; return None if another process was faster."""
@@ -60,6 +70,7 @@ class PostgresRefreshLedger:
             "credential_value_id": attempt.credential.value_id,
             "seen": seen,
             "lease": micros(attempt.lease),
+            "longest_lease": micros(LONGEST_LEASE),
         }
         rows = await self._database.write(self._queries["claim_account"], parameters)
         return next((claimed_at for (claimed_at,) in rows), None)
@@ -97,10 +108,14 @@ class PostgresRefreshLedger:
         await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
-        """End the attempt's own lease."""
-        await self._database.transact(
-            lambda transaction: transaction.execute(self._queries["release_account"], self._parameters(attempt))
-        )
+        """End the attempt's own lease, also that of a claim that still waits for a lock when its caller gave up."""
+
+        async def work(transaction: Transaction) -> None:
+            # Wait for such a claim first, because a statement sees only what was committed before it began.
+            await transaction.fetch(self._queries["lock_account"], account_parameters(attempt.account))
+            await transaction.execute(self._queries["release_account"], self._parameters(attempt))
+
+        await self._database.transact(work)
 
     async def fail(self, attempt: Attempt, failure: Failure) -> None:
         """Record that the attempt failed."""
@@ -139,7 +154,7 @@ class PostgresRefreshLedger:
             own = self._parameters(attempt)
             await transaction.fetch(self._queries["make_commit_durable"])
             active = await self._lock_data_keys(transaction, attempt.account, writes)
-            stored = await self._lock_tokens(transaction, attempt.account)
+            stored, marks = await self._lock_tokens(transaction, attempt.account)
             committed = await transaction.fetch(self._queries["find_commit"], own)
             if committed == [(attempt.attempt_id,)]:
                 return Change(Commit(CommitOutcome.WRITTEN))
@@ -150,6 +165,11 @@ class PostgresRefreshLedger:
             if not active:
                 raise DataKeyInactiveError
             written, outcome = await self._write(transaction, attempt, wanted, outcome, actor)
+            mark = marks[attempt.credential.key.kind]
+            new = suspect(attempt, mark, [write for write, _ in written])
+            if new is not None:
+                parameters = key_parameters(new.key) | {"error_code": mark}
+                await transaction.execute(self._queries["suspect_token"], parameters)
             schedule = committed_schedule(written)
             settled = {"due_at": schedule.due_at, "wake": schedule.wake}
             await transaction.execute(self._queries["settle_account"], own | settled)
@@ -188,10 +208,14 @@ class PostgresRefreshLedger:
         parameters = {"tenant_id": account.tenant_id, "data_key_ids": sorted(ids)}
         return len(await transaction.fetch(self._queries["lock_data_keys"], parameters)) == len(ids)
 
-    async def _lock_tokens(self, transaction: Transaction, account: Account) -> dict[TokenKind, TokenRef]:
+    async def _lock_tokens(
+        self, transaction: Transaction, account: Account
+    ) -> tuple[dict[TokenKind, TokenRef], dict[TokenKind, str | None]]:
+        """Lock an account's tokens; return references to them, and the error codes of those that are invalid."""
         rows = await transaction.fetch(self._queries["lock_account_tokens"], account_parameters(account))
-        named = [(TokenKind(kind), reference) for kind, *reference in rows]
-        return {kind: TokenRef(account.key(kind), *reference) for kind, reference in named}
+        named = [(TokenKind(kind), mark, reference) for kind, mark, *reference in rows]
+        references = {kind: TokenRef(account.key(kind), *reference) for kind, _, reference in named}
+        return references, {kind: mark for kind, mark, _ in named}
 
     def _parameters(self, attempt: Attempt) -> dict[str, Any]:
         own = {"attempt_id": attempt.attempt_id, "now": self._database.now()}

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
+from uuid import uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, RowLayout, is_missing
 from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
@@ -165,16 +166,17 @@ def _usable(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapsho
 def _decoded(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
     """Return the account from its tokens' rows; it has sealed values if the layout has them."""
     sealed: dict[TokenKind, SealedToken] = {}
-    infos, state, now = [], None, None
+    infos, state, now, since = [], None, None, None
     for row in rows:
-        token, key, state, *values, (now,) = layout.split(row)
+        token, key, state, *values, (now, *start) = layout.split(row)
+        since = next(iter(start), None)
         if not is_missing(token):
             info = token_info(token, own_key(key, account))
             infos.append(info)
             sealed.update((info.key.kind, sealed_value(*value)) for value in values)
     assert state is not None  # noqa: S101 - the query returns at least one row
     assert now is not None  # noqa: S101 - every row holds the time
-    return Snapshot(_record(infos, state), sealed, now)
+    return Snapshot(_record(infos, state), sealed, now, since)
 
 
 def time_of(rows: Sequence[Row]) -> datetime:
@@ -247,7 +249,7 @@ def write_parameters(write: TokenWrite) -> dict[str, Any]:
     """Return a write as named parameters; a key that held nothing gets the value's id as the token's id too."""
     return {
         **key_parameters(write.key),
-        "value_id": write.value_id,
+        "value_id": write.value_id or uuid4(),
         "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
         "expires_at": write.expires_at,
@@ -263,7 +265,7 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
     leads = {lead: None if lead is None else micros(lead) for lead in {write.lead for write in writes}}
     return {
         **keys_parameters(write.key for write in writes),
-        "value_ids": [write.value_id for write in writes],
+        "value_ids": [write.value_id or uuid4() for write in writes],
         "data_key_ids": [write.sealed.data_key_id for write in writes],
         "blobs": [write.sealed.blob for write in writes],
         "expires_at": [write.expires_at for write in writes],

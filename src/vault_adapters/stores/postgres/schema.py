@@ -6,6 +6,7 @@ import hashlib
 
 from vault_adapters.stores.migrations import Migration, load_migrations, pending_migrations, refuse_pending
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.queries import Queries
 
 _PACKAGE = "vault_adapters.stores.postgres"
@@ -73,7 +74,7 @@ async def prepare_schema(database: PostgresDatabase, schema: str, *, migrate: bo
             await _apply(transaction, migration, schema)
         return [f"{migration.number:04d}_{migration.name}" for migration in missing]
 
-    return await database.transact(work)
+    return await database.transact(work, pace=Pace.MIGRATION)
 
 
 async def adopt_restored(database: PostgresDatabase, queries: Queries, schema: str) -> bool:
@@ -92,7 +93,7 @@ async def adopt_restored(database: PostgresDatabase, queries: Queries, schema: s
         [(still,)] = await transaction.fetch(queries["has_foreign_audit_events"])
         return bool(still) and await transaction.execute(queries["adopt_audit_events"]) > 0
 
-    return await database.transact(work)
+    return await database.transact(work, pace=Pace.MIGRATION)
 
 
 def schema_sql(schema: str) -> str:

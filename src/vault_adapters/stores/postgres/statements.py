@@ -9,9 +9,19 @@ _NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
 A volatile function, such as ``clock_timestamp``, would prevent the use of indexes.
 """
 
+_DURABLE = """CASE
+        WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')
+        THEN pg_catalog.set_config('synchronous_commit', 'on', true) END"""
+"""Makes the commit of this transaction durable, even if the host lets commits be lost; else it changes nothing.
+
+A claim, a rotated refresh token, a rejection and an erasure must survive a crash of the server, and with ``on`` a
+standby that ``synchronous_standby_names`` names. The other values of the setting already promise that. In a subquery,
+the planner keeps the column, although nothing reads it, because `set_config` is volatile.
+"""
+
 _SCHEDULED = """scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT s.tenant_id, s.provider, s.identifier, s.expires_at - %(lead)b::bigint * interval '1 microsecond'
+    SELECT s.tenant_id, s.provider, s.identifier, s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond'
     FROM stored s
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at)"""
@@ -111,6 +121,7 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
         "usable_wrap": _USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
         "confirmed_data_key": _CONFIRMED_DATA_KEY,
         "confirmed_master_key": _CONFIRMED_MASTER_KEY,
+        "durable": _DURABLE,
         "horizon": _HORIZON,
         "after": _AFTER,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attrs import frozen
 
@@ -15,6 +15,7 @@ from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
 from vault_adapters.stores.postgres.importing import PostgresImportRepository
 from vault_adapters.stores.postgres.key_rotation import PostgresKeyRotation
 from vault_adapters.stores.postgres.keys import PostgresKeyRepository
+from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
@@ -48,6 +49,7 @@ async def open_postgres_store(
     pool: object = None,
     pool_size: int = 10,
     prepare: bool = True,
+    timeout: timedelta = DEFAULT_TIMEOUT,
 ) -> AsyncIterator[PostgresStore]:
     """Open a schema of a Postgres database as a store and close it afterwards.
 
@@ -59,6 +61,7 @@ async def open_postgres_store(
         pool: the host's `psycopg_pool.AsyncConnectionPool`; the store never configures or closes it.
         pool_size: largest number of connections of the store's own pool.
         prepare: whether to prepare statements on the server; some poolers do not support it.
+        timeout: longest time for an answer of the server to a quick statement, and for a free connection.
 
     Raises:
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.
@@ -66,9 +69,11 @@ async def open_postgres_store(
         StorageError: the server cannot be reached.
     """
     url = as_secret(url)  # tracebacks must not hold the text
-    own = pool is None
-    connections = await open_connections(url, size=pool_size, prepare=prepare) if own else adopt_pool(pool)
-    database = PostgresDatabase(connections, prepare=prepare, clock=clock)
+    if pool is None:
+        connections = await open_connections(url, size=pool_size, prepare=prepare, timeout=timeout)
+    else:
+        connections = adopt_pool(pool, timeout=timeout)
+    database = PostgresDatabase(connections, prepare=prepare, clock=clock, timeout=timeout)
     try:
         await prepare_schema(database, schema, migrate=migrate)
         queries = load_statements(schema)

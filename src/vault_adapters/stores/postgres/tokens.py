@@ -16,6 +16,7 @@ from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
+from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
     account_parameters,
@@ -95,8 +96,9 @@ class PostgresTokenRepository:
         """Insert or replace tokens, all or none."""
         if len(writes) == 1:
             return await self._store_one(writes[0], actor, expected_generation)
+        pace = Pace.QUICK if len(writes) <= _ROWS_PER_STATEMENT else Pace.BULK
         return await self._database.transact(
-            lambda transaction: write_tokens(transaction, self._queries, writes, actor)
+            lambda transaction: write_tokens(transaction, self._queries, writes, actor), pace=pace
         )
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
@@ -138,7 +140,7 @@ class PostgresTokenRepository:
             await transaction.execute(self._queries["delete_orphaned_provider_accounts"], where)
             return Change(len(rows), deletion_events(rows, tenant_id, provider, actor))
 
-        return await self._database.transact(work)
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,11 @@ import aiosqlite
 
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import WRONG_LOOP
+from vault_adapters.stores.sqlite.boot_clock import BootClock, clock_functions, machine_boot_clock, no_boot_clock
 from vault_adapters.stores.sqlite.errors import translated_errors
+from vault_adapters.stores.sqlite.identity import FileIdentity
 from vault_adapters.stores.sqlite.permissions import tighten
-from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
+from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError, StorageError
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
@@ -25,13 +28,18 @@ MEMORY = ":memory:"
 
 _OLDEST_SQLITE = (3, 37, 0)  # the first version with STRICT tables
 
-# The longest wait for another process's transaction. Transactions are short, so only a fault reaches this limit.
-_BUSY_SECONDS = 30.0
+DEFAULT_TIMEOUT = timedelta(seconds=10)
+"""Longest wait of a caller for other transactions. Transactions are short, so only a fault reaches this limit."""
+
+_BUSY_SECONDS = 0.25
+"""Time for which SQLite itself waits for another process. It is short, so that each caller's own limit is kept."""
+
+_PAUSE_SECONDS = 0.005
 
 # WAL lets readers run beside the writer. FULL keeps committed tokens after a power cut. secure_delete overwrites
 # deleted rows with zeros.
 _PRAGMAS = (
-    "PRAGMA busy_timeout = 30000",
+    f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA secure_delete = ON",
@@ -70,11 +78,23 @@ class SqliteDatabase:
     Args:
         path: a file's path, or ``:memory:`` for a database that only this object sees.
         clock: replaces the process's clock.
+        boot: replaces the machine's boot clock, by which leases follow steps of the clock.
+        timeout: longest time that a caller waits for other transactions, those of this process included, counted from
+            its own call. A transaction that has begun is not limited.
     """
 
-    def __init__(self, path: str, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        clock: Callable[[], datetime] | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        boot: BootClock | None = None,
+    ) -> None:
         self._path = path
         self._now = clock or _utc_now
+        self._boot = boot or (machine_boot_clock if clock is None else no_boot_clock)
+        self._timeout = timeout.total_seconds()
+        self._identity: FileIdentity | None = None
         self._lock = asyncio.Lock()
         self._writes = Flights()
         self._loop = asyncio.get_running_loop()
@@ -95,8 +115,16 @@ class SqliteDatabase:
             if self._path != MEMORY:
                 _find(Path(self._path), create=create)
                 tighten(Path(self._path))
-            self._writer = await _connect(self._path)
-            self._reader = self._writer if self._path == MEMORY else await _connect(self._path)
+            self._writer = await self._connected()
+            self._reader = self._writer if self._path == MEMORY else await self._connected()
+        if self._path != MEMORY:
+            self._identity = FileIdentity(Path(self._path))
+
+    async def _connected(self) -> aiosqlite.Connection:
+        connection = await _connect(self._path, self._end())
+        for name, arguments, function in clock_functions(self._now, self._boot):
+            await connection.create_function(name, arguments, function)
+        return connection
 
     async def close(self) -> None:
         """Wait for running transactions and close the connections."""
@@ -111,26 +139,39 @@ class SqliteDatabase:
         return self._now()
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Run a query outside of any transaction; return its rows."""
+        """Run a query outside of any transaction; return its rows.
+
+        Raises:
+            StorageError: it failed, or the file was deleted or replaced (``database_replaced``).
+        """
         self._check_loop()
+        end = self._end()
+
+        async def query() -> list[Row]:
+            return list(await self._reader.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
+
         with translated_errors():
+            self._check_file()
             if self._reader is not self._writer:
-                return list(await self._reader.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
-            async with (
-                self._lock
-            ):  # reader and writer share one connection, so a read must not run inside a transaction
-                return list(await self._reader.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
+                return await _patiently(query, end)
+            async with self._turn(end):  # reader and writer share one connection, so no read runs in a transaction
+                return await query()
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction."""
+        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction.
+
+        Raises:
+            StorageError: it failed, other transactions took longer than the limit (retryable), or the file was deleted
+                or replaced (``database_replaced``).
+        """
         self._check_loop()
-        return await self._writes.run(self._run(work))
+        return await self._writes.run(self._run(work, self._end()))
 
     async def checkpoint(self) -> bool:
         """Move the write-ahead log into the file and empty it; return False if a reader prevents that."""
         self._check_loop()
         with translated_errors():
-            async with self._lock:
+            async with self._turn(self._end()):
                 await self._writer.execute_fetchall(_SHORT_PATIENCE)
                 try:
                     [(busy, *_)] = await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -138,10 +179,11 @@ class SqliteDatabase:
                     await self._writer.execute_fetchall(_PRAGMAS[0])
                 return not busy
 
-    async def _run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def _run(self, work: Callable[[Transaction], Awaitable[T]], end: float) -> T:
         with translated_errors():
-            async with self._lock:
-                await self._writer.execute("BEGIN IMMEDIATE")
+            async with self._turn(end):
+                self._check_file()
+                await _patiently(lambda: self._writer.execute("BEGIN IMMEDIATE"), end)
                 try:
                     result = await work(Transaction(self._writer, self._now()))
                     await self._writer.execute("COMMIT")
@@ -149,14 +191,49 @@ class SqliteDatabase:
                     with suppress(sqlite3.Error):  # after some errors SQLite has already rolled back
                         await self._writer.execute("ROLLBACK")
                     raise
+                self._check_file()  # otherwise the transaction is in a file that nobody can open any more
                 return result
+
+    @asynccontextmanager
+    async def _turn(self, end: float) -> AsyncIterator[None]:
+        """Wait for this process's earlier transactions, which run in the order of their calls."""
+        try:
+            async with asyncio.timeout_at(end):
+                await self._lock.acquire()
+        except TimeoutError:
+            pass  # raise the new error below, so that it has no ``__context__``
+        else:
+            try:
+                yield
+            finally:
+                self._lock.release()
+            return
+        raise StorageError("other transactions on the SQLite database took too long", retryable=True)
+
+    def _end(self) -> float:
+        return self._loop.time() + self._timeout
+
+    def _check_file(self) -> None:
+        if self._identity is not None:
+            self._identity.check()
 
     def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
 
 
-async def _connect(path: str) -> aiosqlite.Connection:
+async def _patiently(call: Callable[[], Awaitable[T]], end: float) -> T:
+    """Repeat a statement while another process's transaction is in its way, until the event loop's time ``end``."""
+    while True:
+        try:
+            return await call()
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or asyncio.get_running_loop().time() >= end:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _connect(path: str, end: float) -> aiosqlite.Connection:
     connection = aiosqlite.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
     try:
         await connection
@@ -165,7 +242,8 @@ async def _connect(path: str) -> aiosqlite.Connection:
         raise
     try:
         for pragma in _PRAGMAS:
-            await _run_pragma(connection, pragma)
+            # Changing a new file to WAL needs exclusive access, and SQLite does not wait for other processes.
+            await _patiently(partial(connection.execute_fetchall, pragma), end)
     except BaseException:
         await _close(connection)
         raise
@@ -183,20 +261,6 @@ async def _end_of_thread(connection: aiosqlite.Connection) -> None:
     thread: Any = getattr(connection, "_thread", connection)
     while thread.is_alive():  # noqa: ASYNC110 - a thread has no event to wait for
         await asyncio.sleep(0.0005)
-
-
-async def _run_pragma(connection: aiosqlite.Connection, pragma: str) -> None:
-    # Retry, because changing a new file to WAL needs exclusive access, and SQLite does not wait for other processes.
-    for _ in range(200):
-        try:
-            await connection.execute_fetchall(pragma)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY":
-                raise
-            await asyncio.sleep(0.02)
-        else:
-            return
-    await connection.execute_fetchall(pragma)
 
 
 def _find(path: Path, *, create: bool) -> None:

@@ -40,7 +40,8 @@ class SqliteTenantEraser:
                 return Change(Erased(*counts))
             event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
             destroyed = evolve(event, action=AuditAction.DATA_KEY_DESTROYED)
-            events = (*(evolve(destroyed, code=bytes(key_id).hex()) for (key_id,) in data_keys), event)
+            key_ids = [key_id for (key_id,) in data_keys if type(key_id) is bytes]  # a damaged row is deleted too
+            events = (*(evolve(destroyed, code=key_id.hex()) for key_id in key_ids), event)
             await append_events(transaction, self._queries, events)
             return Change(Erased(*counts), events)
 

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from vault_domain.entities.errors import StorageError
 
 # Errors that a retry may avoid: another process holds the file's write lock, or the schema changed during a statement.
-_PASSING = {"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_TIMEOUT", "SQLITE_SCHEMA"}
+_PASSING = {
+    "SQLITE_BUSY",
+    "SQLITE_BUSY_RECOVERY",
+    "SQLITE_BUSY_SNAPSHOT",
+    "SQLITE_BUSY_TIMEOUT",
+    "SQLITE_LOCKED",
+    "SQLITE_SCHEMA",
+}
 
 
 # The texts of the ValueError that aiosqlite raises for a closed connection.

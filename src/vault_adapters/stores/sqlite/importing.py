@@ -22,6 +22,8 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
 
+_ID_SIZE = 16
+
 
 @frozen
 class _State:
@@ -114,9 +116,14 @@ class SqliteImportRun:
 
 
 def _states(rows: Sequence[Row]) -> dict[TokenKey, _State]:
-    return {
-        stored_key(*key): _State(UUID(bytes=id_), generation, updated_at) for *key, id_, generation, updated_at in rows
-    }
+    return {stored_key(*key): _state(id_, generation, updated_at) for *key, id_, generation, updated_at in rows}
+
+
+def _state(id_: object, generation: object, updated_at: object) -> _State:
+    """Return a row's state; a damaged row counts as another writer's."""
+    if type(id_) is bytes and len(id_) == _ID_SIZE and type(generation) is int and type(updated_at) is int:
+        return _State(UUID(bytes=id_), generation, updated_at)
+    return _State(UUID(int=0), 0, 0)
 
 
 def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The refresh ledger on SQLite."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,10 +18,10 @@ from vault_adapters.stores.sqlite.rows import (
     to_micros,
 )
 from vault_adapters.stores.sqlite.tokens import write_tokens
-from vault_domain.entities.account import Account, stored_account
+from vault_domain.entities.account import Account, TokenKind, stored_account
 from vault_domain.entities.audit import AuditAction
-from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.refresh_state import LONGEST_LEASE, AccountRecord
+from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus, TokenWrite
 from vault_domain.ports.change import Change
 from vault_domain.ports.refresh_ledger import (
     Attempt,
@@ -31,8 +31,10 @@ from vault_domain.ports.refresh_ledger import (
     Failure,
     Judge,
     Snapshot,
+    mark_of,
     still_wanted,
     stored_access,
+    suspect,
 )
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -146,6 +148,7 @@ class SqliteRefreshLedger:
                 return Change(Commit(outcome))
             written = await write_tokens(transaction, self._queries, wanted, actor) if wanted else Change([])
             stored_now = list(zip(wanted, written.result, strict=True))
+            await self._keep_mark(transaction, attempt, tokens, wanted)
             schedule = committed_schedule(stored_now)
             settled = {"due_at": to_micros(schedule.due_at), "wake": schedule.wake}
             await transaction.execute(self._queries["settle_account"], parameters | settled)
@@ -153,12 +156,25 @@ class SqliteRefreshLedger:
 
         return await self._database.transact(work)
 
+    async def _keep_mark(
+        self,
+        transaction: Transaction,
+        attempt: Attempt,
+        before: Mapping[TokenKind, TokenInfo],
+        writes: Sequence[TokenWrite],
+    ) -> None:
+        mark = mark_of(before[attempt.credential.key.kind])
+        new = suspect(attempt, mark, writes)
+        if new is not None:
+            await transaction.execute(self._queries["suspect_token"], key_parameters(new.key) | {"error_code": mark})
+
     async def _claim(self, transaction: Transaction, attempt: Attempt, seen: UUID | None) -> bool:
         parameters = _parameters(attempt, transaction) | {
             "kind": attempt.credential.key.kind.value,
             "credential_value_id": attempt.credential.value_id.bytes,
             "seen": None if seen is None else seen.bytes,
             "lease": attempt.lease // _MICROSECOND,
+            "longest_lease": LONGEST_LEASE // _MICROSECOND,
         }
         return await transaction.execute(self._queries["claim_account"], parameters) == 1
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
 from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
@@ -193,7 +193,7 @@ def write_parameters(write: TokenWrite, now: datetime) -> Parameters:
     """Return a write as named parameters; a key that held nothing gets the value's id as the token's id too."""
     return {
         **key_parameters(write.key),
-        "value_id": write.value_id.bytes,
+        "value_id": (write.value_id or uuid4()).bytes,
         "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
         "expires_at": to_micros(write.expires_at),

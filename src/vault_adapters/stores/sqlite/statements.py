@@ -1,10 +1,17 @@
 """Loads the store's statements and fills in the SQL that several of them share."""
 
-from vault_adapters.stores.columns import MOST_BLOB
+from functools import cache
+
+from vault_adapters.stores.columns import ACCOUNT, MOST_BLOB
 from vault_adapters.stores.queries import Queries, load_queries
 
 # A damaged row may hold a text in place of a sealed value. The cast reads it as bytes.
 _VALUE_COLUMNS = f"t.data_key_id, CASE WHEN length(t.blob) <= {MOST_BLOB} THEN CAST(t.blob AS BLOB) END"
+
+_LEASE_TIMES = {"a.lease_until", "a.sent_at", "a.next_attempt_at", "a.unknown_since"}
+
+_STEP = "vault_clock_step(a.boot_id, a.clock_offset)"
+"""By how much the machine's clock was set since the times of the account ``a`` were written."""
 
 _CONFIRMED_DATA_KEY = """(
     SELECT CASE WHEN max(e.action = 'data_key_destroyed') THEN 'destroyed' WHEN count(*) > 0 THEN 'decrypt_only' END
@@ -43,12 +50,15 @@ knows the secret of this master key could wrap a data key of their own, and thes
 """
 
 
+@cache
 def load_statements() -> Queries:
     """Return the statements."""
     return load_queries(
         "vault_adapters.stores.sqlite",
         size="length",
         value_columns=_VALUE_COLUMNS,
+        account_columns=", ".join(f"{name} + {_STEP}" if name in _LEASE_TIMES else name for name in ACCOUNT),
+        step=_STEP,
         usable_wrap=_USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
         confirmed_data_key=_CONFIRMED_DATA_KEY,
         confirmed_master_key=_CONFIRMED_MASTER_KEY,

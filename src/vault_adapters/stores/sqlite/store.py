@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attrs import frozen
 
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
-from vault_adapters.stores.sqlite.database import SqliteDatabase
+from vault_adapters.stores.sqlite.boot_clock import BootClock
+from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, SqliteDatabase
 from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
@@ -37,7 +38,12 @@ class SqliteStore:
 
 @asynccontextmanager
 async def open_sqlite_store(
-    path: str, *, migrate: bool, clock: Callable[[], datetime] | None
+    path: str,
+    *,
+    migrate: bool,
+    clock: Callable[[], datetime] | None,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    boot: BootClock | None = None,
 ) -> AsyncIterator[SqliteStore]:
     """Open a SQLite database as a store and close it afterwards.
 
@@ -45,12 +51,14 @@ async def open_sqlite_store(
         path: a file's path, or ``:memory:``.
         migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the process's clock.
+        timeout: longest time that a caller waits for other transactions.
+        boot: replaces the machine's boot clock, by which leases follow steps of the clock.
 
     Raises:
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.
         StorageError: the file cannot be opened.
     """
-    database = SqliteDatabase(path, clock)
+    database = SqliteDatabase(path, clock, timeout, boot)
     await database.open(create=migrate)
     try:
         await prepare_schema(database, migrate=migrate)

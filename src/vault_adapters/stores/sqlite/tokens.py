@@ -12,7 +12,7 @@ from attrs import frozen
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
-from vault_adapters.stores.damage import sound_page
+from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
@@ -240,7 +240,7 @@ async def write_tokens(
     await transaction.execute_many(queries["upsert_token"], parameters)
     keys = [write.key for write in writes]
     rows = await transaction.fetch(queries["get_tokens"], {"keys": keys_parameter(keys)})
-    infos = [stored_info(row, key) for row, key in zip(rows, keys, strict=True)]
+    infos = _written_infos(rows, keys)
     ends = [info.expires_at for info in infos]
     await schedule_accounts(transaction, queries, list(zip(writes, ends, strict=True)))
     events = [
@@ -249,6 +249,20 @@ async def write_tokens(
     ]
     await append_events(transaction, queries, events)
     return Change(infos, tuple(events))
+
+
+def _written_infos(rows: Sequence[Row], keys: Sequence[TokenKey]) -> list[TokenInfo]:
+    """Return the metadata of values that were just written, each over a row that may be damaged.
+
+    Raises:
+        DecryptionError: a row is damaged; nothing is stored, because the caller rolls back the transaction.
+    """
+    account = keys[0].account
+    try:
+        return [stored_info(row, key) for row, key in zip(rows, keys, strict=True)]
+    except Exception as error:
+        refusal = refused_account(account, error)
+    raise refusal
 
 
 _ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}

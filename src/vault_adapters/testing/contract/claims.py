@@ -74,6 +74,17 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
             [seen] = winners
             clock.advance(LEASE)
 
+    async def test_a_claim_whose_answer_was_lost_is_released_by_its_id(self, store: Store) -> None:
+        lost = await unclaimed(store)
+        await store.refreshes.release(lost)  # the claim never arrived
+        assert (await state_of(store)).lease_until is None
+        await store.refreshes.claim(lost, None)  # and this one's answer is lost
+        await store.refreshes.release(await unclaimed(store))  # another attempt's id changes nothing
+        assert (await state_of(store)).lease_until is not None
+        await store.refreshes.release(lost)
+        assert (await state_of(store)).unknown_since is None
+        assert await store.refreshes.claim(await unclaimed(store), lost.attempt_id) is not None
+
     async def test_only_the_latest_attempt_counts_as_seen(self, store: Store) -> None:
         first = await claimed(store)
         await store.refreshes.release(first)

@@ -22,6 +22,7 @@ from vault_adapters.testing.contract.refreshing import (
     state_of,
     token_set,
 )
+from vault_domain.entities.account import ConnectionState
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenStatus
@@ -40,7 +41,7 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         attempt = await claimed(store)
         clock.advance(SECOND)
         writes = await answer(store)
-        ids = {write.key: write.value_id for write in writes}
+        ids = {write.key: write.value_id for write in writes if write.value_id}
         change = await store.refreshes.commit(attempt, writes, actor="me")
         now = clock.now()
         assert change.result.outcome is CommitOutcome.WRITTEN
@@ -101,6 +102,29 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         assert (await store.refreshes.commit(attempt, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
         assert await tokens_of(vault) == before
 
+    @pytest.mark.parametrize("keeps_mark", [True, False])
+    async def test_a_late_answer_keeps_the_mark_of_the_credential_that_it_replaces(
+        self, store: Store, vault: TokenVault, clock: ManualClock, keeps_mark: bool
+    ) -> None:
+        late, writes = await claimed(store), await answer(store)
+        clock.advance(LEASE)
+        await store.refreshes.reject(await claimed(store), "invalid_grant", actor=None)
+        writes = [evolve(write, keeps_mark=keeps_mark) for write in writes]
+        assert (await store.refreshes.commit(late, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
+        assert (await blobs_of(store))[R] == b"refresh_token 1"
+        tokens, info = await tokens_of(vault), await vault.get_account(ACCOUNT)
+        assert info is not None
+        assert (tokens[ACCESS].status, tokens[ACCESS].error_code) == (TokenStatus.VALID, None)
+        if keeps_mark:
+            assert (tokens[REFRESH].status, tokens[REFRESH].error_code) == (TokenStatus.UNKNOWN, "invalid_grant")
+            assert (info.state, info.reason) == (ConnectionState.RETRYING, "invalid_grant")
+            # The next refresh presents the new credential, and its success clears the mark.
+            assert (await store.refreshes.commit(await claimed(store), await answer(store, 2), actor=None)).result
+            tokens, info = await tokens_of(vault), await vault.get_account(ACCOUNT)
+            assert info is not None
+        assert (tokens[REFRESH].status, tokens[REFRESH].error_code) == (TokenStatus.VALID, None)
+        assert info.state is ConnectionState.CONNECTED
+
     async def test_a_refresh_token_alone_is_stored(self, store: Store, vault: TokenVault) -> None:
         before = (await tokens_of(vault))[ACCESS]
         change = await store.refreshes.commit(await claimed(store), await answer(store, keys=[REFRESH]), actor=None)
@@ -152,7 +176,8 @@ class CommitCases(ContractFixtures, given=("stored_account",)):
         await vault.mark_token_invalid((await tokens_of(vault))[REFRESH], "revoked")
         change = await store.refreshes.commit(attempt, await answer(store), actor=None)
         assert change.result.outcome is CommitOutcome.WRITTEN
-        assert (await tokens_of(vault))[REFRESH].status is TokenStatus.VALID
+        refresh = (await tokens_of(vault))[REFRESH]
+        assert (refresh.status, refresh.error_code) == (TokenStatus.UNKNOWN, "revoked")
 
     async def test_a_first_access_token_is_stored(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
         await vault.delete_token(ACCESS)

@@ -73,6 +73,7 @@ async def answer(
             scopes=None,
             refreshed=True,
             lead=LEAD if key.kind is TokenKind.ACCESS_TOKEN else None,
+            value_id=uuid4(),
         )
         for key in keys
     ]

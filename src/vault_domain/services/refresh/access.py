@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Hashable, Mapping
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
+    KeyUnavailableError,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
     RefreshNotPersistedError,
+    StorageError,
     TokenNotFoundError,
     VaultError,
 )
-from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef
+from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef, UsableToken
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy, is_usable
@@ -36,8 +40,9 @@ from vault_domain.rules.refresh import (
     Wait,
     decide,
 )
-from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
+from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner, NothingSent
+from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
 
@@ -47,6 +52,15 @@ _YOUNG = timedelta(seconds=30)
 """Age below which a rejected token is not refreshed, because the resource would reject the next one too."""
 
 _FIRST_POLL, _LONGEST_POLL = 0.02, 0.5
+
+_PATIENCE = 1.0
+"""Longest time in seconds that a caller whose token is still valid waits for a new one."""
+
+_LEAST_LOOK = 0.25
+"""Shortest time in seconds for the first and the last read, so that a timeout of 0 returns the stored token."""
+
+_LAST_LOOK = 0.25
+"""Seconds of a caller's timeout for a last read, because another process may have stored a token."""
 
 _MOST_LEASES = 3
 """Longest time that a caller waits for other attempts, as a number of leases."""
@@ -82,20 +96,68 @@ class RefreshService:
         self._policy = policy
         self._rules = rules
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a provider may be about to answer, or its answer is being stored."""
+        return self._runner.is_running
+
+    def stop(self) -> None:
+        """Start no refresh any more, because the vault is closing; running refreshes end normally."""
+        self._runner.stop()
+        self._keeper.stop_waiting()
+
     async def ensure(self, account: Account, timeout: float | None, *, actor: str | None) -> Token:
-        """Return an access token that may be used now; refresh it first if it is due."""
+        """Return an access token that may be used now; refresh it first if it is due.
+
+        ``timeout`` (seconds) covers everything, the first read included. A caller whose token is still valid waits for
+        a new one for a second at most, whatever hangs; the refresh goes on without the caller.
+        """
+        started = self._tasks.monotonic()
+        end = math.inf if timeout is None else started + timeout
+        found: UsableToken | None = None
         if not self._keeper.is_pending(account):
-            found = await self._tokens.get_access(account, None)
+            found, now = await self._first_look(account, timeout)
             if found is not None and (not found.needs_refresh or self._tasks.is_flying(account)):
                 return found.token  # the token is still valid, so a caller need not wait for the running refresh
-        return await self._share(account, account, _Caller(Demand(), actor), timeout)
+        caller = _Caller(Demand(), actor)
+        if found is None:
+            return await self._share(account, account, caller, end)
+        token = await self._refresh_ahead(account, caller, min(end, self._tasks.monotonic() + _PATIENCE))
+        if token is not None:
+            return token
+        passed = timedelta(seconds=self._tasks.monotonic() - started)
+        if is_usable(found.token.info, now + passed):
+            return found.token
+        return await self._share(account, account, caller, end)
+
+    async def _first_look(self, account: Account, timeout: float | None) -> tuple[UsableToken | None, datetime]:
+        if timeout is None:
+            return await self._tokens.find_access(account, None)
+        try:
+            return await self._look(account, max(timeout, _LEAST_LOOK))
+        except TimeoutError:
+            pass  # raise the new error below, so that it has no ``__context__``
+        raise _overdue(account)
+
+    async def _look(self, account: Account, seconds: float) -> tuple[UsableToken | None, datetime]:
+        """Read the access token in a call of its own, because cancelling a read that hangs may hang too."""
+        key = ("look", self._tasks.new_id())
+        return await self._tasks.share(key, lambda: self._tokens.find_access(account, None), seconds)
+
+    async def _refresh_ahead(self, account: Account, caller: _Caller, end: float) -> Token | None:
+        """Refresh a token that is still valid; return None if that takes longer or the vault cannot do it now."""
+        try:
+            return await self._wait_for(account, account, caller, end)
+        except (TimeoutError, StorageError, KeyUnavailableError) as error:
+            _log.info("a refresh ahead did not end (%s); the stored token is still valid", type(error).__name__)
+            return None
 
     async def refresh(self, account: Account, *, actor: str | None) -> Token:
         """Return a new access token, even if the stored one is not due."""
         snapshot = checked_snapshot(account, await self._ledger.read(account))
         access = _access(snapshot)
         caller = _Caller(Demand(forced=True, replaced=TokenRef.of(access) if access else None), actor)
-        return await self._share(("forced", account), account, caller, None)
+        return await self._share(("forced", account), account, caller, math.inf)
 
     async def rejected(self, info: TokenInfo, *, actor: str | None) -> Token:
         """Return a token to try instead of one that a resource rejected."""
@@ -110,22 +172,28 @@ class RefreshService:
             return await self._open(account, snapshot, stored)
         demand = Demand(replaced=TokenRef.of(stored))
         if not isinstance(self._decide(account, snapshot, demand), (Reauthorize, NoRefresher)):
-            return await self._share(demand.replaced, account, _Caller(demand, actor), None)
+            return await self._share(demand.replaced, account, _Caller(demand, actor), math.inf)
         if await self._tokens.mark_invalid(stored, "invalid_token", actor=actor) is MarkOutcome.STALE:
             return await self.ensure(account, None, actor=actor)
         raise ReauthorizationRequiredError(account=account, reason="invalid_token")
 
-    async def _share(self, key: Hashable, account: Account, caller: _Caller, timeout: float | None) -> Token:
+    async def _share(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
+        """Obtain a token in a call that this process's callers share, until the monotonic time ``end``."""
+        reserve = min(_LAST_LOOK, (end - self._tasks.monotonic()) / 4)
+        found: UsableToken | None = None
         try:
-            return await self._tasks.share(key, lambda: self._obtain(account, caller), timeout)
+            return await self._wait_for(key, account, caller, end - reserve)
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
-        found = await self._tokens.get_access(account, None)
-        if found is not None and caller.demand.replaced != TokenRef.of(found.token.info):
+        with suppress(TimeoutError, StorageError):
+            found, _ = await self._look(account, max(_LEAST_LOOK, end - self._tasks.monotonic()))
+        if found is not None:
             return found.token
-        raise RefreshFailedError(
-            "the refresh did not end within the timeout; it goes on", account=account, retry_after=timedelta(seconds=1)
-        )
+        raise _overdue(account)
+
+    async def _wait_for(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
+        left = None if end == math.inf else max(0.0, end - self._tasks.monotonic())
+        return await self._tasks.share(key, lambda: self._obtain(account, caller), left)
 
     async def _obtain(self, account: Account, caller: _Caller) -> Token:
         """Read the account and carry out the decision, until there is a token or an error."""
@@ -139,12 +207,19 @@ class RefreshService:
             decision = self._decide(account, snapshot, caller.demand)
             if isinstance(decision, Use):
                 return await self._open(account, snapshot, decision.access)
-            if isinstance(decision, Claim):
+            if isinstance(decision, Claim) and self._runner.is_attempting(account):
+                await self._pause(poll, self._lease(account))  # the clock was set on, so that the lease looks over
+                poll = min(poll * 1.5, _LONGEST_POLL)
+            elif isinstance(decision, Claim):
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome
                 attempts += isinstance(outcome, Refreshed)
+                if self._keeper.is_pending(account):  # nothing is sent before that answer is stored
+                    await self._pause(poll, self._lease(account))
+                    poll = min(poll * 1.5, _LONGEST_POLL)
             elif isinstance(decision, Wait):
+                self._runner.refuse_if_stopped(account)
                 await self._pause(poll, decision.until - snapshot.now)
                 poll = min(poll * 1.5, _LONGEST_POLL)
             else:
@@ -197,7 +272,8 @@ class RefreshService:
         return await self._tokens.hand_out(key, row, now) if is_usable(row.info, now) else refreshed
 
     def _decide(self, account: Account, snapshot: Snapshot, demand: Demand) -> Decision:
-        return decide(snapshot.record, snapshot.now, self._policy, self._rules.get(account.provider), demand)
+        rule = self._rules.get(account.provider)
+        return decide(snapshot.record, snapshot.now, self._policy, rule, demand, snapshot.store_since)
 
     def _lease(self, account: Account) -> timedelta:
         rule = self._rules.get(account.provider)
@@ -218,6 +294,14 @@ def _access(snapshot: Snapshot) -> TokenInfo | None:
 
 def _row(snapshot: Snapshot, info: TokenInfo) -> StoredToken:
     return StoredToken(info, snapshot.sealed[info.key.kind])
+
+
+def _overdue(account: Account) -> RefreshFailedError:
+    return RefreshFailedError(
+        "no token was found within the timeout; a running refresh goes on",
+        account=account,
+        retry_after=timedelta(seconds=1),
+    )
 
 
 def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:

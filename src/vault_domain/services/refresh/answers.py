@@ -1,67 +1,56 @@
-"""Stores a provider's answer in the database, else in the journal, else in memory; logs lost answers."""
+"""Keeps a provider's answer: in the journal first, then in the database, else in memory until the vault is closed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any
 
-from attrs import evolve, frozen
-
-from vault_domain.entities.account import Account, TokenKind
-from vault_domain.entities.errors import (
-    DecryptionError,
-    KeyUnavailableError,
-    RefreshNotPersistedError,
-    StorageError,
-    VaultError,
-)
-from vault_domain.entities.token import StoredToken, Token, TokenInfo, TokenStatus, TokenWrite
-from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
+from vault_domain.entities.account import Account
+from vault_domain.entities.errors import KeyUnavailableError, StorageError
+from vault_domain.entities.token import Token, TokenWrite
+from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, RefreshJournal
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, RefreshLedger
+from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.refresh import RefreshTiming
-from vault_domain.services.refresh.journal_seal import Sealer, is_genuine, seal_entry
+from vault_domain.services.refresh.commits import AnswerCommitter, Refreshed
+from vault_domain.services.refresh.fresh_calls import FreshCalls
+from vault_domain.services.refresh.held_tokens import QUICK_SECONDS, HeldTokens
+from vault_domain.services.refresh.journal_seal import Sealer, seal_entry
+from vault_domain.services.tokens.held import Held, HeldAnswers, Moment
 from vault_domain.services.tokens.opening import TokenOpener
 
 _log = logging.getLogger(__name__)
-ANSWER_LOST = "answer_lost"
-"""Error code of a credential that the provider consumed for an answer that can no longer be decrypted."""
 
-_ROUNDS = 8
 _FIRST_SHARE = 0.5
-"""Share of the commit budget to wait for the database before the answer is written to the journal too."""
+"""Share of the commit budget after which a commit counts as hanging, and a new one is started."""
 
 _PATIENCE_SECONDS = 30.0
 """Longest time to wait for a slow commit if there is no journal."""
 
+_TOGETHER = 10
+"""Largest number of waiting answers that are tried at once."""
 
-@frozen
-class _Pending:
-    entry: JournalEntry
-    journaled: bool
-    since: float
-    checked: bool = True
-
-
-@frozen
-class Refreshed:
-    """The provider answered.
-
-    Attributes:
-        stored: the new access token as its commit stored it; if this and `held` are None, read the account again.
-        held: the new access token if the database could not store it yet, else None.
-    """
-
-    stored: StoredToken | None = None
-    held: Token | None = None
+_LAST_SHARE = 0.2
+"""Share of the time for closing that is left to the journal."""
 
 
 class AnswerKeeper:
-    """Commits answers of providers, and keeps those that cannot be committed yet."""
+    """Keeps answers of providers until the database has stored them.
+
+    Args:
+        ledger: stores the answers.
+        cipher: checks the seals of journal entries.
+        opener: decrypts the tokens that are handed out before they are stored.
+        sink: takes the events of the commits.
+        journal: keeps the answers on this machine.
+        tasks: runs the commits; no other work may run in it, so that closing need not wait for commits that hang.
+        timing: the time limits of a refresh.
+        held: the waiting answers, which reads look at too.
+    """
 
     def __init__(
         self,
@@ -72,15 +61,17 @@ class AnswerKeeper:
         journal: RefreshJournal,
         tasks: Tasks,
         timing: RefreshTiming,
+        held: HeldAnswers,
     ) -> None:
-        self._ledger = ledger
-        self._cipher = cipher
-        self._opener = opener
-        self._sink = sink
         self._journal = journal
         self._tasks = tasks
-        self._timing = timing
-        self._pending: dict[Account, _Pending] = {}
+        self._held = held
+        self._budget = timing.commit_budget.total_seconds()
+        self._patience = self._budget * _FIRST_SHARE
+        calls = FreshCalls(tasks, patience=self._patience)
+        self._commits = AnswerCommitter(ledger, cipher, sink, calls)
+        self._tokens = HeldTokens(ledger, cipher, opener, held, calls, tasks)
+        self._closing_since: float | None = None
 
     async def keep(
         self,
@@ -88,36 +79,53 @@ class AnswerKeeper:
         writes: Sequence[TokenWrite],
         sealer: Sealer,
         *,
+        started: float,
         actor: str | None,
         problem: str | None = None,
     ) -> Refreshed:
-        """Commit an answer; if the database does not store it in time, write it to the journal.
+        """Write an answer to the journal, then commit it. Nothing else is awaited before the journal has it.
 
-        ``sealer`` has sealed the writes, and seals the journal's entry. The other arguments are those of
-        `JournalEntry`.
+        Args:
+            attempt: see `JournalEntry`.
+            writes: the answer, sealed by ``sealer``.
+            sealer: seals the journal's entry.
+            started: monotonic time (seconds) from before the claim.
+            actor: see `JournalEntry`.
+            problem: see `JournalEntry`.
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
         """
         entry = seal_entry(JournalEntry(attempt, tuple(writes), actor, problem), sealer)
-        budget = self._timing.commit_budget.total_seconds()
-        end = self._tasks.monotonic() + budget
-        committed = await self._try_commit(entry, budget * _FIRST_SHARE)
+        held = Held(entry, Moment(attempt.claimed_at, started), journaled=False)
+        committed: Refreshed | None = None
+        self._held.begin(held)
+        try:
+            problem_of_journal = await self._write_down(entry)
+            held = Held(entry, held.seen_at, journaled=problem_of_journal is None)
+            began = self._tasks.monotonic()
+            committed = await self._commits.attempt(entry, self._patience)
+        finally:
+            if committed is None:  # also if this task is cancelled: the vault tries again while it closes
+                self._held.put(held)
         if committed is not None:
+            self._held.drop(held)
+            await self._remove(held)
             return committed
         _log.warning("a refreshed token could not be stored yet")
-        journaled = await self._write_down(entry)
-        self._pending[attempt.account] = _Pending(entry, journaled, self._tasks.monotonic())
-        if not journaled and self._tasks.is_flying(_flight(entry)):
+        if problem_of_journal is not None:
+            _log.error("a refreshed token is in memory only: %s", problem_of_journal)
+        end = began + self._budget
+        if not held.journaled and self._commits.is_running(entry):
             # The database may be slow, not down. Nothing else can store the answer, so waiting is better than an error.
             end = self._tasks.monotonic() + _PATIENCE_SECONDS
         if await self._retry_until(end, attempt.account):
             return Refreshed()
-        return Refreshed(held=await self._held(attempt.account))
+        return Refreshed(held=await self._tokens.token(attempt.account))
 
     def is_pending(self, account: Account) -> bool:
         """Return whether an answer for this account waits for the database."""
-        return account in self._pending
+        return account in self._held
 
     async def settle(self, account: Account) -> Token | None:
         """Commit the account's waiting answer before its credential may be used again.
@@ -127,19 +135,46 @@ class AnswerKeeper:
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
+            StorageError: whether the answer is still current cannot be found out now.
         """
-        if account not in self._pending or await self._try_pending(account):
+        held = self._held.get(account)
+        if held is None:
             return None
-        return await self._held(account)
+        if await self._try(account, min(self._patience, QUICK_SECONDS) if held.journaled else self._patience):
+            return None
+        return await self._tokens.token(account)
 
     async def retry_all(self) -> None:
-        """Try to commit every waiting answer."""
-        for account in list(self._pending):
-            await self._try_pending(account)
+        """Try to commit every waiting answer, and to journal those that the journal could not store yet."""
+        await self._try_together(self._held.all(), None)
+
+    def stop_waiting(self) -> None:
+        """Note that the vault is closing, so that nobody waits any longer for a database that does not answer."""
+        if self._closing_since is None:
+            self._closing_since = self._tasks.monotonic()
+
+    async def close(self, seconds: float) -> None:
+        """Try for the last time to store the waiting answers: all together in the database, then in the journal.
+
+        It takes about ``seconds`` seconds from `stop_waiting` on, however many answers wait. It ends after one try if
+        the journal holds them all.
+        """
+        self.stop_waiting()
+        reserve = seconds * _LAST_SHARE
+        end = max(self._tasks.monotonic() + reserve, (self._closing_since or 0.0) + seconds - reserve)
+        await self._try_together(self._held.all(), end)
+        while self._unjournaled() and self._tasks.monotonic() < end:
+            await self._tasks.sleep(0.1)
+            await self._try_together(self._unjournaled(), end)
+
+        async def journal(held: Held) -> None:
+            await self._journal_again(held)
+
+        await self._run([partial(journal, held) for held in self._unjournaled()])
 
     def report_lost(self) -> None:
-        """Log, when the vault closes, how many answers are lost with this process's memory."""
-        lost = sum(not pending.journaled for pending in self._pending.values())
+        """Log, when the vault is closed, how many answers are lost with this process's memory."""
+        lost = len(self._unjournaled())
         if lost:
             _log.error(
                 "%d refreshed token sets are lost, because neither the database nor a journal could store them", lost
@@ -148,183 +183,80 @@ class AnswerKeeper:
     async def recover(self) -> int:
         """Commit the journal entries of earlier processes; return the number of entries."""
         entries = await self._journal.entries()
+        accounts: dict[Account, list[JournalEntry]] = {}
         # Try the latest entry first: if there are two answers for one credential, the later one must be stored.
         for entry in sorted(entries, key=lambda entry: entry.attempt.claimed_at, reverse=True):
-            account = entry.attempt.account
-            if account not in self._pending:
-                self._pending[account] = _Pending(entry, journaled=True, since=self._tasks.monotonic(), checked=False)
-                await self._try_pending(account)
+            accounts.setdefault(entry.attempt.account, []).append(entry)
+        await self._run([partial(self._recover, found) for found in accounts.values()])
         if entries:
-            _log.warning("the journal held %d refreshed token sets; %d still wait", len(entries), len(self._pending))
+            _log.warning("the journal held %d refreshed token sets; %d still wait", len(entries), len(self._held))
         return len(entries)
 
-    async def _check(self, account: Account, pending: _Pending) -> _Pending | None:
-        """Return a waiting answer after verifying that this vault wrote it; otherwise, forget it and return None.
+    async def _recover(self, entries: Iterable[JournalEntry]) -> None:
+        """Commit one account's entries; if one must wait, the earlier ones stay in the journal until the next start."""
+        for entry in entries:
+            if entry.attempt.account in self._held:
+                return
+            self._held.put(Held(entry, None, journaled=True, genuine=False))
+            await self._try(entry.attempt.account, self._patience)
 
-        Raises:
-            KeyUnavailableError, StorageError: the answer cannot be verified now.
-        """
-        if pending.checked:
-            return pending
-        problem = await self._problem_with(pending.entry)
-        if self._pending.get(account) is not pending:
-            return self._pending.get(account)
-        if problem is None:
-            self._pending[account] = evolve(pending, checked=True)
-            return self._pending[account]
-        del self._pending[account]
-        _log.error(
-            "an entry stays in the journal, because %s (attempt %s)", problem, pending.entry.attempt.attempt_id.hex
-        )
-        return None
+    async def _try_together(self, waiting: Iterable[Held], end: float | None) -> None:
+        async def retry(account: Account) -> None:
+            left = self._patience if end is None else min(self._patience, end - self._tasks.monotonic())
+            if left > 0:
+                await self._try(account, left)
 
-    async def _problem_with(self, entry: JournalEntry) -> str | None:
-        """Return why an entry must not be committed, such as another vault's seal; None if it may be committed."""
+        await self._run([partial(retry, held.account) for held in waiting])
+
+    async def _run(self, jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+        if jobs:
+            await self._tasks.run_all([("answers", job) for job in jobs], _TOGETHER)
+
+    def _unjournaled(self) -> list[Held]:
+        return [held for held in self._held.all() if not held.journaled]
+
+    async def _try(self, account: Account, seconds: float) -> bool:
+        """Commit the account's waiting answer; return whether none waits any more."""
+        held = self._held.get(account)
+        if held is None:
+            return True
         try:
-            return None if await is_genuine(entry, self._cipher) else "it was changed or forged"
-        except UnreadableError as error:
-            # Without its data key, the entry cannot be stored. The commit drops it, or marks its credential as spent.
-            return None if error.reason == DESTROYED_KEY else "this database's data keys do not decrypt its seal"
-        except DecryptionError:
-            return "this database's data keys do not decrypt its seal"
-
-    async def _write_down(self, entry: JournalEntry) -> bool:
-        try:
-            await self._journal.write(entry)
-        except JournalError as error:
-            _log.error("a refreshed token is in memory only: %s", error)
+            held = await self._tokens.checked(held, seconds)
+        except (KeyUnavailableError, StorageError):
             return False
+        if held is None:
+            return True
+        if not held.journaled:
+            held = await self._journal_again(held)
+        if await self._commits.attempt(held.entry, seconds) is None:
+            return False
+        self._held.drop(held)
+        await self._remove(held)
         return True
-
-    async def _try_commit(self, entry: JournalEntry, seconds: float) -> Refreshed | None:
-        """Commit an entry; return None if that fails or takes too long. The next try joins a commit that still runs."""
-        try:
-            return await self._tasks.share(_flight(entry), lambda: self._commit(entry), seconds)
-        except TimeoutError:
-            return None
-        except VaultError as error:  # from the database, or from the master key after a data key rotation
-            _log.debug("a commit failed (%s)", error.code)
-            return None
 
     async def _retry_until(self, end: float, account: Account) -> bool:
         pause = 0.05
-        while self._tasks.monotonic() + pause < end:
+        while self._closing_since is None and self._tasks.monotonic() + pause < end:
             await self._tasks.sleep(pause)
-            if await self._try_pending(account):
+            if await self._try(account, self._patience):
                 return True
             pause = min(pause * 2, 1.0)
         return False
 
-    async def _try_pending(self, account: Account) -> bool:
-        """Commit the account's waiting answer; return whether none waits any more."""
-        pending = self._pending.get(account)
-        if pending is None:
-            return True
+    async def _write_down(self, entry: JournalEntry) -> JournalError | None:
         try:
-            pending = await self._check(account, pending)
-        except (KeyUnavailableError, StorageError):
-            return False
-        if pending is None:
-            return True
-        seconds = self._timing.commit_budget.total_seconds() * _FIRST_SHARE
-        if await self._try_commit(pending.entry, seconds) is None:
-            return False
-        if self._pending.get(account) is pending:
-            del self._pending[account]
-        if pending.journaled:
-            await self._journal.remove(pending.entry)
-        return True
+            await self._journal.write(entry)
+        except JournalError as error:
+            return error
+        return None
 
-    async def _held(self, account: Account) -> Token | None:
-        pending = self._pending.get(account)
-        if pending is not None:
-            pending = await self._check(account, pending)
-        if pending is None:
-            return None
-        if not pending.journaled:
-            raise RefreshNotPersistedError(account=account)
-        return await self._predict(pending)
+    async def _journal_again(self, held: Held) -> Held:
+        """Write an answer to the journal that the journal could not store before; its log has the first failure."""
+        if await self._write_down(held.entry) is not None:
+            return held
+        self._held.note(held, journaled=True)
+        return Held(held.entry, held.seen_at, journaled=True, genuine=held.genuine, changed=held.changed)
 
-    async def _predict(self, pending: _Pending) -> Token | None:
-        """Return the access token of an answer as the store will store it."""
-        attempt = pending.entry.attempt
-        write = next((write for write in pending.entry.writes if write.key.kind is TokenKind.ACCESS_TOKEN), None)
-        if write is None:
-            return None
-        waited = timedelta(seconds=self._tasks.monotonic() - pending.since)
-        if write.expires_at is not None and write.expires_at <= attempt.claimed_at + waited:
-            raise StorageError("a refreshed token expired while it waited for the database", retryable=True)
-        info = TokenInfo(
-            id=attempt.access.id if attempt.access else attempt.attempt_id,
-            key=write.key,
-            status=TokenStatus.VALID,
-            error_code=None,
-            expires_at=write.expires_at,
-            scopes=write.scopes or (),
-            generation=attempt.access.generation + 1 if attempt.access else 1,
-            last_used_at=None,
-            last_refreshed_at=attempt.claimed_at,
-            lifetime=write.lifetime,
-            created_at=attempt.claimed_at,
-            updated_at=attempt.claimed_at,
-            value_id=write.value_id,
-        )
-        key = attempt.account.key(TokenKind.ACCESS_TOKEN)
-        return await self._opener.open(key, StoredToken(info, write.sealed), attempt.claimed_at)
-
-    async def _commit(self, entry: JournalEntry) -> Refreshed:
-        for _ in range(_ROUNDS):
-            try:
-                change = await self._ledger.commit(entry.attempt, entry.writes, actor=entry.actor)
-            except DataKeyInactiveError:
-                resealed = await self._reseal(entry)
-                if resealed is None:
-                    return Refreshed()
-                entry = resealed
-            else:
-                self._sink.publish(change.events)
-                if change.result.outcome is not CommitOutcome.WRITTEN:
-                    _log.info("a refresh was overtaken by another change (%s)", change.result.outcome.value)
-                await self._mark_spent(entry)
-                return Refreshed(stored=change.result.access)
-        raise StorageError("the tenant's data key kept changing", retryable=True)
-
-    async def _mark_spent(self, entry: JournalEntry) -> None:
-        """Mark the credential invalid if the provider replaced it by one that cannot be stored."""
-        if entry.problem is not None:
-            change = await self._ledger.reject(entry.attempt, entry.problem, actor=entry.actor)
-            self._sink.publish(change.events)
-
-    async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:
-        """Seal the answer under the active data key; return None if it can no longer be decrypted.
-
-        The caller has just seen that the credential of the attempt is still stored.
-
-        Raises:
-            StorageError: the answer does not decrypt, but its data key is not destroyed, so an operator may repair it.
-        """
-        self._cipher.forget_active([entry.attempt.account.tenant_id])
-        try:
-            keys = [entry.attempt.account.key(write.key.kind) for write in entry.writes]
-            values = [
-                (key, await self._cipher.open(key, write.sealed)) for key, write in zip(keys, entry.writes, strict=True)
-            ]
-        except UnreadableError as error:
-            attempt = entry.attempt.attempt_id.hex
-            if error.reason != DESTROYED_KEY:
-                _log.error(
-                    "a refreshed token waits, because it does not decrypt now: %s (attempt %s)", error.reason, attempt
-                )
-                raise StorageError("a refreshed token does not open", reason=error.reason) from None
-            # Either the tenant was erased and has no credential to mark, or a re-encryption destroyed the data key.
-            change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
-            self._sink.publish(change.events)
-            _log.error("a refreshed token is lost: its data key was destroyed before the commit (attempt %s)", attempt)
-            return None
-        sealed = await self._cipher.seal(values)
-        writes = [evolve(write, sealed=value) for write, value in zip(entry.writes, sealed, strict=True)]
-        return evolve(entry, writes=tuple(writes))
-
-
-def _flight(entry: JournalEntry) -> Hashable:
-    return "commit", entry.attempt.attempt_id
+    async def _remove(self, held: Held) -> None:
+        if held.journaled:
+            await self._journal.remove(held.entry)

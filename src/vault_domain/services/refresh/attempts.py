@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from attrs import evolve, frozen
@@ -28,7 +29,8 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
 from vault_domain.rules.refresh import Claim, RefreshTiming, backoff, lead
-from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
+from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import drafts_of
@@ -40,6 +42,15 @@ _BREAKER_SECONDS = 30.0
 
 _GRACE_SECONDS = 0.5
 """Extra seconds before a refresher that ignores its deadline is cancelled."""
+
+_AFTER_CLOSING = timedelta(seconds=1)
+"""Time after which a caller whom a closing vault refused may ask another vault."""
+
+_WITHDRAWAL_SECONDS = 0.5
+"""Longest time for which a caller waits until its lost claim is released."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between attempts to release a lost claim."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -78,6 +89,29 @@ class AttemptRunner:
         self._timing = timing
         self._refreshers = refreshers
         self._refused_until: dict[str, tuple[float, str | None]] = {}
+        self._is_stopped = False
+        self._attempted: set[Account] = set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._is_stopped
+
+    @property
+    def is_running(self) -> bool:
+        """Whether an attempt is running; the provider may be about to answer."""
+        return bool(self._attempted)
+
+    def stop(self) -> None:
+        """Start no attempt any more, because the vault is closing; running attempts end normally."""
+        self._is_stopped = True
+
+    def refuse_if_stopped(self, account: Account) -> None:
+        """Raise `RefreshFailedError` after `stop`."""
+        if self._is_stopped:
+            raise RefreshFailedError(
+                "the vault is closing and starts no refresh", account=account, retry_after=_AFTER_CLOSING
+            )
 
     def is_refused(self, provider: str) -> bool:
         """Return whether the provider recently rejected this client, so that it is not called for a while."""
@@ -88,10 +122,34 @@ class AttemptRunner:
         if self.is_refused(account.provider):
             raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
 
+    def is_attempting(self, account: Account) -> bool:
+        """Return whether this process is refreshing the account, whatever the clock says of its lease."""
+        return account in self._attempted
+
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
-        """Claim an account as decided; return None if another process was faster."""
+        """Claim an account as decided, to `run` the attempt next.
+
+        Returns:
+            None if another process was faster, or if this process is refreshing the account.
+
+        Raises:
+            RefreshFailedError: the vault is closing.
+            StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
+        """
+        self.refuse_if_stopped(account)
+        if account in self._attempted:
+            return None
+        self._attempted.add(account)
+        claimed_at: datetime | None = None
         unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
-        claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
+        try:
+            claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
+        except StorageError:
+            await self._withdraw(unclaimed)
+            raise
+        finally:
+            if claimed_at is None:
+                self._attempted.discard(account)
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
 
     async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
@@ -105,13 +163,20 @@ class AttemptRunner:
         Raises:
             ReauthorizationRequiredError: the provider rejected the credential for good; it is marked invalid.
             ProviderConfigurationError: the provider rejects this client or request; no token was changed.
-            RefreshFailedError: the refresh failed this time.
+            RefreshFailedError: the refresh failed this time, or the vault is closing.
             RefreshNotPersistedError: the answer is in this process's memory only.
             DecryptionError: the credential cannot be decrypted.
         """
         try:
+            return await self._run(attempt, started, actor)
+        finally:
+            self._attempted.discard(attempt.account)
+
+    async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
+        try:
             self.refuse_known_bad(attempt.account)
             prepared = await self._prepare(attempt, started)
+            self.refuse_if_stopped(attempt.account)  # nothing is awaited between this check and the request
         except VaultError:
             await self._release(attempt)
             raise
@@ -123,8 +188,8 @@ class AttemptRunner:
         if isinstance(answer, TokenSet):
             self._refused_until.pop(attempt.account.provider, None)
             problem = self._problem_with(attempt, answer)
-            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, actor, problem)
-        return await self._settle(attempt, answer, failures, sealer, actor)
+            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+        return await self._settle(attempt, answer, failures, sealer, started, actor)
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
@@ -178,6 +243,7 @@ class AttemptRunner:
         attempt: Attempt,
         drafts: list[TokenDraft],
         sealer: Sealer,
+        started: float,
         actor: str | None,
         problem: str | None = None,
     ) -> Refreshed:
@@ -185,10 +251,13 @@ class AttemptRunner:
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts
         ]
-        return await self._keeper.keep(attempt, writes, sealer, actor=actor, problem=problem)
+        # A provider that is not strict may reject a credential that it has just replaced, without revoking the new one.
+        is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
+        writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
+        return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)
 
     async def _settle(
-        self, attempt: Attempt, error: VaultError, failures: int, sealer: Sealer, actor: str | None
+        self, attempt: Attempt, error: VaultError, failures: int, sealer: Sealer, started: float, actor: str | None
     ) -> NothingSent:
         """Record how the attempt failed and raise a new error, because the refresher's error may hold secrets."""
         account, reason = attempt.account, registered_code(error.reason)
@@ -206,12 +275,35 @@ class AttemptRunner:
         if error.refresh_token is not None and error.refresh_token.reveal():
             key = account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, error.refresh_token, scopes=None, refreshed=True)
-            await self._keep(attempt, [draft], sealer, actor)
+            await self._keep(attempt, [draft], sealer, started, actor)
         wait = backoff(failures + 1, self._tasks.jitter(), error.retry_after)
         await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
         raise RefreshFailedError(
             account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
         )
+
+    async def _withdraw(self, attempt: Attempt) -> None:
+        """Release a claim whose acknowledgement may be lost; go on in the background if the store does not answer.
+
+        Nothing was sent to the provider under this attempt's id, so nobody has to wait for the end of its lease.
+        """
+        with suppress(TimeoutError):
+            await self._tasks.share(
+                ("withdrawn", attempt.attempt_id), lambda: self._release_when_possible(attempt), _WITHDRAWAL_SECONDS
+            )
+
+    async def _release_when_possible(self, attempt: Attempt) -> None:
+        end, pause = self._tasks.monotonic() + attempt.lease.total_seconds(), _FIRST_PAUSE
+        while not await self._is_released(attempt) and self._tasks.monotonic() < end:
+            await self._tasks.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _is_released(self, attempt: Attempt) -> bool:
+        try:
+            await self._ledger.release(attempt)
+        except StorageError as error:
+            return not error.retryable
+        return True
 
     async def _release(self, attempt: Attempt) -> None:
         try:

@@ -75,7 +75,7 @@ def _of_write(write: TokenWrite) -> list[object]:
     # A journal keeps neither `lead` nor `refreshed`: the policy gives `lead`, and `refreshed` is True for every answer.
     return [
         write.key.kind.value,
-        write.value_id.hex,
+        None if write.value_id is None else write.value_id.hex,
         write.sealed.data_key_id.hex(),
         write.sealed.blob.hex(),
         None if write.expires_at is None else _of_time(write.expires_at),

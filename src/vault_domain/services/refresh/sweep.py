@@ -18,8 +18,9 @@ from vault_domain.ports.refresh_ledger import DueAccount, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, RefreshRule, decide_ahead, next_due
-from vault_domain.services.refresh.answers import AnswerKeeper, Refreshed
+from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.tokens.opening import checked_snapshot
 
 _log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class SweepService:
         """
         await self._keeper.retry_all()
         sweep = _Sweep(actor, limit, {provider: _Position(rule) for provider, rule in self._rules.items()})
-        while sweep.positions and sweep.wanted(0) > 0 and not (should_stop is not None and should_stop()):
+        while sweep.positions and sweep.wanted(0) > 0 and not self._is_to_stop(should_stop):
             jobs: list[_Job] = []
             for provider in list(sweep.positions):
                 wanted = sweep.wanted(len(jobs))
@@ -100,6 +101,9 @@ class SweepService:
                     jobs += await self._take(provider, sweep, wanted)
             await self._tasks.run_all(jobs, _PER_PROVIDER)
         return SweepReport(**sweep.counts)
+
+    def _is_to_stop(self, should_stop: Callable[[], bool] | None) -> bool:
+        return self._runner.is_stopped or (should_stop is not None and should_stop())
 
     async def _take(self, provider: str, sweep: _Sweep, wanted: int) -> list[_Job]:
         """Take the next due accounts of a provider; if there are none, the sweep is finished with the provider."""
@@ -142,11 +146,13 @@ class SweepService:
 
     async def _refresh(self, account: Account, rule: RefreshRule, sweep: _Sweep) -> object | None:
         """Decide, claim and refresh an account; return None if there was nothing to refresh."""
+        if self._runner.is_stopped:
+            return None
         started = self._tasks.monotonic()
         snapshot = checked_snapshot(account, await self._ledger.read(account))
-        decision = decide_ahead(snapshot.record, snapshot.now, self._policy, rule)
+        decision = decide_ahead(snapshot.record, snapshot.now, self._policy, rule, snapshot.store_since)
         if not isinstance(decision, Claim):
-            await self._ledger.reschedule(account, partial(self._judge, rule))
+            await self._ledger.reschedule(account, partial(self._judge, rule, snapshot.store_since))
             return None
         attempt = await self._runner.claim(account, decision, rule.timing.lease)
         if attempt is None:
@@ -154,5 +160,7 @@ class SweepService:
         sweep.counts["claimed"] += 1
         return await self._runner.run(attempt, started=started, actor=sweep.actor)
 
-    def _judge(self, rule: RefreshRule, record: AccountRecord | None, now: datetime) -> datetime | None:
-        return next_due(record, now, self._policy, rule)
+    def _judge(
+        self, rule: RefreshRule, store_since: datetime | None, record: AccountRecord | None, now: datetime
+    ) -> datetime | None:
+        return next_due(record, now, self._policy, rule, store_since)

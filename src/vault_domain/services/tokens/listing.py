@@ -76,7 +76,7 @@ class ListingService:
         return make_page(found, limit, _by_account)
 
     async def events(self, tenant_id: str | None, *, limit: int, after: str | None) -> Page[AuditEvent]:
-        """Return audit events in commit order."""
+        """Return audit events; each key's come in the order of its generations."""
         seal = await self._seal.get()
         found = await self._audit.page(tenant_id, limit=limit + 1, after=seal.open(after, tenant_id))
         events = [evolve(event, cursor=seal.seal(_of_event(event), tenant_id)) for event in found[:limit]]

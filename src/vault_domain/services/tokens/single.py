@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.errors import DecryptionError, StorageError
 from vault_domain.entities.token import (
     WRONG_ROW,
     DamagedToken,
@@ -18,8 +18,9 @@ from vault_domain.entities.token import (
 )
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.sealing import write_sealed
 from vault_domain.services.tokens.uses import UseTracker
@@ -36,6 +37,7 @@ class TokenService:
         opener: TokenOpener,
         uses: UseTracker,
         policy: RefreshPolicy,
+        held: HeldAnswers,
     ) -> None:
         self._tokens = tokens
         self._cipher = cipher
@@ -43,6 +45,7 @@ class TokenService:
         self._opener = opener
         self._uses = uses
         self._policy = policy
+        self._held = held
 
     async def store(
         self, drafts: Sequence[TokenDraft], *, actor: str | None, expected_generation: int | None = None
@@ -60,7 +63,7 @@ class TokenService:
 
     async def get(self, key: TokenKey) -> Token | None:
         """Return the token, regardless of its status, and record its use."""
-        reading = await self._tokens.get(key)
+        reading = await self._reading(key)
         answer = reading.answer
         return None if answer is None else await self.hand_out(key, answer, reading.now)
 
@@ -75,7 +78,7 @@ class TokenService:
         tokens: dict[TokenKey, Token] = {}
         unreadable: list[TokenKey] = []
         for key in keys:
-            row = answers.get(key)
+            row = self._held.over(key, answers.get(key))
             try:
                 if row is not None:
                     tokens[key] = await self._opener.open(key, row, now)
@@ -89,15 +92,20 @@ class TokenService:
 
     async def get_access(self, account: Account, buffer: timedelta | None) -> UsableToken | None:
         """Return the access token if it may be used now, else None. It never calls a provider."""
+        found, _ = await self.find_access(account, buffer)
+        return found
+
+    async def find_access(self, account: Account, buffer: timedelta | None) -> tuple[UsableToken | None, datetime]:
+        """Do the same as `get_access`, and return the store's time too."""
         key = account.key(TokenKind.ACCESS_TOKEN)
         row, now = await self._read(key)
         if row is None:
-            return None
+            return None, now
         found = freshness(row.info, now, self._policy, buffer)
         if found is Freshness.UNUSABLE:
-            return None
+            return None, now
         token = await self.hand_out(key, row, now)
-        return UsableToken(token, needs_refresh=found is Freshness.DUE)
+        return UsableToken(token, needs_refresh=found is Freshness.DUE), now
 
     async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token if it may be used now, else None."""
@@ -115,10 +123,23 @@ class TokenService:
 
     async def _read(self, key: TokenKey) -> tuple[StoredToken | None, datetime]:
         """Read a row whose metadata is needed before its value is decrypted."""
-        reading = await self._tokens.get(key)
+        reading = await self._reading(key)
         answer = reading.answer
         row = None if answer is None else self._opener.checked(key, answer, reading.now)
         return row, reading.now
+
+    async def _reading(self, key: TokenKey) -> Reading:
+        """Read a row; an access token that waits for the database takes the place of the one that it replaces."""
+        try:
+            reading = await self._tokens.get(key)
+        except StorageError:
+            alone = self._held.alone(key)
+            if alone is None:
+                raise
+            return alone
+        found = reading.answer
+        answer = self._held.over(key, found)
+        return reading if answer is found else Reading.of(answer, reading.now)
 
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
         """Mark exactly the value that ``info`` describes as invalid."""

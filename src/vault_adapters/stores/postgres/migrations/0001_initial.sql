@@ -72,11 +72,25 @@ CREATE TABLE {{schema}}.token_use (
         REFERENCES {{schema}}.token (tenant_id, provider, kind, identifier) ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 
--- Pages are sorted by (xid, seq) and end before the oldest transaction of this database, because transactions do not
--- commit in the order of seq. An empty tenant_id means no tenant, because a column of the primary key cannot be NULL.
+-- An event's place in the pages: its transaction's number, or the highest number of a transaction that has ended, if
+-- that is higher. A transaction gets its number before it waits for a row, so a later writer of the row may have the
+-- lower number; but when it writes its event, the earlier writer has ended. Each query of a volatile PL/pgSQL function
+-- takes a new snapshot; an SQL function would be inlined and show the transactions that had ended before the wait.
+CREATE FUNCTION {{schema}}.audit_place() RETURNS xid8 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
+BEGIN
+    RETURN greatest(
+        pg_catalog.pg_current_xact_id(),
+        (pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8
+            OPERATOR(pg_catalog.-) 1)::pg_catalog.text::pg_catalog.xid8);
+END
+$$;
+
+-- Pages are sorted by (xid, seq), which for one key is the order of its generations. They end before the oldest
+-- transaction of this database, because it may still write events. Its events' places are not lower than its number.
+-- An empty tenant_id means no tenant, because a column of the primary key cannot be NULL.
 CREATE TABLE {{schema}}.audit_event (
     tenant_id text COLLATE "C" NOT NULL DEFAULT '' CHECK (char_length(tenant_id) <= 255),
-    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    xid xid8 NOT NULL DEFAULT {{schema}}.audit_place(),
     seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     action text NOT NULL CHECK (char_length(action) BETWEEN 1 AND 64),
     occurred_at timestamptz NOT NULL,

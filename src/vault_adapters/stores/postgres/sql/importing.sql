@@ -46,7 +46,7 @@ stored AS (
 scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
     SELECT s.tenant_id, s.provider, s.identifier, coalesce(
-        min(s.expires_at - %(lead)b::bigint * interval '1 microsecond') FILTER (WHERE s.kind = 'access_token'),
+        min(s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond') FILTER (WHERE s.kind = 'access_token'),
         min(s.now))
     FROM stored s
     GROUP BY s.tenant_id, s.provider, s.identifier
@@ -59,9 +59,10 @@ scheduled AS (
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
     INSERT INTO {{schema}}.audit_event (
-        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code, xid)
     SELECT tenant_id, 'token_imported', now, provider, identifier, kind, 1, %(actor)b::text,
-        CASE WHEN NOT is_new THEN 'replaced' END
+        CASE WHEN NOT is_new THEN 'replaced' END,
+        (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored)  -- see store_tokens
     FROM stored)
 SELECT (SELECT count(*) FROM guarded), s.id, s.is_new, s.now
 FROM (SELECT) one

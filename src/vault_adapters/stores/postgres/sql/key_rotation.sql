@@ -30,21 +30,21 @@ WHERE confirmed = 'destroyed' OR (confirmed = 'decrypt_only' AND state = 'active
 -- Count the active data keys that have at least the given age.
 SELECT count(*) FROM {{schema}}.data_key
 WHERE state = 'active' AND created_at
-    <= {{now}} - %(age)b::bigint * interval '1 microsecond'
+    <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
 
 -- name: count_tokens_to_rotate
 -- Count the tokens, of all tenants or of one, whose active data key has at least the given age.
 SELECT count(*)
 FROM {{schema}}.data_key d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
-WHERE d.state = 'active' AND d.created_at <= {{now}} - %(age)b::bigint * interval '1 microsecond'
+WHERE d.state = 'active' AND d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
     AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: find_data_keys_to_rotate
 -- Find the active data keys that have at least the given age, of tenants after the given one.
 SELECT tenant_id, data_key_id FROM {{schema}}.data_key
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
-    <= {{now}} - %(age)b::bigint * interval '1 microsecond'
+    <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
 ORDER BY tenant_id
 LIMIT %(limit)b::bigint
 
@@ -59,7 +59,7 @@ WHERE tenant_id = %(tenant_id)b AND data_key_id = %(replaced)b AND state = 'acti
 -- tenants.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM (
-    SELECT tenant_id, array_agg(data_key_id) AS data_key_ids FROM {{schema}}.data_key
+    SELECT tenant_id, pg_catalog.array_agg(data_key_id) AS data_key_ids FROM {{schema}}.data_key
     WHERE state = 'decrypt_only' AND emptied_at IS NULL AND tenant_id >= %(after_tenant_id)b::text
     GROUP BY tenant_id
     ORDER BY tenant_id) d
@@ -105,7 +105,7 @@ locked AS (
     JOIN {{schema}}.token t
         ON t.tenant_id = g.tenant_id AND t.provider = g.provider AND t.kind = g.kind AND t.identifier = g.identifier
         AND t.data_key_id = g.before_data_key_id AND t.blob = g.before_blob
-    WHERE (SELECT count(*) FROM guarded) = cardinality(%(blobs)b::bytea[])
+    WHERE (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(blobs)b::bytea[])
     ORDER BY g.ord
     FOR UPDATE OF t),
 resealed AS (
@@ -132,7 +132,7 @@ WITH due AS (
     FROM {{schema}}.data_key d
     WHERE d.state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
         AND d.emptied_at <= {{now}}
-            - %(age)b::bigint * interval '1 microsecond'
+            - %(age)b::bigint::float8 * interval '1 microsecond'
     ORDER BY d.tenant_id, d.data_key_id
     LIMIT %(limit)b::bigint
     FOR UPDATE OF d),
@@ -176,7 +176,7 @@ UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 LEFT JOIN LATERAL (
-    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
+    SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
     FROM {{schema}}.data_key_wrap w
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 WHERE d.state <> 'destroyed' AND (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
@@ -192,7 +192,7 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}
 FROM {{schema}}.data_key d
 JOIN {{schema}}.data_key_wrap o ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b
 CROSS JOIN LATERAL (
-    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
+    SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
     FROM {{schema}}.data_key_wrap
     WHERE tenant_id = d.tenant_id AND data_key_id = d.data_key_id) w
 WHERE (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)

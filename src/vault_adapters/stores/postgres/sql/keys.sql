@@ -22,10 +22,10 @@ ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE master_key
 -- name: get_active_data_keys
 -- Get the active data keys of the given tenants, with their wraps, except for those under retired master keys.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
-FROM unnest(%(tenant_ids)b::text[]) k (tenant_id)
+FROM pg_catalog.unnest(%(tenant_ids)b::text[]) k (tenant_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.state = 'active'
 LEFT JOIN LATERAL (
-    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
+    SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
     FROM {{schema}}.data_key_wrap w
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 
@@ -35,7 +35,7 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}
 FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) k (tenant_id, data_key_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.data_key_id = k.data_key_id
 LEFT JOIN LATERAL (
-    SELECT array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
+    SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
     FROM {{schema}}.data_key_wrap w
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 

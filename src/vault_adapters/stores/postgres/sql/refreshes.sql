@@ -1,7 +1,8 @@
 -- name: get_account_values
 -- Get an account's tokens with their sealed values, each with the account's label and refresh state; at least one
--- row, which holds the time.
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}}
+-- row, which holds the time and the time of the server's start. A clock that replaces the database's time has no start.
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
+    CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
@@ -13,23 +14,25 @@ LEFT JOIN {{schema}}.account a
 
 -- name: claim_account
 -- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
--- counts as an unknown outcome. The state of another credential is cleared.
+-- counts as an unknown outcome. The state of another credential is cleared. A lease that ends later than a lease can is
+-- over, because the clock was set back since.
 INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,
-    c.now + %(lease)b::bigint * interval '1 microsecond', c.now + %(lease)b::bigint * interval '1 microsecond'
-FROM {{schema}}.token t, (SELECT {{now}} AS now) c
+    c.now + %(lease)b::bigint::float8 * interval '1 microsecond', c.now + %(lease)b::bigint::float8 * interval '1 microsecond'
+FROM {{schema}}.token t, (SELECT {{now}} AS now, {{durable}}) c
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
     AND t.identifier = %(identifier)b AND t.value_id = %(credential_value_id)b::uuid
     AND t.status <> 'invalid'
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     sent_at = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
-            AND num_nonnulls(a.unknown_since, a.lease_until) > 0 THEN a.sent_at
+            AND pg_catalog.num_nonnulls(a.unknown_since, a.lease_until) > 0 THEN a.sent_at
         ELSE excluded.sent_at END,
     unknown_since = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
-        THEN greatest(a.unknown_since, a.lease_until) END,
+            AND pg_catalog.num_nonnulls(a.unknown_since, a.lease_until) > 0
+        THEN least(greatest(a.unknown_since, a.lease_until), {{now}}) END,
     failures = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
         THEN a.failures ELSE 0 END,
@@ -43,8 +46,9 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     due_at = excluded.due_at
 WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
     AND (a.lease_until IS NULL OR a.lease_until <= {{now}}
+        OR a.lease_until > {{now}} + %(longest_lease)b::bigint::float8 * interval '1 microsecond'
         OR a.credential_value_id IS DISTINCT FROM excluded.credential_value_id)
-RETURNING a.lease_until - %(lease)b::bigint * interval '1 microsecond'
+RETURNING a.lease_until - %(lease)b::bigint::float8 * interval '1 microsecond'
 
 -- name: reserve_due_accounts
 -- Take due accounts of a provider, earliest first, and make them due again after a hold time. Accounts that others are
@@ -58,7 +62,7 @@ picked AS (
     LIMIT %(limit)b::bigint
     FOR UPDATE SKIP LOCKED),
 taken AS (
-    UPDATE {{schema}}.account a SET due_at = c.now + %(hold)b::bigint * interval '1 microsecond'
+    UPDATE {{schema}}.account a SET due_at = c.now + %(hold)b::bigint::float8 * interval '1 microsecond'
     FROM picked p, clock c
     WHERE a.tenant_id = p.tenant_id AND a.provider = %(provider)b AND a.identifier = p.identifier
     RETURNING a.tenant_id, a.identifier, p.due_at)
@@ -81,10 +85,10 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 -- Record that the attempt failed.
 UPDATE {{schema}}.account SET
     lease_until = NULL, failures = failures + 1, error_code = %(error_code)b::text,
-    next_attempt_at = {{now}} + %(retry_in)b::bigint * interval '1 microsecond',
+    next_attempt_at = {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond',
     due_at = CASE
-        WHEN due_at = lease_until THEN {{now}} + %(retry_in)b::bigint * interval '1 microsecond'
-        ELSE least(due_at, {{now}} + %(retry_in)b::bigint * interval '1 microsecond') END,
+        WHEN due_at = lease_until THEN {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond'
+        ELSE least(due_at, {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond') END,
     unknown_since = CASE
         WHEN %(unknown)b::boolean THEN {{now}}
         ELSE unknown_since END
@@ -92,9 +96,8 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
     AND attempt_id = %(attempt_id)b::uuid
 
 -- name: make_commit_durable
--- Make this transaction's commit durable, because a rotated refresh token must survive a crash of the server, even if
--- the host has turned synchronous_commit off. All other values of this setting are durable, so they stay.
-SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+-- Make this transaction's commit durable; see `_DURABLE` in statements.py.
+SELECT {{durable}}
 
 -- name: lock_data_keys
 -- Lock those of the given data keys that are active, until the transaction ends. This is the transaction's first lock.
@@ -104,8 +107,8 @@ ORDER BY data_key_id
 FOR SHARE
 
 -- name: lock_account_tokens
--- Lock an account's tokens until the transaction ends; return their ids and generations.
-SELECT kind, id, generation, value_id FROM {{schema}}.token
+-- Lock an account's tokens until the transaction ends; return their ids and generations, and marks as invalid.
+SELECT kind, CASE WHEN status = 'invalid' THEN coalesce(error_code, 'invalid_grant') END, id, generation, value_id FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 ORDER BY kind

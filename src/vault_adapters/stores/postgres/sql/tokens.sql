@@ -39,7 +39,7 @@ stored AS (
         generation, last_refreshed_at, created_at, updated_at)
     SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(value_id)b, %(value_id)b, %(data_key_id)b, %(blob)b,
         'valid',
-        coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
+        coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint::float8 * interval '1 microsecond'),
         %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now
     FROM guarded g
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
@@ -71,7 +71,7 @@ stored AS (
         generation, last_refreshed_at, created_at, updated_at)
     SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(value_id)b, %(value_id)b, %(data_key_id)b, %(blob)b,
         'valid',
-        coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
+        coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint::float8 * interval '1 microsecond'),
         %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now
     FROM guarded g
     ON CONFLICT (tenant_id, provider, kind, identifier) DO NOTHING
@@ -94,7 +94,7 @@ WITH guarded AS (
 stored AS (
     UPDATE {{schema}}.token t SET
         value_id = %(value_id)b, data_key_id = %(data_key_id)b, blob = %(blob)b, status = 'valid', error_code = NULL,
-        expires_at = coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint * interval '1 microsecond'),
+        expires_at = coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint::float8 * interval '1 microsecond'),
         lifetime = %(lifetime)b::bigint, scopes = coalesce(%(scopes)b::text, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = g.now, updated_at = g.now
@@ -130,7 +130,7 @@ stored AS (
         tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, expires_at, lifetime, scopes,
         generation, last_refreshed_at, created_at, updated_at)
     SELECT tenant_id, provider, kind, identifier, value_id, value_id, data_key_id, blob, 'valid',
-        coalesce(expires_at, now + lifetime * interval '1 microsecond'),
+        coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond'),
         lifetime, scopes, 1, CASE WHEN %(refreshed)b::boolean THEN now END, now, now
     FROM guarded
     ORDER BY ord
@@ -146,7 +146,7 @@ scheduled AS (
     SELECT w.tenant_id, w.provider, w.identifier, coalesce(w.due_at, w.now)
     FROM (
         SELECT tenant_id, provider, identifier, min(now) AS now, min(
-            coalesce(expires_at, now + lifetime * interval '1 microsecond') - lead * interval '1 microsecond') AS due_at
+            coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond') - lead::float8 * interval '1 microsecond') AS due_at
         FROM guarded
         GROUP BY tenant_id, provider, identifier) w
     LEFT JOIN {{schema}}.account k
@@ -160,8 +160,12 @@ scheduled AS (
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
+    INSERT INTO {{schema}}.audit_event (
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, xid)
+    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text,
+        -- Computed once, when all rows are locked; the column's default would be computed for each row.
+        (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored)
+    FROM stored)
 SELECT {{token_columns}}, {{key_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
@@ -172,6 +176,7 @@ WITH marked AS (
     UPDATE {{schema}}.token SET
         status = 'invalid', error_code = %(error_code)b,
         updated_at = {{now}}
+    FROM (SELECT {{durable}} AS durable) d
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND value_id = %(value_id)b AND status <> 'invalid'
     RETURNING *),
@@ -188,6 +193,11 @@ SELECT EXISTS (
     SELECT FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND value_id = %(value_id)b AND status = 'invalid')
+
+-- name: suspect_token
+-- Keep the mark of the credential that a new one replaced: the next refresh tells whether the new one works.
+UPDATE {{schema}}.token SET status = 'unknown', error_code = %(error_code)b::text
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
 
 -- name: delete_token
 -- Delete one token and append the event.
@@ -250,7 +260,7 @@ SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
-    AND t.expires_at <= {{now}} + %(within)b::bigint * interval '1 microsecond'
+    AND t.expires_at <= {{now}} + %(within)b::bigint::float8 * interval '1 microsecond'
     AND (t.expires_at, t.tenant_id, t.id)
         > (%(after_expires_at)b::timestamptz, %(after_tenant_id)b::text, %(after_id)b::uuid)
     AND (%(provider)b::text IS NULL OR t.provider = %(provider)b)
@@ -295,7 +305,7 @@ SELECT provider,
         WHEN expires_at <= {{now}} THEN 'expired'
         WHEN status = 'unknown' THEN 'unknown'
         WHEN expires_at - {{now}}
-            <= least(%(buffer)b::bigint, lifetime / 2) * interval '1 microsecond' THEN 'expiring'
+            <= least(%(buffer)b::bigint, lifetime / 2)::float8 * interval '1 microsecond' THEN 'expiring'
         ELSE 'fresh'
     END AS health,
     count(*)

@@ -103,5 +103,8 @@ CREATE TABLE token_vault_account (
     next_attempt_at INTEGER,
     unknown_since INTEGER,
     error_code TEXT CHECK (length(error_code) <= 64),
+    -- How the machine's clock differed from the time since its start, in microseconds, when the times were written.
+    boot_id TEXT CHECK (length(boot_id) <= 64),
+    clock_offset INTEGER,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) STRICT;

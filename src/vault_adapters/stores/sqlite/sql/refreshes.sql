@@ -9,21 +9,24 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :id
 
 -- name: claim_account
 -- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
--- counts as an unknown outcome. The state of another credential is cleared.
+-- counts as an unknown outcome. The state of another credential is cleared. A lease that ends later than a lease can is
+-- over, because the clock was set back since.
 INSERT INTO token_vault_account AS a (
-    tenant_id, provider, identifier, credential_value_id, attempt_id, lease_until, sent_at, due_at)
-SELECT tenant_id, provider, identifier, value_id, :attempt_id, :now + :lease, :now, :now + :lease
+    tenant_id, provider, identifier, credential_value_id, attempt_id, lease_until, sent_at, due_at,
+    boot_id, clock_offset)
+SELECT tenant_id, provider, identifier, value_id, :attempt_id, :now + :lease, :now, :now + :lease,
+    vault_boot_id(), vault_clock_offset()
 FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
     AND value_id = :credential_value_id AND status != 'invalid'
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     sent_at = CASE
         WHEN a.credential_value_id IS excluded.credential_value_id
-            AND (a.unknown_since IS NOT NULL OR a.lease_until IS NOT NULL) THEN a.sent_at
+            AND (a.unknown_since IS NOT NULL OR a.lease_until IS NOT NULL) THEN a.sent_at + {{step}}
         ELSE excluded.sent_at END,
     unknown_since = CASE
         WHEN a.credential_value_id IS excluded.credential_value_id
-        THEN coalesce(max(a.unknown_since, a.lease_until), a.unknown_since, a.lease_until) END,
+        THEN min(:now, {{step}} + coalesce(max(a.unknown_since, a.lease_until), a.unknown_since, a.lease_until)) END,
     failures = CASE
         WHEN a.credential_value_id IS excluded.credential_value_id THEN a.failures
         ELSE 0 END,
@@ -33,9 +36,11 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
     lease_until = excluded.lease_until,
-    due_at = excluded.due_at
+    due_at = excluded.due_at,
+    boot_id = excluded.boot_id,
+    clock_offset = excluded.clock_offset
 WHERE a.attempt_id IS :seen
-    AND (a.lease_until IS NULL OR a.lease_until <= :now
+    AND (a.lease_until IS NULL OR a.lease_until + {{step}} NOT BETWEEN :now + 1 AND :now + :longest_lease
         OR a.credential_value_id IS NOT excluded.credential_value_id)
 
 -- name: find_due_accounts
@@ -70,13 +75,14 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifi
 
 -- name: fail_account
 -- Record that the attempt failed.
-UPDATE token_vault_account SET
+UPDATE token_vault_account AS a SET
     lease_until = NULL, failures = failures + 1, next_attempt_at = :now + :retry_in,
     due_at = CASE
         WHEN due_at = lease_until THEN :now + :retry_in
         ELSE coalesce(min(due_at, :now + :retry_in), :now + :retry_in) END,
-    error_code = :error_code,
-    unknown_since = CASE WHEN :unknown THEN :now ELSE unknown_since END
+    error_code = :error_code, sent_at = sent_at + {{step}},
+    boot_id = vault_boot_id(), clock_offset = vault_clock_offset(),
+    unknown_since = CASE WHEN :unknown THEN :now ELSE unknown_since + {{step}} END
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier AND attempt_id = :attempt_id
 
 -- name: get_commit

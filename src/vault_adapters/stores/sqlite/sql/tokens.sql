@@ -60,6 +60,11 @@ UPDATE token_vault_token SET status = 'invalid', error_code = :error_code, updat
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
     AND value_id = :value_id
 
+-- name: suspect_token
+-- Keep the mark of the credential that a new one replaced: the next refresh tells whether the new one works.
+UPDATE token_vault_token SET status = 'unknown', error_code = :error_code
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
+
 -- name: delete_token
 -- Delete one token.
 DELETE FROM token_vault_token

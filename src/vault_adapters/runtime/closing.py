@@ -1,0 +1,64 @@
+"""The periodic work of an open vault, and the order in which a vault closes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Protocol
+
+from vault_adapters.runtime.periodic import repeating
+from vault_adapters.runtime.tasks import AsyncioTasks
+
+
+class _Refreshing(Protocol):
+    @property
+    def is_running(self) -> bool: ...
+
+    def stop(self) -> None: ...
+
+
+class _Keeper(Protocol):
+    async def retry_all(self) -> None: ...
+
+    async def close(self, seconds: float) -> None: ...
+
+
+class _Uses(Protocol):
+    async def flush(self) -> None: ...
+
+
+_FLUSH_SECONDS = 10.0
+_RETRY_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def running(
+    refreshing: _Refreshing,
+    keeper: _Keeper,
+    uses: _Uses,
+    tasks: AsyncioTasks,
+    *,
+    limit: float,
+    lease: float,
+) -> AsyncIterator[None]:
+    """Do the periodic work until the block ends, then close the vault.
+
+    First, no refresh starts any more. Then the running ones end, each within its own limits. Then the waiting answers
+    are tried for the last time; the time for that has run since the beginning.
+
+    Args:
+        refreshing: the refreshes.
+        keeper: the waiting answers.
+        uses: the uses of tokens, which are stored now and then.
+        tasks: runs the refreshes.
+        limit: longest time in seconds for the waiting answers.
+        lease: longest time in seconds that a refresh takes.
+    """
+    async with repeating(keeper.retry_all, _RETRY_SECONDS, last=partial(keeper.close, limit)):
+        try:
+            async with repeating(uses.flush, _FLUSH_SECONDS, limit=limit / 4):
+                try:
+                    yield
+                finally:
+                    refreshing.stop()
+        finally:
+            await tasks.drain(min(limit, lease), longest=lease, is_needed=lambda: refreshing.is_running)

@@ -1,0 +1,117 @@
+"""Hands out the access token of an answer that waits for the database, if it may be handed out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import DecryptionError, RefreshNotPersistedError, StorageError, VaultError
+from vault_domain.entities.token import StoredToken, Token
+from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
+from vault_domain.ports.journal import JournalEntry
+from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
+from vault_domain.ports.tasks import Tasks
+from vault_domain.services.refresh.fresh_calls import FreshCalls
+from vault_domain.services.refresh.journal_seal import is_genuine
+from vault_domain.services.tokens.held import Held, HeldAnswers, Moment, predicted, replaces
+from vault_domain.services.tokens.opening import TokenOpener
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+QUICK_SECONDS = 0.5
+"""Longest time of each step for a caller who can have a token of the journal."""
+
+
+class HeldTokens:
+    """Checks waiting answers, and hands out their access tokens."""
+
+    def __init__(
+        self,
+        ledger: RefreshLedger,
+        cipher: Cipher,
+        opener: TokenOpener,
+        held: HeldAnswers,
+        calls: FreshCalls,
+        tasks: Tasks,
+    ) -> None:
+        self._ledger = ledger
+        self._cipher = cipher
+        self._opener = opener
+        self._held = held
+        self._calls = calls
+        self._tasks = tasks
+
+    async def checked(self, held: Held, seconds: float) -> Held | None:
+        """Return a waiting answer after verifying that this vault wrote it; otherwise, forget it and return None.
+
+        Raises:
+            KeyUnavailableError, StorageError: the answer cannot be verified within ``seconds``.
+        """
+        if held.genuine:
+            return held
+        problem = await self._within("check", held, lambda: self._problem_with(held.entry), seconds)
+        if problem is None:
+            return self._held.note(held, genuine=True)
+        attempt_id = held.entry.attempt.attempt_id
+        self._held.drop(held)
+        _log.error("an entry stays in the journal, because %s (attempt %s)", problem, attempt_id.hex)
+        return None
+
+    async def token(self, account: Account) -> Token | None:
+        """Return the access token of a waiting answer; None if nothing waits, or if the store has a newer token.
+
+        Raises:
+            RefreshNotPersistedError: the answer is in this process's memory only.
+            KeyUnavailableError, StorageError: whether the token may be used cannot be found out now.
+        """
+        held = self._held.get(account)
+        if held is not None:
+            held = await self.checked(held, QUICK_SECONDS)
+        if held is None:
+            return None
+        if not held.journaled:
+            raise RefreshNotPersistedError(account=account)
+        key = account.key(TokenKind.ACCESS_TOKEN)
+        snapshot, row = await self._snapshot(held), predicted(held.entry)
+        if row is None or (snapshot is not None and not replaces(held, key, _access(snapshot))):
+            return None
+        now = snapshot.now if snapshot is not None else self._held.store_time(held)
+        if now is None or (snapshot is None and held.changed):
+            raise StorageError("the database does not tell whether a refreshed token is still current", retryable=True)
+        if row.info.is_expired(now):
+            raise StorageError("a refreshed token expired while it waited for the database", retryable=True)
+        return await self._opener.open(key, row, now)
+
+    async def _snapshot(self, held: Held) -> Snapshot | None:
+        """Read the account, and note the store's time; return None if the database does not answer at once."""
+        try:
+            snapshot = await self._within("read", held, lambda: self._ledger.read(held.account), QUICK_SECONDS)
+        except VaultError:
+            return None
+        self._held.note(held, seen_at=Moment(snapshot.now, self._tasks.monotonic()))
+        return snapshot
+
+    async def _within(self, what: str, held: Held, work: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
+        try:
+            return await self._calls.call((what, held.entry.attempt.attempt_id), work, seconds)
+        except TimeoutError:
+            pass  # raise the new error below, so that it has no ``__context__``
+        raise StorageError("the database did not answer in time", retryable=True)
+
+    async def _problem_with(self, entry: JournalEntry) -> str | None:
+        """Return why an entry must not be committed, such as another vault's seal; None if it may be committed."""
+        try:
+            return None if await is_genuine(entry, self._cipher) else "it was changed or forged"
+        except UnreadableError as error:
+            # Without its data key, the entry cannot be stored. The commit drops it, or marks its credential as spent.
+            return None if error.reason == DESTROYED_KEY else "this database's data keys do not decrypt its seal"
+        except DecryptionError:
+            return "this database's data keys do not decrypt its seal"
+
+
+def _access(snapshot: Snapshot) -> StoredToken | None:
+    info = None if snapshot.record is None else snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
+    return None if info is None else StoredToken(info, snapshot.sealed[TokenKind.ACCESS_TOKEN])

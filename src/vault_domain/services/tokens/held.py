@@ -1,0 +1,188 @@
+"""Answers of providers that the database has not stored yet, as this process's reads see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from attrs import evolve, frozen
+
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.token import NO_VALUE, DamagedToken, StoredToken, TokenInfo, TokenRef, TokenStatus
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.journal import JournalEntry
+from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.token_repository import Reading
+
+
+@frozen
+class Moment:
+    """One moment on two clocks: the store's time, and this process's monotonic time in seconds."""
+
+    store_time: datetime
+    monotonic: float
+
+
+@frozen
+class Held:
+    """An answer that waits for the database.
+
+    Attributes:
+        entry: the sealed answer.
+        seen_at: a moment by which this process can tell the store's time; None for an entry of an earlier process,
+            until the store has told the time.
+        journaled: whether the journal holds the entry, so that its token may be handed out.
+        genuine: whether the entry is known to be this vault's.
+        changed: whether this process has written to the account since; then only the store knows what is current.
+    """
+
+    entry: JournalEntry
+    seen_at: Moment | None
+    journaled: bool
+    genuine: bool = True
+    changed: bool = False
+
+    @property
+    def account(self) -> Account:
+        """The account of the answer."""
+        return self.entry.attempt.account
+
+    def is_same(self, other: Held | None) -> bool:
+        """Return whether the other is the same answer, whatever else is known of it."""
+        return other is not None and other.entry.attempt.attempt_id == self.entry.attempt.attempt_id
+
+
+class HeldAnswers:
+    """The answers that wait for the database, one per account."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._by_account: dict[Account, Held] = {}
+        self._begun: dict[Account, Held] = {}
+
+    def __contains__(self, account: Account) -> bool:
+        """Return whether an answer of this account waits."""
+        return account in self._by_account
+
+    def __len__(self) -> int:
+        """Return how many answers wait."""
+        return len(self._by_account)
+
+    def get(self, account: Account) -> Held | None:
+        """Return the account's waiting answer."""
+        return self._by_account.get(account)
+
+    def all(self) -> list[Held]:
+        """Return all waiting answers."""
+        return list(self._by_account.values())
+
+    def begin(self, held: Held) -> None:
+        """Begin to note changes for an answer that is being committed; it does not wait yet."""
+        self._begun[held.account] = held
+
+    def put(self, held: Held) -> None:
+        """Let an answer wait, in place of an earlier one of its account."""
+        begun = self._begun.pop(held.account, None)
+        changed = held.changed or (begun is not None and begun.changed)
+        self._by_account[held.account] = evolve(held, changed=changed)
+
+    def note(self, held: Held, **changes: Any) -> Held | None:
+        """Change what is known of a waiting answer; return None if it no longer waits."""
+        current = self._by_account.get(held.account)
+        if current is None or not held.is_same(current):
+            return None
+        self._by_account[held.account] = evolve(current, **changes)
+        return self._by_account[held.account]
+
+    def drop(self, held: Held) -> None:
+        """Forget an answer."""
+        self._begun.pop(held.account, None)
+        if held.is_same(self._by_account.get(held.account)):
+            del self._by_account[held.account]
+
+    def store_time(self, held: Held) -> datetime | None:
+        """Return the store's time as far as this process can tell it; None if it cannot."""
+        if held.seen_at is None:
+            return None
+        passed = self._tasks.monotonic() - held.seen_at.monotonic
+        return held.seen_at.store_time + timedelta(seconds=passed)
+
+    def over(self, key: TokenKey, row: StoredToken | DamagedToken | None) -> StoredToken | DamagedToken | None:
+        """Return what a reader of ``key`` gets instead of the stored row.
+
+        That is the waiting access token, if the journal holds it and the store still holds the value that it replaces.
+        So a reader never gets an older token than the one that another caller of this process has got.
+        """
+        held = self._by_account.get(key.account) if self._by_account else None
+        if held is None or not held.journaled or not held.genuine or not replaces(held, key, row):
+            return row
+        return predicted(held.entry) or row
+
+    def alone(self, key: TokenKey) -> Reading | None:
+        """Return what a reader of ``key`` gets if the database does not answer; None if that is not known."""
+        held = self._by_account.get(key.account) if self._by_account else None
+        if held is None or key.kind is not TokenKind.ACCESS_TOKEN:
+            return None
+        if not held.journaled or not held.genuine or held.changed:
+            return None
+        row, now = predicted(held.entry), self.store_time(held)
+        return None if row is None or now is None or row.info.is_expired(now) else Reading.of(row, now)
+
+    def watching(self, sink: EventSink) -> EventSink:
+        """Return a sink that passes events on, and notes which accounts with a waiting answer have changed."""
+        return _WatchingSink(self, sink)
+
+    def note_changes(self, events: Sequence[AuditEvent]) -> None:
+        """Note the accounts that these events say were changed; an event without an account concerns its tenant."""
+        for event in events if self._by_account or self._begun else ():
+            if event.action is not AuditAction.DECRYPTION_FAILED:
+                for answers in (self._by_account, self._begun):
+                    answers.update({held.account: evolve(held, changed=True) for held in _concerned(event, answers)})
+
+
+def _concerned(event: AuditEvent, answers: dict[Account, Held]) -> list[Held]:
+    if event.account is not None:
+        return [answers[event.account]] if event.account in answers else []
+    return [held for held in answers.values() if event.tenant_id in (None, held.account.tenant_id)]
+
+
+class _WatchingSink:
+    def __init__(self, held: HeldAnswers, sink: EventSink) -> None:
+        self._held, self._sink = held, sink
+
+    def publish(self, events: Sequence[AuditEvent]) -> None:
+        self._held.note_changes(events)
+        self._sink.publish(events)
+
+
+def replaces(held: Held, key: TokenKey, row: StoredToken | DamagedToken | None) -> bool:
+    """Return whether a commit of the answer would replace this row of an access token."""
+    if key.kind is not TokenKind.ACCESS_TOKEN or isinstance(row, DamagedToken):
+        return False
+    return (None if row is None else TokenRef.of(row.info)) == held.entry.attempt.access
+
+
+def predicted(entry: JournalEntry) -> StoredToken | None:
+    """Return the access token of an answer as the store will store it; None if the answer has none."""
+    attempt = entry.attempt
+    write = next((write for write in entry.writes if write.key.kind is TokenKind.ACCESS_TOKEN), None)
+    if write is None:
+        return None
+    info = TokenInfo(
+        id=attempt.access.id if attempt.access else attempt.attempt_id,
+        key=write.key,
+        status=TokenStatus.VALID,
+        error_code=None,
+        expires_at=write.expires_at,
+        scopes=write.scopes or (),
+        generation=attempt.access.generation + 1 if attempt.access else 1,
+        last_used_at=None,
+        last_refreshed_at=attempt.claimed_at,
+        lifetime=write.lifetime,
+        created_at=attempt.claimed_at,
+        updated_at=attempt.claimed_at,
+        value_id=write.value_id or NO_VALUE,
+    )
+    return StoredToken(info, write.sealed)

@@ -1,0 +1,110 @@
+"""What must survive a crash of the server is durable, even if the host lets its own commits be lost."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import psycopg
+import pytest
+from tests.adapters.postgres.samples import ACCESS, ACCOUNT, REFRESH, prepare, write
+from tests.support.postgres import start_postgres
+
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_domain.entities.token import TokenRef
+from vault_domain.ports.refresh_ledger import Attempt
+
+
+async def attempt_of(store):
+    tokens = (await store.accounts.get(ACCOUNT))[0].tokens
+    credential, access = TokenRef.of(tokens[REFRESH.kind]), TokenRef.of(tokens[ACCESS.kind])
+    return Attempt(ACCOUNT, uuid4(), credential, access, datetime.now(UTC), timedelta(seconds=20))
+
+
+async def claim(store, attempt):
+    assert await store.refreshes.claim(attempt, None) is not None
+
+
+async def commit(store, attempt):
+    await store.refreshes.commit(attempt, [write(), write(REFRESH)], actor=None)
+
+
+async def reject(store, attempt):
+    assert (await store.refreshes.reject(attempt, "invalid_grant", actor=None)).result
+
+
+async def mark_invalid(store, attempt):
+    await store.tokens.mark_invalid((await store.accounts.get(ACCOUNT))[0].tokens[REFRESH.kind], "x", actor=None)
+
+
+async def erase(store, attempt):
+    await store.eraser.erase("acme", actor=None)
+
+
+DURABLE = {work.__name__: work for work in (claim, commit, reject, mark_invalid, erase)}
+WAYS = {"plain": "", "in a transaction": "&options=-cdefault_transaction_isolation%3Dserializable"}
+
+
+@pytest.fixture(scope="module")
+def lazy():
+    """Give a server that writes lazy commits to its disk only after ten seconds."""
+    settings = {"synchronous_commit": "off", "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB"}
+    with start_postgres(settings=settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def lonely():
+    """Give a server whose durable commits wait for a standby that does not exist."""
+    with start_postgres(settings={"synchronous_commit": "local", "synchronous_standby_names": "nobody"}) as server:
+        yield server
+
+
+@pytest.fixture
+def url(request):
+    server = request.getfixturevalue("lazy" if "lazy" in request.node.fixturenames else "lonely")
+    return server.create_database(f"durable_{abs(hash(request.node.name))}")
+
+
+async def prepared(store):
+    await prepare(store)
+    await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label=None, actor=None)
+    return await attempt_of(store)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("name", DURABLE)
+async def test_is_on_the_disk_when_it_returns(lazy, url, name, way):
+    async with open_postgres_store(f"{url}{way}", migrate=True) as store:
+        attempt = await prepared(store)
+        with psycopg.connect(url, autocommit=True) as beside:
+            [(before,)] = beside.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
+            await DURABLE[name](store, attempt)
+            [(flushed,)] = beside.execute("SELECT pg_current_wal_flush_lsn() > %s::pg_lsn", [before]).fetchall()
+            [(setting,)] = await store.tokens._database.fetch("SELECT current_setting('synchronous_commit')")
+    assert flushed
+    assert setting == "off"  # for the transaction only
+
+
+async def test_a_lazy_commit_is_not(lazy, url):
+    """Shows that the test above can fail."""
+    async with open_postgres_store(url, migrate=True) as store:
+        await prepared(store)
+        with psycopg.connect(url, autocommit=True) as beside:
+            [(before,)] = beside.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
+            await store.tokens.store([write()], actor=None)
+            [(flushed,)] = beside.execute("SELECT pg_current_wal_flush_lsn() > %s::pg_lsn", [before]).fetchall()
+    assert not flushed
+
+
+@pytest.mark.parametrize("name", DURABLE)
+async def test_waits_for_the_standby_that_the_server_names(lonely, url, name):
+    async with open_postgres_store(url, migrate=True) as store:
+        attempt = await prepared(store)
+        working = asyncio.create_task(DURABLE[name](store, attempt))
+        waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        with psycopg.connect(url, autocommit=True) as beside:
+            async with asyncio.timeout(20):
+                while not beside.execute(waiting).fetchall():
+                    assert not working.done()
+                    await asyncio.sleep(0.01)
+        await working  # a cancelled wait ends with a commit

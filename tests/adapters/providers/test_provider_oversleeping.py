@@ -1,0 +1,112 @@
+"""A process that was stopped until after the deadline reads the answer in its socket, and sends no late request."""
+
+import asyncio
+import socket
+import threading
+import time
+
+import httpx2
+import pytest
+from tests.adapters.providers.asking import failure, refreshed
+from tests.support.scripted_provider import FOREVER, Answer, token_answer
+
+from vault_adapters.providers import OAuth2Refresher
+from vault_adapters.runtime.tasks import AsyncioTasks
+from vault_adapters.runtime.time_limit import TimeLimit
+
+DEADLINE, STOPPED = 1.0, 1.3
+
+
+class Stop:
+    """Blocks the event loop once the other side has reached a point; that side goes on meanwhile."""
+
+    def __init__(self):
+        self.reached, self.stopped = threading.Event(), threading.Event()
+
+    def meet(self):
+        """Called by the other side: it waits until the event loop is blocked."""
+        self.reached.set()
+        self.stopped.wait(10)
+
+    async def block(self):
+        await asyncio.to_thread(self.reached.wait, 10)
+        self.stopped.set()
+        time.sleep(STOPPED)  # noqa: ASYNC251 - this is the fault
+
+
+@pytest.fixture
+def stop():
+    return Stop()
+
+
+async def test_an_answer_that_came_during_a_stop_is_read(provider, stop):
+    def answer(request):
+        stop.meet()
+        return token_answer("access-2", "refresh-2")
+
+    provider.answer(answer)
+    refresher = OAuth2Refresher(provider.token_url, "client", "secret")
+    blocking = asyncio.create_task(stop.block())
+    tokens = await AsyncioTasks().within(DEADLINE + 0.2, lambda: refreshed(refresher, deadline=DEADLINE))
+    assert tokens.refresh_token.reveal() == "refresh-2"
+    await blocking
+
+
+async def test_a_stop_ends_the_exchange_soon_if_there_is_no_answer(provider, stop):
+    def answer(request):
+        stop.meet()
+        return Answer(delay=FOREVER)
+
+    provider.answer(answer)
+    blocking = asyncio.create_task(stop.block())
+    async with asyncio.timeout(30):
+        error = await failure(OAuth2Refresher(provider.token_url, "client", "secret"), deadline=DEADLINE)
+    assert error.outcome_unknown
+    await blocking
+
+
+@pytest.fixture
+def arrival(stop):
+    """A socket in which a byte arrives only while the event loop is blocked."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def write():
+        stop.meet()
+        theirs.send(b"x")
+
+    thread = threading.Thread(target=write)
+    with ours, theirs:
+        thread.start()
+        yield ours
+        thread.join()
+
+
+async def test_a_request_that_has_not_left_is_not_sent_after_a_stop(stop, arrival):
+    sent = []
+
+    async def connect_and_send(request):
+        await asyncio.get_running_loop().sock_recv(arrival, 1)
+        sent.append(request)
+        return httpx2.Response(200, json={"access_token": "access-2"})
+
+    blocking = asyncio.create_task(stop.block())
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(connect_and_send)) as client:
+        refresher = OAuth2Refresher("https://provider.example/token", "client", "secret").with_client(client)
+        error = await AsyncioTasks().within(DEADLINE + 0.2, lambda: failure(refresher, deadline=DEADLINE))
+    assert error.outcome_unknown
+    await blocking
+    assert sent == []
+
+
+async def test_a_limit_ends_its_block_in_time_and_leaves_other_cancellations_alone():
+    with pytest.raises(TimeoutError):
+        async with TimeLimit(0.01, lambda: True):
+            await asyncio.sleep(60)
+    task = asyncio.create_task(AsyncioTasks().within(60, lambda: asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with TimeLimit(60):
+        pass

@@ -1,0 +1,65 @@
+"""Writes over damaged rows raise typed errors or repair them, and an erasure removes them."""
+
+import sqlite3
+
+import pytest
+from tests.support.loose_sqlite import loosen_sqlite
+
+from vault_adapters import (
+    Account,
+    DecryptionError,
+    ImportedToken,
+    Secret,
+    TokenKind,
+    TokenSet,
+    VaultConfig,
+    open_vault,
+)
+
+ACCOUNT = Account("bad", "google", "ann")
+ACCESS = ACCOUNT.key(TokenKind.ACCESS_TOKEN)
+SHOWN = b"\xff bytes that stand in no error"
+
+
+@pytest.fixture
+async def config(tmp_path):
+    config = VaultConfig(
+        database_url=f"sqlite:///{tmp_path}/vault.db", encryption_secret=Secret("damaged-rows-" + "0" * 40),
+        scrypt_log2_n=14,
+    )  # fmt: skip
+    async with open_vault(config) as vault:
+        await vault.store_token_set(ACCOUNT, TokenSet("access", "refresh", expires_in=3600))
+    loosen_sqlite(tmp_path / "vault.db")
+    return config
+
+
+def damage(config, sql):
+    connection = sqlite3.connect(config.database_url.reveal().removeprefix("sqlite:///"))
+    connection.execute(sql, [SHOWN])
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("column", ["id", "created_at"])
+async def test_storing_over_a_damaged_row_raises_a_typed_error(config, column):
+    damage(config, f"UPDATE token_vault_token SET {column} = ?")
+    async with open_vault(config) as vault:
+        for call in (vault.store_token(ACCESS, "new"), vault.store_token_set(ACCOUNT, TokenSet("new"))):
+            with pytest.raises(DecryptionError) as caught:
+                await call
+            assert (caught.value.__context__, "stand in no" in repr(caught.value)) == (None, False)
+        assert (await vault.delete_account(ACCOUNT)).deleted == 2
+
+
+@pytest.mark.parametrize("column", ["id", "generation", "updated_at"])
+async def test_an_import_counts_a_damaged_row_as_another_writers(config, column):
+    damage(config, f"UPDATE token_vault_token SET {column} = ?")
+    async with open_vault(config) as vault:
+        report = await vault.import_tokens([ImportedToken(ACCESS, "new")], source="dump")
+        assert (report.imported, report.skipped) == (0, 1)
+
+
+async def test_an_erasure_removes_a_damaged_data_key(config):
+    damage(config, "UPDATE token_vault_data_key SET data_key_id = ?")
+    async with open_vault(config) as vault:
+        assert (await vault.erase_tenant("bad")).tokens == 2

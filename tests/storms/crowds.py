@@ -1,0 +1,78 @@
+"""What one process of a busy service does, for the tests that count requests and what the process holds."""
+
+import asyncio
+import os
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.storms.worker import PROVIDER, SECRET
+
+from vault_adapters import Account, TokenKind, TokenSet, VaultConfig, open_vault
+from vault_adapters.providers import OAuth2Refresher
+
+PAUSE = 0.02
+
+
+def account(number):
+    return Account("t0", PROVIDER, f"user-{number}")
+
+
+@asynccontextmanager
+async def vault_of(store, url, journal):
+    config = VaultConfig(encryption_secret=SECRET, scrypt_log2_n=14, journal_dir=journal, **store)
+    refreshers = {PROVIDER: OAuth2Refresher(f"{url}/token", "client", "secret")}
+    async with open_vault(config, refreshers=refreshers) as vault:
+        yield vault
+
+
+async def fill(vault, pairs, *, seconds):
+    """Store pairs of tokens that end in so many seconds."""
+    ends = datetime.now(UTC) + timedelta(seconds=seconds)
+    for number, (access, refresh) in enumerate(pairs):
+        await vault.store_token_set(account(number), TokenSet(access, refresh, expires_at=ends))
+
+
+async def call_together(vault, calls, accounts):
+    """Call for all accounts, in turn, from as many tasks as there are calls; return the values of each account."""
+    wanted = [number % accounts for number in range(calls)]
+    tokens = await asyncio.gather(*(vault.ensure_access_token(account(number)) for number in wanted))
+    found = {}
+    for number, token in zip(wanted, tokens, strict=True):
+        found.setdefault(number, set()).add(token.value.reveal())
+    return found
+
+
+async def work_for(store, url, journal, pairs, seconds, every):
+    """Read, refresh and store for a while; return what the process held after each `every` seconds."""
+    samples, number = [], 0
+    async with vault_of(store, url, journal) as vault:
+        await fill(vault, pairs, seconds=1)
+        begin = time.monotonic()
+        while time.monotonic() < begin + seconds:
+            due = begin + every * (len(samples) + 1)
+            while time.monotonic() < due:
+                number += 1
+                await asyncio.gather(*(_mixed(vault, number + each, len(pairs)) for each in range(8)))
+                await asyncio.sleep(PAUSE)
+            samples.append(_held())
+    return samples
+
+
+async def _mixed(vault, number, accounts):
+    whose = account(number % accounts)
+    await vault.ensure_access_token(whose)
+    await vault.get_token(whose.key(TokenKind.ACCESS_TOKEN))
+    await vault.store_token(Account("t1", PROVIDER, f"user-{number % 50}").key(TokenKind.API_KEY), f"value {number}")
+    if number % 50 == 0:
+        await vault.refresh_due(limit=5)
+
+
+def _held():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return {
+        "memory": pages * os.sysconf("SC_PAGE_SIZE"),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "tasks": len(asyncio.all_tasks()),
+    }

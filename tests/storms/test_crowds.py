@@ -1,0 +1,68 @@
+"""Crowds of callers cost one request for each account, and a busy process holds no more after an hour than after a
+minute.
+"""
+
+import itertools
+
+import pytest
+from tests.storms.crowds import call_together, fill, vault_of, work_for
+from tests.support.processes import Call, run_processes
+from tests.support.strict_provider import strict_provider
+
+MEBIBYTE = 1024 * 1024
+_numbers = itertools.count()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request, tmp_path):
+    if request.param == "sqlite":
+        return {"database_url": f"sqlite:///{tmp_path}/vault.db"}
+    server = request.getfixturevalue("postgres")
+    return {"database_url": server.create_database(f"crowds_{next(_numbers)}")}
+
+
+async def crowd(store, tmp_path, *, calls, accounts):
+    with strict_provider("salt", lifetime=3600) as (provider, url):
+        provider.weather(latency=0.1)
+        async with vault_of(store, url, tmp_path / "journal") as vault:
+            await fill(vault, [provider.consent(f"t0/user-{number}") for number in range(accounts)], seconds=-1)
+            found = await call_together(vault, calls, accounts)
+        assert len(found) == accounts
+        assert all(len(values) == 1 for values in found.values())
+        assert len(provider.presented) == accounts
+        assert {request.outcome for request in provider.presented} == {"answered"}
+
+
+async def test_callers_of_one_account_cost_one_request(store, tmp_path):
+    await crowd(store, tmp_path, calls=200, accounts=1)
+
+
+async def test_callers_of_many_accounts_cost_one_request_each(store, tmp_path):
+    await crowd(store, tmp_path, calls=400, accounts=20)
+
+
+@pytest.mark.soak
+async def test_two_thousand_callers_of_one_account_cost_one_request(store, tmp_path):
+    await crowd(store, tmp_path, calls=2000, accounts=1)
+
+
+@pytest.mark.soak
+async def test_forty_thousand_callers_of_200_accounts_cost_one_request_each(store, tmp_path):
+    await crowd(store, tmp_path, calls=40_000, accounts=200)
+
+
+def stays_flat(store, tmp_path, *, seconds, every):
+    with strict_provider("salt", lifetime=2) as (provider, url):
+        pairs = [provider.consent(f"t0/user-{number}") for number in range(20)]
+        journal = str(tmp_path / "journal")
+        [samples] = run_processes([Call(work_for, [store, url, journal, pairs, seconds, every])], timeout=seconds + 120)
+        assert provider.presented
+    first, last = samples[0], samples[-1]
+    assert last["memory"] - first["memory"] < 8 * MEBIBYTE, samples
+    assert last["descriptors"] - first["descriptors"] <= 4, samples
+    assert last["tasks"] - first["tasks"] <= 4, samples
+
+
+@pytest.mark.soak
+def test_a_busy_process_holds_no_more_after_minutes(store, tmp_path):
+    stays_flat(store, tmp_path, seconds=400, every=40)
