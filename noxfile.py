@@ -131,7 +131,7 @@ def mutants(session):
 
 @nox.session
 def simulate(session):
-    """Simulate vaults and providers with new seeds; `-- --seeds 1000 --kind strict` chooses, and a failure is replayed."""
+    """Simulate vaults and providers with new seeds; `-- --seeds 1000 --kind strict` chooses."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.simulation", *session.posargs)
 
