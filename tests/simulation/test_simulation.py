@@ -12,6 +12,9 @@ from tests.simulation.planted import ROOT, bugs, stale
 from vault_adapters.testing.contract import SharedStoreContract
 
 
+pytestmark = pytest.mark.soak
+
+
 def simulate(*arguments):
     """Run the command line in a process of its own, because a simulation replaces the process's clock."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.simulation", *arguments]
@@ -19,7 +22,6 @@ def simulate(*arguments):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.soak
 class TestServer(SharedStoreContract):
     @pytest.fixture
     def open_store(self):
