@@ -11,7 +11,6 @@ from tests.simulation.planted import ROOT, bugs, stale
 
 from vault_adapters.testing.contract import SharedStoreContract
 
-
 pytestmark = pytest.mark.soak
 
 
