@@ -216,6 +216,7 @@ def test_a_sweep_refreshes_what_the_rules_say(opener, buffer):
         @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
         @given(stories)
         @example(("steady", [(("move while refreshing", "ann", 90, False, "answered"), 1, "answered")]))
+        @example(("steady", [(("move while refreshing", "ann", 90, True, "not now"), 1, "answered")]))
         @example(("steady", [(("store many", "ann", MANY[0], 90), 1, "answered")]))
         @example(("steady", [(("store many", "ann", MANY[1], 90), 1, "answered")]))
         def law(story):
