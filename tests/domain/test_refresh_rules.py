@@ -345,6 +345,7 @@ def test_backoff_is_respected_unless_forced(situation, demand):
     assume(stored.refresh.concerns(credential_of(stored, rule.spends)))
     assume(stored.refresh.next_attempt_at is not None)
     assume(stored.refresh.next_attempt_at > NOW)
+    assume(not was_set_back_of(stored.refresh))
     assert not isinstance(decide(stored, NOW, POLICY, rule, demand), Claim)
 
 
