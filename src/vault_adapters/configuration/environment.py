@@ -38,6 +38,10 @@ def _whole(value: str) -> int:
     return int(value)
 
 
+_MOST_FILE_BYTES = 65_536
+"""Size of the largest file of a secret in bytes."""
+
+
 def _flag(value: str) -> bool:
     if value.lower() not in _TRUE | _FALSE:
         raise ConfigurationError("must be true or false")
@@ -47,14 +51,16 @@ def _flag(value: str) -> bool:
 def _file(value: str) -> str:
     text = _read_file(value)
     if text is None:
-        raise ConfigurationError("must name a readable file of UTF-8 text")
+        raise ConfigurationError("must name a readable file of UTF-8 text, 64 KiB at most")
     # Strip exactly one line end, because editors and `echo` add one; strip nothing else.
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
 def _read_file(name: str) -> str | None:
     try:
-        return Path(name).read_bytes().decode()
+        with Path(name).open("rb") as file:
+            data = file.read(_MOST_FILE_BYTES + 1)  # a path such as /dev/zero has no end
+        return data.decode() if len(data) <= _MOST_FILE_BYTES else None
     except (OSError, ValueError):  # not re-raised, because the decoder's error would hold the text
         return None
 

@@ -49,26 +49,31 @@ class PipedLines:
 
 
 async def _read_in_a_thread(descriptor: int) -> bytes:
-    """Read available bytes in a thread; it is a daemon, so that a silent pipe does not block the process's end."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[bytes] = loop.create_future()
+    """Read available bytes in a thread; it is a daemon, so that a silent pipe does not block the process's end.
 
-    def settle(piece: bytes | OSError) -> None:
-        if answer.done():
+    The bytes are no result of a future and no argument of a callback, because asyncio's debug mode logs both.
+    """
+    loop = asyncio.get_running_loop()
+    is_read: asyncio.Future[None] = loop.create_future()
+    pieces: list[bytes] = []
+
+    def settle(failure: OSError | None) -> None:
+        if is_read.done():
             return  # the waiting task was cancelled
-        if isinstance(piece, OSError):
-            answer.set_exception(piece)
+        if failure is not None:
+            is_read.set_exception(failure)
         else:
-            answer.set_result(piece)
+            is_read.set_result(None)
 
     def work() -> None:
-        piece: bytes | OSError
+        failure: OSError | None = None
         try:
-            piece = os.read(descriptor, _PIECE)
+            pieces.append(os.read(descriptor, _PIECE))
         except OSError as error:
-            piece = error
+            failure = error
         with suppress(RuntimeError):  # the loop was closed
-            loop.call_soon_threadsafe(settle, piece)
+            loop.call_soon_threadsafe(settle, failure)
 
     threading.Thread(target=work, name="token-vault import", daemon=True).start()
-    return await answer
+    await is_read
+    return pieces[0]

@@ -140,6 +140,11 @@ def test_a_file_that_is_not_text(tmp_path):
         read(ENCRYPTION_SECRET_FILE=str(path))
 
 
+def test_a_secret_file_without_an_end_is_refused():
+    with pytest.raises(ConfigurationError, match="64 KiB at most"):
+        read(ENCRYPTION_SECRET_FILE="/dev/zero")
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -102,6 +102,25 @@ async def test_lines_come_as_they_were_written(pipe):
     assert lines.readline(10) == b""
 
 
+async def test_debug_mode_logs_no_piece(pipe, caplog):
+    """asyncio's debug mode logs slow callbacks with their arguments, and futures with their results."""
+    lines, writing = pipe
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0
+    try:
+        waiting = asyncio.create_task(lines.wait())
+        await asyncio.sleep(0.01)
+        os.write(writing, b"a token of a dump\n")
+        await waiting
+    finally:
+        loop.set_debug(False)
+        os.close(writing)
+    assert lines.readline(100) == b"a token of a dump\n"
+    assert caplog.records
+    assert "a token" not in caplog.text
+
+
 async def test_a_long_line_comes_in_pieces(pipe):
     lines, writing = pipe
     os.write(writing, b"abcdefgh\nij")
