@@ -27,8 +27,8 @@ class Call:
         value: digest of the returned value, or None.
         token_id: id of the returned token.
         generation: its generation.
-        value_id: its value id, or None if it was not recorded. A token from an answer that waits for the database only
-            guesses its generation, so two values may have the same generation, but never the same value id.
+        value_id: its value id, or None if it was not recorded. While an answer waits for the database, the generation
+            of its token is only a guess. So two values may have the same generation, but never the same value id.
         expires_at: its expiry by the clock of the vault.
         offset: seconds by which the vault's clock is ahead of the machine's when the call begins.
         error: the error's code, or None.
@@ -143,7 +143,7 @@ class Limits:
     lease: float = 10.0
     quiescence: float = 10.0
     recovery: float = 6.0
-    """A process that has an answer, and a database for so long, must have stored the answer."""
+    """A process that has an answer must have stored it once it could reach the database for this many seconds."""
     journaling: float = 1.0
     """After so long, an answer that arrived must survive the end of its process."""
     answer: float = 2.0
