@@ -11,7 +11,7 @@ from tests.simulation.planted import ROOT, bugs, stale
 
 from vault_adapters.testing.contract import SharedStoreContract
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.simulation
 
 
 def simulate(*arguments):
