@@ -31,6 +31,11 @@ class Snapshot:
     now: datetime
     store_since: datetime | None = None
 
+    def token(self, kind: TokenKind) -> StoredToken | None:
+        """Return the account's token of a kind with its sealed value, or None."""
+        info = None if self.record is None else self.record.tokens.get(kind)
+        return None if info is None else StoredToken(info, self.sealed[kind])
+
 
 @frozen
 class Attempt:

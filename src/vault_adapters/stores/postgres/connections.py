@@ -92,8 +92,12 @@ class Connections:
         if connection in self._manual:
             self._manual.discard(connection)
             await _restore(connection)
-        # The pool rolls back a transaction that was left open, and it would wait for that without a limit.
-        await answered(connection, self._seconds, self._pool.putconn(connection))
+        if self._is_ours and connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            await self._pool.putconn(connection)  # asks the server nothing
+        else:
+            # The pool rolls back a transaction that was left open, and a host's pool may reset the connection. It would
+            # wait for that without a limit.
+            await answered(connection, self._seconds, self._pool.putconn(connection))
 
     def is_plain(self, connection: Connection) -> bool:
         """Return whether a single statement on the connection runs READ COMMITTED and may write."""

@@ -83,7 +83,7 @@ def limits_of(timeout: timedelta) -> dict[Pace, Limits]:
     lock, idle = answer * 0.8, answer * 0.5
     return {
         Pace.QUICK: Limits(answer, lock, idle),
-        Pace.BULK: Limits(max(answer, _BULK_SECONDS), lock, max(idle, lock)),
+        Pace.BULK: Limits(max(answer, _BULK_SECONDS), lock, lock),
         Pace.MIGRATION: Limits(_MIGRATION_SECONDS, _MIGRATION_SECONDS, max(idle, 60.0)),
     }
 

@@ -207,24 +207,22 @@ class RefreshService:
             decision = self._decide(account, snapshot, caller.demand)
             if isinstance(decision, Use):
                 return await self._open(account, snapshot, decision.access)
-            if isinstance(decision, Claim) and self._runner.is_attempting(account):
-                # The clock was set forward, so the running attempt's lease only seems to be over.
-                await self._pause(poll, self._lease(account))
-                poll = min(poll * 1.5, _LONGEST_POLL)
-            elif isinstance(decision, Claim):
+            longest = self._lease(account)
+            if isinstance(decision, Claim) and not self._runner.is_attempting(account):
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome
                 attempts += isinstance(outcome, Refreshed)
-                if self._keeper.is_pending(account):  # call no provider before the waiting answer is stored
-                    await self._pause(poll, self._lease(account))
-                    poll = min(poll * 1.5, _LONGEST_POLL)
+                if not self._keeper.is_pending(account):  # otherwise, the waiting answer must be stored first
+                    continue
             elif isinstance(decision, Wait):
                 self._runner.refuse_if_stopped(account)
-                await self._pause(poll, decision.until - snapshot.now)
-                poll = min(poll * 1.5, _LONGEST_POLL)
-            else:
+                longest = decision.until - snapshot.now
+            elif not isinstance(decision, Claim):
                 raise _error(decision, account)
+            # A claim while an attempt is running: the clock was set forward, so the lease only seems to be over.
+            await self._pause(poll, longest)
+            poll = min(poll * 1.5, _LONGEST_POLL)
         raise RefreshFailedError(
             "other attempts took too long, or the new tokens were outdated by another change or had already expired",
             account=account,
@@ -265,10 +263,10 @@ class RefreshService:
             row, now = refreshed.stored, refreshed.stored.info.updated_at
         else:  # overtaken by another change
             snapshot = checked_snapshot(account, await self._ledger.read(account))
-            access, now = _access(snapshot), snapshot.now
+            access, now = snapshot.token(TokenKind.ACCESS_TOKEN), snapshot.now
             if access is None:
                 return refreshed
-            row = _row(snapshot, access)
+            row = access
         key = account.key(TokenKind.ACCESS_TOKEN)
         return await self._tokens.hand_out(key, row, now) if is_usable(row.info, now) else refreshed
 
@@ -282,7 +280,7 @@ class RefreshService:
 
     async def _open(self, account: Account, snapshot: Snapshot, info: TokenInfo) -> Token:
         key = account.key(TokenKind.ACCESS_TOKEN)
-        return await self._tokens.hand_out(key, _row(snapshot, info), snapshot.now)
+        return await self._tokens.hand_out(key, StoredToken(info, snapshot.sealed[key.kind]), snapshot.now)
 
     async def _pause(self, poll: float, left: timedelta) -> None:
         wanted = poll * (0.5 + self._tasks.jitter())
@@ -291,10 +289,6 @@ class RefreshService:
 
 def _access(snapshot: Snapshot) -> TokenInfo | None:
     return None if snapshot.record is None else snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
-
-
-def _row(snapshot: Snapshot, info: TokenInfo) -> StoredToken:
-    return StoredToken(info, snapshot.sealed[info.key.kind])
 
 
 def _overdue(account: Account) -> RefreshFailedError:

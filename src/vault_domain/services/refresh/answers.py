@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from attrs import evolve
+
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.token import Token, TokenWrite
@@ -102,7 +104,7 @@ class AnswerKeeper:
         self._held.begin(held)
         try:
             problem_of_journal = await self._write_down(entry)
-            held = Held(entry, held.seen_at, journaled=problem_of_journal is None)
+            held = evolve(held, journaled=problem_of_journal is None)
             began = self._tasks.monotonic()
             committed = await self._commits.attempt(entry, self._patience)
         finally:
@@ -255,7 +257,7 @@ class AnswerKeeper:
         if await self._write_down(held.entry) is not None:
             return held
         self._held.note(held, journaled=True)
-        return Held(held.entry, held.seen_at, journaled=True, genuine=held.genuine, changed=held.changed)
+        return evolve(held, journaled=True)
 
     async def _remove(self, held: Held) -> None:
         if held.journaled:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import DecryptionError, RefreshNotPersistedError, StorageError, VaultError
-from vault_domain.entities.token import StoredToken, Token
+from vault_domain.entities.token import Token
 from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
 from vault_domain.ports.journal import JournalEntry
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
@@ -76,7 +76,7 @@ class HeldTokens:
             raise RefreshNotPersistedError(account=account)
         key = account.key(TokenKind.ACCESS_TOKEN)
         snapshot, row = await self._snapshot(held), predicted(held.entry)
-        if row is None or (snapshot is not None and not replaces(held, key, _access(snapshot))):
+        if row is None or (snapshot is not None and not replaces(held, key, snapshot.token(key.kind))):
             return None
         now = snapshot.now if snapshot is not None else self._held.store_time(held)
         if now is None or (snapshot is None and held.changed):
@@ -110,8 +110,3 @@ class HeldTokens:
             return None if error.reason == DESTROYED_KEY else "this database's data keys do not decrypt its seal"
         except DecryptionError:
             return "this database's data keys do not decrypt its seal"
-
-
-def _access(snapshot: Snapshot) -> StoredToken | None:
-    info = None if snapshot.record is None else snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
-    return None if info is None else StoredToken(info, snapshot.sealed[TokenKind.ACCESS_TOKEN])

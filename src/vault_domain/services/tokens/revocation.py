@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import VaultError
-from vault_domain.entities.token import StoredToken
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
@@ -56,13 +55,12 @@ class RevocationService:
         """
         snapshot = checked_snapshot(account, await self._ledger.read(account))
         for kind in (TokenKind.REFRESH_TOKEN, TokenKind.ACCESS_TOKEN):
-            info = None if snapshot.record is None else snapshot.record.tokens.get(kind)
-            if info is None:
+            row = snapshot.token(kind)
+            if row is None:
                 continue
             try:
-                row = StoredToken(info, snapshot.sealed[kind])
                 token = await self._opener.open(account.key(kind), row, snapshot.now)
             except VaultError:
                 continue
-            return RefreshRequest(account, token.value, kind, info.scopes, self._deadline)
+            return RefreshRequest(account, token.value, kind, row.info.scopes, self._deadline)
         return None
