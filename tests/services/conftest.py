@@ -1,5 +1,7 @@
 """Use cases over fakes of their ports."""
 
+from datetime import timedelta
+
 import pytest
 from attrs import define, evolve
 from tests.examples.dict_store import open_dict_store
@@ -7,7 +9,7 @@ from tests.examples.dict_store.database import DictDatabase
 from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCipher, VirtualTasks
 
 from vault_adapters import Account, TokenKind, TokenSet
-from vault_adapters.testing import ManualClock
+from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
@@ -28,6 +30,7 @@ from vault_domain.services.tokens.uses import UseTracker
 ACCOUNT = Account("t1", "google", "ann")
 ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 POLICY, TIMING = RefreshPolicy(), RefreshTiming()
+HOUR = timedelta(hours=1)
 
 
 @define(slots=False)
@@ -81,3 +84,22 @@ async def cases():
     async with open_dict_store(DictDatabase(), clock) as store:
         await store.keys.introduce_first_master_key(MASTER_KEY)
         yield Cases(store, clock, PlainCipher(store.keys), EventList(), VirtualTasks(clock), MemoryJournal(), {})
+
+
+def answer(number, lifetime=3600):
+    """Return what a provider answers the ``number``-th time."""
+    return TokenSet(f"access-{number}", f"refresh-{number}", expires_in=lifetime)
+
+
+@pytest.fixture
+def refresher():
+    return ScriptedRefresher()
+
+
+@pytest.fixture
+async def connected(cases, refresher):
+    """Give the use cases with an account whose access token has expired."""
+    cases = cases.over(refreshers={"google": refresher})
+    await cases.connect()
+    cases.clock.advance(HOUR)
+    return cases

@@ -179,11 +179,11 @@ class MemoryJournal:
         self._entries.pop(entry.attempt.attempt_id, None)
 
 
-class Failing:
-    """A repository with one method whose first ``times`` calls raise an error."""
+class Obstructed:
+    """A repository that passes each call on; a call of one method passes `obstruct` first."""
 
-    def __init__(self, right, method, error, times=10**9):
-        self._right, self._method, self._error, self.left = right, method, error, times
+    def __init__(self, right, method):
+        self._right, self._method = right, method
 
     def __getattr__(self, name):
         method = getattr(self._right, name)
@@ -191,9 +191,20 @@ class Failing:
             return method
 
         async def call(*args, **kwargs):
-            if self.left > 0:
-                self.left -= 1
-                raise self._error
+            await self.obstruct()
             return await method(*args, **kwargs)
 
         return call
+
+
+class Failing(Obstructed):
+    """A repository with one method whose first ``times`` calls raise an error."""
+
+    def __init__(self, right, method, error, times=10**9):
+        super().__init__(right, method)
+        self._error, self.left = error, times
+
+    async def obstruct(self):
+        if self.left > 0:
+            self.left -= 1
+            raise self._error

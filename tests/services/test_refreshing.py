@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from attrs import evolve
-from tests.services.conftest import ACCESS, ACCOUNT, REFRESH, TIMING
+from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, TIMING, answer
 from tests.services.fakes import Failing, MemoryJournal
 
 from vault_adapters import (
@@ -18,31 +18,11 @@ from vault_adapters import (
     StorageError,
     SweepReport,
     TokenNotFoundError,
-    TokenSet,
 )
 from vault_adapters.testing import ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import claimed, state_of
 
-HOUR = timedelta(hours=1)
 AWAY = StorageError("away", retryable=True)
-
-
-def answer(number, lifetime=3600):
-    return TokenSet(f"access-{number}", f"refresh-{number}", expires_in=lifetime)
-
-
-@pytest.fixture
-def refresher():
-    return ScriptedRefresher()
-
-
-@pytest.fixture
-async def connected(cases, refresher):
-    """Give the use cases with an account whose access token has expired."""
-    cases = cases.over(refreshers={"google": refresher})
-    await cases.connect()
-    cases.clock.advance(HOUR)
-    return cases
 
 
 async def ensure(cases, account=ACCOUNT):

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 from attrs import evolve
-from tests.services.conftest import ACCOUNT
+from tests.services.conftest import ACCOUNT, answer
+from tests.services.fakes import Obstructed
 
-from vault_adapters import Account, RefreshFailedError, StorageError, TokenSet
+from vault_adapters import Account, RefreshFailedError, StorageError
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.testing import ScriptedRefresher
 
@@ -18,25 +19,18 @@ SOON = 20.0
 """Seconds; much longer than a correct call takes, so that only a call that hangs reaches it."""
 
 
-class Hanging:
+class Hanging(Obstructed):
     """A repository with one method whose calls, after the first ``after`` ones, end only when ``open`` is set."""
 
     def __init__(self, right, method, after=0):
-        self._right, self._method, self.after, self.open = right, method, after, asyncio.Event()
+        super().__init__(right, method)
+        self.after, self.open = after, asyncio.Event()
 
-    def __getattr__(self, name):
-        method = getattr(self._right, name)
-        if name != self._method:
-            return method
-
-        async def call(*args, **kwargs):
-            self.after -= 1
-            while self.after < 0 and not self.open.is_set():
-                with suppress(asyncio.CancelledError):  # a driver may wait for its server even while it is cancelled
-                    await self.open.wait()
-            return await method(*args, **kwargs)
-
-        return call
+    async def obstruct(self):
+        self.after -= 1
+        while self.after < 0 and not self.open.is_set():
+            with suppress(asyncio.CancelledError):  # a driver may wait for its server even while it is cancelled
+                await self.open.wait()
 
 
 @pytest.fixture
@@ -45,10 +39,6 @@ async def cases(cases):
     tasks = AsyncioTasks()
     yield cases.over(tasks=tasks, refreshers={"google": ScriptedRefresher(answer(1))})
     await tasks.drain(10)
-
-
-def answer(number):
-    return TokenSet(f"access-{number}", f"refresh-{number}", expires_in=3600)
 
 
 async def ensure(cases, timeout=None, account=ACCOUNT):

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 from attrs import evolve
-from tests.services.conftest import ACCESS, ACCOUNT, REFRESH
-from tests.services.fakes import Failing, MemoryJournal, settle
+from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, answer
+from tests.services.fakes import Failing, MemoryJournal, Obstructed, settle
 
-from vault_adapters import RefreshFailedError, RefreshNotPersistedError, Secret, StorageError, SweepReport, TokenSet
+from vault_adapters import RefreshFailedError, RefreshNotPersistedError, Secret, StorageError, SweepReport
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.testing import ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import claimed, state_of
@@ -16,54 +16,29 @@ from vault_domain.entities.token import TokenDraft
 from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 
-SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 AWAY = StorageError("away", retryable=True)
 SHORT = RefreshTiming(commit_budget=timedelta(seconds=0.1))
 
 
-def answer(number, lifetime=3600):
-    return TokenSet(f"access-{number}", f"refresh-{number}", expires_in=lifetime)
-
-
-class Hanging:
+class Hanging(Obstructed):
     """A repository whose method hangs in its first ``times`` calls."""
 
     def __init__(self, right, method, times=10**9):
-        self._right, self._method, self.left = right, method, times
+        super().__init__(right, method)
+        self.left = times
         self.hanging = 0
         self.reached = asyncio.Event()
 
-    def __getattr__(self, name):
-        method = getattr(self._right, name)
-        if name != self._method:
-            return method
-
-        async def call(*args, **kwargs):
-            if self.left > 0:
-                self.left -= 1
-                self.hanging += 1
-                self.reached.set()
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    self.hanging -= 1
-            return await method(*args, **kwargs)
-
-        return call
-
-
-@pytest.fixture
-def refresher():
-    return ScriptedRefresher()
-
-
-@pytest.fixture
-async def connected(cases, refresher):
-    """Give the use cases with an account whose access token has expired."""
-    cases = cases.over(refreshers={"google": refresher})
-    await cases.connect()
-    cases.clock.advance(HOUR)
-    return cases
+    async def obstruct(self):
+        if self.left > 0:
+            self.left -= 1
+            self.hanging += 1
+            self.reached.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.hanging -= 1
 
 
 @pytest.fixture
