@@ -7,7 +7,7 @@ from tests.examples.dict_store.database import DictDatabase, Transaction
 
 from vault_domain.entities.errors import StorageError
 
-MOST_EVENTS = 100
+MOST_EVENTS = 20
 _CLIENT_LIMIT = 30.0
 """Seconds after which a client gives up on a statement."""
 

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
 from unittest.mock import patch
+from uuid import UUID
 
+from tests.examples.dict_store import tokens as dict_tokens
 from tests.services.fakes import MASTER_KEY, PlainCipher
 from tests.simulation.loop import PROCESS
 
 from vault_adapters import composition
-from vault_adapters.runtime import periodic
+from vault_adapters.runtime import periodic, tasks
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
 from vault_domain.ports.journal import JournalError
 from vault_domain.ports.master_key import MasterKeys
@@ -76,14 +78,19 @@ class Naps:
     That is so while no connection to the database has failed lately, and all journals are empty.
     """
 
-    LONG, AFTERWARDS = 1800.0, 120.0
+    LONG, AFTERWARDS = 6 * 3600.0, 120.0
 
     def __init__(self, loop, disks):
         self._loop, self._disks, self._sleepers, self._until = loop, disks, set(), 0.0
 
+    @property
+    def is_calm(self):
+        """Whether periodic work would find nothing to do now, unless an account is due."""
+        return self._loop.time() >= self._until and not any(disk.files for disk in self._disks())
+
     async def sleep(self, seconds):
         """Sleep ``seconds`` seconds; while all is calm, longer, but not longer than all stays calm."""
-        if self._loop.time() < self._until or any(disk.files for disk in self._disks()):
+        if not self.is_calm:
             await asyncio.sleep(seconds)
             return
         waiter = self._loop.create_future()
@@ -112,12 +119,18 @@ async def _no_master_keys(keys, _):
     return MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
 
 
+def _numbered_ids():
+    numbers = count(1)
+    return lambda: UUID(int=next(numbers))
+
+
 @contextmanager
 def fake_ports(loop, naps):
     """Let the composition root bind these fakes, and let all clocks show virtual time.
 
     The journal's directory is the name of a disk: `DiskJournal` takes the disk of the process that opens the vault.
     """
+    new_id = _numbered_ids()
     nap = SimpleNamespace(**{**vars(asyncio), "sleep": naps.sleep})
     with ExitStack() as stack:
         for target, name, fake in (
@@ -127,6 +140,8 @@ def fake_ports(loop, naps):
             (composition, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
             (periodic, "asyncio", nap),
             ("time", "monotonic", loop.time),
+            (tasks, "uuid4", new_id),
+            (dict_tokens, "uuid4", new_id),
         ):
             stack.enter_context(
                 patch(f"{target}.{name}", fake) if target == "time" else patch.object(target, name, fake)

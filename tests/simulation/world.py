@@ -120,6 +120,11 @@ class World:
     def _disks(self):
         return (host.disk for host in self.hosts)
 
+    def has_due(self):
+        """Return whether a sweep would find an account."""
+        now = self.clock.now()
+        return any(row.due_at is not None and row.due_at <= now for row in self.server.tables.accounts.values())
+
     def step_clock(self, seconds):
         """Step the database's clock."""
         self.clock.offset += seconds
@@ -199,8 +204,7 @@ class World:
 
     def _schedule_call(self, number):
         """Let callers ask now and then, and some of them at the moment when the token becomes due."""
-        lifetime = min(self.kind.lifetime, DAY)
-        pause = self.random.expovariate(1 / lifetime)
+        pause = self.random.expovariate(1 / (2 * min(self.kind.lifetime, DAY)))
         if self.loop.time() < self._busy_until and self.random.random() < 0.6:
             pause = self.random.uniform(0.1, 100.0)
         self.later(pause, self._call, number)
@@ -212,7 +216,8 @@ class World:
 
     def ask(self, grant):
         """Let one caller or several at once ask for an account's access token."""
-        for _ in range(self.random.choice((1, 1, 3))):
+        is_busy = self.loop.time() < self._busy_until
+        for _ in range(self.random.choice((1, 1, 3)) if is_busy else 1):
             host = self.random.choice(self.hosts)
             if host.is_serving:
                 host.process.start(self._ask(host.vault, grant))
@@ -248,8 +253,13 @@ class World:
             host.start() if host.process is None else host.process.thaw()
         await asyncio.sleep(_RECOVERY)
         host = self.hosts[0]
-        while not host.is_serving:  # noqa: ASYNC110 - it happens in virtual time
+        for _ in range(600):
+            if host.is_serving:
+                break
             await asyncio.sleep(1.0)
+        else:
+            self.oracle.violated("not serving", f"{host.name} does not open its vault")
+            return
         await host.process.start(self.oracle.judge_end(host.vault))
 
     def _end_faults(self):
