@@ -47,8 +47,8 @@ class Link:
         broken_since: time of the latest change.
     """
 
-    def __init__(self, loop, random):
-        self._loop, self._random = loop, random
+    def __init__(self, loop, random, ambush):
+        self._loop, self._random, self.ambush = loop, random, ambush
         self.heal()
 
     def heal(self):
@@ -63,6 +63,11 @@ class Link:
 
     async def run(self, call):
         """Send a statement, let the server run it, and return the answer."""
+        if self.ambush.is_set:
+            return await self.ambush.around(lambda: self._run(call))
+        return await self._run(call)
+
+    async def _run(self, call):
         if not (self.slow or self.lost or self.down or self.silent):
             return await call()
         result = self._loop.create_future()
@@ -141,3 +146,4 @@ def _set(result, answer=None, error=None):
         result.set_result(answer)
     else:
         result.set_exception(error)
+        result.exception()  # the process that waits for it may be dead, and asyncio would complain

@@ -39,8 +39,8 @@ class Host:
 
     def __init__(self, world, name):
         self._world, self.name = world, name
-        self.disk = Disk()
-        self.link = Link(world.loop, world.random)
+        self.disk = Disk(world.ambush)
+        self.link = Link(world.loop, world.random, world.ambush)
         self.process, self.vault, self._runs, self.opened_at = None, None, 0, 0.0
         self.is_lying = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
@@ -88,7 +88,7 @@ class Host:
         world = self._world
         store = await linked_store(world.server, world.clock, self.link)
         refreshers = {PROVIDER: refresher_of(world.kind, **self.is_lying)}
-        client = SimulatedClient(world.provider, world.random)
+        client = SimulatedClient(world.provider, world.random, world.ambush)
         async with open_vault_over(store, _CONFIG, refreshers=refreshers, http_client=client) as vault:
             self.vault, self.opened_at = vault, world.loop.time()
             world.history.add(process.name, "serves")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from random import Random
 
 from attrs import frozen
+from tests.simulation.ambush import Ambush
 from tests.simulation.database import MOST_EVENTS, Server
 from tests.simulation.fakes import Naps, WorldClock, fake_ports
 from tests.simulation.faults import Faults
@@ -66,6 +67,7 @@ class World:
         self.provider = Provider(
             self.loop, self.kind, self.random, self.history, self.violations, self.oracle.is_out_of_reach
         )
+        self.ambush = Ambush(self.loop)
         self.faults, self.naps = Faults(self), Naps(self.loop, self._disks)
         self.days = days or self.kind.days
         self.sweep_seconds = self.random.choice((300.0, 900.0, 1800.0) if self.kind.grant != "meta" else (300.0,))
