@@ -19,7 +19,6 @@ from vault_domain.ports.journal import JournalError
 from vault_domain.ports.master_key import MasterKeys
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
-_key_numbers = count(1)
 
 
 class WorldClock:
@@ -36,9 +35,9 @@ class WorldClock:
 class SimulatedCipher(PlainCipher):
     """Implements `Cipher` and `DataKeyWrapper` without cryptography; one for each open vault."""
 
-    def __init__(self, keys, *_, **__):
+    def __init__(self, keys, numbers):
         super().__init__(keys)
-        self._numbers = _key_numbers
+        self._numbers = numbers
 
     async def aclose(self):
         """Do nothing."""
@@ -87,7 +86,8 @@ class Naps:
     LONG, AFTERWARDS = 6 * 3600.0, 120.0
 
     def __init__(self, loop, disks):
-        self._loop, self._disks, self._sleepers, self._until = loop, disks, set(), 0.0
+        self._loop, self._disks, self._until = loop, disks, 0.0
+        self._sleepers = {}  # a set would give them in the order of their addresses, which no seed determines
 
     @property
     def is_calm(self):
@@ -101,12 +101,12 @@ class Naps:
             return
         waiter = self._loop.create_future()
         timer = self._loop.call_later(max(self.LONG, seconds), _wake, waiter)
-        self._sleepers.add(waiter)
+        self._sleepers[waiter] = None
         try:
             await waiter
         finally:
             timer.cancel()
-            self._sleepers.discard(waiter)
+            self._sleepers.pop(waiter, None)
 
     def disturb(self, seconds):
         """Wake all sleepers, and let them sleep as they want for the next ``seconds`` seconds, and a little longer."""
@@ -136,12 +136,12 @@ def fake_ports(loop, naps):
 
     The journal's directory is the name of a disk: `DiskJournal` takes the disk of the process that opens the vault.
     """
-    new_id = _numbered_ids()
+    new_id, key_numbers = _numbered_ids(), count(1)
     nap = SimpleNamespace(**{**vars(asyncio), "sleep": naps.sleep})
     with ExitStack() as stack:
         for target, name, fake in (
             (composition, "open_with_sources", _no_master_keys),
-            (composition, "Keyring", SimulatedCipher),
+            (composition, "Keyring", lambda keys, *_, **__: SimulatedCipher(keys, key_numbers)),
             (composition, "AesGcmCipher", lambda keyring, _: keyring),
             (composition, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
             (periodic, "asyncio", nap),

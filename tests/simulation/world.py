@@ -82,16 +82,16 @@ class World:
         with fake_ports(self.loop, self.naps):
             try:
                 self.loop.run_until_complete(self._play())
+                return Outcome(
+                    self.seed,
+                    self.kind.name,
+                    tuple(self.violations),
+                    len(self.provider.grants) * self.loop.time() / DAY,
+                    self.provider.requests,
+                    self.history.text(),
+                )
             finally:
                 self._end()
-        return Outcome(
-            self.seed,
-            self.kind.name,
-            tuple(self.violations),
-            len(self.provider.grants) * self.loop.time() / DAY,
-            self.provider.requests,
-            self.history.text(),
-        )
 
     # What hosts, faults and oracle use
 
