@@ -56,7 +56,9 @@ class Oracle:
             exchange = grant.last
             if exchange is None or exchange.lost is not None or exchange.process is not host.process:
                 continue
-            if lost_with_its_process(exchange, now, journal, database):
+            frozen_at, delivered = host.process.frozen_at, exchange.delivered
+            never_read = frozen_at is not None and delivered is not None and delivered >= frozen_at
+            if never_read or lost_with_its_process(exchange, now, journal, database):
                 exchange.lost = "its process was killed before it could store the answer"
 
     def on_disk_lost(self, host):
@@ -138,6 +140,8 @@ class Oracle:
             info = await vault.get_account(account)
             shown = info.state
             self._world.provider.lapse(grant)
+            if not grant.is_stored:
+                continue
             if grant.dead in ("idle", "expired"):
                 self.violated("lapsed", f"account {grant.number} was not refreshed in time: {grant.dead}")
                 continue
@@ -170,6 +174,8 @@ class Oracle:
                 self.violated("dead token", f"account {grant.number} has no working token after the recovery")
 
     def _is_excused(self, grant):
+        if not grant.is_stored:
+            return True
         return grant.last is not None and grant.last.lost is not None
 
     def _judge_dead(self, grant, shown):

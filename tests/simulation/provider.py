@@ -48,6 +48,7 @@ class Grant:
         spent: the exchange that replaced each earlier credential.
         access: expiry of each access token that still works.
         requests: times of the latest requests that named the grant.
+        is_stored: whether a vault has confirmed that it stored the grant's tokens.
     """
 
     number: int
@@ -62,6 +63,7 @@ class Grant:
     requests: deque = Factory(lambda: deque(maxlen=100))
     count: int = 0
     serial: int = 0
+    is_stored: bool = False
 
 
 @define

@@ -29,6 +29,9 @@ _RECOVERY = 7200.0
 _YOUNG = timedelta(seconds=40)
 """Age from which a rejected token must not be handed out again."""
 
+_SECOND_TRY = 300.0
+"""Seconds after which a user who got an error connects an account once more."""
+
 _MOST_WAITS = 50
 
 
@@ -144,9 +147,15 @@ class World:
         await vault.keys.reencrypt()
 
     async def connect_again(self, vault, number):
-        """Let a user connect an account again."""
-        _, members = self.provider.connect(number)
+        """Let a user connect an account again, and once more after an error."""
+        grant, members = self.provider.connect(number)
+        self.later(_SECOND_TRY, self._connect_once_more, grant)
         await vault.store_token_set(self.account(number), TokenSet.from_response(members))
+        grant.is_stored = True
+
+    def _connect_once_more(self, grant):
+        if not grant.is_stored and self.provider.grants[grant.number] is grant:
+            self.on_some_vault(lambda vault: self.connect_again(vault, grant.number))
 
     async def force(self, vault, grant):
         """Refresh an account although it is not due, as a host in a loop does."""
@@ -181,12 +190,13 @@ class World:
 
     async def _connect_all(self, vault, count):
         for number in range(count):
-            _, members = self.provider.connect(number)
+            grant, members = self.provider.connect(number)
             account = self.account(number)
             if self.kind.grant == "client_credentials":
                 key = Secret.from_fields(client_id=f"key-{number}", client_secret="key-secret")
                 await vault.store_token(account.key(TokenKind.API_KEY), key)
             await vault.store_token_set(account, TokenSet.from_response(members))
+            grant.is_stored = True
 
     def _schedule_faults(self):
         names = [*self.faults.names, *3 * self.kind.faults] if self._only_fault is None else [self._only_fault]
