@@ -98,7 +98,7 @@ class Link:
         self._loop.outside(_CLIENT_LIMIT, _refuse, result)
 
 
-class _Linked:
+class Linked:
     """A repository behind a link."""
 
     def __init__(self, repository, link):
@@ -121,7 +121,7 @@ async def linked_store(server, clock, link):
     async with open_dict_store(server, clock) as store:
         for name in type(store).__slots__:
             if not name.startswith("_"):
-                setattr(store, name, _Linked(getattr(store, name), link))
+                setattr(store, name, Linked(getattr(store, name), link))
         return store
 
 

@@ -8,6 +8,7 @@ from tests.simulation.fakes import Disk
 from tests.simulation.http_client import SimulatedClient
 from tests.simulation.kinds import Kind
 from tests.simulation.loop import Life, Process
+from tests.simulation.peers import open_peer
 from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, WRONG
 
 from vault_adapters import Rotation, VaultConfig, VaultError
@@ -61,6 +62,7 @@ class Host:
     def kill(self):
         """Kill the process."""
         if self.process is not None:
+            self._world.history.add(self.process.name, "killed")
             self.process.kill()
             self._world.oracle.on_kill(self)
         self.process = self.vault = None
@@ -86,10 +88,7 @@ class Host:
 
     async def _serve(self, process):
         world = self._world
-        store = await linked_store(world.server, world.clock, self.link)
-        refreshers = {PROVIDER: refresher_of(world.kind, **self.is_lying)}
-        client = SimulatedClient(world.provider, world.random, world.ambush)
-        async with open_vault_over(store, _CONFIG, refreshers=refreshers, http_client=client) as vault:
+        async with await self._open() as vault:
             self.vault, self.opened_at = vault, world.loop.time()
             world.history.add(process.name, "serves")
             self._sweep_later(process, vault)
@@ -97,13 +96,26 @@ class Host:
             self._forget(process)
         world.history.add(process.name, "ended")
 
+    async def _open(self):
+        """Return the context of an open vault, or of a peer in its place."""
+        world = self._world
+        if world.peer is not None:
+            return open_peer(world.peer, world, self.link, self.is_lying)
+        store = await linked_store(world.server, world.clock, self.link)
+        refreshers = {PROVIDER: refresher_of(world.kind, **self.is_lying)}
+        client = SimulatedClient(world.provider, world.random, world.ambush)
+        return open_vault_over(store, _CONFIG, refreshers=refreshers, http_client=client)
+
     def _forget(self, process):
         if self.process is process:
             self.vault = None
 
     def _sweep_later(self, process, vault):
-        world = self._world
-        world.later(world.random.uniform(0.8, 1.2) * world.sweep_seconds, self._sweep_now, process, vault)
+        world, period = self._world, self._world.sweep_seconds
+        pause = world.random.uniform(0.8, 1.2) * period
+        if world.sweeps_together:  # as cron starts all of them
+            pause = period - world.loop.time() % period + world.random.uniform(0.0, 0.5)
+        world.later(pause, self._sweep_now, process, vault)
 
     def _sweep_now(self, process, vault):
         """Start a sweep, unless it would find nothing: that costs time and shows nothing."""

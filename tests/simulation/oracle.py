@@ -2,6 +2,7 @@
 
 from tests.simulation.host import PROVIDER
 from tests.simulation.loop import PROCESS, Life
+from tests.simulation.measures import connect_again_later
 from tests.simulation.provider import PATIENCE, lost_with_its_process
 
 from vault_adapters import (
@@ -37,7 +38,6 @@ class Oracle:
     def __init__(self, world):
         self._world = world
         self.violations = world.violations
-        self.waits, self.refused = 0.0, 0
 
     def violated(self, rule, text):
         """Note a violation."""
@@ -101,6 +101,9 @@ class Oracle:
 
     def on_error(self, account, grant, error, asked_at):
         """Judge an error that a caller got."""
+        self._world.measures.on_error(grant, error)
+        if isinstance(error, ReauthorizationRequiredError) and self._world.is_measured:
+            connect_again_later(self._world, grant)
         self._judge_duration(account, asked_at)
         if not isinstance(error, VaultError):
             self.violated("bare error", f"{type(error).__name__}: {error}")
@@ -115,7 +118,7 @@ class Oracle:
 
     def _judge_duration(self, account, asked_at):
         took = self._world.loop.time() - asked_at
-        self.waits += took
+        self._world.measures.on_call(took)
         if took > HANGS + PROCESS.get().stopped_seconds:
             self.violated("hang", f"a call took {took:.0f} s")
 

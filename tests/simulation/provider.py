@@ -48,6 +48,7 @@ class Grant:
         spent: the exchange that replaced each earlier credential.
         access: expiry of each access token that still works.
         requests: times of the latest requests that named the grant.
+        is_to_be_replaced: whether the user was asked to connect again.
         is_stored: whether a vault has confirmed that it stored the grant's tokens.
     """
 
@@ -63,6 +64,7 @@ class Grant:
     requests: deque = Factory(lambda: deque(maxlen=100))
     count: int = 0
     serial: int = 0
+    is_to_be_replaced: bool = False
     is_stored: bool = False
 
 
@@ -81,10 +83,10 @@ class Weather:
 class Provider:
     """Answers token requests by the rules of its kind."""
 
-    def __init__(self, loop, kind, random, history, violations, is_out_of_reach):
+    def __init__(self, loop, kind, random, history, violations, is_out_of_reach, on_death):
         self._loop, self.kind, self._random = loop, kind, random
         self._history, self._violations, self.is_out_of_reach = history, violations, is_out_of_reach
-        self.grants, self._by_credential = [], {}
+        self.grants, self._by_credential, self._on_death = [], {}, on_death
         self.weather = Weather()
         self.requests, self._families, self._tokens = 0, 0, 0
         self.at_next_exchange, self.at_next_request = [], []
@@ -111,6 +113,7 @@ class Provider:
         if grant.dead is None:
             grant.dead, grant.died = why, self._loop.time()
             grant.access.clear()
+            self._on_death(grant)
 
     def accepts(self, grant, access):
         """Return whether an access token works now."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random as randomness
 import sys
+import time
 from datetime import timedelta
 from random import Random
 
@@ -16,7 +17,9 @@ from tests.simulation.history import History
 from tests.simulation.host import PROVIDER, Host
 from tests.simulation.kinds import DAY, KINDS
 from tests.simulation.loop import Life, Process, VirtualLoop
+from tests.simulation.measures import Measures
 from tests.simulation.oracle import Oracle
+from tests.simulation.peers import BUFFER, PeerTables, is_due
 from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, Provider
 
 from vault_adapters import Account, Secret, TokenKind, TokenSet, VaultError
@@ -45,6 +48,9 @@ class Outcome:
         account_days: accounts times days that were simulated.
         requests: requests that the provider got.
         history: what happened, if it was kept.
+        seconds: time of the processor that the world took.
+        days: days that its seed was played for, if they are not those of its kind.
+        measures: what users and the provider saw.
     """
 
     seed: int
@@ -53,12 +59,15 @@ class Outcome:
     account_days: float
     requests: int
     history: str
+    seconds: float
+    days: float | None
+    measures: Measures
 
 
 class World:
     """Everything that a seed determines. `run` plays it once."""
 
-    def __init__(self, seed, kind, *, is_verbose=False, days=None, only_fault=None):
+    def __init__(self, seed, kind, *, is_verbose=False, days=None, only_fault=None, peer=None, is_measured=False):
         self.seed, self.kind = seed, KINDS[kind]
         self.random = Random(f"{seed} {kind}")
         self.loop = VirtualLoop(self.random.random())
@@ -66,14 +75,22 @@ class World:
         self.history = History(self.loop.time, is_kept=is_verbose)
         self.violations, self.processes = [], []
         self.server = Server(MOST_EVENTS)
-        self.oracle = Oracle(self)
+        self.oracle, self.measures = Oracle(self), Measures()
         self.provider = Provider(
-            self.loop, self.kind, self.random, self.history, self.violations, self.oracle.is_out_of_reach
+            self.loop,
+            self.kind,
+            self.random,
+            self.history,
+            self.violations,
+            self.oracle.is_out_of_reach,
+            self.measures.on_death,
         )
+        self.peer, self.is_measured, self.peer_tables = peer, is_measured, PeerTables({}, {}, self.clock)
         self.ambush = Ambush(self.loop)
         self.faults, self.naps = Faults(self), Naps(self.loop, self._disks)
-        self.days = days or self.kind.days
+        self._given_days, self.days = days, days or self.kind.days
         self.sweep_seconds = self.random.choice((300.0, 900.0, 1800.0) if self.kind.grant != "meta" else (300.0,))
+        self.sweeps_together = self.random.random() < 0.5
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
         self.is_client_wrong, self.clock_was_stepped, self.ever_refused = False, False, set()
         self._only_fault = only_fault
@@ -81,6 +98,7 @@ class World:
 
     def run(self):
         """Play the world and return its outcome."""
+        started = time.process_time()
         randomness.seed(self.seed)
         with fake_ports(self.loop, self.naps):
             try:
@@ -92,6 +110,9 @@ class World:
                     len(self.provider.grants) * self.loop.time() / DAY,
                     self.provider.requests,
                     self.history.text(),
+                    time.process_time() - started,
+                    self._given_days,
+                    self.measures,
                 )
             finally:
                 self._end()
@@ -128,6 +149,8 @@ class World:
     def has_due(self):
         """Return whether a sweep would find an account."""
         now = self.clock.now()
+        if self.peer is not None:
+            return any(not row.is_condemned and is_due(row, now, 2 * BUFFER) for row in self.peer_tables.rows.values())
         return any(row.due_at is not None and row.due_at <= now for row in self.server.tables.accounts.values())
 
     def step_clock(self, seconds):
@@ -143,6 +166,8 @@ class World:
 
     async def rotate_keys(self, vault):
         """Rotate data keys and re-encrypt, as an operator does."""
+        if self.peer is not None:
+            return
         await vault.keys.rotate_data_key(self.account(self.random.choice(self.provider.grants).number).tenant_id)
         await vault.keys.reencrypt()
 
@@ -229,7 +254,7 @@ class World:
     def ask(self, grant):
         """Let one caller or several at once ask for an account's access token."""
         is_busy = self.loop.time() < self._busy_until
-        for _ in range(self.random.choice((1, 1, 3)) if is_busy else 1):
+        for _ in range(self.random.choice((1, 1, 3) if is_busy else (1, 1, 1, 3))):
             host = self.random.choice(self.hosts)
             if host.is_serving:
                 host.process.start(self._ask(host.vault, grant))
