@@ -1,11 +1,13 @@
 """A world: a provider, a database, several hosts, callers and faults, all determined by a seed."""
 
 import asyncio
+import gc
 import logging
 import random as randomness
 import sys
 import time
 from datetime import timedelta
+from itertools import count
 from random import Random
 
 from attrs import frozen
@@ -225,11 +227,12 @@ class World:
 
     def _schedule_faults(self):
         names = [*self.faults.names, *3 * self.kind.faults] if self._only_fault is None else [self._only_fault]
-        for _ in range(self.random.choice(self.kind.storms)):
-            at = self.random.uniform(0.0, self.days * DAY * 0.95)
+        random, number = Random(f"{self.seed} {self.kind.name} faults"), count()
+        for _ in range(random.choice(self.kind.storms)):
+            at = random.uniform(0.0, self.days * DAY * 0.95)
             # Faults often come together: deploys and restarts are what people answer an outage with.
-            for _ in range(self.random.choice((1, 1, 2, 3))):
-                self.later(at + self.random.uniform(0, 120), self.faults.start, self.random.choice(names))
+            for _ in range(random.choice((1, 1, 2, 3))):
+                self.later(at + random.uniform(0, 120), self.faults.start, random.choice(names), next(number))
 
     def _schedule_calls(self):
         """Let callers ask for most accounts; sweeps alone must keep the others alive."""
@@ -323,11 +326,21 @@ class World:
 
 
 def run(seed, kind, **options):
-    """Play one world."""
+    """Play one world.
+
+    The garbage collector rests meanwhile: it would close coroutines of dead processes, also of earlier worlds, at a
+    moment that no seed determines.
+    """
     logging.disable(logging.CRITICAL)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     try:
         return World(seed, kind, **options).run()
     finally:
+        gc.unfreeze()
+        gc.collect()
+        gc.enable()
         logging.disable(logging.NOTSET)
 
 
