@@ -56,4 +56,6 @@ def _panel(left, top, title, rows):
 
 
 def _text(x, y, text, *, anchor="start", weight="normal"):
-    return f'<text x="{x:.1f}" y="{y}" fill="{_INK}" text-anchor="{anchor}" font-weight="{weight}">{escape(text)}</text>'
+    return (
+        f'<text x="{x:.1f}" y="{y}" fill="{_INK}" text-anchor="{anchor}" font-weight="{weight}">{escape(text)}</text>'
+    )

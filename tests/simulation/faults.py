@@ -265,6 +265,4 @@ class Faults:
         self._world.ever_refused.update(numbers)
         for number in range(_LOOPS):
             self._world.later(number * 15.0, self._world.on_some_vault, lambda vault: self._world.force(vault, grant))
-        self._during(
-            self._random.uniform(3600, 48 * 3600), lambda: [refused.pop(number, None) for number in numbers]
-        )
+        self._during(self._random.uniform(3600, 48 * 3600), lambda: [refused.pop(number, None) for number in numbers])

@@ -1,9 +1,8 @@
 """Judges what vaults do by what the provider knows."""
 
-from tests.simulation.host import PROVIDER
 from tests.simulation.loop import PROCESS, Life
 from tests.simulation.measures import connect_again_later
-from tests.simulation.provider import PATIENCE, lost_with_its_process
+from tests.simulation.provider import MOST_PER_HOUR, lost_with_its_process
 
 from vault_adapters import (
     ConnectionState,
@@ -15,9 +14,6 @@ from vault_adapters import (
 
 HANGS = 200.0
 """Seconds that no call of a caller may take."""
-
-PER_HOUR = 60
-"""Requests per hour and account that the provider may see at most."""
 
 POLICY_SECONDS = 75.0
 """Lease and quiescence: the time for which others leave a spent credential alone, less a little."""
@@ -43,6 +39,10 @@ class Oracle:
         """Note a violation."""
         self._world.history.add("ORACLE", f"{rule}: {text}")
         self.violations.append(f"{rule}: {text}")
+
+    def on_death(self, grant):
+        """Let a grant's end be counted."""
+        self._world.measures.on_death(grant)
 
     # Answers that nobody could have kept
 
@@ -128,10 +128,8 @@ class Oracle:
         """Judge the number of requests of the last hour."""
         if grant.number in self._world.ever_refused:
             return  # its callers force refreshes in a loop
-        now = self._world.loop.time()
-        recent = sum(at > now - 3600 for at in grant.requests)
-        if recent > PER_HOUR:
-            self.violated("load", f"account {grant.number}: {recent} requests within an hour")
+        if len(grant.requests) > MOST_PER_HOUR and grant.requests[0] > grant.requests[-1] - 3600:
+            self.violated("load", f"account {grant.number}: more than {MOST_PER_HOUR} requests within an hour")
             grant.requests.clear()
 
     # The end
@@ -193,4 +191,4 @@ def _is_in_flight(grant, asked_at, now):
     return grant.dead is None and last is not None and last.lost is None and now - _IN_FLIGHT < last.at < asked_at
 
 
-__all__ = ["HANGS", "PATIENCE", "PROVIDER", "Oracle"]
+__all__ = ["HANGS", "Oracle"]

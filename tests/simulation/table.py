@@ -125,7 +125,9 @@ def _play(key):
 def _section(kind, sums):
     months = sums[None].account_days / _MONTH
     rows = [each.row(ALGORITHMS[peer]) for peer, each in sums.items()]
-    return "\n".join([f"### {TITLES[kind]}", "", f"Measured over {months:,.0f} months of an account.", "", _HEAD, *rows])
+    return "\n".join(
+        [f"### {TITLES[kind]}", "", f"Measured over {months:,.0f} months of an account.", "", _HEAD, *rows]
+    )
 
 
 def bars(sections):

@@ -78,15 +78,7 @@ class World:
         self.violations, self.processes = [], []
         self.server = Server(MOST_EVENTS)
         self.oracle, self.measures = Oracle(self), Measures()
-        self.provider = Provider(
-            self.loop,
-            self.kind,
-            self.random,
-            self.history,
-            self.violations,
-            self.oracle.is_out_of_reach,
-            self.measures.on_death,
-        )
+        self.provider = Provider(self.loop, self.kind, self.random, self.history, self.oracle)
         self.peer, self.is_measured, self.peer_tables = peer, is_measured, PeerTables({}, {}, self.clock)
         self.ambush = Ambush(self.loop)
         self.faults, self.naps = Faults(self), Naps(self.loop, self._disks)
@@ -251,7 +243,6 @@ class World:
 
     def _call(self, number):
         self.ask(self.provider.grants[number])
-        self.oracle.judge_load(self.provider.grants[number])
         self._schedule_call(number)
 
     def ask(self, grant):
