@@ -19,9 +19,12 @@ def draw(shown, algorithms):
     height = _HEAD + len(algorithms) * _ROW + _GAP
     rows = -(-len(shown) // _COLUMNS)
     width, bottom = _COLUMNS * _PANEL + 20, _TOP + rows * height
-    parts = [
+    head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="12">',
+        f'font-family="system-ui, sans-serif" font-size="12">'
+    )
+    parts = [
+        head,
         f"<title>{TITLE}</title>",
         f'<rect width="{width}" height="{bottom}" rx="8" fill="#ffffff"/>',
         _text(16, 24, TITLE, weight="bold"),

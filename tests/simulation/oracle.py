@@ -28,6 +28,13 @@ SHOWN_AFTER = 5 * 86_400.0
 """Seconds after which a dead grant must be shown as one, once its access token has expired."""
 
 
+RULES = (
+    *("reuse", "condemned", "stuck", "dead token", "not shown", "lapsed", "neighbour", "rejected again", "dying token"),
+    *("expired token", "wrong token", "load", "hang", "not found", "bare error", "crash", "not serving"),
+)
+"""The names of the rules; docs/explanation/no-false-reconnects.md says what they mean."""
+
+
 class Oracle:
     """Collects violations."""
 
@@ -37,6 +44,7 @@ class Oracle:
 
     def violated(self, rule, text):
         """Note a violation."""
+        assert rule in RULES
         self._world.history.add("ORACLE", f"{rule}: {text}")
         self.violations.append(f"{rule}: {text}")
 
@@ -46,17 +54,17 @@ class Oracle:
 
     # Answers that nobody could have kept
 
-    def on_kill(self, host):
-        """Excuse the answers that a killed process had no time to make durable."""
+    def on_end(self, host, process):
+        """Excuse the answers that a process could not make durable before it ended or was killed."""
         now, disk, link = self._world.loop.time(), host.disk, host.link
         never = float("inf")
         journal = disk.full_since if disk.is_full and disk.full_since is not None else never
         database = link.broken_since if link.is_broken or link.lost or link.slow > 1.0 else never
         for grant in self._world.provider.grants:
             exchange = grant.last
-            if exchange is None or exchange.lost is not None or exchange.process is not host.process:
+            if exchange is None or exchange.lost is not None or exchange.process is not process:
                 continue
-            frozen_at, delivered = host.process.frozen_at, exchange.delivered
+            frozen_at, delivered = process.frozen_at, exchange.delivered
             never_read = frozen_at is not None and delivered is not None and delivered >= frozen_at
             if never_read or lost_with_its_process(exchange, now, journal, database):
                 exchange.lost = "its process was killed before it could store the answer"

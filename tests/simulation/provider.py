@@ -7,9 +7,6 @@ from urllib.parse import parse_qs
 from attrs import Factory, define
 from tests.simulation.loop import PROCESS, Life
 
-PATIENCE = 60.0
-"""Seconds after which nobody has to listen for an answer any more."""
-
 MOST_PER_HOUR = 60
 """Requests per hour that the provider may see for an account."""
 

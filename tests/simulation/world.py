@@ -208,7 +208,11 @@ class World:
         await self._recover()
 
     async def _connect_all(self, vault, count):
+        """Connect the accounts: all at once, so that they are due together, or one after another."""
+        is_spread = self.random.random() < 0.5 or self.is_measured
+        pause = min(self.kind.lifetime, DAY) / count if is_spread else 0.0
         for number in range(count):
+            await asyncio.sleep(pause)
             grant, members = self.provider.connect(number)
             account = self.account(number)
             if self.kind.grant == "client_credentials":
