@@ -10,6 +10,7 @@ from attrs import frozen
 
 from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
+from vault_adapters.stores.postgres.clients import PostgresClientLedger
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
 from vault_adapters.stores.postgres.importing import PostgresImportRepository
@@ -37,6 +38,7 @@ class PostgresStore:
     key_rotation: PostgresKeyRotation
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
+    clients: PostgresClientLedger
 
 
 @asynccontextmanager
@@ -92,6 +94,7 @@ async def open_postgres_store(
                 PostgresKeyRotation(database, queries),
                 PostgresTenantEraser(database, queries),
                 PostgresImportRepository(database, queries),
+                PostgresClientLedger(database, queries),
             )
         finally:
             await tokens.close()

@@ -11,6 +11,7 @@ from attrs import frozen
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.boot_clock import BootClock
+from vault_adapters.stores.sqlite.clients import SqliteClientLedger
 from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, SqliteDatabase
 from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
@@ -34,6 +35,7 @@ class SqliteStore:
     key_rotation: SqliteKeyRotation
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
+    clients: SqliteClientLedger
 
 
 @asynccontextmanager
@@ -74,6 +76,7 @@ async def open_sqlite_store(
                 SqliteKeyRotation(database, queries),
                 SqliteTenantEraser(database, queries),
                 SqliteImportRepository(database, queries),
+                SqliteClientLedger(database, queries),
             )
         finally:
             await tokens.close()

@@ -18,7 +18,18 @@ a new store turns them green; the guide "Write a store" has the same order.
 import pytest
 
 _MODULES = (
-    *("access", "callers", "claims", "commits", "concurrency", "decryption", "events", "failures", "fixtures"),
+    *(
+        "access",
+        "callers",
+        "claims",
+        "clients",
+        "commits",
+        "concurrency",
+        "decryption",
+        "events",
+        "failures",
+        "fixtures",
+    ),
     *("importing", "isolation", "keys", "late_answers", "listings", "migrations", "neighbours", "refreshing"),
     *("refusals", "reserving", "rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
@@ -29,6 +40,7 @@ from vault_adapters.composition import Store  # noqa: E402
 from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
 from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
 from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
+from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
 from vault_adapters.testing.contract.commits import CommitCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
 from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
@@ -86,6 +98,7 @@ class StoreContract(
     SweepCases,
     CallerCases,
     LateAnswerCases,
+    ClientCases,
     NeighbourCases,
     MigrationCases,
 ):
@@ -100,7 +113,7 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
     *(ClaimCases, FailureCases, CommitCases, RefusalCases, ScheduleCases, ReserveCases, SweepCases),
-    *(CallerCases, LateAnswerCases),
+    *(CallerCases, LateAnswerCases, ClientCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store turns them green."""

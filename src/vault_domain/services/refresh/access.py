@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.errors import (
     KeyUnavailableError,
     ProviderConfigurationError,
@@ -246,7 +247,6 @@ class RefreshService:
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
     ) -> Token | Refreshed | NothingSent:
-        self._runner.failures.refuse_known_bad(account)
         started = self._tasks.monotonic()
         attempt = await self._runner.claim(account, decision, self._lease(account))
         if attempt is None:
@@ -301,7 +301,7 @@ def _overdue(account: Account) -> RefreshFailedError:
 
 
 def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
-    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES:
+    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES | CLIENT_REASONS:
         return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not help
     if isinstance(decision, BackOff):
         return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)

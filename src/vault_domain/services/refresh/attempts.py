@@ -28,6 +28,7 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.journal_seal import Sealer
@@ -61,6 +62,7 @@ class AttemptRunner:
         opener: TokenOpener,
         keeper: AnswerKeeper,
         failures: FailureRecorder,
+        guard: ClientGuard,
         tasks: Tasks,
         policy: RefreshPolicy,
         timing: RefreshTiming,
@@ -70,7 +72,8 @@ class AttemptRunner:
         self._cipher = cipher
         self._opener = opener
         self._keeper = keeper
-        self.failures = failures
+        self._failures = failures
+        self.guard = guard
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
@@ -111,14 +114,21 @@ class AttemptRunner:
 
         Raises:
             RefreshFailedError: the vault is closing.
+            ProviderConfigurationError: the account's client is paused, and this is no probe.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
         if account in self._attempted:
             return None
+        await self.guard.admit(account, decision)
+        self.refuse_if_stopped(account)
+        if account in self._attempted:
+            return None
         self._attempted.add(account)
         claimed_at: datetime | None = None
-        unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
+        unclaimed = Attempt(
+            account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease, decision.client
+        )
         try:
             claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         except StorageError:
@@ -151,7 +161,6 @@ class AttemptRunner:
 
     async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
         try:
-            self.failures.refuse_known_bad(attempt.account)
             prepared = await self._prepare(attempt, started)
             self.refuse_if_stopped(attempt.account)  # nothing is awaited between this check and the request
         except VaultError:
@@ -163,15 +172,16 @@ class AttemptRunner:
         request, failures, sealer = prepared
         answer = await self._ask(request)
         if isinstance(answer, TokenSet):
-            self.failures.note_success(attempt)
             problem = self._problem_with(attempt, answer)
-            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            kept = await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            await self.guard.succeeded(attempt)
+            return kept
         replacement = answer.refresh_token if isinstance(answer, RefreshFailedError) else None
         if replacement is not None and replacement.reveal():
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, started, actor)
-        return await self.failures.record(attempt, answer, failures, actor=actor)
+        return await self._failures.record(attempt, answer, failures, actor=actor)
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
@@ -229,6 +239,7 @@ class AttemptRunner:
         actor: str | None,
         problem: str | None = None,
     ) -> Refreshed:
+        drafts = self.guard.clients.sign(drafts)
         writes = [
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts
