@@ -332,7 +332,7 @@ def _vault_services(
         tokens=tokens,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer),
+        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients),
         refreshing=refreshing,
         sweeping=sweeping,
         keys=keys,

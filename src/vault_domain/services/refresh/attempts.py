@@ -117,9 +117,6 @@ class AttemptRunner:
             ProviderConfigurationError: the account's client is paused, and this is no probe.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
-        self.refuse_if_stopped(account)
-        if account in self._attempted:
-            return None
         await self.guard.admit(account, decision)
         self.refuse_if_stopped(account)
         if account in self._attempted:
