@@ -176,6 +176,7 @@ async def _run(
             keeper=keeper,
             timing=timing,
             policy=RefreshPolicy(config.refresh_buffer),
+            client_rules=config.client_rules,
             refreshers=bound,
             keys=keys,
             held=held,
@@ -313,6 +314,7 @@ def _vault_services(
     keeper: AnswerKeeper,
     timing: RefreshTiming,
     policy: RefreshPolicy,
+    client_rules: ClientRules,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
     held: HeldAnswers,
@@ -321,7 +323,7 @@ def _vault_services(
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients = store.refreshes, Clients(refreshers)
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, clients)
-    guard = ClientGuard(store.clients, sink, tasks, clients, ClientRules())
+    guard = ClientGuard(store.clients, sink, tasks, clients, client_rules)
     failures = FailureRecorder(ledger, sink, tasks, guard)
     runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)

@@ -19,6 +19,8 @@ from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.entities.text import plain_text
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
+from vault_domain.ports.client_ledger import MOST_COUNTED
+from vault_domain.rules.clients import MOST_ACCOUNTS, ClientRules
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
@@ -121,6 +123,13 @@ class VaultConfig:
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
             SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
             imports, key rotations, erasures and migrations have longer limits.
+        client_pause_accounts: number of different accounts for which a provider refuses the OAuth client, without a
+            success between, before refreshes at that client are paused.
+        client_probe_interval: time between two probes of a paused client.
+        fleet_guard_accounts: number of different accounts that a provider rejects within `fleet_guard_window`, and more
+            than half of all attempts, before none of them is condemned.
+        fleet_guard_window: see `fleet_guard_accounts`.
+        fleet_guard_limit: time without a success after which the rejected accounts are condemned all the same.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -151,6 +160,31 @@ class VaultConfig:
         default=timedelta(seconds=5),
         validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
     )
+    client_pause_accounts: int = field(default=3, validator=_whole(1, MOST_ACCOUNTS))
+    client_probe_interval: timedelta = field(
+        default=timedelta(seconds=60),
+        validator=_duration(timedelta(seconds=1), timedelta(hours=1)),
+    )
+    fleet_guard_accounts: int = field(default=5, validator=_whole(2, MOST_COUNTED))
+    fleet_guard_window: timedelta = field(
+        default=timedelta(minutes=10),
+        validator=_duration(timedelta(minutes=1), _DAY),
+    )
+    fleet_guard_limit: timedelta = field(
+        default=timedelta(days=4),
+        validator=_duration(timedelta(hours=1), timedelta(days=365)),
+    )
+
+    @property
+    def client_rules(self) -> ClientRules:
+        """The numbers by which faults of a client are told from dead grants."""
+        return ClientRules(
+            self.client_pause_accounts,
+            self.client_probe_interval,
+            self.fleet_guard_accounts,
+            self.fleet_guard_window,
+            self.fleet_guard_limit,
+        )
 
     @classmethod
     @scrubbed
