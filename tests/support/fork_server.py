@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -180,7 +181,22 @@ def _child(request: Mapping[str, Any], descriptors: Sequence[int]) -> Callable[[
     entries = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path[:] = [request["folder"], *dict.fromkeys([*entries, *sys.path[1:]])]
     _, _, _, go_pipe, started_pipe = descriptors
-    return lambda: process_child.main(go_pipe=go_pipe, started_pipe=started_pipe, **request["job"])
+
+    def job() -> None:
+        process_child.main(go_pipe=go_pipe, started_pipe=started_pipe, **request["job"])
+        if request["job"]["description"]["kind"] == "call":
+            _end_without_clearing()
+
+    return job
+
+
+def _end_without_clearing() -> None:
+    """End as a child of `multiprocessing` does; an interpreter that clears its modules takes longer than most jobs."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
