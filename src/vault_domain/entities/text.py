@@ -137,7 +137,7 @@ def _in_utc(value: datetime) -> datetime | None:
 
 
 def _name(value: object, name: str) -> str:
-    text = plain_text(value)
+    text = value if type(value) is str else plain_text(value)
     if text is None:
         raise InvalidInputError(f"{name} must be a string")
     if not 1 <= len(text) <= MAX_NAME_LENGTH:

@@ -31,24 +31,25 @@ CREATE TABLE {{schema}}.data_key_wrap (
 );
 
 -- The checks of the tables that are written often are those of domains. A session parses a domain's check once; it
--- would parse a table's check for each statement, which took more than a quarter of the time to store a token.
+-- would parse a table's check for each statement, which took a quarter of the server's time to store a token. The names
+-- begin with vault_, because a host may have types of its own in the schema.
 -- The limits of sizes are those of the byte format and of the vault's arguments.
-CREATE DOMAIN {{schema}}.tenant_id AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 255);
-CREATE DOMAIN {{schema}}.tenant_id_or_none AS text COLLATE "C" CHECK (char_length(VALUE) <= 255);
-CREATE DOMAIN {{schema}}.provider AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 64);
-CREATE DOMAIN {{schema}}.kind AS text COLLATE "C"
+CREATE DOMAIN {{schema}}.vault_tenant_id AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 255);
+CREATE DOMAIN {{schema}}.vault_tenant_id_or_none AS text COLLATE "C" CHECK (char_length(VALUE) <= 255);
+CREATE DOMAIN {{schema}}.vault_provider AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 64);
+CREATE DOMAIN {{schema}}.vault_kind AS text COLLATE "C"
     CHECK (VALUE IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'));
-CREATE DOMAIN {{schema}}.identifier AS text COLLATE "C" CHECK (char_length(VALUE) <= 255);
-CREATE DOMAIN {{schema}}.short_text AS text CHECK (char_length(VALUE) <= 255);
-CREATE DOMAIN {{schema}}.code AS text CHECK (char_length(VALUE) <= 64);
-CREATE DOMAIN {{schema}}.action AS text CHECK (char_length(VALUE) BETWEEN 1 AND 64);
-CREATE DOMAIN {{schema}}.status AS text CHECK (VALUE IN ('valid', 'invalid', 'unknown'));
-CREATE DOMAIN {{schema}}.key_id AS bytea CHECK (octet_length(VALUE) = 16);
-CREATE DOMAIN {{schema}}.sealed_value AS bytea CHECK (octet_length(VALUE) <= 65664);
-CREATE DOMAIN {{schema}}.finite_time AS timestamptz CHECK (isfinite(VALUE));
-CREATE DOMAIN {{schema}}.amount AS bigint CHECK (VALUE >= 0);
-CREATE DOMAIN {{schema}}.generation AS bigint CHECK (VALUE >= 1);
-CREATE DOMAIN {{schema}}.scopes AS text CHECK (
+CREATE DOMAIN {{schema}}.vault_identifier AS text COLLATE "C" CHECK (char_length(VALUE) <= 255);
+CREATE DOMAIN {{schema}}.vault_short_text AS text CHECK (char_length(VALUE) <= 255);
+CREATE DOMAIN {{schema}}.vault_code AS text CHECK (char_length(VALUE) <= 64);
+CREATE DOMAIN {{schema}}.vault_action AS text CHECK (char_length(VALUE) BETWEEN 1 AND 64);
+CREATE DOMAIN {{schema}}.vault_status AS text CHECK (VALUE IN ('valid', 'invalid', 'unknown'));
+CREATE DOMAIN {{schema}}.vault_key_id AS bytea CHECK (octet_length(VALUE) = 16);
+CREATE DOMAIN {{schema}}.vault_sealed_value AS bytea CHECK (octet_length(VALUE) <= 65664);
+CREATE DOMAIN {{schema}}.vault_finite_time AS timestamptz CHECK (isfinite(VALUE));
+CREATE DOMAIN {{schema}}.vault_amount AS bigint CHECK (VALUE >= 0);
+CREATE DOMAIN {{schema}}.vault_generation AS bigint CHECK (VALUE >= 1);
+CREATE DOMAIN {{schema}}.vault_scopes AS text CHECK (
     octet_length(VALUE) <= 1048576 AND jsonb_typeof(VALUE::jsonb) = 'array'
     AND NOT jsonb_path_exists(VALUE::jsonb, '$[*] ? (@.type() != "string")'));
 
@@ -56,20 +57,20 @@ CREATE DOMAIN {{schema}}.scopes AS text CHECK (
 -- array; NULL means that no scopes were given, and [] that there are none.
 -- The storage of blobs is EXTERNAL (never compressed), because sealed values cannot be compressed.
 CREATE TABLE {{schema}}.token (
-    tenant_id {{schema}}.tenant_id NOT NULL,
-    provider {{schema}}.provider NOT NULL,
-    kind {{schema}}.kind NOT NULL,
-    identifier {{schema}}.identifier NOT NULL DEFAULT '',
+    tenant_id {{schema}}.vault_tenant_id NOT NULL,
+    provider {{schema}}.vault_provider NOT NULL,
+    kind {{schema}}.vault_kind NOT NULL,
+    identifier {{schema}}.vault_identifier NOT NULL DEFAULT '',
     id uuid NOT NULL,
     value_id uuid NOT NULL,
-    data_key_id {{schema}}.key_id NOT NULL,
-    blob {{schema}}.sealed_value NOT NULL,
-    status {{schema}}.status NOT NULL,
-    error_code {{schema}}.code,
-    expires_at {{schema}}.finite_time,
-    lifetime {{schema}}.amount,
-    scopes {{schema}}.scopes,
-    generation {{schema}}.generation NOT NULL,
+    data_key_id {{schema}}.vault_key_id NOT NULL,
+    blob {{schema}}.vault_sealed_value NOT NULL,
+    status {{schema}}.vault_status NOT NULL,
+    error_code {{schema}}.vault_code,
+    expires_at {{schema}}.vault_finite_time,
+    lifetime {{schema}}.vault_amount,
+    scopes {{schema}}.vault_scopes,
+    generation {{schema}}.vault_generation NOT NULL,
     last_refreshed_at timestamptz,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -108,17 +109,17 @@ $$;
 -- transaction of this database, because it may still write events. Its events' places are not lower than its number.
 -- An empty tenant_id means no tenant, because a column of the primary key cannot be NULL.
 CREATE TABLE {{schema}}.audit_event (
-    tenant_id {{schema}}.tenant_id_or_none NOT NULL DEFAULT '',
+    tenant_id {{schema}}.vault_tenant_id_or_none NOT NULL DEFAULT '',
     xid xid8 NOT NULL DEFAULT {{schema}}.audit_place(),
     seq bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
-    action {{schema}}.action NOT NULL,
+    action {{schema}}.vault_action NOT NULL,
     occurred_at timestamptz NOT NULL,
-    provider {{schema}}.provider,
-    identifier {{schema}}.identifier,
-    kind {{schema}}.kind,
-    generation {{schema}}.generation,
-    actor {{schema}}.short_text,
-    code {{schema}}.code,
+    provider {{schema}}.vault_provider,
+    identifier {{schema}}.vault_identifier,
+    kind {{schema}}.vault_kind,
+    generation {{schema}}.vault_generation,
+    actor {{schema}}.vault_short_text,
+    code {{schema}}.vault_code,
     PRIMARY KEY (tenant_id, xid, seq)
 );
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
@@ -132,19 +133,19 @@ CREATE INDEX audit_event_master_key ON {{schema}}.audit_event (code, seq)
 -- The refresh state belongs to the credential with this value id; it no longer applies once another
 -- credential is stored.
 CREATE TABLE {{schema}}.account (
-    tenant_id {{schema}}.tenant_id NOT NULL,
-    provider {{schema}}.provider NOT NULL,
-    identifier {{schema}}.identifier NOT NULL DEFAULT '',
-    label {{schema}}.short_text,
+    tenant_id {{schema}}.vault_tenant_id NOT NULL,
+    provider {{schema}}.vault_provider NOT NULL,
+    identifier {{schema}}.vault_identifier NOT NULL DEFAULT '',
+    label {{schema}}.vault_short_text,
     credential_value_id uuid,
     attempt_id uuid,
     committed_attempt_id uuid,
     lease_until timestamptz,
     sent_at timestamptz,
-    failures {{schema}}.amount NOT NULL DEFAULT 0,
+    failures {{schema}}.vault_amount NOT NULL DEFAULT 0,
     next_attempt_at timestamptz,
     unknown_since timestamptz,
-    error_code {{schema}}.code,
+    error_code {{schema}}.vault_code,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) WITH (fillfactor = 70);
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a
