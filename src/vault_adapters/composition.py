@@ -154,7 +154,7 @@ async def _run(
         sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
         bound = await _bind(refreshers or {}, http_client, stack)
-        timing = RefreshTiming(config.refresh_deadline, config.quiescence)
+        timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
         opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)

@@ -108,7 +108,9 @@ class VaultConfig:
         master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.
         previous_master_key: the previous master key, during a master key rotation.
         refresh_buffer: time before expiry from which an access token is refreshed.
-        refresh_deadline: longest time to wait for a provider.
+        refresh_deadline: longest time that a caller waits for a provider.
+        answer_deadline: time after ``refresh_deadline`` for which the provider's answer is still awaited and stored,
+            while no caller waits any more; at most five minutes.
         quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy.
         journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
         close_timeout: longest time for closing to store refreshed tokens that wait for the database. Running refreshes
@@ -136,6 +138,7 @@ class VaultConfig:
         default=timedelta(seconds=10),
         validator=_duration(timedelta(seconds=0.1), timedelta(minutes=5)),
     )
+    answer_deadline: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, timedelta(minutes=5)))
     quiescence: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, _DAY))
     journal_dir: Path | None = field(default=None, converter=_as_directory)
     close_timeout: timedelta = field(

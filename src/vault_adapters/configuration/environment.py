@@ -98,6 +98,7 @@ class _Variables:
     previous_master_key: str | None = _variable("previous_master_key")
     refresh_buffer: timedelta | None = _variable("refresh_buffer", _seconds)
     refresh_deadline: timedelta | None = _variable("refresh_deadline", _seconds)
+    answer_deadline: timedelta | None = _variable("answer_deadline", _seconds)
     quiescence: timedelta | None = _variable("quiescence", _seconds)
     close_timeout: timedelta | None = _variable("close_timeout", _seconds)
     journal_dir: str | None = _variable("journal_dir")

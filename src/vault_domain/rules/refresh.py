@@ -29,17 +29,29 @@ class RefreshTiming:
     """The time limits of the steps of a refresh.
 
     Attributes:
-        deadline: longest time to wait for the provider.
+        deadline: longest time that a caller waits for the provider.
         quiescence: waiting time after an unknown outcome, for a provider with a strict rotation policy.
         commit_budget: time reserved for storing the answer.
         slack: longest time between claim and request. After it, the rest of the lease would be shorter than deadline
             and commit budget together, so the provider is not called.
+        answer_deadline: time after the deadline for which the exchange goes on, so that a late answer is stored.
     """
 
     deadline: timedelta = timedelta(seconds=10)
     quiescence: timedelta = timedelta(seconds=60)
     commit_budget: timedelta = timedelta(seconds=5)
     slack: timedelta = timedelta(seconds=5)
+    answer_deadline: timedelta = timedelta(seconds=60)
+
+    @property
+    def exchange(self) -> timedelta:
+        """Longest time for an exchange with the provider: deadline and answer deadline."""
+        return self.deadline + self.answer_deadline
+
+    @property
+    def renewal(self) -> timedelta:
+        """Interval in which the holder of a lease renews it. Two of them are over before the lease is."""
+        return (self.deadline + self.commit_budget) / 2
 
     @property
     def lease(self) -> timedelta:
@@ -47,7 +59,8 @@ class RefreshTiming:
         return self.slack + self.deadline + self.commit_budget
 
     def __attrs_post_init__(self) -> None:
-        if self.deadline <= timedelta(0) or min(self.commit_budget, self.slack, self.quiescence) < timedelta(0):
+        others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline)
+        if self.deadline <= timedelta(0) or min(others) < timedelta(0):
             raise InvalidInputError("the deadline of a refresh must be positive, and its other times not negative")
 
 

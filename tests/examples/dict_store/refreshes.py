@@ -61,6 +61,19 @@ class DictRefreshLedger:
 
         return await self._database.transact(work, self._clock)
 
+    async def renew(self, attempt, lease):
+        def work(transaction):
+            own = _own(transaction, attempt)
+            if own is None or own.lease_until is None:
+                return False
+            lease_until = transaction.now + lease
+            due_at = transaction.tables.accounts[attempt.account].due_at
+            due_at = lease_until if due_at == own.lease_until else due_at
+            transaction.change_account(attempt.account, refresh=evolve(own, lease_until=lease_until), due_at=due_at)
+            return True
+
+        return await self._database.transact(work, self._clock)
+
     async def reserve_due(self, provider, *, hold, limit, since, until):
         def work(transaction):
             due = [

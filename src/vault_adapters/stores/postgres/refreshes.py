@@ -75,6 +75,11 @@ class PostgresRefreshLedger:
         rows = await self._database.write(self._queries["claim_account"], parameters)
         return next((claimed_at for (claimed_at,) in rows), None)
 
+    async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
+        """Let the attempt's own lease end ``lease`` from now."""
+        parameters = self._parameters(attempt) | {"lease": micros(lease)}
+        return bool(await self._database.write(self._queries["renew_account"], parameters))
+
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:

@@ -61,6 +61,15 @@ class SqliteRefreshLedger:
 
         return await self._database.transact(work)
 
+    async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
+        """Let the attempt's own lease end ``lease`` from now."""
+
+        async def work(transaction: Transaction) -> bool:
+            parameters = _parameters(attempt, transaction) | {"lease": lease // _MICROSECOND}
+            return await transaction.execute(self._queries["renew_account"], parameters) == 1
+
+        return await self._database.transact(work)
+
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:

@@ -43,6 +43,7 @@ from vault_domain.rules.refresh import (
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
+from vault_domain.services.refresh.exchange import Patience, still_open
 from vault_domain.services.refresh.failures import NothingSent
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
@@ -198,7 +199,7 @@ class RefreshService:
 
     async def _obtain(self, account: Account, caller: _Caller) -> Token:
         """Read the account and carry out the decision, until there is a token or an error."""
-        poll, attempts = _FIRST_POLL, 0
+        poll, attempts, patience = _FIRST_POLL, 0, Patience()
         end = self._tasks.monotonic() + _MOST_LEASES * self._lease(account).total_seconds()
         while self._tasks.monotonic() < end and attempts < _MOST_ATTEMPTS:
             held = await self._keeper.settle(account)
@@ -221,6 +222,9 @@ class RefreshService:
                 longest = decision.until - snapshot.now
             elif not isinstance(decision, Claim):
                 raise _error(decision, account)
+            is_other = isinstance(decision, Wait) or self._runner.is_attempting(account)
+            if is_other and patience.is_over(snapshot.record, longest, self._tasks.monotonic()):
+                raise still_open(account)
             # A claim while an attempt is running: the clock was set forward, so the lease only seems to be over.
             await self._pause(poll, longest)
             poll = min(poll * 1.5, _LONGEST_POLL)

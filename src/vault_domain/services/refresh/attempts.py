@@ -11,8 +11,6 @@ from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
-    ProviderConfigurationError,
-    ReauthorizationRequiredError,
     RefreshFailedError,
     StorageError,
     VaultError,
@@ -29,15 +27,13 @@ from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.commits import Refreshed
+from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import drafts_of
 
 _log = logging.getLogger(__name__)
-
-_GRACE_SECONDS = 0.5
-"""Extra seconds before a refresher that ignores its deadline is cancelled."""
 
 _AFTER_CLOSING = timedelta(seconds=1)
 """Time after which a caller whom a closing vault refused may ask another vault."""
@@ -75,6 +71,7 @@ class AttemptRunner:
         self._policy = policy
         self._timing = timing
         self._refreshers = refreshers
+        self._exchanges = Exchanges(ledger, tasks, timing, refreshers)
         self._is_stopped = False
         self._attempted: set[Account] = set()
 
@@ -86,7 +83,7 @@ class AttemptRunner:
     @property
     def is_running(self) -> bool:
         """Whether an attempt is running; the provider may be about to answer."""
-        return bool(self._attempted)
+        return bool(self._attempted) or self._exchanges.is_any_late
 
     def stop(self) -> None:
         """Start no attempt any more, because the vault is closing; running attempts end normally."""
@@ -101,7 +98,7 @@ class AttemptRunner:
 
     def is_attempting(self, account: Account) -> bool:
         """Return whether this process is refreshing the account, even if the lease seems to be over."""
-        return account in self._attempted
+        return account in self._attempted or self._exchanges.is_late(account)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.
@@ -114,7 +111,7 @@ class AttemptRunner:
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
-        if account in self._attempted:
+        if self.is_attempting(account):
             return None
         self._attempted.add(account)
         claimed_at: datetime | None = None
@@ -140,7 +137,8 @@ class AttemptRunner:
         Raises:
             ReauthorizationRequiredError: the provider rejected the credential for good; it is marked invalid.
             ProviderConfigurationError: the provider rejects this client or request; no token was changed.
-            RefreshFailedError: the refresh failed this time, or the vault is closing.
+            RefreshFailedError: the refresh failed this time, or the vault is closing, or the provider has not answered
+                within the deadline. In the last case, the attempt goes on, and a late answer is stored.
             RefreshNotPersistedError: the answer is in this process's memory only.
             DecryptionError: the credential cannot be decrypted.
         """
@@ -161,7 +159,16 @@ class AttemptRunner:
             await self._release(attempt)
             return NothingSent()
         request, failures, sealer = prepared
-        answer = await self._ask(request)
+
+        async def finish(answer: Answer) -> Refreshed | NothingSent:
+            return await self._finish(attempt, answer, failures, sealer, started, actor)
+
+        return await self._exchanges.hold(attempt, request, finish)
+
+    async def _finish(
+        self, attempt: Attempt, answer: Answer, failures: int, sealer: Sealer, started: float, actor: str | None
+    ) -> Refreshed | NothingSent:
+        """Keep the provider's answer, or record how the attempt failed."""
         if isinstance(answer, TokenSet):
             self.failures.note_success(attempt)
             problem = self._problem_with(attempt, answer)
@@ -191,25 +198,9 @@ class AttemptRunner:
             return None
         access = snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
         scopes = () if access is None else access.scopes
-        request = RefreshRequest(attempt.account, token.value, kind, scopes, self._timing.deadline)
+        timing = self._timing
+        request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline)
         return request, snapshot.record.refresh.failures, sealer
-
-    async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
-        """Call the provider; return its answer, or turn any exception into one of the port's three errors."""
-        refresher = self._refreshers[request.account.provider]
-        limit = request.deadline.total_seconds() + _GRACE_SECONDS
-        try:
-            answer = await self._tasks.within(limit, lambda: refresher.refresh(request))
-        except (ReauthorizationRequiredError, ProviderConfigurationError, RefreshFailedError) as error:
-            return error
-        except Exception as error:
-            # Log the type only, because the error's text and traceback may hold a token that the provider echoed.
-            _log.warning("a refresher for %s raised %s", request.account.provider, type(error).__qualname__)
-            return RefreshFailedError(outcome_unknown=True)
-        if isinstance(answer, TokenSet):
-            return answer
-        _log.error("a refresher for %s returned no TokenSet", request.account.provider)
-        return RefreshFailedError(outcome_unknown=True)
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
         """Log that an answer's refresh token cannot be stored; return the code if the stored one is spent by now."""
