@@ -67,12 +67,16 @@ class Failure:
         retry_in: time until the next attempt is due.
         unknown: whether the provider may have consumed the credential despite the failure.
         refused: whether the provider answered that it refuses this request; see `RefreshState.refused_since`.
+        refused_for: length of the run of refusals, this one included; `RefreshState.refused_since` becomes the time of
+            this refusal minus this length. It has no effect if the run begins with this refusal. None: what is stored
+            of an earlier begin stays.
     """
 
     code: str | None
     retry_in: timedelta
     unknown: bool
     refused: bool = False
+    refused_for: timedelta | None = None
 
 
 @frozen

@@ -125,6 +125,7 @@ class PostgresRefreshLedger:
             "error_code": failure.code,
             "unknown": failure.unknown,
             "refused": failure.refused,
+            "refused_for": None if failure.refused_for is None else micros(failure.refused_for),
         }
         await self._database.transact(
             lambda transaction: transaction.execute(self._queries["fail_account"], parameters)

@@ -105,7 +105,8 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> None:
             parameters = _parameters(attempt, transaction)
             parameters |= {"retry_in": failure.retry_in // _MICROSECOND, "error_code": failure.code}
-            how = {"unknown": failure.unknown, "refused": failure.refused}
+            run = None if failure.refused_for is None else failure.refused_for // _MICROSECOND
+            how = {"unknown": failure.unknown, "refused": failure.refused, "refused_for": run}
             await transaction.execute(self._queries["fail_account"], parameters | how)
 
         await self._database.transact(work)

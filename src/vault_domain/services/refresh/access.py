@@ -308,5 +308,5 @@ def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, accoun
     if isinstance(decision, Reauthorize):
         return ReauthorizationRequiredError(account=account, reason=decision.reason)
     if isinstance(decision, NoRefresher):
-        return ProviderConfigurationError("no refresher is configured for the provider", account=account)
+        return ProviderConfigurationError("no refresher is configured for the provider", account=account, refused=False)
     return TokenNotFoundError(account=account)

@@ -18,6 +18,7 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.lifetime import limited_expiry
+from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
@@ -160,7 +161,7 @@ class AttemptRunner:
         if prepared is None:
             await self._release(attempt)
             return NothingSent()
-        request, failures, sealer = prepared
+        request, state, sealer = prepared
         answer = await self._ask(request)
         if isinstance(answer, TokenSet):
             self.failures.note_success(attempt)
@@ -171,9 +172,9 @@ class AttemptRunner:
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, started, actor)
-        return await self.failures.record(attempt, answer, failures, actor=actor)
+        return await self.failures.record(attempt, answer, state, actor=actor)
 
-    async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
+    async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, RefreshState, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
@@ -192,7 +193,7 @@ class AttemptRunner:
         access = snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
         scopes = () if access is None else access.scopes
         request = RefreshRequest(attempt.account, token.value, kind, scopes, self._timing.deadline)
-        return request, snapshot.record.refresh.failures, sealer
+        return request, snapshot.record.refresh, sealer
 
     async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
         """Call the provider; return its answer, or turn any exception into one of the port's three errors."""

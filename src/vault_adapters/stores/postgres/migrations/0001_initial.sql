@@ -130,6 +130,7 @@ CREATE TABLE {{schema}}.account (
     unknown_since timestamptz,
     error_code text CHECK (char_length(error_code) <= 64),
     refused_since timestamptz,
+    refused_for bigint NOT NULL DEFAULT 0 CHECK (refused_for >= 0),
     PRIMARY KEY (tenant_id, provider, identifier)
 ) WITH (fillfactor = 70);
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a

@@ -107,6 +107,7 @@ CREATE TABLE token_vault_account (
     unknown_since INTEGER,
     error_code TEXT CHECK (length(error_code) <= 64),
     refused_since INTEGER,
+    refused_for INTEGER NOT NULL DEFAULT 0 CHECK (refused_for >= 0),
     -- How the machine's clock differed from the time since its start, in microseconds, when the times were written.
     boot_id TEXT CHECK (length(boot_id) <= 64),
     clock_offset INTEGER,
