@@ -52,6 +52,7 @@ from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
@@ -333,4 +334,5 @@ def _vault_services(
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
+        reviving=RevivalService(store.revivals, sink),
     )

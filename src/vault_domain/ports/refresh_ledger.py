@@ -239,7 +239,9 @@ class RefreshLedger(Protocol):
         """Record that the attempt failed; nothing changes if it is no longer the latest attempt."""
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """End the attempt and mark the credential invalid.
+        """End the attempt, mark the credential invalid and set its `TokenInfo.rejected_at`.
+
+        A credential that is invalid already keeps its mark, and the time of its rejection if it has one.
 
         The vault calls this in three cases:
 

@@ -141,6 +141,7 @@ class PostgresRefreshLedger:
             rows = await transaction.fetch(self._queries["invalidate_token"], parameters)
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
             if rows:
+                await transaction.execute(self._queries["note_rejection"], parameters)
                 action = AuditAction.TOKEN_INVALIDATED
                 [(occurred_at, generation)] = rows
                 event = token_event(action, credential.key, generation, occurred_at, actor, code)

@@ -125,6 +125,7 @@ class SqliteRefreshLedger:
                 return Change(result=True)  # another process marked it first; its error code and event stay
             parameters |= key_parameters(credential.key) | {"error_code": code, "value_id": credential.value_id.bytes}
             await transaction.execute(self._queries["invalidate_token"], parameters)
+            await transaction.execute(self._queries["note_rejection"], parameters)
             event = token_event(
                 AuditAction.TOKEN_INVALIDATED, credential.key, credential.generation, transaction, actor, code
             )

@@ -63,6 +63,8 @@ ALTER TABLE {{schema}}.token ALTER COLUMN blob SET STORAGE EXTERNAL;
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
 CREATE INDEX token_expiring ON {{schema}}.token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
+-- Reviving reads from here the credentials that refreshes have condemned.
+CREATE INDEX token_rejected ON {{schema}}.token (provider, rejected_at) WHERE rejected_at IS NOT NULL;
 
 CREATE TABLE {{schema}}.token_use (
     tenant_id text COLLATE "C" NOT NULL,

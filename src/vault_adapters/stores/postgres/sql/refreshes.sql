@@ -143,3 +143,9 @@ UPDATE {{schema}}.account SET
     due_at = CASE WHEN %(wake)b::boolean THEN {{now}} ELSE %(due_at)b::timestamptz END,
     lease_until = CASE WHEN attempt_id = %(attempt_id)b::uuid THEN NULL ELSE lease_until END
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+
+-- name: note_rejection
+-- Record when a refresh condemned a credential, which a host's own mark does not.
+UPDATE {{schema}}.token SET rejected_at = updated_at
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+    AND value_id = %(value_id)b

@@ -58,6 +58,8 @@ CREATE TABLE token_vault_token (
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
 CREATE INDEX token_vault_token_expiring ON token_vault_token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
+-- Reviving reads from here the credentials that refreshes have condemned.
+CREATE INDEX token_vault_token_rejected ON token_vault_token (provider, rejected_at) WHERE rejected_at IS NOT NULL;
 
 CREATE TABLE token_vault_token_use (
     tenant_id TEXT NOT NULL,

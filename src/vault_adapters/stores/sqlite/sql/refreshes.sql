@@ -108,3 +108,9 @@ UPDATE token_vault_account SET
     due_at = CASE WHEN :wake THEN :now ELSE :due_at END,
     lease_until = CASE WHEN attempt_id = :attempt_id THEN NULL ELSE lease_until END
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
+
+-- name: note_rejection
+-- Record when a refresh condemned a credential, which a host's own mark does not.
+UPDATE token_vault_token SET rejected_at = updated_at
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
+    AND value_id = :value_id
