@@ -173,6 +173,7 @@ async def _run(
             uses=uses,
             keeper=keeper,
             timing=timing,
+            config=config,
             policy=RefreshPolicy(config.refresh_buffer),
             refreshers=bound,
             keys=keys,
@@ -310,6 +311,7 @@ def _vault_services(
     uses: UseTracker,
     keeper: AnswerKeeper,
     timing: RefreshTiming,
+    config: VaultConfig,
     policy: RefreshPolicy,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
@@ -318,8 +320,9 @@ def _vault_services(
     rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy, held)
-    failures = FailureRecorder(ledger, sink, tasks)
-    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, tasks, policy, timing, refreshers)
+    failures = FailureRecorder(ledger, sink, tasks, config.exhausted_after)
+    most = config.provider_concurrency
+    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, tasks, policy, timing, refreshers, most)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
     refreshing, sweeping = _refresh_services(
         ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules

@@ -22,6 +22,9 @@ from vault_domain.rules.refusals import LONGEST_WAIT
 
 LONGEST_BACKOFF = timedelta(hours=1)
 
+DEFAULT_CONCURRENCY = 32
+"""Largest number of refreshes that one process runs at one provider at the same time."""
+
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 

@@ -210,9 +210,12 @@ class RefreshService:
                 return await self._open(account, snapshot, decision.access)
             longest = self._lease(account)
             if isinstance(decision, Claim) and not self._runner.is_attempting(account):
+                began = self._tasks.monotonic()
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome
+                if isinstance(outcome, NothingSent):
+                    end += self._tasks.monotonic() - began  # waiting for a turn is no wait for another attempt
                 attempts += isinstance(outcome, Refreshed)
                 if not self._keeper.is_pending(account):  # otherwise, the waiting answer must be stored first
                     continue
@@ -246,6 +249,9 @@ class RefreshService:
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
     ) -> Token | Refreshed | NothingSent:
+        return await self._runner.in_turn(account.provider, lambda: self._run_in_turn(account, decision, caller))
+
+    async def _run_in_turn(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         self._runner.failures.refuse_known_bad(account)
         started = self._tasks.monotonic()
         attempt = await self._runner.claim(account, decision, self._lease(account))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -24,10 +24,10 @@ from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, Toke
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
-from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import Claim, RefreshTiming, lead
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
@@ -66,6 +66,7 @@ class AttemptRunner:
         policy: RefreshPolicy,
         timing: RefreshTiming,
         refreshers: Mapping[str, TokenRefresher],
+        concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
         self._ledger = ledger
         self._cipher = cipher
@@ -76,6 +77,7 @@ class AttemptRunner:
         self._policy = policy
         self._timing = timing
         self._refreshers = refreshers
+        self._concurrency = concurrency
         self._is_stopped = False
         self._attempted: set[Account] = set()
 
@@ -103,6 +105,13 @@ class AttemptRunner:
     def is_attempting(self, account: Account) -> bool:
         """Return whether this process is refreshing the account, even if the lease seems to be over."""
         return account in self._attempted
+
+    async def in_turn(self, provider: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, which claims and runs an attempt, once few enough attempts at the provider are running.
+
+        The wait comes before the claim, so that no lease runs meanwhile.
+        """
+        return await self._tasks.in_turn(("provider", provider), self._concurrency, work)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.

@@ -12,23 +12,32 @@ from vault_domain.ports.revival import Condemned, RevivalRepository, Spread
 Progress = Callable[[RevivalReport], object]
 
 _PER_TRANSACTION = 500
-"""Largest number of credentials in one transaction."""
+"""Small enough that a transaction takes a fraction of a second."""
 
 _INTERVAL = timedelta(seconds=0.1)
 """Time between the due times of two revived accounts, so that sweeps do not flood the provider."""
 
 
 class RevivalService:
-    """Revives condemned credentials. The facade has validated the arguments."""
+    """Revives condemned credentials. The facade has validated the arguments.
 
-    def __init__(self, revivals: RevivalRepository, sink: EventSink) -> None:
+    Args:
+        revivals: the store's condemned credentials.
+        sink: receives the audit events.
+        per_transaction: largest number of credentials in one transaction.
+    """
+
+    def __init__(
+        self, revivals: RevivalRepository, sink: EventSink, *, per_transaction: int = _PER_TRANSACTION
+    ) -> None:
         self._revivals = revivals
         self._sink = sink
+        self._per_transaction = per_transaction
 
     async def revive(
         self, condemned: Condemned, *, dry_run: bool, progress: Progress | None, actor: str | None
     ) -> RevivalReport:
-        """Revive all condemned credentials that were selected, in pages of 500; return the counts.
+        """Revive all condemned credentials that were selected, page by page; return the counts.
 
         Args:
             condemned: which credentials to revive.
@@ -41,7 +50,7 @@ class RevivalService:
             # Each page counts from its own time, which is later than that of the page before.
             spread = Spread(report.revived * _INTERVAL, _INTERVAL)
             change = await self._revivals.revive(
-                condemned, after=after, limit=_PER_TRANSACTION, spread=spread, dry_run=dry_run, actor=actor
+                condemned, after=after, limit=self._per_transaction, spread=spread, dry_run=dry_run, actor=actor
             )
             self._sink.publish(change.events)
             page = change.result
