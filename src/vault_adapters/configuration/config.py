@@ -19,6 +19,8 @@ from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.entities.text import plain_text
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
+from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
@@ -123,6 +125,9 @@ class VaultConfig:
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
             SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
             imports, key rotations, erasures and migrations have longer limits.
+        exhausted_after: time of nothing but definite refusals, an hour to a year, after which the vault no longer asks
+            the provider and shows the account as one to connect again.
+        provider_concurrency: largest number of refreshes that this process runs at one provider at the same time.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -154,6 +159,11 @@ class VaultConfig:
         default=timedelta(seconds=5),
         validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
     )
+    exhausted_after: timedelta = field(
+        default=DEFAULT_EXHAUSTION,
+        validator=_duration(timedelta(hours=1), 365 * _DAY),
+    )
+    provider_concurrency: int = field(default=DEFAULT_CONCURRENCY, validator=_whole(1, 1000))
 
     @classmethod
     @scrubbed

@@ -108,6 +108,8 @@ class _Variables:
     postgres_schema: str | None = _variable("postgres_schema")
     scrypt_log2_n: int | None = _variable("scrypt_log2_n", _whole)
     storage_timeout: timedelta | None = _variable("storage_timeout", _seconds)
+    exhausted_after: timedelta | None = _variable("exhausted_after", _seconds)
+    provider_concurrency: int | None = _variable("provider_concurrency", _whole)
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -67,12 +67,16 @@ class Failure:
         retry_in: time until the next attempt is due.
         unknown: whether the provider may have consumed the credential despite the failure.
         refused: whether the provider answered that it refuses this request; see `RefreshState.refused_since`.
+        refused_for: length of the run of refusals, this one included; `RefreshState.refused_since` becomes the time of
+            this refusal minus this length. It has no effect if the run begins with this refusal. None: what is stored
+            of an earlier begin stays.
     """
 
     code: str | None
     retry_in: timedelta
     unknown: bool
     refused: bool = False
+    refused_for: timedelta | None = None
 
 
 @frozen
@@ -249,7 +253,9 @@ class RefreshLedger(Protocol):
         """Record that the attempt failed; nothing changes if it is no longer the latest attempt."""
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """End the attempt and mark the credential invalid.
+        """End the attempt, mark the credential invalid and set its `TokenInfo.rejected_at`.
+
+        A credential that is invalid already keeps its mark, and the time of its rejection if it has one.
 
         The vault calls this in three cases:
 

@@ -50,7 +50,8 @@ class TokenRefresher(Protocol):
 
         Raises:
             ReauthorizationRequiredError: the provider rejects the credential for good (``invalid_grant``).
-            ProviderConfigurationError: the provider rejects this client or request; the credential is not at fault.
+            ProviderConfigurationError: the provider rejects this client or request; the credential is not known to be
+                at fault. See its ``refused``.
             RefreshFailedError: the refresh failed this time; see its ``outcome_unknown`` and ``retry_after``.
 
         Any other error counts as an unknown outcome. An error's ``reason`` is stored if it is a registered OAuth error

@@ -18,8 +18,12 @@ from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.refusals import LONGEST_WAIT
 
 LONGEST_BACKOFF = timedelta(hours=1)
+
+DEFAULT_CONCURRENCY = 32
+"""Largest number of refreshes that one process runs at one provider at the same time."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -232,7 +236,8 @@ def _not_before(
     if held_until is not None:
         return held_until
     start = now if state.next_attempt_at is None else max(now, state.next_attempt_at)
-    if start - now > LONGEST_BACKOFF:  # the clock was set back since the failure
+    longest = LONGEST_BACKOFF if state.refused_since is None else LONGEST_WAIT
+    if start - now > longest:  # the clock was set back since the failure
         start = now
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:

@@ -1,5 +1,7 @@
 """Accounts."""
 
+from datetime import timedelta
+
 from attrs import evolve
 from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import delete_tokens, write_tokens
@@ -42,6 +44,7 @@ class DictAccountRepository:
                     unknown_since=None,
                     error_code=None,
                     refused_since=None,
+                    refused_for=timedelta(0),
                     lease_until=old.lease_until if running else None,
                 )
                 transaction.change_account(account, refresh=refresh)

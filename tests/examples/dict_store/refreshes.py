@@ -1,5 +1,7 @@
 """Leases on accounts, and the schedule of sweeps."""
 
+from datetime import timedelta
+
 from attrs import evolve
 from tests.examples.dict_store.accounts import account_record, keys_of
 from tests.examples.dict_store.database import AccountRow
@@ -55,6 +57,7 @@ class DictRefreshLedger:
                 unknown_since=unknown_since,
                 error_code=known.error_code,
                 refused_since=known.refused_since,
+                refused_for=known.refused_for,
             )
             tables.accounts[attempt.account] = evolve(row, refresh=refresh, due_at=refresh.lease_until)
             return now
@@ -114,7 +117,7 @@ class DictRefreshLedger:
                 next_attempt_at=next_attempt_at,
                 error_code=failure.code,
                 unknown_since=transaction.now if failure.unknown else own.unknown_since,
-                refused_since=own.refused_since or (transaction.now if failure.refused else None),
+                **_refused(own, failure, transaction.now),
             )
             stored_due_at = transaction.tables.accounts[attempt.account].due_at
             due_at = _due_after_failure(stored_due_at, own.lease_until, next_attempt_at)
@@ -130,7 +133,11 @@ class DictRefreshLedger:
                 return Change(result=False)
             if stored.info.status is TokenStatus.INVALID:
                 return Change(result=True)
-            return Change(result=True, events=invalidate(transaction, stored, code, actor))
+            events = invalidate(transaction, stored, code, actor)
+            marked = transaction.tables.tokens[attempt.credential.key]
+            info = evolve(marked.info, rejected_at=transaction.now)
+            transaction.tables.tokens[attempt.credential.key] = evolve(marked, info=info)
+            return Change(result=True, events=events)
 
         return await self._database.transact(work, self._clock)
 
@@ -175,6 +182,16 @@ def _release(transaction, attempt):
         transaction.change_account(attempt.account, refresh=evolve(own, lease_until=None), due_at=transaction.now)
 
 
+def _refused(own, failure, now):
+    if not failure.refused:
+        return {}
+    if own.refused_since is None:
+        return {"refused_since": now}
+    if failure.refused_for is None:
+        return {}
+    return {"refused_since": now - failure.refused_for, "refused_for": failure.refused_for}
+
+
 def _due_after_failure(due_at, lease_until, next_attempt_at):
     # A claim sets `due_at` to the end of its lease. Any other time comes from a value stored during the attempt.
     if due_at is None or due_at == lease_until:
@@ -191,6 +208,7 @@ def _settled(refresh, attempt):
         unknown_since=None,
         error_code=None,
         refused_since=None,
+        refused_for=timedelta(0),
         lease_until=lease_until,
     )
 

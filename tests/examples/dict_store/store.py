@@ -11,6 +11,7 @@ from tests.examples.dict_store.importing import DictImportRepository
 from tests.examples.dict_store.key_rotation import DictKeyRotation
 from tests.examples.dict_store.keys import DictKeyRepository
 from tests.examples.dict_store.refreshes import DictRefreshLedger
+from tests.examples.dict_store.revival import DictRevivalRepository
 from tests.examples.dict_store.tokens import DictTokenRepository
 
 
@@ -26,6 +27,7 @@ class DictStore:
     key_rotation: object
     eraser: object
     imports: object
+    revivals: object
 
 
 @asynccontextmanager
@@ -40,5 +42,6 @@ async def open_dict_store(database: DictDatabase, clock):
         DictKeyRotation,
         DictTenantEraser,
         DictImportRepository,
+        DictRevivalRepository,
     )
     yield DictStore(*(kind(database, clock) for kind in kinds))

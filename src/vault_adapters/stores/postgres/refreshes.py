@@ -130,6 +130,7 @@ class PostgresRefreshLedger:
             "error_code": failure.code,
             "unknown": failure.unknown,
             "refused": failure.refused,
+            "refused_for": None if failure.refused_for is None else micros(failure.refused_for),
         }
         await self._database.transact(
             lambda transaction: transaction.execute(self._queries["fail_account"], parameters)
@@ -145,6 +146,7 @@ class PostgresRefreshLedger:
             rows = await transaction.fetch(self._queries["invalidate_token"], parameters)
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
             if rows:
+                await transaction.execute(self._queries["note_rejection"], parameters)
                 action = AuditAction.TOKEN_INVALIDATED
                 [(occurred_at, generation)] = rows
                 event = token_event(action, credential.key, generation, occurred_at, actor, code)

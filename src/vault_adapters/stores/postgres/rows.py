@@ -303,7 +303,7 @@ def scopes_text(scopes: Sequence[str]) -> str:
 
 
 def _refresh_state(columns: Sequence[Any]) -> RefreshState:
-    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, refused = columns
+    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, *refused = columns
     return RefreshState(
         credential_value_id=credential_value_id,
         attempt_id=attempt_id,
@@ -313,5 +313,6 @@ def _refresh_state(columns: Sequence[Any]) -> RefreshState:
         next_attempt_at=next_at,
         unknown_since=unknown_since,
         error_code=code,
-        refused_since=refused,
+        refused_since=refused[0],
+        refused_for=(refused[1] or 0) * MICROSECOND,
     )

@@ -18,6 +18,7 @@ from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
+from vault_adapters.stores.postgres.revival import PostgresRevivalRepository
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
@@ -37,6 +38,7 @@ class PostgresStore:
     key_rotation: PostgresKeyRotation
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
+    revivals: PostgresRevivalRepository
 
 
 @asynccontextmanager
@@ -92,6 +94,7 @@ async def open_postgres_store(
                 PostgresKeyRotation(database, queries),
                 PostgresTenantEraser(database, queries),
                 PostgresImportRepository(database, queries),
+                PostgresRevivalRepository(database, queries),
             )
         finally:
             await tokens.close()

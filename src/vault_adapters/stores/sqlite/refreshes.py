@@ -114,7 +114,8 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> None:
             parameters = _parameters(attempt, transaction)
             parameters |= {"retry_in": failure.retry_in // _MICROSECOND, "error_code": failure.code}
-            how = {"unknown": failure.unknown, "refused": failure.refused}
+            run = None if failure.refused_for is None else failure.refused_for // _MICROSECOND
+            how = {"unknown": failure.unknown, "refused": failure.refused, "refused_for": run}
             await transaction.execute(self._queries["fail_account"], parameters | how)
 
         await self._database.transact(work)
@@ -133,6 +134,7 @@ class SqliteRefreshLedger:
                 return Change(result=True)  # another process marked it first; its error code and event stay
             parameters |= key_parameters(credential.key) | {"error_code": code, "value_id": credential.value_id.bytes}
             await transaction.execute(self._queries["invalidate_token"], parameters)
+            await transaction.execute(self._queries["note_rejection"], parameters)
             event = token_event(
                 AuditAction.TOKEN_INVALIDATED, credential.key, credential.generation, transaction, actor, code
             )

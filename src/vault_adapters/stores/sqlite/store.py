@@ -17,6 +17,7 @@ from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
 from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
+from vault_adapters.stores.sqlite.revival import SqliteRevivalRepository
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
@@ -34,6 +35,7 @@ class SqliteStore:
     key_rotation: SqliteKeyRotation
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
+    revivals: SqliteRevivalRepository
 
 
 @asynccontextmanager
@@ -74,6 +76,7 @@ async def open_sqlite_store(
                 SqliteKeyRotation(database, queries),
                 SqliteTenantEraser(database, queries),
                 SqliteImportRepository(database, queries),
+                SqliteRevivalRepository(database, queries),
             )
         finally:
             await tokens.close()

@@ -211,9 +211,12 @@ class RefreshService:
                 return await self._open(account, snapshot, decision.access)
             longest = self._lease(account)
             if isinstance(decision, Claim) and not self._runner.is_attempting(account):
+                began = self._tasks.monotonic()
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome
+                if isinstance(outcome, NothingSent):
+                    end += self._tasks.monotonic() - began  # waiting for a turn is no wait for another attempt
                 attempts += isinstance(outcome, Refreshed)
                 if not self._keeper.is_pending(account):  # otherwise, the waiting answer must be stored first
                     continue
@@ -250,6 +253,9 @@ class RefreshService:
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
     ) -> Token | Refreshed | NothingSent:
+        return await self._runner.in_turn(account.provider, lambda: self._run_in_turn(account, decision, caller))
+
+    async def _run_in_turn(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         self._runner.failures.refuse_known_bad(account)
         started = self._tasks.monotonic()
         attempt = await self._runner.claim(account, decision, self._lease(account))
@@ -312,5 +318,5 @@ def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, accoun
     if isinstance(decision, Reauthorize):
         return ReauthorizationRequiredError(account=account, reason=decision.reason)
     if isinstance(decision, NoRefresher):
-        return ProviderConfigurationError("no refresher is configured for the provider", account=account)
+        return ProviderConfigurationError("no refresher is configured for the provider", account=account, refused=False)
     return TokenNotFoundError(account=account)

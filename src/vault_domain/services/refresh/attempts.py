@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -16,15 +16,16 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.lifetime import limited_expiry
+from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
-from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import Claim, RefreshTiming, lead
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Answer, Exchanges
@@ -61,6 +62,7 @@ class AttemptRunner:
         policy: RefreshPolicy,
         timing: RefreshTiming,
         refreshers: Mapping[str, TokenRefresher],
+        concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
         self._ledger = ledger
         self._cipher = cipher
@@ -72,6 +74,7 @@ class AttemptRunner:
         self._timing = timing
         self._refreshers = refreshers
         self._exchanges = Exchanges(ledger, tasks, timing, refreshers)
+        self._concurrency = concurrency
         self._is_stopped = False
         self._attempted: set[Account] = set()
 
@@ -99,6 +102,13 @@ class AttemptRunner:
     def is_attempting(self, account: Account) -> bool:
         """Return whether this process is refreshing the account, even if the lease seems to be over."""
         return account in self._attempted or self._exchanges.is_late(account)
+
+    async def in_turn(self, provider: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, which claims and runs an attempt, once few enough attempts at the provider are running.
+
+        The wait comes before the claim, so that no lease runs meanwhile.
+        """
+        return await self._tasks.in_turn(("provider", provider), self._concurrency, work)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.
@@ -158,15 +168,15 @@ class AttemptRunner:
         if prepared is None:
             await self._release(attempt)
             return NothingSent()
-        request, failures, sealer = prepared
+        request, state, sealer = prepared
 
         async def finish(answer: Answer) -> Refreshed | NothingSent:
-            return await self._finish(attempt, answer, failures, sealer, started, actor)
+            return await self._finish(attempt, answer, state, sealer, started, actor)
 
         return await self._exchanges.hold(attempt, request, finish)
 
     async def _finish(
-        self, attempt: Attempt, answer: Answer, failures: int, sealer: Sealer, started: float, actor: str | None
+        self, attempt: Attempt, answer: Answer, state: RefreshState, sealer: Sealer, started: float, actor: str | None
     ) -> Refreshed | NothingSent:
         """Keep the provider's answer, or record how the attempt failed."""
         if isinstance(answer, TokenSet):
@@ -178,9 +188,9 @@ class AttemptRunner:
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, started, actor)
-        return await self.failures.record(attempt, answer, failures, actor=actor)
+        return await self.failures.record(attempt, answer, state, actor=actor)
 
-    async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
+    async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, RefreshState, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
@@ -200,7 +210,7 @@ class AttemptRunner:
         scopes = () if access is None else access.scopes
         timing = self._timing
         request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline)
-        return request, snapshot.record.refresh.failures, sealer
+        return request, snapshot.record.refresh, sealer
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
         """Log that an answer's refresh token cannot be stored; return the code if the stored one is spent by now."""

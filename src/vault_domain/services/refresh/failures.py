@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from attrs import frozen
 
@@ -14,11 +15,20 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
+from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Attempt, Failure, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
 from vault_domain.rules.refresh import backoff
+from vault_domain.rules.refusals import (
+    DEFAULT_EXHAUSTION,
+    EXHAUSTED,
+    is_exhausted,
+    is_refusal,
+    refused_for,
+    wait_after,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +48,13 @@ class NothingSent:
 class FailureRecorder:
     """Records failed attempts, and raises their errors."""
 
-    def __init__(self, ledger: RefreshLedger, sink: EventSink, tasks: Tasks) -> None:
+    def __init__(
+        self, ledger: RefreshLedger, sink: EventSink, tasks: Tasks, exhaustion: timedelta = DEFAULT_EXHAUSTION
+    ) -> None:
         self._ledger = ledger
         self._sink = sink
         self._tasks = tasks
+        self._exhaustion = exhaustion
         self._refused_until: dict[str, tuple[float, str | None]] = {}
 
     def is_refused(self, provider: str) -> bool:
@@ -57,13 +70,15 @@ class FailureRecorder:
         if self.is_refused(account.provider):
             raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
 
-    async def record(self, attempt: Attempt, error: VaultError, failures: int, *, actor: str | None) -> NothingSent:
+    async def record(
+        self, attempt: Attempt, error: VaultError, state: RefreshState, *, actor: str | None
+    ) -> NothingSent:
         """Record how an attempt failed and raise a new error, because the refresher's error may hold secrets.
 
         Args:
             attempt: the attempt.
             error: the refresher's error.
-            failures: number of the credential's consecutive failures before this one.
+            state: the account's refresh state, as read after the claim.
             actor: who asked for the refresh, for the audit log.
 
         Returns:
@@ -71,21 +86,32 @@ class FailureRecorder:
         """
         account, reason = attempt.account, registered_code(error.reason)
         if isinstance(error, ReauthorizationRequiredError):
-            change = await self._ledger.reject(attempt, reason or "invalid_grant", actor=actor)
-            self._sink.publish(change.events)
-            if not change.result:
-                return NothingSent()
-            raise ReauthorizationRequiredError(account=account, reason=reason)
+            return await self._condemn(attempt, reason or "invalid_grant", reason, actor)
+        if is_refusal(error, reason):
+            run = refused_for(state, attempt.claimed_at, self._exhaustion)
+            if is_exhausted(run, self._exhaustion):
+                return await self._condemn(attempt, EXHAUSTED, EXHAUSTED, actor)
+            wait = wait_after(run, self._tasks.jitter())
+            await self._fail(attempt, Failure(reason, wait, unknown=False, refused=True, refused_for=run))
+        elif not isinstance(error, RefreshFailedError):
+            wait = backoff(state.failures + 1, self._tasks.jitter(), None)
+            await self._fail(attempt, Failure(reason, wait, unknown=False))
         if not isinstance(error, RefreshFailedError):
-            await self._fail(attempt, Failure(reason, backoff(failures + 1, self._tasks.jitter(), None), unknown=False))
             if reason in CLIENT_CODES:
                 self._refused_until[account.provider] = (self._tasks.monotonic() + _BREAKER_SECONDS, reason)
             raise ProviderConfigurationError(account=account, reason=reason)
-        wait = backoff(failures + 1, self._tasks.jitter(), error.retry_after)
+        wait = backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)
         await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
         raise RefreshFailedError(
             account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
         )
+
+    async def _condemn(self, attempt: Attempt, code: str, reason: str | None, actor: str | None) -> NothingSent:
+        change = await self._ledger.reject(attempt, code, actor=actor)
+        self._sink.publish(change.events)
+        if not change.result:
+            return NothingSent()
+        raise ReauthorizationRequiredError(account=attempt.account, reason=reason)
 
     async def _fail(self, attempt: Attempt, failure: Failure) -> None:
         try:

@@ -83,6 +83,8 @@ ALTER TABLE {{schema}}.token ALTER COLUMN blob SET STORAGE EXTERNAL;
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
 CREATE INDEX token_expiring ON {{schema}}.token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
+-- Reviving reads from here the credentials that refreshes have condemned.
+CREATE INDEX token_rejected ON {{schema}}.token (provider, rejected_at) WHERE rejected_at IS NOT NULL;
 
 CREATE TABLE {{schema}}.token_use (
     tenant_id text COLLATE "C" NOT NULL,
@@ -150,6 +152,7 @@ CREATE TABLE {{schema}}.account (
     unknown_since timestamptz,
     error_code {{schema}}.vault_code,
     refused_since timestamptz,
+    refused_for bigint NOT NULL DEFAULT 0 CHECK (refused_for >= 0),
     PRIMARY KEY (tenant_id, provider, identifier)
 ) WITH (fillfactor = 70);
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a

@@ -58,6 +58,8 @@ CREATE TABLE token_vault_token (
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
 CREATE INDEX token_vault_token_expiring ON token_vault_token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
+-- Reviving reads from here the credentials that refreshes have condemned.
+CREATE INDEX token_vault_token_rejected ON token_vault_token (provider, rejected_at) WHERE rejected_at IS NOT NULL;
 
 CREATE TABLE token_vault_token_use (
     tenant_id TEXT NOT NULL,
@@ -107,6 +109,7 @@ CREATE TABLE token_vault_account (
     unknown_since INTEGER,
     error_code TEXT CHECK (length(error_code) <= 64),
     refused_since INTEGER,
+    refused_for INTEGER NOT NULL DEFAULT 0 CHECK (refused_for >= 0),
     -- How the machine's clock differed from the time since its start, in microseconds, when the times were written.
     boot_id TEXT CHECK (length(boot_id) <= 64),
     clock_offset INTEGER,
