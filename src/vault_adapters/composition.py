@@ -35,6 +35,7 @@ from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
+from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
@@ -43,9 +44,11 @@ from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.held import HeldAnswers
@@ -319,17 +322,19 @@ def _vault_services(
 ) -> VaultServices:
     rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy, held)
-    failures = FailureRecorder(ledger, sink, tasks, config.exhausted_after)
+    ledger, clients = store.refreshes, Clients(refreshers)
+    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, clients)
+    guard = ClientGuard(store.clients, sink, tasks, clients, ClientRules())
+    failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
     most = config.provider_concurrency
-    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, tasks, policy, timing, refreshers, most)
+    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
     refreshing, sweeping = _refresh_services(
         ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules
     )
     return VaultServices(
         tokens=tokens,
-        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends),
+        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
         health=HealthService(store.tokens, cipher, opener, policy.buffer),
         refreshing=refreshing,

@@ -26,6 +26,12 @@ class AuditAction(Choice):
     MASTER_KEY_ACTIVATED = "master_key_activated"
     MASTER_KEY_RETIRED = "master_key_retired"
     DECRYPTION_FAILED = "decryption_failed"
+    CLIENT_PAUSED = "client_paused"
+    CLIENT_RESUMED = "client_resumed"
+
+
+CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
+"""The actions that concern an OAuth client at a provider, and no tenant."""
 
 
 @frozen
@@ -49,6 +55,7 @@ class AuditEvent:
             only decrypts from now on. Other events about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` of the same listing to continue after this event. It shows
             nothing of other tenants' events. None if the event is not stored.
+        provider: the provider whose client was paused or resumed; None for other actions.
     """
 
     action: AuditAction
@@ -60,3 +67,4 @@ class AuditEvent:
     actor: str | None = None
     code: str | None = None
     cursor: str | None = None
+    provider: str | None = None

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
@@ -48,6 +48,7 @@ class Attempt:
         access: the access token as stored at the time of the claim, or None.
         claimed_at: the store's time of the claim.
         lease: duration of the lease.
+        client: fingerprint of the client under which the credential was stored, or None; no journal keeps it.
     """
 
     account: Account
@@ -56,6 +57,7 @@ class Attempt:
     access: TokenRef | None
     claimed_at: datetime
     lease: timedelta
+    client: bytes | None = field(default=None, eq=False)
 
 
 @frozen

@@ -69,3 +69,18 @@ class TokenRevoker(Protocol):
         Returns:
             Whether the provider confirmed; None if it has no revocation endpoint.
         """
+
+
+@runtime_checkable
+class ClientNamer(Protocol):
+    """Optional protocol of a refresher that names its OAuth client.
+
+    With it, the vault notices that a credential was issued to another client than the one that is configured now, so
+    that a wrong client id condemns no credential.
+    """
+
+    def client_id_of(self, account: Account | None) -> str | None:
+        """Return the id of the client that is presented for an account; None if it has no client that others share.
+
+        For the account None, return the client of all accounts; None if the client depends on the account.
+        """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
@@ -106,11 +106,13 @@ class Wait:
 
 @frozen
 class Claim:
-    """Claim the account and refresh it with this credential."""
+    """Claim the account and refresh it with this credential, which was stored under ``client``; decided at ``now``."""
 
     credential: TokenRef
     access: TokenRef | None
     seen_attempt: UUID | None
+    client: bytes | None = field(default=None, eq=False)
+    now: datetime | None = field(default=None, eq=False)
 
 
 @frozen
@@ -197,8 +199,9 @@ def _may_attempt(
     demand: Demand,
     store_since: datetime | None,
 ) -> Decision:
-    claim = Claim(TokenRef.of(credential), None if access is None else TokenRef.of(access), record.refresh.attempt_id)
     state = record.refresh
+    access_ref = None if access is None else TokenRef.of(access)
+    claim = Claim(TokenRef.of(credential), access_ref, state.attempt_id, credential.client, now)
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)

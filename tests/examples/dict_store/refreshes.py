@@ -126,20 +126,7 @@ class DictRefreshLedger:
         await self._database.transact(work, self._clock)
 
     async def reject(self, attempt, code, *, actor):
-        def work(transaction):
-            _release(transaction, attempt)
-            stored = transaction.tables.tokens.get(attempt.credential.key)
-            if stored is None or TokenRef.of(stored.info) != attempt.credential:
-                return Change(result=False)
-            if stored.info.status is TokenStatus.INVALID:
-                return Change(result=True)
-            events = invalidate(transaction, stored, code, actor)
-            marked = transaction.tables.tokens[attempt.credential.key]
-            info = evolve(marked.info, rejected_at=transaction.now)
-            transaction.tables.tokens[attempt.credential.key] = evolve(marked, info=info)
-            return Change(result=True, events=events)
-
-        return await self._database.transact(work, self._clock)
+        return await self._database.transact(lambda transaction: reject(transaction, attempt, code, actor), self._clock)
 
     async def commit(self, attempt, writes, *, actor):
         def work(transaction):
@@ -168,6 +155,21 @@ class DictRefreshLedger:
             return Change(Commit(outcome, stored_access(zip(wanted, written.result, strict=True))), written.events)
 
         return await self._database.transact(work, self._clock)
+
+
+def reject(transaction, attempt, code, actor):
+    """End the attempt and mark its credential invalid."""
+    _release(transaction, attempt)
+    stored = transaction.tables.tokens.get(attempt.credential.key)
+    if stored is None or TokenRef.of(stored.info) != attempt.credential:
+        return Change(result=False)
+    if stored.info.status is TokenStatus.INVALID:
+        return Change(result=True)
+    events = invalidate(transaction, stored, code, actor)
+    marked = transaction.tables.tokens[attempt.credential.key]
+    info = evolve(marked.info, rejected_at=transaction.now)
+    transaction.tables.tokens[attempt.credential.key] = evolve(marked, info=info)
+    return Change(result=True, events=events)
 
 
 def _own(transaction, attempt):

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.errors import (
     KeyUnavailableError,
     ProviderConfigurationError,
@@ -220,11 +221,8 @@ class RefreshService:
                 attempts += isinstance(outcome, Refreshed)
                 if not self._keeper.is_pending(account):  # otherwise, the waiting answer must be stored first
                     continue
-            elif isinstance(decision, Wait):
-                self._runner.refuse_if_stopped(account)
-                longest = decision.until - snapshot.now
             elif not isinstance(decision, Claim):
-                raise _error(decision, account)
+                longest = self._longest_wait(account, decision, snapshot.now)
             is_other = isinstance(decision, Wait) or self._runner.is_attempting(account)
             if is_other and patience.is_over(snapshot.record, longest, self._tasks.monotonic()):
                 raise still_open(account)
@@ -236,6 +234,15 @@ class RefreshService:
             account=account,
             retry_after=_YOUNG,
         )
+
+    def _longest_wait(
+        self, account: Account, decision: Wait | BackOff | Reauthorize | NoRefresher | NothingStored, now: datetime
+    ) -> timedelta:
+        """Return the time for which another attempt may go on; raise the error if there is none to wait for."""
+        if not isinstance(decision, Wait):
+            raise _error(decision, account)
+        self._runner.refuse_if_stopped(account)
+        return decision.until - now
 
     async def _attempt(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         """Claim and refresh the account. If that fails while the stored token is still valid, return that token."""
@@ -256,7 +263,6 @@ class RefreshService:
         return await self._runner.in_turn(account.provider, lambda: self._run_in_turn(account, decision, caller))
 
     async def _run_in_turn(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
-        self._runner.failures.refuse_known_bad(account)
         started = self._tasks.monotonic()
         attempt = await self._runner.claim(account, decision, self._lease(account))
         if attempt is None:
@@ -311,7 +317,7 @@ def _overdue(account: Account) -> RefreshFailedError:
 
 
 def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
-    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES:
+    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES | CLIENT_REASONS:
         return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not help
     if isinstance(decision, BackOff):
         return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)

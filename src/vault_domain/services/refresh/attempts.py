@@ -27,6 +27,7 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
@@ -58,6 +59,7 @@ class AttemptRunner:
         opener: TokenOpener,
         keeper: AnswerKeeper,
         failures: FailureRecorder,
+        guard: ClientGuard,
         tasks: Tasks,
         policy: RefreshPolicy,
         timing: RefreshTiming,
@@ -68,7 +70,8 @@ class AttemptRunner:
         self._cipher = cipher
         self._opener = opener
         self._keeper = keeper
-        self.failures = failures
+        self._failures = failures
+        self.guard = guard
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
@@ -118,14 +121,21 @@ class AttemptRunner:
 
         Raises:
             RefreshFailedError: the vault is closing.
+            ProviderConfigurationError: the account's client is paused, and this is no probe.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
         if self.is_attempting(account):
             return None
+        await self.guard.admit(account, decision)
+        self.refuse_if_stopped(account)
+        if self.is_attempting(account):
+            return None
         self._attempted.add(account)
         claimed_at: datetime | None = None
-        unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
+        unclaimed = Attempt(
+            account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease, decision.client
+        )
         try:
             claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         except StorageError:
@@ -159,7 +169,6 @@ class AttemptRunner:
 
     async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
         try:
-            self.failures.refuse_known_bad(attempt.account)
             prepared = await self._prepare(attempt, started)
             self.refuse_if_stopped(attempt.account)  # nothing is awaited between this check and the request
         except VaultError:
@@ -180,15 +189,16 @@ class AttemptRunner:
     ) -> Refreshed | NothingSent:
         """Keep the provider's answer, or record how the attempt failed."""
         if isinstance(answer, TokenSet):
-            self.failures.note_success(attempt)
             problem = self._problem_with(attempt, answer)
-            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            kept = await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            await self.guard.succeeded(attempt)
+            return kept
         replacement = answer.refresh_token if isinstance(answer, RefreshFailedError) else None
         if replacement is not None and replacement.reveal():
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, started, actor)
-        return await self.failures.record(attempt, answer, state, actor=actor)
+        return await self._failures.record(attempt, answer, state, actor=actor)
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, RefreshState, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
@@ -230,6 +240,7 @@ class AttemptRunner:
         actor: str | None,
         problem: str | None = None,
     ) -> Refreshed:
+        drafts = self.guard.clients.sign(drafts)
         writes = [
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts

@@ -83,8 +83,6 @@ ALTER TABLE {{schema}}.token ALTER COLUMN blob SET STORAGE EXTERNAL;
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
 CREATE INDEX token_expiring ON {{schema}}.token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
--- Reviving reads from here the credentials that refreshes have condemned.
-CREATE INDEX token_rejected ON {{schema}}.token (provider, rejected_at) WHERE rejected_at IS NOT NULL;
 
 CREATE TABLE {{schema}}.token_use (
     tenant_id text COLLATE "C" NOT NULL,
@@ -158,3 +156,22 @@ CREATE TABLE {{schema}}.account (
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a
 -- re-encryption would read and sort all of these data keys.
 CREATE INDEX data_key_to_empty ON {{schema}}.data_key (tenant_id, data_key_id) WHERE state = 'decrypt_only' AND emptied_at IS NULL;
+-- What the provider refused to an OAuth client, per reason; few rows. An empty client means that the refresher names none.
+-- A mark is two bytes of a hash, which tell a few accounts apart and name none.
+CREATE TABLE {{schema}}.client_refusal (
+    provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
+    client bytea NOT NULL CHECK (octet_length(client) IN (0, 16)),
+    reason text NOT NULL CHECK (reason IN ('invalid_client', 'client_mismatch', 'mass_rejection')),
+    marks bytea NOT NULL CHECK (octet_length(marks) <= 64),
+    since timestamptz NOT NULL,
+    refused_at timestamptz NOT NULL,
+    opened_at timestamptz,
+    probe_at timestamptz,
+    PRIMARY KEY (provider, client, reason)
+);
+-- The guard of a client's accounts counts rejections and successes of the last minutes from here, and reviving reads
+-- rejected credentials; the literals must stand in the queries as they do here.
+CREATE INDEX token_rejected ON {{schema}}.token (provider, rejected_at)
+    WHERE status = 'invalid' AND rejected_at IS NOT NULL;
+CREATE INDEX token_refreshed ON {{schema}}.token (provider, last_refreshed_at)
+    WHERE kind = 'access_token' AND last_refreshed_at IS NOT NULL;
