@@ -20,7 +20,19 @@ import pytest
 _MODULES = (
     *("access", "callers", "claims", "commits", "concurrency", "decryption", "events", "failures", "fixtures"),
     *("importing", "isolation", "keys", "late_answers", "listings", "migrations", "neighbours", "refreshing"),
-    *("refusals", "reserving", "rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
+    *(
+        "refusals",
+        "rejections",
+        "reserving",
+        "rotation",
+        "schedule",
+        "sharing",
+        "sweeps",
+        "token_sets",
+        "tokens",
+        "uses",
+        "values",
+    ),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -43,6 +55,7 @@ from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
 from vault_adapters.testing.contract.migrations import MigrationCases, OlderSchema  # noqa: E402
 from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
 from vault_adapters.testing.contract.refusals import RefusalCases  # noqa: E402
+from vault_adapters.testing.contract.rejections import RejectionCases  # noqa: E402
 from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
@@ -81,6 +94,7 @@ class StoreContract(
     FailureCases,
     CommitCases,
     RefusalCases,
+    RejectionCases,
     ScheduleCases,
     ReserveCases,
     SweepCases,
@@ -99,7 +113,8 @@ class SharedStoreContract(StoreContract, SharingCases):
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, RefusalCases, ScheduleCases, ReserveCases, SweepCases),
+    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases),
+    *(ScheduleCases, ReserveCases, SweepCases),
     *(CallerCases, LateAnswerCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
 )
