@@ -27,6 +27,7 @@ from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
@@ -46,6 +47,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.clients import Clients
@@ -181,6 +183,7 @@ async def _run(
             refreshers=bound,
             keys=keys,
             held=held,
+            window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
@@ -319,6 +322,7 @@ def _vault_services(
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
     held: HeldAnswers,
+    window: ConfirmationWindow,
 ) -> VaultServices:
     rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
     spends = {name: rule.spends for name, rule in rules.items()}
@@ -336,8 +340,9 @@ def _vault_services(
         tokens=tokens,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer),
+        health=HealthService(store.tokens, cipher, opener, policy.buffer, window.most),
         refreshing=refreshing,
+        rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
         sweeping=sweeping,
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink),

@@ -14,6 +14,7 @@ class AuditAction(Choice):
     TOKEN_STORED = "token_stored"
     TOKEN_REFRESHED = "token_refreshed"
     TOKEN_INVALIDATED = "token_invalidated"
+    TOKEN_SUSPECTED = "token_suspected"
     TOKEN_DELETED = "token_deleted"
     TOKEN_IMPORTED = "token_imported"
     ACCOUNT_CHANGED = "account_changed"

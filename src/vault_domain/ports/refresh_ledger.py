@@ -179,6 +179,7 @@ class RefreshLedger(Protocol):
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
     - Any other stored value: now, but only if the account already has a label, a refresh state or a schedule.
+    - An access token that is marked invalid: now.
     - A claim: the end of the lease. A renewal: the new end, if the account was due at the old one.
     - A release or a rejection: now. A failure: the next attempt, or an earlier time that another write has set since
       the claim.

@@ -268,8 +268,8 @@ def decide_ahead(
 ) -> Decision:
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
-    For an account that has a valid access token with an expiry, this decides as `decide` does, with the longer horizon.
-    Other accounts are refreshed only when a caller asks for them.
+    For an account that has a valid access token with an expiry, or an invalid access token, this decides as `decide`
+    does, with the longer horizon. Other accounts are refreshed only when a caller asks for them.
 
     Args:
         record: the stored account; None if nothing is stored.
@@ -297,9 +297,11 @@ def next_due(
     """
     access = _scheduled(record)
     credential = None if record is None else credential_of(record, rule.spends)
-    if record is None or access is None or access.expires_at is None or credential is None:
+    if record is None or access is None or credential is None:
         return None
-    when = max(now, access.expires_at - capped(policy.horizon, access.lifetime))
+    when = now
+    if access.status is not TokenStatus.INVALID and access.expires_at is not None:
+        when = max(now, access.expires_at - capped(policy.horizon, access.lifetime))
     while is_usable(credential, when):
         good = access if is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, rule, store_since)
@@ -325,11 +327,11 @@ def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> 
 
 
 def _scheduled(record: AccountRecord | None) -> TokenInfo | None:
-    """Return the access token if sweeps refresh it: its status is VALID and it has an expiry."""
+    """Return the access token if sweeps refresh it: it is INVALID, or it is VALID and has an expiry."""
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
-    if access is None or access.status is not TokenStatus.VALID or access.expires_at is None:
-        return None
-    return access
+    if access is None or access.status is TokenStatus.INVALID:
+        return access
+    return access if access.status is TokenStatus.VALID and access.expires_at is not None else None
 
 
 def _why(credential: TokenInfo | None, access: TokenInfo | None) -> str | None:

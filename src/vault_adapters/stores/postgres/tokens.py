@@ -16,6 +16,7 @@ from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.limits import Pace
+from vault_adapters.stores.postgres.marks import mark_invalid, report_rejected
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
     account_parameters,
@@ -38,6 +39,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, StorageError
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
 from vault_domain.entities.token import (
     WRONG_ROW,
     DamagedToken,
@@ -102,17 +104,13 @@ class PostgresTokenRepository:
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         """Mark exactly this value invalid."""
-        value = key_parameters(ref.key) | {"value_id": ref.value_id}
-        parameters = value | {"error_code": error_code, "actor": actor, "now": self._database.now()}
-        rows = await self._database.write(self._queries["invalidate_token"], parameters)
-        if rows:
-            action = AuditAction.TOKEN_INVALIDATED
-            [(occurred_at, generation)] = rows
-            event = token_event(action, ref.key, generation, occurred_at, actor, error_code)
-            return Change(MarkOutcome.APPLIED, (event,))
-        # A value that is invalid stays so until another one is stored.
-        [(is_invalid,)] = await self._database.fetch(self._queries["is_invalid"], value)
-        return Change(MarkOutcome.ALREADY_INVALID if is_invalid else MarkOutcome.STALE)
+        return await mark_invalid(self._database, self._queries, ref, error_code, actor)
+
+    async def report_rejected(
+        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
+    ) -> Change[MarkOutcome]:
+        """Note that a resource rejected exactly this value."""
+        return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         """Delete one token; deleting an account's last token deletes its refresh state too."""
@@ -178,9 +176,12 @@ class PostgresTokenRepository:
         for keys in _batches(sorted(latest, key=key_columns)):
             await self._record({key: latest[key] for key in keys})
 
-    async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
+    async def count_health(
+        self, tenant_id: str | None, buffer: timedelta, suspicion: timedelta = MOST_CONFIRMATION
+    ) -> list[HealthCount]:
         """Count tokens by provider and health."""
-        parameters = {"tenant_id": tenant_id, "now": self._database.now(), "buffer": micros(buffer)}
+        parameters = {"tenant_id": tenant_id, "now": self._database.now()}
+        parameters |= {"buffer": micros(buffer), "suspicion": micros(suspicion)}
         rows = await self._database.fetch(self._queries["count_health"], parameters)
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 

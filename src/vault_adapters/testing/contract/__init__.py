@@ -20,8 +20,8 @@ import pytest
 _MODULES = (
     *("access", "callers", "claims", "clients", "commits", "concurrency", "decryption", "events", "exhaustion"),
     *("failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings", "migrations"),
-    *("neighbours", "refreshing", "refusals", "renewals", "reserving", "revival", "rotation", "schedule", "sharing"),
-    *("sweeps", "token_sets", "tokens", "uses", "values"),
+    *("neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival", "rotation"),
+    *("schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -46,6 +46,7 @@ from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
 from vault_adapters.testing.contract.migrations import MigrationCases, OlderSchema  # noqa: E402
 from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
 from vault_adapters.testing.contract.refusals import RefusalCases  # noqa: E402
+from vault_adapters.testing.contract.rejections import RejectionCases  # noqa: E402
 from vault_adapters.testing.contract.renewals import RenewalCases  # noqa: E402
 from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
 from vault_adapters.testing.contract.revival import RevivalCases  # noqa: E402
@@ -88,6 +89,7 @@ class StoreContract(
     RefusalCases,
     ExhaustionCases,
     RevivalCases,
+    RejectionCases,
     ScheduleCases,
     ReserveCases,
     RenewalCases,
@@ -108,7 +110,7 @@ class SharedStoreContract(StoreContract, SharingCases):
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, RefusalCases, ScheduleCases, ReserveCases),
+    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, ScheduleCases, ReserveCases),
     *(RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases, ClientCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
 )

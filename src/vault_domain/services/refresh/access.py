@@ -22,7 +22,7 @@ from vault_domain.entities.errors import (
     TokenNotFoundError,
     VaultError,
 )
-from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef, UsableToken
+from vault_domain.entities.token import StoredToken, Token, TokenInfo, TokenRef, UsableToken
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy, is_usable
@@ -51,8 +51,8 @@ from vault_domain.services.tokens.single import TokenService
 
 _log = logging.getLogger(__name__)
 
-_YOUNG = timedelta(seconds=30)
-"""Age below which a rejected token is not refreshed, because the resource would reject the next one too."""
+_AFTER_OTHERS = timedelta(seconds=30)
+"""Time after which a caller may ask again, because other attempts took too long."""
 
 _FIRST_POLL, _LONGEST_POLL = 0.02, 0.5
 
@@ -162,23 +162,10 @@ class RefreshService:
         caller = _Caller(Demand(forced=True, replaced=TokenRef.of(access) if access else None), actor)
         return await self._share(("forced", account), account, caller, math.inf)
 
-    async def rejected(self, info: TokenInfo, *, actor: str | None) -> Token:
-        """Return a token to try instead of one that a resource rejected."""
-        account = info.key.account
-        snapshot = checked_snapshot(account, await self._ledger.read(account))
-        stored = _access(snapshot)
-        if stored is None:
-            raise TokenNotFoundError(account=account)
-        if TokenRef.of(stored) != TokenRef.of(info):
-            return await self.ensure(account, None, actor=actor)
-        if is_usable(stored, snapshot.now) and snapshot.now - stored.updated_at < _YOUNG:
-            return await self._open(account, snapshot, stored)
-        demand = Demand(replaced=TokenRef.of(stored))
-        if not isinstance(self._decide(account, snapshot, demand), (Reauthorize, NoRefresher)):
-            return await self._share(demand.replaced, account, _Caller(demand, actor), math.inf)
-        if await self._tokens.mark_invalid(stored, "invalid_token", actor=actor) is MarkOutcome.STALE:
-            return await self.ensure(account, None, actor=actor)
-        raise ReauthorizationRequiredError(account=account, reason="invalid_token")
+    async def replace(self, info: TokenInfo, *, actor: str | None) -> Token:
+        """Return a token that replaces the access token that ``info`` describes; refresh it unless another did."""
+        demand = Demand(replaced=TokenRef.of(info))
+        return await self._share(demand.replaced, info.key.account, _Caller(demand, actor), math.inf)
 
     async def _share(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
         """Obtain a token in a call that this process's callers share, until the monotonic time ``end``."""
@@ -232,7 +219,7 @@ class RefreshService:
         raise RefreshFailedError(
             "other attempts took too long, or the new tokens were outdated by another change or had already expired",
             account=account,
-            retry_after=_YOUNG,
+            retry_after=_AFTER_OTHERS,
         )
 
     def _longest_wait(
