@@ -217,6 +217,6 @@ def _settled(refresh, attempt):
 
 def _due_after(writes, infos, now):
     for write, info in zip(writes, infos, strict=True):
-        if write.key.kind is TokenKind.ACCESS_TOKEN:
+        if write.lead is not None:
             return None if info.expires_at is None else info.expires_at - write.lead
     return now

@@ -127,12 +127,18 @@ class AttemptRunner:
         self.refuse_if_stopped(account)
         if self.is_attempting(account):
             return None
-        await self.guard.admit(account, decision)
-        self.refuse_if_stopped(account)
-        if self.is_attempting(account):
-            return None
         self._attempted.add(account)
-        claimed_at: datetime | None = None
+        claimed: Attempt | None = None
+        try:
+            await self.guard.admit(account, decision)
+            self.refuse_if_stopped(account)
+            claimed = await self._claim(account, decision, lease)
+        finally:
+            if claimed is None:
+                self._attempted.discard(account)
+        return claimed
+
+    async def _claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         unclaimed = Attempt(
             account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease, decision.client
         )
@@ -141,9 +147,6 @@ class AttemptRunner:
         except StorageError:
             await self._withdraw(unclaimed)
             raise
-        finally:
-            if claimed_at is None:
-                self._attempted.discard(account)
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
 
     async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
