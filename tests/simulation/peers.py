@@ -1,13 +1,13 @@
 """How others refresh tokens, written anew from published descriptions, over the same database, network and provider.
 
-All of them look like a vault to the world: they hand out tokens, sweep, and take reports of rejected tokens. They differ
-in who may refresh at the same time and in what a failure means.
+All of them look like a vault to the world: they hand out tokens, sweep, and take reports of rejected tokens. They
+differ in who may refresh at the same time and in what a failure means.
 """
 
 import asyncio
 import json
 from base64 import b64encode
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import SimpleNamespace
 from urllib.parse import urlencode
@@ -167,10 +167,8 @@ class Peer:
         await asyncio.gather(*(self._visit(account) for account in await self._tables.due()))
 
     async def _visit(self, account):
-        try:
+        with suppress(VaultError):  # the next sweep tries again
             await self._refresh(account, await self._read(account))
-        except VaultError:
-            pass  # the next sweep tries again
 
     async def _read(self, account):
         row = await self._tables.read(account)
