@@ -6,7 +6,7 @@ Emptying a schema is quicker than making one. A test about migrations, or one wh
 import asyncio
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import psycopg
@@ -59,13 +59,17 @@ class PreparedSchemas:
             if self._uses[schema] < _MOST_USES and self._is_emptied(schema):
                 self._idle.append(schema)
             else:
-                self._connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+                self._drop(schema)
 
     def close(self) -> None:
         """Drop the schemas."""
         for schema in self._idle:
-            self._connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+            self._drop(schema)
         self._connection.close()
+
+    def _drop(self, schema: str) -> None:
+        with suppress(psycopg.errors.LockNotAvailable):
+            self._connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
     async def _make(self) -> str:
         schema = _new_name()
