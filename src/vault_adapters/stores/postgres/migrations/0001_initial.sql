@@ -45,6 +45,7 @@ CREATE DOMAIN {{schema}}.vault_code AS text CHECK (char_length(VALUE) <= 64);
 CREATE DOMAIN {{schema}}.vault_action AS text CHECK (char_length(VALUE) BETWEEN 1 AND 64);
 CREATE DOMAIN {{schema}}.vault_status AS text CHECK (VALUE IN ('valid', 'invalid', 'unknown'));
 CREATE DOMAIN {{schema}}.vault_key_id AS bytea CHECK (octet_length(VALUE) = 16);
+CREATE DOMAIN {{schema}}.vault_client AS bytea CHECK (octet_length(VALUE) = 16);
 CREATE DOMAIN {{schema}}.vault_sealed_value AS bytea CHECK (octet_length(VALUE) <= 65664);
 CREATE DOMAIN {{schema}}.vault_finite_time AS timestamptz CHECK (isfinite(VALUE));
 CREATE DOMAIN {{schema}}.vault_amount AS bigint CHECK (VALUE >= 0);
@@ -74,6 +75,9 @@ CREATE TABLE {{schema}}.token (
     last_refreshed_at timestamptz,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
+    client {{schema}}.vault_client,
+    suspect_since timestamptz,
+    rejected_at timestamptz,
     PRIMARY KEY (tenant_id, provider, kind, identifier)
 ) WITH (fillfactor = 85);
 ALTER TABLE {{schema}}.token ALTER COLUMN blob SET STORAGE EXTERNAL;
@@ -146,6 +150,7 @@ CREATE TABLE {{schema}}.account (
     next_attempt_at timestamptz,
     unknown_since timestamptz,
     error_code {{schema}}.vault_code,
+    refused_since timestamptz,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) WITH (fillfactor = 70);
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a
