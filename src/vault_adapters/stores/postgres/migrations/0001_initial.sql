@@ -44,7 +44,8 @@ CREATE DOMAIN {{schema}}.vault_short_text AS text CHECK (char_length(VALUE) <= 2
 CREATE DOMAIN {{schema}}.vault_code AS text CHECK (char_length(VALUE) <= 64);
 CREATE DOMAIN {{schema}}.vault_action AS text CHECK (char_length(VALUE) BETWEEN 1 AND 64);
 CREATE DOMAIN {{schema}}.vault_status AS text CHECK (VALUE IN ('valid', 'invalid', 'unknown'));
-CREATE DOMAIN {{schema}}.vault_16_bytes AS bytea CHECK (octet_length(VALUE) = 16);
+CREATE DOMAIN {{schema}}.vault_key_id AS bytea CHECK (octet_length(VALUE) = 16);
+CREATE DOMAIN {{schema}}.vault_client AS bytea CHECK (octet_length(VALUE) = 16);
 CREATE DOMAIN {{schema}}.vault_sealed_value AS bytea CHECK (octet_length(VALUE) <= 65664);
 CREATE DOMAIN {{schema}}.vault_finite_time AS timestamptz CHECK (isfinite(VALUE));
 CREATE DOMAIN {{schema}}.vault_amount AS bigint CHECK (VALUE >= 0);
@@ -63,7 +64,7 @@ CREATE TABLE {{schema}}.token (
     identifier {{schema}}.vault_identifier NOT NULL DEFAULT '',
     id uuid NOT NULL,
     value_id uuid NOT NULL,
-    data_key_id {{schema}}.vault_16_bytes NOT NULL,
+    data_key_id {{schema}}.vault_key_id NOT NULL,
     blob {{schema}}.vault_sealed_value NOT NULL,
     status {{schema}}.vault_status NOT NULL,
     error_code {{schema}}.vault_code,
@@ -74,7 +75,7 @@ CREATE TABLE {{schema}}.token (
     last_refreshed_at timestamptz,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    client {{schema}}.vault_16_bytes,
+    client {{schema}}.vault_client,
     suspect_since timestamptz,
     rejected_at timestamptz,
     PRIMARY KEY (tenant_id, provider, kind, identifier)
@@ -150,7 +151,7 @@ CREATE TABLE {{schema}}.account (
     unknown_since timestamptz,
     error_code {{schema}}.vault_code,
     refused_since timestamptz,
-    refused_for bigint NOT NULL DEFAULT 0 CHECK (refused_for >= 0),
+    refused_for {{schema}}.vault_amount NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) WITH (fillfactor = 70);
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a
