@@ -27,6 +27,7 @@ from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
@@ -35,7 +36,6 @@ from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
@@ -46,6 +46,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.clients import Clients
@@ -55,6 +56,7 @@ from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
@@ -157,7 +159,7 @@ async def _run(
         sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
         bound = await _bind(refreshers or {}, http_client, stack)
-        timing = RefreshTiming(config.refresh_deadline, config.quiescence)
+        timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
         opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
@@ -175,11 +177,12 @@ async def _run(
             uses=uses,
             keeper=keeper,
             timing=timing,
+            config=config,
             policy=RefreshPolicy(config.refresh_buffer),
-            client_rules=config.client_rules,
             refreshers=bound,
             keys=keys,
             held=held,
+            window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
@@ -313,19 +316,21 @@ def _vault_services(
     uses: UseTracker,
     keeper: AnswerKeeper,
     timing: RefreshTiming,
+    config: VaultConfig,
     policy: RefreshPolicy,
-    client_rules: ClientRules,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
     held: HeldAnswers,
+    window: ConfirmationWindow,
 ) -> VaultServices:
     rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients = store.refreshes, Clients(refreshers)
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, clients)
-    guard = ClientGuard(store.clients, sink, tasks, clients, client_rules)
-    failures = FailureRecorder(ledger, sink, tasks, guard)
-    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers)
+    guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
+    failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
+    most = config.provider_concurrency
+    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
     refreshing, sweeping = _refresh_services(
         ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules
@@ -334,10 +339,12 @@ def _vault_services(
         tokens=tokens,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients),
+        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most),
         refreshing=refreshing,
+        rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
         sweeping=sweeping,
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
+        reviving=RevivalService(store.revivals, sink),
     )

@@ -10,6 +10,7 @@ from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCiph
 
 from vault_adapters import Account, TokenKind, TokenSet
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
@@ -21,6 +22,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.clients import Clients
@@ -71,6 +73,9 @@ class Cases:
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline)
         self.accounts = AccountService(store.accounts, cipher, sink, revoker, POLICY, {}, clients)
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
+        self.rejections = RejectionService(
+            self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()
+        )
         self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules)
         self.erasing = ErasureService(store.eraser, cipher, sink)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)

@@ -92,7 +92,9 @@ class MetaTokenExchangeRefresher:
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        answer = await exchange(self.client, self._outgoing(request.credential), request.deadline)
+        answer = await exchange(
+            self.client, self._outgoing(request.credential), request.deadline, request.send_deadline
+        )
         if not isinstance(answer, Incoming):
             return answer
         return read_answer(answer, dialect=_graph_errors, default_lifetime=_LIFETIME)

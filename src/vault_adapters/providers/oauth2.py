@@ -111,4 +111,4 @@ class OAuth2Refresher:
             url, form, client_id=self.client_id, client_secret=self.client_secret, auth_method=self.auth_method
         )
         form.clear()  # a cancellation's traceback keeps this frame, so the form must not hold the credential
-        return await exchange(self.client, outgoing, request.deadline)
+        return await exchange(self.client, outgoing, request.deadline, request.send_deadline)

@@ -11,6 +11,7 @@ from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
 from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.ports.revival import RevivalRepository
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
 
@@ -49,6 +50,10 @@ class Store(Protocol):
     @property
     def imports(self) -> ImportRepository:
         """The import of tokens of another system."""
+
+    @property
+    def revivals(self) -> RevivalRepository:
+        """The revival of condemned credentials."""
 
     @property
     def clients(self) -> ClientLedger:

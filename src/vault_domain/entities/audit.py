@@ -14,9 +14,11 @@ class AuditAction(Choice):
     TOKEN_STORED = "token_stored"
     TOKEN_REFRESHED = "token_refreshed"
     TOKEN_INVALIDATED = "token_invalidated"
+    TOKEN_SUSPECTED = "token_suspected"
     TOKEN_DELETED = "token_deleted"
     TOKEN_IMPORTED = "token_imported"
     ACCOUNT_CHANGED = "account_changed"
+    ACCOUNT_REVIVED = "account_revived"
     TENANT_ERASED = "tenant_erased"
     DATA_KEY_REPLACED = "data_key_replaced"
     DATA_KEY_ROTATED = "data_key_rotated"
@@ -49,6 +51,7 @@ class AuditEvent:
         generation: the token's generation after the change, if it has one.
         actor: who made the change, as given to `with_actor`, or None.
         code: an error code, a reason code or a key id in hexadecimal, depending on the action; None if there is none.
+            ACCOUNT_REVIVED has the error code that was cleared.
             DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
             only decrypts from now on. Other events about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` of the same listing to continue after this event. It shows

@@ -69,10 +69,6 @@ class DictClientLedger:
                     clients[scope] = opened(counted(None, scope, attempt.account, now, rules, succeeded=False), now)
                     return Change(Verdict.SPARED, _report(transaction, AuditAction.CLIENT_PAUSED, scope))
             change = reject(transaction, attempt, code, actor)
-            stored = transaction.tables.tokens.get(attempt.credential.key)
-            if change.result and stored.info.rejected_at is None:
-                info = evolve(stored.info, rejected_at=now)
-                transaction.tables.tokens[info.key] = evolve(stored, info=info)
             return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
 
         return await self._database.transact(work, self._clock)

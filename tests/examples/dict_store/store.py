@@ -12,6 +12,7 @@ from tests.examples.dict_store.importing import DictImportRepository
 from tests.examples.dict_store.key_rotation import DictKeyRotation
 from tests.examples.dict_store.keys import DictKeyRepository
 from tests.examples.dict_store.refreshes import DictRefreshLedger
+from tests.examples.dict_store.revival import DictRevivalRepository
 from tests.examples.dict_store.tokens import DictTokenRepository
 
 
@@ -27,6 +28,7 @@ class DictStore:
     key_rotation: object
     eraser: object
     imports: object
+    revivals: object
     clients: object
 
 
@@ -42,6 +44,7 @@ async def open_dict_store(database: DictDatabase, clock):
         DictKeyRotation,
         DictTenantEraser,
         DictImportRepository,
+        DictRevivalRepository,
         DictClientLedger,
     )
     yield DictStore(*(kind(database, clock) for kind in kinds))

@@ -8,7 +8,7 @@ from vault_adapters.stores.damage import sound
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.refreshes import reject_attempt
-from vault_adapters.stores.postgres.rows import account_parameters, key_parameters
+from vault_adapters.stores.postgres.rows import account_parameters
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -83,8 +83,6 @@ class PostgresClientLedger:
                 await self._put(transaction, opened(first, now))
                 return Change(Verdict.SPARED, await self._report(transaction, AuditAction.CLIENT_PAUSED, scope, now))
             change = await reject_attempt(transaction, self._queries, attempt, code, actor)
-            value = {"value_id": attempt.credential.value_id, "now": transaction.now}
-            await transaction.execute(self._queries["note_rejection"], key_parameters(attempt.credential.key) | value)
             return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
 
         return await self._database.transact(work)

@@ -75,6 +75,11 @@ class PostgresRefreshLedger:
         rows = await self._database.write(self._queries["claim_account"], parameters)
         return next((claimed_at for (claimed_at,) in rows), None)
 
+    async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
+        """Let the attempt's own lease end ``lease`` from now."""
+        parameters = self._parameters(attempt) | {"lease": micros(lease)}
+        return bool(await self._database.write(self._queries["renew_account"], parameters))
+
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:
@@ -125,6 +130,7 @@ class PostgresRefreshLedger:
             "error_code": failure.code,
             "unknown": failure.unknown,
             "refused": failure.refused,
+            "refused_for": None if failure.refused_for is None else micros(failure.refused_for),
         }
         await self._database.transact(
             lambda transaction: transaction.execute(self._queries["fail_account"], parameters)
@@ -222,6 +228,7 @@ async def reject_attempt(
     own = account_parameters(attempt.account) | {"attempt_id": attempt.attempt_id, "now": transaction.now}
     await transaction.execute(queries["release_account"], own)
     if rows:
+        await transaction.execute(queries["note_rejection"], parameters)
         action = AuditAction.TOKEN_INVALIDATED
         [(occurred_at, generation)] = rows
         event = token_event(action, credential.key, generation, occurred_at, actor, code)

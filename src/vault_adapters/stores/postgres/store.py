@@ -19,6 +19,7 @@ from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
+from vault_adapters.stores.postgres.revival import PostgresRevivalRepository
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
@@ -38,6 +39,7 @@ class PostgresStore:
     key_rotation: PostgresKeyRotation
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
+    revivals: PostgresRevivalRepository
     clients: PostgresClientLedger
 
 
@@ -94,6 +96,7 @@ async def open_postgres_store(
                 PostgresKeyRotation(database, queries),
                 PostgresTenantEraser(database, queries),
                 PostgresImportRepository(database, queries),
+                PostgresRevivalRepository(database, queries),
                 PostgresClientLedger(database, queries),
             )
         finally:

@@ -9,7 +9,7 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.refreshes import reject_attempt
-from vault_adapters.stores.sqlite.rows import account_parameters, key_parameters, to_micros, to_time
+from vault_adapters.stores.sqlite.rows import account_parameters, to_micros, to_time
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
@@ -85,8 +85,6 @@ class SqliteClientLedger:
                 await self._put(transaction, opened(first, now))
                 return Change(Verdict.SPARED, await self._report(transaction, AuditAction.CLIENT_PAUSED, scope))
             change = await reject_attempt(transaction, self._queries, attempt, code, actor)
-            value = {"value_id": attempt.credential.value_id.bytes, "now": to_micros(now)}
-            await transaction.execute(self._queries["note_rejection"], key_parameters(attempt.credential.key) | value)
             return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
 
         return await self._database.transact(work)

@@ -61,6 +61,15 @@ class SqliteRefreshLedger:
 
         return await self._database.transact(work)
 
+    async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
+        """Let the attempt's own lease end ``lease`` from now."""
+
+        async def work(transaction: Transaction) -> bool:
+            parameters = _parameters(attempt, transaction) | {"lease": lease // _MICROSECOND}
+            return await transaction.execute(self._queries["renew_account"], parameters) == 1
+
+        return await self._database.transact(work)
+
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:
@@ -105,7 +114,8 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> None:
             parameters = _parameters(attempt, transaction)
             parameters |= {"retry_in": failure.retry_in // _MICROSECOND, "error_code": failure.code}
-            how = {"unknown": failure.unknown, "refused": failure.refused}
+            run = None if failure.refused_for is None else failure.refused_for // _MICROSECOND
+            how = {"unknown": failure.unknown, "refused": failure.refused, "refused_for": run}
             await transaction.execute(self._queries["fail_account"], parameters | how)
 
         await self._database.transact(work)
@@ -182,6 +192,7 @@ async def reject_attempt(
         return Change(result=True)  # another process marked it first; its error code and event stay
     parameters |= key_parameters(credential.key) | {"error_code": code, "value_id": credential.value_id.bytes}
     await transaction.execute(queries["invalidate_token"], parameters)
+    await transaction.execute(queries["note_rejection"], parameters)
     event = token_event(AuditAction.TOKEN_INVALIDATED, credential.key, credential.generation, transaction, actor, code)
     await append_events(transaction, queries, [event])
     return Change(result=True, events=(event,))

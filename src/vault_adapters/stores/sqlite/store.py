@@ -18,6 +18,7 @@ from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
 from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
+from vault_adapters.stores.sqlite.revival import SqliteRevivalRepository
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
@@ -35,6 +36,7 @@ class SqliteStore:
     key_rotation: SqliteKeyRotation
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
+    revivals: SqliteRevivalRepository
     clients: SqliteClientLedger
 
 
@@ -76,6 +78,7 @@ async def open_sqlite_store(
                 SqliteKeyRotation(database, queries),
                 SqliteTenantEraser(database, queries),
                 SqliteImportRepository(database, queries),
+                SqliteRevivalRepository(database, queries),
                 SqliteClientLedger(database, queries),
             )
         finally:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import DecryptionError, StorageError
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import (
     WRONG_ROW,
     DamagedToken,
@@ -147,6 +148,14 @@ class TokenService:
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
         """Mark exactly the value that ``info`` describes as invalid."""
         change = await self._tokens.mark_invalid(TokenRef.of(info), error_code, actor=actor)
+        self._sink.publish(change.events)
+        return change.result
+
+    async def report_rejected(
+        self, info: TokenInfo, error_code: str, *, window: ConfirmationWindow, actor: str | None
+    ) -> MarkOutcome:
+        """Note that a resource rejected exactly the value that ``info`` describes; see `TokenRepository`."""
+        change = await self._tokens.report_rejected(TokenRef.of(info), error_code, window=window, actor=actor)
         self._sink.publish(change.events)
         return change.result
 

@@ -77,12 +77,6 @@ UPDATE {{schema}}.account a SET due_at = {{now}}
 FROM waking w
 WHERE a.tenant_id = w.tenant_id AND a.provider = w.provider AND a.identifier = w.identifier
 
--- name: note_rejection
--- Note when the provider rejected a credential that is invalid now.
-UPDATE {{schema}}.token SET rejected_at = {{now}}
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-    AND value_id = %(value_id)b::uuid AND status = 'invalid' AND rejected_at IS NULL
-
 -- name: append_client_event
 -- Append an event about a client in the transaction of the change.
 INSERT INTO {{schema}}.audit_event (action, occurred_at, provider, code)

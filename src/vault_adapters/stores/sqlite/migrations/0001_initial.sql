@@ -107,6 +107,7 @@ CREATE TABLE token_vault_account (
     unknown_since INTEGER,
     error_code TEXT CHECK (length(error_code) <= 64),
     refused_since INTEGER,
+    refused_for INTEGER NOT NULL DEFAULT 0 CHECK (refused_for >= 0),
     -- How the machine's clock differed from the time since its start, in microseconds, when the times were written.
     boot_id TEXT CHECK (length(boot_id) <= 64),
     clock_offset INTEGER,
@@ -125,8 +126,8 @@ CREATE TABLE token_vault_client_refusal (
     probe_at INTEGER,
     PRIMARY KEY (provider, client, reason)
 ) STRICT, WITHOUT ROWID;
--- The guard of a client's accounts counts rejections and successes of the last minutes from here; the literals must
--- stand in the queries as they do here.
+-- The guard of a client's accounts counts rejections and successes of the last minutes from here, and reviving reads
+-- rejected credentials; the literals must stand in the queries as they do here.
 CREATE INDEX token_vault_token_rejected ON token_vault_token (provider, rejected_at)
     WHERE status = 'invalid' AND rejected_at IS NOT NULL;
 CREATE INDEX token_vault_token_refreshed ON token_vault_token (provider, last_refreshed_at)

@@ -56,9 +56,3 @@ WHERE a.provider = :provider AND (a.tenant_id, a.identifier) IN (
 UPDATE token_vault_token SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = :now
 WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
     AND (length(:client) = 0 OR client IS NULL OR client = :client)
-
--- name: note_rejection
--- Note when the provider rejected a credential that is invalid now.
-UPDATE token_vault_token SET rejected_at = :now
-WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
-    AND value_id = :value_id AND status = 'invalid' AND rejected_at IS NULL
