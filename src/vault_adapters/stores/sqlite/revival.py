@@ -43,8 +43,9 @@ class SqliteRevivalRepository:
                     await self._revive(transaction, each, spread, number, actor) for number, each in enumerate(wanted)
                 ]
                 await append_events(transaction, self._queries, events)
-            place = tuple(rows[-1][:4]) if len(rows) == limit else None
-            return Change(Revived(len(wanted), len(rows) - len(wanted), transaction.now, place), events)
+            following = [tuple(place) for *place, _, _, _, _ in rows[limit - 1 :]]
+            last = following[0] if following else None
+            return Change(Revived(len(wanted), len(rows) - len(wanted), transaction.now, last), events)
 
         return await self._database.transact(work)
 
