@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +18,6 @@ from vault_domain.entities.account import stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.ports.change import Change
 from vault_domain.ports.revival import Condemned, Place, Revived, Spread
-
-_START: Place = (datetime(1, 1, 1, tzinfo=UTC), "", "", "")
 
 
 @frozen
@@ -95,10 +93,10 @@ class PostgresRevivalRepository:
 
 
 def _selection(condemned: Condemned, after: Place | None, limit: int) -> dict[str, Any]:
-    rejected_at, tenant_id, kind, identifier = after or _START
+    rejected_at, tenant_id, kind, identifier = after or (condemned.since, "", "", "")
     return {
         "provider": condemned.provider,
-        "since": condemned.since,
+        "since": rejected_at,
         "until": condemned.until,
         "tenant_id": condemned.tenant_id,
         "after_rejected_at": rejected_at,
