@@ -128,6 +128,9 @@ class VirtualTasks:
     async def within(self, seconds, work):
         return await work()
 
+    async def within_lease(self, seconds, work, *, pace, renew):
+        return await work()
+
     def is_flying(self, key):
         return key in self._running
 

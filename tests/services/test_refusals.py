@@ -125,7 +125,7 @@ async def test_the_run_of_an_exhausted_account_begins_anew_when_it_is_revived(co
 
 
 async def test_pages_share_one_schedule(cases, refresher):
-    accounts = [Account("t1", "google", str(number)) for number in range(5)]
+    accounts = [Account("t1", "google", str(number)) for number in range(4)]
     cases = cases.over(refreshers={"google": refresher})
     for account in accounts:
         await cases.connect(account)
@@ -134,14 +134,14 @@ async def test_pages_share_one_schedule(cases, refresher):
     begin = cases.clock.now()
     assert (await cases.sweeping.sweep(None, None, actor=None)).reauthorization_required == len(accounts)
     seen = []
-    await RevivalService(cases.store.revivals, cases.sink, per_transaction=4).revive(
+    await RevivalService(cases.store.revivals, cases.sink, per_transaction=3).revive(
         Condemned("google", begin), dry_run=False, progress=seen.append, actor=None
     )
-    assert [report.revived for report in seen] == [4, 5]
+    assert [report.revived for report in seen] == [3, 4]
     due, now = await cases.store.refreshes.reserve_due(
         "google", hold=HOUR, limit=1000, since=None, until=begin + 2 * HOUR
     )
-    assert [each.due_at - now for each in due] == [timedelta(seconds=0.1) * number for number in range(5)]
+    assert [each.due_at - now for each in due] == [timedelta(seconds=0.1) * number for number in range(4)]
 
 
 # Many accounts at once

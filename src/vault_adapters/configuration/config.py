@@ -17,6 +17,7 @@ from vault_adapters.configuration.environment import read_environment
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
 from vault_domain.entities.text import plain_text
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
@@ -110,8 +111,13 @@ class VaultConfig:
         master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.
         previous_master_key: the previous master key, during a master key rotation.
         refresh_buffer: time before expiry from which an access token is refreshed.
-        refresh_deadline: longest time to wait for a provider.
+        refresh_deadline: longest time that a caller waits for a provider.
+        answer_deadline: time after ``refresh_deadline`` for which the provider's answer is still awaited and stored,
+            while no caller waits any more; at most five minutes.
         quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy.
+        rejection_confirm_after: shortest time between two reports that a resource rejected a token that nothing can
+            replace, such as an API key, from which the second makes the token invalid.
+        rejection_confirm_within: longest such time; a later report counts as a first one.
         journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
         close_timeout: longest time for closing to store refreshed tokens that wait for the database. Running refreshes
             may take longer.
@@ -141,7 +147,10 @@ class VaultConfig:
         default=timedelta(seconds=10),
         validator=_duration(timedelta(seconds=0.1), timedelta(minutes=5)),
     )
+    answer_deadline: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, timedelta(minutes=5)))
     quiescence: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, _DAY))
+    rejection_confirm_after: timedelta = field(default=LEAST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
+    rejection_confirm_within: timedelta = field(default=MOST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
     journal_dir: Path | None = field(default=None, converter=_as_directory)
     close_timeout: timedelta = field(
         default=timedelta(seconds=10),
@@ -161,6 +170,10 @@ class VaultConfig:
         validator=_duration(timedelta(hours=1), 365 * _DAY),
     )
     provider_concurrency: int = field(default=DEFAULT_CONCURRENCY, validator=_whole(1, 1000))
+
+    def __attrs_post_init__(self) -> None:
+        if self.rejection_confirm_after > self.rejection_confirm_within:
+            raise ConfigurationError("rejection_confirm_after must not be longer than rejection_confirm_within")
 
     @classmethod
     @scrubbed

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import anyio
 
 from vault_adapters.runtime.flights import Flights
-from vault_adapters.runtime.time_limit import TimeLimit
+from vault_adapters.runtime.time_limit import Beat, TimeLimit
 
 T = TypeVar("T")
 
@@ -48,6 +48,26 @@ class AsyncioTasks:
         If the process was stopped meanwhile, an exchange that has sent its request may first read the answer.
         """
         async with TimeLimit(seconds):
+            return await work()
+
+    async def within_lease(
+        self,
+        seconds: float,
+        work: Callable[[], Awaitable[T]],
+        *,
+        pace: float,
+        renew: Callable[[], Coroutine[Any, Any, object]],
+    ) -> T:
+        """Run ``work`` under a lease that ``renew`` extends every ``pace`` seconds; cancel it after ``seconds``."""
+        renewals: list[asyncio.Task[object]] = []
+
+        def beat(late: float) -> bool:
+            if all(each.done() for each in renewals):  # a database that hangs gets no second one
+                renewals[:] = [self._flights.start(renew())]
+            return late < pace or limit.has_left()
+
+        limit = TimeLimit(seconds, beat=Beat(pace, beat))
+        async with limit:
             return await work()
 
     def is_flying(self, key: Hashable) -> bool:

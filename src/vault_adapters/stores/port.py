@@ -6,6 +6,7 @@ from typing import Protocol
 
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
+from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
@@ -53,3 +54,7 @@ class Store(Protocol):
     @property
     def revivals(self) -> RevivalRepository:
         """The revival of condemned credentials."""
+
+    @property
+    def clients(self) -> ClientLedger:
+        """The refusals of OAuth clients."""

@@ -53,11 +53,11 @@ def as_token_info(token: object) -> TokenInfo:
     return info
 
 
-def as_access_info(token: object) -> TokenInfo:
-    """Return the metadata of an access token that the vault returned."""
+def as_presented_info(token: object) -> TokenInfo:
+    """Return the metadata of a token that the vault returned, of a kind that resources take."""
     info = as_token_info(token)
-    if info.key.kind is not TokenKind.ACCESS_TOKEN:
-        raise InvalidInputError("token must be an access token")
+    if info.key.kind not in (TokenKind.ACCESS_TOKEN, TokenKind.API_KEY):
+        raise InvalidInputError("token must be an access token or an API key")
     return info
 
 

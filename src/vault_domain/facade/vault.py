@@ -231,13 +231,20 @@ class TokenVault:
         - If another token is stored by now, do what `ensure_access_token` does: return it, refreshed if it is due.
           So a rejected generation is refreshed at most once.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
-        - If the account cannot be refreshed, mark the token invalid and raise `ReauthorizationRequiredError`.
-        - Otherwise, refresh the account and return the new token.
+        - If the account can be refreshed, mark the access token invalid, so that no process hands it out again, refresh
+          the account and return the new token. If the refresh fails, the token stays invalid.
+        - Otherwise, as for an API key, the first report makes the token suspect and returns it again: one 401 may be a
+          resource's mistake. A second report makes it invalid and raises `ReauthorizationRequiredError`, if it comes at
+          least 30 seconds and at most 10 minutes later (`VaultConfig.rejection_confirm_after` and
+          ``rejection_confirm_within``).
+
+        Args:
+            token: the access token or API key as the vault returned it.
 
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
         """
-        return await self._services.refreshing.rejected(read.as_access_info(token), actor=self._actor)
+        return await self._services.rejections.report(read.as_presented_info(token), actor=self._actor)
 
     @scrubbed_async
     async def refresh_due(

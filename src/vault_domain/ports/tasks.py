@@ -29,6 +29,25 @@ class Tasks(Protocol):
             TimeoutError: the time ran out and ``work`` was cancelled.
         """
 
+    async def within_lease(
+        self,
+        seconds: float,
+        work: Callable[[], Awaitable[T]],
+        *,
+        pace: float,
+        renew: Callable[[], Coroutine[Any, Any, object]],
+    ) -> T:
+        """Run ``work`` under a lease; cancel it after ``seconds`` seconds.
+
+        ``renew`` is called every ``pace`` seconds. The end of ``work`` waits for no call of it, and an error in one has
+        no effect. If the process was stopped for so long that a whole ``pace`` passed without such a call, the lease
+        may be over. Then work that may still send its request is cancelled, and an exchange whose request has left
+        goes on.
+
+        Raises:
+            TimeoutError: ``work`` was cancelled.
+        """
+
     def is_flying(self, key: Hashable) -> bool:
         """Return whether a shared call with this key is running."""
 

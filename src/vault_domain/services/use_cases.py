@@ -6,6 +6,7 @@ from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
+from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
@@ -34,6 +35,7 @@ class VaultServices:
     listing: ListingService
     health: HealthService
     refreshing: RefreshService
+    rejections: RejectionService
     sweeping: SweepService
     keys: KeyServices
     erasing: ErasureService

@@ -1,6 +1,7 @@
 """Accounts."""
 
 from datetime import timedelta
+from functools import lru_cache
 
 from attrs import evolve
 from tests.examples.dict_store.database import AccountRow
@@ -61,7 +62,12 @@ class DictAccountRepository:
 
 
 def keys_of(tables, account):
-    return [key for key in map(account.key, TokenKind) if key in tables.tokens]
+    return [key for key in _all_keys(account) if key in tables.tokens]
+
+
+@lru_cache(maxsize=10_000)
+def _all_keys(account):
+    return tuple(map(account.key, TokenKind))
 
 
 def account_record(tables, account):

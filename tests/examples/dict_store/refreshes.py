@@ -7,7 +7,6 @@ from tests.examples.dict_store.accounts import account_record, keys_of
 from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import invalidate, write_tokens
 
-from vault_domain.entities.account import TokenKind
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenRef, TokenStatus
 from vault_domain.ports.change import Change
@@ -64,6 +63,19 @@ class DictRefreshLedger:
 
         return await self._database.transact(work, self._clock)
 
+    async def renew(self, attempt, lease):
+        def work(transaction):
+            own = _own(transaction, attempt)
+            if own is None or own.lease_until is None:
+                return False
+            lease_until = transaction.now + lease
+            due_at = transaction.tables.accounts[attempt.account].due_at
+            due_at = lease_until if due_at == own.lease_until else due_at
+            transaction.change_account(attempt.account, refresh=evolve(own, lease_until=lease_until), due_at=due_at)
+            return True
+
+        return await self._database.transact(work, self._clock)
+
     async def reserve_due(self, provider, *, hold, limit, since, until):
         def work(transaction):
             due = [
@@ -113,17 +125,7 @@ class DictRefreshLedger:
         await self._database.transact(work, self._clock)
 
     async def reject(self, attempt, code, *, actor):
-        def work(transaction):
-            _release(transaction, attempt)
-            stored = transaction.tables.tokens.get(attempt.credential.key)
-            if stored is None or TokenRef.of(stored.info) != attempt.credential:
-                return Change(result=False)
-            if stored.info.status is TokenStatus.INVALID:
-                return Change(result=True)
-            stored = evolve(stored, info=evolve(stored.info, rejected_at=transaction.now))
-            return Change(result=True, events=invalidate(transaction, stored, code, actor))
-
-        return await self._database.transact(work, self._clock)
+        return await self._database.transact(lambda transaction: reject(transaction, attempt, code, actor), self._clock)
 
     async def commit(self, attempt, writes, *, actor):
         def work(transaction):
@@ -152,6 +154,18 @@ class DictRefreshLedger:
             return Change(Commit(outcome, stored_access(zip(wanted, written.result, strict=True))), written.events)
 
         return await self._database.transact(work, self._clock)
+
+
+def reject(transaction, attempt, code, actor):
+    """End the attempt and mark its credential invalid."""
+    _release(transaction, attempt)
+    stored = transaction.tables.tokens.get(attempt.credential.key)
+    if stored is None or TokenRef.of(stored.info) != attempt.credential:
+        return Change(result=False)
+    if stored.info.status is TokenStatus.INVALID:
+        return Change(result=True)
+    stored = evolve(stored, info=evolve(stored.info, rejected_at=transaction.now))
+    return Change(result=True, events=invalidate(transaction, stored, code, actor))
 
 
 def _own(transaction, attempt):
@@ -199,6 +213,6 @@ def _settled(refresh, attempt):
 
 def _due_after(writes, infos, now):
     for write, info in zip(writes, infos, strict=True):
-        if write.key.kind is TokenKind.ACCESS_TOKEN:
+        if write.lead is not None:
             return None if info.expires_at is None else info.expires_at - write.lead
     return now

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from attrs import define
 from tests.examples.dict_store.accounts import DictAccountRepository
 from tests.examples.dict_store.audit import DictAuditLog
+from tests.examples.dict_store.clients import DictClientLedger
 from tests.examples.dict_store.database import DictDatabase
 from tests.examples.dict_store.erasing import DictTenantEraser
 from tests.examples.dict_store.importing import DictImportRepository
@@ -28,6 +29,7 @@ class DictStore:
     eraser: object
     imports: object
     revivals: object
+    clients: object
 
 
 @asynccontextmanager
@@ -43,5 +45,6 @@ async def open_dict_store(database: DictDatabase, clock):
         DictTenantEraser,
         DictImportRepository,
         DictRevivalRepository,
+        DictClientLedger,
     )
     yield DictStore(*(kind(database, clock) for kind in kinds))

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
+from vault_adapters.stores.postgres.clients import PostgresClientLedger
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
 from vault_adapters.stores.postgres.importing import PostgresImportRepository
@@ -39,6 +40,7 @@ class PostgresStore:
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
     revivals: PostgresRevivalRepository
+    clients: PostgresClientLedger
 
 
 @asynccontextmanager
@@ -95,6 +97,7 @@ async def open_postgres_store(
                 PostgresTenantEraser(database, queries),
                 PostgresImportRepository(database, queries),
                 PostgresRevivalRepository(database, queries),
+                PostgresClientLedger(database, queries),
             )
         finally:
             await tokens.close()

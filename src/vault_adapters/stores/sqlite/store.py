@@ -11,6 +11,7 @@ from attrs import frozen
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.boot_clock import BootClock
+from vault_adapters.stores.sqlite.clients import SqliteClientLedger
 from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, SqliteDatabase
 from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
@@ -36,6 +37,7 @@ class SqliteStore:
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
     revivals: SqliteRevivalRepository
+    clients: SqliteClientLedger
 
 
 @asynccontextmanager
@@ -77,6 +79,7 @@ async def open_sqlite_store(
                 SqliteTenantEraser(database, queries),
                 SqliteImportRepository(database, queries),
                 SqliteRevivalRepository(database, queries),
+                SqliteClientLedger(database, queries),
             )
         finally:
             await tokens.close()

@@ -109,7 +109,9 @@ class SweepService:
         """Take the next due accounts of a provider; if there are none, the sweep is finished with the provider."""
         position = sweep.positions[provider]
         due: list[DueAccount] = []
-        if not self._runner.failures.is_refused(provider):
+        places = await self._runner.guard.places(provider)
+        wanted = wanted if places is None else min(wanted, places)
+        if wanted > 0:
             # Two leases, because the second half of a batch waits for the first.
             hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)
             due, now = await self._ledger.reserve_due(

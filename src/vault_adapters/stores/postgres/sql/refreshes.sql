@@ -57,6 +57,19 @@ WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
         OR a.credential_value_id IS DISTINCT FROM excluded.credential_value_id)
 RETURNING a.lease_until - %(lease)b::bigint::float8 * interval '1 microsecond'
 
+-- name: renew_account
+-- Let the attempt's own lease end later; also a lease that ran out, as long as no other attempt began. The account stays
+-- due at the end of the lease, unless another write made it due earlier.
+UPDATE {{schema}}.account a SET
+    lease_until = c.now + %(lease)b::bigint::float8 * interval '1 microsecond',
+    due_at = CASE
+        WHEN a.due_at = a.lease_until THEN c.now + %(lease)b::bigint::float8 * interval '1 microsecond'
+        ELSE a.due_at END
+FROM (SELECT {{now}} AS now, {{durable}}) c
+WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+    AND a.attempt_id = %(attempt_id)b::uuid AND a.lease_until IS NOT NULL
+RETURNING true
+
 -- name: reserve_due_accounts
 -- Take due accounts of a provider, earliest first, and make them due again after a hold time. Accounts that others are
 -- taking now are skipped. The first row holds only the time; the others come in any order.

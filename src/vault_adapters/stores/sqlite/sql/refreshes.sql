@@ -47,6 +47,17 @@ WHERE a.attempt_id IS :seen
     AND (a.lease_until IS NULL OR a.lease_until + {{step}} NOT BETWEEN :now + 1 AND :now + :longest_lease
         OR a.credential_value_id IS NOT excluded.credential_value_id)
 
+-- name: renew_account
+-- Let the attempt's own lease end later; also a lease that ran out, as long as no other attempt began. The account stays
+-- due at the end of the lease, unless another write made it due earlier.
+UPDATE token_vault_account AS a SET
+    lease_until = :now + :lease,
+    due_at = CASE WHEN due_at = lease_until THEN :now + :lease ELSE due_at END,
+    sent_at = sent_at + {{step}}, unknown_since = unknown_since + {{step}}, refused_since = refused_since + {{step}},
+    boot_id = vault_boot_id(), clock_offset = vault_clock_offset()
+WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier AND attempt_id = :attempt_id
+    AND lease_until IS NOT NULL
+
 -- name: find_due_accounts
 -- Find due accounts of a provider, earliest first.
 SELECT tenant_id, identifier, due_at FROM token_vault_account
