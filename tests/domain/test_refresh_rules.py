@@ -391,10 +391,9 @@ def test_the_schedule_says_when_a_sweep_refreshes_next(situation):
 
 @law
 @given(situations())
-def test_a_sweep_refreshes_only_what_has_a_valid_access_token_with_an_expiry(situation):
+def test_a_sweep_refreshes_only_a_valid_access_token_with_an_expiry_or_an_invalid_one(situation):
     stored, rule = situation
-    access = stored.tokens.get(TokenKind.ACCESS_TOKEN)
-    assume(access is None or access.status is not TokenStatus.VALID or access.expires_at is None)
+    assume(not _is_swept(stored))
     assert not isinstance(decide_ahead(stored, NOW, POLICY, rule), Claim)
     assert next_due(stored, NOW, POLICY, rule) is None
 
@@ -411,7 +410,16 @@ def test_a_sweep_refreshes_what_a_caller_would_soon_wait_for(situation):
 
 def _is_swept(stored):
     access = stored.tokens.get(TokenKind.ACCESS_TOKEN)
-    return access is not None and access.status is TokenStatus.VALID and access.expires_at is not None
+    if access is None or access.status is TokenStatus.UNKNOWN:
+        return False
+    return access.status is TokenStatus.INVALID or access.expires_at is not None
+
+
+@pytest.mark.parametrize("expires_at", [None, NOW + timedelta(days=1)])
+def test_a_rejected_access_token_is_due_now(expires_at):
+    stored = record(token(status=TokenStatus.INVALID, expires_at=expires_at), REFRESH)
+    assert next_due(stored, NOW, POLICY, STRICT) == NOW
+    assert isinstance(decide_ahead(stored, NOW, POLICY, STRICT), Claim)
 
 
 @given(st.integers(-600, 7200), st.none() | st.integers(1, 7200))

@@ -107,6 +107,7 @@ class VirtualTasks:
         self._numbers = count(1)
         self._running = {}
         self.during_sleep = None
+        self._turns = AsyncioTasks()
 
     def monotonic(self):
         return self._time
@@ -144,6 +145,9 @@ class VirtualTasks:
 
     async def run_all(self, jobs, per_group):
         await asyncio.gather(*(job() for _, job in jobs))
+
+    async def in_turn(self, group, most, work):
+        return await self._turns.in_turn(group, most, work)
 
 
 class LimitedTasks(VirtualTasks):

@@ -100,6 +100,8 @@ class _Variables:
     refresh_deadline: timedelta | None = _variable("refresh_deadline", _seconds)
     answer_deadline: timedelta | None = _variable("answer_deadline", _seconds)
     quiescence: timedelta | None = _variable("quiescence", _seconds)
+    rejection_confirm_after: timedelta | None = _variable("rejection_confirm_after", _seconds)
+    rejection_confirm_within: timedelta | None = _variable("rejection_confirm_within", _seconds)
     close_timeout: timedelta | None = _variable("close_timeout", _seconds)
     journal_dir: str | None = _variable("journal_dir")
     data_key_ttl: timedelta | None = _variable("data_key_ttl", _seconds)
@@ -108,6 +110,8 @@ class _Variables:
     postgres_schema: str | None = _variable("postgres_schema")
     scrypt_log2_n: int | None = _variable("scrypt_log2_n", _whole)
     storage_timeout: timedelta | None = _variable("storage_timeout", _seconds)
+    exhausted_after: timedelta | None = _variable("exhausted_after", _seconds)
+    provider_concurrency: int | None = _variable("provider_concurrency", _whole)
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:

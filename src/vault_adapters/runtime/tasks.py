@@ -24,6 +24,7 @@ class AsyncioTasks:
 
     def __init__(self) -> None:
         self._flights = Flights()
+        self._turns: dict[Hashable, asyncio.Semaphore] = {}
 
     def monotonic(self) -> float:
         """Return the seconds of a monotonic clock."""
@@ -95,6 +96,13 @@ class AsyncioTasks:
         for result in await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True)):
             if isinstance(result, BaseException):
                 raise result
+
+    async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, but at most ``most`` works of a group at a time."""
+        if group not in self._turns:
+            self._turns[group] = asyncio.Semaphore(most)
+        async with self._turns[group]:
+            return await work()
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` and ``ahead`` concurrently; cancelling the caller cancels only ``ahead``."""

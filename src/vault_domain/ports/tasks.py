@@ -71,6 +71,12 @@ class Tasks(Protocol):
         jobs.
         """
 
+    async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, but at most ``most`` works of a group at a time; the others wait in the order of their calls.
+
+        ``most`` is the same for all calls of a group.
+        """
+
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
         """Run ``work``, and meanwhile ``ahead``, which prepares the next step; return when both have ended.
 

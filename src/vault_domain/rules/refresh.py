@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
@@ -18,8 +18,12 @@ from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.refusals import LONGEST_WAIT
 
 LONGEST_BACKOFF = timedelta(hours=1)
+
+DEFAULT_CONCURRENCY = 32
+"""Largest number of refreshes that one process runs at one provider at the same time."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -100,11 +104,13 @@ class Wait:
 
 @frozen
 class Claim:
-    """Claim the account and refresh it with this credential."""
+    """Claim the account and refresh it with this credential, which was stored under ``client``; decided at ``now``."""
 
     credential: TokenRef
     access: TokenRef | None
     seen_attempt: UUID | None
+    client: bytes | None = field(default=None, eq=False)
+    now: datetime | None = field(default=None, eq=False)
 
 
 @frozen
@@ -191,8 +197,9 @@ def _may_attempt(
     demand: Demand,
     store_since: datetime | None,
 ) -> Decision:
-    claim = Claim(TokenRef.of(credential), None if access is None else TokenRef.of(access), record.refresh.attempt_id)
     state = record.refresh
+    access_ref = None if access is None else TokenRef.of(access)
+    claim = Claim(TokenRef.of(credential), access_ref, state.attempt_id, credential.client, now)
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
@@ -230,7 +237,8 @@ def _not_before(
     if held_until is not None:
         return held_until
     start = now if state.next_attempt_at is None else max(now, state.next_attempt_at)
-    if start - now > LONGEST_BACKOFF:  # the clock was set back since the failure
+    longest = LONGEST_BACKOFF if state.refused_since is None else LONGEST_WAIT
+    if start - now > longest:  # the clock was set back since the failure
         start = now
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
@@ -258,8 +266,8 @@ def decide_ahead(
 ) -> Decision:
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
-    For an account that has a valid access token with an expiry, this decides as `decide` does, with the longer horizon.
-    Other accounts are refreshed only when a caller asks for them.
+    For an account that has a valid access token with an expiry, or an invalid access token, this decides as `decide`
+    does, with the longer horizon. Other accounts are refreshed only when a caller asks for them.
 
     Args:
         record: the stored account; None if nothing is stored.
@@ -287,9 +295,11 @@ def next_due(
     """
     access = _scheduled(record)
     credential = None if record is None else credential_of(record, rule.spends)
-    if record is None or access is None or access.expires_at is None or credential is None:
+    if record is None or access is None or credential is None:
         return None
-    when = max(now, access.expires_at - capped(policy.horizon, access.lifetime))
+    when = now
+    if access.status is not TokenStatus.INVALID and access.expires_at is not None:
+        when = max(now, access.expires_at - capped(policy.horizon, access.lifetime))
     while is_usable(credential, when):
         good = access if is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, rule, store_since)
@@ -315,11 +325,11 @@ def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> 
 
 
 def _scheduled(record: AccountRecord | None) -> TokenInfo | None:
-    """Return the access token if sweeps refresh it: its status is VALID and it has an expiry."""
+    """Return the access token if sweeps refresh it: it is INVALID, or it is VALID and has an expiry."""
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
-    if access is None or access.status is not TokenStatus.VALID or access.expires_at is None:
-        return None
-    return access
+    if access is None or access.status is TokenStatus.INVALID:
+        return access
+    return access if access.status is TokenStatus.VALID and access.expires_at is not None else None
 
 
 def _why(credential: TokenInfo | None, access: TokenInfo | None) -> str | None:

@@ -34,6 +34,8 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_REFRESH_BUFFER="90",
         TOKEN_VAULT_REFRESH_DEADLINE="2.5",
         TOKEN_VAULT_QUIESCENCE="1",
+        TOKEN_VAULT_REJECTION_CONFIRM_AFTER="3",
+        TOKEN_VAULT_REJECTION_CONFIRM_WITHIN="33",
         TOKEN_VAULT_JOURNAL_DIR=str(tmp_path),
         TOKEN_VAULT_CLOSE_TIMEOUT="4",
         TOKEN_VAULT_DATA_KEY_TTL="7",
@@ -42,6 +44,8 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_POSTGRES_SCHEMA="elsewhere",
         TOKEN_VAULT_SCRYPT_LOG2_N="15",
         TOKEN_VAULT_STORAGE_TIMEOUT="2.5",
+        TOKEN_VAULT_EXHAUSTED_AFTER="86400",
+        TOKEN_VAULT_PROVIDER_CONCURRENCY="5",
     )
     assert config.encryption_secret.reveal() == SECRET
     assert config.previous_encryption_secret.reveal() == SECRET[::-1]
@@ -53,6 +57,8 @@ def test_every_field_has_a_variable(tmp_path):
         "refresh_buffer": timedelta(seconds=90),
         "refresh_deadline": timedelta(seconds=2.5),
         "quiescence": timedelta(seconds=1),
+        "rejection_confirm_after": timedelta(seconds=3),
+        "rejection_confirm_within": timedelta(seconds=33),
         "journal_dir": tmp_path,
         "close_timeout": timedelta(seconds=4),
         "data_key_ttl": timedelta(seconds=7),
@@ -61,6 +67,8 @@ def test_every_field_has_a_variable(tmp_path):
         "postgres_schema": "elsewhere",
         "scrypt_log2_n": 15,
         "storage_timeout": timedelta(seconds=2.5),
+        "exhausted_after": timedelta(days=1),
+        "provider_concurrency": 5,
     }
     # A new field must be read from a variable too.
     assert len(shown) + 2 == len(attrs.fields(VaultConfig))

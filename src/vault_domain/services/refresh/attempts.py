@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -16,17 +16,19 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.lifetime import limited_expiry
+from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
-from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import since_first_request
-from vault_domain.rules.refresh import Claim, RefreshTiming, lead
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
@@ -58,21 +60,25 @@ class AttemptRunner:
         opener: TokenOpener,
         keeper: AnswerKeeper,
         failures: FailureRecorder,
+        guard: ClientGuard,
         tasks: Tasks,
         policy: RefreshPolicy,
         timing: RefreshTiming,
         refreshers: Mapping[str, TokenRefresher],
+        concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
         self._ledger = ledger
         self._cipher = cipher
         self._opener = opener
         self._keeper = keeper
-        self.failures = failures
+        self._failures = failures
+        self.guard = guard
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
         self._refreshers = refreshers
         self._exchanges = Exchanges(ledger, tasks, timing, refreshers)
+        self._concurrency = concurrency
         self._is_stopped = False
         self._attempted: set[Account] = set()
 
@@ -102,6 +108,13 @@ class AttemptRunner:
         """Return whether this process is refreshing the account, even if the lease seems to be over."""
         return account in self._attempted or self._exchanges.is_late(account)
 
+    async def in_turn(self, provider: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, which claims and runs an attempt, once few enough attempts at the provider are running.
+
+        The wait comes before the claim, so that no lease runs meanwhile.
+        """
+        return await self._tasks.in_turn(("provider", provider), self._concurrency, work)
+
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.
 
@@ -110,22 +123,32 @@ class AttemptRunner:
 
         Raises:
             RefreshFailedError: the vault is closing.
+            ProviderConfigurationError: the account's client is paused, and this is no probe.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
         if self.is_attempting(account):
             return None
         self._attempted.add(account)
-        claimed_at: datetime | None = None
-        unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
+        claimed: Attempt | None = None
+        try:
+            await self.guard.admit(account, decision)
+            self.refuse_if_stopped(account)
+            claimed = await self._claim(account, decision, lease)
+        finally:
+            if claimed is None:
+                self._attempted.discard(account)
+        return claimed
+
+    async def _claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
+        unclaimed = Attempt(
+            account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease, decision.client
+        )
         try:
             claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         except StorageError:
             await self._withdraw(unclaimed)
             raise
-        finally:
-            if claimed_at is None:
-                self._attempted.discard(account)
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
 
     async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
@@ -151,7 +174,6 @@ class AttemptRunner:
 
     async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
         try:
-            self.failures.refuse_known_bad(attempt.account)
             prepared = await self._prepare(attempt, started)
             self.refuse_if_stopped(attempt.account)  # nothing is awaited between this check and the request
         except VaultError:
@@ -160,29 +182,32 @@ class AttemptRunner:
         if prepared is None:
             await self._release(attempt)
             return NothingSent()
-        request, failures, since_first, sealer = prepared
+        request, state, since_first, sealer = prepared
 
         async def finish(answer: Answer) -> Refreshed | NothingSent:
-            return await self._finish(attempt, answer, failures, sealer, started, actor)
+            return await self._finish(attempt, answer, state, sealer, started, actor)
 
         return await self._exchanges.hold(attempt, request, since_first, finish)
 
     async def _finish(
-        self, attempt: Attempt, answer: Answer, failures: int, sealer: Sealer, started: float, actor: str | None
+        self, attempt: Attempt, answer: Answer, state: RefreshState, sealer: Sealer, started: float, actor: str | None
     ) -> Refreshed | NothingSent:
         """Keep the provider's answer, or record how the attempt failed."""
         if isinstance(answer, TokenSet):
-            self.failures.note_success(attempt)
             problem = self._problem_with(attempt, answer)
-            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            kept = await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            await self.guard.succeeded(attempt)
+            return kept
         replacement = answer.refresh_token if isinstance(answer, RefreshFailedError) else None
         if replacement is not None and replacement.reveal():
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, started, actor)
-        return await self.failures.record(attempt, answer, failures, actor=actor)
+        return await self._failures.record(attempt, answer, state, actor=actor)
 
-    async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, timedelta, Sealer] | None:
+    async def _prepare(
+        self, attempt: Attempt, started: float
+    ) -> tuple[RefreshRequest, RefreshState, timedelta, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
@@ -203,7 +228,7 @@ class AttemptRunner:
         timing = self._timing
         request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline)
         state = snapshot.record.refresh
-        return request, state.failures, since_first_request(state, snapshot.now), sealer
+        return request, state, since_first_request(state, snapshot.now), sealer
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
         """Log that an answer's refresh token cannot be stored; return the code if the stored one is spent by now."""
@@ -223,6 +248,7 @@ class AttemptRunner:
         actor: str | None,
         problem: str | None = None,
     ) -> Refreshed:
+        drafts = self.guard.clients.sign(drafts)
         writes = [
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts

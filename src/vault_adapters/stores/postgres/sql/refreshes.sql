@@ -43,6 +43,9 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     refused_since = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
         THEN a.refused_since END,
+    refused_for = CASE
+        WHEN a.credential_value_id = excluded.credential_value_id
+        THEN a.refused_for ELSE 0 END,
     next_attempt_at = NULL,
     credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
@@ -109,7 +112,13 @@ UPDATE {{schema}}.account SET
     unknown_since = CASE
         WHEN %(unknown)b::boolean THEN {{now}}
         ELSE unknown_since END,
-    refused_since = CASE WHEN %(refused)b::boolean THEN coalesce(refused_since, {{now}}) ELSE refused_since END
+    refused_since = CASE
+        WHEN NOT %(refused)b::boolean THEN refused_since
+        WHEN refused_since IS NULL THEN {{now}}
+        ELSE coalesce({{now}} - %(refused_for)b::bigint::float8 * interval '1 microsecond', refused_since) END,
+    refused_for = CASE
+        WHEN %(refused)b::boolean AND refused_since IS NOT NULL THEN coalesce(%(refused_for)b::bigint, refused_for)
+        ELSE refused_for END
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND attempt_id = %(attempt_id)b::uuid
 
@@ -142,8 +151,14 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 -- name: settle_account
 -- Record a committed attempt: clear failures and unknown outcome, and end the lease if it is this attempt's.
 UPDATE {{schema}}.account SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL,
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
     committed_attempt_id = %(attempt_id)b::uuid,
     due_at = CASE WHEN %(wake)b::boolean THEN {{now}} ELSE %(due_at)b::timestamptz END,
     lease_until = CASE WHEN attempt_id = %(attempt_id)b::uuid THEN NULL ELSE lease_until END
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+
+-- name: note_rejection
+-- Record when a refresh condemned a credential, which a host's own mark does not.
+UPDATE {{schema}}.token SET rejected_at = updated_at
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+    AND value_id = %(value_id)b
