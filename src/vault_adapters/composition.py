@@ -27,6 +27,7 @@ from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
@@ -43,15 +44,20 @@ from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.provider_rules import provider_rules
+from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
@@ -118,9 +124,7 @@ async def open_vault_over(
     Args:
         store: the open store, with its schema; the vault takes the time from the store and never closes it.
         config: see `VaultConfig`; its database fields are ignored.
-        refreshers: see `open_vault`.
-        http_client: see `open_vault`.
-        on_event: see `open_vault`.
+        refreshers, http_client, on_event: see `open_vault`.
 
     Raises:
         ConfigurationError: see `open_vault`.
@@ -154,7 +158,7 @@ async def _run(
         sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
         bound = await _bind(refreshers or {}, http_client, stack)
-        timing = RefreshTiming(config.refresh_deadline, config.quiescence)
+        timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
         opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
@@ -172,10 +176,12 @@ async def _run(
             uses=uses,
             keeper=keeper,
             timing=timing,
+            config=config,
             policy=RefreshPolicy(config.refresh_buffer),
             refreshers=bound,
             keys=keys,
             held=held,
+            window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
@@ -309,28 +315,35 @@ def _vault_services(
     uses: UseTracker,
     keeper: AnswerKeeper,
     timing: RefreshTiming,
+    config: VaultConfig,
     policy: RefreshPolicy,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
     held: HeldAnswers,
+    window: ConfirmationWindow,
 ) -> VaultServices:
-    rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
+    rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy, held)
-    failures = FailureRecorder(ledger, sink, tasks)
-    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, tasks, policy, timing, refreshers)
+    ledger, clients = store.refreshes, Clients(refreshers)
+    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, clients)
+    guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
+    failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
+    most = config.provider_concurrency
+    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
     refreshing, sweeping = _refresh_services(
         ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules
     )
     return VaultServices(
         tokens=tokens,
-        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends),
+        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer),
+        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most),
         refreshing=refreshing,
+        rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
         sweeping=sweeping,
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
+        reviving=RevivalService(store.revivals, sink),
     )

@@ -98,7 +98,10 @@ class _Variables:
     previous_master_key: str | None = _variable("previous_master_key")
     refresh_buffer: timedelta | None = _variable("refresh_buffer", _seconds)
     refresh_deadline: timedelta | None = _variable("refresh_deadline", _seconds)
+    answer_deadline: timedelta | None = _variable("answer_deadline", _seconds)
     quiescence: timedelta | None = _variable("quiescence", _seconds)
+    rejection_confirm_after: timedelta | None = _variable("rejection_confirm_after", _seconds)
+    rejection_confirm_within: timedelta | None = _variable("rejection_confirm_within", _seconds)
     close_timeout: timedelta | None = _variable("close_timeout", _seconds)
     journal_dir: str | None = _variable("journal_dir")
     data_key_ttl: timedelta | None = _variable("data_key_ttl", _seconds)
@@ -107,6 +110,13 @@ class _Variables:
     postgres_schema: str | None = _variable("postgres_schema")
     scrypt_log2_n: int | None = _variable("scrypt_log2_n", _whole)
     storage_timeout: timedelta | None = _variable("storage_timeout", _seconds)
+    exhausted_after: timedelta | None = _variable("exhausted_after", _seconds)
+    provider_concurrency: int | None = _variable("provider_concurrency", _whole)
+    client_pause_accounts: int | None = _variable("client_pause_accounts", _whole)
+    client_probe_interval: timedelta | None = _variable("client_probe_interval", _seconds)
+    fleet_guard_accounts: int | None = _variable("fleet_guard_accounts", _whole)
+    fleet_guard_window: timedelta | None = _variable("fleet_guard_window", _seconds)
+    fleet_guard_limit: timedelta | None = _variable("fleet_guard_limit", _seconds)
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:

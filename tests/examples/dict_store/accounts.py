@@ -1,5 +1,6 @@
 """Accounts."""
 
+from datetime import timedelta
 from functools import lru_cache
 
 from attrs import evolve
@@ -44,6 +45,7 @@ class DictAccountRepository:
                     unknown_since=None,
                     error_code=None,
                     refused_since=None,
+                    refused_for=timedelta(0),
                     lease_until=old.lease_until if running else None,
                 )
                 transaction.change_account(account, refresh=refresh)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import DecryptionError, StorageError
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import (
     WRONG_ROW,
     DamagedToken,
@@ -20,6 +21,7 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.sealing import write_sealed
@@ -38,6 +40,7 @@ class TokenService:
         uses: UseTracker,
         policy: RefreshPolicy,
         held: HeldAnswers,
+        clients: Clients,
     ) -> None:
         self._tokens = tokens
         self._cipher = cipher
@@ -46,6 +49,7 @@ class TokenService:
         self._uses = uses
         self._policy = policy
         self._held = held
+        self._clients = clients
 
     async def store(
         self, drafts: Sequence[TokenDraft], *, actor: str | None, expected_generation: int | None = None
@@ -57,7 +61,7 @@ class TokenService:
             self._cipher,
             self._sink,
             self._policy,
-            drafts,
+            self._clients.sign(drafts),
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
         )
 
@@ -144,6 +148,14 @@ class TokenService:
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
         """Mark exactly the value that ``info`` describes as invalid."""
         change = await self._tokens.mark_invalid(TokenRef.of(info), error_code, actor=actor)
+        self._sink.publish(change.events)
+        return change.result
+
+    async def report_rejected(
+        self, info: TokenInfo, error_code: str, *, window: ConfirmationWindow, actor: str | None
+    ) -> MarkOutcome:
+        """Note that a resource rejected exactly the value that ``info`` describes; see `TokenRepository`."""
+        change = await self._tokens.report_rejected(TokenRef.of(info), error_code, window=window, actor=actor)
         self._sink.publish(change.events)
         return change.result
 
