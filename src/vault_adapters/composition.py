@@ -46,6 +46,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.provider_rules import provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
@@ -123,9 +124,7 @@ async def open_vault_over(
     Args:
         store: the open store, with its schema; the vault takes the time from the store and never closes it.
         config: see `VaultConfig`; its database fields are ignored.
-        refreshers: see `open_vault`.
-        http_client: see `open_vault`.
-        on_event: see `open_vault`.
+        refreshers, http_client, on_event: see `open_vault`.
 
     Raises:
         ConfigurationError: see `open_vault`.
@@ -323,7 +322,7 @@ def _vault_services(
     held: HeldAnswers,
     window: ConfirmationWindow,
 ) -> VaultServices:
-    rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
+    rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients = store.refreshes, Clients(refreshers)
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, clients)

@@ -22,6 +22,7 @@ from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
 from vault_adapters.testing.contract.renewals import RenewalCases
 from vault_adapters.testing.contract.reserving import ReserveCases
+from vault_adapters.testing.contract.revival import RevivalCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
 from vault_adapters.testing.contract.schedule import ScheduleCases
 from vault_adapters.testing.contract.sweeps import SweepCases
@@ -73,6 +74,7 @@ METHODS = {
         "reject": FailureCases,
         "commit": CommitCases,
     },
+    "revivals": {"revive": RevivalCases},
     "key_rotation": {
         "key_counts": KeyTableCases,
         "count_data_keys_to_rotate": DataKeyCases,
