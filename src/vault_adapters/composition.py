@@ -35,7 +35,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.token_refresher import TokenRefresher
+from vault_domain.ports.token_refresher import TokenRefresher, times_of
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
@@ -174,7 +174,7 @@ async def _run(
             uses=uses,
             keeper=keeper,
             timing=timing,
-            policy=RefreshPolicy(config.refresh_buffer),
+            policy=RefreshPolicy(config.refresh_buffer, times_of(bound, "default_lifetime")),
             refreshers=bound,
             keys=keys,
             held=held,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
@@ -21,7 +22,7 @@ from vault_domain.entities.errors import InvalidInputError, VaultError
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.text import as_scopes
+from vault_domain.entities.text import as_duration, as_scopes
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
 
@@ -33,6 +34,10 @@ def _as_rotation(value: object) -> Rotation:
     if not isinstance(value, Rotation):
         raise InvalidInputError("rotation must be Rotation.strict(), Rotation.grace(...) or Rotation.non_rotating()")
     return value
+
+
+def _as_default_lifetime(value: object) -> timedelta | None:
+    return None if value is None else as_duration(value, "default_lifetime", positive=True)
 
 
 @scrubbed_class
@@ -50,6 +55,8 @@ class OAuth2Refresher:
         rotation: the provider's rotation policy; it decides whether to retry after an unknown outcome. The default,
             strict, is safe for every provider.
         revocation_url: the RFC 7009 endpoint, or None.
+        default_lifetime: the documented lifetime of access tokens, for answers that tell none (Salesforce: 2 hours); a
+            JWT's ``exp`` precedes it. None: such a token has no expiry.
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
@@ -69,6 +76,7 @@ class OAuth2Refresher:
         kw_only=True,
         repr=shown,
     )
+    default_lifetime: timedelta | None = field(default=None, converter=_as_default_lifetime, kw_only=True)
     client: HttpClient | None = field(default=None, kw_only=True, repr=False)
 
     def __attrs_post_init__(self) -> None:

@@ -1,9 +1,10 @@
 """Decides whether a token is fresh, due for a refresh, or unusable."""
 
 import enum
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vault_domain.entities.lifetime import capped
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, TokenInfo, TokenStatus
@@ -26,9 +27,11 @@ class RefreshPolicy:
 
     Attributes:
         buffer: time before expiry from which a caller's request refreshes an access token.
+        default_lifetimes: by provider, the lifetime of access tokens whose expiry nothing tells.
     """
 
     buffer: timedelta = DEFAULT_REFRESH_BUFFER
+    default_lifetimes: Mapping[str, timedelta] = field(factory=dict)
 
     @property
     def horizon(self) -> timedelta:

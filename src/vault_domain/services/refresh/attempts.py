@@ -17,7 +17,6 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
-from vault_domain.entities.lifetime import limited_expiry
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
@@ -27,12 +26,12 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, RefreshTiming, lead
+from vault_domain.services.refresh.answer_times import drafts_in_time, with_renewed_credential
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
-from vault_domain.services.tokens.sealing import drafts_of
 
 _log = logging.getLogger(__name__)
 
@@ -165,7 +164,8 @@ class AttemptRunner:
         if isinstance(answer, TokenSet):
             self.failures.note_success(attempt)
             problem = self._problem_with(attempt, answer)
-            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            drafts = drafts_in_time(attempt, with_renewed_credential(request, answer), self._policy)
+            return await self._keep(attempt, drafts, sealer, started, actor, problem)
         replacement = answer.refresh_token if isinstance(answer, RefreshFailedError) else None
         if replacement is not None and replacement.reveal():
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
@@ -279,15 +279,3 @@ def _unmoved_credential(attempt: Attempt, snapshot: Snapshot) -> TokenInfo | Non
     if (None if access is None else TokenRef.of(access)) != attempt.access:
         return None
     return credential
-
-
-def drafts_in_time(attempt: Attempt, answer: TokenSet) -> list[TokenDraft]:
-    """Return the drafts to store for an answer; a lifetime counts from the claim, which is before the request."""
-    access, *others = drafts_of(attempt.account, answer, refreshed=True)
-    if access.expires_at is not None:
-        expires_at = limited_expiry(access.expires_at, attempt.claimed_at)
-        lifetime = access.lifetime or max(expires_at - attempt.claimed_at, timedelta(0)) or None
-        return [evolve(access, expires_at=expires_at, lifetime=lifetime), *others]
-    if access.lifetime is not None:
-        return [evolve(access, expires_at=attempt.claimed_at + access.lifetime), *others]
-    return [access, *others]

@@ -1,11 +1,15 @@
 """Seals drafts and writes them; repeats both if a data key changed in between."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
+
+from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import StorageError
+from vault_domain.entities.imported import ImportedToken
+from vault_domain.entities.jwt import jwt_times
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken, TokenDraft
 from vault_domain.entities.token_set import TokenSet
@@ -33,6 +37,10 @@ class Draft(Protocol[W_co]):
     @property
     def value(self) -> Secret:
         """The plaintext value."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The expiry, UTC, or None if it is not given."""
 
     @property
     def lifetime(self) -> timedelta | None:
@@ -63,6 +71,7 @@ async def write_sealed(
     Raises:
         StorageError: the data keys kept changing.
     """
+    drafts = [with_expiry(draft, policy) for draft in drafts]
     for _ in range(_ROUNDS):
         if sealed is None:
             sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
@@ -80,6 +89,23 @@ async def write_sealed(
             sink.publish(change.events)
             return change.result
     raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
+
+
+def with_expiry(draft: Draft[W], policy: RefreshPolicy) -> Draft[W]:
+    """Return a draft of an access token with the expiry that a JWT tells, else its provider's default lifetime.
+
+    A given expiry or lifetime stays. An imported token gets no default lifetime, because its age is not known.
+    """
+    if draft.key.kind is not TokenKind.ACCESS_TOKEN or (draft.expires_at or draft.lifetime) is not None:
+        return draft
+    expires_at, lifetime = jwt_times(draft.value)
+    if expires_at is None and isinstance(draft, TokenDraft):
+        lifetime = policy.default_lifetimes.get(draft.key.provider)
+    if (expires_at or lifetime) is None:
+        return draft
+    if isinstance(draft, TokenDraft):
+        return evolve(draft, expires_at=expires_at, lifetime=lifetime)
+    return evolve(draft, expires_at=expires_at) if isinstance(draft, ImportedToken) else draft
 
 
 def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False) -> list[TokenDraft]:
@@ -100,6 +126,7 @@ def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False)
                 account.key(TokenKind.REFRESH_TOKEN),
                 token_set.refresh_token,
                 token_set.refresh_token_expires_at,
+                token_set.refresh_token_expires_in,
                 scopes=None,
                 refreshed=refreshed,
             )
