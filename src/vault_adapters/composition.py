@@ -174,7 +174,7 @@ async def _run(
             uses=uses,
             keeper=keeper,
             timing=timing,
-            policy=RefreshPolicy(config.refresh_buffer, times_of(bound, "default_lifetime")),
+            policy=RefreshPolicy(config.refresh_buffer, config.reconnect_notice, times_of(bound, "default_lifetime")),
             refreshers=bound,
             keys=keys,
             held=held,
@@ -299,7 +299,7 @@ def _refresh_services(
     rules: Mapping[str, RefreshRule],
 ) -> tuple[RefreshService, SweepService]:
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
-    return refreshing, SweepService(ledger, runner, keeper, tasks, policy, rules)
+    return refreshing, SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
 
 
 def _vault_services(
@@ -331,7 +331,7 @@ def _vault_services(
         tokens=tokens,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer, window.most),
+        health=HealthService(store.tokens, cipher, opener, policy.buffer, window.most, policy.notice),
         refreshing=refreshing,
         rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
         sweeping=sweeping,

@@ -71,7 +71,7 @@ class Cases:
         self.rejections = RejectionService(
             self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()
         )
-        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules)
+        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens)
         self.erasing = ErasureService(store.eraser, cipher, sink)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, MINUTE, store, stored
 
-from vault_adapters import ImportedToken, Secret, TokenKind, TokenSet
+from vault_adapters import ImportedToken, Secret, TokenHealth, TokenKind, TokenSet
 from vault_adapters.providers import OAuth2Refresher
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.errors import InvalidInputError
@@ -120,6 +120,19 @@ async def test_an_answer_may_prolong_the_presented_refresh_token(opened, clock):
     vault = await answer_with(opened, clock, refresh_token=None, refresh_token_expires_in=3600)
     assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-0"}
     assert await expiry(vault, REFRESH) == clock.now() + HOUR
+
+
+async def test_a_sweep_says_reconnect_soon_once(opened, clock):
+    events = []
+    vault = await opened(ScriptedRefresher(), on_event=events.append)
+    token_set = TokenSet("access", "refresh", refresh_token_expires_at=clock.now() + 15 * DAY)
+    await vault.store_token_set(ACCOUNT, token_set)
+    for _ in range(3):
+        await vault.refresh_due()
+        clock.advance(DAY)
+    assert [event.action for event in events].count("refresh_token_expiring") == 1
+    health = {each.health for each in (await vault.health()).counts}
+    assert TokenHealth.EXPIRING in health
 
 
 async def test_an_expired_refresh_token_is_not_presented(opened, clock):

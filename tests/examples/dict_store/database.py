@@ -27,11 +27,11 @@ class Tables:
     data_keys: dict = field(factory=dict)  # DataKeyRecord by (tenant, id)
     data_key_times: dict = field(factory=dict)  # time of creation by (tenant, id)
     imported: dict = field(factory=dict)  # (source, token id) by TokenKey
+    noted: set = field(factory=set)  # value ids of the refresh tokens whose end an event has told
     events: list = field(factory=list)  # AuditEvent; the first has number 1
 
     def copy(self):
-        return Tables(*(table.copy() for table in (self.tokens, self.accounts, self.master_keys, self.data_keys,
-                                                   self.data_key_times, self.imported, self.events)))  # fmt: skip
+        return Tables(*(getattr(self, name).copy() for name in self.__slots__ if not name.startswith("__")))
 
 
 class Transaction:

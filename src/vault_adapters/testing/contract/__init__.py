@@ -18,21 +18,10 @@ a new store turns them green; the guide "Write a store" has the same order.
 import pytest
 
 _MODULES = (
-    *("access", "callers", "claims", "commits", "concurrency", "decryption", "events", "failures", "fixtures"),
-    *("importing", "isolation", "keys", "late_answers", "listings", "migrations", "neighbours", "refreshing"),
-    *(
-        "refusals",
-        "rejections",
-        "reserving",
-        "rotation",
-        "schedule",
-        "sharing",
-        "sweeps",
-        "token_sets",
-        "tokens",
-        "uses",
-        "values",
-    ),
+    *("access", "callers", "claims", "commits", "concurrency", "decryption", "endings", "events"),
+    *("failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings", "migrations"),
+    *("neighbours", "refreshing", "refusals", "rejections", "reserving", "rotation", "schedule"),
+    *("sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -44,6 +33,7 @@ from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
 from vault_adapters.testing.contract.commits import CommitCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
 from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
+from vault_adapters.testing.contract.endings import EndingCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
 from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
@@ -95,6 +85,7 @@ class StoreContract(
     CommitCases,
     RefusalCases,
     RejectionCases,
+    EndingCases,
     ScheduleCases,
     ReserveCases,
     SweepCases,
@@ -113,7 +104,7 @@ class SharedStoreContract(StoreContract, SharingCases):
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases),
+    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, EndingCases),
     *(ScheduleCases, ReserveCases, SweepCases),
     *(CallerCases, LateAnswerCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
