@@ -45,6 +45,7 @@ from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.provider_rules import rules_of
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
@@ -174,7 +175,12 @@ async def _run(
             uses=uses,
             keeper=keeper,
             timing=timing,
-            policy=RefreshPolicy(config.refresh_buffer, config.reconnect_notice, times_of(bound, "default_lifetime")),
+            policy=RefreshPolicy(
+                config.refresh_buffer,
+                config.reconnect_notice,
+                times_of(bound, "default_lifetime"),
+                times_of(bound, "idle_lifetime"),
+            ),
             refreshers=bound,
             keys=keys,
             held=held,
@@ -318,7 +324,7 @@ def _vault_services(
     held: HeldAnswers,
     window: ConfirmationWindow,
 ) -> VaultServices:
-    rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
+    rules = rules_of(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy, held)
     failures = FailureRecorder(ledger, sink, tasks)

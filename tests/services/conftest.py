@@ -13,13 +13,14 @@ from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.provider_rules import rules_of
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
@@ -53,10 +54,7 @@ class Cases:
         store, cipher, tasks = self.store, self.cipher, self.tasks
         self.held = HeldAnswers(tasks)
         sink = self.held.watching(self.sink)
-        rules = {
-            name: RefreshRule.of(refresher.spends, refresher.rotation, self.timing)
-            for name, refresher in self.refreshers.items()
-        }
+        rules = rules_of(self.refreshers, self.timing)
         opener, ledger = TokenOpener(cipher, sink), store.refreshes
         self.opener, self.uses = opener, UseTracker(store.tokens)
         self.tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, POLICY, self.held)

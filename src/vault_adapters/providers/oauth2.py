@@ -40,6 +40,16 @@ def _as_default_lifetime(value: object) -> timedelta | None:
     return None if value is None else as_duration(value, "default_lifetime", positive=True)
 
 
+def _as_idle_lifetime(value: object) -> timedelta | None:
+    return None if value is None else as_duration(value, "idle_lifetime", positive=True)
+
+
+def _as_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInputError("old_token_dies must be True or False")
+    return value
+
+
 @scrubbed_class
 @frozen(eq=False)
 class OAuth2Refresher:
@@ -57,6 +67,10 @@ class OAuth2Refresher:
         revocation_url: the RFC 7009 endpoint, or None.
         default_lifetime: the documented lifetime of access tokens, for answers that tell none (Salesforce: 2 hours); a
             JWT's ``exp`` precedes it. None: such a token has no expiry.
+        idle_lifetime: the time after which a refresh token that is not used lapses, or None. A sweep refreshes each
+            grant when 80 % of this time have passed since its last refresh.
+        old_token_dies: whether a refresh ends the old access token at once (RingCentral). Then nobody gets it while an
+            attempt is under way: `ensure_access_token` waits, within its timeout.
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
@@ -77,6 +91,8 @@ class OAuth2Refresher:
         repr=shown,
     )
     default_lifetime: timedelta | None = field(default=None, converter=_as_default_lifetime, kw_only=True)
+    idle_lifetime: timedelta | None = field(default=None, converter=_as_idle_lifetime, kw_only=True)
+    old_token_dies: bool = field(default=False, converter=_as_flag, kw_only=True)
     client: HttpClient | None = field(default=None, kw_only=True, repr=False)
 
     def __attrs_post_init__(self) -> None:

@@ -239,6 +239,7 @@ class TokenWrite:
     Attributes:
         lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
             due time.
+        due_in: time after storing at which the value makes its account due at the latest; None if it sets no such time.
         value_id: the id that the store gives to the value, so that the writer knows it before the write; None: the
             store makes a random one.
         keeps_mark: if this is a provider's answer and the credential that it replaces was marked invalid meanwhile,
@@ -255,6 +256,7 @@ class TokenWrite:
     value_id: UUID | None = None
     keeps_mark: bool = True
     client: bytes | None = None
+    due_in: timedelta | None = None
 
 
 @frozen

@@ -55,8 +55,11 @@ class TokenRefresher(Protocol):
         code.
         """
 
-    # Optional attributes of a refresher, each a timedelta or None:
+    # Optional attributes of a refresher:
+    # - `old_token_dies`: True if a refresh ends the old access token at once. Nobody gets it during an attempt.
+    # Each of the others is a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
+    # - `idle_lifetime`: the time after which a refresh token that is not used lapses. A grant is refreshed before.
 
 
 def times_of(refreshers: Mapping[str, TokenRefresher], name: str) -> dict[str, timedelta]:

@@ -22,6 +22,12 @@ class Salesforce(ScriptedRefresher):
     default_lifetime = 2 * HOUR
 
 
+class Idle(ScriptedRefresher):
+    """A refresher whose refresh tokens lapse after 30 days without use."""
+
+    idle_lifetime = 30 * DAY
+
+
 def jwt(**claims):
     parts = ({"alg": "none"}, claims)
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + ".s"
@@ -92,6 +98,30 @@ async def test_a_default_lifetime_lets_sweeps_refresh_ahead(opened, clock):
     vault = await opened(refresher)
     await vault.store_token_set(ACCOUNT, TokenSet("access-0", "refresh-0"))
     clock.advance(2 * HOUR - 10 * MINUTE)
+    assert (await vault.refresh_due()).refreshed == 1
+
+
+async def test_a_grant_without_an_expiry_is_refreshed_before_its_refresh_token_lapses(opened, clock):
+    refresher = Idle(*(TokenSet(f"access-{number}", f"refresh-{number}") for number in (1, 2)))
+    vault = await opened(refresher)
+    await vault.store_token_set(ACCOUNT, TokenSet("access-0", "refresh-0"))
+    for number in (1, 2):
+        clock.advance(24 * DAY - MINUTE)
+        assert (await vault.refresh_due()).claimed == 0
+        clock.advance(MINUTE)
+        assert (await vault.refresh_due()).refreshed == 1
+        assert (await vault.get_token(REFRESH)).value.reveal() == f"refresh-{number}"
+
+
+@pytest.mark.parametrize("order", [(ACCESS, REFRESH), (REFRESH, ACCESS), None], ids=["access", "refresh", "together"])
+async def test_single_tokens_of_an_idle_grant_are_scheduled(opened, clock, order):
+    vault = await opened(Idle(TokenSet("access-1", "refresh-1")))
+    if order is None:
+        await vault.store_tokens([(ACCESS, "access"), (REFRESH, "refresh")])
+    else:
+        for key in order:
+            await vault.store_token(key, "value")
+    clock.advance(24 * DAY)
     assert (await vault.refresh_due()).refreshed == 1
 
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 from attrs import evolve
 from tests.examples.dict_store.database import AccountRow
 
+from vault_adapters.stores.schedule import due_at_of
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError
@@ -213,7 +214,7 @@ def schedule_accounts(transaction, stored):
     """Make accounts due no later than their new access token requires, or now if no value sets a time."""
     due = {}
     for write, expires_at in stored:
-        asked = None if write.lead is None or expires_at is None else expires_at - write.lead
+        asked = due_at_of(write, expires_at, transaction.now)
         account = write.key.account
         due[account] = due.get(account) or asked
     accounts = transaction.tables.accounts

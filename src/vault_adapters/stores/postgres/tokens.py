@@ -234,7 +234,7 @@ class PostgresTokenRepository:
     def _storing(self, write: TokenWrite) -> Queries:
         """Return the statements that schedule the account by the value's expiry, or those that make it due now."""
         is_scheduled = write.lead is not None and (write.expires_at is not None or write.lifetime is not None)
-        return self._queries if is_scheduled else self._waking
+        return self._queries if is_scheduled or write.due_in is not None else self._waking
 
     async def _store_expecting(
         self, write: TokenWrite, parameters: dict[str, Any], expected_generation: int

@@ -12,6 +12,7 @@ from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.schedule import due_at_of
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.marks import mark_invalid, note_ending, report_rejected, token_state
@@ -271,8 +272,8 @@ async def schedule_accounts(
 ) -> None:
     """Make accounts due no later than their stored values require.
 
-    A value with a ``lead`` and an expiry requires ``lead`` before the expiry. If none of an account's values has both,
-    the account becomes due now, provided that its row exists.
+    A value requires what `due_at_of` returns. If that is None for all of an account's values, the account becomes due
+    now, provided that its row exists.
 
     Args:
         transaction: the transaction that stored the values.
@@ -282,7 +283,7 @@ async def schedule_accounts(
     due: dict[Account, datetime | None] = {}
     for write, expires_at in stored:
         account = write.key.account
-        due_at = None if write.lead is None or expires_at is None else expires_at - write.lead
+        due_at = due_at_of(write, expires_at, transaction.now)
         due[account] = due.get(account) or due_at
     scheduled = [account_parameters(account) | {"due_at": to_micros(at)} for account, at in due.items() if at]
     await transaction.execute_many(queries["schedule_value"], scheduled)

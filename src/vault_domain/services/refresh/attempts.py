@@ -25,6 +25,7 @@ from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.idle import with_idle_limit
 from vault_domain.rules.refresh import Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answer_times import drafts_in_time, with_renewed_credential
 from vault_domain.services.refresh.answers import AnswerKeeper
@@ -235,6 +236,7 @@ class AttemptRunner:
         ]
         # A provider that is not strict may reject a credential that it has just replaced, without revoking the new one.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
+        writes = [with_idle_limit(write, self._policy) for write in writes]
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)
 

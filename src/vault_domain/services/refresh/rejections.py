@@ -63,9 +63,11 @@ class RejectionService:
             raise TokenNotFoundError(account=account)
         if TokenRef.of(row.info) != TokenRef.of(info):
             return await self._next(info, row, actor=actor)
-        if is_usable(row.info, snapshot.now) and snapshot.now - row.info.updated_at < YOUNG:
-            return await self._tokens.hand_out(key, row, snapshot.now)
         record, rule = snapshot.record, self._rules.get(account.provider)
+        if is_usable(row.info, snapshot.now) and snapshot.now - row.info.updated_at < YOUNG:
+            if rule is not None and rule.old_token_dies:  # a running attempt may have ended it
+                return await self._next(info, row, actor=actor)
+            return await self._tokens.hand_out(key, row, snapshot.now)
         credential = None if record is None or rule is None else credential_of(record, rule.spends)
         if credential is not None and is_usable(credential, snapshot.now) and key.kind is TokenKind.ACCESS_TOKEN:
             return await self._replace(row, credential, actor=actor)

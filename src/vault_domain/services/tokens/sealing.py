@@ -11,12 +11,13 @@ from vault_domain.entities.errors import StorageError
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.jwt import jwt_times
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import SealedToken, TokenDraft
+from vault_domain.entities.token import SealedToken, TokenDraft, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.idle import idle_limit
 from vault_domain.rules.refresh import lead
 
 T = TypeVar("T")
@@ -76,12 +77,7 @@ async def write_sealed(
         if sealed is None:
             sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
         try:
-            change = await write(
-                [
-                    draft.seal(value, lead(draft.key.kind, draft.lifetime, policy))
-                    for draft, value in zip(drafts, sealed, strict=True)
-                ]
-            )
+            change = await write([_sealed(draft, value, policy) for draft, value in zip(drafts, sealed, strict=True)])
         except DataKeyInactiveError:
             cipher.forget_active({draft.key.tenant_id for draft in drafts})
             sealed = None
@@ -89,6 +85,12 @@ async def write_sealed(
             sink.publish(change.events)
             return change.result
     raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
+
+
+def _sealed(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> W:
+    write = draft.seal(value, lead(draft.key.kind, draft.lifetime, policy))
+    due_in = idle_limit(draft.key.provider, policy) if draft.key.kind is TokenKind.ACCESS_TOKEN else None
+    return write if due_in is None or not isinstance(write, TokenWrite) else evolve(write, due_in=due_in)
 
 
 def with_expiry(draft: Draft[W], policy: RefreshPolicy) -> Draft[W]:

@@ -121,9 +121,9 @@ WITH guarded AS (
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[],
         %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[],
-        %(scopes)b::text[], %(leads)b::bigint[], %(clients)b::bytea[]) WITH ORDINALITY s (
+        %(scopes)b::text[], %(leads)b::bigint[], %(clients)b::bytea[], %(due_ins)b::bigint[]) WITH ORDINALITY s (
             tenant_id, provider, kind, identifier, value_id, data_key_id, blob, expires_at, lifetime, scopes, lead, client,
-            ord)
+            due_in, ord)
     JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
@@ -147,8 +147,9 @@ scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
     SELECT w.tenant_id, w.provider, w.identifier, coalesce(w.due_at, w.now)
     FROM (
-        SELECT tenant_id, provider, identifier, min(now) AS now, min(
-            coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond') - lead::float8 * interval '1 microsecond') AS due_at
+        SELECT tenant_id, provider, identifier, min(now) AS now, min(least(
+            coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond') - lead::float8 * interval '1 microsecond',
+            now + due_in::float8 * interval '1 microsecond')) AS due_at
         FROM guarded
         GROUP BY tenant_id, provider, identifier) w
     LEFT JOIN {{schema}}.account k
