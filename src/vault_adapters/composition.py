@@ -329,7 +329,7 @@ def _vault_services(
     ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy, held)
     failures = FailureRecorder(ledger, sink, tasks)
     runner = AttemptRunner(ledger, cipher, opener, keeper, failures, tasks, policy, timing, refreshers)
-    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
+    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
     refreshing, sweeping = _refresh_services(
         ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules
     )

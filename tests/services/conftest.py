@@ -63,7 +63,7 @@ class Cases:
         runner = AttemptRunner(
             ledger, cipher, opener, self.keeper, failures, tasks, POLICY, self.timing, self.refreshers
         )
-        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline)
+        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, store.accounts)
         self.accounts = AccountService(store.accounts, cipher, sink, revoker, POLICY, {})
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
         self.rejections = RejectionService(

@@ -19,10 +19,10 @@ from vault_adapters.providers.endpoint import as_client_id, as_parameters, as_re
 from vault_adapters.providers.http import Incoming, exchange, settle
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError, VaultError
-from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.text import as_duration, as_scopes
+from vault_domain.entities.text import as_duration, as_scopes, plain_text
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
 
@@ -50,6 +50,13 @@ def _as_flag(value: object) -> bool:
     return value
 
 
+def _as_scope(value: object) -> RevocationScope:
+    text = plain_text(value)
+    if text not in set(RevocationScope):
+        raise InvalidInputError("revocation_scope must be grant or user_and_client")
+    return RevocationScope(text)
+
+
 @scrubbed_class
 @frozen(eq=False)
 class OAuth2Refresher:
@@ -65,6 +72,8 @@ class OAuth2Refresher:
         rotation: the provider's rotation policy; it decides whether to retry after an unknown outcome. The default,
             strict, is safe for every provider.
         revocation_url: the RFC 7009 endpoint, or None.
+        revocation_scope: a `RevocationScope` or its text: what the provider ends when one token is revoked. ``grant``
+            (RFC 7009), or ``user_and_client``: all grants of the user for this client (Google).
         default_lifetime: the documented lifetime of access tokens, for answers that tell none (Salesforce: 2 hours); a
             JWT's ``exp`` precedes it. None: such a token has no expiry.
         idle_lifetime: the time after which a refresh token that is not used lapses, or None. A sweep refreshes each
@@ -90,6 +99,7 @@ class OAuth2Refresher:
         kw_only=True,
         repr=shown,
     )
+    revocation_scope: RevocationScope = field(default=RevocationScope.GRANT, converter=_as_scope, kw_only=True)
     default_lifetime: timedelta | None = field(default=None, converter=_as_default_lifetime, kw_only=True)
     idle_lifetime: timedelta | None = field(default=None, converter=_as_idle_lifetime, kw_only=True)
     old_token_dies: bool = field(default=False, converter=_as_flag, kw_only=True)

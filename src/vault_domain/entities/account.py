@@ -156,8 +156,11 @@ class AccountDeletion:
     Attributes:
         deleted: number of deleted tokens.
         revoked: whether the provider confirmed the revocation; None if no revocation was requested, the account has
-            no readable credential, or the provider has no revocation endpoint.
+            no readable credential, or the provider has no revocation endpoint, or for the reason below.
+        reason: ``shared_grant`` if nothing was revoked, because the provider would have ended the grant of another
+            account with the same provider and identifier too; else None.
     """
 
     deleted: int
     revoked: bool | None = None
+    reason: str | None = None

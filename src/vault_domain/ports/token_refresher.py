@@ -57,6 +57,8 @@ class TokenRefresher(Protocol):
 
     # Optional attributes of a refresher:
     # - `old_token_dies`: True if a refresh ends the old access token at once. Nobody gets it during an attempt.
+    # - `revocation_scope`: a `RevocationScope`; USER_AND_CLIENT if the provider ends all grants of the user for this
+    #   client when one token is revoked.
     # Each of the others is a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
     # - `idle_lifetime`: the time after which a refresh token that is not used lapses. A grant is refreshed before.
