@@ -33,28 +33,31 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.master_key import MasterKeys
-from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.token_refresher import TokenRefresher, times_of
+from vault_domain.ports.token_refresher import TokenRefresher
+from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
-from vault_domain.services.refresh.provider_rules import rules_of
+from vault_domain.services.refresh.provider_rules import policy_of, rules_of
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
@@ -157,7 +160,7 @@ async def _run(
         sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
         bound = await _bind(refreshers or {}, http_client, stack)
-        timing = RefreshTiming(config.refresh_deadline, config.quiescence)
+        timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
         opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
@@ -175,12 +178,8 @@ async def _run(
             uses=uses,
             keeper=keeper,
             timing=timing,
-            policy=RefreshPolicy(
-                config.refresh_buffer,
-                config.reconnect_notice,
-                times_of(bound, "default_lifetime"),
-                times_of(bound, "idle_lifetime"),
-            ),
+            config=config,
+            policy=policy_of(bound, config.refresh_buffer, config.reconnect_notice),
             refreshers=bound,
             keys=keys,
             held=held,
@@ -294,20 +293,6 @@ def _key_services(
     )
 
 
-def _refresh_services(
-    *,
-    ledger: RefreshLedger,
-    runner: AttemptRunner,
-    keeper: AnswerKeeper,
-    tasks: Tasks,
-    tokens: TokenService,
-    policy: RefreshPolicy,
-    rules: Mapping[str, RefreshRule],
-) -> tuple[RefreshService, SweepService]:
-    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
-    return refreshing, SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
-
-
 def _vault_services(
     *,
     store: Store,
@@ -318,6 +303,7 @@ def _vault_services(
     uses: UseTracker,
     keeper: AnswerKeeper,
     timing: RefreshTiming,
+    config: VaultConfig,
     policy: RefreshPolicy,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
@@ -326,16 +312,18 @@ def _vault_services(
 ) -> VaultServices:
     rules = rules_of(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy, held)
-    failures = FailureRecorder(ledger, sink, tasks)
-    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, tasks, policy, timing, refreshers)
+    ledger, clients = store.refreshes, Clients(refreshers)
+    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, clients)
+    guard = ClientGuard(store.clients, sink, tasks, clients, ClientRules())
+    failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
+    most = config.provider_concurrency
+    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
-    refreshing, sweeping = _refresh_services(
-        ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules
-    )
+    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
+    sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
     return VaultServices(
         tokens=tokens,
-        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends),
+        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
         health=HealthService(store.tokens, cipher, opener, policy.buffer, window.most, policy.notice),
         refreshing=refreshing,
@@ -344,4 +332,5 @@ def _vault_services(
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
+        reviving=RevivalService(store.revivals, sink),
     )

@@ -36,7 +36,7 @@ from vault_domain.entities.key_reports import (
     UnreadableKey,
 )
 from vault_domain.entities.page import Page
-from vault_domain.entities.reports import HealthCount, HealthReport, SweepReport
+from vault_domain.entities.reports import HealthCount, HealthReport, RevivalReport, SweepReport
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
@@ -82,6 +82,7 @@ __all__ = [
     "RefreshFailedError",
     "RefreshNotPersistedError",
     "RefreshRequest",
+    "RevivalReport",
     "RevocationScope",
     "Rotation",
     "SchemaOutdatedError",

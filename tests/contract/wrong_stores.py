@@ -18,6 +18,7 @@ from vault_adapters.testing.contract.importing import ImportCases
 from vault_adapters.testing.contract.isolation import IsolationCases
 from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
+from vault_adapters.testing.contract.renewals import RenewalCases
 from vault_adapters.testing.contract.reserving import ReserveCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
 from vault_adapters.testing.contract.schedule import ScheduleCases
@@ -62,6 +63,7 @@ METHODS = {
     "refreshes": {
         "read": ClaimCases,
         "claim": ClaimCases,
+        "renew": RenewalCases,
         "reserve_due": ReserveCases,
         "reschedule": ScheduleCases,
         "release": FailureCases,
@@ -222,6 +224,11 @@ async def mark_hits_a_newer_value(store, ref, error_code, *, actor):
     return await store.tokens.mark_invalid(ref if row is None else TokenRef.of(row.info), error_code, actor=actor)
 
 
+async def renew_ignores_which_attempt_is_the_latest(store, attempt, lease):
+    record, _ = await store.accounts.get(attempt.account)
+    return await store.refreshes.renew(evolve(attempt, attempt_id=record.refresh.attempt_id), lease)
+
+
 async def delete_leaves_the_account(store, key, *, actor):
     kept = store.tokens._database.tables.accounts.get(key.account)
     change = await store.tokens.delete(key, actor=actor)
@@ -270,6 +277,7 @@ MISTAKES = {
     claim_ignores_what_was_seen: ("refreshes", "claim", ClaimCases),
     claim_ignores_a_running_lease: ("refreshes", "claim", ClaimCases),
     claim_takes_whatever_credential_is_stored: ("refreshes", "claim", ClaimCases),
+    renew_ignores_which_attempt_is_the_latest: ("refreshes", "renew", RenewalCases),
     commit_ignores_the_credentials_generation: ("refreshes", "commit", CommitCases),
     commit_overwrites_the_access_token: ("refreshes", "commit", CommitCases),
     commit_forgets_what_it_committed: ("refreshes", "commit", CommitCases),

@@ -30,9 +30,9 @@ from vault_domain.rules.refresh import (
     backoff,
     decide,
     decide_ahead,
-    lead,
     next_due,
 )
+from vault_domain.rules.schedule import lead
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

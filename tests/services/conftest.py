@@ -12,6 +12,7 @@ from vault_adapters import Account, TokenKind, TokenSet
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.master_key import MasterKeys
+from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
@@ -19,11 +20,13 @@ from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.provider_rules import rules_of
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
@@ -57,14 +60,16 @@ class Cases:
         rules = rules_of(self.refreshers, self.timing)
         opener, ledger = TokenOpener(cipher, sink), store.refreshes
         self.opener, self.uses = opener, UseTracker(store.tokens)
-        self.tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, POLICY, self.held)
+        clients = Clients(self.refreshers)
+        self.tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, POLICY, self.held, clients)
         self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held)
-        failures = FailureRecorder(ledger, sink, tasks)
+        guard = ClientGuard(store.clients, sink, tasks, clients, ClientRules())
+        failures = FailureRecorder(ledger, sink, tasks, guard)
         runner = AttemptRunner(
-            ledger, cipher, opener, self.keeper, failures, tasks, POLICY, self.timing, self.refreshers
+            ledger, cipher, opener, self.keeper, failures, guard, tasks, POLICY, self.timing, self.refreshers
         )
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, store.accounts)
-        self.accounts = AccountService(store.accounts, cipher, sink, revoker, POLICY, {})
+        self.accounts = AccountService(store.accounts, cipher, sink, revoker, POLICY, {}, clients)
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
         self.rejections = RejectionService(
             self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()

@@ -20,6 +20,8 @@ from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
 from vault_domain.entities.text import plain_text
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, RECONNECT_NOTICE
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
+from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
@@ -109,7 +111,9 @@ class VaultConfig:
         master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.
         previous_master_key: the previous master key, during a master key rotation.
         refresh_buffer: time before expiry from which an access token is refreshed.
-        refresh_deadline: longest time to wait for a provider.
+        refresh_deadline: longest time that a caller waits for a provider.
+        answer_deadline: time after ``refresh_deadline`` for which the provider's answer is still awaited and stored,
+            while no caller waits any more; at most five minutes.
         quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy.
         rejection_confirm_after: shortest time between two reports that a resource rejected a token that nothing can
             replace, such as an API key, from which the second makes the token invalid.
@@ -127,6 +131,9 @@ class VaultConfig:
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
             SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
             imports, key rotations, erasures and migrations have longer limits.
+        exhausted_after: time of nothing but definite refusals, an hour to a year, after which the vault no longer asks
+            the provider and shows the account as one to connect again.
+        provider_concurrency: largest number of refreshes that this process runs at one provider at the same time.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -142,6 +149,7 @@ class VaultConfig:
         default=timedelta(seconds=10),
         validator=_duration(timedelta(seconds=0.1), timedelta(minutes=5)),
     )
+    answer_deadline: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, timedelta(minutes=5)))
     quiescence: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, _DAY))
     rejection_confirm_after: timedelta = field(default=LEAST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
     rejection_confirm_within: timedelta = field(default=MOST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
@@ -160,6 +168,11 @@ class VaultConfig:
         default=timedelta(seconds=5),
         validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
     )
+    exhausted_after: timedelta = field(
+        default=DEFAULT_EXHAUSTION,
+        validator=_duration(timedelta(hours=1), 365 * _DAY),
+    )
+    provider_concurrency: int = field(default=DEFAULT_CONCURRENCY, validator=_whole(1, 1000))
 
     def __attrs_post_init__(self) -> None:
         if self.rejection_confirm_after > self.rejection_confirm_within:

@@ -98,6 +98,7 @@ class _Variables:
     previous_master_key: str | None = _variable("previous_master_key")
     refresh_buffer: timedelta | None = _variable("refresh_buffer", _seconds)
     refresh_deadline: timedelta | None = _variable("refresh_deadline", _seconds)
+    answer_deadline: timedelta | None = _variable("answer_deadline", _seconds)
     quiescence: timedelta | None = _variable("quiescence", _seconds)
     rejection_confirm_after: timedelta | None = _variable("rejection_confirm_after", _seconds)
     rejection_confirm_within: timedelta | None = _variable("rejection_confirm_within", _seconds)
@@ -110,6 +111,8 @@ class _Variables:
     postgres_schema: str | None = _variable("postgres_schema")
     scrypt_log2_n: int | None = _variable("scrypt_log2_n", _whole)
     storage_timeout: timedelta | None = _variable("storage_timeout", _seconds)
+    exhausted_after: timedelta | None = _variable("exhausted_after", _seconds)
+    provider_concurrency: int | None = _variable("provider_concurrency", _whole)
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reports of the health check and of sweeps, as counts."""
+"""Reports of the health check, of sweeps and of revivals, as counts."""
 
 from attrs import frozen
 
@@ -57,3 +57,16 @@ class SweepReport:
     reauthorization_required: int = 0
     skipped: int = 0
     unreadable: int = 0
+
+
+@frozen
+class RevivalReport:
+    """The result of `revive_accounts`, or its counts so far.
+
+    Attributes:
+        revived: credentials that may be refreshed again; in a dry run, those that would be.
+        skipped: condemned credentials that stay condemned, because they have expired, or were changed meanwhile.
+    """
+
+    revived: int = 0
+    skipped: int = 0

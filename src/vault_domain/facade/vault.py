@@ -10,7 +10,7 @@ from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.imported import ImportReport
 from vault_domain.entities.key_reports import ErasureReport
 from vault_domain.entities.page import Page, walk_pages
-from vault_domain.entities.reports import HealthReport, SweepReport
+from vault_domain.entities.reports import HealthReport, RevivalReport, SweepReport
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
 from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
@@ -381,6 +381,41 @@ class TokenVault:
         )
         report = read.as_function(progress, "progress")
         return await self._services.importing.run(rows, options, report, actor=self._actor)
+
+    # The way back after an incident
+
+    @scrubbed_async
+    async def revive_accounts(
+        self,
+        *,
+        provider: str,
+        since: datetime,
+        until: datetime | None = None,
+        tenant_id: str | None = None,
+        dry_run: bool = False,
+        progress: Callable[[RevivalReport], object] | None = None,
+    ) -> RevivalReport:
+        """Make credentials refreshable again that refreshes condemned by mistake; their values were never deleted.
+
+        Sweeps refresh ten revived accounts per second; callers who ask for an account refresh it at once. A credential
+        that a host marked invalid stays invalid, and so does one that has expired. It works in transactions of 500
+        credentials, and a repeated call is harmless.
+
+        Args:
+            provider: the provider whose accounts are revived.
+            since: the earliest time of the condemnation, zone-aware.
+            until: the latest time of the condemnation, zone-aware; None: now.
+            tenant_id: only this tenant's accounts; None: all tenants.
+            dry_run: only count.
+            progress: called with the counts so far after each transaction.
+        """
+        condemned = read.as_condemned(provider, since, until, tenant_id)
+        return await self._services.reviving.revive(
+            condemned,
+            dry_run=read.as_flag(dry_run, "dry_run"),
+            progress=read.as_function(progress, "progress"),
+            actor=self._actor,
+        )
 
     # The vault itself
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
@@ -18,9 +18,13 @@ from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
-from vault_domain.rules.idle import idle_due, idle_limit
+from vault_domain.rules.refusals import LONGEST_WAIT
+from vault_domain.rules.schedule import idle_due, scheduled
 
 LONGEST_BACKOFF = timedelta(hours=1)
+
+DEFAULT_CONCURRENCY = 32
+"""Largest number of refreshes that one process runs at one provider at the same time."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -30,17 +34,29 @@ class RefreshTiming:
     """The time limits of the steps of a refresh.
 
     Attributes:
-        deadline: longest time to wait for the provider.
+        deadline: longest time that a caller waits for the provider.
         quiescence: waiting time after an unknown outcome, for a provider with a strict rotation policy.
         commit_budget: time reserved for storing the answer.
         slack: longest time between claim and request. After it, the rest of the lease would be shorter than deadline
             and commit budget together, so the provider is not called.
+        answer_deadline: time after the deadline for which the exchange goes on, so that a late answer is stored.
     """
 
     deadline: timedelta = timedelta(seconds=10)
     quiescence: timedelta = timedelta(seconds=60)
     commit_budget: timedelta = timedelta(seconds=5)
     slack: timedelta = timedelta(seconds=5)
+    answer_deadline: timedelta = timedelta(seconds=60)
+
+    @property
+    def exchange(self) -> timedelta:
+        """Longest time for an exchange with the provider: deadline and answer deadline."""
+        return self.deadline + self.answer_deadline
+
+    @property
+    def renewal(self) -> timedelta:
+        """Interval in which the holder of a lease renews it. Two of them are over before the lease is."""
+        return (self.deadline + self.commit_budget) / 2
 
     @property
     def lease(self) -> timedelta:
@@ -48,7 +64,8 @@ class RefreshTiming:
         return self.slack + self.deadline + self.commit_budget
 
     def __attrs_post_init__(self) -> None:
-        if self.deadline <= timedelta(0) or min(self.commit_budget, self.slack, self.quiescence) < timedelta(0):
+        others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline)
+        if self.deadline <= timedelta(0) or min(others) < timedelta(0):
             raise InvalidInputError("the deadline of a refresh must be positive, and its other times not negative")
 
 
@@ -92,11 +109,13 @@ class Wait:
 
 @frozen
 class Claim:
-    """Claim the account and refresh it with this credential."""
+    """Claim the account and refresh it with this credential, which was stored under ``client``; decided at ``now``."""
 
     credential: TokenRef
     access: TokenRef | None
     seen_attempt: UUID | None
+    client: bytes | None = field(default=None, eq=False)
+    now: datetime | None = field(default=None, eq=False)
 
 
 @frozen
@@ -188,8 +207,9 @@ def _may_attempt(
     demand: Demand,
     store_since: datetime | None,
 ) -> Decision:
-    claim = Claim(TokenRef.of(credential), None if access is None else TokenRef.of(access), record.refresh.attempt_id)
     state = record.refresh
+    access_ref = None if access is None else TokenRef.of(access)
+    claim = Claim(TokenRef.of(credential), access_ref, state.attempt_id, credential.client, now)
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
@@ -227,7 +247,8 @@ def _not_before(
     if held_until is not None:
         return held_until
     start = now if state.next_attempt_at is None else max(now, state.next_attempt_at)
-    if start - now > LONGEST_BACKOFF:  # the clock was set back since the failure
+    longest = LONGEST_BACKOFF if state.refused_since is None else LONGEST_WAIT
+    if start - now > longest:  # the clock was set back since the failure
         start = now
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
@@ -266,7 +287,7 @@ def decide_ahead(
         rule: the provider's rule.
         store_since: time since which the store has been reachable; see `Snapshot`.
     """
-    access = _scheduled(record, policy)
+    access = scheduled(record, policy)
     if record is None or access is None:
         return NothingStored()
     credential = credential_of(record, rule.spends)
@@ -286,7 +307,7 @@ def next_due(
 
     Stores keep a ``due_at`` that is never later than this time, so that a sweep reads due accounts only.
     """
-    access = _scheduled(record, policy)
+    access = scheduled(record, policy)
     credential = None if record is None else credential_of(record, rule.spends)
     if record is None or access is None or credential is None:
         return None
@@ -304,30 +325,6 @@ def next_due(
             return when
         when = later
     return None
-
-
-def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:
-    """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
-
-    A store subtracts the returned time from the expiry that it stores. The result is never too late. It may be too
-    early, because the store does not look at the rest of the account; so a sweep asks `decide_ahead` before it calls
-    the provider.
-
-    Args:
-        kind: the value's kind.
-        lifetime: the time for which the provider issued the value, if known.
-        policy: when a token is due.
-    """
-    return capped(policy.horizon, lifetime) if kind is TokenKind.ACCESS_TOKEN else None
-
-
-def _scheduled(record: AccountRecord | None, policy: RefreshPolicy) -> TokenInfo | None:
-    """Return the access token if sweeps refresh it: it is INVALID, or VALID with an expiry or an idle limit."""
-    access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
-    if access is None or access.status is TokenStatus.INVALID:
-        return access
-    has_end = access.expires_at is not None or idle_limit(access.key.provider, policy) is not None
-    return access if access.status is TokenStatus.VALID and has_end else None
 
 
 def _why(credential: TokenInfo | None, access: TokenInfo | None) -> str | None:

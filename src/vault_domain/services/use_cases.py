@@ -13,6 +13,7 @@ from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
+from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.single import TokenService
 
 
@@ -39,3 +40,4 @@ class VaultServices:
     keys: KeyServices
     erasing: ErasureService
     importing: ImportService
+    reviving: RevivalService

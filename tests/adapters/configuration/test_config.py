@@ -45,6 +45,8 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_POSTGRES_SCHEMA="elsewhere",
         TOKEN_VAULT_SCRYPT_LOG2_N="15",
         TOKEN_VAULT_STORAGE_TIMEOUT="2.5",
+        TOKEN_VAULT_EXHAUSTED_AFTER="86400",
+        TOKEN_VAULT_PROVIDER_CONCURRENCY="5",
     )
     assert config.encryption_secret.reveal() == SECRET
     assert config.previous_encryption_secret.reveal() == SECRET[::-1]
@@ -67,6 +69,8 @@ def test_every_field_has_a_variable(tmp_path):
         "postgres_schema": "elsewhere",
         "scrypt_log2_n": 15,
         "storage_timeout": timedelta(seconds=2.5),
+        "exhausted_after": timedelta(days=1),
+        "provider_concurrency": 5,
     }
     # A new field must be read from a variable too.
     assert len(shown) + 2 == len(attrs.fields(VaultConfig))

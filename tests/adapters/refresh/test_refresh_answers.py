@@ -368,7 +368,7 @@ async def test_too_slow(provider, sqlite_config, clock):
     from vault_adapters import open_vault
 
     provider.answer(Answer(delay=30))
-    config = evolve(sqlite_config, refresh_deadline=timedelta(seconds=0.3))
+    config = evolve(sqlite_config, refresh_deadline=timedelta(seconds=0.3), answer_deadline=timedelta(0))
     refreshers = {"acme": OAuth2Refresher(provider.token_url, "client", "client-secret")}
     async with open_vault(config, refreshers=refreshers, clock=clock) as vault:
         await store(vault)

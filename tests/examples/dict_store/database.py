@@ -2,7 +2,7 @@
 
 import asyncio
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field, fields, frozen
 
 from vault_domain.entities.refresh_state import RefreshState
 
@@ -28,10 +28,11 @@ class Tables:
     data_key_times: dict = field(factory=dict)  # time of creation by (tenant, id)
     imported: dict = field(factory=dict)  # (source, token id) by TokenKey
     noted: set = field(factory=set)  # value ids of the refresh tokens whose end an event has told
+    clients: dict = field(factory=dict)  # ClientRecord by ClientScope
     events: list = field(factory=list)  # AuditEvent; the first has number 1
 
     def copy(self):
-        return Tables(*(getattr(self, name).copy() for name in self.__slots__ if not name.startswith("__")))
+        return Tables(*(getattr(self, table.name).copy() for table in fields(Tables)))
 
 
 class Transaction:

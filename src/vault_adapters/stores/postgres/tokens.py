@@ -1,10 +1,9 @@
 """The token table on Postgres."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 from uuid import UUID
@@ -64,8 +63,6 @@ _FOREIGN_KEY_VIOLATION = "23503"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
 
-_Read = Callable[[Sequence[TokenKey]], Awaitable[Sequence[Reading]]]
-
 
 class PostgresTokenRepository:
     """Implements `TokenRepository`."""
@@ -74,7 +71,9 @@ class PostgresTokenRepository:
         self._database = database
         self._queries = queries
         self._waking = waking
-        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(self._reading, most_batches=database.most_connections)
+        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(
+            lambda: database.reading(self._read), most_batches=database.most_connections
+        )
 
     async def close(self) -> None:
         """Wait until no read is running."""
@@ -198,11 +197,6 @@ class PostgresTokenRepository:
     async def ping(self) -> None:
         """Return normally if the database answers."""
         await self._database.fetch("SELECT 1")
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[_Read]:
-        async with self._database.reader() as reader:
-            yield partial(self._read, reader)
 
     async def _read(self, reader: Reader, keys: Sequence[TokenKey]) -> list[Reading]:
         now = self._database.now()

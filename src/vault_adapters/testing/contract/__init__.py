@@ -18,10 +18,10 @@ a new store turns them green; the guide "Write a store" has the same order.
 import pytest
 
 _MODULES = (
-    *("access", "callers", "claims", "commits", "concurrency", "decryption", "endings", "events"),
-    *("failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings", "migrations"),
-    *("neighbours", "refreshing", "refusals", "rejections", "reserving", "rotation", "schedule"),
-    *("sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
+    *("access", "callers", "claims", "clients", "commits", "concurrency", "decryption", "endings", "events"),
+    *("exhaustion", "failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings"),
+    *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
+    *("rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -30,11 +30,13 @@ from vault_adapters.composition import Store  # noqa: E402
 from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
 from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
 from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
+from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
 from vault_adapters.testing.contract.commits import CommitCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
 from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
 from vault_adapters.testing.contract.endings import EndingCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
+from vault_adapters.testing.contract.exhaustion import ExhaustionCases  # noqa: E402
 from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
@@ -46,7 +48,9 @@ from vault_adapters.testing.contract.migrations import MigrationCases, OlderSche
 from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
 from vault_adapters.testing.contract.refusals import RefusalCases  # noqa: E402
 from vault_adapters.testing.contract.rejections import RejectionCases  # noqa: E402
+from vault_adapters.testing.contract.renewals import RenewalCases  # noqa: E402
 from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
+from vault_adapters.testing.contract.revival import RevivalCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
@@ -84,13 +88,17 @@ class StoreContract(
     FailureCases,
     CommitCases,
     RefusalCases,
+    ExhaustionCases,
+    RevivalCases,
     RejectionCases,
     EndingCases,
     ScheduleCases,
     ReserveCases,
+    RenewalCases,
     SweepCases,
     CallerCases,
     LateAnswerCases,
+    ClientCases,
     NeighbourCases,
     MigrationCases,
 ):
@@ -104,9 +112,8 @@ class SharedStoreContract(StoreContract, SharingCases):
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, EndingCases),
-    *(ScheduleCases, ReserveCases, SweepCases),
-    *(CallerCases, LateAnswerCases),
+    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases, ReserveCases),
+    *(RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases, ClientCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store turns them green."""

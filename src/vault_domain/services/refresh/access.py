@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.errors import (
     KeyUnavailableError,
     ProviderConfigurationError,
@@ -43,6 +44,7 @@ from vault_domain.rules.refresh import (
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
+from vault_domain.services.refresh.exchange import Patience, still_open
 from vault_domain.services.refresh.failures import NothingSent
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
@@ -191,7 +193,7 @@ class RefreshService:
 
     async def _obtain(self, account: Account, caller: _Caller) -> Token:
         """Read the account and carry out the decision, until there is a token or an error."""
-        poll, attempts = _FIRST_POLL, 0
+        poll, attempts, patience = _FIRST_POLL, 0, Patience()
         end = self._tasks.monotonic() + _MOST_LEASES * self._lease(account).total_seconds()
         while self._tasks.monotonic() < end and attempts < _MOST_ATTEMPTS:
             held = await self._keeper.settle(account)
@@ -203,17 +205,20 @@ class RefreshService:
                 return await self._open(account, snapshot, decision.access)
             longest = self._lease(account)
             if isinstance(decision, Claim) and not self._runner.is_attempting(account):
+                began = self._tasks.monotonic()
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome
+                if isinstance(outcome, NothingSent):
+                    end += self._tasks.monotonic() - began  # waiting for a turn is no wait for another attempt
                 attempts += isinstance(outcome, Refreshed)
                 if not self._keeper.is_pending(account):  # otherwise, the waiting answer must be stored first
                     continue
-            elif isinstance(decision, Wait):
-                self._runner.refuse_if_stopped(account)
-                longest = decision.until - snapshot.now
             elif not isinstance(decision, Claim):
-                raise _error(decision, account)
+                longest = self._longest_wait(account, decision, snapshot.now)
+            is_other = isinstance(decision, Wait) or self._runner.is_attempting(account)
+            if is_other and patience.is_over(snapshot.record, longest, self._tasks.monotonic()):
+                raise still_open(account)
             # A claim while an attempt is running: the clock was set forward, so the lease only seems to be over.
             await self._pause(poll, longest)
             poll = min(poll * 1.5, _LONGEST_POLL)
@@ -222,6 +227,15 @@ class RefreshService:
             account=account,
             retry_after=_AFTER_OTHERS,
         )
+
+    def _longest_wait(
+        self, account: Account, decision: Wait | BackOff | Reauthorize | NoRefresher | NothingStored, now: datetime
+    ) -> timedelta:
+        """Return the time for which another attempt may go on; raise the error if there is none to wait for."""
+        if not isinstance(decision, Wait):
+            raise _error(decision, account)
+        self._runner.refuse_if_stopped(account)
+        return decision.until - now
 
     async def _attempt(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         """Claim and refresh the account. If that fails while the stored token is still valid, return that token."""
@@ -239,7 +253,9 @@ class RefreshService:
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
     ) -> Token | Refreshed | NothingSent:
-        self._runner.failures.refuse_known_bad(account)
+        return await self._runner.in_turn(account.provider, lambda: self._run_in_turn(account, decision, caller))
+
+    async def _run_in_turn(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         started = self._tasks.monotonic()
         attempt = await self._runner.claim(account, decision, self._lease(account))
         if attempt is None:
@@ -298,12 +314,12 @@ def _overdue(account: Account) -> RefreshFailedError:
 
 
 def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
-    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES:
+    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES | CLIENT_REASONS:
         return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not help
     if isinstance(decision, BackOff):
         return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
     if isinstance(decision, Reauthorize):
         return ReauthorizationRequiredError(account=account, reason=decision.reason)
     if isinstance(decision, NoRefresher):
-        return ProviderConfigurationError("no refresher is configured for the provider", account=account)
+        return ProviderConfigurationError("no refresher is configured for the provider", account=account, refused=False)
     return TokenNotFoundError(account=account)

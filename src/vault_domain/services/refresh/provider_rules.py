@@ -1,18 +1,30 @@
-"""Makes the rules of refreshing from the attributes of the refreshers."""
+"""Makes the rules and the policy of refreshing from the attributes of the refreshers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 from attrs import evolve
 
-from vault_domain.ports.token_refresher import TokenRefresher
+from vault_domain.ports.token_refresher import TokenRefresher, times_of
+from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 
 
 def rules_of(refreshers: Mapping[str, TokenRefresher], timing: RefreshTiming) -> dict[str, RefreshRule]:
     """Return the rule of each provider."""
     return {provider: _rule(refresher, timing) for provider, refresher in refreshers.items()}
+
+
+def policy_of(refreshers: Mapping[str, TokenRefresher], buffer: timedelta, notice: timedelta) -> RefreshPolicy:
+    """Return the policy: what the host configured, and the lifetimes that the refreshers name.
+
+    Raises:
+        InvalidInputError: a refresher names a lifetime that is no positive duration.
+    """
+    defaults, idle = times_of(refreshers, "default_lifetime"), times_of(refreshers, "idle_lifetime")
+    return RefreshPolicy(buffer, notice, defaults, idle)
 
 
 def _rule(refresher: TokenRefresher, timing: RefreshTiming) -> RefreshRule:

@@ -113,7 +113,9 @@ class SweepService:
         """Take the next due accounts of a provider; if there are none, the sweep is finished with the provider."""
         position = sweep.positions[provider]
         due: list[DueAccount] = []
-        if not self._runner.failures.is_refused(provider):
+        places = await self._runner.guard.places(provider)
+        wanted = wanted if places is None else min(wanted, places)
+        if wanted > 0:
             # Two leases, because the second half of a batch waits for the first.
             hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)
             due, now = await self._ledger.reserve_due(
@@ -133,7 +135,7 @@ class SweepService:
         """Refresh one account or reschedule it; a failure is counted and does not affect other accounts."""
         counts = sweep.counts
         try:
-            outcome = await self._refresh(account, rule, sweep)
+            outcome = await self._runner.in_turn(account.provider, lambda: self._refresh(account, rule, sweep))
         except ReauthorizationRequiredError:
             counts["reauthorization_required"] += 1
         except DecryptionError:

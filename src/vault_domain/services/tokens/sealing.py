@@ -17,8 +17,7 @@ from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.idle import idle_limit
-from vault_domain.rules.refresh import lead
+from vault_domain.rules.schedule import idle_limit, lead
 
 T = TypeVar("T")
 W = TypeVar("W")

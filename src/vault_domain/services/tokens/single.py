@@ -21,6 +21,7 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.sealing import write_sealed
@@ -42,6 +43,7 @@ class TokenService:
         uses: UseTracker,
         policy: RefreshPolicy,
         held: HeldAnswers,
+        clients: Clients,
     ) -> None:
         self._tokens = tokens
         self._cipher = cipher
@@ -50,6 +52,7 @@ class TokenService:
         self._uses = uses
         self._policy = policy
         self._held = held
+        self._clients = clients
 
     async def store(
         self, drafts: Sequence[TokenDraft], *, actor: str | None, expected_generation: int | None = None
@@ -61,7 +64,7 @@ class TokenService:
             self._cipher,
             self._sink,
             self._policy,
-            drafts,
+            self._clients.sign(drafts),
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
         )
 

@@ -1,4 +1,4 @@
-"""Decides when a grant is refreshed because its refresh token would lapse unused, whatever its access token is."""
+"""Decides what each stored value says about the time at which a sweep refreshes its account."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from attrs import evolve
 
 from vault_domain.entities.account import TokenKind
-from vault_domain.entities.token import TokenInfo, TokenWrite
+from vault_domain.entities.lifetime import capped
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import TokenInfo, TokenStatus, TokenWrite
 from vault_domain.rules.freshness import RefreshPolicy
 
 
@@ -35,6 +37,30 @@ def with_idle_limit(write: TokenWrite, policy: RefreshPolicy) -> TokenWrite:
     if limit is None or write.key.kind is not TokenKind.ACCESS_TOKEN:
         return write
     return evolve(write, due_in=limit)
+
+
+def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:
+    """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
+
+    A store subtracts the returned time from the expiry that it stores. The result is never too late. It may be too
+    early, because the store does not look at the rest of the account; so a sweep asks `decide_ahead` before it calls
+    the provider.
+
+    Args:
+        kind: the value's kind.
+        lifetime: the time for which the provider issued the value, if known.
+        policy: when a token is due.
+    """
+    return capped(policy.horizon, lifetime) if kind is TokenKind.ACCESS_TOKEN else None
+
+
+def scheduled(record: AccountRecord | None, policy: RefreshPolicy) -> TokenInfo | None:
+    """Return the access token if sweeps refresh it: it is INVALID, or VALID with an expiry or an idle limit."""
+    access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
+    if access is None or access.status is TokenStatus.INVALID:
+        return access
+    has_end = access.expires_at is not None or idle_limit(access.key.provider, policy) is not None
+    return access if access.status is TokenStatus.VALID and has_end else None
 
 
 def _stored_at(info: TokenInfo) -> datetime:
