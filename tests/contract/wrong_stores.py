@@ -11,6 +11,7 @@ from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
 
 from vault_adapters.testing.contract.claims import ClaimCases
+from vault_adapters.testing.contract.clients import ClientCases
 from vault_adapters.testing.contract.commits import CommitCases
 from vault_adapters.testing.contract.events import EventCases
 from vault_adapters.testing.contract.failures import FailureCases
@@ -20,6 +21,7 @@ from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
 from vault_adapters.testing.contract.renewals import RenewalCases
 from vault_adapters.testing.contract.reserving import ReserveCases
+from vault_adapters.testing.contract.revival import RevivalCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
 from vault_adapters.testing.contract.schedule import ScheduleCases
 from vault_adapters.testing.contract.sweeps import SweepCases
@@ -71,6 +73,7 @@ METHODS = {
         "reject": FailureCases,
         "commit": CommitCases,
     },
+    "revivals": {"revive": RevivalCases},
     "key_rotation": {
         "key_counts": KeyTableCases,
         "count_data_keys_to_rotate": DataKeyCases,
@@ -88,6 +91,7 @@ METHODS = {
         "delete_wraps": MasterKeyCases,
         "retire_master_key": KeyTableCases,
     },
+    "clients": dict.fromkeys(["records", "refuse", "take_probe", "close", "condemn"], ClientCases),
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }

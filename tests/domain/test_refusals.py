@@ -1,17 +1,23 @@
 """A run of definite refusals: how long an account waits, and when its credential is exhausted."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
 )
-from vault_domain.entities.refresh_state import RefreshState
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.token import TokenInfo, TokenStatus
+from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.refresh import BackOff, Claim, RefreshRule, RefreshTiming, decide
 from vault_domain.rules.refusals import (
     DEFAULT_EXHAUSTION,
     is_exhausted,
@@ -52,7 +58,7 @@ def asked_every(gap, most, exhaustion=DEFAULT_EXHAUSTION, jitter=0.5):
 def test_a_dead_grant_is_asked_for_twenty_times_at_most_and_for_four_days_at_least(jitter, gap):
     attempts = asked_every(gap, 100, jitter=jitter)
     assert 5 <= len(attempts) <= 20
-    assert DEFAULT_EXHAUSTION <= attempts[-1] - attempts[0] < 2 * DEFAULT_EXHAUSTION
+    assert 4 * DAY <= attempts[-1] - attempts[0] < 8 * DAY
 
 
 def test_a_dead_grant_that_is_asked_for_once_a_day_is_exhausted_after_four_days():
@@ -91,6 +97,23 @@ def test_the_first_refusal_begins_a_run():
 def test_a_wait_is_from_fifteen_seconds_to_a_day_and_not_shorter_than_the_run(run, jitter):
     wait = wait_after(run, jitter)
     assert max(15 * SECOND, min(run, DAY)) <= wait <= min(2 * max(run, 15 * SECOND), DAY)
+
+
+@pytest.mark.parametrize(
+    ("wait", "refused_since", "waits"),
+    [(HOUR, None, True), (2 * HOUR, None, False), (DAY, NOW, True), (DAY + HOUR, NOW, False)],
+)
+def test_a_wait_that_is_too_long_shows_that_the_clock_was_set_back(wait, refused_since, waits):
+    account = Account("t1", "acme")
+    key, value_id = account.key(TokenKind.REFRESH_TOKEN), UUID(int=7)
+    credential = TokenInfo(
+        UUID(int=1), key, TokenStatus.VALID, None, None, (), 1, None, None, None, NOW, NOW, value_id
+    )  # fmt: skip
+    state = RefreshState(value_id, next_attempt_at=NOW + wait, failures=1, refused_since=refused_since)
+    record = AccountRecord(account, {TokenKind.REFRESH_TOKEN: credential}, refresh=state)
+    rule = RefreshRule(TokenKind.REFRESH_TOKEN, Rotation.strict(), RefreshTiming())
+    decision = decide(record, NOW, RefreshPolicy(), rule)
+    assert decision == BackOff(wait) if waits else isinstance(decision, Claim)
 
 
 def test_accounts_that_were_refused_together_are_asked_apart():

@@ -22,7 +22,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
-from vault_domain.services.refresh.provider_rules import rules_of
+from vault_domain.services.refresh.provider_rules import provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
@@ -57,7 +57,7 @@ class Cases:
         store, cipher, tasks = self.store, self.cipher, self.tasks
         self.held = HeldAnswers(tasks)
         sink = self.held.watching(self.sink)
-        rules = rules_of(self.refreshers, self.timing)
+        rules = provider_rules(self.refreshers, self.timing)
         opener, ledger = TokenOpener(cipher, sink), store.refreshes
         self.opener, self.uses = opener, UseTracker(store.tokens)
         clients = Clients(self.refreshers)

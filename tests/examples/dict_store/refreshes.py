@@ -165,11 +165,8 @@ def reject(transaction, attempt, code, actor):
         return Change(result=False)
     if stored.info.status is TokenStatus.INVALID:
         return Change(result=True)
-    events = invalidate(transaction, stored, code, actor)
-    marked = transaction.tables.tokens[attempt.credential.key]
-    info = evolve(marked.info, rejected_at=transaction.now)
-    transaction.tables.tokens[attempt.credential.key] = evolve(marked, info=info)
-    return Change(result=True, events=events)
+    stored = evolve(stored, info=evolve(stored.info, rejected_at=transaction.now))
+    return Change(result=True, events=invalidate(transaction, stored, code, actor))
 
 
 def _own(transaction, attempt):

@@ -1,7 +1,9 @@
 """Revives condemned credentials on SQLite."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+from attrs import frozen
 
 from vault_adapters.stores.damage import sound
 from vault_adapters.stores.queries import Queries
@@ -13,10 +15,16 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.ports.change import Change
 from vault_domain.ports.revival import Condemned, Place, Revived, Spread
 
-_START: Place = (to_micros(datetime(1, 1, 1, tzinfo=UTC)), "", "", "")
 
-_Found = tuple[TokenKey, bytes, int | None, int, str | None]
-"""A condemned credential: key, value id, expiry in microseconds, generation and error code."""
+@frozen
+class _Found:
+    """A condemned credential; ``expires_at`` is in microseconds since 1970."""
+
+    key: TokenKey
+    value_id: bytes
+    expires_at: int | None
+    generation: int
+    error_code: str | None
 
 
 class SqliteRevivalRepository:
@@ -36,27 +44,31 @@ class SqliteRevivalRepository:
             rows = await transaction.fetch(self._queries["find_condemned"], parameters)
             now = to_micros(transaction.now)
             found = sound(rows, lambda row: _found(row, condemned.provider))
-            wanted = [each for each in found if each[2] is None or each[2] > (now or 0)]
+            wanted = [each for each in found if each.expires_at is None or each.expires_at > (now or 0)]
             events: list[AuditEvent] = []
             if not dry_run:
-                events = [
-                    await self._revive(transaction, each, spread, number, actor) for number, each in enumerate(wanted)
-                ]
-                await append_events(transaction, self._queries, events)
-            place = tuple(rows[-1][:4]) if len(rows) == limit else None
-            return Change(Revived(len(wanted), len(rows) - len(wanted), transaction.now, place), events)
+                events = await self._revive(transaction, wanted, spread, actor)
+            following = [tuple(place) for *place, _, _, _, _ in rows[limit - 1 :]]
+            last = following[0] if following else None
+            return Change(Revived(len(wanted), len(rows) - len(wanted), transaction.now, last), events)
 
         return await self._database.transact(work)
 
     async def _revive(
-        self, transaction: Transaction, found: _Found, spread: Spread, number: int, actor: str | None
-    ) -> AuditEvent:
-        key, value_id, _, generation, code = found
-        now = {"now": to_micros(transaction.now), "due_at": to_micros(transaction.now + spread.due_in(number))}
-        value = key_parameters(key) | {"value_id": value_id} | now
-        await transaction.execute(self._queries["revive_credential"], value)
-        await transaction.execute(self._queries["revive_account"], account_parameters(key.account) | now)
-        return token_event(AuditAction.ACCOUNT_REVIVED, key, generation, transaction, actor, code)
+        self, transaction: Transaction, found: list[_Found], spread: Spread, actor: str | None
+    ) -> list[AuditEvent]:
+        now = {"now": to_micros(transaction.now)}
+        values = [key_parameters(each.key) | {"value_id": each.value_id} | now for each in found]
+        await transaction.execute_many(self._queries["revive_credential"], values)
+        accounts = [
+            account_parameters(each.key.account) | now | {"due_at": to_micros(transaction.now + spread.due_in(number))}
+            for number, each in enumerate(found)
+        ]
+        await transaction.execute_many(self._queries["revive_account"], accounts)
+        action = AuditAction.ACCOUNT_REVIVED
+        events = [token_event(action, each.key, each.generation, transaction, actor, each.error_code) for each in found]
+        await append_events(transaction, self._queries, events)
+        return events
 
 
 def _found(row: Row, provider: str) -> _Found:
@@ -69,14 +81,14 @@ def _found(row: Row, provider: str) -> _Found:
     if type(tenant_id) is not str or type(identifier) is not str or not tenant_id or type(value_id) is not bytes:
         raise ValueError
     expiry = None if expires_at is None else whole(expires_at)
-    return stored_key(tenant_id, provider, kind, identifier), value_id, expiry, whole(generation), text(code)
+    return _Found(stored_key(tenant_id, provider, kind, identifier), value_id, expiry, whole(generation), text(code))
 
 
 def _selection(condemned: Condemned, after: Place | None, limit: int, now: datetime) -> dict[str, Any]:
-    rejected_at, tenant_id, kind, identifier = after or _START
+    rejected_at, tenant_id, kind, identifier = after or (to_micros(condemned.since), "", "", "")
     return {
         "provider": condemned.provider,
-        "since": to_micros(condemned.since),
+        "since": rejected_at,
         "until": to_micros(condemned.until or now),
         "tenant_id": condemned.tenant_id,
         "after_rejected_at": rejected_at,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, tokens_of
-from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, claimed, state_of, token_set
+from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, answer, claimed, state_of, token_set
 from vault_adapters.testing.contract.sweeps import RefreshFixtures
 from vault_adapters.testing.refresher import ScriptedRefresher
 from vault_domain.entities.account import ConnectionState
@@ -44,6 +44,9 @@ class ExhaustionCases(RefreshFixtures):
 
     async def test_a_success_and_another_credential_end_the_run(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token_set(ACCOUNT, token_set(), label="l")
+        await self.check_run(store)
+        await store.refreshes.commit(await claimed(store), await answer(store), actor=None)
+        assert await _run(store) == (None, timedelta(0))
         await self.check_run(store)
         await vault.store_token_set(ACCOUNT, token_set(1))
         assert await _run(store) == (None, timedelta(0))
@@ -96,7 +99,7 @@ class ExhaustionCases(RefreshFixtures):
         self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock
     ) -> None:
         clock.advance(HOUR)
-        refresher.then(*[REFUSED] * 4, token_set(1), *[REFUSED] * 5)
+        refresher.then(*[REFUSED] * 4, token_set(1, rotates=False), *[REFUSED] * 5)
         for _ in range(4):
             assert await _reason(sweeping, clock, DAY + SECOND) is None
         assert (await sweeping.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"

@@ -23,6 +23,7 @@ from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import ClientRules, concerns, is_abandoned, is_mismatch, is_paused, may_probe
 from vault_domain.rules.refresh import Claim
+from vault_domain.rules.refusals import EXHAUSTED
 from vault_domain.services.tokens.clients import Clients
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ _log = logging.getLogger(__name__)
 _LONGEST_AGE = 5.0
 """Seconds for which a process relies on the records that it read."""
 
-_INVALID_GRANT = frozenset({None, "invalid_grant"})
+_SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", EXHAUSTED})
+"""Codes of a condemnation that does not count if the grant belongs to another client: that client may still use it."""
 
 
 @frozen
@@ -127,7 +129,7 @@ class ClientGuard:
             StorageError: the store failed.
         """
         account, client = attempt.account, self.clients.of(attempt.account)
-        if code in _INVALID_GRANT and is_mismatch(attempt.client, client):
+        if code in _SAYS_NOTHING_ELSEWHERE and is_mismatch(attempt.client, client):
             await self._count(ClientScope(account.provider, client, CLIENT_MISMATCH), account)
             return CLIENT_MISMATCH
         scope = ClientScope(account.provider, client, MASS_REJECTION)

@@ -80,24 +80,31 @@ class FailureRecorder:
         if isinstance(error, ReauthorizationRequiredError):
             return await self._condemn(attempt, reason, state, actor)
         if is_refusal(error, reason):
-            run = refused_for(state, attempt.claimed_at, self._exhaustion)
-            if is_exhausted(run, self._exhaustion):
-                return await self._condemn(attempt, EXHAUSTED, state, actor)
-            wait = wait_after(run, self._tasks.jitter())
-            await self._fail(attempt, Failure(reason, wait, unknown=False, refused=True, refused_for=run))
-        elif reason == INVALID_CLIENT:
+            return await self._refuse(attempt, reason, state, actor)
+        if isinstance(error, RefreshFailedError):
+            wait = backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)
+            await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
+            raise RefreshFailedError(
+                account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
+            )
+        if reason == INVALID_CLIENT:
             await self._fail_for_client(attempt, reason, state)
             await self._guard.refused(attempt)
-        elif not isinstance(error, RefreshFailedError):
+        else:
             wait = backoff(state.failures + 1, self._tasks.jitter(), None)
             await self._fail(attempt, Failure(reason, wait, unknown=False))
-        if not isinstance(error, RefreshFailedError):
-            raise ProviderConfigurationError(account=account, reason=reason)
-        wait = backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)
-        await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
-        raise RefreshFailedError(
-            account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
-        )
+        raise ProviderConfigurationError(account=account, reason=reason)
+
+    async def _refuse(
+        self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
+    ) -> NothingSent:
+        """Record a definite refusal of the account; condemn its credential if that exhausts it. Raise the error."""
+        run = refused_for(state, attempt.claimed_at, self._exhaustion)
+        if is_exhausted(run, self._exhaustion):
+            return await self._condemn(attempt, EXHAUSTED, state, actor)
+        wait = wait_after(run, self._tasks.jitter())
+        await self._fail(attempt, Failure(reason, wait, unknown=False, refused=True, refused_for=run))
+        raise ProviderConfigurationError(account=attempt.account, reason=reason)
 
     async def _condemn(
         self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None

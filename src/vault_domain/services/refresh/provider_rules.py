@@ -1,7 +1,6 @@
-"""Makes the rules and the policy of refreshing from the attributes of the refreshers."""
+"""Makes the refresh rule of each provider and the policy of all, and says which grace periods are of no use."""
 
-from __future__ import annotations
-
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -9,12 +8,19 @@ from attrs import evolve
 
 from vault_domain.ports.token_refresher import TokenRefresher, times_of
 from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.grace import useless_grace
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 
+_log = logging.getLogger(__name__)
 
-def rules_of(refreshers: Mapping[str, TokenRefresher], timing: RefreshTiming) -> dict[str, RefreshRule]:
-    """Return the rule of each provider."""
-    return {provider: _rule(refresher, timing) for provider, refresher in refreshers.items()}
+
+def provider_rules(refreshers: Mapping[str, TokenRefresher], timing: RefreshTiming) -> dict[str, RefreshRule]:
+    """Return the rule of each provider; log a warning for each grace period that nobody can use."""
+    for name, refresher in refreshers.items():
+        problem = useless_grace(refresher.rotation, timing)
+        if problem is not None:
+            _log.warning("%s: %s", name, problem)
+    return {name: _rule(refresher, timing) for name, refresher in refreshers.items()}
 
 
 def policy_of(refreshers: Mapping[str, TokenRefresher], buffer: timedelta, notice: timedelta) -> RefreshPolicy:
