@@ -73,7 +73,7 @@ class Host:
         if self.process is not None:
             self._world.history.add(self.process.name, "killed")
             self.process.kill()
-            self._world.oracle.on_kill(self)
+            self._world.oracle.on_end(self, self.process)
         self.process = self.vault = None
 
     def stop(self):
@@ -103,6 +103,7 @@ class Host:
             self._sweep_later(process, vault)
             await process.stop.wait()
             self._forget(process)
+        world.oracle.on_end(self, process)
         world.history.add(process.name, "ended")
 
     async def _open(self):
