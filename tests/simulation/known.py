@@ -2,11 +2,7 @@
 
 ANY = "*"
 
-KNOWN = {
-    ("idle_lapse", "lapsed"): "a credential is not refreshed before it lapses",
-    ("no_expiry", "lapsed"): "a credential is not refreshed before it lapses",
-    ("old_token_dies", "dying token"): "a token that dies is handed out during the flight",
-}
+KNOWN = {}
 """Reason by the kind of provider (`ANY`: all kinds) and the rule that is broken."""
 
 
