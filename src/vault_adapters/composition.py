@@ -36,7 +36,6 @@ from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
@@ -47,6 +46,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.provider_rules import provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
@@ -124,9 +124,7 @@ async def open_vault_over(
     Args:
         store: the open store, with its schema; the vault takes the time from the store and never closes it.
         config: see `VaultConfig`; its database fields are ignored.
-        refreshers: see `open_vault`.
-        http_client: see `open_vault`.
-        on_event: see `open_vault`.
+        refreshers, http_client, on_event: see `open_vault`.
 
     Raises:
         ConfigurationError: see `open_vault`.
@@ -324,11 +322,11 @@ def _vault_services(
     held: HeldAnswers,
     window: ConfirmationWindow,
 ) -> VaultServices:
-    rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
+    rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients = store.refreshes, Clients(refreshers)
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, clients)
-    guard = ClientGuard(store.clients, sink, tasks, clients, ClientRules())
+    guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
     most = config.provider_concurrency
     runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
@@ -340,7 +338,7 @@ def _vault_services(
         tokens=tokens,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer, window.most),
+        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most),
         refreshing=refreshing,
         rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
         sweeping=sweeping,

@@ -11,6 +11,7 @@ from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
 
 from vault_adapters.testing.contract.claims import ClaimCases
+from vault_adapters.testing.contract.clients import ClientCases
 from vault_adapters.testing.contract.commits import CommitCases
 from vault_adapters.testing.contract.events import EventCases
 from vault_adapters.testing.contract.failures import FailureCases
@@ -90,6 +91,7 @@ METHODS = {
         "delete_wraps": MasterKeyCases,
         "retire_master_key": KeyTableCases,
     },
+    "clients": dict.fromkeys(["records", "refuse", "take_probe", "close", "condemn"], ClientCases),
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }

@@ -245,7 +245,7 @@ async def test_a_database_that_takes_no_renewal_ends_no_exchange(world):
 
 @in_virtual_time
 async def test_a_process_does_not_take_its_own_open_exchange_for_over(world):
-    process = await world.connected(late(40, answer(1)), answer(2), rotation=Rotation.non_rotating())
+    process = await world.connected(late(40, answer(1)), answer(2), rotation=Rotation.grace(600))
     failing = Failing(world.store.refreshes, "renew", StorageError("away", retryable=True))
     process = process.over(store=evolve(world.store, refreshes=failing))
     await world.refused(process.ensure())
@@ -310,3 +310,115 @@ async def test_an_account_with_an_open_exchange_is_shown_as_it_was(world):
     record = (await world.store.refreshes.read(ACCOUNT)).record
     info = describe_account(record, world.clock.now(), TokenKind.REFRESH_TOKEN)
     assert info.state is ConnectionState.CONNECTED
+
+
+UNKNOWN = RefreshFailedError(outcome_unknown=True)
+
+
+@in_virtual_time
+async def test_within_a_grace_period_the_holder_repeats_a_request_at_once(world):
+    process = await world.connected(UNKNOWN, UNKNOWN, answer(1), rotation=Rotation.grace(30))
+    assert await process.ensure() == "access-1"
+    assert world.now() < 2
+    assert process.calls == ["refresh-0"] * 3
+    assert (await process.state()).failures == 0
+
+
+@in_virtual_time
+async def test_the_holder_repeats_twice_at_most_and_others_while_the_period_is_open(world):
+    process = await world.connected(*[UNKNOWN] * 4, answer(1), rotation=Rotation.grace(30))
+    error, _ = await world.refused(process.ensure())
+    assert len(process.calls) == 3
+    assert (await process.state()).failures == 1
+    await asyncio.sleep(error.retry_after.total_seconds())
+    assert await process.ensure() == "access-1"
+    assert len(process.calls) == 5
+
+
+@in_virtual_time
+async def test_an_exchange_that_hangs_is_closed_and_repeated_before_the_grace_period_ends(world):
+    running = []
+
+    async def hang(request):
+        running.append(request)
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            running.remove(request)
+
+    async def answer_late(request):
+        assert not running
+        await asyncio.sleep(40)
+        return answer(1)
+
+    process = await world.connected(hang, answer_late, rotation=Rotation.grace(30))
+    await world.refused(process.ensure())
+    await world.at(18)
+    assert len(process.calls) == 1
+    await world.at(20)
+    assert len(process.calls) == 2
+    await world.at(60)
+    assert await process.stored() == ["access-1", "refresh-1"]
+
+
+@in_virtual_time
+async def test_nothing_is_repeated_after_the_grace_period(world):
+    process = await world.connected(late(26, UNKNOWN), answer(1), rotation=Rotation.grace(20))
+    await world.refused(process.ensure())
+    await world.at(40)
+    assert len(process.calls) == 1
+    assert (await process.state()).unknown_since is not None
+
+
+@in_virtual_time
+async def test_the_grace_period_counts_from_the_first_request_of_earlier_attempts(world):
+    process = await world.connected(*[UNKNOWN] * 6, late(9, UNKNOWN), answer(1), rotation=Rotation.grace(30))
+    await world.refused(process.ensure())
+    await world.at(15)
+    await world.refused(process.ensure())
+    await world.at(19)
+    await world.refused(process.ensure())
+    assert len(process.calls) == 7  # the last attempt ended after 28 s of 30 s
+
+
+@in_virtual_time
+async def test_a_holder_that_cannot_confirm_its_lease_repeats_nothing(world):
+    process = await world.connected(UNKNOWN, answer(1), rotation=Rotation.grace(30))
+    failing = Failing(world.store.refreshes, "renew", StorageError("away", retryable=True))
+    await world.refused(process.over(store=evolve(world.store, refreshes=failing)).ensure())
+    assert len(process.calls) == 1
+
+
+@in_virtual_time
+async def test_a_vault_that_closes_repeats_nothing(world):
+    process = await world.connected(late(1, UNKNOWN), answer(1), rotation=Rotation.grace(30))
+    call = asyncio.create_task(world.refused(process.ensure()))
+    await world.at(0.5)
+    process.cases.refreshing.stop()
+    await call
+    assert len(process.calls) == 1
+
+
+@in_virtual_time
+async def test_a_failure_whose_outcome_is_known_is_not_repeated(world):
+    process = await world.connected(RefreshFailedError(), answer(1), rotation=Rotation.grace(30))
+    await world.refused(process.ensure())
+    assert len(process.calls) == 1
+
+
+@in_virtual_time
+async def test_a_strict_provider_is_asked_once(world):
+    process = await world.connected(UNKNOWN, answer(1))
+    await world.refused(process.ensure())
+    assert len(process.calls) == 1
+
+
+@in_virtual_time
+async def test_a_provider_that_does_not_rotate_is_asked_again_after_the_lease_though_an_exchange_hangs(world):
+    process = await world.connected(late(60, answer(1)), answer(2), rotation=Rotation.non_rotating())
+    await world.refused(process.ensure())
+    assert await process.ensure() == "access-2"
+    assert LEASE - 1 < world.now() < LEASE + 2
+    await world.at(61)
+    assert await process.stored() == ["access-2", "refresh-2"]
+    assert not process.cases.refreshing.is_running

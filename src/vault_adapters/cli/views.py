@@ -130,7 +130,7 @@ def event_json(event: AuditEvent) -> dict[str, Any]:
         "action": event.action.value,
         "occurred_at": iso(event.occurred_at),
         "tenant_id": event.tenant_id,
-        "provider": None if event.account is None else event.account.provider,
+        "provider": event.provider if event.account is None else event.account.provider,
         "identifier": None if event.account is None else event.account.identifier,
         "kind": None if event.kind is None else event.kind.value,
         "generation": event.generation,
@@ -142,7 +142,7 @@ def event_json(event: AuditEvent) -> dict[str, Any]:
 
 def event_row(event: AuditEvent, screen: Screen) -> list[Content]:
     """Return an audit event as a row under `EVENT_COLUMNS`."""
-    provider = None if event.account is None else event.account.provider
+    provider = event.provider if event.account is None else event.account.provider
     identifier = None if event.account is None else event.account.identifier
     kind = None if event.kind is None else event.kind.value
     when = screen.moment(event.occurred_at)
@@ -159,6 +159,15 @@ def report_json(report: HealthReport) -> dict[str, Any]:
         "failed_reads": report.failed_reads,
         "counts": [
             {"provider": count.provider, "health": count.health.value, "count": count.count} for count in report.counts
+        ],
+        "incidents": [
+            {
+                "provider": incident.provider,
+                "reason": incident.reason,
+                "since": iso(incident.since),
+                "refused_at": iso(incident.refused_at),
+            }
+            for incident in report.incidents
         ],
     }
 

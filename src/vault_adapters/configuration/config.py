@@ -20,6 +20,8 @@ from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
 from vault_domain.entities.text import plain_text
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
+from vault_domain.ports.client_ledger import MOST_COUNTED
+from vault_domain.rules.clients import MOST_ACCOUNTS, ClientRules
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
 from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
 
@@ -132,6 +134,13 @@ class VaultConfig:
         exhausted_after: time of nothing but definite refusals, an hour to a year, after which the vault no longer asks
             the provider and shows the account as one to connect again.
         provider_concurrency: largest number of refreshes that this process runs at one provider at the same time.
+        client_pause_accounts: number of different accounts for which a provider refuses the OAuth client, without a
+            success between, before refreshes at that client are paused.
+        client_probe_interval: time between two probes of a paused client.
+        fleet_guard_accounts: number of different accounts that a provider rejects within `fleet_guard_window`, and more
+            than half of all attempts, before none of them is condemned.
+        fleet_guard_window: see `fleet_guard_accounts`.
+        fleet_guard_limit: time without a success after which the rejected accounts are condemned all the same.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -170,10 +179,35 @@ class VaultConfig:
         validator=_duration(timedelta(hours=1), 365 * _DAY),
     )
     provider_concurrency: int = field(default=DEFAULT_CONCURRENCY, validator=_whole(1, 1000))
+    client_pause_accounts: int = field(default=3, validator=_whole(1, MOST_ACCOUNTS))
+    client_probe_interval: timedelta = field(
+        default=timedelta(seconds=60),
+        validator=_duration(timedelta(seconds=1), timedelta(hours=1)),
+    )
+    fleet_guard_accounts: int = field(default=5, validator=_whole(2, MOST_COUNTED))
+    fleet_guard_window: timedelta = field(
+        default=timedelta(minutes=10),
+        validator=_duration(timedelta(minutes=1), _DAY),
+    )
+    fleet_guard_limit: timedelta = field(
+        default=timedelta(days=4),
+        validator=_duration(timedelta(hours=1), timedelta(days=365)),
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.rejection_confirm_after > self.rejection_confirm_within:
             raise ConfigurationError("rejection_confirm_after must not be longer than rejection_confirm_within")
+
+    @property
+    def client_rules(self) -> ClientRules:
+        """The numbers by which faults of a client are told from dead grants."""
+        return ClientRules(
+            self.client_pause_accounts,
+            self.client_probe_interval,
+            self.fleet_guard_accounts,
+            self.fleet_guard_window,
+            self.fleet_guard_limit,
+        )
 
     @classmethod
     @scrubbed

@@ -112,6 +112,11 @@ class _Variables:
     storage_timeout: timedelta | None = _variable("storage_timeout", _seconds)
     exhausted_after: timedelta | None = _variable("exhausted_after", _seconds)
     provider_concurrency: int | None = _variable("provider_concurrency", _whole)
+    client_pause_accounts: int | None = _variable("client_pause_accounts", _whole)
+    client_probe_interval: timedelta | None = _variable("client_probe_interval", _seconds)
+    fleet_guard_accounts: int | None = _variable("fleet_guard_accounts", _whole)
+    fleet_guard_window: timedelta | None = _variable("fleet_guard_window", _seconds)
+    fleet_guard_limit: timedelta | None = _variable("fleet_guard_limit", _seconds)
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class RefreshRule:
 
     Attributes:
         spends: the kind of credential that the provider's refresher takes.
-        rotation: the provider's rotation policy, as `of` adjusts it.
+        rotation: the provider's rotation policy.
         timing: time limits of the steps.
     """
 
@@ -84,9 +84,7 @@ class RefreshRule:
 
     @classmethod
     def of(cls, spends: TokenKind, rotation: Rotation, timing: RefreshTiming) -> RefreshRule:
-        """Return a provider's rule; a policy with a grace period too short for a second attempt becomes strict."""
-        if rotation.kind is RotationKind.GRACE and timing.lease + timing.deadline >= rotation.grace_period:
-            rotation = Rotation.strict()
+        """Return a provider's rule; `vault_domain.rules.grace` tells who can use a grace period."""
         return cls(spends, rotation, timing)
 
 

@@ -7,6 +7,7 @@ import attrs
 import pytest
 
 from vault_adapters import ConfigurationError, VaultConfig
+from vault_domain.rules.clients import ClientRules
 
 SECRET = "a-secret-of-more-than-32-characters-0123"
 CANARY = "hunter2-canary"
@@ -46,6 +47,11 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_STORAGE_TIMEOUT="2.5",
         TOKEN_VAULT_EXHAUSTED_AFTER="86400",
         TOKEN_VAULT_PROVIDER_CONCURRENCY="5",
+        TOKEN_VAULT_CLIENT_PAUSE_ACCOUNTS="4",
+        TOKEN_VAULT_CLIENT_PROBE_INTERVAL="30",
+        TOKEN_VAULT_FLEET_GUARD_ACCOUNTS="8",
+        TOKEN_VAULT_FLEET_GUARD_WINDOW="120",
+        TOKEN_VAULT_FLEET_GUARD_LIMIT="86400",
     )
     assert config.encryption_secret.reveal() == SECRET
     assert config.previous_encryption_secret.reveal() == SECRET[::-1]
@@ -69,7 +75,15 @@ def test_every_field_has_a_variable(tmp_path):
         "storage_timeout": timedelta(seconds=2.5),
         "exhausted_after": timedelta(days=1),
         "provider_concurrency": 5,
+        "client_pause_accounts": 4,
+        "client_probe_interval": timedelta(seconds=30),
+        "fleet_guard_accounts": 8,
+        "fleet_guard_window": timedelta(minutes=2),
+        "fleet_guard_limit": timedelta(days=1),
     }
+    day, minute = timedelta(days=1), timedelta(minutes=1)
+    assert config.client_rules == ClientRules(4, minute / 2, 8, 2 * minute, day)
+    assert VaultConfig().client_rules == ClientRules()
     # A new field must be read from a variable too.
     assert len(shown) + 2 == len(attrs.fields(VaultConfig))
 
@@ -163,6 +177,12 @@ def test_a_secret_file_without_an_end_is_refused():
         {"journal_dir": ""},
         {"prepared_statements": "yes"},
         {"pool_size": True},
+        {"client_pause_accounts": 0},
+        {"client_pause_accounts": 11},
+        {"client_probe_interval": timedelta(0)},
+        {"fleet_guard_accounts": 1},
+        {"fleet_guard_window": timedelta(seconds=1)},
+        {"fleet_guard_limit": timedelta(minutes=1)},
     ],
 )
 def test_fields_of_another_kind(fields):

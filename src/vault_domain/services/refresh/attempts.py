@@ -25,6 +25,7 @@ from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.grace import since_first_request
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.clients import ClientGuard
@@ -94,6 +95,7 @@ class AttemptRunner:
     def stop(self) -> None:
         """Start no attempt any more, because the vault is closing; running attempts end normally."""
         self._is_stopped = True
+        self._exchanges.stop()
 
     def refuse_if_stopped(self, account: Account) -> None:
         """Raise `RefreshFailedError` after `stop`."""
@@ -180,12 +182,12 @@ class AttemptRunner:
         if prepared is None:
             await self._release(attempt)
             return NothingSent()
-        request, state, sealer = prepared
+        request, state, since_first, sealer = prepared
 
         async def finish(answer: Answer) -> Refreshed | NothingSent:
             return await self._finish(attempt, answer, state, sealer, started, actor)
 
-        return await self._exchanges.hold(attempt, request, finish)
+        return await self._exchanges.hold(attempt, request, since_first, finish)
 
     async def _finish(
         self, attempt: Attempt, answer: Answer, state: RefreshState, sealer: Sealer, started: float, actor: str | None
@@ -203,7 +205,9 @@ class AttemptRunner:
             await self._keep(attempt, [draft], sealer, started, actor)
         return await self._failures.record(attempt, answer, state, actor=actor)
 
-    async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, RefreshState, Sealer] | None:
+    async def _prepare(
+        self, attempt: Attempt, started: float
+    ) -> tuple[RefreshRequest, RefreshState, timedelta, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
@@ -223,7 +227,8 @@ class AttemptRunner:
         scopes = () if access is None else access.scopes
         timing = self._timing
         request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline)
-        return request, snapshot.record.refresh, sealer
+        state = snapshot.record.refresh
+        return request, state, since_first_request(state, snapshot.now), sealer
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
         """Log that an answer's refresh token cannot be stored; return the code if the stored one is spent by now."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from attrs import define
+from attrs import define, evolve
 
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import (
@@ -18,10 +18,12 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
+from vault_domain.rules.grace import listening_time, may_repeat
 from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.failures import NothingSent
@@ -33,6 +35,9 @@ Finish = Callable[[Answer], Awaitable[Refreshed | NothingSent]]
 
 _GRACE_SECONDS = 0.5
 """Extra seconds before a refresher that ignores its deadline is cancelled, and before its callers are answered."""
+
+_PAUSES = 0.1, 0.5
+"""Seconds before the repetitions of a request within a grace period."""
 
 _AGAIN = timedelta(seconds=1)
 """Time after which a caller whose patience ended may ask again."""
@@ -64,7 +69,12 @@ class Exchanges:
         self._tasks = tasks
         self._timing = timing
         self._refreshers = refreshers
-        self._late: set[Account] = set()
+        self._late: dict[UUID, Account] = {}
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Repeat no request any more, because the vault is closing; open exchanges go on."""
+        self._is_stopped = True
 
     @property
     def is_any_late(self) -> bool:
@@ -72,15 +82,18 @@ class Exchanges:
         return bool(self._late)
 
     def is_late(self, account: Account) -> bool:
-        """Return whether such an exchange goes on for an account."""
-        return account in self._late
+        """Return whether such an exchange goes on for an account, and its credential must not be presented again."""
+        return account in self._late.values() and not self._is_reusable(account)
 
-    async def hold(self, attempt: Attempt, request: RefreshRequest, finish: Finish) -> Refreshed | NothingSent:
+    async def hold(
+        self, attempt: Attempt, request: RefreshRequest, since_first: timedelta, finish: Finish
+    ) -> Refreshed | NothingSent:
         """Ask the provider, and finish the attempt with its answer, now or after the callers have given up.
 
         Args:
             attempt: the attempt, whose lease is renewed until the exchange ends.
             request: what to ask.
+            since_first: time since the first request for the credential whose outcome may be unknown.
             finish: stores the answer, or records how the attempt failed.
 
         Raises:
@@ -90,9 +103,9 @@ class Exchanges:
         exchange = _Exchange()
 
         async def listen() -> None:
-            exchange.answer = await self._ask(attempt, request)
+            exchange.answer = await self._ask_within_grace(attempt, request, since_first)
             if exchange.is_late:
-                await self._finish_late(attempt.account, exchange.answer, finish)
+                await self._finish_late(attempt, exchange.answer, finish)
 
         patience = self._timing.deadline.total_seconds() + _GRACE_SECONDS
         try:
@@ -105,18 +118,49 @@ class Exchanges:
         if exchange.answer is not None:
             return await finish(exchange.answer)
         exchange.is_late = True
-        self._late.add(attempt.account)
+        self._late[attempt.attempt_id] = attempt.account
         _log.warning("%s has not answered in time; its answer is still awaited", attempt.account.provider)
         raise still_open(attempt.account)
 
-    async def _finish_late(self, account: Account, answer: Answer, finish: Finish) -> None:
+    async def _finish_late(self, attempt: Attempt, answer: Answer, finish: Finish) -> None:
+        provider = attempt.account.provider
         try:
             await finish(answer)
-            _log.info("%s answered late; its answer is kept", account.provider)
+            _log.info("a late answer of %s was taken", provider)
         except VaultError as error:
-            _log.warning("a late answer of %s ended with %s", account.provider, error.reason or error.code)
+            _log.warning("a late answer of %s ended with %s", provider, error.reason or error.code)
         finally:
-            self._late.discard(account)
+            del self._late[attempt.attempt_id]
+
+    async def _ask_within_grace(self, attempt: Attempt, request: RefreshRequest, since_first: timedelta) -> Answer:
+        """Ask the provider; while its grace period allows it, ask again after an unknown outcome.
+
+        The exchange before is over then, and the ledger has confirmed that this attempt still holds the lease.
+        """
+        began = self._tasks.monotonic()
+        rotation = self._refreshers[attempt.account.provider].rotation
+
+        def passed(more: float = 0.0) -> timedelta:
+            return since_first + timedelta(seconds=self._tasks.monotonic() - began + more)
+
+        request = evolve(request, deadline=listening_time(rotation, since_first, self._timing))
+        answer = await self._ask(attempt, request)
+        for pause in _PAUSES:
+            if not isinstance(answer, RefreshFailedError) or not answer.outcome_unknown or answer.refresh_token:
+                break
+            wait = max(pause * (0.5 + self._tasks.jitter()), (answer.retry_after or timedelta(0)).total_seconds())
+            if not may_repeat(rotation, passed(wait), self._timing):
+                break
+            await self._tasks.sleep(wait)
+            is_held = await self._renew(attempt)
+            # Compare again, because the renewal may have hung, and the process may have been stopped.
+            if not is_held or self._is_stopped or not may_repeat(rotation, passed(), self._timing):
+                break
+            _log.info("%s is asked again within its grace period", attempt.account.provider)
+            answer = await self._ask(
+                attempt, evolve(request, deadline=listening_time(rotation, passed(), self._timing))
+            )
+        return answer
 
     async def _ask(self, attempt: Attempt, request: RefreshRequest) -> Answer:
         """Call the provider; return its answer, or turn any exception into one of the port's three errors."""
@@ -127,7 +171,7 @@ class Exchanges:
                 limit,
                 lambda: refresher.refresh(request),
                 pace=self._timing.renewal.total_seconds(),
-                renew=lambda: self._renew(attempt),
+                renew=lambda: self._keep_lease(attempt),
             )
         except (ReauthorizationRequiredError, ProviderConfigurationError, RefreshFailedError) as error:
             return error
@@ -140,13 +184,27 @@ class Exchanges:
         _log.error("a refresher for %s returned no TokenSet", request.account.provider)
         return RefreshFailedError(outcome_unknown=True)
 
-    async def _renew(self, attempt: Attempt) -> None:
-        """Renew the lease. If that fails, the exchange goes on; its answer is stored by compare-and-set."""
+    async def _keep_lease(self, attempt: Attempt) -> None:
+        # The credential of a provider that does not rotate may be presented at any time, so others need not wait.
+        if not self._is_reusable(attempt.account):
+            await self._renew(attempt)
+
+    def _is_reusable(self, account: Account) -> bool:
+        return self._refreshers[account.provider].rotation.kind is RotationKind.NON_ROTATING
+
+    async def _renew(self, attempt: Attempt) -> bool:
+        """Renew the lease; return whether the attempt is known to hold it.
+
+        If that fails, an exchange goes on: its answer is stored by compare-and-set.
+        """
         try:
-            if not await self._ledger.renew(attempt, attempt.lease):
-                _log.info("a lease was not renewed, because another attempt began")
+            is_held = await self._ledger.renew(attempt, attempt.lease)
         except StorageError as error:
             _log.warning("a lease could not be renewed (%s)", error.code)
+            return False
+        if not is_held:
+            _log.info("a lease was not renewed, because another attempt began")
+        return is_held
 
 
 @define
