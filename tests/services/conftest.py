@@ -14,7 +14,7 @@ from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
@@ -22,6 +22,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.provider_rules import provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
@@ -56,10 +57,7 @@ class Cases:
         store, cipher, tasks = self.store, self.cipher, self.tasks
         self.held = HeldAnswers(tasks)
         sink = self.held.watching(self.sink)
-        rules = {
-            name: RefreshRule.of(refresher.spends, refresher.rotation, self.timing)
-            for name, refresher in self.refreshers.items()
-        }
+        rules = provider_rules(self.refreshers, self.timing)
         opener, ledger = TokenOpener(cipher, sink), store.refreshes
         self.opener, self.uses = opener, UseTracker(store.tokens)
         clients = Clients(self.refreshers)
@@ -70,13 +68,13 @@ class Cases:
         runner = AttemptRunner(
             ledger, cipher, opener, self.keeper, failures, guard, tasks, POLICY, self.timing, self.refreshers
         )
-        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline)
+        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, store.accounts)
         self.accounts = AccountService(store.accounts, cipher, sink, revoker, POLICY, {}, clients)
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
         self.rejections = RejectionService(
             self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()
         )
-        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules)
+        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens)
         self.erasing = ErasureService(store.eraser, cipher, sink)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)
