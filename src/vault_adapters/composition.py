@@ -21,6 +21,7 @@ from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
+from vault_adapters.stores.noticed import noticed
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
@@ -37,6 +38,7 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
@@ -51,6 +53,8 @@ from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.reading import RowReader
+from vault_domain.services.tokens.remembered import RememberedRows
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
@@ -98,7 +102,7 @@ async def open_vault(
         _log.warning("no database is configured; tokens are kept in the file %s", path)
     async with (
         _open_store(config, pool, clock, migrate=migrate) as store,
-        _run(store, sources, config, refreshers, http_client, on_event) as vault,
+        _run(store, sources, config, refreshers, http_client, on_event, clock) as vault,
     ):
         yield vault
 
@@ -141,14 +145,18 @@ async def _run(
     refreshers: Mapping[str, TokenRefresher] | None,
     http_client: Any,
     on_event: Callable[[AuditEvent], object] | None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[TokenVault]:
     journal = NoJournal() if config.journal_dir is None else FileJournal(config.journal_dir)
     async with AsyncExitStack() as stack:
         master_keys = await open_with_sources(store.keys, sources)
         sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
-        keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl)
+        keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
+        memory = MemoryPolicy(serve_stale=config.serve_stale, size=config.read_cache_size)
+        rows = RememberedRows(memory, tasks, keyring.holds, clock)
+        store = noticed(store, rows)
         held = HeldAnswers(commits)
         sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
@@ -175,6 +183,7 @@ async def _run(
             refreshers=bound,
             keys=keys,
             held=held,
+            rows=rows,
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
@@ -312,10 +321,12 @@ def _vault_services(
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
     held: HeldAnswers,
+    rows: RememberedRows,
 ) -> VaultServices:
     rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, tokens = store.refreshes, TokenService(store.tokens, cipher, sink, opener, uses, policy, held)
+    ledger, reader = store.refreshes, RowReader(store.tokens, rows, held, tasks)
+    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, rows, reader)
     runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, policy, timing, refreshers)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
     refreshing, sweeping = _refresh_services(

@@ -13,6 +13,7 @@ from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
@@ -22,14 +23,17 @@ from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.held import HeldAnswers
+from vault_domain.services.tokens.noticing import noticing
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.reading import RowReader
+from vault_domain.services.tokens.remembered import RememberedRows
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
 
 ACCOUNT = Account("t1", "google", "ann")
 ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
-POLICY, TIMING = RefreshPolicy(), RefreshTiming()
+POLICY, TIMING, MEMORY = RefreshPolicy(), RefreshTiming(), MemoryPolicy()
 HOUR = timedelta(hours=1)
 
 
@@ -45,6 +49,7 @@ class Cases:
     journal: MemoryJournal
     refreshers: dict
     timing: RefreshTiming = TIMING
+    memory: MemoryPolicy = MEMORY
 
     def __attrs_post_init__(self):
         store, cipher, tasks = self.store, self.cipher, self.tasks
@@ -54,16 +59,29 @@ class Cases:
             name: RefreshRule.of(refresher.spends, refresher.rotation, self.timing)
             for name, refresher in self.refreshers.items()
         }
-        opener, ledger = TokenOpener(cipher, sink), store.refreshes
-        self.opener, self.uses = opener, UseTracker(store.tokens)
-        self.tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, POLICY, self.held)
+        opener = self.opener = TokenOpener(cipher, sink)
+        self.uses = UseTracker(store.tokens)
+        self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
+        noticed = self.noticed = noticing(
+            self.rows,
+            tokens=store.tokens,
+            accounts=store.accounts,
+            refreshes=store.refreshes,
+            eraser=store.eraser,
+            imports=store.imports,
+        )
+        ledger = noticed.refreshes
+        self.reader = RowReader(store.tokens, self.rows, self.held, tasks)
+        self.tokens = TokenService(
+            noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.held, self.rows, self.reader
+        )
         self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held)
         runner = AttemptRunner(ledger, cipher, sink, opener, self.keeper, tasks, POLICY, self.timing, self.refreshers)
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline)
-        self.accounts = AccountService(store.accounts, cipher, sink, revoker, POLICY, {})
+        self.accounts = AccountService(noticed.accounts, cipher, sink, revoker, POLICY, {})
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
         self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules)
-        self.erasing = ErasureService(store.eraser, cipher, sink)
+        self.erasing = ErasureService(noticed.eraser, cipher, sink)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)
         self.resealing = ResealingService(store.key_rotation, cipher, sink, tasks)

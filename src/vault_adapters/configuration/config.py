@@ -121,6 +121,9 @@ class VaultConfig:
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
             SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
             imports, key rotations, erasures and migrations have longer limits.
+        serve_stale: time since the database last confirmed a token for which this process may hand it out from memory
+            while the database does not answer; zero: never. An expired token is never handed out.
+        read_cache_size: largest number of tokens that this process remembers.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -151,6 +154,8 @@ class VaultConfig:
         default=timedelta(seconds=5),
         validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
     )
+    serve_stale: timedelta = field(default=timedelta(minutes=10), validator=_duration(_ZERO, _DAY))
+    read_cache_size: int = field(default=10_000, validator=_whole(1, 10_000_000))
 
     @classmethod
     @scrubbed

@@ -12,6 +12,7 @@ from vault_adapters.crypto.envelope import EnvelopeKey
 class _Held:
     key: EnvelopeKey
     until: float
+    renew_at: float
 
 
 @define
@@ -53,6 +54,12 @@ class KeyCache:
         self._tenants.move_to_end(tenant_id)
         return held.key
 
+    def wants_renewal(self, tenant_id: str, key_id: bytes) -> bool:
+        """Return whether more than half of a held key's time is over."""
+        tenant = self._tenants.get(tenant_id)
+        held = None if tenant is None else tenant.held.get(key_id)
+        return held is not None and held.renew_at <= self._monotonic()
+
     def get_active(self, tenant_id: str) -> EnvelopeKey | None:
         """Return the key that was last found to be the tenant's active one, or None."""
         tenant = self._tenants.get(tenant_id)
@@ -66,8 +73,9 @@ class KeyCache:
         self._forget_the_first_that_are_over()
         tenant = self._tenants.setdefault(tenant_id, _TenantKeys())
         self._size += key.key_id not in tenant.held
-        tenant.until = self._monotonic() + self._ttl
-        tenant.held[key.key_id] = _Held(key, tenant.until)
+        now = self._monotonic()
+        tenant.until = now + self._ttl
+        tenant.held[key.key_id] = _Held(key, tenant.until, now + self._ttl / 2)
         self._tenants.move_to_end(tenant_id)
         while self._size > self._capacity:
             self.forget_tenant(next(iter(self._tenants)))
@@ -83,6 +91,12 @@ class KeyCache:
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.active = None
+
+    def forget_key(self, tenant_id: str, key_id: bytes) -> None:
+        """Drop one key of this tenant."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is not None and key_id in tenant.held:
+            self._drop(tenant_id, tenant, key_id)
 
     def forget_tenant(self, tenant_id: str) -> None:
         """Drop all keys of this tenant."""

@@ -1,0 +1,50 @@
+"""Decides whether a remembered row may answer a read."""
+
+from datetime import datetime, timedelta
+
+from attrs import frozen
+
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.token import StoredToken, TokenStatus
+
+
+@frozen
+class MemoryPolicy:
+    """How long a remembered row may answer a read.
+
+    Attributes:
+        read_cache: time since the database confirmed a row for which it answers without a query; zero: never.
+        serve_stale: time since the database confirmed a row for which it answers while the database does not; zero:
+            never.
+        size: largest number of remembered rows.
+    """
+
+    read_cache: timedelta = timedelta(0)
+    serve_stale: timedelta = timedelta(minutes=10)
+    size: int = 10_000
+
+    @property
+    def longest(self) -> timedelta:
+        """The longest time for which a row is of any use."""
+        return max(self.read_cache, self.serve_stale)
+
+
+def may_be_remembered(key: TokenKey, row: StoredToken) -> bool:
+    """Return whether a row may answer later reads of ``key``.
+
+    A refresh token may not, because presenting an older one may revoke the grant. An invalid value may not, because
+    nobody can use it.
+    """
+    return key.kind is not TokenKind.REFRESH_TOKEN and row.info.status is not TokenStatus.INVALID and row.key == key
+
+
+def may_answer(row: StoredToken, now: datetime, age: timedelta, longest: timedelta) -> bool:
+    """Return whether a remembered row may answer a read.
+
+    Args:
+        row: the row.
+        now: the store's time, as far as this process can tell it.
+        age: time since the database confirmed the row.
+        longest: the limit for the age.
+    """
+    return age < longest and not row.info.is_expired(now)
