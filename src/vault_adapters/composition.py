@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from attrs import evolve
@@ -23,6 +23,7 @@ from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.stores.noticed import noticed
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
+from vault_adapters.stores.port import WatchedStore
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.audit import AuditEvent
@@ -154,8 +155,10 @@ async def _run(
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
-        memory = MemoryPolicy(serve_stale=config.serve_stale, size=config.read_cache_size)
+        memory = MemoryPolicy(config.read_cache or timedelta(0), config.serve_stale, config.read_cache_size)
         rows = RememberedRows(memory, tasks, keyring.holds, clock)
+        if config.read_cache and isinstance(store, WatchedStore):
+            rows.watch_by(await stack.enter_async_context(store.watch(rows)))
         store = noticed(store, rows)
         held = HeldAnswers(commits)
         sink = held.watching(CallbackSink(on_event))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import Attribute, field, frozen
+from attrs.validators import optional
 
 from vault_adapters.configuration.database_url import ConfiguredUrl, as_configured_url
 from vault_adapters.configuration.environment import read_environment
@@ -121,6 +122,8 @@ class VaultConfig:
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
             SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
             imports, key rotations, erasures and migrations have longer limits.
+        read_cache: time since a token was read for which this process may return it again without a query; None or
+            zero: never. Other processes' changes are usually seen within milliseconds, and never later than this.
         serve_stale: time since the database last confirmed a token for which this process may hand it out from memory
             while the database does not answer; zero: never. An expired token is never handed out.
         read_cache_size: largest number of tokens that this process remembers.
@@ -154,6 +157,7 @@ class VaultConfig:
         default=timedelta(seconds=5),
         validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
     )
+    read_cache: timedelta | None = field(default=None, validator=optional(_duration(_ZERO, _DAY)))
     serve_stale: timedelta = field(default=timedelta(minutes=10), validator=_duration(_ZERO, _DAY))
     read_cache_size: int = field(default=10_000, validator=_whole(1, 10_000_000))
 

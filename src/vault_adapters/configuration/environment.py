@@ -107,6 +107,7 @@ class _Variables:
     postgres_schema: str | None = _variable("postgres_schema")
     scrypt_log2_n: int | None = _variable("scrypt_log2_n", _whole)
     storage_timeout: timedelta | None = _variable("storage_timeout", _seconds)
+    read_cache: timedelta | None = _variable("read_cache", _seconds)
     serve_stale: timedelta | None = _variable("serve_stale", _seconds)
     read_cache_size: int | None = _variable("read_cache_size", _whole)
 

@@ -17,11 +17,13 @@ class MemoryPolicy:
         serve_stale: time since the database confirmed a row for which it answers while the database does not; zero:
             never.
         size: largest number of remembered rows.
+        unwatched: the same as ``read_cache``, and at most this, while other processes' changes are not told.
     """
 
     read_cache: timedelta = timedelta(0)
     serve_stale: timedelta = timedelta(minutes=10)
     size: int = 10_000
+    unwatched: timedelta = timedelta(seconds=1)
 
     @property
     def longest(self) -> timedelta:

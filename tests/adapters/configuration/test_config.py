@@ -42,6 +42,7 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_POSTGRES_SCHEMA="elsewhere",
         TOKEN_VAULT_SCRYPT_LOG2_N="15",
         TOKEN_VAULT_STORAGE_TIMEOUT="2.5",
+        TOKEN_VAULT_READ_CACHE="30",
         TOKEN_VAULT_SERVE_STALE="60",
         TOKEN_VAULT_READ_CACHE_SIZE="50",
     )
@@ -63,6 +64,7 @@ def test_every_field_has_a_variable(tmp_path):
         "postgres_schema": "elsewhere",
         "scrypt_log2_n": 15,
         "storage_timeout": timedelta(seconds=2.5),
+        "read_cache": timedelta(seconds=30),
         "serve_stale": timedelta(seconds=60),
         "read_cache_size": 50,
     }

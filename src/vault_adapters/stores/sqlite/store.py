@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 
 from attrs import frozen
@@ -20,6 +20,8 @@ from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
+from vault_adapters.stores.sqlite.watching import watching
+from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 
 
 @frozen
@@ -34,6 +36,11 @@ class SqliteStore:
     key_rotation: SqliteKeyRotation
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
+    path: str
+
+    def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
+        """See `WatchedStore`."""
+        return watching(self.path, hearer)
 
 
 @asynccontextmanager
@@ -74,6 +81,7 @@ async def open_sqlite_store(
                 SqliteKeyRotation(database, queries),
                 SqliteTenantEraser(database, queries),
                 SqliteImportRepository(database, queries),
+                path,
             )
         finally:
             await tokens.close()

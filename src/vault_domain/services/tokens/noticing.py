@@ -16,7 +16,8 @@ from vault_domain.ports.importing import ImportRepository, ImportRun
 from vault_domain.ports.refresh_ledger import Attempt, Commit, RefreshLedger, Snapshot
 from vault_domain.ports.tenant_eraser import Erased, TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
-from vault_domain.services.tokens.remembered import RememberedRows, scope_of_account
+from vault_domain.services.tokens.change_log import scope_of_account
+from vault_domain.services.tokens.remembered import RememberedRows
 
 
 @frozen

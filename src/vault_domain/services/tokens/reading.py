@@ -51,6 +51,9 @@ class RowReader:
         Raises:
             StorageError: the store failed, and no remembered row may be used.
         """
+        cached = None if fresh else self._rows.cached(key)
+        if cached is not None:
+            return self._with_waiting(key, cached)
         is_known = self._without_store(key, fresh=fresh) is not None
         if is_known and self._tasks.is_flying(_flight(key)):
             return await self._from_memory(key, fresh=fresh)  # a read of this key has been waiting for too long already
@@ -74,6 +77,9 @@ class RowReader:
         ticket = self._rows.begin()
         reading = await self._tokens.get(key)
         self._rows.saw(key, reading.row, reading.now, ticket)
+        return self._with_waiting(key, reading)
+
+    def _with_waiting(self, key: TokenKey, reading: Reading) -> Reading:
         found = reading.answer
         answer = self._held.over(key, found)
         return reading if answer is found else Reading.of(answer, reading.now)

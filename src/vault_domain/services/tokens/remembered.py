@@ -8,44 +8,26 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from attrs import define
+from attrs import define, frozen
 
-from vault_domain.entities.account import Account, TokenKey, stored_key
+from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.token import NO_VALUE, StoredToken, TokenInfo
 from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.change_watch import ChangeWatch
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading
 from vault_domain.rules.remembering import MemoryPolicy, may_answer, may_be_remembered
+from vault_domain.services.tokens.change_log import EVERYTHING, ChangeLog, Scope, is_value, scope_of_key
 
 T = TypeVar("T")
-
-Scope = tuple[str, ...]
-"""Names the rows that a write may change: tenant, provider, identifier and kind, or the first few of them."""
-
-EVERYTHING: Scope = ()
 
 _MOST_AT_ONCE = 256
 """Largest number of rows of one write that are remembered. A bulk write would push out the rows that are in use."""
 
-_MOST_CHANGES = 10_000
-"""Largest number of changes to keep. Beyond it, no read that is running now is remembered."""
-
-_DOUBT_SECONDS = 60.0
-"""Time after a write with an unknown result during which its rows are not remembered; it may still be committed."""
-
 _MOST_REFUSED = 10_000
-
-
-def scope_of_key(key: TokenKey) -> Scope:
-    """Return the scope of one row."""
-    return (key.tenant_id, key.provider, key.identifier or "", key.kind.value)
-
-
-def scope_of_account(account: Account) -> Scope:
-    """Return the scope of an account's rows."""
-    return (account.tenant_id, account.provider, account.identifier or "")
+"""Largest number of rejected values to keep in mind."""
 
 
 @define
@@ -53,19 +35,23 @@ class _Row:
     token: StoredToken
     store_time: datetime
     since: float  # monotonic time from before the read or write that returned the row
+    epoch: int
+    mark: str | None
 
 
-@define
+@frozen
 class Ticket:
     """The moment at which a read or a write began.
 
     Attributes:
-        changes: number of changes that this process knew of by then.
-        since: the monotonic time.
+        changes: number of the last change that this process knew of by then.
+        since: the monotonic time in seconds.
+        epoch: number of times by then that any rows may have changed.
     """
 
     changes: int
     since: float
+    epoch: int
 
 
 class RememberedRows:
@@ -89,23 +75,30 @@ class RememberedRows:
         clock: Clock | None = None,
     ) -> None:
         self._policy = policy
-        self._tasks = tasks
+        self._monotonic = tasks.monotonic
         self._is_at_hand = is_at_hand
         self._clock = clock
         self._rows: OrderedDict[TokenKey, _Row] = OrderedDict()
-        self._changes = 0
-        self._all_changed = 0
-        self._changed: dict[Scope, int] = {}
-        self._in_doubt: dict[Scope, float] = {}
+        self._marked: dict[str, set[TokenKey]] = {}
+        self._log = ChangeLog(tasks.monotonic)
         self._refused: OrderedDict[UUID, None] = OrderedDict()
+        self._epoch = 0
+        self._watch: ChangeWatch | None = None
 
     def __len__(self) -> int:
         """Return how many rows are remembered."""
         return len(self._rows)
 
+    def watch_by(self, watch: ChangeWatch | None) -> None:
+        """Rely on a watch for the changes of other processes; None: on nothing."""
+        self._watch = watch
+        self.anything_changed()
+
+    # What this process reads and writes
+
     def begin(self) -> Ticket:
         """Return a ticket for a read or write that begins now."""
-        return Ticket(self._changes, self._tasks.monotonic())
+        return Ticket(self._log.last, self._monotonic(), self._epoch)
 
     def saw(self, key: TokenKey, row: StoredToken | None, store_time: datetime, ticket: Ticket) -> None:
         """Remember what the store answered to a read of a key, or to a write.
@@ -119,51 +112,41 @@ class RememberedRows:
         before = self._rows.get(key)
         if before is not None and before.since > ticket.since:
             return  # another read began later and has ended
-        if ticket.changes != self._changes and self._has_changed(key, ticket):
+        mark = None if self._watch is None else self._watch.mark(key)
+        if ticket.changes != self._log.last and self._log.has_changed(key, mark, row, ticket.changes):
             return
         if row is None or not may_be_remembered(key, row) or self._is_barred(key, row):
-            self._rows.pop(key, None)
+            self._drop(key)
             return
-        self._rows[key] = _Row(row, store_time, ticket.since)
+        self._rows[key] = _Row(row, store_time, ticket.since, ticket.epoch, mark)
         self._rows.move_to_end(key)
+        if mark is not None:
+            self._marked.setdefault(mark, set()).add(key)
         if len(self._rows) > self._policy.size:
-            self._rows.popitem(last=False)
-
-    def stale(self, key: TokenKey) -> Reading | None:
-        """Return what a reader gets if the store does not answer; None if nothing is known that may be used now."""
-        return self._answer(key, self._policy.serve_stale)
+            self._drop(next(iter(self._rows)))
 
     def forget(self, scope: Scope) -> None:
         """Forget rows, because they have changed; the results of reads that are running now are not remembered."""
-        self._changes += 1
-        if len(self._changed) >= _MOST_CHANGES:
-            self._all_changed = self._changes
-            self._changed.clear()
-        self._changed[scope] = self._changes
-        if len(scope) == len(_SCOPE_FIELDS):
-            self._rows.pop(_key_of(scope), None)
-        else:
-            for key in [key for key in self._rows if scope_of_key(key)[: len(scope)] == scope]:
-                del self._rows[key]
+        self._log.note(scope)
+        for key in [key for key in self._rows if scope_of_key(key)[: len(scope)] == scope]:
+            self._drop(key)
 
     def forget_keys(self, keys: Sequence[TokenKey]) -> None:
         """Forget the rows of these keys; see `forget`."""
-        if len(keys) <= _MOST_AT_ONCE:
+        if len(keys) > _MOST_AT_ONCE:
+            self._log.note(EVERYTHING)
+            keys = list(self._rows.keys() & set(keys))
+        else:
             for key in keys:
-                self.forget(scope_of_key(key))
-            return
-        self._changes += 1
-        self._all_changed = self._changes
-        self._changed.clear()
-        gone = self._rows.keys() & set(keys)
-        for key in gone:
-            del self._rows[key]
+                self._log.note(scope_of_key(key))
+        for key in keys:
+            self._drop(key)
 
     def refuse(self, info: TokenInfo) -> None:
         """Never hand out this value from memory again, because a resource rejected it."""
         row = self._rows.get(info.key)
-        if row is not None and row.token.info.value_id in (info.value_id, NO_VALUE):
-            del self._rows[info.key]
+        if row is not None and info.value_id in (row.token.info.value_id, NO_VALUE):
+            self._drop(info.key)
         self._refused[info.value_id] = None
         if len(self._refused) > _MOST_REFUSED:
             self._refused.popitem(last=False)
@@ -191,69 +174,89 @@ class RememberedRows:
         except BaseException as error:
             self._forget_all(keys, scopes)
             if not isinstance(error, (GenerationConflictError, DataKeyInactiveError)):
-                self._doubt(keys, scopes)  # also if the caller is cancelled, because the write goes on
+                # Also if the caller is cancelled, because the write goes on.
+                self._log.doubt([*map(scope_of_key, keys), *scopes])
             raise
         rows = stored(change.result) if len(keys) <= _MOST_AT_ONCE else ()
-        current = [row for row in rows if not self._has_changed(row.key, ticket)]
+        current = [row for row in rows if not self._has_changed(row, ticket)]
         self._forget_all(keys, scopes)
+        after = Ticket(self._log.last, ticket.since, ticket.epoch)
         for row in current:
-            self.saw(row.key, row, row.info.updated_at, Ticket(self._changes, ticket.since))
+            self.saw(row.key, row, row.info.updated_at, after)
         return change
 
-    def _forget_all(self, keys: Sequence[TokenKey], scopes: Sequence[Scope]) -> None:
-        self.forget_keys(keys)
-        for scope in scopes:
-            self.forget(scope)
+    # What other processes change
 
-    def _doubt(self, keys: Sequence[TokenKey], scopes: Sequence[Scope]) -> None:
-        now = self._tasks.monotonic()
-        self._in_doubt = {scope: until for scope, until in self._in_doubt.items() if until > now}
-        doubted = [*map(scope_of_key, keys), *scopes]
-        if len(doubted) + len(self._in_doubt) > _MOST_CHANGES:
-            doubted = [EVERYTHING]
-        self._in_doubt |= dict.fromkeys(doubted, now + _DOUBT_SECONDS)
+    def row_changed(self, mark: str, value: str) -> None:
+        """See `ChangeHearer`."""
+        self._log.note_mark(mark, value)
+        for key in list(self._marked.get(mark, ())):
+            if not is_value(self._rows[key].token, value):
+                self._drop(key)
 
-    def _has_changed(self, key: TokenKey, ticket: Ticket) -> bool:
-        """Return whether a change of this key's row became known since the ticket."""
-        if ticket.changes < self._all_changed:
-            return True
-        return any(self._changed.get(scope, 0) > ticket.changes for scope in _scopes_around(key))
+    def tenants_changed(self, concerns: Callable[[str], bool]) -> None:
+        """See `ChangeHearer`."""
+        self._log.note(EVERYTHING)
+        for key in [key for key in self._rows if concerns(key.tenant_id)]:
+            self._drop(key)
 
-    def _is_barred(self, key: TokenKey, row: StoredToken) -> bool:
-        """Return whether a row must not be remembered: its value was rejected, or a write of it is in doubt."""
-        if row.info.value_id in self._refused:
-            return True
-        if not self._in_doubt:
-            return False
-        now = self._tasks.monotonic()
-        return any(self._in_doubt.get(scope, 0.0) > now for scope in _scopes_around(key))
+    def anything_changed(self) -> None:
+        """See `ChangeHearer`. The rows stay for the time of an outage, because none of them is known to be replaced."""
+        self._epoch += 1
 
-    def _answer(self, key: TokenKey, longest: timedelta) -> Reading | None:
-        row = self._rows.get(key)
-        if row is None or not longest:
+    # Answers
+
+    def cached(self, key: TokenKey) -> Reading | None:
+        """Return what a reader gets without a query; None: ask the store."""
+        longest = self._policy.read_cache
+        if not longest or key not in self._rows:
             return None
-        age = timedelta(seconds=self._tasks.monotonic() - row.since)
+        if self._watch is None or not self._watch.is_current():
+            longest = min(longest, self._policy.unwatched)
+        row = self._rows.get(key)
+        if row is None or row.epoch != self._epoch:
+            return None
+        found = self._answer(key, row, longest)
+        if found is not None:
+            self._rows.move_to_end(key)
+        return None if found is None else Reading(row.token, found)
+
+    def stale(self, key: TokenKey) -> Reading | None:
+        """Return what a reader gets if the store does not answer; None if nothing is known that may be used now."""
+        row = self._rows.get(key)
+        found = None if row is None else self._answer(key, row, self._policy.serve_stale)
+        return None if row is None or found is None else Reading(row.token, found, is_stale=True)
+
+    def _answer(self, key: TokenKey, row: _Row, longest: timedelta) -> datetime | None:
+        """Return the store's time if a row may be handed out now, else None."""
+        age = timedelta(seconds=self._monotonic() - row.since)
         now = row.store_time + age
         if self._clock is not None:
             now = self._clock.now()
             age = max(age, now - row.store_time)
         if not may_answer(row.token, now, age, longest):
             if age >= self._policy.longest:
-                del self._rows[key]
+                self._drop(key)
             return None
-        if not self._is_at_hand(key.tenant_id, row.token.sealed.data_key_id):
-            return None
-        return Reading(row.token, now, is_stale=True)
+        return now if self._is_at_hand(key.tenant_id, row.token.sealed.data_key_id) else None
 
+    def _drop(self, key: TokenKey) -> None:
+        row = self._rows.pop(key, None)
+        if row is not None and row.mark is not None:
+            alike = self._marked[row.mark]
+            alike.discard(key)
+            if not alike:
+                del self._marked[row.mark]
 
-_SCOPE_FIELDS = ("tenant_id", "provider", "identifier", "kind")
+    def _forget_all(self, keys: Sequence[TokenKey], scopes: Sequence[Scope]) -> None:
+        self.forget_keys(keys)
+        for scope in scopes:
+            self.forget(scope)
 
+    def _has_changed(self, row: StoredToken, ticket: Ticket) -> bool:
+        mark = None if self._watch is None else self._watch.mark(row.key)
+        return self._log.has_changed(row.key, mark, row, ticket.changes)
 
-def _key_of(scope: Scope) -> TokenKey:
-    tenant_id, provider, identifier, kind = scope
-    return stored_key(tenant_id, provider, kind, identifier)
-
-
-def _scopes_around(key: TokenKey) -> Iterable[Scope]:
-    whole = scope_of_key(key)
-    return (whole[:length] for length in range(len(whole) + 1))
+    def _is_barred(self, key: TokenKey, row: StoredToken) -> bool:
+        """Return whether a row must not be remembered: its value was rejected, or a write of it is in doubt."""
+        return row.info.value_id in self._refused or self._log.is_in_doubt(key)
