@@ -112,7 +112,7 @@ async def test_an_expired_row_is_never_answered(cached):
 
 async def test_a_cached_token_that_is_due_is_refreshed(cached):
     await cached.connect(lifetime=120)
-    cached.rows._policy = MemoryPolicy(read_cache=HOUR)
+    cached.rows._cache_seconds = HOUR.total_seconds()
     cached.clock.advance(90 * SECOND)
     assert (await cached.refreshing.ensure(ACCOUNT, None, actor=None)).value.reveal() == "access-1"
 
@@ -202,7 +202,17 @@ async def test_a_new_value_that_is_heard_while_it_is_read_is_remembered(cached):
 
 
 async def test_the_marks_of_forgotten_rows_are_forgotten(cached):
-    cached.rows._policy = MemoryPolicy(read_cache=CACHE, size=3)
+    cached.rows._size = 3
     for number in range(10):
         await stored(cached, Account("t1", "google", str(number)).key(TokenKind.API_KEY))
     assert sorted(cached.rows._marked) == ["7", "8", "9"]
+
+
+async def test_rows_that_are_used_stay_longer(cached):
+    cached.rows._size = 3
+    keys = [Account("t1", "google", str(number)).key(TokenKind.API_KEY) for number in range(6)]
+    for key in keys:
+        await stored(cached, key)
+        await read(cached, keys[0])
+    assert [await read(cached, key) for key in (keys[0], keys[5])] == [("v", False)] * 2
+    assert await read(cached, keys[3]) == ("v", True)

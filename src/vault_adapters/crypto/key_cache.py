@@ -31,12 +31,20 @@ class KeyCache:
         capacity: largest number of data keys to hold.
         ttl: time to hold a key, in seconds.
         monotonic: a monotonic clock, in seconds.
+        renew: called with a tenant and a key id when a key is used after half of its time; None: nobody is called.
     """
 
-    def __init__(self, capacity: int, ttl: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        ttl: float,
+        monotonic: Callable[[], float],
+        renew: Callable[[str, bytes], None] | None = None,
+    ) -> None:
         self._capacity = capacity
         self._ttl = ttl
         self._monotonic = monotonic
+        self._renew = renew
         self._tenants: OrderedDict[str, _TenantKeys] = OrderedDict()
         self._size = 0
 
@@ -48,17 +56,20 @@ class KeyCache:
         held = tenant.held.get(key_id)
         if held is None:
             return None
-        if held.until <= self._monotonic():
+        now = self._monotonic()
+        if held.until <= now:
             self._drop(tenant_id, tenant, key_id)
             return None
+        if held.renew_at <= now and self._renew is not None:
+            self._renew(tenant_id, key_id)
         self._tenants.move_to_end(tenant_id)
         return held.key
 
-    def wants_renewal(self, tenant_id: str, key_id: bytes) -> bool:
-        """Return whether more than half of a held key's time is over."""
+    def holds(self, tenant_id: str, key_id: bytes) -> bool:
+        """Return whether `get` would return a key now; this does not count as a use."""
         tenant = self._tenants.get(tenant_id)
         held = None if tenant is None else tenant.held.get(key_id)
-        return held is not None and held.renew_at <= self._monotonic()
+        return held is not None and held.until > self._monotonic()
 
     def get_active(self, tenant_id: str) -> EnvelopeKey | None:
         """Return the key that was last found to be the tenant's active one, or None."""

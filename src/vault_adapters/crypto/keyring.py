@@ -66,23 +66,19 @@ class Keyring:
         self._repository = repository
         self._master_keys = master_keys
         self._active_master_key_id = master_keys.active_id
-        self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic)
+        self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic, self._renew if renewing else None)
         self._flights = Flights()
-        self._renewing = renewing
         self._forgotten = 0
         # Limit concurrent calls, because a master key may be a service that throttles.
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     def get_held_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
         """Return a cached key, or None."""
-        key = self._cache.get(tenant_id, key_id)
-        if self._renewing and key is not None and self._cache.wants_renewal(tenant_id, key_id):
-            self._renew(tenant_id, key_id)
-        return key
+        return self._cache.get(tenant_id, key_id)
 
     def holds(self, tenant_id: str, key_id: bytes) -> bool:
         """Return whether a key is cached, so that it decrypts without the repository and the master key."""
-        return self._cache.get(tenant_id, key_id) is not None
+        return self._cache.holds(tenant_id, key_id)
 
     def _renew(self, tenant_id: str, key_id: bytes) -> None:
         flight = (tenant_id, key_id)

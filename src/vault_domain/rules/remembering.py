@@ -1,5 +1,6 @@
 """Decides whether a remembered row may answer a read."""
 
+import math
 from datetime import datetime, timedelta
 
 from attrs import frozen
@@ -25,11 +26,6 @@ class MemoryPolicy:
     size: int = 10_000
     unwatched: timedelta = timedelta(seconds=1)
 
-    @property
-    def longest(self) -> timedelta:
-        """The longest time for which a row is of any use."""
-        return max(self.read_cache, self.serve_stale)
-
 
 def may_be_remembered(key: TokenKey, row: StoredToken) -> bool:
     """Return whether a row may answer later reads of ``key``.
@@ -40,13 +36,18 @@ def may_be_remembered(key: TokenKey, row: StoredToken) -> bool:
     return key.kind is not TokenKind.REFRESH_TOKEN and row.info.status is not TokenStatus.INVALID and row.key == key
 
 
-def may_answer(row: StoredToken, now: datetime, age: timedelta, longest: timedelta) -> bool:
+def may_answer(age: float, longest: float, left: float) -> bool:
     """Return whether a remembered row may answer a read.
 
     Args:
-        row: the row.
-        now: the store's time, as far as this process can tell it.
-        age: time since the database confirmed the row.
-        longest: the limit for the age.
+        age: seconds since the database confirmed the row.
+        longest: the limit for the age, in seconds.
+        left: seconds from that confirmation until the token expires.
     """
-    return age < longest and not row.info.is_expired(now)
+    return age < longest and age < left
+
+
+def time_left(row: StoredToken, confirmed_at: datetime) -> float:
+    """Return the seconds from a time until a row's token expires; infinity if it does not expire."""
+    expires_at = row.info.expires_at
+    return math.inf if expires_at is None else (expires_at - confirmed_at).total_seconds()

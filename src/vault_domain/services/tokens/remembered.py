@@ -18,7 +18,7 @@ from vault_domain.ports.change_watch import ChangeWatch
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading
-from vault_domain.rules.remembering import MemoryPolicy, may_answer, may_be_remembered
+from vault_domain.rules.remembering import MemoryPolicy, may_answer, may_be_remembered, time_left
 from vault_domain.services.tokens.change_log import EVERYTHING, ChangeLog, Scope, is_value, scope_of_key
 
 T = TypeVar("T")
@@ -35,8 +35,10 @@ class _Row:
     token: StoredToken
     store_time: datetime
     since: float  # monotonic time from before the read or write that returned the row
+    left: float
     epoch: int
     mark: str | None
+    was_used: bool = False
 
 
 @frozen
@@ -74,7 +76,10 @@ class RememberedRows:
         is_at_hand: Callable[[str, bytes], bool] = lambda _tenant_id, _data_key_id: True,
         clock: Clock | None = None,
     ) -> None:
-        self._policy = policy
+        self._size = policy.size
+        self._cache_seconds = policy.read_cache.total_seconds()
+        self._unwatched_seconds = min(self._cache_seconds, policy.unwatched.total_seconds())
+        self._stale_seconds = policy.serve_stale.total_seconds()
         self._monotonic = tasks.monotonic
         self._is_at_hand = is_at_hand
         self._clock = clock
@@ -118,12 +123,13 @@ class RememberedRows:
         if row is None or not may_be_remembered(key, row) or self._is_barred(key, row):
             self._drop(key)
             return
-        self._rows[key] = _Row(row, store_time, ticket.since, ticket.epoch, mark)
-        self._rows.move_to_end(key)
+        self._rows[key] = _Row(row, store_time, ticket.since, time_left(row, store_time), ticket.epoch, mark)
+        if before is not None:
+            self._rows.move_to_end(key)
         if mark is not None:
             self._marked.setdefault(mark, set()).add(key)
-        if len(self._rows) > self._policy.size:
-            self._drop(next(iter(self._rows)))
+        while len(self._rows) > self._size:
+            self._make_room()
 
     def forget(self, scope: Scope) -> None:
         """Forget rows, because they have changed; the results of reads that are running now are not remembered."""
@@ -208,37 +214,42 @@ class RememberedRows:
 
     def cached(self, key: TokenKey) -> Reading | None:
         """Return what a reader gets without a query; None: ask the store."""
-        longest = self._policy.read_cache
-        if not longest or key not in self._rows:
+        row = self._rows.get(key) if self._cache_seconds else None
+        if row is None:
             return None
-        if self._watch is None or not self._watch.is_current():
-            longest = min(longest, self._policy.unwatched)
-        row = self._rows.get(key)
-        if row is None or row.epoch != self._epoch:
+        is_told = self._watch is not None and self._watch.is_current()
+        if row.epoch != self._epoch:
             return None
-        found = self._answer(key, row, longest)
-        if found is not None:
-            self._rows.move_to_end(key)
-        return None if found is None else Reading(row.token, found)
+        now = self._answer(key, row, self._cache_seconds if is_told else self._unwatched_seconds)
+        return None if now is None else Reading(row.token, now)
 
     def stale(self, key: TokenKey) -> Reading | None:
         """Return what a reader gets if the store does not answer; None if nothing is known that may be used now."""
         row = self._rows.get(key)
-        found = None if row is None else self._answer(key, row, self._policy.serve_stale)
-        return None if row is None or found is None else Reading(row.token, found, is_stale=True)
+        now = None if row is None else self._answer(key, row, self._stale_seconds)
+        return None if row is None or now is None else Reading(row.token, now, is_stale=True)
 
-    def _answer(self, key: TokenKey, row: _Row, longest: timedelta) -> datetime | None:
+    def _answer(self, key: TokenKey, row: _Row, longest: float) -> datetime | None:
         """Return the store's time if a row may be handed out now, else None."""
-        age = timedelta(seconds=self._monotonic() - row.since)
-        now = row.store_time + age
-        if self._clock is not None:
+        age = self._monotonic() - row.since
+        if self._clock is None:
+            now = row.store_time + timedelta(seconds=age)
+        else:
             now = self._clock.now()
-            age = max(age, now - row.store_time)
-        if not may_answer(row.token, now, age, longest):
-            if age >= self._policy.longest:
-                self._drop(key)
+            age = max(age, (now - row.store_time).total_seconds())
+        if not may_answer(age, longest, row.left) or not self._is_at_hand(key.tenant_id, row.token.sealed.data_key_id):
             return None
-        return now if self._is_at_hand(key.tenant_id, row.token.sealed.data_key_id) else None
+        row.was_used = True
+        return now
+
+    def _make_room(self) -> None:
+        """Forget one row: of those that were not used lately, the one that was confirmed first."""
+        key, row = next(iter(self._rows.items()))
+        if row.was_used:
+            row.was_used = False
+            self._rows.move_to_end(key)
+        else:
+            self._drop(key)
 
     def _drop(self, key: TokenKey) -> None:
         row = self._rows.pop(key, None)

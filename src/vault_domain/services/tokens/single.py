@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account import Account, TokenKey, TokenKind, access_key
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.token import (
     WRONG_ROW,
@@ -123,13 +123,12 @@ class TokenService:
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False, patience: float = PATIENCE
     ) -> Access:
         """Do the same as `get_access`, and tell how the token was found; see `RowReader.read` for the arguments."""
-        key = account.key(TokenKind.ACCESS_TOKEN)
-        row, reading = await self._read(key, fresh=fresh, patience=patience)
+        row, reading = await self._read(access_key(account), fresh=fresh, patience=patience)
         found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
         if row is None or found is Freshness.UNUSABLE:
             return Access(None, reading.now, reading.is_stale)
-        token = await self.hand_out(key, row, reading.now)
-        return Access(UsableToken(token, needs_refresh=found is Freshness.DUE), reading.now, reading.is_stale)
+        token = await self.hand_out(row.key, row, reading.now)  # the row's key is the account's; `_read` has checked it
+        return Access(UsableToken(token, found is Freshness.DUE), reading.now, reading.is_stale)
 
     async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token if it may be used now, else None."""
