@@ -255,6 +255,15 @@ async def test_an_invalid_token_and_a_missing_one_are_forgotten_when_they_are_se
         cases.reader._tokens = cases.store.tokens
 
 
+async def test_what_an_account_shows_to_be_replaced_or_invalid_is_forgotten(cases):
+    for change in (mark, delete, stored):
+        await stored(cases)
+        await change(cases.over())
+        await cases.accounts.get(ACCOUNT)
+        assert await remembered(cases) is None
+        cases.reader._tokens = cases.store.tokens
+
+
 async def test_a_later_value_of_this_process_takes_the_place_of_the_earlier_one(cases):
     await stored(cases)
     await stored(cases, value="w")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from attrs import frozen
@@ -96,6 +97,11 @@ class _Tokens(_Noticing):
 
 class _Accounts(_Noticing):
     _right: AccountRepository
+
+    async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
+        found, now = await self._right.get(account)
+        self._rows.learn(account.key(TokenKind.ACCESS_TOKEN), None if found is None else found.tokens)
+        return found, now
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 from attrs import define, frozen
 
-from vault_domain.entities.account import TokenKey
+from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.token import NO_VALUE, StoredToken, TokenInfo
 from vault_domain.ports.change import Change, DataKeyInactiveError
@@ -146,6 +146,19 @@ class RememberedRows:
             for key in keys:
                 self._log.note(scope_of_key(key))
         for key in keys:
+            self._drop(key)
+
+    def learn(self, key: TokenKey, tokens: Mapping[TokenKind, TokenInfo] | None) -> None:
+        """Forget a row if the metadata of its account shows that another value is stored, or none, or an invalid one.
+
+        Args:
+            key: the row's key.
+            tokens: the account's tokens, by kind; None if nothing is stored.
+        """
+        row, info = self._rows.get(key), None if tokens is None else tokens.get(key.kind)
+        if row is None:
+            return
+        if info is None or info.value_id != row.token.info.value_id or info.status is not row.token.info.status:
             self._drop(key)
 
     def refuse(self, info: TokenInfo) -> None:
