@@ -46,6 +46,7 @@ from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
@@ -330,7 +331,8 @@ def _vault_services(
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, reader = store.refreshes, RowReader(store.tokens, rows, held, tasks)
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, rows, reader)
-    runner = AttemptRunner(ledger, cipher, sink, opener, keeper, tasks, policy, timing, refreshers)
+    failures = FailureRecorder(ledger, sink, tasks)
+    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, tasks, policy, timing, refreshers)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
     refreshing, sweeping = _refresh_services(
         ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules

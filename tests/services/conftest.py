@@ -19,6 +19,7 @@ from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
@@ -76,7 +77,10 @@ class Cases:
             noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.held, self.rows, self.reader
         )
         self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held)
-        runner = AttemptRunner(ledger, cipher, sink, opener, self.keeper, tasks, POLICY, self.timing, self.refreshers)
+        failures = FailureRecorder(ledger, sink, tasks)
+        runner = AttemptRunner(
+            ledger, cipher, opener, self.keeper, failures, tasks, POLICY, self.timing, self.refreshers
+        )
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline)
         self.accounts = AccountService(noticed.accounts, cipher, sink, revoker, POLICY, {})
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)

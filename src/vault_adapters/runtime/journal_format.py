@@ -51,6 +51,7 @@ def _encode_ref(ref: TokenRef) -> list[Any]:
 def _encode_write(write: TokenWrite) -> dict[str, Any]:
     return {
         "kind": write.key.kind.value,
+        "client": None if write.client is None else write.client.hex(),
         "value_id": None if write.value_id is None else write.value_id.hex,
         **_encode_sealed(write.sealed),
         "expires_at": None if write.expires_at is None else write.expires_at.isoformat(),
@@ -101,6 +102,7 @@ def _decode_write(account: Account, data: dict[str, Any]) -> TokenWrite:
         None if lifetime is None else timedelta(seconds=lifetime),
         None if scopes is None else tuple(scopes),
         refreshed=True,
+        client=None if data["client"] is None else bytes.fromhex(data["client"]),
         value_id=None if data["value_id"] is None else UUID(hex=data["value_id"]),
     )
 

@@ -25,6 +25,9 @@ TOKEN: Columns = (
     "t.created_at",
     "t.updated_at",
     "t.value_id",
+    "t.client",
+    "t.suspect_since",
+    "t.rejected_at",
 )
 """A token's metadata, from ``token t`` and ``token_use u``."""
 
@@ -44,6 +47,7 @@ ACCOUNT: Columns = (
     "a.next_attempt_at",
     "a.unknown_since",
     "a.error_code",
+    "a.refused_since",
 )
 """The account's label and refresh state, from ``account a``."""
 

@@ -32,6 +32,7 @@ class RefreshState:
         next_attempt_at: end of the backoff, UTC, or None.
         unknown_since: time since which an attempt's outcome is unknown, UTC, or None.
         error_code: error code of the latest failure, or None.
+        refused_since: time of the first of the definite refusals without a success since, UTC, or None.
     """
 
     credential_value_id: UUID | None = None
@@ -42,6 +43,7 @@ class RefreshState:
     next_attempt_at: datetime | None = None
     unknown_since: datetime | None = None
     error_code: str | None = None
+    refused_since: datetime | None = None
 
     def concerns(self, credential: TokenInfo | None) -> bool:
         """Return whether this state concerns the credential that is stored now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.choice import Choice
@@ -67,6 +67,9 @@ class TokenInfo:
         updated_at: time of the last change, UTC.
         value_id: random id of the stored value; each stored value has a new one. Every compare-and-set compares it,
             because a generation may occur twice: after a database was restored or lost its last transactions.
+        client: fingerprint of the OAuth client under which the value was stored or refreshed, or None if unknown.
+        suspect_since: time of the first report that a resource rejected this value, UTC, or None.
+        rejected_at: time at which the provider rejected this credential, UTC, or None; a mark that a host set has none.
     """
 
     id: UUID
@@ -82,6 +85,9 @@ class TokenInfo:
     created_at: datetime
     updated_at: datetime
     value_id: UUID = NO_VALUE
+    client: bytes | None = None
+    suspect_since: datetime | None = None
+    rejected_at: datetime | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether the token has expired at ``now``; it expires exactly at `expires_at`."""
@@ -191,6 +197,7 @@ class TokenDraft:
         scopes: replaces the stored scopes; None keeps them.
         refreshed: whether a refresh stores the value. If so, the store sets `last_refreshed_at` and writes the event
             ``token_refreshed``. The store also sets `last_refreshed_at` for any value that replaces another.
+        client: fingerprint of the OAuth client that the value was issued to, or None if unknown.
     """
 
     key: TokenKey
@@ -199,10 +206,12 @@ class TokenDraft:
     lifetime: timedelta | None = None
     scopes: tuple[str, ...] | None = ()
     refreshed: bool = False
+    client: bytes | None = None
 
     def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> TokenWrite:
         """Return the write that stores this draft with the sealed value."""
-        return TokenWrite(self.key, sealed, self.expires_at, self.lifetime, self.scopes, self.refreshed, lead)
+        write = TokenWrite(self.key, sealed, self.expires_at, self.lifetime, self.scopes, self.refreshed, lead)
+        return write if self.client is None else evolve(write, client=self.client)
 
 
 @frozen
@@ -227,6 +236,7 @@ class TokenWrite:
     lead: timedelta | None = None
     value_id: UUID | None = None
     keeps_mark: bool = True
+    client: bytes | None = None
 
 
 @frozen

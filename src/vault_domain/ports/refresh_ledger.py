@@ -66,11 +66,13 @@ class Failure:
         code: the registered OAuth error code, or None.
         retry_in: time until the next attempt is due.
         unknown: whether the provider may have consumed the credential despite the failure.
+        refused: whether the provider answered that it refuses this request; see `RefreshState.refused_since`.
     """
 
     code: str | None
     retry_in: timedelta
     unknown: bool
+    refused: bool = False
 
 
 @frozen

@@ -41,6 +41,7 @@ class DictAccountRepository:
                     next_attempt_at=None,
                     unknown_since=None,
                     error_code=None,
+                    refused_since=None,
                     lease_until=old.lease_until if running else None,
                 )
                 transaction.change_account(account, refresh=refresh)

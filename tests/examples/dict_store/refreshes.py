@@ -54,6 +54,7 @@ class DictRefreshLedger:
                 next_attempt_at=None,
                 unknown_since=unknown_since,
                 error_code=known.error_code,
+                refused_since=known.refused_since,
             )
             tables.accounts[attempt.account] = evolve(row, refresh=refresh, due_at=refresh.lease_until)
             return now
@@ -100,6 +101,7 @@ class DictRefreshLedger:
                 next_attempt_at=next_attempt_at,
                 error_code=failure.code,
                 unknown_since=transaction.now if failure.unknown else own.unknown_since,
+                refused_since=own.refused_since or (transaction.now if failure.refused else None),
             )
             stored_due_at = transaction.tables.accounts[attempt.account].due_at
             due_at = _due_after_failure(stored_due_at, own.lease_until, next_attempt_at)
@@ -170,7 +172,13 @@ def _due_after_failure(due_at, lease_until, next_attempt_at):
 def _settled(refresh, attempt):
     lease_until = None if refresh.attempt_id == attempt.attempt_id else refresh.lease_until
     return evolve(
-        refresh, failures=0, next_attempt_at=None, unknown_since=None, error_code=None, lease_until=lease_until
+        refresh,
+        failures=0,
+        next_attempt_at=None,
+        unknown_since=None,
+        error_code=None,
+        refused_since=None,
+        lease_until=lease_until,
     )
 
 

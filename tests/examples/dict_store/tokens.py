@@ -158,6 +158,7 @@ def _write(transaction, write):
         created_at=now if old is None else old.created_at,
         updated_at=now,
         value_id=write.value_id or uuid4(),
+        client=write.client,
     )
     tokens[write.key] = StoredToken(info, write.sealed)
     return info

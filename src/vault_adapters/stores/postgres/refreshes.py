@@ -124,6 +124,7 @@ class PostgresRefreshLedger:
             "retry_in": micros(failure.retry_in),
             "error_code": failure.code,
             "unknown": failure.unknown,
+            "refused": failure.refused,
         }
         await self._database.transact(
             lambda transaction: transaction.execute(self._queries["fail_account"], parameters)

@@ -55,6 +55,9 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         created_at,
         updated_at,
         value_id,
+        client,
+        suspect_since,
+        rejected_at,
     ) = columns
     return TokenInfo(
         id=id_,
@@ -70,6 +73,9 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         created_at=created_at,
         updated_at=updated_at,
         value_id=value_id,
+        client=client,
+        suspect_since=suspect_since,
+        rejected_at=rejected_at,
     )
 
 
@@ -256,6 +262,7 @@ def write_parameters(write: TokenWrite) -> dict[str, Any]:
         "lifetime": _lifetime(write),
         "scopes": _scopes(write),
         "refreshed": write.refreshed,
+        "client": write.client,
         "lead": None if write.lead is None else micros(write.lead),
     }
 
@@ -271,6 +278,7 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
         "expires_at": [write.expires_at for write in writes],
         "lifetimes": [_lifetime(write) for write in writes],
         "scopes": [_scopes(write) for write in writes],
+        "clients": [write.client for write in writes],
         "leads": [leads[write.lead] for write in writes],
     }
 
@@ -291,7 +299,7 @@ def _scopes(write: TokenWrite) -> str | None:
 
 
 def _refresh_state(columns: Sequence[Any]) -> RefreshState:
-    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code = columns
+    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, refused = columns
     return RefreshState(
         credential_value_id=credential_value_id,
         attempt_id=attempt_id,
@@ -301,4 +309,5 @@ def _refresh_state(columns: Sequence[Any]) -> RefreshState:
         next_attempt_at=next_at,
         unknown_since=unknown_since,
         error_code=code,
+        refused_since=refused,
     )

@@ -105,7 +105,8 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> None:
             parameters = _parameters(attempt, transaction)
             parameters |= {"retry_in": failure.retry_in // _MICROSECOND, "error_code": failure.code}
-            await transaction.execute(self._queries["fail_account"], parameters | {"unknown": failure.unknown})
+            how = {"unknown": failure.unknown, "refused": failure.refused}
+            await transaction.execute(self._queries["fail_account"], parameters | how)
 
         await self._database.transact(work)
 

@@ -44,6 +44,9 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         created_at,
         updated_at,
         value_id,
+        client,
+        suspect_since,
+        rejected_at,
     ) = columns
     return TokenInfo(
         id=UUID(bytes=id_),
@@ -59,6 +62,9 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         created_at=_EPOCH + timedelta(microseconds=created_at),
         updated_at=_EPOCH + timedelta(microseconds=updated_at),
         value_id=UUID(bytes=value_id),
+        client=octets(client),
+        suspect_since=to_time(suspect_since),
+        rejected_at=to_time(rejected_at),
     )
 
 
@@ -72,6 +78,13 @@ def whole(value: object) -> int:
 def text(value: object) -> str | None:
     """Return the value if it is a text or None, else raise ValueError; a damaged row may hold any type."""
     if value is None or type(value) is str:
+        return value
+    raise ValueError
+
+
+def octets(value: object) -> bytes | None:
+    """Return the value if it is bytes or None, else raise ValueError; a damaged row may hold any type."""
+    if value is None or type(value) is bytes:
         return value
     raise ValueError
 
@@ -200,12 +213,13 @@ def write_parameters(write: TokenWrite, now: datetime) -> Parameters:
         "lifetime": None if write.lifetime is None else write.lifetime // _MICROSECOND,
         "scopes": None if write.scopes is None else json.dumps(write.scopes, separators=(",", ":")),
         "refreshed": write.refreshed,
+        "client": write.client,
         "now": to_micros(now),
     }
 
 
 def _refresh_state(columns: Sequence[Any]) -> RefreshState:
-    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code = columns
+    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, refused = columns
     return RefreshState(
         credential_value_id=None if credential_value_id is None else UUID(bytes=credential_value_id),
         attempt_id=None if attempt_id is None else UUID(bytes=attempt_id),
@@ -215,4 +229,5 @@ def _refresh_state(columns: Sequence[Any]) -> RefreshState:
         next_attempt_at=to_time(next_at),
         unknown_since=to_time(unknown_since),
         error_code=text(code),
+        refused_since=to_time(refused),
     )

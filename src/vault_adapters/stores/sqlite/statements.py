@@ -8,7 +8,7 @@ from vault_adapters.stores.queries import Queries, load_queries
 # A damaged row may hold a text in place of a sealed value. The cast reads it as bytes.
 _VALUE_COLUMNS = f"t.data_key_id, CASE WHEN length(t.blob) <= {MOST_BLOB} THEN CAST(t.blob AS BLOB) END"
 
-_LEASE_TIMES = {"a.lease_until", "a.sent_at", "a.next_attempt_at", "a.unknown_since"}
+_LEASE_TIMES = {"a.lease_until", "a.sent_at", "a.next_attempt_at", "a.unknown_since", "a.refused_since"}
 
 _STEP = "vault_clock_step(a.boot_id, a.clock_offset)"
 """By how much the machine's clock was set since the times of the account ``a`` were written."""

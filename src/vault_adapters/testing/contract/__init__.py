@@ -20,7 +20,7 @@ import pytest
 _MODULES = (
     *("access", "callers", "claims", "commits", "concurrency", "decryption", "events", "failures", "fixtures"),
     *("importing", "isolation", "keys", "late_answers", "listings", "migrations", "neighbours", "refreshing"),
-    *("reserving", "rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
+    *("refusals", "reserving", "rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -42,6 +42,7 @@ from vault_adapters.testing.contract.late_answers import LateAnswerCases  # noqa
 from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
 from vault_adapters.testing.contract.migrations import MigrationCases, OlderSchema  # noqa: E402
 from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
+from vault_adapters.testing.contract.refusals import RefusalCases  # noqa: E402
 from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
@@ -79,6 +80,7 @@ class StoreContract(
     ClaimCases,
     FailureCases,
     CommitCases,
+    RefusalCases,
     ScheduleCases,
     ReserveCases,
     SweepCases,
@@ -97,7 +99,8 @@ class SharedStoreContract(StoreContract, SharingCases):
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, ScheduleCases, ReserveCases, SweepCases, CallerCases, LateAnswerCases),
+    *(ClaimCases, FailureCases, CommitCases, RefusalCases, ScheduleCases, ReserveCases, SweepCases),
+    *(CallerCases, LateAnswerCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store turns them green."""

@@ -41,8 +41,9 @@ from vault_domain.rules.refresh import (
     decide,
 )
 from vault_domain.services.refresh.answers import AnswerKeeper
-from vault_domain.services.refresh.attempts import AttemptRunner, NothingSent
+from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
+from vault_domain.services.refresh.failures import NothingSent
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.reading import PATIENCE
 from vault_domain.services.tokens.single import Access, TokenService
@@ -258,7 +259,7 @@ class RefreshService:
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
     ) -> Token | Refreshed | NothingSent:
-        self._runner.refuse_known_bad(account)
+        self._runner.failures.refuse_known_bad(account)
         started = self._tasks.monotonic()
         attempt = await self._runner.claim(account, decision, self._lease(account))
         if attempt is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
@@ -22,23 +22,19 @@ from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, UnreadableError
-from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.refresh_ledger import Attempt, Failure, RefreshLedger, Snapshot
+from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
-from vault_domain.rules.refresh import Claim, RefreshTiming, backoff, lead
+from vault_domain.rules.refresh import Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.commits import Refreshed
+from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import drafts_of
 
 _log = logging.getLogger(__name__)
-
-_BREAKER_SECONDS = 30.0
-"""Time without calls to a provider after it rejected this client, because it would reject each call."""
 
 _GRACE_SECONDS = 0.5
 """Extra seconds before a refresher that ignores its deadline is cancelled."""
@@ -55,15 +51,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@frozen
-class NothingSent:
-    """The attempt ended without tokens to store and without an error.
-
-    Either the provider was not called, because another process was faster or too little of the lease was left, or it
-    rejected a credential that another writer had replaced meanwhile.
-    """
-
-
 class AttemptRunner:
     """Runs attempts. Each attempt ends its lease, unless the process or the database fails."""
 
@@ -71,9 +58,9 @@ class AttemptRunner:
         self,
         ledger: RefreshLedger,
         cipher: Cipher,
-        sink: EventSink,
         opener: TokenOpener,
         keeper: AnswerKeeper,
+        failures: FailureRecorder,
         tasks: Tasks,
         policy: RefreshPolicy,
         timing: RefreshTiming,
@@ -81,14 +68,13 @@ class AttemptRunner:
     ) -> None:
         self._ledger = ledger
         self._cipher = cipher
-        self._sink = sink
         self._opener = opener
         self._keeper = keeper
+        self.failures = failures
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
         self._refreshers = refreshers
-        self._refused_until: dict[str, tuple[float, str | None]] = {}
         self._is_stopped = False
         self._attempted: set[Account] = set()
 
@@ -112,15 +98,6 @@ class AttemptRunner:
             raise RefreshFailedError(
                 "the vault is closing and starts no refresh", account=account, retry_after=_AFTER_CLOSING
             )
-
-    def is_refused(self, provider: str) -> bool:
-        """Return whether the provider recently rejected this client, so that it is not called for a while."""
-        return self._tasks.monotonic() < self._refused_until.get(provider, (0.0, None))[0]
-
-    def refuse_known_bad(self, account: Account) -> None:
-        """Raise `ProviderConfigurationError` while `is_refused` is True for the account's provider."""
-        if self.is_refused(account.provider):
-            raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
 
     def is_attempting(self, account: Account) -> bool:
         """Return whether this process is refreshing the account, even if the lease seems to be over."""
@@ -174,7 +151,7 @@ class AttemptRunner:
 
     async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
         try:
-            self.refuse_known_bad(attempt.account)
+            self.failures.refuse_known_bad(attempt.account)
             prepared = await self._prepare(attempt, started)
             self.refuse_if_stopped(attempt.account)  # nothing is awaited between this check and the request
         except VaultError:
@@ -186,10 +163,15 @@ class AttemptRunner:
         request, failures, sealer = prepared
         answer = await self._ask(request)
         if isinstance(answer, TokenSet):
-            self._refused_until.pop(attempt.account.provider, None)
+            self.failures.note_success(attempt)
             problem = self._problem_with(attempt, answer)
             return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
-        return await self._settle(attempt, answer, failures, sealer, started, actor)
+        replacement = answer.refresh_token if isinstance(answer, RefreshFailedError) else None
+        if replacement is not None and replacement.reveal():
+            key = attempt.account.key(TokenKind.REFRESH_TOKEN)
+            draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
+            await self._keep(attempt, [draft], sealer, started, actor)
+        return await self.failures.record(attempt, answer, failures, actor=actor)
 
     async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
@@ -256,32 +238,6 @@ class AttemptRunner:
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)
 
-    async def _settle(
-        self, attempt: Attempt, error: VaultError, failures: int, sealer: Sealer, started: float, actor: str | None
-    ) -> NothingSent:
-        """Record how the attempt failed and raise a new error, because the refresher's error may hold secrets."""
-        account, reason = attempt.account, registered_code(error.reason)
-        if isinstance(error, ReauthorizationRequiredError):
-            change = await self._ledger.reject(attempt, reason or "invalid_grant", actor=actor)
-            self._sink.publish(change.events)
-            if not change.result:
-                return NothingSent()
-            raise ReauthorizationRequiredError(account=account, reason=reason)
-        if not isinstance(error, RefreshFailedError):
-            await self._fail(attempt, Failure(reason, backoff(failures + 1, self._tasks.jitter(), None), unknown=False))
-            if reason in CLIENT_CODES:
-                self._refused_until[account.provider] = (self._tasks.monotonic() + _BREAKER_SECONDS, reason)
-            raise ProviderConfigurationError(account=account, reason=reason)
-        if error.refresh_token is not None and error.refresh_token.reveal():
-            key = account.key(TokenKind.REFRESH_TOKEN)
-            draft = TokenDraft(key, error.refresh_token, scopes=None, refreshed=True)
-            await self._keep(attempt, [draft], sealer, started, actor)
-        wait = backoff(failures + 1, self._tasks.jitter(), error.retry_after)
-        await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
-        raise RefreshFailedError(
-            account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
-        )
-
     async def _withdraw(self, attempt: Attempt) -> None:
         """Release a claim whose acknowledgement may be lost; go on in the background if the store does not answer.
 
@@ -310,13 +266,6 @@ class AttemptRunner:
             await self._ledger.release(attempt)
         except StorageError as error:
             _log.warning("an unused lease could not be released (%s); it runs out", error.code)
-
-    async def _fail(self, attempt: Attempt, failure: Failure) -> None:
-        try:
-            await self._ledger.fail(attempt, failure)
-        except StorageError as error:
-            # The lease then runs out, which counts as an unknown outcome; that is the safe assumption.
-            _log.warning("a failed refresh could not be recorded (%s)", error.code)
 
 
 def _unmoved_credential(attempt: Attempt, snapshot: Snapshot) -> TokenInfo | None:

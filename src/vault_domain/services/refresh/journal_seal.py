@@ -77,6 +77,7 @@ def _of_write(write: TokenWrite) -> list[object]:
     return [
         write.key.kind.value,
         None if write.value_id is None else write.value_id.hex,
+        None if write.client is None else write.client.hex(),
         write.sealed.data_key_id.hex(),
         write.sealed.blob.hex(),
         None if write.expires_at is None else _of_time(write.expires_at),

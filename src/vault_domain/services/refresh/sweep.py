@@ -109,7 +109,7 @@ class SweepService:
         """Take the next due accounts of a provider; if there are none, the sweep is finished with the provider."""
         position = sweep.positions[provider]
         due: list[DueAccount] = []
-        if not self._runner.is_refused(provider):
+        if not self._runner.failures.is_refused(provider):
             # Two leases, because the second half of a batch waits for the first.
             hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)
             due, now = await self._ledger.reserve_due(

@@ -54,6 +54,9 @@ CREATE TABLE {{schema}}.token (
     last_refreshed_at timestamptz,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
+    client bytea CHECK (octet_length(client) = 16),
+    suspect_since timestamptz,
+    rejected_at timestamptz,
     PRIMARY KEY (tenant_id, provider, kind, identifier)
 ) WITH (fillfactor = 85);
 ALTER TABLE {{schema}}.token ALTER COLUMN blob SET STORAGE EXTERNAL;
@@ -126,6 +129,7 @@ CREATE TABLE {{schema}}.account (
     next_attempt_at timestamptz,
     unknown_since timestamptz,
     error_code text CHECK (char_length(error_code) <= 64),
+    refused_since timestamptz,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) WITH (fillfactor = 70);
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a

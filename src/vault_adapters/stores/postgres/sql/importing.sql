@@ -30,6 +30,7 @@ stored AS (
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
         id = excluded.id, value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = excluded.status,
         error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL, scopes = excluded.scopes,
+        suspect_since = NULL, rejected_at = NULL, client = NULL,
         generation = 1, created_at = excluded.created_at, updated_at = excluded.updated_at,
         last_refreshed_at = coalesce(excluded.last_refreshed_at, CASE
             WHEN t.id BETWEEN %(first_id)b::uuid AND %(last_id)b::uuid THEN t.last_refreshed_at

@@ -40,6 +40,9 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     error_code = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
         THEN a.error_code END,
+    refused_since = CASE
+        WHEN a.credential_value_id = excluded.credential_value_id
+        THEN a.refused_since END,
     next_attempt_at = NULL,
     credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
@@ -92,7 +95,8 @@ UPDATE {{schema}}.account SET
         ELSE least(due_at, {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond') END,
     unknown_since = CASE
         WHEN %(unknown)b::boolean THEN {{now}}
-        ELSE unknown_since END
+        ELSE unknown_since END,
+    refused_since = CASE WHEN %(refused)b::boolean THEN coalesce(refused_since, {{now}}) ELSE refused_since END
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND attempt_id = %(attempt_id)b::uuid
 
@@ -125,7 +129,7 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 -- name: settle_account
 -- Record a committed attempt: clear failures and unknown outcome, and end the lease if it is this attempt's.
 UPDATE {{schema}}.account SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL,
     committed_attempt_id = %(attempt_id)b::uuid,
     due_at = CASE WHEN %(wake)b::boolean THEN {{now}} ELSE %(due_at)b::timestamptz END,
     lease_until = CASE WHEN attempt_id = %(attempt_id)b::uuid THEN NULL ELSE lease_until END

@@ -50,6 +50,9 @@ CREATE TABLE token_vault_token (
     last_refreshed_at INTEGER,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
+    client BLOB CHECK (length(client) = 16),
+    suspect_since INTEGER,
+    rejected_at INTEGER,
     PRIMARY KEY (tenant_id, provider, kind, identifier)
 ) STRICT;
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
@@ -103,6 +106,7 @@ CREATE TABLE token_vault_account (
     next_attempt_at INTEGER,
     unknown_since INTEGER,
     error_code TEXT CHECK (length(error_code) <= 64),
+    refused_since INTEGER,
     -- How the machine's clock differed from the time since its start, in microseconds, when the times were written.
     boot_id TEXT CHECK (length(boot_id) <= 64),
     clock_offset INTEGER,

@@ -17,5 +17,6 @@ VALUES (
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
     id = excluded.id, value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = excluded.status,
     error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL, scopes = excluded.scopes,
+    suspect_since = NULL, rejected_at = NULL, client = NULL,
     generation = 1, created_at = excluded.created_at, updated_at = excluded.updated_at,
     last_refreshed_at = coalesce(excluded.last_refreshed_at, :replaced_at, token_vault_token.last_refreshed_at)

@@ -32,6 +32,8 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
         ELSE 0 END,
     error_code = CASE
         WHEN a.credential_value_id IS excluded.credential_value_id THEN a.error_code END,
+    refused_since = CASE
+        WHEN a.credential_value_id IS excluded.credential_value_id THEN a.refused_since + {{step}} END,
     next_attempt_at = NULL,
     credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
@@ -82,7 +84,9 @@ UPDATE token_vault_account AS a SET
         ELSE coalesce(min(due_at, :now + :retry_in), :now + :retry_in) END,
     error_code = :error_code, sent_at = sent_at + {{step}},
     boot_id = vault_boot_id(), clock_offset = vault_clock_offset(),
-    unknown_since = CASE WHEN :unknown THEN :now ELSE unknown_since + {{step}} END
+    unknown_since = CASE WHEN :unknown THEN :now ELSE unknown_since + {{step}} END,
+    refused_since = CASE
+        WHEN :refused THEN coalesce(refused_since + {{step}}, :now) ELSE refused_since + {{step}} END
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier AND attempt_id = :attempt_id
 
 -- name: get_commit
@@ -93,7 +97,7 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifi
 -- name: settle_account
 -- Record a committed attempt: clear failures and unknown outcome, and end the lease if it is this attempt's.
 UPDATE token_vault_account SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL,
     committed_attempt_id = :attempt_id,
     due_at = CASE WHEN :wake THEN :now ELSE :due_at END,
     lease_until = CASE WHEN attempt_id = :attempt_id THEN NULL ELSE lease_until END
