@@ -34,5 +34,5 @@ class ChangeWatch(Protocol):
         It is called for each read that memory answers, so it takes microseconds.
         """
 
-    def mark(self, key: TokenKey) -> str:
-        """Return the mark of a row; several rows may have the same."""
+    def mark(self, key: TokenKey) -> str | None:
+        """Return the mark of a row, which other rows may share; None if changes are not told by rows."""

@@ -19,7 +19,7 @@ from vault_adapters import TokenKey, TokenVault
 from vault_adapters.testing import ScriptedRefresher
 
 _DAY = timedelta(days=1)  # so that no token is read again during a measurement
-_BLOCK = 400
+_BLOCK = 200
 _SELECT_FROM_SQLITE = """
 SELECT blob, status, expires_at FROM token_vault_token
 WHERE tenant_id = ? AND provider = ? AND kind = ? AND identifier = ?
@@ -44,7 +44,7 @@ async def _run(bench: Bench) -> None:
             "ensure_access_token, cached, 1 caller", lambda key: vault.ensure_access_token(key.account), keys
         )
         many = _many(vault, keys)
-        series = await bench.race([floor, get, ensure, many], 150)
+        series = await bench.race([floor, get, ensure, many], 100)
         await bench.ratio(get, floor, series, Goal(0.1))
         await bench.ratio(ensure, floor, series, Goal(0.1))
         await bench.ratio(many, floor, series, Goal(0.1))
@@ -62,7 +62,7 @@ async def _run_on_sqlite(bench: Bench, keys: list[TokenKey]) -> None:
                 keys,
             )
             get = _one_by_one("get_token on SQLite, cached, 1 caller", vault.get_token, keys)
-            series = await bench.race([floor, get], 100)
+            series = await bench.race([floor, get], 60)
             await bench.ratio(get, floor, series)
 
 

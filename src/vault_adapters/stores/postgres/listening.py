@@ -17,7 +17,6 @@ from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.limits import answered
 from vault_adapters.stores.postgres.notifying import channel_of, lock_of, mark_of, mark_of_tenant
 from vault_domain.entities.account import TokenKey
-from vault_domain.entities.errors import VaultError
 from vault_domain.ports.change_watch import ChangeHearer
 
 _log = logging.getLogger(__name__)
@@ -93,7 +92,7 @@ class NotificationWatch:
                 await self._listen_once()
             except _NotHeardError:
                 pause = _POOLER_PAUSE
-            except (psycopg.Error, VaultError, OSError, TimeoutError) as error:
+            except Exception as error:  # whatever it is, listening begins anew
                 problem, longest = f"the connection for notifications was lost ({type(error).__name__})", _LONGEST_PAUSE
             if self._has_listened:
                 pause, said = _FIRST_PAUSE, ""

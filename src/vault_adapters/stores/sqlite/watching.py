@@ -38,9 +38,8 @@ class FileWatch:
         self._version = version
         return version is not None
 
-    def mark(self, key: TokenKey) -> str:
-        """Return the same mark for all rows, because SQLite does not tell which of them changed."""
-        return ""
+    def mark(self, key: TokenKey) -> None:
+        """Return None, because SQLite does not tell which rows changed."""
 
 
 class OwnWatch:
@@ -50,9 +49,8 @@ class OwnWatch:
         """See `ChangeWatch`."""
         return True
 
-    def mark(self, key: TokenKey) -> str:
-        """Return the same mark for all rows, because nobody tells of any."""
-        return ""
+    def mark(self, key: TokenKey) -> None:
+        """Return None, because no other process changes a row."""
 
 
 @asynccontextmanager

@@ -123,11 +123,12 @@ class TokenService:
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False, patience: float = PATIENCE
     ) -> Access:
         """Do the same as `get_access`, and tell how the token was found; see `RowReader.read` for the arguments."""
-        row, reading = await self._read(access_key(account), fresh=fresh, patience=patience)
+        key = access_key(account)
+        row, reading = await self._read(key, fresh=fresh, patience=patience)
         found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
         if row is None or found is Freshness.UNUSABLE:
             return Access(None, reading.now, reading.is_stale)
-        token = await self.hand_out(row.key, row, reading.now)  # the row's key is the account's; `_read` has checked it
+        token = await self.hand_out(key, row, reading.now)
         return Access(UsableToken(token, found is Freshness.DUE), reading.now, reading.is_stale)
 
     async def get_refresh(self, account: Account) -> Token | None:
