@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,11 +13,14 @@ from vault_adapters.stores.sqlite.errors import translated_errors
 from vault_domain.entities.account import TokenKey
 from vault_domain.ports.change_watch import ChangeHearer
 
+_ASKED_EVERY = 0.005
+"""Seconds for which an answer of the file holds, because asking takes several system calls."""
+
 
 class FileWatch:
     """Implements `ChangeWatch` over ``PRAGMA data_version``, which changes with every commit of another connection.
 
-    The statement takes some microseconds, so it runs on the event loop. It never waits for a lock.
+    The statement takes some microseconds, so it runs on the event loop. It does not wait for other transactions.
 
     Args:
         connection: a connection of its own, on which nothing else runs.
@@ -26,9 +31,14 @@ class FileWatch:
         self._connection = connection
         self._hearer = hearer
         self._version: int | None = None
+        self._asked_at = -math.inf
 
     def is_current(self) -> bool:
         """See `ChangeWatch`."""
+        now = time.monotonic()
+        if now - self._asked_at < _ASKED_EVERY:
+            return self._version is not None
+        self._asked_at = now
         try:
             [version] = self._connection.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error:
