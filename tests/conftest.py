@@ -2,12 +2,17 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 _IN_MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 2 << 30
+
+# Images of containers often set this. Each interpreter that a test starts would compile the source again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(tryfirst=True)

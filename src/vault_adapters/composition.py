@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import datetime, timedelta
-from typing import Any, cast
+from datetime import datetime
+from typing import Any
 
 from attrs import evolve
 
@@ -16,19 +16,19 @@ from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
-from vault_adapters.providers.http import HttpBound, own_client
+from vault_adapters.providers.http import bound_refreshers
 from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
-from vault_adapters.stores.noticed import noticed
+from vault_adapters.stores.noticed import remembering
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
-from vault_adapters.stores.port import WatchedStore
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
@@ -39,16 +39,19 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
-from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.provider_rules import provider_rules
+from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.held import HeldAnswers
@@ -56,7 +59,7 @@ from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.reading import RowReader
-from vault_domain.services.tokens.remembered import RememberedRows
+from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
@@ -123,9 +126,7 @@ async def open_vault_over(
     Args:
         store: the open store, with its schema; the vault takes the time from the store and never closes it.
         config: see `VaultConfig`; its database fields are ignored.
-        refreshers: see `open_vault`.
-        http_client: see `open_vault`.
-        on_event: see `open_vault`.
+        refreshers, http_client, on_event: see `open_vault`.
 
     Raises:
         ConfigurationError: see `open_vault`.
@@ -156,16 +157,13 @@ async def _run(
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
-        memory = MemoryPolicy(config.read_cache or timedelta(0), config.serve_stale, config.read_cache_size)
-        rows = RememberedRows(memory, tasks, keyring.holds, clock)
-        if config.read_cache and isinstance(store, WatchedStore):
-            rows.watch_by(await stack.enter_async_context(store.watch(rows)))
-        store = noticed(store, rows)
         held = HeldAnswers(commits)
+        memory = remembering(store, config.memory, held, tasks, keyring.holds, clock)
+        store, reader = await stack.enter_async_context(memory)
         sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
-        bound = await _bind(refreshers or {}, http_client, stack)
-        timing = RefreshTiming(config.refresh_deadline, config.quiescence)
+        bound = await bound_refreshers(refreshers or {}, http_client, stack)
+        timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
         opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
@@ -183,29 +181,16 @@ async def _run(
             uses=uses,
             keeper=keeper,
             timing=timing,
+            config=config,
             policy=RefreshPolicy(config.refresh_buffer),
             refreshers=bound,
             keys=keys,
-            held=held,
-            rows=rows,
+            reader=reader,
+            window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
         yield TokenVault(services)
-
-
-async def _bind(
-    refreshers: Mapping[str, TokenRefresher], http_client: Any, stack: AsyncExitStack
-) -> dict[str, TokenRefresher]:
-    """Let the HTTP refreshers share one client: the host's, or a new one that is closed with the vault."""
-    bound = dict(refreshers)
-    unbound = {name: item for name, item in bound.items() if isinstance(item, HttpBound) and item.client is None}
-    if not unbound:
-        return bound
-    client = http_client or await stack.enter_async_context(own_client())
-    for name, refresher in unbound.items():
-        bound[name] = cast("TokenRefresher", refresher.with_client(client))
-    return bound
 
 
 def _sources(config: VaultConfig) -> list[MasterKeySource]:
@@ -321,30 +306,35 @@ def _vault_services(
     uses: UseTracker,
     keeper: AnswerKeeper,
     timing: RefreshTiming,
+    config: VaultConfig,
     policy: RefreshPolicy,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
-    held: HeldAnswers,
-    rows: RememberedRows,
+    reader: RowReader,
+    window: ConfirmationWindow,
 ) -> VaultServices:
-    rules = {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
+    rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, reader = store.refreshes, RowReader(store.tokens, rows, held, tasks)
-    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, rows, reader)
-    failures = FailureRecorder(ledger, sink, tasks)
-    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, tasks, policy, timing, refreshers)
+    ledger, clients = store.refreshes, Clients(refreshers)
+    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
+    guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
+    failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
+    most = config.provider_concurrency
+    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
     refreshing, sweeping = _refresh_services(
         ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules
     )
     return VaultServices(
         tokens=tokens,
-        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends),
+        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer),
+        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most),
         refreshing=refreshing,
+        rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
         sweeping=sweeping,
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
+        reviving=RevivalService(store.revivals, sink),
     )

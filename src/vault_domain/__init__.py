@@ -36,14 +36,14 @@ from vault_domain.entities.key_reports import (
     UnreadableKey,
 )
 from vault_domain.entities.page import Page
-from vault_domain.entities.reports import HealthCount, HealthReport, SweepReport
+from vault_domain.entities.reports import HealthCount, HealthReport, Incident, RevivalReport, SweepReport
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
+from vault_domain.ports.token_refresher import ClientNamer, RefreshRequest, TokenRefresher, TokenRevoker
 
 __version__ = "0.1.0"
 
@@ -56,6 +56,7 @@ __all__ = [
     "AccountInfo",
     "AuditAction",
     "AuditEvent",
+    "ClientNamer",
     "ConfigurationError",
     "ConnectionState",
     "DataKeyRotation",
@@ -68,6 +69,7 @@ __all__ = [
     "ImportFailure",
     "ImportReport",
     "ImportedToken",
+    "Incident",
     "InvalidInputError",
     "KeyStatus",
     "KeyUnavailableError",
@@ -82,6 +84,7 @@ __all__ = [
     "RefreshFailedError",
     "RefreshNotPersistedError",
     "RefreshRequest",
+    "RevivalReport",
     "Rotation",
     "SchemaOutdatedError",
     "Secret",

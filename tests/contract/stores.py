@@ -6,6 +6,7 @@ import secrets
 import psycopg
 import pytest
 from tests.support.databases import PostgresSchema, SqliteFile
+from tests.support.prepared_schemas import PreparedSchemas
 
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite.store import open_sqlite_store
@@ -51,13 +52,21 @@ def drop_schema(url, schema):
 
 @pytest.fixture(scope="session")
 def contract_database(postgres):
-    """Give one database for all tests. Each test makes a schema in it, because that is quicker than a new database."""
+    """Give one database for all tests. Each test has a schema in it, because that is quicker than a new database."""
     return postgres.create_database(f"contract_{secrets.token_hex(4)}")
+
+
+@pytest.fixture(scope="session")
+def prepared_schemas(contract_database):
+    """Give the schemas of the tests that do not make one themselves."""
+    schemas = PreparedSchemas(contract_database)
+    yield schemas
+    schemas.close()
 
 
 @pytest.fixture
 def postgres_schema(contract_database):
-    """Give a database's URL and the name of a schema that goes away with the test."""
+    """Give a database's URL and the name of a schema that does not exist yet, and goes away with the test."""
     schema = f"vault_{secrets.token_hex(6)}"
     yield contract_database, schema
     drop_schema(contract_database, schema)
@@ -78,5 +87,8 @@ def database(request, tmp_path):
 def opener(request):
     """Give, for each kind of database, a function that takes a clock and opens an empty store."""
     if request.param == "sqlite":
-        return open_sqlite(":memory:")
-    return open_postgres(*request.getfixturevalue("postgres_schema"))
+        yield open_sqlite(":memory:")
+        return
+    schemas = request.getfixturevalue("prepared_schemas")
+    with schemas.lend() as schema:
+        yield open_postgres(schemas.url, schema)

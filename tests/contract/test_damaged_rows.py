@@ -37,12 +37,13 @@ TABLES = ("master_key", "data_key", "data_key_wrap", "token", "account", "audit_
 def loosen(database):
     """Remove all checks from the tables, and on SQLite also the types, as in a dump that was edited by hand."""
     if database.kind == "postgres":
-        for name, table in database.execute(
-            "SELECT conname, conrelid::regclass::text FROM pg_constraint c JOIN pg_namespace n ON n.oid = connamespace"
-            " WHERE nspname = ? AND contype = 'c'",
+        for name, checked in database.execute(
+            "SELECT conname, CASE WHEN contypid = 0 THEN 'TABLE ' || conrelid::regclass"
+            " ELSE 'DOMAIN ' || contypid::regtype END"
+            " FROM pg_constraint c JOIN pg_namespace n ON n.oid = connamespace WHERE nspname = ? AND contype = 'c'",
             [database.schema],
         ):
-            database.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+            database.execute(f"ALTER {checked} DROP CONSTRAINT {name}")
         return
     loosen_sqlite(database.path)
 

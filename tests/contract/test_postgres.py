@@ -9,8 +9,13 @@ from vault_adapters.testing.contract import SharedStoreContract
 
 class TestPostgres(SharedStoreContract):
     @pytest.fixture
-    def open_store(self, postgres_schema):
-        return open_postgres(*postgres_schema)
+    def open_store(self, request):
+        if "older_schema" in request.fixturenames:
+            yield open_postgres(*request.getfixturevalue("postgres_schema"))
+            return
+        schemas = request.getfixturevalue("prepared_schemas")
+        with schemas.lend() as schema:
+            yield open_postgres(schemas.url, schema)
 
     @pytest.fixture
     def older_schema(self, postgres_schema):

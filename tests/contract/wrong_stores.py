@@ -11,6 +11,7 @@ from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
 
 from vault_adapters.testing.contract.claims import ClaimCases
+from vault_adapters.testing.contract.clients import ClientCases
 from vault_adapters.testing.contract.commits import CommitCases
 from vault_adapters.testing.contract.events import EventCases
 from vault_adapters.testing.contract.failures import FailureCases
@@ -18,7 +19,9 @@ from vault_adapters.testing.contract.importing import ImportCases
 from vault_adapters.testing.contract.isolation import IsolationCases
 from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
+from vault_adapters.testing.contract.renewals import RenewalCases
 from vault_adapters.testing.contract.reserving import ReserveCases
+from vault_adapters.testing.contract.revival import RevivalCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
 from vault_adapters.testing.contract.schedule import ScheduleCases
 from vault_adapters.testing.contract.sweeps import SweepCases
@@ -62,6 +65,7 @@ METHODS = {
     "refreshes": {
         "read": ClaimCases,
         "claim": ClaimCases,
+        "renew": RenewalCases,
         "reserve_due": ReserveCases,
         "reschedule": ScheduleCases,
         "release": FailureCases,
@@ -69,6 +73,7 @@ METHODS = {
         "reject": FailureCases,
         "commit": CommitCases,
     },
+    "revivals": {"revive": RevivalCases},
     "key_rotation": {
         "key_counts": KeyTableCases,
         "count_data_keys_to_rotate": DataKeyCases,
@@ -86,6 +91,7 @@ METHODS = {
         "delete_wraps": MasterKeyCases,
         "retire_master_key": KeyTableCases,
     },
+    "clients": dict.fromkeys(["records", "refuse", "take_probe", "close", "condemn"], ClientCases),
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }
@@ -222,6 +228,11 @@ async def mark_hits_a_newer_value(store, ref, error_code, *, actor):
     return await store.tokens.mark_invalid(ref if row is None else TokenRef.of(row.info), error_code, actor=actor)
 
 
+async def renew_ignores_which_attempt_is_the_latest(store, attempt, lease):
+    record, _ = await store.accounts.get(attempt.account)
+    return await store.refreshes.renew(evolve(attempt, attempt_id=record.refresh.attempt_id), lease)
+
+
 async def delete_leaves_the_account(store, key, *, actor):
     kept = store.tokens._database.tables.accounts.get(key.account)
     change = await store.tokens.delete(key, actor=actor)
@@ -270,6 +281,7 @@ MISTAKES = {
     claim_ignores_what_was_seen: ("refreshes", "claim", ClaimCases),
     claim_ignores_a_running_lease: ("refreshes", "claim", ClaimCases),
     claim_takes_whatever_credential_is_stored: ("refreshes", "claim", ClaimCases),
+    renew_ignores_which_attempt_is_the_latest: ("refreshes", "renew", RenewalCases),
     commit_ignores_the_credentials_generation: ("refreshes", "commit", CommitCases),
     commit_overwrites_the_access_token: ("refreshes", "commit", CommitCases),
     commit_forgets_what_it_committed: ("refreshes", "commit", CommitCases),

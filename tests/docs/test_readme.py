@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from tests.adapters.cli.command import quick_program
 from tests.support.answers import Answer
 from tests.support.scripted_provider import scripted_provider
 
@@ -29,7 +30,9 @@ def unconfigured():
 
 
 def configured(folder):
-    return {**unconfigured(), "DATABASE_URL": f"sqlite:///{folder}/vault.db", "ENCRYPTION_SECRET": SECRET}
+    """Give an environment in which the vault is configured, with the cheapest scrypt."""
+    variables = {"DATABASE_URL": f"sqlite:///{folder}/vault.db", "ENCRYPTION_SECRET": SECRET}
+    return {**unconfigured(), **variables, "TOKEN_VAULT_SCRYPT_LOG2_N": "14"}
 
 
 def run(command, folder, environment):
@@ -90,7 +93,7 @@ def accept_the_example(request):
 def test_its_shell_session_runs(tmp_path):
     [session] = blocks_of(README, "console")
     script = "\n".join(line.removeprefix("$ ") for line in session.splitlines())
-    shim = f'set -e\ntoken-vault() {{ {sys.executable} -m vault_adapters.cli "$@"; }}\nKEY=sk_test_1\n'
+    shim = f'set -e\ntoken-vault() {{ {shlex.join(quick_program())} "$@"; }}\nKEY=sk_test_1\n'
     done = run(["bash", "-c", shim + script], tmp_path, configured(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert "sk_test_1" in done.stdout
@@ -103,7 +106,7 @@ def type_without_installing(command, folder):
     python = shlex.quote(sys.executable)
     stand_ins = {
         "pip": "true",
-        "token-vault": f'exec {python} -m vault_adapters.cli "$@"',
+        "token-vault": f'exec {shlex.join(quick_program())} "$@"',
         "pytest": f'exec {python} -m pytest --version "$@"',
     }
     making = [f"mkdir -p .venv/bin && cp {shlex.quote(str(programs))}/* .venv/bin/"]

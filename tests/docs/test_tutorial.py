@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from attrs import field, frozen
+from tests.adapters.cli.command import quick_program
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted(path for path in (ROOT / "docs" / "tutorial").glob("*.md") if path.name != "index.md")
@@ -48,11 +49,12 @@ def make_environment(folder):
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
     python = shlex.quote(sys.executable)
-    for name, command in (("python", python), ("token-vault", f"{python} -m vault_adapters.cli")):
+    for name, command in (("python", python), ("token-vault", shlex.join(quick_program()))):
         (programs / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (programs / name).chmod(0o755)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DATABASE_URL", "ENCRYPTION_", "TOKEN_VAULT_"))}
-    return {**kept, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
+    # The cheapest scrypt, because each command derives a key.
+    return {**kept, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error", "TOKEN_VAULT_SCRYPT_LOG2_N": "14"}
 
 
 def type_in(commands, folder, environment):

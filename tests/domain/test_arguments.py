@@ -21,6 +21,7 @@ ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REF
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 INFO = TokenInfo(UUID(int=1), ACCESS, TokenStatus.VALID, None, None, (), 1, None, None, None, NOW, NOW)
 REFRESH_INFO = evolve(INFO, key=REFRESH)
+KEY_INFO = evolve(INFO, key=ACCOUNT.key(TokenKind.API_KEY))
 TOKENS = TokenSet(CANARY)
 
 
@@ -34,7 +35,8 @@ TOKENS = TokenSet(CANARY)
         (read.as_keys, (), []),
         (read.as_token_info, INFO, INFO),
         (read.as_token_info, Token(REFRESH_INFO, Secret(CANARY)), REFRESH_INFO),
-        (read.as_access_info, Token(INFO, Secret(CANARY)), INFO),
+        (read.as_presented_info, Token(INFO, Secret(CANARY)), INFO),
+        (read.as_presented_info, KEY_INFO, KEY_INFO),
         (read.as_token_set, TOKENS, TOKENS),
         (read.as_optional_provider, None, None),
         (read.as_optional_provider, "google", "google"),
@@ -62,7 +64,10 @@ def test_what_is_right_is_kept(check, value, kept):
         *((read.as_account, value) for value in (None, CANARY, ACCESS)),
         *((read.as_keys, value) for value in (None, "", b"", CANARY, 7, ACCESS, [CANARY], [ACCESS, None])),
         *((read.as_token_info, value) for value in (None, CANARY, Secret(CANARY), ACCESS)),
-        *((read.as_access_info, value) for value in (None, CANARY, REFRESH_INFO, Token(REFRESH_INFO, Secret(CANARY)))),
+        *(
+            (read.as_presented_info, value)
+            for value in (None, CANARY, REFRESH_INFO, Token(REFRESH_INFO, Secret(CANARY)))
+        ),
         *((read.as_token_set, value) for value in (None, CANARY, {"access_token": CANARY}, Secret(CANARY))),
         *((read.as_optional_provider, value) for value in ("", CANARY.upper(), 7)),
         *((read.as_optional_tenant_id, value) for value in ("", True, [CANARY])),

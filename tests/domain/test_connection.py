@@ -48,6 +48,12 @@ dead = info(REFRESH, status=TokenStatus.INVALID, error_code="invalid_grant")
         (record(evolve(good, status=TokenStatus.INVALID, error_code="revoked")), REAUTHORIZE, "revoked"),
         (record(good, info(REFRESH), failures=2), RETRYING, "temporarily_unavailable"),
         (record(good, info(REFRESH), failures=2, error_code="server_error"), RETRYING, "server_error"),
+        (record(good, info(REFRESH), failures=2, refused_since=NOW), RETRYING, "refused"),
+        (
+            record(good, info(REFRESH), failures=2, refused_since=NOW, error_code="invalid_scope"),
+            RETRYING,
+            "invalid_scope",
+        ),
         (record(good, info(REFRESH), unknown_since=NOW - HOUR), RETRYING, "outcome_unknown"),
         (record(good, info(REFRESH), lease_until=NOW), RETRYING, "outcome_unknown"),
         (record(good, info(REFRESH), lease_until=NOW + HOUR / 60), CONNECTED, None),

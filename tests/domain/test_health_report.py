@@ -1,15 +1,18 @@
 """The health report names a store or master key that does not answer, instead of failing."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from attrs import evolve
 from tests.domain.leaks import run
 
+from vault_domain.entities.clients import ClientRecord, ClientScope
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
-from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.reports import HealthCount, Incident
 from vault_domain.entities.token import TokenHealth
 from vault_domain.services.tokens.health import HealthService
 
+NOW, HOUR = datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1)
 COUNTS = [HealthCount("google", TokenHealth.FRESH, 2), HealthCount("clerk", TokenHealth.INVALID, 1)]
 
 
@@ -27,10 +30,17 @@ class Ports:
         self._store_error = store_error
         self._key_error = key_error
 
-    async def count_health(self, tenant_id, buffer):
+    async def count_health(self, tenant_id, buffer, suspicion):
         if self._store_error is not None:
             raise self._store_error
         return COUNTS
+
+    async def records(self, provider=None):
+        if self._store_error is not None:
+            raise self._store_error
+        refused = ClientRecord(ClientScope("google", None, "invalid_client"), NOW, NOW, (b"ab",))
+        paused = [evolve(refused, opened_at=NOW + HOUR, scope=ClientScope(name, None, "x")) for name in ("b", "a")]
+        return [refused, *paused], NOW
 
     async def check(self):
         if self._key_error is not None:
@@ -39,13 +49,14 @@ class Ports:
 
 def report_of(**errors):
     ports = Ports(**errors)
-    return run(HealthService(ports, ports, ports, timedelta(minutes=5)).report(None))
+    return run(HealthService(ports, ports, ports, timedelta(minutes=5), ports).report(None))
 
 
 def test_all_is_well():
     report = report_of()
     assert report.counts == (COUNTS[1], COUNTS[0])
     assert (report.ok, report.failed_reads, report.store_error, report.master_key_error) == (True, 3, None, None)
+    assert report.incidents == tuple(Incident(name, "x", NOW + HOUR, NOW) for name in ("a", "b"))
 
 
 @pytest.mark.parametrize("error", [KeyUnavailableError(), ConfigurationError(code="kms_wrong_key")], ids=repr)

@@ -9,8 +9,11 @@ from tests.examples.dict_store.database import DictDatabase
 from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCipher, VirtualTasks
 
 from vault_adapters import Account, TokenKind, TokenSet
+from vault_adapters.stores.noticed import noticed as noticed_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.master_key import MasterKeys
+from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 from vault_domain.rules.remembering import MemoryPolicy
@@ -19,12 +22,14 @@ from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.held import HeldAnswers
-from vault_domain.services.tokens.noticing import noticing
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.remembered import RememberedRows
@@ -61,29 +66,24 @@ class Cases:
             for name, refresher in self.refreshers.items()
         }
         opener = self.opener = TokenOpener(cipher, sink)
-        self.uses = UseTracker(store.tokens)
+        self.uses, clients = UseTracker(store.tokens), Clients(self.refreshers)
         self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
-        noticed = self.noticed = noticing(
-            self.rows,
-            tokens=store.tokens,
-            accounts=store.accounts,
-            refreshes=store.refreshes,
-            eraser=store.eraser,
-            imports=store.imports,
-        )
+        noticed = self.noticed = noticed_store(store, self.rows)
         ledger = noticed.refreshes
         self.reader = RowReader(store.tokens, self.rows, self.held, tasks)
-        self.tokens = TokenService(
-            noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.held, self.rows, self.reader
-        )
+        self.tokens = TokenService(noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.reader, clients)
         self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held)
-        failures = FailureRecorder(ledger, sink, tasks)
+        guard = ClientGuard(noticed.clients, sink, tasks, clients, ClientRules())
+        failures = FailureRecorder(ledger, sink, tasks, guard)
         runner = AttemptRunner(
-            ledger, cipher, opener, self.keeper, failures, tasks, POLICY, self.timing, self.refreshers
+            ledger, cipher, opener, self.keeper, failures, guard, tasks, POLICY, self.timing, self.refreshers
         )
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline)
-        self.accounts = AccountService(noticed.accounts, cipher, sink, revoker, POLICY, {})
+        self.accounts = AccountService(noticed.accounts, cipher, sink, revoker, POLICY, {}, clients)
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
+        self.rejections = RejectionService(
+            self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()
+        )
         self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules)
         self.erasing = ErasureService(noticed.eraser, cipher, sink)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)

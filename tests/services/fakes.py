@@ -107,6 +107,7 @@ class VirtualTasks:
         self._numbers = count(1)
         self._running = {}
         self.during_sleep = None
+        self._turns = AsyncioTasks()
 
     def monotonic(self):
         return self._time
@@ -127,6 +128,9 @@ class VirtualTasks:
     async def within(self, seconds, work):
         return await work()
 
+    async def within_lease(self, seconds, work, *, pace, renew):
+        return await work()
+
     def is_flying(self, key):
         return key in self._running
 
@@ -141,6 +145,9 @@ class VirtualTasks:
 
     async def run_all(self, jobs, per_group):
         await asyncio.gather(*(job() for _, job in jobs))
+
+    async def in_turn(self, group, most, work):
+        return await self._turns.in_turn(group, most, work)
 
 
 class LimitedTasks(VirtualTasks):

@@ -189,9 +189,9 @@ async def test_a_journal_of_a_process_that_died_is_committed(connected, refreshe
 async def test_a_rejected_token_is_refreshed_unless_it_is_young(connected, refresher):
     refresher.then(answer(1))
     [info] = [row.info for row in (await connected.store.tokens.get_many([ACCESS]))[0]]
-    token = await connected.refreshing.rejected(info, actor=None)
+    token = await connected.rejections.report(info, actor=None)
     assert token.value.reveal() == "access-1"
-    assert (await connected.refreshing.rejected(token.info, actor=None)).value.reveal() == "access-1"
+    assert (await connected.rejections.report(token.info, actor=None)).value.reveal() == "access-1"
     assert len(refresher.calls) == 1
 
 

@@ -10,6 +10,7 @@ from tests.services.fakes import Failing, Obstructed, settle
 from vault_adapters import Account, MarkOutcome, Secret, StorageError, TokenKind
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.imported import ImportedToken
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import TokenDraft
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.tokens.remembered import RememberedRows
@@ -206,12 +207,17 @@ async def mark(cases):
     assert await cases.tokens.mark_invalid(info, "x", actor=None) is MarkOutcome.APPLIED
 
 
+async def suspect(cases):
+    info = (await cases.store.tokens.get(ACCESS)).row.info
+    await cases.tokens.report_rejected(info, "x", window=ConfirmationWindow(), actor=None)
+
+
 async def report(cases):
     info = (await cases.store.tokens.get(ACCESS)).row.info
     cases.tokens.refuse(info)
 
 
-WRITES = [delete, delete_provider, delete_account, erase, mark, report]
+WRITES = [delete, delete_provider, delete_account, erase, mark, suspect, report]
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -289,9 +295,9 @@ async def test_a_rejected_value_is_not_remembered_again(cases):
     await stored(cases)
     token = await cases.tokens.get(ACCESS)
     without_ledger = Failing(cases.store.refreshes, "read", AWAY)
-    cases.refreshing._ledger = without_ledger
+    cases.rejections._ledger = without_ledger
     with pytest.raises(StorageError):
-        await cases.refreshing.rejected(token.info, actor=None)
+        await cases.rejections.report(token.info, actor=None)
     await cases.tokens.get(ACCESS)
     assert await remembered(cases) is None
 

@@ -4,52 +4,84 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections import Counter
 from random import SystemRandom
 
 from tests.simulation.kinds import KINDS
+from tests.simulation.known import is_known, rule_of
 from tests.simulation.runs import play_all, replay_command
 from tests.simulation.world import run
 
+_MOST_HISTORIES = 3
+_MOST_LINES = 40
+
 
 def main(arguments=None):
-    """Play worlds; return 0 if the oracle found nothing."""
+    """Play worlds; return 0 if the oracle found nothing new."""
     options = _parser().parse_args(arguments)
     kinds = options.kind or list(KINDS)
     if options.verbose:
         return _replay(options, kinds)
     first = SystemRandom().randrange(10**9) if options.seed is None else options.seed
-    started, days, failed, count = time.monotonic(), 0.0, 0, 0
-    rules = Counter()
-    end = time.monotonic() + options.seconds
+    print(f"seeds from {first} on")
+    report, started = _Report(), time.monotonic()
     for outcome in play_all(first, options.seeds, kinds, options.jobs, options.days, options.fault):
-        count, days = count + 1, days + outcome.account_days
-        if outcome.violations:
-            failed += 1
-            rules.update({violation.partition(":")[0] for violation in outcome.violations})
-            shown = [violation for violation in outcome.violations if violation.partition(":")[0] in options.until]
-            print(
-                f"{replay_command(outcome)}\n    {len(outcome.violations)}: {[*shown, *outcome.violations][0]}",
-                flush=True,
-            )
-            if shown:
-                break
-        if time.monotonic() > end:
+        report.add(outcome, options.until)
+        if any(rule_of(violation) in options.until for violation in outcome.violations):
             break
-    took, used = time.monotonic() - started, _processor_seconds()
-    print("".join(f"{rule}: {number} worlds\n" for rule, number in sorted(rules.items())), end="")
-    print(
-        f"{count} worlds, {failed} failed; {days:.0f} account-days in {took:.1f} s ({used:.1f} s of CPU): "
-        f"{days / took:.0f} per second, {days / used:.0f} per second of CPU"
+        if report.seconds > options.seconds * options.jobs:
+            break
+    report.end(time.monotonic() - started)
+    return int(report.failed > 0)
+
+
+class _Report:
+    """Counts worlds and prints those that failed."""
+
+    def __init__(self):
+        self.worlds, self.failed, self.days, self.seconds, self.requests = 0, 0, 0.0, 0.0, 0
+        self.rules, self.known = Counter(), Counter()
+
+    def add(self, outcome, until):
+        """Count a world, and print how to replay it if it failed."""
+        self.worlds += 1
+        self.days += outcome.account_days
+        self.seconds += outcome.seconds
+        self.requests += outcome.requests
+        new = [each for each in outcome.violations if not is_known(outcome.kind, each) or rule_of(each) in until]
+        self.known.update({rule_of(each) for each in outcome.violations if each not in new})
+        if not new:
+            return
+        self.failed += 1
+        self.rules.update({rule_of(each) for each in new})
+        first = next((each for each in new if rule_of(each) in until), new[0])
+        print(f"{replay_command(outcome)}\n    {len(new)}: {first}", flush=True)
+        if self.failed <= _MOST_HISTORIES and not until:
+            print(excerpt(outcome, first), flush=True)
+
+    def end(self, took):
+        """Print the sums."""
+        for title, counted in (("", self.rules), ("known: ", self.known)):
+            print("".join(f"{title}{rule}: {number} worlds\n" for rule, number in sorted(counted.items())), end="")
+        print(
+            f"{self.worlds} worlds, {self.failed} failed; {self.days:.0f} account-days and {self.requests} requests "
+            f"in {took:.1f} s, {self.days / took:.0f} and {self.requests / took:.0f} per second; "
+            f"per second of processor {self.days / self.seconds:.0f} and {self.requests / self.seconds:.0f}"
+        )
+
+
+def excerpt(outcome, violation):
+    """Play a world again and return the last lines before a violation that concern its account, processes or faults."""
+    lines = run(outcome.seed, outcome.kind, is_verbose=True, days=outcome.days).history.splitlines()
+    end = next((number for number, line in enumerate(lines) if "ORACLE" in line and violation in line), len(lines) - 1)
+    account = re.search(r"account \d+\b", violation)
+    concerns = re.compile(rf"FAULT|ORACLE|serve|ended|killed|{account[0] if account else 'sweep'}\b")
+    return "\n".join(
+        f"        {line}" for line in [line for line in lines[: end + 1] if concerns.search(line)][-_MOST_LINES:]
     )
-    return int(failed > 0)
-
-
-def _processor_seconds():
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
 
 
 def _replay(options, kinds):
@@ -59,7 +91,7 @@ def _replay(options, kinds):
         print(outcome.history)
         print(f"{outcome.kind}, seed {outcome.seed}: {len(outcome.violations)} violations")
         print("\n".join(f"    {violation}" for violation in outcome.violations))
-    return int(any(outcome.violations for outcome in outcomes))
+    return int(any(not is_known(each.kind, violation) for each in outcomes for violation in each.violations))
 
 
 def _parser():
@@ -70,7 +102,9 @@ def _parser():
     parser.add_argument("--days", type=float, help="simulated days of each world (default: as the kind says)")
     parser.add_argument("--fault", help="only this fault")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no world after this time")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="begin no world after this time of each processor"
+    )
     parser.add_argument("--until", nargs="+", default=(), metavar="RULE", help="end when one of these rules is broken")
     parser.add_argument("--verbose", action="store_true", help="play one seed here and print its history")
     return parser

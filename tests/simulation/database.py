@@ -7,7 +7,7 @@ from tests.examples.dict_store.database import DictDatabase, Transaction
 
 from vault_domain.entities.errors import StorageError
 
-MOST_EVENTS = 100
+MOST_EVENTS = 20
 _CLIENT_LIMIT = 30.0
 """Seconds after which a client gives up on a statement."""
 
@@ -47,8 +47,8 @@ class Link:
         broken_since: time of the latest change.
     """
 
-    def __init__(self, loop, random):
-        self._loop, self._random = loop, random
+    def __init__(self, loop, random, ambush):
+        self._loop, self._random, self.ambush = loop, random, ambush
         self.heal()
 
     def heal(self):
@@ -63,6 +63,11 @@ class Link:
 
     async def run(self, call):
         """Send a statement, let the server run it, and return the answer."""
+        if self.ambush.is_set:
+            return await self.ambush.around(lambda: self._run(call))
+        return await self._run(call)
+
+    async def _run(self, call):
         if not (self.slow or self.lost or self.down or self.silent):
             return await call()
         result = self._loop.create_future()
@@ -93,7 +98,7 @@ class Link:
         self._loop.outside(_CLIENT_LIMIT, _refuse, result)
 
 
-class _Linked:
+class Linked:
     """A repository behind a link."""
 
     def __init__(self, repository, link):
@@ -116,7 +121,7 @@ async def linked_store(server, clock, link):
     async with open_dict_store(server, clock) as store:
         for name in type(store).__slots__:
             if not name.startswith("_"):
-                setattr(store, name, _Linked(getattr(store, name), link))
+                setattr(store, name, Linked(getattr(store, name), link))
         return store
 
 
@@ -141,3 +146,4 @@ def _set(result, answer=None, error=None):
         result.set_result(answer)
     else:
         result.set_exception(error)
+        result.exception()  # the process that waits for it may be dead, and asyncio would complain

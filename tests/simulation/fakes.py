@@ -6,18 +6,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
 from unittest.mock import patch
+from uuid import UUID
 
+from tests.examples.dict_store import tokens as dict_tokens
 from tests.services.fakes import MASTER_KEY, PlainCipher
 from tests.simulation.loop import PROCESS
 
 from vault_adapters import composition
-from vault_adapters.runtime import periodic
+from vault_adapters.runtime import periodic, tasks
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
 from vault_domain.ports.journal import JournalError
 from vault_domain.ports.master_key import MasterKeys
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
-_key_numbers = count(1)
 
 
 class WorldClock:
@@ -34,9 +35,9 @@ class WorldClock:
 class SimulatedCipher(PlainCipher):
     """Implements `Cipher` and `DataKeyWrapper` without cryptography; one for each open vault."""
 
-    def __init__(self, keys, *_, **__):
+    def __init__(self, keys, numbers):
         super().__init__(keys)
-        self._numbers = _key_numbers
+        self._numbers = numbers
 
     async def aclose(self):
         """Do nothing."""
@@ -45,8 +46,8 @@ class SimulatedCipher(PlainCipher):
 class Disk:
     """A host's journal directory, which outlasts its processes."""
 
-    def __init__(self):
-        self.files, self.is_full, self.full_since = {}, False, None
+    def __init__(self, ambush):
+        self.files, self.is_full, self.full_since, self.ambush = {}, False, None, ambush
 
 
 class DiskJournal:
@@ -57,6 +58,12 @@ class DiskJournal:
 
     async def write(self, entry):
         """Store an entry; a process that is killed meanwhile has stored it or not."""
+        if self._disk.ambush.is_set:
+            await self._disk.ambush.around(lambda: self._write(entry))
+        else:
+            await self._write(entry)
+
+    async def _write(self, entry):
         if self._disk.is_full:
             raise JournalError("no space left on the disk")
         self._disk.files[entry.attempt.attempt_id] = encode_entry(entry)
@@ -76,24 +83,30 @@ class Naps:
     That is so while no connection to the database has failed lately, and all journals are empty.
     """
 
-    LONG, AFTERWARDS = 1800.0, 120.0
+    LONG, AFTERWARDS = 6 * 3600.0, 120.0
 
     def __init__(self, loop, disks):
-        self._loop, self._disks, self._sleepers, self._until = loop, disks, set(), 0.0
+        self._loop, self._disks, self._until = loop, disks, 0.0
+        self._sleepers = {}  # a set would give them in the order of their addresses, which no seed determines
+
+    @property
+    def is_calm(self):
+        """Whether periodic work would find nothing to do now, unless an account is due."""
+        return self._loop.time() >= self._until and not any(disk.files for disk in self._disks())
 
     async def sleep(self, seconds):
         """Sleep ``seconds`` seconds; while all is calm, longer, but not longer than all stays calm."""
-        if self._loop.time() < self._until or any(disk.files for disk in self._disks()):
+        if not self.is_calm:
             await asyncio.sleep(seconds)
             return
         waiter = self._loop.create_future()
         timer = self._loop.call_later(max(self.LONG, seconds), _wake, waiter)
-        self._sleepers.add(waiter)
+        self._sleepers[waiter] = None
         try:
             await waiter
         finally:
             timer.cancel()
-            self._sleepers.discard(waiter)
+            self._sleepers.pop(waiter, None)
 
     def disturb(self, seconds):
         """Wake all sleepers, and let them sleep as they want for the next ``seconds`` seconds, and a little longer."""
@@ -112,21 +125,29 @@ async def _no_master_keys(keys, _):
     return MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
 
 
+def _numbered_ids():
+    numbers = count(1)
+    return lambda: UUID(int=next(numbers))
+
+
 @contextmanager
 def fake_ports(loop, naps):
     """Let the composition root bind these fakes, and let all clocks show virtual time.
 
     The journal's directory is the name of a disk: `DiskJournal` takes the disk of the process that opens the vault.
     """
+    new_id, key_numbers = _numbered_ids(), count(1)
     nap = SimpleNamespace(**{**vars(asyncio), "sleep": naps.sleep})
     with ExitStack() as stack:
         for target, name, fake in (
             (composition, "open_with_sources", _no_master_keys),
-            (composition, "Keyring", SimulatedCipher),
+            (composition, "Keyring", lambda keys, *_, **__: SimulatedCipher(keys, key_numbers)),
             (composition, "AesGcmCipher", lambda keyring, _: keyring),
             (composition, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
             (periodic, "asyncio", nap),
             ("time", "monotonic", loop.time),
+            (tasks, "uuid4", new_id),
+            (dict_tokens, "uuid4", new_id),
         ):
             stack.enter_context(
                 patch(f"{target}.{name}", fake) if target == "time" else patch.object(target, name, fake)

@@ -28,6 +28,7 @@ class Faults:
                 "stray_401",
                 "reconnect",
                 "interrupted",
+                "ambush",
             ),
         ]
 
@@ -79,15 +80,42 @@ class Faults:
             self._world.later(random.uniform(5.0, 15.0), hosts[0].kill)
             self._world.later(random.uniform(16.0, 20.0), self._start, hosts[0])
 
+    def _ambush(self):
+        """Kill or stop a process, or cut it off, at one of the next calls of its ports after a refresh begins."""
+        random = self._world.random
+        calls, strike = random.randint(1, 14), random.choice((self._strike_dead, self._strike_stop, self._strike_cut))
+        self._world.provider.at_next_request.append(lambda: self._world.ambush.set(calls, strike))
+
+    def _strike_dead(self, process):
+        host = self._host_of(process)
+        if host is not None:
+            host.kill()
+            self._world.later(self._world.random.uniform(2.0, 60.0), self._start, host)
+
+    def _strike_stop(self, process):
+        self._freeze(process, self._world.random.choice((3.0, 30.0, 120.0)))
+
+    def _strike_cut(self, process):
+        host = self._host_of(process)
+        if host is not None:
+            seconds = self._world.random.choice((3.0, 40.0, 300.0))
+            self._world.naps.disturb(seconds)
+            self._change(host.link, {"down": True, "slow": 0.05})
+            self._during(seconds, lambda: self._change(host.link, {"down": False, "slow": 0.0}))
+
+    def _host_of(self, process):
+        return next((host for host in self._world.hosts if host.process is process), None)
+
     def _start(self, host):
         if host.process is None:
             host.start()
 
     def _stop(self):
         host, random = self._world.random.choice(self._world.hosts), self._world.random
-        process, seconds = host.process, random.choice((random.uniform(1, 30), random.uniform(30, 300)))
-        if process is None:
-            return
+        if host.process is not None:
+            self._freeze(host.process, random.choice((random.uniform(1, 30), random.uniform(30, 300))))
+
+    def _freeze(self, process, seconds):
         process.freeze()
         process.stopped_seconds += seconds
         self._during(seconds, process.thaw)
@@ -209,17 +237,26 @@ class Faults:
             host.is_lying = change
         self._deploy()
 
-    def _unauthorized_client(self):
-        self._refuse("unauthorized_client")
+    def _directory_refuses(self):
+        """Refuse all accounts of one tenant, as Entra does until an administrator consents."""
+        grant = self._world.random.choice(self._world.provider.grants)
+        tenant = self._world.account(grant.number).tenant_id
+        grants = self._world.provider.grants
+        self._refuse(
+            "unauthorized_client",
+            [each for each in grants if self._world.account(each.number).tenant_id == tenant],
+        )
 
     def _invalid_scope(self):
-        self._refuse("invalid_scope")
+        self._refuse("invalid_scope", [self._world.random.choice(self._world.provider.grants)])
 
-    def _refuse(self, code):
-        grant = self._world.random.choice(self._world.provider.grants)
-        refused = self._world.provider.weather.refused
-        refused[grant.number] = code
-        self._world.ever_refused.add(grant.number)
+    def _refuse(self, code, grants):
+        refused, grant = self._world.provider.weather.refused, grants[0]
+        numbers = [each.number for each in grants]
+        refused.update(dict.fromkeys(numbers, code))
+        self._world.ever_refused.update(numbers)
         for number in range(_LOOPS):
             self._world.later(number * 15.0, self._world.on_some_vault, lambda vault: self._world.force(vault, grant))
-        self._during(self._world.random.uniform(3600, 48 * 3600), lambda: refused.pop(grant.number, None))
+        self._during(
+            self._world.random.uniform(3600, 48 * 3600), lambda: [refused.pop(number, None) for number in numbers]
+        )

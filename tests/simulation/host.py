@@ -8,6 +8,7 @@ from tests.simulation.fakes import Disk
 from tests.simulation.http_client import SimulatedClient
 from tests.simulation.kinds import Kind
 from tests.simulation.loop import Life, Process
+from tests.simulation.peers import open_peer
 from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, WRONG
 
 from vault_adapters import Rotation, VaultConfig, VaultError
@@ -39,8 +40,8 @@ class Host:
 
     def __init__(self, world, name):
         self._world, self.name = world, name
-        self.disk = Disk()
-        self.link = Link(world.loop, world.random)
+        self.disk = Disk(world.ambush)
+        self.link = Link(world.loop, world.random, world.ambush)
         self.process, self.vault, self._runs, self.opened_at = None, None, 0, 0.0
         self.is_lying = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
@@ -54,13 +55,14 @@ class Host:
         self._runs += 1
         self.process = Process(self._world.loop, f"{self.name}.{self._runs}")
         self.process.disk = self.disk
-        self.process.stop = asyncio.Event()
+        self.process.stop, self.process.is_sweeping = asyncio.Event(), False
         self._world.processes.append(self.process)
         self.process.start(self._run(self.process))
 
     def kill(self):
         """Kill the process."""
         if self.process is not None:
+            self._world.history.add(self.process.name, "killed")
             self.process.kill()
             self._world.oracle.on_kill(self)
         self.process = self.vault = None
@@ -72,49 +74,69 @@ class Host:
 
     async def _run(self, process):
         world = self._world
-        while True:
+        while not process.stop.is_set():
             try:
                 await self._serve(process)
-            except VaultError as error:  # the database is away; a supervisor starts it again
-                world.history.add(process.name, f"cannot open: {error.code}")
+            except Exception as error:
                 self._forget(process)
-                await asyncio.sleep(5.0)
-            else:
-                break
+                world.history.add(process.name, f"cannot open or serve: {error}")
+                if not isinstance(error, VaultError) and process.life is not Life.DEAD:
+                    world.oracle.violated("crash", f"{process.name}: {type(error).__name__}: {error}")
+                await asyncio.sleep(5.0)  # a supervisor starts it again
         if self.process is process:
             self.process = None
 
     async def _serve(self, process):
         world = self._world
-        store = await linked_store(world.server, world.clock, self.link)
-        refreshers = {PROVIDER: refresher_of(world.kind, **self.is_lying)}
-        client = SimulatedClient(world.provider, world.random)
-        async with open_vault_over(store, _CONFIG, refreshers=refreshers, http_client=client) as vault:
+        async with await self._open() as vault:
             self.vault, self.opened_at = vault, world.loop.time()
             world.history.add(process.name, "serves")
-            await self._sweep_until_stopped(process, vault)
+            self._sweep_later(process, vault)
+            await process.stop.wait()
             self._forget(process)
         world.history.add(process.name, "ended")
+
+    async def _open(self):
+        """Return the context of an open vault, or of a peer in its place."""
+        world = self._world
+        if world.peer is not None:
+            return open_peer(world.peer, world, self.link, self.is_lying)
+        store = await linked_store(world.server, world.clock, self.link)
+        refreshers = {PROVIDER: refresher_of(world.kind, **self.is_lying)}
+        client = SimulatedClient(world.provider, world.random, world.ambush)
+        return open_vault_over(store, _CONFIG, refreshers=refreshers, http_client=client)
 
     def _forget(self, process):
         if self.process is process:
             self.vault = None
 
-    async def _sweep_until_stopped(self, process, vault):
-        world = self._world
-        while not process.stop.is_set():
-            pause = world.random.uniform(0.8, 1.2) * world.sweep_seconds
-            try:
-                async with asyncio.timeout(pause):
-                    await process.stop.wait()
-            except TimeoutError:
-                await self._sweep(vault)
+    def _sweep_later(self, process, vault):
+        world, period = self._world, self._world.sweep_seconds
+        pause = world.random.uniform(0.8, 1.2) * period
+        if world.sweeps_together:  # as cron starts all of them
+            pause = period - world.loop.time() % period + world.random.uniform(0.0, 0.5)
+        world.later(pause, self._sweep_now, process, vault)
 
-    async def _sweep(self, vault):
+    def _sweep_now(self, process, vault):
+        """Start a sweep, unless it would find nothing: that costs time and shows nothing."""
+        if self.vault is not vault or process.life is Life.DEAD:
+            return
+        if not process.is_sweeping and (not self._world.naps.is_calm or self._world.has_due()):
+            process.is_sweeping = True
+            process.start(self._sweep(process, vault))
+        self._sweep_later(process, vault)
+
+    async def _sweep(self, process, vault):
         try:
             await vault.refresh_due()
         except VaultError as error:
             self._world.history.add(self.name, f"sweep: {error.code}")
+        except Exception as error:
+            if process.life is Life.DEAD:
+                raise
+            self._world.oracle.violated("crash", f"sweep: {type(error).__name__}: {error}")
+        finally:
+            process.is_sweeping = False
 
 
 WRONG_ID, WRONG_SECRET = {"client_id": WRONG}, {"client_secret": WRONG}

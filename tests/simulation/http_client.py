@@ -31,8 +31,8 @@ class _Response:
 class SimulatedClient:
     """Has the methods of an ``httpx.AsyncClient`` that the refreshers call."""
 
-    def __init__(self, provider, random):
-        self._provider, self._random = provider, random
+    def __init__(self, provider, random, ambush):
+        self._provider, self._random, self._ambush = provider, random, ambush
 
     def build_request(self, method, url, *, content, headers, extensions, **_):
         """Return a request."""
@@ -40,6 +40,8 @@ class SimulatedClient:
 
     async def send(self, request, **_):
         """Send a request and return the response."""
+        if self._ambush.is_set:
+            await self._ambush.point()
         delay = self._random.uniform(0.02, 0.3)
         if self._random.random() < self._provider.weather.down / 2:
             await asyncio.sleep(delay)
@@ -48,6 +50,8 @@ class SimulatedClient:
         reply = asyncio.get_running_loop().create_future()
         self._provider.receive(plain_headers(request.headers), request.content, delay, reply)
         status, headers, members = await reply
+        if self._ambush.is_set:
+            await self._ambush.point()
         if status is None:
             raise ReadError
-        return _Response(status, headers, encode(members) if status != 404 else b"not found")
+        return _Response(status, headers, encode(members))

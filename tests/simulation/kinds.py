@@ -17,7 +17,7 @@ class Kind:
         tells_lifetime: whether the answer has ``expires_in``.
         old_token_dies: a refresh ends the previous access token.
         idle: seconds after which a refresh token that is not used lapses; None: never.
-        dead: status and error code of the answer for a dead grant.
+        dead: status and members of the answer for a dead grant; None: the body is no JSON.
         grant: which refresher is used: ``oauth2``, ``client_credentials`` or ``meta``.
         rotation: what the host declares: ``strict``, ``grace`` (with ``grace`` seconds) or ``non_rotating``.
         faults: the names of the faults that its worlds have besides those of processes and databases.
@@ -33,7 +33,7 @@ class Kind:
     tells_lifetime: bool = True
     old_token_dies: bool = False
     idle: float | None = None
-    dead: tuple[int, str] = (400, "invalid_grant")
+    dead: tuple[int, dict | None] = (400, {"error": "invalid_grant"})
     grant: str = "oauth2"
     rotation: str = "strict"
     faults: tuple[str, ...] = ("outage", "lost_answers")
@@ -50,26 +50,30 @@ KINDS = {
     for kind in (
         Kind("strict"),
         Kind("strict_short", lifetime=HOUR, days=5.0),
-        Kind("minutes", lifetime=300.0, days=0.3, storms=(15, 40), faults=("interrupted", "outage", "lost_answers")),
+        Kind("minutes", lifetime=300.0, days=0.3, storms=(15, 40),
+             faults=("interrupted", "ambush", "outage", "lost_answers")),
         Kind("grace", grace=60.0, rotation="grace"),
         Kind("short_grace", grace=30.0, rotation="grace"),
-        Kind("non_rotating", rotates=0.0, grace=None, revokes=False, lifetime=HOUR, rotation="non_rotating", days=5.0),
-        Kind("rotates_sometimes", rotates=0.3, lifetime=4 * HOUR),
+        _non_rotating("non_rotating"),
+        Kind("rotates_sometimes", rotates=0.3),
         Kind("late", faults=("late_answers",)),
         _non_rotating("throttling", faults=("throttle",)),
         Kind("outages", faults=("outage", "timeouts", "lost_answers")),
-        _non_rotating("hubspot", dead=(400, "BAD_REFRESH_TOKEN")),
-        _non_rotating("zoho", dead=(400, "invalid_code")),
-        _non_rotating("not_found", dead=(404, "")),
+        _non_rotating("odd_code", dead=(400, {"error": "BAD_REFRESH_TOKEN", "message": "missing or unknown"})),
+        _non_rotating("odd_code_200", dead=(200, {"error": "invalid_code"})),
+        _non_rotating("not_found", dead=(404, None)),
+        _non_rotating("unauthorized", dead=(401, {"error": "unauthorized"})),
+        _non_rotating("message_only", dead=(400, {"message": "The refresh token was revoked", "code": 4001})),
         Kind("idle_lapse", lifetime=2 * DAY, idle=5 * DAY, days=40.0),
         Kind("no_expiry", tells_lifetime=False, idle=5 * DAY, days=30.0),
         Kind("old_token_dies", old_token_dies=True, lifetime=4 * HOUR),
         Kind("wrong_client_id", faults=("wrong_client_id",)),
         Kind("wrong_client_secret", faults=("wrong_client_secret",)),
-        Kind("one_tenant_unauthorized", lifetime=HOUR, days=5.0, faults=("unauthorized_client", "outage")),
-        Kind("one_tenant_scope", lifetime=HOUR, days=5.0, faults=("invalid_scope", "outage")),
+        Kind("directory", faults=("directory_refuses", "outage")),
+        Kind("one_tenant_scope", faults=("invalid_scope", "outage")),
         Kind("api_key", rotates=0.0, grace=None, revokes=False, grant="client_credentials", rotation="non_rotating"),
         Kind("meta", rotates=1.0, grace=None, revokes=False, grant="meta", lifetime=60 * DAY, days=150.0,
              rotation="non_rotating"),
     )
 }  # fmt: skip
+"""`directory` is a provider that answers ``unauthorized_client`` for all accounts of one tenant, as Entra does."""

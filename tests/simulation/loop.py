@@ -27,13 +27,14 @@ class Process:
         name: shown in histories.
         life: what happens to its callbacks.
         stopped_seconds: the sum of its stops.
+        thawed_at, frozen_at: when it last continued, and when it was stopped; None: it was not, or continued.
         tasks: its tasks; kept, because the garbage collector would close the coroutines of a dead process.
     """
 
     def __init__(self, loop, name):
         self._loop, self.name = loop, name
         self.life, self.kept, self.tasks, self.stopped_seconds = Life.RUNNING, [], set(), 0.0
-        self.thawed_at = -1e9
+        self.thawed_at, self.frozen_at = -1e9, None
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, self)
 
@@ -44,12 +45,12 @@ class Process:
     def freeze(self):
         """Stop the process, as SIGSTOP does."""
         if self.life is Life.RUNNING:
-            self.life = Life.FROZEN
+            self.life, self.frozen_at = Life.FROZEN, self._loop.time()
 
     def thaw(self):
         """Let a stopped process continue; what happened meanwhile reaches it now, in order."""
         if self.life is Life.FROZEN:
-            self.life, self.thawed_at = Life.RUNNING, self._loop.time()
+            self.life, self.thawed_at, self.frozen_at = Life.RUNNING, self._loop.time(), None
             self._loop.requeue(self.kept)
             self.kept = []
 

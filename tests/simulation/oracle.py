@@ -2,6 +2,7 @@
 
 from tests.simulation.host import PROVIDER
 from tests.simulation.loop import PROCESS, Life
+from tests.simulation.measures import connect_again_later
 from tests.simulation.provider import PATIENCE, lost_with_its_process
 
 from vault_adapters import (
@@ -37,7 +38,6 @@ class Oracle:
     def __init__(self, world):
         self._world = world
         self.violations = world.violations
-        self.waits, self.refused = 0.0, 0
 
     def violated(self, rule, text):
         """Note a violation."""
@@ -56,7 +56,9 @@ class Oracle:
             exchange = grant.last
             if exchange is None or exchange.lost is not None or exchange.process is not host.process:
                 continue
-            if lost_with_its_process(exchange, now, journal, database):
+            frozen_at, delivered = host.process.frozen_at, exchange.delivered
+            never_read = frozen_at is not None and delivered is not None and delivered >= frozen_at
+            if never_read or lost_with_its_process(exchange, now, journal, database):
                 exchange.lost = "its process was killed before it could store the answer"
 
     def on_disk_lost(self, host):
@@ -99,6 +101,9 @@ class Oracle:
 
     def on_error(self, account, grant, error, asked_at):
         """Judge an error that a caller got."""
+        self._world.measures.on_error(grant, error)
+        if isinstance(error, ReauthorizationRequiredError) and self._world.is_measured:
+            connect_again_later(self._world, grant)
         self._judge_duration(account, asked_at)
         if not isinstance(error, VaultError):
             self.violated("bare error", f"{type(error).__name__}: {error}")
@@ -113,7 +118,7 @@ class Oracle:
 
     def _judge_duration(self, account, asked_at):
         took = self._world.loop.time() - asked_at
-        self.waits += took
+        self._world.measures.on_call(took)
         if took > HANGS + PROCESS.get().stopped_seconds:
             self.violated("hang", f"a call took {took:.0f} s")
 
@@ -138,6 +143,8 @@ class Oracle:
             info = await vault.get_account(account)
             shown = info.state
             self._world.provider.lapse(grant)
+            if not grant.is_stored:
+                continue
             if grant.dead in ("idle", "expired"):
                 self.violated("lapsed", f"account {grant.number} was not refreshed in time: {grant.dead}")
                 continue
@@ -170,6 +177,8 @@ class Oracle:
                 self.violated("dead token", f"account {grant.number} has no working token after the recovery")
 
     def _is_excused(self, grant):
+        if not grant.is_stored:
+            return True
         return grant.last is not None and grant.last.lost is not None
 
     def _judge_dead(self, grant, shown):

@@ -11,8 +11,8 @@ PATIENCE = 60.0
 """Seconds after which nobody has to listen for an answer any more."""
 
 CLIENT_ID, CLIENT_SECRET, WRONG = "client", "client-secret", "wrong"
-_SHORTLY = 0.5
-"""Seconds that a process needs to make an answer durable; whoever is killed earlier could not have kept it."""
+_WHILE = 3.0
+"""Seconds that a process needs to store an answer in the database, if its journal is full."""
 
 
 @define(eq=False)
@@ -48,6 +48,8 @@ class Grant:
         spent: the exchange that replaced each earlier credential.
         access: expiry of each access token that still works.
         requests: times of the latest requests that named the grant.
+        is_to_be_replaced: whether the user was asked to connect again.
+        is_stored: whether a vault has confirmed that it stored the grant's tokens.
     """
 
     number: int
@@ -62,6 +64,8 @@ class Grant:
     requests: deque = Factory(lambda: deque(maxlen=100))
     count: int = 0
     serial: int = 0
+    is_to_be_replaced: bool = False
+    is_stored: bool = False
 
 
 @define
@@ -79,13 +83,13 @@ class Weather:
 class Provider:
     """Answers token requests by the rules of its kind."""
 
-    def __init__(self, loop, kind, random, history, violations, is_out_of_reach):
+    def __init__(self, loop, kind, random, history, violations, is_out_of_reach, on_death):
         self._loop, self.kind, self._random = loop, kind, random
         self._history, self._violations, self.is_out_of_reach = history, violations, is_out_of_reach
-        self.grants, self._by_credential = [], {}
+        self.grants, self._by_credential, self._on_death = [], {}, on_death
         self.weather = Weather()
         self.requests, self._families, self._tokens = 0, 0, 0
-        self.at_next_exchange = []
+        self.at_next_exchange, self.at_next_request = [], []
 
     def connect(self, number):
         """Let a user grant access; return the grant and the members of the token endpoint's answer."""
@@ -109,6 +113,7 @@ class Provider:
         if grant.dead is None:
             grant.dead, grant.died = why, self._loop.time()
             grant.access.clear()
+            self._on_death(grant)
 
     def accepts(self, grant, access):
         """Return whether an access token works now."""
@@ -117,6 +122,9 @@ class Provider:
     def receive(self, headers, content, delay, reply):
         """Take a request off the network, and set ``reply`` to status, headers and body in due time."""
         process = PROCESS.get()
+        hooks, self.at_next_request = self.at_next_request, []
+        for hook in hooks:
+            hook()
         weather, chance = self.weather, self._random.random
         if chance() < weather.timeouts:
             self._note("a request is lost")
@@ -189,8 +197,8 @@ class Provider:
             self._replayed(grant, credential, process)
         if grant.dead is not None:
             self._note(f"account {grant.number} is dead: {grant.dead}")
-            status, code = self.kind.dead
-            return (status, {}, {"error": code} if code else {}), None
+            status, members = self.kind.dead
+            return (status, {}, members), None
         return self._granted(grant, process)
 
     def _refused(self, grant, headers):
@@ -291,12 +299,13 @@ def plain_headers(headers):
 
 def lost_with_its_process(exchange, at, journal_broken_since, database_broken_since):
     """Return whether a process that was killed at ``at`` could not have made an answer durable."""
-    if exchange.delivered is None or at - exchange.delivered < _SHORTLY:
+    if exchange.delivered is None or at <= exchange.delivered:
         return True
-    chance = exchange.delivered + _SHORTLY
-    return journal_broken_since <= chance and database_broken_since <= chance
+    if journal_broken_since > exchange.delivered:
+        return False  # a write to the journal takes no time here
+    return at < exchange.delivered + _WHILE or database_broken_since <= exchange.delivered + _WHILE
 
 
 def encode(members):
-    """Return the body of an answer."""
-    return json.dumps(members).encode()
+    """Return the body of an answer; None: of a page that is not JSON."""
+    return b"<html>not found</html>" if members is None else json.dumps(members).encode()

@@ -21,7 +21,8 @@ def play_all(first, seeds, kinds, jobs=1, days=None, only_fault=None):
 
 def replay_command(outcome):
     """Return the command that plays an outcome's world again and prints its history."""
-    return f"python -m tests.simulation --kind {outcome.kind} --seed {outcome.seed} --verbose"
+    days = "" if outcome.days is None else f" --days {outcome.days:g}"
+    return f"python -m tests.simulation --kind {outcome.kind} --seed {outcome.seed}{days} --verbose"
 
 
 def _play(pair, *, days, only_fault):

@@ -4,10 +4,12 @@ import asyncio
 import logging
 import random as randomness
 import sys
+import time
 from datetime import timedelta
 from random import Random
 
 from attrs import frozen
+from tests.simulation.ambush import Ambush
 from tests.simulation.database import MOST_EVENTS, Server
 from tests.simulation.fakes import Naps, WorldClock, fake_ports
 from tests.simulation.faults import Faults
@@ -15,7 +17,9 @@ from tests.simulation.history import History
 from tests.simulation.host import PROVIDER, Host
 from tests.simulation.kinds import DAY, KINDS
 from tests.simulation.loop import Life, Process, VirtualLoop
+from tests.simulation.measures import Measures
 from tests.simulation.oracle import Oracle
+from tests.simulation.peers import BUFFER, PeerTables, is_due
 from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, Provider
 
 from vault_adapters import Account, Secret, TokenKind, TokenSet, VaultError
@@ -27,6 +31,9 @@ _RECOVERY = 7200.0
 
 _YOUNG = timedelta(seconds=40)
 """Age from which a rejected token must not be handed out again."""
+
+_SECOND_TRY = 300.0
+"""Seconds after which a user who got an error connects an account once more."""
 
 _MOST_WAITS = 50
 
@@ -41,6 +48,9 @@ class Outcome:
         account_days: accounts times days that were simulated.
         requests: requests that the provider got.
         history: what happened, if it was kept.
+        seconds: time of the processor that the world took.
+        days: days that its seed was played for, if they are not those of its kind.
+        measures: what users and the provider saw.
     """
 
     seed: int
@@ -49,12 +59,15 @@ class Outcome:
     account_days: float
     requests: int
     history: str
+    seconds: float
+    days: float | None
+    measures: Measures
 
 
 class World:
     """Everything that a seed determines. `run` plays it once."""
 
-    def __init__(self, seed, kind, *, is_verbose=False, days=None, only_fault=None):
+    def __init__(self, seed, kind, *, is_verbose=False, days=None, only_fault=None, peer=None, is_measured=False):
         self.seed, self.kind = seed, KINDS[kind]
         self.random = Random(f"{seed} {kind}")
         self.loop = VirtualLoop(self.random.random())
@@ -62,13 +75,22 @@ class World:
         self.history = History(self.loop.time, is_kept=is_verbose)
         self.violations, self.processes = [], []
         self.server = Server(MOST_EVENTS)
-        self.oracle = Oracle(self)
+        self.oracle, self.measures = Oracle(self), Measures()
         self.provider = Provider(
-            self.loop, self.kind, self.random, self.history, self.violations, self.oracle.is_out_of_reach
+            self.loop,
+            self.kind,
+            self.random,
+            self.history,
+            self.violations,
+            self.oracle.is_out_of_reach,
+            self.measures.on_death,
         )
+        self.peer, self.is_measured, self.peer_tables = peer, is_measured, PeerTables({}, {}, self.clock)
+        self.ambush = Ambush(self.loop)
         self.faults, self.naps = Faults(self), Naps(self.loop, self._disks)
-        self.days = days or self.kind.days
+        self._given_days, self.days = days, days or self.kind.days
         self.sweep_seconds = self.random.choice((300.0, 900.0, 1800.0) if self.kind.grant != "meta" else (300.0,))
+        self.sweeps_together = self.random.random() < 0.5
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
         self.is_client_wrong, self.clock_was_stepped, self.ever_refused = False, False, set()
         self._only_fault = only_fault
@@ -76,20 +98,24 @@ class World:
 
     def run(self):
         """Play the world and return its outcome."""
+        started = time.process_time()
         randomness.seed(self.seed)
         with fake_ports(self.loop, self.naps):
             try:
                 self.loop.run_until_complete(self._play())
+                return Outcome(
+                    self.seed,
+                    self.kind.name,
+                    tuple(self.violations),
+                    len(self.provider.grants) * self.loop.time() / DAY,
+                    self.provider.requests,
+                    self.history.text(),
+                    time.process_time() - started,
+                    self._given_days,
+                    self.measures,
+                )
             finally:
                 self._end()
-        return Outcome(
-            self.seed,
-            self.kind.name,
-            tuple(self.violations),
-            len(self.provider.grants) * self.loop.time() / DAY,
-            self.provider.requests,
-            self.history.text(),
-        )
 
     # What hosts, faults and oracle use
 
@@ -120,6 +146,13 @@ class World:
     def _disks(self):
         return (host.disk for host in self.hosts)
 
+    def has_due(self):
+        """Return whether a sweep would find an account."""
+        now = self.clock.now()
+        if self.peer is not None:
+            return any(not row.is_condemned and is_due(row, now, 2 * BUFFER) for row in self.peer_tables.rows.values())
+        return any(row.due_at is not None and row.due_at <= now for row in self.server.tables.accounts.values())
+
     def step_clock(self, seconds):
         """Step the database's clock."""
         self.clock.offset += seconds
@@ -133,13 +166,21 @@ class World:
 
     async def rotate_keys(self, vault):
         """Rotate data keys and re-encrypt, as an operator does."""
+        if self.peer is not None:
+            return
         await vault.keys.rotate_data_key(self.account(self.random.choice(self.provider.grants).number).tenant_id)
         await vault.keys.reencrypt()
 
     async def connect_again(self, vault, number):
-        """Let a user connect an account again."""
-        _, members = self.provider.connect(number)
+        """Let a user connect an account again, and once more after an error."""
+        grant, members = self.provider.connect(number)
+        self.later(_SECOND_TRY, self._connect_once_more, grant)
         await vault.store_token_set(self.account(number), TokenSet.from_response(members))
+        grant.is_stored = True
+
+    def _connect_once_more(self, grant):
+        if not grant.is_stored and self.provider.grants[grant.number] is grant:
+            self.on_some_vault(lambda vault: self.connect_again(vault, grant.number))
 
     async def force(self, vault, grant):
         """Refresh an account although it is not due, as a host in a loop does."""
@@ -174,12 +215,13 @@ class World:
 
     async def _connect_all(self, vault, count):
         for number in range(count):
-            _, members = self.provider.connect(number)
+            grant, members = self.provider.connect(number)
             account = self.account(number)
             if self.kind.grant == "client_credentials":
                 key = Secret.from_fields(client_id=f"key-{number}", client_secret="key-secret")
                 await vault.store_token(account.key(TokenKind.API_KEY), key)
             await vault.store_token_set(account, TokenSet.from_response(members))
+            grant.is_stored = True
 
     def _schedule_faults(self):
         names = [*self.faults.names, *3 * self.kind.faults] if self._only_fault is None else [self._only_fault]
@@ -199,8 +241,7 @@ class World:
 
     def _schedule_call(self, number):
         """Let callers ask now and then, and some of them at the moment when the token becomes due."""
-        lifetime = min(self.kind.lifetime, DAY)
-        pause = self.random.expovariate(1 / lifetime)
+        pause = self.random.expovariate(1 / (2 * min(self.kind.lifetime, DAY)))
         if self.loop.time() < self._busy_until and self.random.random() < 0.6:
             pause = self.random.uniform(0.1, 100.0)
         self.later(pause, self._call, number)
@@ -212,7 +253,8 @@ class World:
 
     def ask(self, grant):
         """Let one caller or several at once ask for an account's access token."""
-        for _ in range(self.random.choice((1, 1, 3))):
+        is_busy = self.loop.time() < self._busy_until
+        for _ in range(self.random.choice((1, 1, 3) if is_busy else (1, 1, 1, 3))):
             host = self.random.choice(self.hosts)
             if host.is_serving:
                 host.process.start(self._ask(host.vault, grant))
@@ -248,8 +290,13 @@ class World:
             host.start() if host.process is None else host.process.thaw()
         await asyncio.sleep(_RECOVERY)
         host = self.hosts[0]
-        while not host.is_serving:  # noqa: ASYNC110 - it happens in virtual time
+        for _ in range(600):
+            if host.is_serving:
+                break
             await asyncio.sleep(1.0)
+        else:
+            self.oracle.violated("not serving", f"{host.name} does not open its vault")
+            return
         await host.process.start(self.oracle.judge_end(host.vault))
 
     def _end_faults(self):

@@ -71,6 +71,7 @@ async def vault_of(settings, control):
         encryption_secret=SECRET,
         scrypt_log2_n=14,
         refresh_deadline=timedelta(seconds=settings.deadline),
+        answer_deadline=timedelta(seconds=settings.deadline),
         quiescence=timedelta(seconds=settings.quiescence),
         journal_dir=settings.journal,
         **settings.store,

@@ -82,21 +82,23 @@ def _abandon(directory: Path) -> NoReturn:
     os._exit(_ABANDONED)
 
 
-def _main(description: str, go_pipe: int, started_pipe: int, value_file: Path) -> None:
+def main(description: dict[str, Any], value_file: str, *, go_pipe: int, started_pipe: int) -> None:
+    """Do a job; `description` is what `Job.describe` returns."""
     # Grandchildren must not inherit these pipes: an open end would hide that this process or its parent has ended.
     os.set_inheritable(go_pipe, False)
     os.set_inheritable(started_pipe, False)
-    job = _prepare(json.loads(description))
+    written = Path(value_file)
+    job = _prepare(description)
     os.write(started_pipe, b"s")
     if os.read(go_pipe, 1) == b"":
-        _abandon(value_file.parent)
-    threading.Thread(target=_end_with_parent, args=(go_pipe, value_file.parent), daemon=True).start()
+        _abandon(written.parent)
+    threading.Thread(target=_end_with_parent, args=(go_pipe, written.parent), daemon=True).start()
     value = json.dumps(job())
     # Renamed when complete, so that a kill leaves no partial value.
-    unfinished = value_file.with_suffix(".unfinished")
+    unfinished = written.with_suffix(".unfinished")
     unfinished.write_text(value)
-    unfinished.rename(value_file)
+    unfinished.rename(written)
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(json.loads(sys.argv[1]), sys.argv[2], go_pipe=int(sys.argv[3]), started_pipe=int(sys.argv[4]))

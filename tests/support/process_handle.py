@@ -13,6 +13,8 @@ from typing import Any
 
 from attrs import frozen
 
+from .fork_server import ForkedProcess
+
 
 class ProcessFailedError(AssertionError):
     """A child failed or was too slow; the message carries its stderr."""
@@ -37,7 +39,7 @@ class ProcessHandle:
     def __init__(
         self,
         title: str,
-        process: "subprocess.Popen[bytes]",
+        process: "ForkedProcess | subprocess.Popen[bytes]",
         files: Mapping[str, Path],
         go_pipe: int,
         started_pipe: int,

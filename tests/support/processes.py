@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from attrs import Factory, frozen
 
+from .fork_server import ForkedProcess, is_supported, spawn
 from .process_handle import ProcessFailedError, ProcessHandle, ProcessResult
 
 __all__ = [
@@ -161,18 +162,14 @@ def _start(job: Job, prefix: Path, environment: Mapping[str, str]) -> ProcessHan
     go_read, go_write = os.pipe()
     started_read, started_write = os.pipe()
     files = {name: prefix.with_name(f"{prefix.name}.{name}") for name in ("stdout", "stderr", "value")}
-    arguments = [json.dumps(description), str(go_read), str(started_write), str(files["value"])]
     try:
-        with files["stdout"].open("wb") as stdout, files["stderr"].open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", f"{__package__}.process_child", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                pass_fds=(go_read, started_write),
-                env=environment,
-                start_new_session=True,
-            )
+        with (
+            Path(os.devnull).open("rb") as stdin,
+            files["stdout"].open("wb") as stdout,
+            files["stderr"].open("wb") as stderr,
+        ):
+            streams = [stdin.fileno(), stdout.fileno(), stderr.fileno()]
+            process = _spawn(description, files["value"], environment, [*streams, go_read, started_write])
     except BaseException:
         os.close(go_write)
         os.close(started_read)
@@ -182,3 +179,24 @@ def _start(job: Job, prefix: Path, environment: Mapping[str, str]) -> ProcessHan
         os.close(started_write)
     title = f"process {prefix.name} ({description['kind']})"
     return ProcessHandle(title, process, files, go_write, started_read)
+
+
+def _spawn(
+    description: Mapping[str, Any], value_file: Path, environment: Mapping[str, str], descriptors: Sequence[int]
+) -> "ForkedProcess | subprocess.Popen[bytes]":
+    """Start a child as a fork, or with an interpreter of its own where that is not possible."""
+    if is_supported(environment):
+        return spawn({"description": description, "value_file": str(value_file)}, environment, descriptors)
+    stdin, stdout, stderr, *pipes = descriptors
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", f"{__package__}.process_child"),
+            *(json.dumps(description), str(value_file), *map(str, pipes)),
+        ],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pipes,
+        env=environment,
+        start_new_session=True,
+    )

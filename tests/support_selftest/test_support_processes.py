@@ -68,6 +68,19 @@ def test_scripts_and_modules() -> None:
     assert "usage:" in second.stdout
 
 
+def test_each_process_has_its_own_session_environment_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import os, sys\nresult = [os.environ.get('ONLY_HERE'), os.getcwd(), os.getsid(0) == os.getpid()]"
+    monkeypatch.chdir(tmp_path)
+    assert run_processes([Script(code)], env={"ONLY_HERE": "x"}) == [["x", str(tmp_path), True]]
+    assert run_processes([Script(code)]) == [[None, str(tmp_path), True]]
+
+
+def test_a_variable_of_the_interpreter_takes_effect() -> None:
+    assert run_processes([Script("import sys\nresult = sys.flags.optimize")], env={"PYTHONOPTIMIZE": "1"}) == [1]
+
+
 def test_a_failure_carries_stderr() -> None:
     with pytest.raises(ProcessFailedError) as failure:
         run_processes([Call(report, ["fine"]), Call(fail)])

@@ -15,6 +15,7 @@ from vault_adapters.cli.commands import (
     importing,
     keys,
     refreshing,
+    reviving,
     schema,
     setup,
     tokens,
@@ -42,7 +43,7 @@ def build() -> App:
         # Offer no negative flags such as --no-json and --empty-scope, because one way to set an option is enough.
         default_parameter=Parameter(negative=()),
     )
-    for group in (demo, setup, schema, tokens, accounts, refreshing, watching, importing, keys, audit):
+    for group in (demo, setup, schema, tokens, accounts, refreshing, reviving, watching, importing, keys, audit):
         group.add_to(app)
     return app
 

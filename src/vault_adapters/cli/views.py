@@ -25,6 +25,7 @@ _MEANING = {
     TokenHealth.EXPIRED: "bad",
     TokenHealth.INVALID: "bad",
     TokenHealth.UNKNOWN: "warning",
+    TokenHealth.SUSPECT: "warning",
     ConnectionState.CONNECTED: "good",
     ConnectionState.RETRYING: "warning",
     ConnectionState.REAUTHORIZATION_REQUIRED: "bad",
@@ -53,6 +54,7 @@ def token_json(info: TokenInfo, buffer: timedelta) -> dict[str, Any]:
         "health": health_of(info, buffer).value,
         "error_code": info.error_code,
         "expires_at": iso(info.expires_at),
+        "suspect_since": iso(info.suspect_since),
         "scopes": list(info.scopes),
         "generation": info.generation,
         "lifetime_seconds": None if info.lifetime is None else info.lifetime.total_seconds(),
@@ -89,6 +91,7 @@ def token_fields(info: TokenInfo, buffer: timedelta, screen: Screen) -> list[tup
         ("health", colored(health_of(info, buffer))),
         ("error code", info.error_code),
         ("expires", screen.moment(info.expires_at)),
+        ("suspect since", screen.moment(info.suspect_since)),
         ("scopes", " ".join(info.scopes) or None),
         ("generation", info.generation),
         ("last used", screen.moment(info.last_used_at)),
@@ -127,7 +130,7 @@ def event_json(event: AuditEvent) -> dict[str, Any]:
         "action": event.action.value,
         "occurred_at": iso(event.occurred_at),
         "tenant_id": event.tenant_id,
-        "provider": None if event.account is None else event.account.provider,
+        "provider": event.provider if event.account is None else event.account.provider,
         "identifier": None if event.account is None else event.account.identifier,
         "kind": None if event.kind is None else event.kind.value,
         "generation": event.generation,
@@ -139,7 +142,7 @@ def event_json(event: AuditEvent) -> dict[str, Any]:
 
 def event_row(event: AuditEvent, screen: Screen) -> list[Content]:
     """Return an audit event as a row under `EVENT_COLUMNS`."""
-    provider = None if event.account is None else event.account.provider
+    provider = event.provider if event.account is None else event.account.provider
     identifier = None if event.account is None else event.account.identifier
     kind = None if event.kind is None else event.kind.value
     when = screen.moment(event.occurred_at)
@@ -156,6 +159,15 @@ def report_json(report: HealthReport) -> dict[str, Any]:
         "failed_reads": report.failed_reads,
         "counts": [
             {"provider": count.provider, "health": count.health.value, "count": count.count} for count in report.counts
+        ],
+        "incidents": [
+            {
+                "provider": incident.provider,
+                "reason": incident.reason,
+                "since": iso(incident.since),
+                "refused_at": iso(incident.refused_at),
+            }
+            for incident in report.incidents
         ],
     }
 

@@ -18,8 +18,14 @@ from vault_adapters.configuration.environment import read_environment
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
 from vault_domain.entities.text import plain_text
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
+from vault_domain.ports.client_ledger import MOST_COUNTED
+from vault_domain.rules.clients import MOST_ACCOUNTS, ClientRules
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
+from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
+from vault_domain.rules.remembering import MemoryPolicy
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
@@ -109,8 +115,13 @@ class VaultConfig:
         master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.
         previous_master_key: the previous master key, during a master key rotation.
         refresh_buffer: time before expiry from which an access token is refreshed.
-        refresh_deadline: longest time to wait for a provider.
+        refresh_deadline: longest time that a caller waits for a provider.
+        answer_deadline: time after ``refresh_deadline`` for which the provider's answer is still awaited and stored,
+            while no caller waits any more; at most five minutes.
         quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy.
+        rejection_confirm_after: shortest time between two reports that a resource rejected a token that nothing can
+            replace, such as an API key, from which the second makes the token invalid.
+        rejection_confirm_within: longest such time; a later report counts as a first one.
         journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
         close_timeout: longest time for closing to store refreshed tokens that wait for the database. Running refreshes
             may take longer.
@@ -127,6 +138,16 @@ class VaultConfig:
         serve_stale: time since the database last confirmed a token for which this process may hand it out from memory
             while the database does not answer; zero: never. An expired token is never handed out.
         read_cache_size: largest number of tokens that this process remembers.
+        exhausted_after: time of nothing but definite refusals, an hour to a year, after which the vault no longer asks
+            the provider and shows the account as one to connect again.
+        provider_concurrency: largest number of refreshes that this process runs at one provider at the same time.
+        client_pause_accounts: number of different accounts for which a provider refuses the OAuth client, without a
+            success between, before refreshes at that client are paused.
+        client_probe_interval: time between two probes of a paused client.
+        fleet_guard_accounts: number of different accounts that a provider rejects within `fleet_guard_window`, and more
+            than half of all attempts, before none of them is condemned.
+        fleet_guard_window: see `fleet_guard_accounts`.
+        fleet_guard_limit: time without a success after which the rejected accounts are condemned all the same.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -142,7 +163,10 @@ class VaultConfig:
         default=timedelta(seconds=10),
         validator=_duration(timedelta(seconds=0.1), timedelta(minutes=5)),
     )
+    answer_deadline: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, timedelta(minutes=5)))
     quiescence: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, _DAY))
+    rejection_confirm_after: timedelta = field(default=LEAST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
+    rejection_confirm_within: timedelta = field(default=MOST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
     journal_dir: Path | None = field(default=None, converter=_as_directory)
     close_timeout: timedelta = field(
         default=timedelta(seconds=10),
@@ -160,6 +184,45 @@ class VaultConfig:
     read_cache: timedelta | None = field(default=None, validator=optional(_duration(_ZERO, _DAY)))
     serve_stale: timedelta = field(default=timedelta(minutes=10), validator=_duration(_ZERO, _DAY))
     read_cache_size: int = field(default=10_000, validator=_whole(1, 10_000_000))
+    exhausted_after: timedelta = field(
+        default=DEFAULT_EXHAUSTION,
+        validator=_duration(timedelta(hours=1), 365 * _DAY),
+    )
+    provider_concurrency: int = field(default=DEFAULT_CONCURRENCY, validator=_whole(1, 1000))
+    client_pause_accounts: int = field(default=3, validator=_whole(1, MOST_ACCOUNTS))
+    client_probe_interval: timedelta = field(
+        default=timedelta(seconds=60),
+        validator=_duration(timedelta(seconds=1), timedelta(hours=1)),
+    )
+    fleet_guard_accounts: int = field(default=5, validator=_whole(2, MOST_COUNTED))
+    fleet_guard_window: timedelta = field(
+        default=timedelta(minutes=10),
+        validator=_duration(timedelta(minutes=1), _DAY),
+    )
+    fleet_guard_limit: timedelta = field(
+        default=timedelta(days=4),
+        validator=_duration(timedelta(hours=1), timedelta(days=365)),
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.rejection_confirm_after > self.rejection_confirm_within:
+            raise ConfigurationError("rejection_confirm_after must not be longer than rejection_confirm_within")
+
+    @property
+    def memory(self) -> MemoryPolicy:
+        """The limits of what a process remembers of the tokens that it has read."""
+        return MemoryPolicy(self.read_cache or _ZERO, self.serve_stale, self.read_cache_size)
+
+    @property
+    def client_rules(self) -> ClientRules:
+        """The numbers by which faults of a client are told from dead grants."""
+        return ClientRules(
+            self.client_pause_accounts,
+            self.client_probe_interval,
+            self.fleet_guard_accounts,
+            self.fleet_guard_window,
+            self.fleet_guard_limit,
+        )
 
     @classmethod
     @scrubbed

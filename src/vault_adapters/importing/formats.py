@@ -95,7 +95,7 @@ def _plain(column: str) -> Callable[[Values], Draft]:
             # Refuse unknown columns, because a misspelt expires_at would make a token that is never refreshed.
             raise UnreadableRowError("unknown_column", min(set(values) - known))
         status = _status(values)
-        error_code = _checked(as_error_code, values, "error_code")
+        error_code = _checked(as_error_code, values.get("error_code"), "error_code")
         if error_code is not None and status is not TokenStatus.INVALID:
             raise UnreadableRowError("invalid_error_code")
         key = key_of(values, "kind", text_of(values, "provider"))
@@ -125,12 +125,10 @@ def _scopes(values: Values) -> tuple[str, ...]:
         scopes = scopes.split() if array is None else [part for part in array[1].replace('"', "").split(",") if part]
     elif scopes is not None and not isinstance(scopes, list):
         raise UnreadableRowError("invalid_scopes")
-    given = {**values, "scopes": scopes}
-    return _checked(as_scopes, given, "scopes") or ()
+    return _checked(as_scopes, scopes, "scopes") or ()
 
 
-def _checked(check: Callable[[object], Any], values: Values, name: str) -> Any:
-    value = values.get(name)
+def _checked(check: Callable[[object], Any], value: object, name: str) -> Any:
     if value is None:
         return None
     try:

@@ -48,7 +48,7 @@ def read_answer(
         wait = retry_after(answer.headers, answer.received_at)
         return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
     if 300 <= status < 400:
-        return ProviderConfigurationError("the provider redirects; a token endpoint must not redirect")
+        return ProviderConfigurationError("the provider redirects; a token endpoint must not redirect", refused=False)
     # A gateway sends 408 if client or provider is too slow, so the provider may have got the request.
     if status == 408 or not 200 <= status < 500:
         wait = retry_after(answer.headers, answer.received_at)

@@ -72,7 +72,7 @@ class ClientCredentialsRefresher:
         outgoing = self._outgoing(request.credential)
         if isinstance(outgoing, VaultError):
             return outgoing
-        answer = await exchange(self.client, outgoing, request.deadline)
+        answer = await exchange(self.client, outgoing, request.deadline, request.send_deadline)
         return read_answer(answer, condemns=CONDEMNS_KEY) if isinstance(answer, Incoming) else answer
 
     def _outgoing(self, credential: Secret) -> Outgoing | VaultError:

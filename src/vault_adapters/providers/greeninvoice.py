@@ -71,7 +71,7 @@ class GreenInvoiceRefresher:
         outgoing = self._outgoing(request.credential)
         if isinstance(outgoing, VaultError):
             return outgoing
-        answer = await exchange(self.client, outgoing, request.deadline)
+        answer = await exchange(self.client, outgoing, request.deadline, request.send_deadline)
         if not isinstance(answer, Incoming):
             return answer
         return read_answer(answer, dialect=_as_oauth, condemns=CONDEMNS_KEY)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from attrs import field, frozen
 
 from vault_adapters.providers.body import Body
 from vault_adapters.providers.quiet import quiet_exchange
-from vault_adapters.runtime.time_limit import TimeLimit
+from vault_adapters.runtime.time_limit import OVERSLEPT, Beat, TimeLimit
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConfigurationError, RefreshFailedError, VaultError
+from vault_domain.ports.token_refresher import TokenRefresher
 
 if TYPE_CHECKING:
     import httpx
@@ -69,7 +70,7 @@ class Incoming:
 
 
 async def exchange(
-    client: HttpClient | None, outgoing: Outgoing, deadline: timedelta
+    client: HttpClient | None, outgoing: Outgoing, deadline: timedelta, send_deadline: timedelta | None = None
 ) -> Incoming | RefreshFailedError | ConfigurationError:
     """Send ``outgoing`` once and return the answer, or the error to raise.
 
@@ -84,15 +85,19 @@ async def exchange(
             None opens a client that ignores the environment (no proxies, no netrc) and closes it.
         outgoing: the request.
         deadline: longest time for the exchange, from the name look-up to the last byte.
+        send_deadline: longest time until the request leaves; None: as for ``deadline``. A client that does not tell
+            what it sends may be sending, so its answer is awaited until ``deadline``.
     """
     progress = _Progress(traced=client is None)
-    limit = TimeLimit(deadline.total_seconds(), lambda: progress.sending)
+    send_seconds = min(send_deadline or deadline, deadline).total_seconds()
+    beat = Beat(send_seconds, progress.may_have_left)
+    limit = TimeLimit(deadline.total_seconds(), lambda: progress.sending, beat=beat)
     failure: RefreshFailedError | ConfigurationError | None = None
     stopped: BaseException | None = None
     try:
         with quiet_exchange():
             async with limit:
-                await _exchange(client, outgoing, deadline.total_seconds(), progress)
+                await _exchange(client, outgoing, send_seconds, progress)
     except ConfigurationError as error:
         failure = error.with_traceback(None)
     except Exception as error:  # any error of the client may hold the request
@@ -149,6 +154,10 @@ class _Progress:
         self.traced = True
         self.sending = self.sending or event.endswith("send_request_headers.started")
 
+    def may_have_left(self, late: float) -> bool:
+        """Return whether the request has left, or may have; ``late`` tells how long the process was stopped."""
+        return self.sending or (not self.traced and late < OVERSLEPT)
+
     def failed(self, what: str, *, not_sent: bool = False) -> RefreshFailedError:
         # A client with a transport other than httpcore does not trace, so assume that the request may have been sent.
         if not_sent or (self.traced and not self.sending):
@@ -158,7 +167,7 @@ class _Progress:
 
 async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:
     async with _opened(client) as http:
-        # Stop waiting for a connection a little before the deadline, so that it is certain that nothing was sent.
+        # Stop waiting for a connection a little before the limit, so that it is certain that nothing was sent.
         waiting = seconds * 0.9
         request = http.build_request(
             "POST",
@@ -198,6 +207,20 @@ def own_client() -> HttpClient:
     """
     client: HttpClient = _httpx2().AsyncClient(trust_env=False, follow_redirects=False)
     return client
+
+
+async def bound_refreshers(
+    refreshers: Mapping[str, TokenRefresher], http_client: Any, stack: AsyncExitStack
+) -> dict[str, TokenRefresher]:
+    """Let the HTTP refreshers share one client: the host's, or a new one that is closed with the stack."""
+    bound = dict(refreshers)
+    unbound = {name: item for name, item in bound.items() if isinstance(item, HttpBound) and item.client is None}
+    if not unbound:
+        return bound
+    client = http_client or await stack.enter_async_context(own_client())
+    for name, refresher in unbound.items():
+        bound[name] = cast("TokenRefresher", refresher.with_client(client))
+    return bound
 
 
 def _httpx2() -> Any:

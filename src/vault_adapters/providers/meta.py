@@ -12,7 +12,7 @@ from vault_adapters.providers.answers import Members, read_answer
 from vault_adapters.providers.client_auth import as_client_secret, check_client
 from vault_adapters.providers.endpoint import as_client_id, as_token_url, shown
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
-from vault_domain.entities.account import TokenKind
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed_class
@@ -83,12 +83,18 @@ class MetaTokenExchangeRefresher:
         """Return a copy that sends its requests through ``client``, which it never closes."""
         return evolve(self, client=client)
 
+    def client_id_of(self, account: Account | None) -> str | None:
+        """Return the client id, which all accounts share; see `ClientNamer`."""
+        return self.client_id
+
     async def refresh(self, request: RefreshRequest) -> TokenSet:
         """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        answer = await exchange(self.client, self._outgoing(request.credential), request.deadline)
+        answer = await exchange(
+            self.client, self._outgoing(request.credential), request.deadline, request.send_deadline
+        )
         if not isinstance(answer, Incoming):
             return answer
         return read_answer(answer, dialect=_graph_errors, default_lifetime=_LIFETIME)

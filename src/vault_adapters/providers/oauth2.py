@@ -16,7 +16,7 @@ from vault_adapters.providers.client_auth import (
 )
 from vault_adapters.providers.endpoint import as_client_id, as_parameters, as_revocation_url, as_token_url, shown
 from vault_adapters.providers.http import Incoming, exchange, settle
-from vault_domain.entities.account import TokenKind
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import InvalidInputError, VaultError
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed_class
@@ -83,6 +83,10 @@ class OAuth2Refresher:
         """Return a copy that sends its requests through ``client``, which it never closes."""
         return evolve(self, client=client)
 
+    def client_id_of(self, account: Account | None) -> str | None:
+        """Return the client id, which all accounts share; see `ClientNamer`."""
+        return self.client_id
+
     async def refresh(self, request: RefreshRequest) -> TokenSet:
         """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
@@ -107,4 +111,4 @@ class OAuth2Refresher:
             url, form, client_id=self.client_id, client_secret=self.client_secret, auth_method=self.auth_method
         )
         form.clear()  # a cancellation's traceback keeps this frame, so the form must not hold the credential
-        return await exchange(self.client, outgoing, request.deadline)
+        return await exchange(self.client, outgoing, request.deadline, request.send_deadline)

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import anyio
 
 from vault_adapters.runtime.flights import Flights
-from vault_adapters.runtime.time_limit import TimeLimit
+from vault_adapters.runtime.time_limit import Beat, TimeLimit
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ class AsyncioTasks:
 
     def __init__(self) -> None:
         self._flights = Flights()
+        self._turns: dict[Hashable, asyncio.Semaphore] = {}
 
     def monotonic(self) -> float:
         """Return the seconds of a monotonic clock."""
@@ -47,6 +48,26 @@ class AsyncioTasks:
         If the process was stopped meanwhile, an exchange that has sent its request may first read the answer.
         """
         async with TimeLimit(seconds):
+            return await work()
+
+    async def within_lease(
+        self,
+        seconds: float,
+        work: Callable[[], Awaitable[T]],
+        *,
+        pace: float,
+        renew: Callable[[], Coroutine[Any, Any, object]],
+    ) -> T:
+        """Run ``work`` under a lease that ``renew`` extends every ``pace`` seconds; cancel it after ``seconds``."""
+        renewals: list[asyncio.Task[object]] = []
+
+        def beat(late: float) -> bool:
+            if all(each.done() for each in renewals):  # a database that hangs gets no second one
+                renewals[:] = [self._flights.start(renew())]
+            return late < pace or limit.has_left()
+
+        limit = TimeLimit(seconds, beat=Beat(pace, beat))
+        async with limit:
             return await work()
 
     def is_flying(self, key: Hashable) -> bool:
@@ -75,6 +96,13 @@ class AsyncioTasks:
         for result in await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True)):
             if isinstance(result, BaseException):
                 raise result
+
+    async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, but at most ``most`` works of a group at a time."""
+        if group not in self._turns:
+            self._turns[group] = asyncio.Semaphore(most)
+        async with self._turns[group]:
+            return await work()
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` and ``ahead`` concurrently; cancelling the caller cancels only ``ahead``."""

@@ -8,7 +8,9 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
 
-_OVERSLEPT = 0.1
+from attrs import frozen
+
+OVERSLEPT = 0.1
 """A timer that is late by more seconds than this shows that the process was stopped or its event loop blocked."""
 
 _MORE = 0.5
@@ -19,6 +21,20 @@ _enclosing: ContextVar[TimeLimit | None] = ContextVar("vault_adapters_time_limit
 
 def _never() -> bool:
     return False
+
+
+@frozen
+class Beat:
+    """What a limit does at regular intervals.
+
+    Attributes:
+        seconds: the interval.
+        goes_on: returns whether the block may go on. Its argument tells by how many seconds the interval was overshot,
+            because the process was stopped or its event loop blocked.
+    """
+
+    seconds: float
+    goes_on: Callable[[float], bool]
 
 
 class TimeLimit:
@@ -33,11 +49,15 @@ class TimeLimit:
     Args:
         seconds: the limit.
         may_get_answer: returns whether the request has left, so that only its answer is awaited.
+        beat: what to do at regular intervals before the limit; None: nothing.
     """
 
-    def __init__(self, seconds: float, may_get_answer: Callable[[], bool] = _never) -> None:
+    def __init__(
+        self, seconds: float, may_get_answer: Callable[[], bool] = _never, *, beat: Beat | None = None
+    ) -> None:
         self._seconds = seconds
         self._may_get_answer = may_get_answer
+        self._beat = beat
         self.inner: TimeLimit | None = None
         self._is_over = False
 
@@ -52,7 +72,8 @@ class TimeLimit:
         self._task, self._cancelling = task, task.cancelling()
         self._loop = task.get_loop()
         self.due = self._loop.time() + self._seconds
-        self._timer = self._loop.call_at(self.due, self._ring)
+        self._next = self._loop.time()
+        self._set_timer()
         self._outer = _enclosing.get()
         if self._outer is not None:
             self._outer.inner = self
@@ -69,8 +90,27 @@ class TimeLimit:
         if self._is_over and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from None
 
+    def has_left(self) -> bool:
+        """Return whether the request has left, as far as this limit or one inside it knows."""
+        return self._may_get_answer() or (self.inner is not None and self.inner.has_left())
+
+    def _set_timer(self) -> None:
+        self._next += self.due - self._next if self._beat is None else self._beat.seconds
+        if self._next < self.due:
+            self._timer = self._loop.call_at(self._next, self._check)
+        else:
+            self._timer = self._loop.call_at(self.due, self._ring)
+
+    def _check(self) -> None:
+        late = self._loop.time() - self._next
+        if self._beat is not None and not self._beat.goes_on(late):
+            self._end()
+            return
+        self._next += late
+        self._set_timer()
+
     def _ring(self) -> None:
-        if self._loop.time() - self.due > _OVERSLEPT and (self.inner is not None or self._may_get_answer()):
+        if self._loop.time() - self.due > OVERSLEPT and (self.inner is not None or self._may_get_answer()):
             ahead = 0.0 if self.inner is None else max(0.0, self.due - self.inner.due)
             self._timer = self._loop.call_later(_MORE + ahead, self._end)
         else:

@@ -48,6 +48,7 @@ ACCOUNT: Columns = (
     "a.unknown_since",
     "a.error_code",
     "a.refused_since",
+    "a.refused_for",
 )
 """The account's label and refresh state, from ``account a``."""
 

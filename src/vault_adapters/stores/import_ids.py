@@ -11,6 +11,8 @@ from attrs import frozen
 _TAG = 6
 _VARIANT = 0x8000 << 48
 _VERSION = 8 << 12
+_DRAWN = 10
+"""Random bytes for an id."""
 _RANDOM_A = 0xFFF
 _RANDOM_B = (1 << 62) - 1
 
@@ -44,8 +46,13 @@ class ImportIds:
 
     def new(self) -> UUID:
         """Return a new random id."""
-        random = int.from_bytes(os.urandom(10))
-        return self._id(random & _RANDOM_A, random >> 12 & _RANDOM_B)
+        return self.several(1)[0]
+
+    def several(self, count: int) -> list[UUID]:
+        """Return new random ids. Their random bytes are read together, because that is a system call."""
+        drawn = os.urandom(_DRAWN * count)
+        parts = (int.from_bytes(drawn[start : start + _DRAWN]) for start in range(0, len(drawn), _DRAWN))
+        return [self._id(random & _RANDOM_A, random >> 12 & _RANDOM_B) for random in parts]
 
     def __contains__(self, id_: UUID) -> bool:
         return self.first <= id_ <= self.last

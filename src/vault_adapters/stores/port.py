@@ -8,10 +8,12 @@ from typing import Protocol, runtime_checkable
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
+from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
 from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.ports.revival import RevivalRepository
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
 
@@ -50,6 +52,14 @@ class Store(Protocol):
     @property
     def imports(self) -> ImportRepository:
         """The import of tokens of another system."""
+
+    @property
+    def revivals(self) -> RevivalRepository:
+        """The revival of condemned credentials."""
+
+    @property
+    def clients(self) -> ClientLedger:
+        """The refusals of OAuth clients."""
 
 
 @runtime_checkable

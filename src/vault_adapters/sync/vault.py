@@ -96,6 +96,7 @@ class SyncVault(View[TokenVault]):
     audit_events = blocking(TokenVault.audit_events)
 
     import_tokens = blocking(TokenVault.import_tokens)
+    revive_accounts = blocking(TokenVault.revive_accounts)
 
     health = blocking(TokenVault.health)
     erase_tenant = blocking(TokenVault.erase_tenant)

@@ -14,9 +14,11 @@ class AuditAction(Choice):
     TOKEN_STORED = "token_stored"
     TOKEN_REFRESHED = "token_refreshed"
     TOKEN_INVALIDATED = "token_invalidated"
+    TOKEN_SUSPECTED = "token_suspected"
     TOKEN_DELETED = "token_deleted"
     TOKEN_IMPORTED = "token_imported"
     ACCOUNT_CHANGED = "account_changed"
+    ACCOUNT_REVIVED = "account_revived"
     TENANT_ERASED = "tenant_erased"
     DATA_KEY_REPLACED = "data_key_replaced"
     DATA_KEY_ROTATED = "data_key_rotated"
@@ -25,6 +27,12 @@ class AuditAction(Choice):
     MASTER_KEY_ACTIVATED = "master_key_activated"
     MASTER_KEY_RETIRED = "master_key_retired"
     DECRYPTION_FAILED = "decryption_failed"
+    CLIENT_PAUSED = "client_paused"
+    CLIENT_RESUMED = "client_resumed"
+
+
+CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
+"""The actions that concern an OAuth client at a provider, and no tenant."""
 
 
 @frozen
@@ -43,10 +51,12 @@ class AuditEvent:
         generation: the token's generation after the change, if it has one.
         actor: who made the change, as given to `with_actor`, or None.
         code: an error code, a reason code or a key id in hexadecimal, depending on the action; None if there is none.
+            ACCOUNT_REVIVED has the error code that was cleared.
             DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
             only decrypts from now on. Other events about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` of the same listing to continue after this event. It shows
             nothing of other tenants' events. None if the event is not stored.
+        provider: the provider whose client was paused or resumed; None for other actions.
     """
 
     action: AuditAction
@@ -58,3 +68,4 @@ class AuditEvent:
     actor: str | None = None
     code: str | None = None
     cursor: str | None = None
+    provider: str | None = None

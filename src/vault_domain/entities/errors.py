@@ -141,10 +141,29 @@ class RefreshNotPersistedError(VaultError):
 
 
 class ProviderConfigurationError(VaultError):
-    """The provider rejects this vault's client, or the provider has no refresher; no token was changed."""
+    """The provider rejects this vault's client, or the provider has no refresher; no token was changed.
+
+    Attributes:
+        refused: whether the provider answered that it refuses the request. Refreshers pass False if the provider was
+            not asked, or if its answer says nothing about the account, such as a redirect. Refusals that go on for days
+            exhaust the account's credential.
+    """
 
     default_code = "provider_configuration"
     default_message = "the provider rejects this client, or no refresher is configured for the provider"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        retryable: bool | None = None,
+        account: Account | None = None,
+        reason: str | None = None,
+        refused: bool = True,
+    ) -> None:
+        super().__init__(message, code=code, retryable=retryable, account=account, reason=reason)
+        self.refused = refused
 
 
 class DecryptionError(VaultError):

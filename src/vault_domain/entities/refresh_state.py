@@ -32,7 +32,9 @@ class RefreshState:
         next_attempt_at: end of the backoff, UTC, or None.
         unknown_since: time since which an attempt's outcome is unknown, UTC, or None.
         error_code: error code of the latest failure, or None.
-        refused_since: time of the first of the definite refusals without a success since, UTC, or None.
+        refused_since: begin of the run of definite refusals without a success since, UTC, or None. It moves if the time
+            between two refusals is longer than what counts of it (`vault_domain.rules.refusals.refused_for`).
+        refused_for: time from the begin of that run to its latest refusal.
     """
 
     credential_value_id: UUID | None = None
@@ -44,6 +46,7 @@ class RefreshState:
     unknown_since: datetime | None = None
     error_code: str | None = None
     refused_since: datetime | None = None
+    refused_for: timedelta = timedelta(0)
 
     def concerns(self, credential: TokenInfo | None) -> bool:
         """Return whether this state concerns the credential that is stored now."""

@@ -1,4 +1,6 @@
-"""Reports of the health check and of sweeps, as counts."""
+"""Reports of the health check, of sweeps and of revivals, as counts."""
+
+from datetime import datetime
 
 from attrs import frozen
 
@@ -15,6 +17,23 @@ class HealthCount:
 
 
 @frozen
+class Incident:
+    """A pause of an OAuth client at a provider; its refreshes are refused, except for one probe per interval.
+
+    Attributes:
+        provider: the provider.
+        reason: ``invalid_client``, ``client_mismatch`` or ``mass_rejection``.
+        since: time since which the client is paused, UTC.
+        refused_at: time of the latest refusal, UTC.
+    """
+
+    provider: str
+    reason: str
+    since: datetime
+    refused_at: datetime
+
+
+@frozen
 class HealthReport:
     """The result of a health check.
 
@@ -24,12 +43,14 @@ class HealthReport:
             all tenants. Only the 10,000 tenants with the most recent failures have counts of their own.
         store_error: error code of the database check; None if the database answered.
         master_key_error: error code of the master key check; None if the master key can be used.
+        incidents: the pauses of OAuth clients, of all tenants, sorted by provider.
     """
 
     counts: tuple[HealthCount, ...] = ()
     failed_reads: int = 0
     store_error: str | None = None
     master_key_error: str | None = None
+    incidents: tuple[Incident, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -57,3 +78,16 @@ class SweepReport:
     reauthorization_required: int = 0
     skipped: int = 0
     unreadable: int = 0
+
+
+@frozen
+class RevivalReport:
+    """The result of `revive_accounts`, or its counts so far.
+
+    Attributes:
+        revived: credentials that may be refreshed again; in a dry run, those that would be.
+        skipped: condemned credentials that stay condemned, because they have expired, or were changed meanwhile.
+    """
+
+    revived: int = 0
+    skipped: int = 0

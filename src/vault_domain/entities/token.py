@@ -11,6 +11,7 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.choice import Choice
 from vault_domain.entities.lifetime import capped
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.suspicion import MOST_CONFIRMATION, is_suspect
 
 
 class TokenStatus(Choice):
@@ -27,16 +28,18 @@ class TokenHealth(Choice):
     INVALID = "invalid"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
+    SUSPECT = "suspect"
     EXPIRING = "expiring"
     FRESH = "fresh"
 
 
 class MarkOutcome(Choice):
-    """The result of `mark_token_invalid`."""
+    """The result of `mark_token_invalid`, or of the report that a resource rejected a token; only a report suspects."""
 
     APPLIED = "applied"
     STALE = "stale"
     ALREADY_INVALID = "already_invalid"
+    SUSPECTED = "suspected"
 
 
 DEFAULT_REFRESH_BUFFER = timedelta(minutes=5)
@@ -68,7 +71,8 @@ class TokenInfo:
         value_id: random id of the stored value; each stored value has a new one. Every compare-and-set compares it,
             because a generation may occur twice: after a database was restored or lost its last transactions.
         client: fingerprint of the OAuth client under which the value was stored or refreshed, or None if unknown.
-        suspect_since: time of the first report that a resource rejected this value, UTC, or None.
+        suspect_since: time of the first report that a resource rejected this value, which nothing can replace, UTC, or
+            None.
         rejected_at: time at which the provider rejected this credential, UTC, or None; a mark that a host set has none.
     """
 
@@ -93,13 +97,16 @@ class TokenInfo:
         """Return whether the token has expired at ``now``; it expires exactly at `expires_at`."""
         return self.expires_at is not None and self.expires_at <= now
 
-    def health(self, now: datetime, buffer: timedelta = DEFAULT_REFRESH_BUFFER) -> TokenHealth:
+    def health(
+        self, now: datetime, buffer: timedelta = DEFAULT_REFRESH_BUFFER, suspicion: timedelta = MOST_CONFIRMATION
+    ) -> TokenHealth:
         """Return the token's health at ``now``.
 
         Args:
             now: a zone-aware time.
             buffer: time before expiry from which a token counts as expiring, limited to half of its lifetime if that
                 is known, as for a refresh.
+            suspicion: time from the first report of a rejection for which the token counts as suspect.
         """
         if self.status is TokenStatus.INVALID:
             return TokenHealth.INVALID
@@ -107,6 +114,8 @@ class TokenInfo:
             return TokenHealth.EXPIRED
         if self.status is TokenStatus.UNKNOWN:
             return TokenHealth.UNKNOWN
+        if is_suspect(self.suspect_since, now, suspicion):
+            return TokenHealth.SUSPECT
         if self.expires_at is not None and self.expires_at - now <= capped(buffer, self.lifetime):
             return TokenHealth.EXPIRING
         return TokenHealth.FRESH

@@ -12,6 +12,7 @@ from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_count, as_duration, as_provider, as_scopes, as_tenant_id, as_time
 from vault_domain.entities.token import Token, TokenDraft, TokenInfo
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.revival import Condemned
 
 StoreItem = tuple[TokenKey, Secret | str] | tuple[TokenKey, Secret | str, datetime | None]
 
@@ -52,11 +53,11 @@ def as_token_info(token: object) -> TokenInfo:
     return info
 
 
-def as_access_info(token: object) -> TokenInfo:
-    """Return the metadata of an access token that the vault returned."""
+def as_presented_info(token: object) -> TokenInfo:
+    """Return the metadata of a token that the vault returned, of a kind that resources take."""
     info = as_token_info(token)
-    if info.key.kind is not TokenKind.ACCESS_TOKEN:
-        raise InvalidInputError("token must be an access token")
+    if info.key.kind not in (TokenKind.ACCESS_TOKEN, TokenKind.API_KEY):
+        raise InvalidInputError("token must be an access token or an API key")
     return info
 
 
@@ -114,6 +115,16 @@ def as_optional_state(state: object) -> ConnectionState | None:
     if state is None or isinstance(state, ConnectionState):
         return state
     raise InvalidInputError("state must be a ConnectionState")
+
+
+def as_condemned(provider: object, since: object, until: object, tenant_id: object) -> Condemned:
+    """Return the selection of condemned credentials for `revive_accounts`."""
+    begin, end = as_time(since, "since"), as_time(until, "until")
+    if begin is None:
+        raise InvalidInputError("since must be a zone-aware datetime")
+    if end is not None and end < begin:
+        raise InvalidInputError("until must not be earlier than since")
+    return Condemned(as_provider(provider), begin, end, as_optional_tenant_id(tenant_id))
 
 
 def as_limit(limit: object) -> int:

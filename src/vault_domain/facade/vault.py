@@ -10,7 +10,7 @@ from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.imported import ImportReport
 from vault_domain.entities.key_reports import ErasureReport
 from vault_domain.entities.page import Page, walk_pages
-from vault_domain.entities.reports import HealthReport, SweepReport
+from vault_domain.entities.reports import HealthReport, RevivalReport, SweepReport
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
 from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
@@ -243,13 +243,20 @@ class TokenVault:
         - If another token is stored by now, do what `ensure_access_token` does: return it, refreshed if it is due.
           So a rejected generation is refreshed at most once.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
-        - If the account cannot be refreshed, mark the token invalid and raise `ReauthorizationRequiredError`.
-        - Otherwise, refresh the account and return the new token.
+        - If the account can be refreshed, mark the access token invalid, so that no process hands it out again, refresh
+          the account and return the new token. If the refresh fails, the token stays invalid.
+        - Otherwise, as for an API key, the first report makes the token suspect and returns it again: one 401 may be a
+          resource's mistake. A second report makes it invalid and raises `ReauthorizationRequiredError`, if it comes at
+          least 30 seconds and at most 10 minutes later (`VaultConfig.rejection_confirm_after` and
+          ``rejection_confirm_within``).
+
+        Args:
+            token: the access token or API key as the vault returned it.
 
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
         """
-        return await self._services.refreshing.rejected(read.as_access_info(token), actor=self._actor)
+        return await self._services.rejections.report(read.as_presented_info(token), actor=self._actor)
 
     @scrubbed_async
     async def refresh_due(
@@ -384,6 +391,41 @@ class TokenVault:
         )
         report = read.as_function(progress, "progress")
         return await self._services.importing.run(rows, options, report, actor=self._actor)
+
+    # The way back after an incident
+
+    @scrubbed_async
+    async def revive_accounts(
+        self,
+        *,
+        provider: str,
+        since: datetime,
+        until: datetime | None = None,
+        tenant_id: str | None = None,
+        dry_run: bool = False,
+        progress: Callable[[RevivalReport], object] | None = None,
+    ) -> RevivalReport:
+        """Make credentials refreshable again that refreshes condemned by mistake; their values were never deleted.
+
+        Sweeps refresh ten revived accounts per second; callers who ask for an account refresh it at once. A credential
+        that a host marked invalid stays invalid, and so does one that has expired. It works in transactions of 500
+        credentials, and a repeated call is harmless.
+
+        Args:
+            provider: the provider whose accounts are revived.
+            since: the earliest time of the condemnation, zone-aware.
+            until: the latest time of the condemnation, zone-aware; None: now.
+            tenant_id: only this tenant's accounts; None: all tenants.
+            dry_run: only count.
+            progress: called with the counts so far after each transaction.
+        """
+        condemned = read.as_condemned(provider, since, until, tenant_id)
+        return await self._services.reviving.revive(
+            condemned,
+            dry_run=read.as_flag(dry_run, "dry_run"),
+            progress=read.as_function(progress, "progress"),
+            actor=self._actor,
+        )
 
     # The vault itself
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
@@ -48,6 +48,7 @@ class Attempt:
         access: the access token as stored at the time of the claim, or None.
         claimed_at: the store's time of the claim.
         lease: duration of the lease.
+        client: fingerprint of the client under which the credential was stored, or None; no journal keeps it.
     """
 
     account: Account
@@ -56,6 +57,7 @@ class Attempt:
     access: TokenRef | None
     claimed_at: datetime
     lease: timedelta
+    client: bytes | None = field(default=None, eq=False)
 
 
 @frozen
@@ -67,12 +69,16 @@ class Failure:
         retry_in: time until the next attempt is due.
         unknown: whether the provider may have consumed the credential despite the failure.
         refused: whether the provider answered that it refuses this request; see `RefreshState.refused_since`.
+        refused_for: length of the run of refusals, this one included; `RefreshState.refused_since` becomes the time of
+            this refusal minus this length. It has no effect if the run begins with this refusal. None: what is stored
+            of an earlier begin stays.
     """
 
     code: str | None
     retry_in: timedelta
     unknown: bool
     refused: bool = False
+    refused_for: timedelta | None = None
 
 
 @frozen
@@ -173,8 +179,10 @@ class RefreshLedger(Protocol):
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
     - Any other stored value: now, but only if the account already has a label, a refresh state or a schedule.
-    - A claim: the end of the lease. A release or a rejection: now. A failure: the next attempt,
-      or an earlier time that another write has set since the claim.
+    - An access token that is marked invalid: now.
+    - A claim: the end of the lease. A renewal: the new end, if the account was due at the old one.
+    - A release or a rejection: now. A failure: the next attempt, or an earlier time that another write has set since
+      the claim.
     - A commit: the expiry of the new access token minus its ``lead``; now if no access token was written, or one
       without a ``lead``.
     """
@@ -201,6 +209,19 @@ class RefreshLedger(Protocol):
         Args:
             attempt: the attempt to record; its `claimed_at` is ignored.
             seen: the id of the latest attempt when the caller decided to claim, or None.
+        """
+
+    async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
+        """Let the attempt's own lease end ``lease`` from now, because its exchange with the provider goes on.
+
+        It is as durable as a claim. The attempt may renew a lease that ran out, as long as no other attempt began.
+
+        Args:
+            attempt: the attempt whose lease is renewed.
+            lease: duration of the lease from now on; `LONGEST_LEASE` at most.
+
+        Returns:
+            False if the attempt is not the latest one, or has ended; then nothing changes.
         """
 
     async def reserve_due(
@@ -235,7 +256,9 @@ class RefreshLedger(Protocol):
         """Record that the attempt failed; nothing changes if it is no longer the latest attempt."""
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
-        """End the attempt and mark the credential invalid.
+        """End the attempt, mark the credential invalid and set its `TokenInfo.rejected_at`.
+
+        A credential that is invalid already keeps its mark, and the time of its rejection if it has one.
 
         The vault calls this in three cases:
 

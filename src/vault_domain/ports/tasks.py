@@ -29,6 +29,25 @@ class Tasks(Protocol):
             TimeoutError: the time ran out and ``work`` was cancelled.
         """
 
+    async def within_lease(
+        self,
+        seconds: float,
+        work: Callable[[], Awaitable[T]],
+        *,
+        pace: float,
+        renew: Callable[[], Coroutine[Any, Any, object]],
+    ) -> T:
+        """Run ``work`` under a lease; cancel it after ``seconds`` seconds.
+
+        ``renew`` is called every ``pace`` seconds. The end of ``work`` waits for no call of it, and an error in one has
+        no effect. If the process was stopped for so long that a whole ``pace`` passed without such a call, the lease
+        may be over. Then work that may still send its request is cancelled, and an exchange whose request has left
+        goes on.
+
+        Raises:
+            TimeoutError: ``work`` was cancelled.
+        """
+
     def is_flying(self, key: Hashable) -> bool:
         """Return whether a shared call with this key is running."""
 
@@ -50,6 +69,12 @@ class Tasks(Protocol):
 
         If a job fails, the others go on, and its error is raised at the end. Cancelling the caller does not cancel the
         jobs.
+        """
+
+    async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, but at most ``most`` works of a group at a time; the others wait in the order of their calls.
+
+        ``most`` is the same for all calls of a group.
         """
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:

@@ -20,7 +20,10 @@ class RefreshRequest:
         credential: the credential to present to the provider.
         kind: the credential's kind; for a refresh, always the refresher's `spends`.
         scopes: the scopes of the stored access token; empty if unknown.
-        deadline: longest time that the whole call may take.
+        deadline: longest time that the whole call may take. It includes the time after the vault's callers have given
+            up: an answer that comes late is stored all the same.
+        send_deadline: longest time until the request has left; None: as for ``deadline``. A refresher that has sent
+            nothing by then raises `RefreshFailedError`, without ``outcome_unknown``.
     """
 
     account: Account
@@ -28,6 +31,7 @@ class RefreshRequest:
     kind: TokenKind
     scopes: tuple[str, ...]
     deadline: timedelta
+    send_deadline: timedelta | None = None
 
 
 class TokenRefresher(Protocol):
@@ -46,7 +50,8 @@ class TokenRefresher(Protocol):
 
         Raises:
             ReauthorizationRequiredError: the provider rejects the credential for good (``invalid_grant``).
-            ProviderConfigurationError: the provider rejects this client or request; the credential is not at fault.
+            ProviderConfigurationError: the provider rejects this client or request; the credential is not known to be
+                at fault. See its ``refused``.
             RefreshFailedError: the refresh failed this time; see its ``outcome_unknown`` and ``retry_after``.
 
         Any other error counts as an unknown outcome. An error's ``reason`` is stored if it is a registered OAuth error
@@ -63,4 +68,19 @@ class TokenRevoker(Protocol):
 
         Returns:
             Whether the provider confirmed; None if it has no revocation endpoint.
+        """
+
+
+@runtime_checkable
+class ClientNamer(Protocol):
+    """Optional protocol of a refresher that names its OAuth client.
+
+    With it, the vault notices that a credential was issued to another client than the one that is configured now, so
+    that a wrong client id condemns no credential.
+    """
+
+    def client_id_of(self, account: Account | None) -> str | None:
+        """Return the id of the client that is presented for an account; None if it has no client that others share.
+
+        For the account None, return the client of all accounts; None if the client depends on the account.
         """

@@ -9,6 +9,7 @@ from attrs import frozen
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
 from vault_domain.entities.token import DamagedToken, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change
 
@@ -75,7 +76,20 @@ class TokenRepository(Protocol):
         """
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
-        """Mark exactly this value invalid; return STALE if it was replaced or deleted."""
+        """Mark exactly this value invalid; return STALE if it was replaced or deleted.
+
+        If it is an access token, its account is due now, because a sweep refreshes it.
+        """
+
+    async def report_rejected(
+        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
+    ) -> Change[MarkOutcome]:
+        """Note that a resource rejected exactly this value, which nothing can replace.
+
+        By `ConfirmationWindow.judge`, a first report sets `suspect_since` and writes the event ``token_suspected``; the
+        status stays. An early report changes nothing; the result is SUSPECTED too. A confirmed one does what
+        `mark_invalid` does. All is one compare-and-set on the value's id.
+        """
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         """Delete one token; deleting an account's last token deletes its refresh state too."""
@@ -99,7 +113,9 @@ class TokenRepository(Protocol):
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store when tokens were last used, unless a later use is stored. It writes no audit event."""
 
-    async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
+    async def count_health(
+        self, tenant_id: str | None, buffer: timedelta, suspicion: timedelta = MOST_CONFIRMATION
+    ) -> list[HealthCount]:
         """Count tokens by provider and health, as `TokenInfo.health` judges them, without decrypting."""
 
     async def ping(self) -> None:

@@ -57,5 +57,6 @@ def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) 
         if refresh.unknown_at(now) is not None:
             return ConnectionState.RETRYING, refresh.error_code or "outcome_unknown"
         if refresh.failures:
-            return ConnectionState.RETRYING, refresh.error_code or "temporarily_unavailable"
+            unnamed = "temporarily_unavailable" if refresh.refused_since is None else "refused"
+            return ConnectionState.RETRYING, refresh.error_code or unnamed
     return ConnectionState.CONNECTED, None

@@ -47,7 +47,7 @@ REGISTERED_CODES = frozenset(
 """The codes of the IANA registry "OAuth Extensions Error", without draft and vendor codes."""
 
 CLIENT_CODES = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
-"""Codes that reject the OAuth client. After such a code, a refresh of any other account would fail too."""
+"""Codes that reject the client or the request of one account; waiting does not help, but another configuration does."""
 
 
 def registered_code(code: str | None) -> str | None:

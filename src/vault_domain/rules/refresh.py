@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
@@ -18,8 +18,12 @@ from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.refusals import LONGEST_WAIT
 
 LONGEST_BACKOFF = timedelta(hours=1)
+
+DEFAULT_CONCURRENCY = 32
+"""Largest number of refreshes that one process runs at one provider at the same time."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -29,17 +33,29 @@ class RefreshTiming:
     """The time limits of the steps of a refresh.
 
     Attributes:
-        deadline: longest time to wait for the provider.
+        deadline: longest time that a caller waits for the provider.
         quiescence: waiting time after an unknown outcome, for a provider with a strict rotation policy.
         commit_budget: time reserved for storing the answer.
         slack: longest time between claim and request. After it, the rest of the lease would be shorter than deadline
             and commit budget together, so the provider is not called.
+        answer_deadline: time after the deadline for which the exchange goes on, so that a late answer is stored.
     """
 
     deadline: timedelta = timedelta(seconds=10)
     quiescence: timedelta = timedelta(seconds=60)
     commit_budget: timedelta = timedelta(seconds=5)
     slack: timedelta = timedelta(seconds=5)
+    answer_deadline: timedelta = timedelta(seconds=60)
+
+    @property
+    def exchange(self) -> timedelta:
+        """Longest time for an exchange with the provider: deadline and answer deadline."""
+        return self.deadline + self.answer_deadline
+
+    @property
+    def renewal(self) -> timedelta:
+        """Interval in which the holder of a lease renews it. Two of them are over before the lease is."""
+        return (self.deadline + self.commit_budget) / 2
 
     @property
     def lease(self) -> timedelta:
@@ -47,7 +63,8 @@ class RefreshTiming:
         return self.slack + self.deadline + self.commit_budget
 
     def __attrs_post_init__(self) -> None:
-        if self.deadline <= timedelta(0) or min(self.commit_budget, self.slack, self.quiescence) < timedelta(0):
+        others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline)
+        if self.deadline <= timedelta(0) or min(others) < timedelta(0):
             raise InvalidInputError("the deadline of a refresh must be positive, and its other times not negative")
 
 
@@ -57,7 +74,7 @@ class RefreshRule:
 
     Attributes:
         spends: the kind of credential that the provider's refresher takes.
-        rotation: the provider's rotation policy, as `of` adjusts it.
+        rotation: the provider's rotation policy.
         timing: time limits of the steps.
     """
 
@@ -67,9 +84,7 @@ class RefreshRule:
 
     @classmethod
     def of(cls, spends: TokenKind, rotation: Rotation, timing: RefreshTiming) -> RefreshRule:
-        """Return a provider's rule; a policy with a grace period too short for a second attempt becomes strict."""
-        if rotation.kind is RotationKind.GRACE and timing.lease + timing.deadline >= rotation.grace_period:
-            rotation = Rotation.strict()
+        """Return a provider's rule; `vault_domain.rules.grace` tells who can use a grace period."""
         return cls(spends, rotation, timing)
 
 
@@ -89,11 +104,13 @@ class Wait:
 
 @frozen
 class Claim:
-    """Claim the account and refresh it with this credential."""
+    """Claim the account and refresh it with this credential, which was stored under ``client``; decided at ``now``."""
 
     credential: TokenRef
     access: TokenRef | None
     seen_attempt: UUID | None
+    client: bytes | None = field(default=None, eq=False)
+    now: datetime | None = field(default=None, eq=False)
 
 
 @frozen
@@ -180,8 +197,9 @@ def _may_attempt(
     demand: Demand,
     store_since: datetime | None,
 ) -> Decision:
-    claim = Claim(TokenRef.of(credential), None if access is None else TokenRef.of(access), record.refresh.attempt_id)
     state = record.refresh
+    access_ref = None if access is None else TokenRef.of(access)
+    claim = Claim(TokenRef.of(credential), access_ref, state.attempt_id, credential.client, now)
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
@@ -219,7 +237,8 @@ def _not_before(
     if held_until is not None:
         return held_until
     start = now if state.next_attempt_at is None else max(now, state.next_attempt_at)
-    if start - now > LONGEST_BACKOFF:  # the clock was set back since the failure
+    longest = LONGEST_BACKOFF if state.refused_since is None else LONGEST_WAIT
+    if start - now > longest:  # the clock was set back since the failure
         start = now
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
@@ -247,8 +266,8 @@ def decide_ahead(
 ) -> Decision:
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
-    For an account that has a valid access token with an expiry, this decides as `decide` does, with the longer horizon.
-    Other accounts are refreshed only when a caller asks for them.
+    For an account that has a valid access token with an expiry, or an invalid access token, this decides as `decide`
+    does, with the longer horizon. Other accounts are refreshed only when a caller asks for them.
 
     Args:
         record: the stored account; None if nothing is stored.
@@ -276,9 +295,11 @@ def next_due(
     """
     access = _scheduled(record)
     credential = None if record is None else credential_of(record, rule.spends)
-    if record is None or access is None or access.expires_at is None or credential is None:
+    if record is None or access is None or credential is None:
         return None
-    when = max(now, access.expires_at - capped(policy.horizon, access.lifetime))
+    when = now
+    if access.status is not TokenStatus.INVALID and access.expires_at is not None:
+        when = max(now, access.expires_at - capped(policy.horizon, access.lifetime))
     while is_usable(credential, when):
         good = access if is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, rule, store_since)
@@ -304,11 +325,11 @@ def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> 
 
 
 def _scheduled(record: AccountRecord | None) -> TokenInfo | None:
-    """Return the access token if sweeps refresh it: its status is VALID and it has an expiry."""
+    """Return the access token if sweeps refresh it: it is INVALID, or it is VALID and has an expiry."""
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
-    if access is None or access.status is not TokenStatus.VALID or access.expires_at is None:
-        return None
-    return access
+    if access is None or access.status is TokenStatus.INVALID:
+        return access
+    return access if access.status is TokenStatus.VALID and access.expires_at is not None else None
 
 
 def _why(credential: TokenInfo | None, access: TokenInfo | None) -> str | None:

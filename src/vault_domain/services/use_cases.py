@@ -6,12 +6,14 @@ from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
+from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
+from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.single import TokenService
 
 
@@ -33,7 +35,9 @@ class VaultServices:
     listing: ListingService
     health: HealthService
     refreshing: RefreshService
+    rejections: RejectionService
     sweeping: SweepService
     keys: KeyServices
     erasing: ErasureService
     importing: ImportService
+    reviving: RevivalService

@@ -29,6 +29,11 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
 
 
+def quick_program() -> list[str]:
+    """Return the beginning of a command line; where the system allows, it runs in a fork of a warm process."""
+    return warm.program(clean_environment()) if warm.is_supported() else PROGRAM
+
+
 @frozen
 class Result:
     """The result of a run."""
@@ -56,9 +61,9 @@ class CommandLine:
 
     def __call__(self, *arguments: str, stdin: str | bytes = b"", **variables: str) -> Result:
         """Run the command with pipes, in a fork of a warm process unless a variable configures the interpreter."""
-        is_warm = warm.is_supported() and not any(name.startswith("PYTHON") for name in {**self.variables, **variables})
+        is_fresh = any(name.startswith("PYTHON") for name in {**self.variables, **variables})
         done = subprocess.run(
-            [*(warm.program(clean_environment()) if is_warm else PROGRAM), *arguments],
+            [*(PROGRAM if is_fresh else quick_program()), *arguments],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
             cwd=self.folder,

@@ -1,5 +1,6 @@
 """Before the first token: secrets, the schema, the configuration, health."""
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -7,6 +8,11 @@ import stat
 
 import pytest
 from tests.adapters.cli.conftest import SECRET
+
+from vault_adapters import Account
+from vault_adapters.stores.sqlite.store import open_sqlite_store
+from vault_domain.entities.clients import ClientScope
+from vault_domain.rules.clients import ClientRules
 
 
 def test_secrets_are_long_and_differ(bare):
@@ -88,11 +94,32 @@ def test_health_counts(token_vault):
             {"provider": "clerk", "health": "fresh", "count": 1},
             {"provider": "google", "health": "expiring", "count": 1},
         ],
+        "incidents": [],
     }
     assert json.loads(token_vault("health", "--tenant", "t2", "--json").out)["counts"] == []
     lines = token_vault("health").out.splitlines()
     assert lines[0].split() == ["PROVIDER", "FRESH", "EXPIRING", "UNKNOWN", "EXPIRED", "INVALID"]
     assert lines[2].split() == ["google", "0", "1", "0", "0", "0"]
+
+
+def test_health_shows_the_incidents(token_vault):
+    token_vault("store", "t1", "google", "access_token", stdin="v")
+
+    async def pause():
+        async with open_sqlite_store(str(token_vault.folder / "vault.db"), migrate=False, clock=None) as store:
+            for number in range(3):
+                scope = ClientScope("google", None, "invalid_client")
+                await store.clients.refuse(scope, Account("t1", "google", f"{number}"), ClientRules())
+
+    asyncio.run(pause())
+    done = token_vault("health", "--json")
+    [incident] = json.loads(done.out)["incidents"]
+    assert (done.code, incident["provider"], incident["reason"]) == (0, "google", "invalid_client")
+    assert incident["since"] == incident["refused_at"]
+    assert token_vault("health").out.splitlines()[-1].split()[:2] == ["google", "invalid_client"]
+    event = json.loads(token_vault("audit", "--json").out)[-1]
+    assert (event["action"], event["provider"], event["tenant_id"]) == ("client_paused", "google", None)
+    assert "client_paused" in token_vault("audit").out
 
 
 def test_health_fails_where_the_database_does(token_vault):

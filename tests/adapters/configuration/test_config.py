@@ -7,6 +7,7 @@ import attrs
 import pytest
 
 from vault_adapters import ConfigurationError, VaultConfig
+from vault_domain.rules.clients import ClientRules
 
 SECRET = "a-secret-of-more-than-32-characters-0123"
 CANARY = "hunter2-canary"
@@ -34,6 +35,8 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_REFRESH_BUFFER="90",
         TOKEN_VAULT_REFRESH_DEADLINE="2.5",
         TOKEN_VAULT_QUIESCENCE="1",
+        TOKEN_VAULT_REJECTION_CONFIRM_AFTER="3",
+        TOKEN_VAULT_REJECTION_CONFIRM_WITHIN="33",
         TOKEN_VAULT_JOURNAL_DIR=str(tmp_path),
         TOKEN_VAULT_CLOSE_TIMEOUT="4",
         TOKEN_VAULT_DATA_KEY_TTL="7",
@@ -42,6 +45,13 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_POSTGRES_SCHEMA="elsewhere",
         TOKEN_VAULT_SCRYPT_LOG2_N="15",
         TOKEN_VAULT_STORAGE_TIMEOUT="2.5",
+        TOKEN_VAULT_EXHAUSTED_AFTER="86400",
+        TOKEN_VAULT_PROVIDER_CONCURRENCY="5",
+        TOKEN_VAULT_CLIENT_PAUSE_ACCOUNTS="4",
+        TOKEN_VAULT_CLIENT_PROBE_INTERVAL="30",
+        TOKEN_VAULT_FLEET_GUARD_ACCOUNTS="8",
+        TOKEN_VAULT_FLEET_GUARD_WINDOW="120",
+        TOKEN_VAULT_FLEET_GUARD_LIMIT="86400",
         TOKEN_VAULT_READ_CACHE="30",
         TOKEN_VAULT_SERVE_STALE="60",
         TOKEN_VAULT_READ_CACHE_SIZE="50",
@@ -56,6 +66,8 @@ def test_every_field_has_a_variable(tmp_path):
         "refresh_buffer": timedelta(seconds=90),
         "refresh_deadline": timedelta(seconds=2.5),
         "quiescence": timedelta(seconds=1),
+        "rejection_confirm_after": timedelta(seconds=3),
+        "rejection_confirm_within": timedelta(seconds=33),
         "journal_dir": tmp_path,
         "close_timeout": timedelta(seconds=4),
         "data_key_ttl": timedelta(seconds=7),
@@ -64,10 +76,20 @@ def test_every_field_has_a_variable(tmp_path):
         "postgres_schema": "elsewhere",
         "scrypt_log2_n": 15,
         "storage_timeout": timedelta(seconds=2.5),
+        "exhausted_after": timedelta(days=1),
+        "provider_concurrency": 5,
+        "client_pause_accounts": 4,
+        "client_probe_interval": timedelta(seconds=30),
+        "fleet_guard_accounts": 8,
+        "fleet_guard_window": timedelta(minutes=2),
+        "fleet_guard_limit": timedelta(days=1),
         "read_cache": timedelta(seconds=30),
         "serve_stale": timedelta(seconds=60),
         "read_cache_size": 50,
     }
+    day, minute = timedelta(days=1), timedelta(minutes=1)
+    assert config.client_rules == ClientRules(4, minute / 2, 8, 2 * minute, day)
+    assert VaultConfig().client_rules == ClientRules()
     # A new field must be read from a variable too.
     assert len(shown) + 2 == len(attrs.fields(VaultConfig))
 
@@ -161,6 +183,12 @@ def test_a_secret_file_without_an_end_is_refused():
         {"journal_dir": ""},
         {"prepared_statements": "yes"},
         {"pool_size": True},
+        {"client_pause_accounts": 0},
+        {"client_pause_accounts": 11},
+        {"client_probe_interval": timedelta(0)},
+        {"fleet_guard_accounts": 1},
+        {"fleet_guard_window": timedelta(seconds=1)},
+        {"fleet_guard_limit": timedelta(minutes=1)},
     ],
 )
 def test_fields_of_another_kind(fields):

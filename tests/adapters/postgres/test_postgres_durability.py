@@ -24,6 +24,15 @@ async def claim(store, attempt):
     assert await store.refreshes.claim(attempt, None) is not None
 
 
+async def renew(store, attempt):
+    # Insert the lease without a claim, which would be durable too.
+    columns = "tenant_id, provider, identifier, attempt_id, lease_until"
+    lease = f"INSERT INTO token_vault.account ({columns}) VALUES (%(t)b, %(p)b, %(i)b, %(a)b::uuid, now()) RETURNING 1"
+    values = {"t": ACCOUNT.tenant_id, "p": ACCOUNT.provider, "i": ACCOUNT.identifier, "a": attempt.attempt_id}
+    await store.tokens._database.write(lease, values)
+    assert await store.refreshes.renew(attempt, timedelta(seconds=20))
+
+
 async def commit(store, attempt):
     await store.refreshes.commit(attempt, [write(), write(REFRESH)], actor=None)
 
@@ -40,7 +49,7 @@ async def erase(store, attempt):
     await store.eraser.erase("acme", actor=None)
 
 
-DURABLE = {work.__name__: work for work in (claim, commit, reject, mark_invalid, erase)}
+DURABLE = {work.__name__: work for work in (claim, renew, commit, reject, mark_invalid, erase)}
 WAYS = {"plain": "", "in a transaction": "&options=-cdefault_transaction_isolation%3Dserializable"}
 
 

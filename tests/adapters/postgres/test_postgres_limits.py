@@ -17,7 +17,7 @@ from tests.adapters.postgres.samples import ACCESS, ACCOUNT, REFRESH, SCHEMA, pr
 from tests.support.pgbouncer import start_pgbouncer
 from tests.support.postgres import start_postgres
 
-from vault_adapters.stores.postgres.limits import Pace
+from vault_adapters.stores.postgres.limits import OverdueError, Pace, answered
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import TokenRef
@@ -123,6 +123,18 @@ async def test_an_answer_that_lies_in_the_socket_is_read_however_late(store, url
         time.sleep(1.5)  # noqa: ASYNC251 - as if the process were stopped
         [(session, _)] = await running
         assert await database.write("SELECT pg_backend_pid()", {}) == [(session,)]  # the connection was kept, too
+
+
+async def test_each_statement_of_a_connection_has_its_own_limit(url):
+    """A timer of an earlier statement neither cuts a later one nor lets it take longer than its own limit."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await answered(connection, 0.05, connection.execute("SELECT 1"))
+        await answered(connection, 60, connection.execute("SELECT pg_sleep(0.2)"))
+        began = time.monotonic()
+        with pytest.raises(OverdueError):
+            await answered(connection, 0.1, connection.execute(f"SELECT pg_sleep({GENEROUS_SECONDS})"))
+        assert time.monotonic() - began < GENEROUS_SECONDS
+        assert connection.closed
 
 
 async def test_work_on_many_rows_has_a_limit_of_its_own(store, url):

@@ -366,7 +366,7 @@ async def test_another_event_loop_is_refused(store):
 async def test_infinite_times_are_read_as_the_farthest_there_are(store, execute):
     await prepare(store)
     await store.tokens.store([write()], actor=None)
-    execute(f"ALTER TABLE {SCHEMA}.token DROP CONSTRAINT token_expires_at_check")
+    execute(f"ALTER DOMAIN {SCHEMA}.vault_finite_time DROP CONSTRAINT vault_finite_time_check")
     execute(f"UPDATE {SCHEMA}.token SET expires_at = 'infinity', last_refreshed_at = '-infinity'")
     info = (await store.tokens.get(ACCESS)).row.info
     assert (info.expires_at.year, info.last_refreshed_at.year) == (9999, 1)

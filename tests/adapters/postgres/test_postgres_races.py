@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -10,11 +11,15 @@ from tests.support.processes import Call, run_processes
 
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.clients import MASS_REJECTION, ClientScope
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.key_records import MasterKeyRecord
 from vault_domain.entities.page import decode_cursor
-from vault_domain.entities.token import MarkOutcome, TokenRef
+from vault_domain.entities.token import MarkOutcome, TokenRef, TokenStatus
 from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.client_ledger import Verdict
+from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.rules.clients import ClientRules
 
 
 def opened(url):
@@ -245,3 +250,22 @@ async def test_an_erasure_and_deletions_do_not_wait_for_each_other(store):
             store.eraser.erase("acme", actor=None),
             store.accounts.delete(ACCOUNT, actor=None),
         )
+
+
+async def test_rejections_at_the_same_moment_see_each_other(url):
+    scope, rules = ClientScope("google", None, MASS_REJECTION), ClientRules()
+    async with opened(url) as store:
+        await prepare(store)
+        accounts = [Account("acme", "google", f"user-{number}") for number in range(8)]
+        attempts = []
+        for account in accounts:
+            [info] = (await store.tokens.store([write(account.key(TokenKind.REFRESH_TOKEN))], actor=None)).result
+            attempt = Attempt(account, uuid4(), TokenRef.of(info), None, info.updated_at, timedelta(minutes=1))
+            assert await store.refreshes.claim(attempt, None) is not None
+            attempts.append(attempt)
+        judged = [store.clients.condemn(each, "invalid_grant", scope, rules, actor=None) for each in attempts]
+        verdicts = Counter([change.result for change in await asyncio.gather(*judged)])
+        assert verdicts == {Verdict.CONDEMNED: 4, Verdict.SPARED: 4}
+        for account in accounts:
+            record, _ = await store.accounts.get(account)
+            assert record.tokens[TokenKind.REFRESH_TOKEN].status is TokenStatus.VALID

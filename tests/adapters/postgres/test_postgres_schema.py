@@ -14,7 +14,7 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 from vault_domain.entities.secret import Secret
 
-# Everything that makes a table: columns in order, constraints, indexes, storage and fill factors.
+# Everything that makes a table: columns in order, constraints, also of domains, indexes, storage and fill factors.
 DUMP = """
 SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attstorage,
        a.attidentity, co.collname, pg_get_expr(d.adbin, d.adrelid), c.reloptions::text
@@ -23,7 +23,8 @@ LEFT JOIN pg_collation co ON co.oid = a.attcollation
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relnamespace = 'token_vault'::regnamespace AND c.relkind IN ('r', 'S')
 UNION ALL
-SELECT c.conrelid::regclass::text, NULL, c.conname, pg_get_constraintdef(c.oid), NULL, NULL, NULL, NULL, NULL, NULL
+SELECT coalesce(nullif(c.conrelid, 0)::regclass::text, c.contypid::regtype::text), NULL, c.conname,
+       pg_get_constraintdef(c.oid), NULL, NULL, NULL, NULL, NULL, NULL
 FROM pg_constraint c WHERE c.connamespace = 'token_vault'::regnamespace
 UNION ALL
 SELECT tablename, NULL, indexname, indexdef, NULL, NULL, NULL, NULL, NULL, NULL

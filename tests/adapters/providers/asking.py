@@ -10,9 +10,10 @@ from vault_domain.ports.token_refresher import RefreshRequest
 ACCOUNT = Account("tenant", "acme", "ann@example.com")
 
 
-def request_for(refresher, credential="refresh-1", *, deadline=5.0, scopes=()):
+def request_for(refresher, credential="refresh-1", *, deadline=5.0, send_deadline=None, scopes=()):
     secret = credential if isinstance(credential, Secret) else Secret(credential)
-    return RefreshRequest(ACCOUNT, secret, refresher.spends, scopes, timedelta(seconds=deadline))
+    send_deadline = None if send_deadline is None else timedelta(seconds=send_deadline)
+    return RefreshRequest(ACCOUNT, secret, refresher.spends, scopes, timedelta(seconds=deadline), send_deadline)
 
 
 async def refreshed(refresher, credential="refresh-1", **options):

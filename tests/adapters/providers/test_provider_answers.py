@@ -216,7 +216,16 @@ async def test_a_code_that_is_not_registered_is_dropped(provider, refresher, cod
     provider.answer(Answer(status=400, json={"error": code}))
     error = await failure(refresher)
     assert isinstance(error, ProviderConfigurationError)
-    assert error.reason is None
+    assert (error.reason, error.refused) == (None, True)
+
+
+@pytest.mark.parametrize("code", ["BAD_REFRESH_TOKEN", "invalid_code"])
+@pytest.mark.parametrize("status", [200, 400])
+async def test_codes_that_no_standard_defines(provider, refresher, code, status):
+    provider.answer(error_answer(code, status=status))
+    error = await failure(refresher)
+    assert isinstance(error, ProviderConfigurationError)
+    assert (error.reason, error.refused) == (None, True)
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -293,7 +302,9 @@ async def test_the_code_server_error_leaves_the_outcome_unknown(provider, refres
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 304])
 async def test_a_redirect_is_not_followed(provider, refresher, status):
     provider.answer(redirect_answer(f"{provider.base_url}/elsewhere", status=status))
-    assert isinstance(await failure(refresher), ProviderConfigurationError)
+    error = await failure(refresher)
+    assert isinstance(error, ProviderConfigurationError)
+    assert not error.refused  # a moved endpoint says nothing about the account
     assert len(provider.requests) == 1
 
 

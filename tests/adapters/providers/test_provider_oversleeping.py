@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import httpx2
 import pytest
@@ -110,3 +111,59 @@ async def test_a_limit_ends_its_block_in_time_and_leaves_other_cancellations_alo
         await task
     async with TimeLimit(60):
         pass
+
+
+async def test_a_request_that_has_left_is_listened_to_after_the_limit_for_sending(provider):
+    provider.answer(Answer(json=token_answer("access-2", "refresh-2").json, delay=0.6))
+    refresher = OAuth2Refresher(provider.token_url, "client", "secret")
+    tokens = await refreshed(refresher, deadline=30, send_deadline=0.2)
+    assert tokens.refresh_token.reveal() == "refresh-2"
+
+
+@pytest.fixture
+def full():
+    """A port whose kernel lets further connections hang."""
+    with socket.socket() as listening, ExitStack() as waiting:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):
+            pending = waiting.enter_context(socket.socket())
+            pending.setblocking(False)
+            pending.connect_ex(listening.getsockname())
+        yield f"//127.0.0.1:{listening.getsockname()[1]}/token"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_request_that_has_not_left_in_time_was_not_sent(full, scheme):
+    async with asyncio.timeout(20):
+        error = await failure(OAuth2Refresher(f"{scheme}:{full}", "client", "secret"), deadline=60, send_deadline=0.3)
+    assert not error.outcome_unknown
+
+
+async def slow_answer(request):
+    await asyncio.sleep(0.6)
+    return httpx2.Response(200, json={"access_token": "access-2", "refresh_token": "refresh-2"})
+
+
+async def test_a_client_that_does_not_tell_what_it_sends_is_listened_to():
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(slow_answer)) as client:
+        refresher = OAuth2Refresher("https://provider.example/token", "client", "secret").with_client(client)
+        tokens = await refreshed(refresher, deadline=30, send_deadline=0.2)
+    assert tokens.refresh_token.reveal() == "refresh-2"
+
+
+async def test_a_client_that_does_not_tell_what_it_sends_sends_nothing_after_a_stop(stop, arrival):
+    sent = []
+
+    async def connect_and_send(request):
+        await asyncio.get_running_loop().sock_recv(arrival, 1)
+        sent.append(request)
+        return httpx2.Response(200, json={"access_token": "access-2"})
+
+    blocking = asyncio.create_task(stop.block())
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(connect_and_send)) as client:
+        refresher = OAuth2Refresher("https://provider.example/token", "client", "secret").with_client(client)
+        error = await failure(refresher, deadline=60, send_deadline=DEADLINE)
+    assert error.outcome_unknown
+    await blocking
+    assert sent == []

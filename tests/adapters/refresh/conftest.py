@@ -1,8 +1,8 @@
-import itertools
 from contextlib import AsyncExitStack
 
 import pytest
 from tests.adapters.refresh.refresh_kit import make_config
+from tests.support.prepared_schemas import PreparedSchemas
 from tests.support.scripted_provider import scripted_provider
 from tests.support.scrypt import cheap_scrypt_here
 
@@ -11,8 +11,6 @@ from vault_adapters.testing import ManualClock
 
 __all__ = ["cheap_scrypt_here"]
 
-_numbers = itertools.count()
-
 
 @pytest.fixture
 def anyio_backend():
@@ -20,17 +18,22 @@ def anyio_backend():
 
 
 @pytest.fixture(scope="session")
-def refresh_database(postgres):
-    """One database for all tests; each has a schema of its own in it."""
-    return postgres.create_database("refresh_tests")
+def prepared_schemas(postgres):
+    """The schemas of one database, which the tests use one after another."""
+    schemas = PreparedSchemas(postgres.create_database("refresh_tests"))
+    yield schemas
+    schemas.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def config(request, tmp_path):
     """The configuration of a vault over an empty store."""
     if request.param == "sqlite":
-        return make_config(f"sqlite:///{tmp_path}/vault.db")
-    return make_config(request.getfixturevalue("refresh_database"), postgres_schema=f"refresh_{next(_numbers)}")
+        yield make_config(f"sqlite:///{tmp_path}/vault.db")
+        return
+    schemas = request.getfixturevalue("prepared_schemas")
+    with schemas.lend() as schema:
+        yield make_config(schemas.url, postgres_schema=schema)
 
 
 @pytest.fixture

@@ -201,16 +201,17 @@ async def test_a_peer_that_won_is_believed(opened, vault, provider, clock):
 
 
 @pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client", "invalid_scope"])
-async def test_a_refused_client_touches_no_token_and_is_asked_no_more(opened, vault, provider, refresher, clock, code):
-    provider.answer(error_answer(code, status=401))
+async def test_a_refusal_touches_no_token_and_no_other_account(vault, provider, clock, code):
+    provider.answer(error_answer(code, status=401), token_answer("access-1"))
     neighbour = Account("t2", "acme")
     await store(vault, account=neighbour)
     clock.advance(HOUR)
-    for account in (ACCOUNT, ACCOUNT, neighbour):
-        error = await failure(vault.ensure_access_token(account))
+    for _ in range(2):
+        error = await failure(vault.ensure_access_token(ACCOUNT))
         assert (type(error), error.reason) == (ProviderConfigurationError, code)
+    assert (await vault.ensure_access_token(neighbour)).value.reveal() == "access-1"
     assert (await vault.refresh_due()).claimed == 0
-    assert len(provider.requests) == 1
+    assert len(provider.requests) == 2
     assert await stored(vault) == OLD
     info = await vault.get_account(ACCOUNT)
     assert (info.state, info.reason) == (ConnectionState.RETRYING, code)
@@ -368,7 +369,7 @@ async def test_too_slow(provider, sqlite_config, clock):
     from vault_adapters import open_vault
 
     provider.answer(Answer(delay=30))
-    config = evolve(sqlite_config, refresh_deadline=timedelta(seconds=0.3))
+    config = evolve(sqlite_config, refresh_deadline=timedelta(seconds=0.3), answer_deadline=timedelta(0))
     refreshers = {"acme": OAuth2Refresher(provider.token_url, "client", "client-secret")}
     async with open_vault(config, refreshers=refreshers, clock=clock) as vault:
         await store(vault)

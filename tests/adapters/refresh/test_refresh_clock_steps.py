@@ -21,6 +21,7 @@ from vault_adapters import ConnectionState, RefreshFailedError, Rotation
 from vault_adapters.composition import open_vault_over
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_adapters.testing.contract.refreshing import LEASE, claimed, state_of
 
 
 class Machine:
@@ -106,6 +107,22 @@ async def test_after_a_step_back_an_abandoned_lease_ends_when_it_would_have_ende
     machine.advance(20 * SECOND)
     assert (await peer.refresh_account(ACCOUNT)).value.reveal() == "access-2"
     gate.open.set()
+
+
+async def test_a_renewal_after_a_step_keeps_the_time_of_the_request(machine, tmp_path):
+    path = str(tmp_path / "vault.db")
+    async with open_sqlite_store(path, migrate=True, clock=machine.clock.now, boot=machine.boot) as opened_store:
+        async with open_vault_over(opened_store, make_config(f"sqlite:///{path}")) as vault:
+            await store(vault)
+        attempt = await claimed(opened_store, ACCOUNT)
+        sent_at = machine.clock.now()
+        for step in (100 * SECOND, -2 * HOUR):
+            machine.clock.advance(step)
+            sent_at += step
+            machine.advance(SECOND)
+            assert await opened_store.refreshes.renew(attempt, LEASE)
+            state = await state_of(opened_store, ACCOUNT)
+            assert (state.sent_at, state.lease_until) == (sent_at, machine.clock.now() + LEASE)
 
 
 async def test_after_a_restart_with_the_clock_set_back_an_old_lease_is_over(machine, on_machine):

@@ -329,18 +329,6 @@ async def test_a_young_token_is_returned_as_it_is(opened, clock):
     assert value(await vault.report_rejected(token)) == "access-1"
 
 
-async def test_a_rejected_token_without_a_credential_is_marked(opened, clock):
-    vault = await opened(ScriptedRefresher())
-    await store(vault, refresh=False)
-    clock.advance(MINUTE)
-    token = await vault.ensure_access_token(ACCOUNT)
-    error = await failure(vault.report_rejected(token))
-    assert isinstance(error, ReauthorizationRequiredError)
-    assert error.reason == "invalid_token"
-    assert await stored(vault) == {"access_token": "access-0 invalid: invalid_token"}
-    assert not await is_connected(vault)
-
-
 async def test_a_rejected_token_that_is_gone(opened, clock):
     vault = await opened(ScriptedRefresher())
     await store(vault, refresh=False)
@@ -350,15 +338,6 @@ async def test_a_rejected_token_that_is_gone(opened, clock):
     await store(vault, 5, refresh=False)
     clock.advance(MINUTE)
     assert value(await vault.report_rejected(token)) == "access-5"
-
-
-async def test_a_rejected_token_that_cannot_be_refreshed_now_stays_valid(opened, clock):
-    vault = await opened(ScriptedRefresher(RefreshFailedError(retry_after=MINUTE)))
-    await store(vault)
-    clock.advance(MINUTE)
-    token = await vault.ensure_access_token(ACCOUNT)
-    assert isinstance(await failure(vault.report_rejected(token)), RefreshFailedError)
-    assert value(await vault.ensure_access_token(ACCOUNT)) == "access-0"
 
 
 # Callers

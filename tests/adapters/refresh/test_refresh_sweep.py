@@ -165,8 +165,9 @@ async def test_a_refused_client_is_asked_by_few(opened, clock):
     for account in accounts(60):
         await store(vault, account=account)
     clock.advance(HOUR)
-    assert (await vault.refresh_due()).claimed == 20
-    assert 1 <= sum(refresher.calls.values()) <= 10  # only the calls that were already running
+    report = await vault.refresh_due()
+    # Three refusals, and the calls that were already running.
+    assert 3 <= report.claimed == sum(refresher.calls.values()) <= 12
     assert (await vault.refresh_due()).claimed == 0
 
 

@@ -119,6 +119,20 @@ async def test_a_file_that_was_deleted_or_replaced_is_noticed(database, tmp_path
 
 
 @pytest.mark.parametrize("change", [delete, replace])
+async def test_reads_notice_it_soon_and_then_at_once(database, tmp_path, change):
+    await database.fetch("SELECT count(*) FROM t")
+    change(tmp_path / "vault.db")
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await database.fetch("SELECT count(*) FROM t")
+            except StorageError:
+                break
+            await asyncio.sleep(0.01)
+    assert (await failure(database.fetch("SELECT count(*) FROM t"))).code == "database_replaced"
+
+
+@pytest.mark.parametrize("change", [delete, replace])
 async def test_what_was_written_into_a_deleted_file_is_not_reported_as_stored(database, tmp_path, change):
     async def work(transaction):
         await insert(transaction)

@@ -1,5 +1,8 @@
 """Accounts."""
 
+from datetime import timedelta
+from functools import lru_cache
+
 from attrs import evolve
 from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import delete_tokens, write_tokens
@@ -42,6 +45,7 @@ class DictAccountRepository:
                     unknown_since=None,
                     error_code=None,
                     refused_since=None,
+                    refused_for=timedelta(0),
                     lease_until=old.lease_until if running else None,
                 )
                 transaction.change_account(account, refresh=refresh)
@@ -58,7 +62,12 @@ class DictAccountRepository:
 
 
 def keys_of(tables, account):
-    return [key for key in map(account.key, TokenKind) if key in tables.tokens]
+    return [key for key in _all_keys(account) if key in tables.tokens]
+
+
+@lru_cache(maxsize=10_000)
+def _all_keys(account):
+    return tuple(map(account.key, TokenKind))
 
 
 def account_record(tables, account):

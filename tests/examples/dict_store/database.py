@@ -2,7 +2,7 @@
 
 import asyncio
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field, fields, frozen
 
 from vault_domain.entities.refresh_state import RefreshState
 
@@ -27,11 +27,11 @@ class Tables:
     data_keys: dict = field(factory=dict)  # DataKeyRecord by (tenant, id)
     data_key_times: dict = field(factory=dict)  # time of creation by (tenant, id)
     imported: dict = field(factory=dict)  # (source, token id) by TokenKey
+    clients: dict = field(factory=dict)  # ClientRecord by ClientScope
     events: list = field(factory=list)  # AuditEvent; the first has number 1
 
     def copy(self):
-        return Tables(*(table.copy() for table in (self.tokens, self.accounts, self.master_keys, self.data_keys,
-                                                   self.data_key_times, self.imported, self.events)))  # fmt: skip
+        return Tables(*(getattr(self, table.name).copy() for table in fields(Tables)))
 
 
 class Transaction:

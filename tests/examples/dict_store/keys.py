@@ -63,7 +63,8 @@ def active_data_key(tables, tenant_id):
 
 def confirmed(tables, record):
     """Return a data key with the state that the audit log confirms."""
-    events = {(event.action, event.tenant_id) for event in tables.events if event.code == record.key_id.hex()}
+    code = record.key_id.hex()
+    events = {(event.action, event.tenant_id) for event in tables.events if event.code == code}
     states = {
         AuditAction.DATA_KEY_DESTROYED: DataKeyState.DESTROYED,
         AuditAction.DATA_KEY_REPLACED: DataKeyState.DECRYPT_ONLY,

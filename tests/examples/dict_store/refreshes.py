@@ -1,11 +1,12 @@
 """Leases on accounts, and the schedule of sweeps."""
 
+from datetime import timedelta
+
 from attrs import evolve
 from tests.examples.dict_store.accounts import account_record, keys_of
 from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import invalidate, write_tokens
 
-from vault_domain.entities.account import TokenKind
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenRef, TokenStatus
 from vault_domain.ports.change import Change
@@ -55,9 +56,23 @@ class DictRefreshLedger:
                 unknown_since=unknown_since,
                 error_code=known.error_code,
                 refused_since=known.refused_since,
+                refused_for=known.refused_for,
             )
             tables.accounts[attempt.account] = evolve(row, refresh=refresh, due_at=refresh.lease_until)
             return now
+
+        return await self._database.transact(work, self._clock)
+
+    async def renew(self, attempt, lease):
+        def work(transaction):
+            own = _own(transaction, attempt)
+            if own is None or own.lease_until is None:
+                return False
+            lease_until = transaction.now + lease
+            due_at = transaction.tables.accounts[attempt.account].due_at
+            due_at = lease_until if due_at == own.lease_until else due_at
+            transaction.change_account(attempt.account, refresh=evolve(own, lease_until=lease_until), due_at=due_at)
+            return True
 
         return await self._database.transact(work, self._clock)
 
@@ -101,7 +116,7 @@ class DictRefreshLedger:
                 next_attempt_at=next_attempt_at,
                 error_code=failure.code,
                 unknown_since=transaction.now if failure.unknown else own.unknown_since,
-                refused_since=own.refused_since or (transaction.now if failure.refused else None),
+                **_refused(own, failure, transaction.now),
             )
             stored_due_at = transaction.tables.accounts[attempt.account].due_at
             due_at = _due_after_failure(stored_due_at, own.lease_until, next_attempt_at)
@@ -110,16 +125,7 @@ class DictRefreshLedger:
         await self._database.transact(work, self._clock)
 
     async def reject(self, attempt, code, *, actor):
-        def work(transaction):
-            _release(transaction, attempt)
-            stored = transaction.tables.tokens.get(attempt.credential.key)
-            if stored is None or TokenRef.of(stored.info) != attempt.credential:
-                return Change(result=False)
-            if stored.info.status is TokenStatus.INVALID:
-                return Change(result=True)
-            return Change(result=True, events=invalidate(transaction, stored, code, actor))
-
-        return await self._database.transact(work, self._clock)
+        return await self._database.transact(lambda transaction: reject(transaction, attempt, code, actor), self._clock)
 
     async def commit(self, attempt, writes, *, actor):
         def work(transaction):
@@ -150,6 +156,18 @@ class DictRefreshLedger:
         return await self._database.transact(work, self._clock)
 
 
+def reject(transaction, attempt, code, actor):
+    """End the attempt and mark its credential invalid."""
+    _release(transaction, attempt)
+    stored = transaction.tables.tokens.get(attempt.credential.key)
+    if stored is None or TokenRef.of(stored.info) != attempt.credential:
+        return Change(result=False)
+    if stored.info.status is TokenStatus.INVALID:
+        return Change(result=True)
+    stored = evolve(stored, info=evolve(stored.info, rejected_at=transaction.now))
+    return Change(result=True, events=invalidate(transaction, stored, code, actor))
+
+
 def _own(transaction, attempt):
     """Return the account's refresh state if this attempt is the latest, or None."""
     row = transaction.tables.accounts.get(attempt.account)
@@ -160,6 +178,16 @@ def _release(transaction, attempt):
     own = _own(transaction, attempt)
     if own is not None:
         transaction.change_account(attempt.account, refresh=evolve(own, lease_until=None), due_at=transaction.now)
+
+
+def _refused(own, failure, now):
+    if not failure.refused:
+        return {}
+    if own.refused_since is None:
+        return {"refused_since": now}
+    if failure.refused_for is None:
+        return {}
+    return {"refused_since": now - failure.refused_for, "refused_for": failure.refused_for}
 
 
 def _due_after_failure(due_at, lease_until, next_attempt_at):
@@ -178,12 +206,13 @@ def _settled(refresh, attempt):
         unknown_since=None,
         error_code=None,
         refused_since=None,
+        refused_for=timedelta(0),
         lease_until=lease_until,
     )
 
 
 def _due_after(writes, infos, now):
     for write, info in zip(writes, infos, strict=True):
-        if write.key.kind is TokenKind.ACCESS_TOKEN:
+        if write.lead is not None:
             return None if info.expires_at is None else info.expires_at - write.lead
     return now

@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 from attrs import define
 from tests.examples.dict_store.accounts import DictAccountRepository
 from tests.examples.dict_store.audit import DictAuditLog
+from tests.examples.dict_store.clients import DictClientLedger
 from tests.examples.dict_store.database import DictDatabase
 from tests.examples.dict_store.erasing import DictTenantEraser
 from tests.examples.dict_store.importing import DictImportRepository
 from tests.examples.dict_store.key_rotation import DictKeyRotation
 from tests.examples.dict_store.keys import DictKeyRepository
 from tests.examples.dict_store.refreshes import DictRefreshLedger
+from tests.examples.dict_store.revival import DictRevivalRepository
 from tests.examples.dict_store.tokens import DictTokenRepository
 
 
@@ -26,6 +28,8 @@ class DictStore:
     key_rotation: object
     eraser: object
     imports: object
+    revivals: object
+    clients: object
 
 
 @asynccontextmanager
@@ -40,5 +44,7 @@ async def open_dict_store(database: DictDatabase, clock):
         DictKeyRotation,
         DictTenantEraser,
         DictImportRepository,
+        DictRevivalRepository,
+        DictClientLedger,
     )
     yield DictStore(*(kind(database, clock) for kind in kinds))

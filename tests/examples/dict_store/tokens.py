@@ -12,6 +12,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.suspicion import MOST_CONFIRMATION, Report
 from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import Reading
@@ -50,6 +51,21 @@ class DictTokenRepository:
             if stored.info.status is TokenStatus.INVALID:
                 return Change(MarkOutcome.ALREADY_INVALID)
             return Change(MarkOutcome.APPLIED, invalidate(transaction, stored, error_code, actor))
+
+        return await self._database.transact(work, self._clock)
+
+    async def report_rejected(self, ref, error_code, *, window, actor):
+        def work(transaction):
+            stored = transaction.tables.tokens.get(ref.key)
+            if stored is None or TokenRef.of(stored.info) != ref:
+                return Change(MarkOutcome.STALE)
+            if stored.info.status is TokenStatus.INVALID:
+                return Change(MarkOutcome.ALREADY_INVALID)
+            report = window.judge(stored.info.suspect_since, transaction.now)
+            if report is Report.CONFIRMED:
+                return Change(MarkOutcome.APPLIED, invalidate(transaction, stored, error_code, actor))
+            events = () if report is Report.EARLY else _suspect(transaction, stored, error_code, actor)
+            return Change(MarkOutcome.SUSPECTED, events)
 
         return await self._database.transact(work, self._clock)
 
@@ -103,10 +119,10 @@ class DictTokenRepository:
 
         await self._database.transact(work, self._clock)
 
-    async def count_health(self, tenant_id, buffer):
+    async def count_health(self, tenant_id, buffer, suspicion=MOST_CONFIRMATION):
         now = self._clock.now()
         counts = Counter(
-            (info.key.provider, info.health(now, buffer))
+            (info.key.provider, info.health(now, buffer, suspicion))
             for info in self._infos()
             if tenant_id in (None, info.key.tenant_id)
         )
@@ -183,15 +199,28 @@ def schedule_accounts(transaction, stored):
         row = accounts.get(account)
         if asked is None and row is None:
             continue
-        wanted = asked or transaction.now
-        row = row or AccountRow()
-        if row.due_at is None or row.due_at > wanted:
-            accounts[account] = evolve(row, due_at=wanted)
+        _make_due(transaction, account, asked or transaction.now)
+
+
+def _make_due(transaction, account, due_at):
+    row = transaction.tables.accounts.get(account) or AccountRow()
+    if row.due_at is None or row.due_at > due_at:
+        transaction.tables.accounts[account] = evolve(row, due_at=due_at)
+
+
+def _suspect(transaction, stored, error_code, actor):
+    info = evolve(stored.info, suspect_since=transaction.now)
+    transaction.tables.tokens[info.key] = evolve(stored, info=info)
+    events = (token_event(AuditAction.TOKEN_SUSPECTED, info, transaction, actor, error_code),)
+    transaction.append(events)
+    return events
 
 
 def invalidate(transaction, stored, error_code, actor):
     info = evolve(stored.info, status=TokenStatus.INVALID, error_code=error_code, updated_at=transaction.now)
     transaction.tables.tokens[info.key] = evolve(stored, info=info)
+    if info.key.kind is TokenKind.ACCESS_TOKEN:
+        _make_due(transaction, info.key.account, transaction.now)
     events = (token_event(AuditAction.TOKEN_INVALIDATED, info, transaction, actor, error_code),)
     transaction.append(events)
     return events

@@ -10,7 +10,7 @@ from vault_adapters.cli.commands.tokens import show_tokens
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.inputs import as_duration
 from vault_adapters.cli.parameters import Json, Limit, OnlyProvider, OnlyTenant
-from vault_adapters.cli.screen import Cell, Screen, open_screen, print_json
+from vault_adapters.cli.screen import Cell, Content, Screen, open_screen, print_json
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import report_json, report_table
 from vault_adapters.configuration.config import VaultConfig
@@ -61,6 +61,12 @@ def show_report(report: HealthReport, screen: Screen) -> None:
     if rows:
         screen.table(columns, rows)
     screen.fields([("database", _answer(report.store_error)), ("master key", _answer(report.master_key_error))])
+    if report.incidents:
+        incidents: list[list[Content]] = [
+            [incident.provider, Cell(incident.reason, "bad"), screen.moment(incident.since)]
+            for incident in report.incidents
+        ]
+        screen.table(["paused provider", "reason", "since"], incidents)
 
 
 def _answer(error: str | None) -> Cell:

@@ -7,7 +7,7 @@ from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor, encode_cursor
 
 
@@ -79,4 +79,5 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
         actor=actor,
         code=code,
         cursor=encode_cursor((int(xid), seq)),
+        provider=provider if action in CLIENT_ACTIONS else None,
     )

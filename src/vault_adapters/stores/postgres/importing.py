@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -14,7 +13,7 @@ from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.limits import Pace
-from vault_adapters.stores.postgres.rows import key_parameters, keys_parameters, micros
+from vault_adapters.stores.postgres.rows import key_columns, keys_parameters, micros, scopes_text
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -55,8 +54,8 @@ class PostgresImportRun:
     ) -> Change[list[ImportOutcome]]:
         """Store a batch in one transaction."""
         # Every writer locks keys in the same order, because two writers could deadlock otherwise.
-        ordered = sorted(writes, key=lambda write: tuple(key_parameters(write.key).values()))
-        by_id = {self._ids.new(): write for write in ordered}
+        ordered = sorted(writes, key=lambda write: key_columns(write.key))
+        by_id = dict(zip(self._ids.several(len(ordered)), ordered, strict=True))
         parameters = self._parameters(by_id) | {"overwrite": overwrite, "actor": actor}
 
         async def work(transaction: Transaction) -> Change[list[ImportOutcome]]:
@@ -95,7 +94,7 @@ class PostgresImportRun:
             "statuses": [write.status.value for write in writes],
             "error_codes": [write.error_code for write in writes],
             "expires_at": [write.expires_at for write in writes],
-            "scopes": [json.dumps(write.scopes, separators=(",", ":")) if write.scopes else "[]" for write in writes],
+            "scopes": [scopes_text(write.scopes) for write in writes],
             "refreshed_at": [write.last_refreshed_at for write in writes],
             "created_at": [write.created_at for write in writes],
             "updated_at": [write.updated_at for write in writes],

@@ -1,11 +1,11 @@
 """The key tables on Postgres."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.damage import sound
@@ -17,12 +17,6 @@ from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
 from vault_domain.ports.key_rotation import DataKeyPosition, no_active_master_key
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-_Answer = Callable[[Sequence[K]], Awaitable[Sequence[V]]]
-_Read = Callable[[Reader, Sequence[K]], Awaitable[Sequence[DataKeyRecord | None]]]
 
 # A further round is needed only if an erasure committed meanwhile.
 _ROUNDS = 8
@@ -36,9 +30,9 @@ class PostgresKeyRepository:
         self._queries = queries
         # Batch these reads, because a bulk write or a sweep asks for the keys of many tenants at once.
         most = database.most_connections
-        self._active = ReadBatcher(partial(self._reading, self._read_active), most_batches=most)
-        self._by_id = ReadBatcher(partial(self._reading, self._read_by_id), most_batches=most)
-        self._creations = ReadBatcher(self._creating, most_batches=most)
+        self._active = ReadBatcher(partial(database.reading, self._read_active), most_batches=most)
+        self._by_id = ReadBatcher(partial(database.reading, self._read_by_id), most_batches=most)
+        self._creations = ReadBatcher(lambda: nullcontext(self._create), most_batches=most)
 
     async def master_keys(self) -> list[MasterKeyRecord]:
         """Return all master key records."""
@@ -96,11 +90,6 @@ class PostgresKeyRepository:
         for batcher in (self._creations, self._active, self._by_id):
             await batcher.drain()
 
-    @asynccontextmanager
-    async def _reading(self, read: _Read[K]) -> AsyncIterator[_Answer[K, DataKeyRecord | None]]:
-        async with self._database.reader() as reader:
-            yield partial(read, reader)
-
     async def _read_active(self, reader: Reader, tenant_ids: Sequence[str]) -> list[DataKeyRecord | None]:
         rows = await reader.fetch(self._queries["get_active_data_keys"], {"tenant_ids": list(set(tenant_ids))})
         found = {record.tenant_id: record for record in sound(rows, data_key_record)}
@@ -115,10 +104,6 @@ class PostgresKeyRepository:
         rows = await reader.fetch(self._queries["get_data_keys"], parameters)
         found = {(record.tenant_id, record.key_id): record for record in sound(rows, data_key_record)}
         return [found.get(position) for position in positions]
-
-    @asynccontextmanager
-    async def _creating(self) -> AsyncIterator[_Answer[DataKeyRecord, bool]]:
-        yield self._create
 
     async def _create(self, records: Sequence[DataKeyRecord]) -> list[bool]:
         """Store new data keys in one transaction; return for each whether the active master key wraps it."""

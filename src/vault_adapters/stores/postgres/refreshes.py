@@ -75,6 +75,11 @@ class PostgresRefreshLedger:
         rows = await self._database.write(self._queries["claim_account"], parameters)
         return next((claimed_at for (claimed_at,) in rows), None)
 
+    async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
+        """Let the attempt's own lease end ``lease`` from now."""
+        parameters = self._parameters(attempt) | {"lease": micros(lease)}
+        return bool(await self._database.write(self._queries["renew_account"], parameters))
+
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:
@@ -125,6 +130,7 @@ class PostgresRefreshLedger:
             "error_code": failure.code,
             "unknown": failure.unknown,
             "refused": failure.refused,
+            "refused_for": None if failure.refused_for is None else micros(failure.refused_for),
         }
         await self._database.transact(
             lambda transaction: transaction.execute(self._queries["fail_account"], parameters)
@@ -132,22 +138,9 @@ class PostgresRefreshLedger:
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         """Mark the credential invalid and end the attempt."""
-        credential = attempt.credential
-
-        async def work(transaction: Transaction) -> Change[bool]:
-            value = {"value_id": credential.value_id, "error_code": code}
-            parameters = key_parameters(credential.key) | value | {"actor": actor, "now": transaction.now}
-            rows = await transaction.fetch(self._queries["invalidate_token"], parameters)
-            await transaction.execute(self._queries["release_account"], self._parameters(attempt))
-            if rows:
-                action = AuditAction.TOKEN_INVALIDATED
-                [(occurred_at, generation)] = rows
-                event = token_event(action, credential.key, generation, occurred_at, actor, code)
-                return Change(result=True, events=(event,))
-            [(is_invalid,)] = await transaction.fetch(self._queries["is_invalid"], parameters)
-            return Change(result=bool(is_invalid))
-
-        return await self._database.transact(work)
+        return await self._database.transact(
+            lambda transaction: reject_attempt(transaction, self._queries, attempt, code, actor)
+        )
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
         """Store the provider's answer by compare-and-set on credential and access token."""
@@ -222,3 +215,23 @@ class PostgresRefreshLedger:
     def _parameters(self, attempt: Attempt) -> dict[str, Any]:
         own = {"attempt_id": attempt.attempt_id, "now": self._database.now()}
         return account_parameters(attempt.account) | own
+
+
+async def reject_attempt(
+    transaction: Transaction, queries: Queries, attempt: Attempt, code: str, actor: str | None
+) -> Change[bool]:
+    """Mark an attempt's credential invalid and end the attempt; see `RefreshLedger.reject`."""
+    credential = attempt.credential
+    value = {"value_id": credential.value_id, "error_code": code}
+    parameters = key_parameters(credential.key) | value | {"actor": actor, "now": transaction.now}
+    rows = await transaction.fetch(queries["invalidate_token"], parameters)
+    own = account_parameters(attempt.account) | {"attempt_id": attempt.attempt_id, "now": transaction.now}
+    await transaction.execute(queries["release_account"], own)
+    if rows:
+        await transaction.execute(queries["note_rejection"], parameters)
+        action = AuditAction.TOKEN_INVALIDATED
+        [(occurred_at, generation)] = rows
+        event = token_event(action, credential.key, generation, occurred_at, actor, code)
+        return Change(result=True, events=(event,))
+    [(is_invalid,)] = await transaction.fetch(queries["is_invalid"], parameters)
+    return Change(result=bool(is_invalid))

@@ -29,6 +29,7 @@ from vault_domain.ports.refresh_ledger import Snapshot
 
 MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in TokenStatus}
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once; `json.dumps` would make one for each call
 
 
 def in_order(rows: list[Row]) -> list[Row]:
@@ -293,13 +294,16 @@ def _lifetime(write: TokenWrite) -> Any:
 
 
 def _scopes(write: TokenWrite) -> str | None:
-    if not write.scopes:
-        return None if write.scopes is None else "[]"
-    return json.dumps(write.scopes, separators=(",", ":"))
+    return None if write.scopes is None else scopes_text(write.scopes)
+
+
+def scopes_text(scopes: Sequence[str]) -> str:
+    """Return scopes as the text of a JSON array."""
+    return _encode(scopes) if scopes else "[]"
 
 
 def _refresh_state(columns: Sequence[Any]) -> RefreshState:
-    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, refused = columns
+    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, *refused = columns
     return RefreshState(
         credential_value_id=credential_value_id,
         attempt_id=attempt_id,
@@ -309,5 +313,6 @@ def _refresh_state(columns: Sequence[Any]) -> RefreshState:
         next_attempt_at=next_at,
         unknown_since=unknown_since,
         error_code=code,
-        refused_since=refused,
+        refused_since=refused[0],
+        refused_for=(refused[1] or 0) * MICROSECOND,
     )

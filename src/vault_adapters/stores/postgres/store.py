@@ -10,6 +10,7 @@ from attrs import frozen
 
 from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
+from vault_adapters.stores.postgres.clients import PostgresClientLedger
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
 from vault_adapters.stores.postgres.importing import PostgresImportRepository
@@ -19,6 +20,7 @@ from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
 from vault_adapters.stores.postgres.listening import NotificationWatch, listening
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
+from vault_adapters.stores.postgres.revival import PostgresRevivalRepository
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
@@ -39,6 +41,8 @@ class PostgresStore:
     key_rotation: PostgresKeyRotation
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
+    revivals: PostgresRevivalRepository
+    clients: PostgresClientLedger
     make_watch: Callable[[ChangeHearer], NotificationWatch]
 
     @asynccontextmanager
@@ -102,6 +106,8 @@ async def open_postgres_store(
                 PostgresKeyRotation(database, queries),
                 PostgresTenantEraser(database, queries),
                 PostgresImportRepository(database, queries),
+                PostgresRevivalRepository(database, queries),
+                PostgresClientLedger(database, queries),
                 lambda hearer: NotificationWatch(connections, database, schema, hearer, timeout.total_seconds()),
             )
         finally:

@@ -1,10 +1,9 @@
 """The token table on Postgres."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 from uuid import UUID
@@ -17,6 +16,7 @@ from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.limits import Pace
+from vault_adapters.stores.postgres.marks import mark_invalid, report_rejected
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
     account_parameters,
@@ -39,6 +39,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, StorageError
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
 from vault_domain.entities.token import (
     WRONG_ROW,
     DamagedToken,
@@ -61,8 +62,6 @@ _FOREIGN_KEY_VIOLATION = "23503"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
 
-_Read = Callable[[Sequence[TokenKey]], Awaitable[Sequence[Reading]]]
-
 
 class PostgresTokenRepository:
     """Implements `TokenRepository`."""
@@ -71,7 +70,9 @@ class PostgresTokenRepository:
         self._database = database
         self._queries = queries
         self._waking = waking
-        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(self._reading, most_batches=database.most_connections)
+        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(
+            lambda: database.reading(self._read), most_batches=database.most_connections
+        )
 
     async def close(self) -> None:
         """Wait until no read is running."""
@@ -103,17 +104,13 @@ class PostgresTokenRepository:
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         """Mark exactly this value invalid."""
-        value = key_parameters(ref.key) | {"value_id": ref.value_id}
-        parameters = value | {"error_code": error_code, "actor": actor, "now": self._database.now()}
-        rows = await self._database.write(self._queries["invalidate_token"], parameters)
-        if rows:
-            action = AuditAction.TOKEN_INVALIDATED
-            [(occurred_at, generation)] = rows
-            event = token_event(action, ref.key, generation, occurred_at, actor, error_code)
-            return Change(MarkOutcome.APPLIED, (event,))
-        # A value that is invalid stays so until another one is stored.
-        [(is_invalid,)] = await self._database.fetch(self._queries["is_invalid"], value)
-        return Change(MarkOutcome.ALREADY_INVALID if is_invalid else MarkOutcome.STALE)
+        return await mark_invalid(self._database, self._queries, ref, error_code, actor)
+
+    async def report_rejected(
+        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
+    ) -> Change[MarkOutcome]:
+        """Note that a resource rejected exactly this value."""
+        return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         """Delete one token; deleting an account's last token deletes its refresh state too."""
@@ -179,20 +176,18 @@ class PostgresTokenRepository:
         for keys in _batches(sorted(latest, key=key_columns)):
             await self._record({key: latest[key] for key in keys})
 
-    async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
+    async def count_health(
+        self, tenant_id: str | None, buffer: timedelta, suspicion: timedelta = MOST_CONFIRMATION
+    ) -> list[HealthCount]:
         """Count tokens by provider and health."""
-        parameters = {"tenant_id": tenant_id, "now": self._database.now(), "buffer": micros(buffer)}
+        parameters = {"tenant_id": tenant_id, "now": self._database.now()}
+        parameters |= {"buffer": micros(buffer), "suspicion": micros(suspicion)}
         rows = await self._database.fetch(self._queries["count_health"], parameters)
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 
     async def ping(self) -> None:
         """Return normally if the database answers."""
         await self._database.fetch("SELECT 1")
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[_Read]:
-        async with self._database.reader() as reader:
-            yield partial(self._read, reader)
 
     async def _read(self, reader: Reader, keys: Sequence[TokenKey]) -> list[Reading]:
         now = self._database.now()

@@ -8,7 +8,7 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import text, to_micros, to_time, whole
 from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor, encode_cursor
 
 
@@ -62,7 +62,7 @@ def _parameters(event: AuditEvent) -> dict[str, Any]:
         "action": event.action.value,
         "occurred_at": to_micros(event.occurred_at),
         "tenant_id": event.tenant_id,
-        "provider": account.provider if account else None,
+        "provider": account.provider if account else event.provider,
         "identifier": (account.identifier or "") if account else None,
         "kind": event.kind.value if event.kind else None,
         "generation": event.generation,
@@ -97,4 +97,5 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
         actor=text(actor),
         code=text(code),
         cursor=encode_cursor((0, seq)),
+        provider=text(provider) if action in CLIENT_ACTIONS else None,
     )

@@ -142,20 +142,18 @@ class SqliteDatabase:
         """Run a query outside of any transaction; return its rows.
 
         Raises:
-            StorageError: it failed, or the file was deleted or replaced (``database_replaced``).
+            StorageError: it failed, or the file was deleted or replaced (``database_replaced``; noticed within 0.1 s).
         """
         self._check_loop()
         end = self._end()
-
-        async def query() -> list[Row]:
-            return list(await self._reader.execute_fetchall(sql, parameters or {}))  # type: ignore[arg-type]
-
+        query = partial(self._reader.execute_fetchall, sql, parameters or {})
         with translated_errors():
-            self._check_file()
+            if self._identity is not None:
+                self._identity.check_for_read()
             if self._reader is not self._writer:
-                return await self._in_time(_patiently(query, end), end)
+                return list(await self._in_time(_patiently(query, end), end))  # type: ignore[arg-type]
             async with self._turn(end):  # reader and writer share one connection, so no read runs in a transaction
-                return await query()
+                return list(await query())  # type: ignore[arg-type]
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction.

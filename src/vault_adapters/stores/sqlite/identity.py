@@ -1,8 +1,14 @@
 """Notices that a database file was deleted or replaced while it is open."""
 
+import math
+import os
+import time
 from pathlib import Path
 
 from vault_domain.entities.errors import StorageError
+
+_READ_SECONDS = 0.1
+"""Reads look at the file once in this time, because a system call for each read would take a tenth of its time."""
 
 
 class FileIdentity:
@@ -13,8 +19,9 @@ class FileIdentity:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path.absolute()  # the host may change its working directory
+        self._path = str(path.absolute())  # the host may change its working directory
         self._identity = self._current()
+        self._seen_at = -math.inf
 
     def check(self) -> None:
         """Compare the file that the path names now.
@@ -22,16 +29,23 @@ class FileIdentity:
         Raises:
             StorageError: it is another file, or none.
         """
+        self._seen_at = -math.inf  # after a failure, the next read looks again
         if self._current() != self._identity:
             raise StorageError(
                 "the SQLite file was deleted or replaced while it was open; nothing was stored",
                 code="database_replaced",
                 retryable=False,
             )
+        self._seen_at = time.monotonic()
+
+    def check_for_read(self) -> None:
+        """Do the same as `check`, unless the file was still the same less than 0.1 s ago. A read changes nothing."""
+        if time.monotonic() - self._seen_at >= _READ_SECONDS:
+            self.check()
 
     def _current(self) -> tuple[int, int] | None:
         try:
-            found = self._path.stat()
+            found = os.stat(self._path)
         except OSError:
             return None
         return found.st_dev, found.st_ino

@@ -61,6 +61,15 @@ class SqliteRefreshLedger:
 
         return await self._database.transact(work)
 
+    async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
+        """Let the attempt's own lease end ``lease`` from now."""
+
+        async def work(transaction: Transaction) -> bool:
+            parameters = _parameters(attempt, transaction) | {"lease": lease // _MICROSECOND}
+            return await transaction.execute(self._queries["renew_account"], parameters) == 1
+
+        return await self._database.transact(work)
+
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:
@@ -105,7 +114,8 @@ class SqliteRefreshLedger:
         async def work(transaction: Transaction) -> None:
             parameters = _parameters(attempt, transaction)
             parameters |= {"retry_in": failure.retry_in // _MICROSECOND, "error_code": failure.code}
-            how = {"unknown": failure.unknown, "refused": failure.refused}
+            run = None if failure.refused_for is None else failure.refused_for // _MICROSECOND
+            how = {"unknown": failure.unknown, "refused": failure.refused, "refused_for": run}
             await transaction.execute(self._queries["fail_account"], parameters | how)
 
         await self._database.transact(work)
@@ -113,24 +123,9 @@ class SqliteRefreshLedger:
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         """Mark the credential invalid and end the attempt."""
 
-        async def work(transaction: Transaction) -> Change[bool]:
-            parameters = _parameters(attempt, transaction)
-            await transaction.execute(self._queries["release_account"], parameters)
-            record = await self._record(transaction, attempt.account)
-            credential = None if record is None else record.tokens.get(attempt.credential.key.kind)
-            if credential is None or TokenRef.of(credential) != attempt.credential:
-                return Change(result=False)
-            if credential.status is TokenStatus.INVALID:
-                return Change(result=True)  # another process marked it first; its error code and event stay
-            parameters |= key_parameters(credential.key) | {"error_code": code, "value_id": credential.value_id.bytes}
-            await transaction.execute(self._queries["invalidate_token"], parameters)
-            event = token_event(
-                AuditAction.TOKEN_INVALIDATED, credential.key, credential.generation, transaction, actor, code
-            )
-            await append_events(transaction, self._queries, [event])
-            return Change(result=True, events=(event,))
-
-        return await self._database.transact(work)
+        return await self._database.transact(
+            lambda transaction: reject_attempt(transaction, self._queries, attempt, code, actor)
+        )
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
         """Store the provider's answer by compare-and-set on credential and access token."""
@@ -180,8 +175,32 @@ class SqliteRefreshLedger:
         return await transaction.execute(self._queries["claim_account"], parameters) == 1
 
     async def _record(self, transaction: Transaction, account: Account) -> AccountRecord | None:
-        rows = await transaction.fetch(self._queries["get_account"], account_parameters(account))
-        return account_record(rows, account)
+        return await _read_record(transaction, self._queries, account)
+
+
+async def reject_attempt(
+    transaction: Transaction, queries: Queries, attempt: Attempt, code: str, actor: str | None
+) -> Change[bool]:
+    """End an attempt and mark its credential invalid; see `RefreshLedger.reject`."""
+    parameters = _parameters(attempt, transaction)
+    await transaction.execute(queries["release_account"], parameters)
+    record = await _read_record(transaction, queries, attempt.account)
+    credential = None if record is None else record.tokens.get(attempt.credential.key.kind)
+    if credential is None or TokenRef.of(credential) != attempt.credential:
+        return Change(result=False)
+    if credential.status is TokenStatus.INVALID:
+        return Change(result=True)  # another process marked it first; its error code and event stay
+    parameters |= key_parameters(credential.key) | {"error_code": code, "value_id": credential.value_id.bytes}
+    await transaction.execute(queries["invalidate_token"], parameters)
+    await transaction.execute(queries["note_rejection"], parameters)
+    event = token_event(AuditAction.TOKEN_INVALIDATED, credential.key, credential.generation, transaction, actor, code)
+    await append_events(transaction, queries, [event])
+    return Change(result=True, events=(event,))
+
+
+async def _read_record(transaction: Transaction, queries: Queries, account: Account) -> AccountRecord | None:
+    rows = await transaction.fetch(queries["get_account"], account_parameters(account))
+    return account_record(rows, account)
 
 
 def _due_account(row: Row, provider: str) -> DueAccount:

@@ -219,7 +219,7 @@ def write_parameters(write: TokenWrite, now: datetime) -> Parameters:
 
 
 def _refresh_state(columns: Sequence[Any]) -> RefreshState:
-    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, refused = columns
+    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, *refused = columns
     return RefreshState(
         credential_value_id=None if credential_value_id is None else UUID(bytes=credential_value_id),
         attempt_id=None if attempt_id is None else UUID(bytes=attempt_id),
@@ -229,5 +229,6 @@ def _refresh_state(columns: Sequence[Any]) -> RefreshState:
         next_attempt_at=to_time(next_at),
         unknown_since=to_time(unknown_since),
         error_code=text(code),
-        refused_since=to_time(refused),
+        refused_since=to_time(refused[0]),
+        refused_for=whole(refused[1] or 0) * _MICROSECOND,
     )

@@ -11,12 +11,14 @@ from attrs import frozen
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.boot_clock import BootClock
+from vault_adapters.stores.sqlite.clients import SqliteClientLedger
 from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, SqliteDatabase
 from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
 from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
+from vault_adapters.stores.sqlite.revival import SqliteRevivalRepository
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
@@ -36,6 +38,8 @@ class SqliteStore:
     key_rotation: SqliteKeyRotation
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
+    revivals: SqliteRevivalRepository
+    clients: SqliteClientLedger
     path: str
 
     def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
@@ -81,6 +85,8 @@ async def open_sqlite_store(
                 SqliteKeyRotation(database, queries),
                 SqliteTenantEraser(database, queries),
                 SqliteImportRepository(database, queries),
+                SqliteRevivalRepository(database, queries),
+                SqliteClientLedger(database, queries),
                 path,
             )
         finally:

@@ -8,14 +8,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from attrs import frozen
-
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.marks import mark_invalid, report_rejected, token_state
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     key_parameters,
@@ -32,6 +31,7 @@ from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
 from vault_domain.entities.token import (
     WRONG_ROW,
     DamagedToken,
@@ -40,11 +40,12 @@ from vault_domain.entities.token import (
     TokenHealth,
     TokenInfo,
     TokenRef,
-    TokenStatus,
     TokenWrite,
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import Reading
+
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class SqliteTokenRepository:
@@ -81,29 +82,23 @@ class SqliteTokenRepository:
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         """Mark exactly this value invalid."""
+        return await self._database.transact(
+            lambda transaction: mark_invalid(transaction, self._queries, ref, error_code, actor)
+        )
 
-        async def work(transaction: Transaction) -> Change[MarkOutcome]:
-            state = await self._state(transaction, ref.key)
-            if state is None or state.value_id != ref.value_id.bytes:
-                return Change(MarkOutcome.STALE)
-            if state.status == TokenStatus.INVALID:
-                return Change(MarkOutcome.ALREADY_INVALID)
-            parameters = key_parameters(ref.key) | {"value_id": ref.value_id.bytes}
-            parameters |= {"error_code": error_code, "now": to_micros(transaction.now)}
-            await transaction.execute(self._queries["invalidate_token"], parameters)
-            event = token_event(
-                AuditAction.TOKEN_INVALIDATED, ref.key, state.generation, transaction, actor, error_code
-            )
-            await append_events(transaction, self._queries, [event])
-            return Change(MarkOutcome.APPLIED, (event,))
-
-        return await self._database.transact(work)
+    async def report_rejected(
+        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
+    ) -> Change[MarkOutcome]:
+        """Note that a resource rejected exactly this value."""
+        return await self._database.transact(
+            lambda transaction: report_rejected(transaction, self._queries, ref, error_code, window, actor)
+        )
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         """Delete one token; deleting an account's last token deletes its refresh state too."""
 
         async def work(transaction: Transaction) -> Change[bool]:
-            state = await self._state(transaction, key)
+            state = await token_state(transaction, self._queries, key)
             if state is None:
                 return Change(result=False)
             await transaction.execute(self._queries["delete_token"], key_parameters(key))
@@ -166,10 +161,12 @@ class SqliteTokenRepository:
             lambda transaction: transaction.execute_many(self._queries["record_use"], parameters)
         )
 
-    async def count_health(self, tenant_id: str | None, buffer: timedelta) -> list[HealthCount]:
+    async def count_health(
+        self, tenant_id: str | None, buffer: timedelta, suspicion: timedelta = MOST_CONFIRMATION
+    ) -> list[HealthCount]:
         """Count tokens by provider and health."""
-        now, window = to_micros(self._database.now()), buffer // timedelta(microseconds=1)
-        parameters = {"tenant_id": tenant_id, "now": now, "buffer": window}
+        parameters = {"tenant_id": tenant_id, "now": to_micros(self._database.now())}
+        parameters |= {"buffer": buffer // _MICROSECOND, "suspicion": suspicion // _MICROSECOND}
         rows = await self._database.fetch(self._queries["count_health"], parameters)
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 
@@ -194,22 +191,10 @@ class SqliteTokenRepository:
         groups = groupby(rows, key=itemgetter(-1))  # some key has several rows
         return [_answer(list(group), key) for key, (_, group) in zip(keys, groups, strict=True)]
 
-    async def _state(self, transaction: Transaction, key: TokenKey) -> "_State | None":
-        """Read only the columns that a write compares, so that a row with damage in other columns can be replaced."""
-        rows = await transaction.fetch(self._queries["get_token_state"], key_parameters(key))
-        return next((_State(*row) for row in rows), None)
-
     async def _expect(self, transaction: Transaction, key: TokenKey, generation: int) -> None:
-        state = await self._state(transaction, key)
+        state = await token_state(transaction, self._queries, key)
         if (0 if state is None else state.generation) != generation:
             raise GenerationConflictError(account=key.account)
-
-
-@frozen
-class _State:
-    value_id: bytes
-    generation: int
-    status: str
 
 
 def _answer(rows: Sequence[Row], key: TokenKey) -> StoredToken | DamagedToken | None:

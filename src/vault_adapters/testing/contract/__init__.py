@@ -18,9 +18,10 @@ a new store turns them green; the guide "Write a store" has the same order.
 import pytest
 
 _MODULES = (
-    *("access", "callers", "claims", "commits", "concurrency", "decryption", "events", "failures", "fixtures"),
-    *("importing", "isolation", "keys", "late_answers", "listings", "migrations", "neighbours", "refreshing"),
-    *("refusals", "reserving", "rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
+    *("access", "callers", "claims", "clients", "commits", "concurrency", "decryption", "events", "exhaustion"),
+    *("failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings", "migrations"),
+    *("neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival", "rotation"),
+    *("schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -29,10 +30,12 @@ from vault_adapters.composition import Store  # noqa: E402
 from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
 from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
 from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
+from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
 from vault_adapters.testing.contract.commits import CommitCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
 from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
+from vault_adapters.testing.contract.exhaustion import ExhaustionCases  # noqa: E402
 from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
@@ -43,7 +46,10 @@ from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
 from vault_adapters.testing.contract.migrations import MigrationCases, OlderSchema  # noqa: E402
 from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
 from vault_adapters.testing.contract.refusals import RefusalCases  # noqa: E402
+from vault_adapters.testing.contract.rejections import RejectionCases  # noqa: E402
+from vault_adapters.testing.contract.renewals import RenewalCases  # noqa: E402
 from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
+from vault_adapters.testing.contract.revival import RevivalCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
@@ -81,11 +87,16 @@ class StoreContract(
     FailureCases,
     CommitCases,
     RefusalCases,
+    ExhaustionCases,
+    RevivalCases,
+    RejectionCases,
     ScheduleCases,
     ReserveCases,
+    RenewalCases,
     SweepCases,
     CallerCases,
     LateAnswerCases,
+    ClientCases,
     NeighbourCases,
     MigrationCases,
 ):
@@ -99,8 +110,8 @@ class SharedStoreContract(StoreContract, SharingCases):
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, RefusalCases, ScheduleCases, ReserveCases, SweepCases),
-    *(CallerCases, LateAnswerCases),
+    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, ScheduleCases, ReserveCases),
+    *(RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases, ClientCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store turns them green."""

@@ -79,16 +79,16 @@ class CallerCases(RefreshFixtures):
     async def test_within_the_grace_period_an_unknown_outcome_is_tried_again(
         self, sweeping: TokenVault, store: Store, clock: ManualClock
     ) -> None:
-        refresher = ScriptedRefresher(UNKNOWN, UNKNOWN, token_set(1), rotation=GRACE)
+        refresher = ScriptedRefresher(*[UNKNOWN] * 6, token_set(1), rotation=GRACE)
         async with self.vault_over(store, refreshers={ACCOUNT.provider: refresher}) as vault:
             clock.advance(HOUR)
             await _wait_for(vault)
-            clock.advance(49 * SECOND)
+            clock.advance(30 * SECOND)
             await _wait_for(vault)
-            assert len(refresher.calls) == 2
-            clock.advance(2 * SECOND)  # too late for a request within the grace period, so quiescence applies
-            assert await _wait_for(vault) == MINUTE - 2 * SECOND
-            clock.advance(MINUTE - 2 * SECOND)
+            assert len(refresher.calls) == 6  # each attempt presents the credential up to three times
+            clock.advance(21 * SECOND)  # too late for a request within the grace period, so quiescence applies
+            assert await _wait_for(vault) == MINUTE - 21 * SECOND
+            clock.advance(MINUTE - 21 * SECOND)
             assert await _ensured(vault) == "access-1"
 
     async def test_refresh_account_ignores_backoff(

@@ -94,8 +94,9 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         clock.advance(SECOND)
         change = await store.refreshes.reject(attempt, "invalid_grant", actor="me")
         assert change.result is True
-        dead = evolve(before[REFRESH], status=TokenStatus.INVALID, error_code="invalid_grant", updated_at=clock.now())
-        assert await tokens_of(vault) == {ACCESS: before[ACCESS], REFRESH: dead}
+        now = clock.now()
+        dead = evolve(before[REFRESH], status=TokenStatus.INVALID, error_code="invalid_grant", updated_at=now)
+        assert await tokens_of(vault) == {ACCESS: before[ACCESS], REFRESH: evolve(dead, rejected_at=now)}
         assert (await state_of(store)).lease_until is None
         event = (await events_of(vault))[-1]
         assert [evolve(event, cursor=None)] == [evolve(each, cursor=None) for each in change.events]

@@ -211,6 +211,17 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         await store.refreshes.commit(attempt, writes, actor=None)
         assert await due_at(store) == clock.now()
 
+    async def test_a_commit_whose_access_token_has_no_lead_makes_the_account_due_now(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """An answer from the journal has no lead; the sweep computes the account's time anew."""
+        await _scheduled(store)
+        attempt = await claimed(store)
+        clock.advance(SECOND)
+        writes = [evolve(write, lead=None) for write in await answer(store)]
+        await store.refreshes.commit(attempt, writes, actor=None)
+        assert await due_at(store) == clock.now()
+
     @pytest.mark.parametrize("how", ["delete_account", "delete_provider", "last_token", "erase"])
     async def test_an_account_that_is_gone_is_not_due(self, store: Store, vault: TokenVault, how: str) -> None:
         await _scheduled(store)

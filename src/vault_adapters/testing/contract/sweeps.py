@@ -164,7 +164,9 @@ class SweepCases(RefreshFixtures):
     async def test_others_present_again_as_soon_as_the_backoff_is_over(
         self, sweeping: TokenVault, store: Store, clock: ManualClock, rotation: Rotation
     ) -> None:
-        refresher = ScriptedRefresher(UNKNOWN, token_set(1), rotation=rotation)
+        # Within a grace period, the holder itself presents the credential twice more before it gives up.
+        requests = 3 if rotation is GRACE else 1
+        refresher = ScriptedRefresher(*[UNKNOWN] * requests, token_set(1), rotation=rotation)
         async with self.vault_over(store, refreshers={ACCOUNT.provider: refresher}) as vault:
             moments = (51 * MINUTE, 51 * MINUTE + SECOND)
             assert await _sweep_at(vault, clock, *moments) == [FAILED, REFRESHED]
@@ -172,11 +174,11 @@ class SweepCases(RefreshFixtures):
     async def test_grace_does_not_present_again_after_it(
         self, sweeping: TokenVault, store: Store, clock: ManualClock
     ) -> None:
-        refresher = ScriptedRefresher(UNKNOWN, UNKNOWN, UNKNOWN, token_set(1), rotation=GRACE)
+        refresher = ScriptedRefresher(*[UNKNOWN] * 9, token_set(1), rotation=GRACE)
         async with self.vault_over(store, refreshers={ACCOUNT.provider: refresher}) as vault:
             at = 51 * MINUTE
             # The grace period starts at the first request. A retry and its deadline of ten seconds must fit into it.
-            moments = (at, at + 20 * SECOND, at + 49 * SECOND, at + 55 * SECOND, at + 5 * MINUTE, HOUR)
+            moments = (at, at + 20 * SECOND, at + 40 * SECOND, at + 55 * SECOND, at + 5 * MINUTE, HOUR)
             assert await _sweep_at(vault, clock, *moments) == [FAILED, FAILED, FAILED, NOTHING, NOTHING, REFRESHED]
 
     @pytest.mark.parametrize("rotation", [STRICT, GRACE, NON_ROTATING], ids=lambda rotation: rotation.kind)

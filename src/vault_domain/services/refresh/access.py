@@ -6,11 +6,12 @@ import logging
 import math
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.errors import (
     KeyUnavailableError,
     ProviderConfigurationError,
@@ -21,7 +22,7 @@ from vault_domain.entities.errors import (
     TokenNotFoundError,
     VaultError,
 )
-from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef, UsableToken
+from vault_domain.entities.token import StoredToken, Token, TokenInfo, TokenRef, UsableToken
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy, is_usable
@@ -43,6 +44,7 @@ from vault_domain.rules.refresh import (
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
+from vault_domain.services.refresh.exchange import Patience, still_open
 from vault_domain.services.refresh.failures import NothingSent
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.reading import PATIENCE
@@ -50,8 +52,8 @@ from vault_domain.services.tokens.single import Access, TokenService
 
 _log = logging.getLogger(__name__)
 
-_YOUNG = timedelta(seconds=30)
-"""Age below which a rejected token is not refreshed, because the resource would reject the next one too."""
+_AFTER_OTHERS = timedelta(seconds=30)
+"""Time after which a caller may ask again, because other attempts took too long."""
 
 _FIRST_POLL, _LONGEST_POLL = 0.02, 0.5
 
@@ -171,24 +173,10 @@ class RefreshService:
         caller = _Caller(Demand(forced=True, replaced=TokenRef.of(access) if access else None), actor)
         return await self._share(("forced", account), account, caller, math.inf)
 
-    async def rejected(self, info: TokenInfo, *, actor: str | None) -> Token:
-        """Return a token to try instead of one that a resource rejected."""
-        self._tokens.refuse(info)
-        account = info.key.account
-        snapshot = checked_snapshot(account, await self._ledger.read(account))
-        stored = _access(snapshot)
-        if stored is None:
-            raise TokenNotFoundError(account=account)
-        if TokenRef.of(stored) != TokenRef.of(info):
-            return await self.ensure(account, None, actor=actor)
-        if is_usable(stored, snapshot.now) and snapshot.now - stored.updated_at < _YOUNG:
-            return await self._open(account, snapshot, stored)
-        demand = Demand(replaced=TokenRef.of(stored))
-        if not isinstance(self._decide(account, snapshot, demand), (Reauthorize, NoRefresher)):
-            return await self._share(demand.replaced, account, _Caller(demand, actor), math.inf)
-        if await self._tokens.mark_invalid(stored, "invalid_token", actor=actor) is MarkOutcome.STALE:
-            return await self.ensure(account, None, actor=actor)
-        raise ReauthorizationRequiredError(account=account, reason="invalid_token")
+    async def replace(self, info: TokenInfo, *, actor: str | None) -> Token:
+        """Return a token that replaces the access token that ``info`` describes; refresh it unless another did."""
+        demand = Demand(replaced=TokenRef.of(info))
+        return await self._share(demand.replaced, info.key.account, _Caller(demand, actor), math.inf)
 
     async def _share(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
         """Obtain a token in a call that this process's callers share, until the monotonic time ``end``."""
@@ -211,7 +199,7 @@ class RefreshService:
 
     async def _obtain(self, account: Account, caller: _Caller) -> Token:
         """Read the account and carry out the decision, until there is a token or an error."""
-        poll, attempts = _FIRST_POLL, 0
+        poll, attempts, patience = _FIRST_POLL, 0, Patience()
         end = self._tasks.monotonic() + _MOST_LEASES * self._lease(account).total_seconds()
         while self._tasks.monotonic() < end and attempts < _MOST_ATTEMPTS:
             held = await self._keeper.settle(account)
@@ -223,25 +211,37 @@ class RefreshService:
                 return await self._open(account, snapshot, decision.access)
             longest = self._lease(account)
             if isinstance(decision, Claim) and not self._runner.is_attempting(account):
+                began = self._tasks.monotonic()
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome
+                if isinstance(outcome, NothingSent):
+                    end += self._tasks.monotonic() - began  # waiting for a turn is no wait for another attempt
                 attempts += isinstance(outcome, Refreshed)
                 if not self._keeper.is_pending(account):  # otherwise, the waiting answer must be stored first
                     continue
-            elif isinstance(decision, Wait):
-                self._runner.refuse_if_stopped(account)
-                longest = decision.until - snapshot.now
             elif not isinstance(decision, Claim):
-                raise _error(decision, account)
+                longest = self._longest_wait(account, decision, snapshot.now)
+            is_other = isinstance(decision, Wait) or self._runner.is_attempting(account)
+            if is_other and patience.is_over(snapshot.record, longest, self._tasks.monotonic()):
+                raise still_open(account)
             # A claim while an attempt is running: the clock was set forward, so the lease only seems to be over.
             await self._pause(poll, longest)
             poll = min(poll * 1.5, _LONGEST_POLL)
         raise RefreshFailedError(
             "other attempts took too long, or the new tokens were outdated by another change or had already expired",
             account=account,
-            retry_after=_YOUNG,
+            retry_after=_AFTER_OTHERS,
         )
+
+    def _longest_wait(
+        self, account: Account, decision: Wait | BackOff | Reauthorize | NoRefresher | NothingStored, now: datetime
+    ) -> timedelta:
+        """Return the time for which another attempt may go on; raise the error if there is none to wait for."""
+        if not isinstance(decision, Wait):
+            raise _error(decision, account)
+        self._runner.refuse_if_stopped(account)
+        return decision.until - now
 
     async def _attempt(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         """Claim and refresh the account. If that fails while the stored token is still valid, return that token."""
@@ -259,7 +259,9 @@ class RefreshService:
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
     ) -> Token | Refreshed | NothingSent:
-        self._runner.failures.refuse_known_bad(account)
+        return await self._runner.in_turn(account.provider, lambda: self._run_in_turn(account, decision, caller))
+
+    async def _run_in_turn(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         started = self._tasks.monotonic()
         attempt = await self._runner.claim(account, decision, self._lease(account))
         if attempt is None:
@@ -314,12 +316,12 @@ def _overdue(account: Account) -> RefreshFailedError:
 
 
 def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
-    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES:
+    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES | CLIENT_REASONS:
         return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not help
     if isinstance(decision, BackOff):
         return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
     if isinstance(decision, Reauthorize):
         return ReauthorizationRequiredError(account=account, reason=decision.reason)
     if isinstance(decision, NoRefresher):
-        return ProviderConfigurationError("no refresher is configured for the provider", account=account)
+        return ProviderConfigurationError("no refresher is configured for the provider", account=account, refused=False)
     return TokenNotFoundError(account=account)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -11,33 +11,32 @@ from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
-    ProviderConfigurationError,
-    ReauthorizationRequiredError,
     RefreshFailedError,
     StorageError,
     VaultError,
 )
 from vault_domain.entities.lifetime import limited_expiry
+from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
-from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import Claim, RefreshTiming, lead
+from vault_domain.rules.grace import since_first_request
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming, lead
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
+from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import drafts_of
 
 _log = logging.getLogger(__name__)
-
-_GRACE_SECONDS = 0.5
-"""Extra seconds before a refresher that ignores its deadline is cancelled."""
 
 _AFTER_CLOSING = timedelta(seconds=1)
 """Time after which a caller whom a closing vault refused may ask another vault."""
@@ -61,20 +60,25 @@ class AttemptRunner:
         opener: TokenOpener,
         keeper: AnswerKeeper,
         failures: FailureRecorder,
+        guard: ClientGuard,
         tasks: Tasks,
         policy: RefreshPolicy,
         timing: RefreshTiming,
         refreshers: Mapping[str, TokenRefresher],
+        concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
         self._ledger = ledger
         self._cipher = cipher
         self._opener = opener
         self._keeper = keeper
-        self.failures = failures
+        self._failures = failures
+        self.guard = guard
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
         self._refreshers = refreshers
+        self._exchanges = Exchanges(ledger, tasks, timing, refreshers)
+        self._concurrency = concurrency
         self._is_stopped = False
         self._attempted: set[Account] = set()
 
@@ -86,11 +90,12 @@ class AttemptRunner:
     @property
     def is_running(self) -> bool:
         """Whether an attempt is running; the provider may be about to answer."""
-        return bool(self._attempted)
+        return bool(self._attempted) or self._exchanges.is_any_late
 
     def stop(self) -> None:
         """Start no attempt any more, because the vault is closing; running attempts end normally."""
         self._is_stopped = True
+        self._exchanges.stop()
 
     def refuse_if_stopped(self, account: Account) -> None:
         """Raise `RefreshFailedError` after `stop`."""
@@ -101,7 +106,14 @@ class AttemptRunner:
 
     def is_attempting(self, account: Account) -> bool:
         """Return whether this process is refreshing the account, even if the lease seems to be over."""
-        return account in self._attempted
+        return account in self._attempted or self._exchanges.is_late(account)
+
+    async def in_turn(self, provider: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, which claims and runs an attempt, once few enough attempts at the provider are running.
+
+        The wait comes before the claim, so that no lease runs meanwhile.
+        """
+        return await self._tasks.in_turn(("provider", provider), self._concurrency, work)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.
@@ -111,22 +123,32 @@ class AttemptRunner:
 
         Raises:
             RefreshFailedError: the vault is closing.
+            ProviderConfigurationError: the account's client is paused, and this is no probe.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
-        if account in self._attempted:
+        if self.is_attempting(account):
             return None
         self._attempted.add(account)
-        claimed_at: datetime | None = None
-        unclaimed = Attempt(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease)
+        claimed: Attempt | None = None
+        try:
+            await self.guard.admit(account, decision)
+            self.refuse_if_stopped(account)
+            claimed = await self._claim(account, decision, lease)
+        finally:
+            if claimed is None:
+                self._attempted.discard(account)
+        return claimed
+
+    async def _claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
+        unclaimed = Attempt(
+            account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease, decision.client
+        )
         try:
             claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         except StorageError:
             await self._withdraw(unclaimed)
             raise
-        finally:
-            if claimed_at is None:
-                self._attempted.discard(account)
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
 
     async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
@@ -140,7 +162,8 @@ class AttemptRunner:
         Raises:
             ReauthorizationRequiredError: the provider rejected the credential for good; it is marked invalid.
             ProviderConfigurationError: the provider rejects this client or request; no token was changed.
-            RefreshFailedError: the refresh failed this time, or the vault is closing.
+            RefreshFailedError: the refresh failed this time, or the vault is closing, or the provider has not answered
+                within the deadline. In the last case, the attempt goes on, and a late answer is stored.
             RefreshNotPersistedError: the answer is in this process's memory only.
             DecryptionError: the credential cannot be decrypted.
         """
@@ -151,7 +174,6 @@ class AttemptRunner:
 
     async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
         try:
-            self.failures.refuse_known_bad(attempt.account)
             prepared = await self._prepare(attempt, started)
             self.refuse_if_stopped(attempt.account)  # nothing is awaited between this check and the request
         except VaultError:
@@ -160,20 +182,32 @@ class AttemptRunner:
         if prepared is None:
             await self._release(attempt)
             return NothingSent()
-        request, failures, sealer = prepared
-        answer = await self._ask(request)
+        request, state, since_first, sealer = prepared
+
+        async def finish(answer: Answer) -> Refreshed | NothingSent:
+            return await self._finish(attempt, answer, state, sealer, started, actor)
+
+        return await self._exchanges.hold(attempt, request, since_first, finish)
+
+    async def _finish(
+        self, attempt: Attempt, answer: Answer, state: RefreshState, sealer: Sealer, started: float, actor: str | None
+    ) -> Refreshed | NothingSent:
+        """Keep the provider's answer, or record how the attempt failed."""
         if isinstance(answer, TokenSet):
-            self.failures.note_success(attempt)
             problem = self._problem_with(attempt, answer)
-            return await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            kept = await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            await self.guard.succeeded(attempt)
+            return kept
         replacement = answer.refresh_token if isinstance(answer, RefreshFailedError) else None
         if replacement is not None and replacement.reveal():
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, started, actor)
-        return await self.failures.record(attempt, answer, failures, actor=actor)
+        return await self._failures.record(attempt, answer, state, actor=actor)
 
-    async def _prepare(self, attempt: Attempt, started: float) -> tuple[RefreshRequest, int, Sealer] | None:
+    async def _prepare(
+        self, attempt: Attempt, started: float
+    ) -> tuple[RefreshRequest, RefreshState, timedelta, Sealer] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called."""
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
@@ -191,25 +225,10 @@ class AttemptRunner:
             return None
         access = snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
         scopes = () if access is None else access.scopes
-        request = RefreshRequest(attempt.account, token.value, kind, scopes, self._timing.deadline)
-        return request, snapshot.record.refresh.failures, sealer
-
-    async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
-        """Call the provider; return its answer, or turn any exception into one of the port's three errors."""
-        refresher = self._refreshers[request.account.provider]
-        limit = request.deadline.total_seconds() + _GRACE_SECONDS
-        try:
-            answer = await self._tasks.within(limit, lambda: refresher.refresh(request))
-        except (ReauthorizationRequiredError, ProviderConfigurationError, RefreshFailedError) as error:
-            return error
-        except Exception as error:
-            # Log the type only, because the error's text and traceback may hold a token that the provider echoed.
-            _log.warning("a refresher for %s raised %s", request.account.provider, type(error).__qualname__)
-            return RefreshFailedError(outcome_unknown=True)
-        if isinstance(answer, TokenSet):
-            return answer
-        _log.error("a refresher for %s returned no TokenSet", request.account.provider)
-        return RefreshFailedError(outcome_unknown=True)
+        timing = self._timing
+        request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline)
+        state = snapshot.record.refresh
+        return request, state, since_first_request(state, snapshot.now), sealer
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
         """Log that an answer's refresh token cannot be stored; return the code if the stored one is spent by now."""
@@ -229,6 +248,7 @@ class AttemptRunner:
         actor: str | None,
         problem: str | None = None,
     ) -> Refreshed:
+        drafts = self.guard.clients.sign(drafts)
         writes = [
             draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
             for draft in drafts

@@ -1,12 +1,13 @@
-"""Records how attempts failed, and remembers which providers reject this client."""
+"""Records how attempts failed. What a failure says about the client is the matter of `ClientGuard`."""
 
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from attrs import frozen
 
-from vault_domain.entities.account import Account
+from vault_domain.entities.clients import INVALID_CLIENT
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -14,16 +15,25 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
+from vault_domain.entities.refresh_state import RefreshState
+from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Attempt, Failure, RefreshLedger
 from vault_domain.ports.tasks import Tasks
-from vault_domain.rules.oauth_codes import CLIENT_CODES, registered_code
+from vault_domain.rules.clients import LONGEST_WAIT
+from vault_domain.rules.oauth_codes import registered_code
 from vault_domain.rules.refresh import backoff
+from vault_domain.rules.refusals import (
+    DEFAULT_EXHAUSTION,
+    EXHAUSTED,
+    is_exhausted,
+    is_refusal,
+    refused_for,
+    wait_after,
+)
+from vault_domain.services.refresh.clients import ClientGuard
 
 _log = logging.getLogger(__name__)
-
-_BREAKER_SECONDS = 30.0
-"""Time without calls to a provider after it rejected this client, because it would reject each call."""
 
 
 @frozen
@@ -38,32 +48,29 @@ class NothingSent:
 class FailureRecorder:
     """Records failed attempts, and raises their errors."""
 
-    def __init__(self, ledger: RefreshLedger, sink: EventSink, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        ledger: RefreshLedger,
+        sink: EventSink,
+        tasks: Tasks,
+        guard: ClientGuard,
+        exhaustion: timedelta = DEFAULT_EXHAUSTION,
+    ) -> None:
         self._ledger = ledger
         self._sink = sink
         self._tasks = tasks
-        self._refused_until: dict[str, tuple[float, str | None]] = {}
+        self._guard = guard
+        self._exhaustion = exhaustion
 
-    def is_refused(self, provider: str) -> bool:
-        """Return whether the provider recently rejected this client, so that it is not called for a while."""
-        return self._tasks.monotonic() < self._refused_until.get(provider, (0.0, None))[0]
-
-    def note_success(self, attempt: Attempt) -> None:
-        """Take note that the provider answered with tokens."""
-        self._refused_until.pop(attempt.account.provider, None)
-
-    def refuse_known_bad(self, account: Account) -> None:
-        """Raise `ProviderConfigurationError` while `is_refused` is True for the account's provider."""
-        if self.is_refused(account.provider):
-            raise ProviderConfigurationError(account=account, reason=self._refused_until[account.provider][1])
-
-    async def record(self, attempt: Attempt, error: VaultError, failures: int, *, actor: str | None) -> NothingSent:
+    async def record(
+        self, attempt: Attempt, error: VaultError, state: RefreshState, *, actor: str | None
+    ) -> NothingSent:
         """Record how an attempt failed and raise a new error, because the refresher's error may hold secrets.
 
         Args:
             attempt: the attempt.
             error: the refresher's error.
-            failures: number of the credential's consecutive failures before this one.
+            state: the account's refresh state, as read after the claim.
             actor: who asked for the refresh, for the audit log.
 
         Returns:
@@ -71,21 +78,50 @@ class FailureRecorder:
         """
         account, reason = attempt.account, registered_code(error.reason)
         if isinstance(error, ReauthorizationRequiredError):
-            change = await self._ledger.reject(attempt, reason or "invalid_grant", actor=actor)
-            self._sink.publish(change.events)
-            if not change.result:
-                return NothingSent()
-            raise ReauthorizationRequiredError(account=account, reason=reason)
-        if not isinstance(error, RefreshFailedError):
-            await self._fail(attempt, Failure(reason, backoff(failures + 1, self._tasks.jitter(), None), unknown=False))
-            if reason in CLIENT_CODES:
-                self._refused_until[account.provider] = (self._tasks.monotonic() + _BREAKER_SECONDS, reason)
-            raise ProviderConfigurationError(account=account, reason=reason)
-        wait = backoff(failures + 1, self._tasks.jitter(), error.retry_after)
-        await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
-        raise RefreshFailedError(
-            account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
-        )
+            return await self._condemn(attempt, reason, state, actor)
+        if is_refusal(error, reason):
+            return await self._refuse(attempt, reason, state, actor)
+        if isinstance(error, RefreshFailedError):
+            wait = backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)
+            await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
+            raise RefreshFailedError(
+                account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
+            )
+        if reason == INVALID_CLIENT:
+            await self._fail_for_client(attempt, reason, state)
+            await self._guard.refused(attempt)
+        else:
+            wait = backoff(state.failures + 1, self._tasks.jitter(), None)
+            await self._fail(attempt, Failure(reason, wait, unknown=False))
+        raise ProviderConfigurationError(account=account, reason=reason)
+
+    async def _refuse(
+        self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
+    ) -> NothingSent:
+        """Record a definite refusal of the account; condemn its credential if that exhausts it. Raise the error."""
+        run = refused_for(state, attempt.claimed_at, self._exhaustion)
+        if is_exhausted(run, self._exhaustion):
+            return await self._condemn(attempt, EXHAUSTED, state, actor)
+        wait = wait_after(run, self._tasks.jitter())
+        await self._fail(attempt, Failure(reason, wait, unknown=False, refused=True, refused_for=run))
+        raise ProviderConfigurationError(account=attempt.account, reason=reason)
+
+    async def _condemn(
+        self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
+    ) -> NothingSent:
+        """Condemn the credential, unless another writer replaced it or the client is at fault; raise the error."""
+        verdict = await self._guard.condemn(attempt, reason, actor=actor)
+        if verdict is Verdict.MOVED:
+            return NothingSent()
+        if isinstance(verdict, Verdict):
+            raise ReauthorizationRequiredError(account=attempt.account, reason=reason)
+        await self._fail_for_client(attempt, verdict, state)
+        raise ProviderConfigurationError(account=attempt.account, reason=verdict)
+
+    async def _fail_for_client(self, attempt: Attempt, reason: str, state: RefreshState) -> None:
+        """Record a failure for which the account is not to blame; it waits for some minutes at most."""
+        wait = min(backoff(state.failures + 1, self._tasks.jitter(), None), LONGEST_WAIT)
+        await self._fail(attempt, Failure(reason, wait, unknown=False))
 
     async def _fail(self, attempt: Attempt, failure: Failure) -> None:
         try:

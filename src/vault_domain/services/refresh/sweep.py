@@ -11,11 +11,17 @@ from functools import partial
 from attrs import define, field, frozen
 
 from vault_domain.entities.account import Account
-from vault_domain.entities.errors import DecryptionError, ReauthorizationRequiredError, VaultError
+from vault_domain.entities.errors import (
+    DecryptionError,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    VaultError,
+)
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.reports import SweepReport
-from vault_domain.ports.refresh_ledger import DueAccount, RefreshLedger
+from vault_domain.ports.refresh_ledger import Attempt, DueAccount, RefreshLedger
 from vault_domain.ports.tasks import Tasks
+from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, RefreshRule, decide_ahead, next_due
 from vault_domain.services.refresh.answers import AnswerKeeper
@@ -109,7 +115,9 @@ class SweepService:
         """Take the next due accounts of a provider; if there are none, the sweep is finished with the provider."""
         position = sweep.positions[provider]
         due: list[DueAccount] = []
-        if not self._runner.failures.is_refused(provider):
+        places = await self._runner.guard.places(provider)
+        wanted = wanted if places is None else min(wanted, places)
+        if wanted > 0:
             # Two leases, because the second half of a batch waits for the first.
             hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)
             due, now = await self._ledger.reserve_due(
@@ -129,7 +137,7 @@ class SweepService:
         """Refresh one account or reschedule it; a failure is counted and does not affect other accounts."""
         counts = sweep.counts
         try:
-            outcome = await self._refresh(account, rule, sweep)
+            outcome = await self._runner.in_turn(account.provider, lambda: self._refresh(account, rule, sweep))
         except ReauthorizationRequiredError:
             counts["reauthorization_required"] += 1
         except DecryptionError:
@@ -154,11 +162,20 @@ class SweepService:
         if not isinstance(decision, Claim):
             await self._ledger.reschedule(account, partial(self._judge, rule, snapshot.store_since))
             return None
-        attempt = await self._runner.claim(account, decision, rule.timing.lease)
+        attempt = await self._claim(account, decision, rule)
         if attempt is None:
             return None  # another sweep or a caller was faster
         sweep.counts["claimed"] += 1
         return await self._runner.run(attempt, started=started, actor=sweep.actor)
+
+    async def _claim(self, account: Account, decision: Claim, rule: RefreshRule) -> Attempt | None:
+        """Claim an account. If its client is paused, make it due later, so that not each sweep reads it again."""
+        try:
+            return await self._runner.claim(account, decision, rule.timing.lease)
+        except ProviderConfigurationError:
+            wait = LONGEST_WAIT * max(0.2, self._tasks.jitter())
+            await self._ledger.reschedule(account, lambda _, now: now + wait)
+            raise
 
     def _judge(
         self, rule: RefreshRule, store_since: datetime | None, record: AccountRecord | None, now: datetime

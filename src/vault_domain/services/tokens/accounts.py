@@ -12,6 +12,7 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.connection import describe_account
 from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.opening import checked_record
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.sealing import drafts_of, write_sealed
@@ -30,6 +31,7 @@ class AccountService:
         revoker: RevocationService,
         policy: RefreshPolicy,
         spends: Mapping[str, TokenKind],
+        clients: Clients,
     ) -> None:
         self._accounts = accounts
         self._cipher = cipher
@@ -37,6 +39,7 @@ class AccountService:
         self._revoker = revoker
         self._policy = policy
         self._spends = spends
+        self._clients = clients
 
     async def store_set(
         self, account: Account, token_set: TokenSet, *, label: str | None, actor: str | None
@@ -49,7 +52,7 @@ class AccountService:
             self._cipher,
             self._sink,
             self._policy,
-            drafts_of(account, token_set),
+            self._clients.sign(drafts_of(account, token_set)),
             lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
         )
         info = describe_account(record, now, self._spends.get(account.provider))

@@ -255,12 +255,14 @@ async def _batches(rows: ImportRows, tasks: Tasks) -> AsyncIterator[_Batch]:
         yield batch
 
 
-async def _each(rows: ImportRows) -> AsyncIterator[ImportRow]:
+def _each(rows: ImportRows) -> AsyncIterable[ImportRow]:
     if isinstance(rows, AsyncIterable):
-        async for row in rows:
-            yield row
-    elif isinstance(rows, Iterable):
-        for row in rows:
-            yield row
-    else:
-        raise InvalidInputError("rows must be an iterable or an asynchronous iterable")
+        return rows
+    if isinstance(rows, Iterable):
+        return _asynchronous(rows)
+    raise InvalidInputError("rows must be an iterable or an asynchronous iterable")
+
+
+async def _asynchronous(rows: Iterable[ImportRow]) -> AsyncIterator[ImportRow]:
+    for row in rows:
+        yield row

@@ -10,9 +10,11 @@ from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import DamagedToken, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.change import Change
+from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.importing import ImportRepository, ImportRun
 from vault_domain.ports.refresh_ledger import Attempt, Commit, RefreshLedger, Snapshot
 from vault_domain.ports.tenant_eraser import Erased, TenantEraser
@@ -30,6 +32,7 @@ class NoticedPorts:
     refreshes: RefreshLedger
     eraser: TenantEraser
     imports: ImportRepository
+    clients: ClientLedger
 
 
 def noticing(
@@ -40,6 +43,7 @@ def noticing(
     refreshes: RefreshLedger,
     eraser: TenantEraser,
     imports: ImportRepository,
+    clients: ClientLedger,
 ) -> NoticedPorts:
     """Return the same repositories; when a write returns to its caller, the memory has forgotten the old rows."""
     return NoticedPorts(
@@ -48,6 +52,7 @@ def noticing(
         cast("RefreshLedger", _Refreshes(refreshes, rows)),
         cast("TenantEraser", _Eraser(eraser, rows)),
         cast("ImportRepository", _Imports(imports, rows)),
+        cast("ClientLedger", _Clients(clients, rows)),
     )
 
 
@@ -86,6 +91,12 @@ class _Tokens(_Noticing):
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         return await self._rows.write(self._right.mark_invalid(ref, error_code, actor=actor), keys=[ref.key])
+
+    async def report_rejected(
+        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
+    ) -> Change[MarkOutcome]:
+        work = self._right.report_rejected(ref, error_code, window=window, actor=actor)
+        return await self._rows.write(work, keys=[ref.key])
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         return await self._rows.write(self._right.delete(key, actor=actor), keys=[key])
@@ -141,6 +152,14 @@ class _Refreshes(_Noticing):
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         return await self._rows.write(self._right.reject(attempt, code, actor=actor), keys=[attempt.credential.key])
+
+
+class _Clients(_Noticing):
+    _right: ClientLedger
+
+    async def condemn(self, attempt: Attempt, *args: Any, **kwargs: Any) -> Change[Any]:
+        work = self._right.condemn(attempt, *args, **kwargs)
+        return await self._rows.write(work, keys=[attempt.credential.key])
 
 
 class _Eraser(_Noticing):

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import StorageError
+from vault_domain.entities.token import DamagedToken, StoredToken, TokenInfo
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.services.tokens.held import HeldAnswers
@@ -72,6 +73,14 @@ class RowReader:
         if answer is None:
             raise failure
         return self._handed_out(answer)
+
+    def over(self, key: TokenKey, row: StoredToken | DamagedToken | None) -> StoredToken | DamagedToken | None:
+        """See `HeldAnswers.over`."""
+        return self._held.over(key, row)
+
+    def refuse(self, info: TokenInfo) -> None:
+        """Never answer with this value from memory again, because a resource rejected it."""
+        self._rows.refuse(info)
 
     async def _from_store(self, key: TokenKey) -> Reading:
         ticket = self._rows.begin()

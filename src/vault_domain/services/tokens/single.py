@@ -7,6 +7,7 @@ from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind, access_key
 from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import (
     WRONG_ROW,
     DamagedToken,
@@ -22,10 +23,9 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
-from vault_domain.services.tokens.held import HeldAnswers
+from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
-from vault_domain.services.tokens.remembered import RememberedRows
 from vault_domain.services.tokens.sealing import write_sealed
 from vault_domain.services.tokens.uses import UseTracker
 
@@ -56,9 +56,8 @@ class TokenService:
         opener: TokenOpener,
         uses: UseTracker,
         policy: RefreshPolicy,
-        held: HeldAnswers,
-        rows: RememberedRows,
         reader: RowReader,
+        clients: Clients,
     ) -> None:
         self._tokens = tokens
         self._cipher = cipher
@@ -66,9 +65,8 @@ class TokenService:
         self._opener = opener
         self._uses = uses
         self._policy = policy
-        self._held = held
-        self._rows = rows
         self._reader = reader
+        self._clients = clients
 
     async def store(
         self, drafts: Sequence[TokenDraft], *, actor: str | None, expected_generation: int | None = None
@@ -80,7 +78,7 @@ class TokenService:
             self._cipher,
             self._sink,
             self._policy,
-            drafts,
+            self._clients.sign(drafts),
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
         )
 
@@ -101,7 +99,7 @@ class TokenService:
         tokens: dict[TokenKey, Token] = {}
         unreadable: list[TokenKey] = []
         for key in keys:
-            row = self._held.over(key, answers.get(key))
+            row = self._reader.over(key, answers.get(key))
             try:
                 if row is not None:
                     tokens[key] = await self._opener.open(key, row, now)
@@ -155,11 +153,19 @@ class TokenService:
 
     def refuse(self, info: TokenInfo) -> None:
         """Never hand out this value from memory again, because a resource rejected it."""
-        self._rows.refuse(info)
+        self._reader.refuse(info)
 
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
         """Mark exactly the value that ``info`` describes as invalid."""
         change = await self._tokens.mark_invalid(TokenRef.of(info), error_code, actor=actor)
+        self._sink.publish(change.events)
+        return change.result
+
+    async def report_rejected(
+        self, info: TokenInfo, error_code: str, *, window: ConfirmationWindow, actor: str | None
+    ) -> MarkOutcome:
+        """Note that a resource rejected exactly the value that ``info`` describes; see `TokenRepository`."""
+        change = await self._tokens.report_rejected(TokenRef.of(info), error_code, window=window, actor=actor)
         self._sink.publish(change.events)
         return change.result
 

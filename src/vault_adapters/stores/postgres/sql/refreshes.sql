@@ -43,6 +43,9 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     refused_since = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
         THEN a.refused_since END,
+    refused_for = CASE
+        WHEN a.credential_value_id = excluded.credential_value_id
+        THEN a.refused_for ELSE 0 END,
     next_attempt_at = NULL,
     credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
@@ -53,6 +56,19 @@ WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
         OR a.lease_until > {{now}} + %(longest_lease)b::bigint::float8 * interval '1 microsecond'
         OR a.credential_value_id IS DISTINCT FROM excluded.credential_value_id)
 RETURNING a.lease_until - %(lease)b::bigint::float8 * interval '1 microsecond'
+
+-- name: renew_account
+-- Let the attempt's own lease end later; also a lease that ran out, as long as no other attempt began. The account stays
+-- due at the end of the lease, unless another write made it due earlier.
+UPDATE {{schema}}.account a SET
+    lease_until = c.now + %(lease)b::bigint::float8 * interval '1 microsecond',
+    due_at = CASE
+        WHEN a.due_at = a.lease_until THEN c.now + %(lease)b::bigint::float8 * interval '1 microsecond'
+        ELSE a.due_at END
+FROM (SELECT {{now}} AS now, {{durable}}) c
+WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+    AND a.attempt_id = %(attempt_id)b::uuid AND a.lease_until IS NOT NULL
+RETURNING true
 
 -- name: reserve_due_accounts
 -- Take due accounts of a provider, earliest first, and make them due again after a hold time. Accounts that others are
@@ -96,7 +112,13 @@ UPDATE {{schema}}.account SET
     unknown_since = CASE
         WHEN %(unknown)b::boolean THEN {{now}}
         ELSE unknown_since END,
-    refused_since = CASE WHEN %(refused)b::boolean THEN coalesce(refused_since, {{now}}) ELSE refused_since END
+    refused_since = CASE
+        WHEN NOT %(refused)b::boolean THEN refused_since
+        WHEN refused_since IS NULL THEN {{now}}
+        ELSE coalesce({{now}} - %(refused_for)b::bigint::float8 * interval '1 microsecond', refused_since) END,
+    refused_for = CASE
+        WHEN %(refused)b::boolean AND refused_since IS NOT NULL THEN coalesce(%(refused_for)b::bigint, refused_for)
+        ELSE refused_for END
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND attempt_id = %(attempt_id)b::uuid
 
@@ -129,8 +151,14 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 -- name: settle_account
 -- Record a committed attempt: clear failures and unknown outcome, and end the lease if it is this attempt's.
 UPDATE {{schema}}.account SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL,
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
     committed_attempt_id = %(attempt_id)b::uuid,
     due_at = CASE WHEN %(wake)b::boolean THEN {{now}} ELSE %(due_at)b::timestamptz END,
     lease_until = CASE WHEN attempt_id = %(attempt_id)b::uuid THEN NULL ELSE lease_until END
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+
+-- name: note_rejection
+-- Record when a refresh condemned a credential, which a host's own mark does not.
+UPDATE {{schema}}.token SET rejected_at = updated_at
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+    AND value_id = %(value_id)b

@@ -176,7 +176,8 @@ LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE (SELECT count(*) FROM told) >= 0  -- always true; it makes Postgres send the notifications
 
 -- name: invalidate_token
--- Make one value invalid and append the event; compare-and-set on the value's id.
+-- Make one value invalid and append the event; compare-and-set on the value's id. An invalid access token makes its
+-- account due now, because a sweep refreshes it.
 WITH marked AS (
     UPDATE {{schema}}.token t SET
         status = 'invalid', error_code = %(error_code)b,
@@ -185,12 +186,55 @@ WITH marked AS (
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND value_id = %(value_id)b AND status <> 'invalid'
     RETURNING t.*, {{told_change}}),
+woken AS (
+    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+    SELECT tenant_id, provider, identifier, updated_at FROM marked WHERE kind = 'access_token'
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 audited AS (
     INSERT INTO {{schema}}.audit_event (
         tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
     SELECT tenant_id, 'token_invalidated', updated_at, provider, identifier, kind, generation, %(actor)b::text, error_code
     FROM marked)
 SELECT updated_at, generation FROM marked
+
+-- name: report_token
+-- Note that a resource rejected one value, and append the event; compare-and-set on the value's id. A first report sets
+-- suspect_since; a report that confirms it makes the value invalid, as invalidate_token does. An early report changes
+-- nothing and returns no row. The last column tells whether the value is invalid.
+WITH reported AS (
+    UPDATE {{schema}}.token t SET
+        suspect_since = CASE WHEN c.now - t.suspect_since BETWEEN interval '0' AND c.most THEN t.suspect_since ELSE c.now END,
+        status = CASE WHEN c.now - t.suspect_since BETWEEN c.least AND c.most THEN 'invalid' ELSE t.status END,
+        error_code = CASE
+            WHEN c.now - t.suspect_since BETWEEN c.least AND c.most THEN %(error_code)b::text ELSE t.error_code END,
+        updated_at = CASE WHEN c.now - t.suspect_since BETWEEN c.least AND c.most THEN c.now ELSE t.updated_at END
+    FROM (
+        SELECT {{now}} AS now, %(least)b::bigint::float8 * interval '1 microsecond' AS least,
+            %(most)b::bigint::float8 * interval '1 microsecond' AS most, {{durable}} AS durable) c
+    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
+        AND t.identifier = %(identifier)b AND t.value_id = %(value_id)b AND t.status <> 'invalid'
+        AND (t.suspect_since IS NULL OR NOT c.now - t.suspect_since BETWEEN interval '0' AND c.most
+            OR c.now - t.suspect_since >= c.least)
+    RETURNING t.*, c.now, {{told_change}}),
+woken AS (
+    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+    SELECT tenant_id, provider, identifier, now FROM reported WHERE kind = 'access_token' AND status = 'invalid'
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
+    SELECT tenant_id, CASE WHEN status = 'invalid' THEN 'token_invalidated' ELSE 'token_suspected' END, now, provider,
+        identifier, kind, generation, %(actor)b::text, %(error_code)b::text
+    FROM reported)
+SELECT now, generation, status = 'invalid' FROM reported
+
+-- name: get_status
+-- Get the status of exactly this value.
+SELECT status FROM {{schema}}.token
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+    AND value_id = %(value_id)b
 
 -- name: is_invalid
 -- Tell whether exactly this value is stored and invalid.
@@ -310,6 +354,8 @@ SELECT provider,
         WHEN status = 'invalid' THEN 'invalid'
         WHEN expires_at <= {{now}} THEN 'expired'
         WHEN status = 'unknown' THEN 'unknown'
+        WHEN {{now}} - suspect_since BETWEEN interval '0' AND %(suspicion)b::bigint::float8 * interval '1 microsecond'
+            THEN 'suspect'
         WHEN expires_at - {{now}}
             <= least(%(buffer)b::bigint, lifetime / 2)::float8 * interval '1 microsecond' THEN 'expiring'
         ELSE 'fresh'

@@ -107,8 +107,28 @@ CREATE TABLE token_vault_account (
     unknown_since INTEGER,
     error_code TEXT CHECK (length(error_code) <= 64),
     refused_since INTEGER,
+    refused_for INTEGER NOT NULL DEFAULT 0 CHECK (refused_for >= 0),
     -- How the machine's clock differed from the time since its start, in microseconds, when the times were written.
     boot_id TEXT CHECK (length(boot_id) <= 64),
     clock_offset INTEGER,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) STRICT;
+-- What the provider refused to an OAuth client, per reason; few rows. An empty client means that the refresher names none.
+-- A mark is two bytes of a hash, which tell a few accounts apart and name none.
+CREATE TABLE token_vault_client_refusal (
+    provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+    client BLOB NOT NULL CHECK (length(client) IN (0, 16)),
+    reason TEXT NOT NULL CHECK (reason IN ('invalid_client', 'client_mismatch', 'mass_rejection')),
+    marks BLOB NOT NULL CHECK (length(marks) <= 64),
+    since INTEGER NOT NULL,
+    refused_at INTEGER NOT NULL,
+    opened_at INTEGER,
+    probe_at INTEGER,
+    PRIMARY KEY (provider, client, reason)
+) STRICT, WITHOUT ROWID;
+-- The guard of a client's accounts counts rejections and successes of the last minutes from here, and reviving reads
+-- rejected credentials; the literals must stand in the queries as they do here.
+CREATE INDEX token_vault_token_rejected ON token_vault_token (provider, rejected_at)
+    WHERE status = 'invalid' AND rejected_at IS NOT NULL;
+CREATE INDEX token_vault_token_refreshed ON token_vault_token (provider, last_refreshed_at)
+    WHERE kind = 'access_token' AND last_refreshed_at IS NOT NULL;

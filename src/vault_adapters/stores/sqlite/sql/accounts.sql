@@ -33,7 +33,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET label = excluded.lab
 -- name: end_backoff
 -- Clear backoff and unknown outcome after a new token set; a running attempt keeps its lease.
 UPDATE token_vault_account AS a SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL,
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
     lease_until = CASE WHEN lease_until + {{step}} > :now THEN lease_until END
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 

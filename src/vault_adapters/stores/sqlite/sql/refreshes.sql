@@ -34,6 +34,8 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
         WHEN a.credential_value_id IS excluded.credential_value_id THEN a.error_code END,
     refused_since = CASE
         WHEN a.credential_value_id IS excluded.credential_value_id THEN a.refused_since + {{step}} END,
+    refused_for = CASE
+        WHEN a.credential_value_id IS excluded.credential_value_id THEN a.refused_for ELSE 0 END,
     next_attempt_at = NULL,
     credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
@@ -44,6 +46,17 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
 WHERE a.attempt_id IS :seen
     AND (a.lease_until IS NULL OR a.lease_until + {{step}} NOT BETWEEN :now + 1 AND :now + :longest_lease
         OR a.credential_value_id IS NOT excluded.credential_value_id)
+
+-- name: renew_account
+-- Let the attempt's own lease end later; also a lease that ran out, as long as no other attempt began. The account stays
+-- due at the end of the lease, unless another write made it due earlier.
+UPDATE token_vault_account AS a SET
+    lease_until = :now + :lease,
+    due_at = CASE WHEN due_at = lease_until THEN :now + :lease ELSE due_at END,
+    sent_at = sent_at + {{step}}, unknown_since = unknown_since + {{step}}, refused_since = refused_since + {{step}},
+    boot_id = vault_boot_id(), clock_offset = vault_clock_offset()
+WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier AND attempt_id = :attempt_id
+    AND lease_until IS NOT NULL
 
 -- name: find_due_accounts
 -- Find due accounts of a provider, earliest first.
@@ -86,7 +99,11 @@ UPDATE token_vault_account AS a SET
     boot_id = vault_boot_id(), clock_offset = vault_clock_offset(),
     unknown_since = CASE WHEN :unknown THEN :now ELSE unknown_since + {{step}} END,
     refused_since = CASE
-        WHEN :refused THEN coalesce(refused_since + {{step}}, :now) ELSE refused_since + {{step}} END
+        WHEN NOT :refused THEN refused_since + {{step}}
+        WHEN refused_since IS NULL THEN :now
+        ELSE coalesce(:now - :refused_for, refused_since + {{step}}) END,
+    refused_for = CASE
+        WHEN :refused AND refused_since IS NOT NULL THEN coalesce(:refused_for, refused_for) ELSE refused_for END
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier AND attempt_id = :attempt_id
 
 -- name: get_commit
@@ -97,8 +114,14 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifi
 -- name: settle_account
 -- Record a committed attempt: clear failures and unknown outcome, and end the lease if it is this attempt's.
 UPDATE token_vault_account SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL,
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
     committed_attempt_id = :attempt_id,
     due_at = CASE WHEN :wake THEN :now ELSE :due_at END,
     lease_until = CASE WHEN attempt_id = :attempt_id THEN NULL ELSE lease_until END
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
+
+-- name: note_rejection
+-- Record when a refresh condemned a credential, which a host's own mark does not.
+UPDATE token_vault_token SET rejected_at = updated_at
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
+    AND value_id = :value_id

@@ -18,7 +18,7 @@ ORDER BY k.key
 
 -- name: get_token_state
 -- Get the columns of one token that a mutation compares before it writes.
-SELECT value_id, generation, status FROM token_vault_token
+SELECT value_id, generation, status, suspect_since FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
 
 -- name: list_provider_generations
@@ -57,6 +57,12 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
 -- name: invalidate_token
 -- Make one value invalid; compare-and-set on the value's id.
 UPDATE token_vault_token SET status = 'invalid', error_code = :error_code, updated_at = :now
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
+    AND value_id = :value_id
+
+-- name: suspect_value
+-- Note the first report that a resource rejected one value.
+UPDATE token_vault_token SET suspect_since = :now
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
     AND value_id = :value_id
 
@@ -114,6 +120,7 @@ SELECT provider,
         WHEN status = 'invalid' THEN 'invalid'
         WHEN expires_at <= :now THEN 'expired'
         WHEN status = 'unknown' THEN 'unknown'
+        WHEN :now - suspect_since BETWEEN 0 AND :suspicion THEN 'suspect'
         WHEN expires_at - :now <= min(:buffer, coalesce(lifetime / 2, :buffer)) THEN 'expiring'
         ELSE 'fresh'
     END AS health,

@@ -1,0 +1,61 @@
+"""`revive`: makes accounts refreshable again that refreshes condemned by mistake."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vault_adapters.cli.inputs import as_moment
+from vault_adapters.cli.parameters import Json, OnlyTenant, Provider
+from vault_adapters.cli.progress import waiting
+from vault_adapters.cli.screen import open_screen, print_json
+from vault_adapters.cli.session import with_vault
+from vault_adapters.configuration.config import VaultConfig
+from vault_domain import RevivalReport, TokenVault
+
+
+def add_to(app: App) -> None:
+    """Add this module's commands."""
+    app.command(revive)
+
+
+def revive(
+    provider: Provider,
+    /,
+    *,
+    since: Annotated[str, Parameter(help="The earliest time of the condemnation, such as 2030-01-31T12:00:00Z.")],
+    until: Annotated[str | None, Parameter(help="The latest time of the condemnation; without it, now.")] = None,
+    tenant: OnlyTenant = None,
+    dry_run: Annotated[bool, Parameter(help="Only count; write nothing.", show_default=False)] = False,
+    json: Json = False,
+) -> None:
+    """Make accounts refreshable again that refreshes condemned by mistake.
+
+    For example after an incident at the provider, or after a wrong client id. Credentials that a host marked invalid
+    stay invalid, and so do credentials that have expired. Workers refresh ten revived accounts per second.
+    """
+    begin = as_moment(since, "--since")
+    end = None if until is None else as_moment(until, "--until")
+    config = VaultConfig.from_env()
+    with waiting("reviving", None) as shown:
+
+        async def work(vault: TokenVault) -> RevivalReport:
+            return await vault.revive_accounts(
+                provider=provider,
+                since=begin,
+                until=end,
+                tenant_id=tenant,
+                dry_run=dry_run,
+                progress=lambda report: shown.advance(report.revived + report.skipped),
+            )
+
+        report = with_vault(work, config)
+    counts = {"revived": report.revived, "skipped": report.skipped}
+    if json:
+        print_json({"dry_run": dry_run, **counts})
+        return
+    screen = open_screen()
+    if dry_run:
+        screen.text("a dry run: nothing was written")
+    screen.fields(list(counts.items()))

@@ -1,0 +1,40 @@
+"""The refusals of a client as both stores keep them: an absent client is empty, and marks stand one after the other."""
+
+from datetime import datetime
+from typing import Any
+
+from vault_domain.entities.clients import CLIENT_REASONS, ClientRecord, ClientScope
+
+_CLIENT_SIZE, _MARK_SIZE = 16, 2
+
+
+def scope_columns(scope: ClientScope) -> dict[str, Any]:
+    """Return the parameters that name a scope."""
+    return {"provider": scope.provider, "client": scope.client or b"", "reason": scope.reason}
+
+
+def joined(marks: tuple[bytes, ...]) -> bytes:
+    """Return marks as one value."""
+    return b"".join(marks)
+
+
+def client_record(
+    provider: Any,
+    client: Any,
+    reason: Any,
+    marks: Any,
+    since: datetime,
+    refused_at: datetime,
+    opened_at: datetime | None,
+    probe_at: datetime | None,
+) -> ClientRecord:
+    """Return the record of a row.
+
+    Raises:
+        ValueError: the row is damaged.
+    """
+    is_sound = type(provider) is str and type(client) is bytes and reason in CLIENT_REASONS and type(marks) is bytes
+    if not is_sound or len(client) not in (0, _CLIENT_SIZE) or len(marks) % _MARK_SIZE:
+        raise ValueError
+    parts = tuple(marks[start : start + _MARK_SIZE] for start in range(0, len(marks), _MARK_SIZE))
+    return ClientRecord(ClientScope(provider, client or None, reason), since, refused_at, parts, opened_at, probe_at)

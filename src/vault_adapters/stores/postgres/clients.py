@@ -1,0 +1,141 @@
+"""The refusals of OAuth clients on Postgres."""
+
+from datetime import datetime
+from typing import Any
+
+from vault_adapters.stores.client_rows import client_record, joined, scope_columns
+from vault_adapters.stores.damage import sound
+from vault_adapters.stores.postgres.cursors import Row
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.refreshes import reject_attempt
+from vault_adapters.stores.postgres.rows import account_parameters
+from vault_adapters.stores.queries import Queries
+from vault_domain.entities.account import Account
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
+from vault_domain.ports.change import Change
+from vault_domain.ports.client_ledger import MOST_COUNTED, Verdict
+from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.rules.clients import ClientRules, counted, is_mass, is_paused, opened
+
+
+class PostgresClientLedger:
+    """Implements `ClientLedger`. Each transaction that writes locks the scope's row first."""
+
+    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def records(self, provider: str | None = None) -> tuple[list[ClientRecord], datetime]:
+        """Return the records of a provider, or of all providers, and the store's time."""
+        parameters = {"provider": provider, "now": self._database.now()}
+        rows = await self._database.fetch(self._queries["list_client_refusals"], parameters)
+        [now] = [time for name, _, _, _, time, *_ in rows if name is None]
+        return sound([row for row in rows if not _is_time(row)], lambda row: client_record(*row)), now
+
+    async def refuse(self, scope: ClientScope, account: Account, rules: ClientRules) -> Change[ClientRecord]:
+        """Count the refusal of an account; return the new record."""
+
+        async def work(transaction: Transaction) -> Change[ClientRecord]:
+            record, now = await self._lock(transaction, scope)
+            succeeded = False
+            if record.marks and scope.reason != CLIENT_MISMATCH:
+                succeeded = await self._count(transaction, "count_client_successes", scope, record.since, 1) > 0
+            new = counted(record, scope, account, now, rules, succeeded)
+            await self._put(transaction, new)
+            is_new = new.opened_at is not None and record.opened_at is None
+            return Change(new, await self._report(transaction, AuditAction.CLIENT_PAUSED, scope, now) if is_new else ())
+
+        return await self._database.transact(work)
+
+    async def take_probe(self, scope: ClientScope, seen: datetime | None) -> bool:
+        """Set the time of the latest probe to now, unless another process was faster."""
+        parameters = scope_columns(scope) | {"seen": seen, "now": self._database.now()}
+        return bool(await self._database.write(self._queries["take_client_probe"], parameters))
+
+    async def close(self, scope: ClientScope) -> Change[bool]:
+        """Delete a record; if it was paused, write the event."""
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            parameters = scope_columns(scope) | {"now": transaction.now}
+            for was_open, now in await transaction.fetch(self._queries["delete_client_refusal"], parameters):
+                if was_open:
+                    events = await self._report(transaction, AuditAction.CLIENT_RESUMED, scope, now)
+                    return Change(result=True, events=events)
+            return Change(result=False)
+
+        return await self._database.transact(work)
+
+    async def condemn(
+        self, attempt: Attempt, code: str, scope: ClientScope, rules: ClientRules, *, actor: str | None
+    ) -> Change[Verdict]:
+        """Mark the attempt's credential invalid, unless the fleet is to be spared."""
+
+        async def work(transaction: Transaction) -> Change[Verdict]:
+            record, now = await self._lock(transaction, scope)
+            if is_paused(record, now, rules):
+                await self._put(transaction, counted(record, scope, attempt.account, now, rules, succeeded=False))
+                return Change(Verdict.SPARED)
+            if record.opened_at is None and await self._is_mass(transaction, attempt, scope, now, rules):
+                window = scope_columns(scope) | {"after": now - rules.window, "now": transaction.now}
+                await transaction.execute(self._queries["take_back_rejections"], window)
+                first = counted(None, scope, attempt.account, now, rules, succeeded=False)
+                await self._put(transaction, opened(first, now))
+                return Change(Verdict.SPARED, await self._report(transaction, AuditAction.CLIENT_PAUSED, scope, now))
+            change = await reject_attempt(transaction, self._queries, attempt, code, actor)
+            return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
+
+        return await self._database.transact(work)
+
+    async def _is_mass(
+        self, transaction: Transaction, attempt: Attempt, scope: ClientScope, now: datetime, rules: ClientRules
+    ) -> bool:
+        since, own = now - rules.window, account_parameters(attempt.account)
+        others = await self._count(transaction, "count_client_rejections", scope, since, MOST_COUNTED, own)
+        if not is_mass(others + 1, 0, rules):
+            return False
+        succeeded = await self._count(transaction, "count_client_successes", scope, since, MOST_COUNTED + 1)
+        return is_mass(others + 1, succeeded, rules)
+
+    async def _count(
+        self,
+        transaction: Transaction,
+        name: str,
+        scope: ClientScope,
+        after: datetime,
+        limit: int,
+        own: dict[str, Any] | None = None,
+    ) -> int:
+        parameters = scope_columns(scope) | {"after": after, "limit": limit} | (own or {})
+        [(count,)] = await transaction.fetch(self._queries[name], parameters)
+        return int(count)
+
+    async def _lock(self, transaction: Transaction, scope: ClientScope) -> tuple[ClientRecord, datetime]:
+        """Lock the scope's row, which is made if it is missing; return its record and the store's time."""
+        parameters = scope_columns(scope) | {"now": transaction.now}
+        [(*columns, now)] = await transaction.fetch(self._queries["lock_client_refusal"], parameters)
+        for record in sound([tuple(columns)], lambda row: client_record(*row)):
+            return record, now
+        return ClientRecord(scope, now, now), now  # a damaged row is written anew
+
+    async def _put(self, transaction: Transaction, record: ClientRecord) -> None:
+        times = {
+            "since": record.since,
+            "refused_at": record.refused_at,
+            "opened_at": record.opened_at,
+            "probe_at": record.probe_at,
+        }
+        parameters = scope_columns(record.scope) | {"marks": joined(record.marks)} | times
+        await transaction.execute(self._queries["put_client_refusal"], parameters)
+
+    async def _report(
+        self, transaction: Transaction, action: AuditAction, scope: ClientScope, now: datetime
+    ) -> tuple[AuditEvent]:
+        parameters = {"action": action.value, "occurred_at": now, "provider": scope.provider, "reason": scope.reason}
+        await transaction.execute(self._queries["append_client_event"], parameters)
+        return (AuditEvent(action, now, code=scope.reason, provider=scope.provider),)
+
+
+def _is_time(row: Row) -> bool:
+    name, *_ = row
+    return name is None

@@ -1,0 +1,51 @@
+"""Marks on stored values: invalid, or suspect. Each is a compare-and-set on the value's id."""
+
+from vault_adapters.stores.postgres.audit import token_event
+from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.rows import key_parameters, micros
+from vault_adapters.stores.queries import Queries
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.suspicion import ConfirmationWindow
+from vault_domain.entities.token import MarkOutcome, TokenRef
+from vault_domain.ports.change import Change
+
+
+async def mark_invalid(
+    database: PostgresDatabase, queries: Queries, ref: TokenRef, error_code: str, actor: str | None
+) -> Change[MarkOutcome]:
+    """Mark exactly this value invalid; see `TokenRepository.mark_invalid`."""
+    value = key_parameters(ref.key) | {"value_id": ref.value_id}
+    parameters = value | {"error_code": error_code, "actor": actor, "now": database.now()}
+    rows = await database.write(queries["invalidate_token"], parameters)
+    if rows:
+        action = AuditAction.TOKEN_INVALIDATED
+        [(occurred_at, generation)] = rows
+        event = token_event(action, ref.key, generation, occurred_at, actor, error_code)
+        return Change(MarkOutcome.APPLIED, (event,))
+    # A value that is invalid stays so until another one is stored.
+    [(is_invalid,)] = await database.fetch(queries["is_invalid"], value)
+    return Change(MarkOutcome.ALREADY_INVALID if is_invalid else MarkOutcome.STALE)
+
+
+async def report_rejected(
+    database: PostgresDatabase,
+    queries: Queries,
+    ref: TokenRef,
+    error_code: str,
+    window: ConfirmationWindow,
+    actor: str | None,
+) -> Change[MarkOutcome]:
+    """Note that a resource rejected exactly this value; see `TokenRepository.report_rejected`."""
+    value = key_parameters(ref.key) | {"value_id": ref.value_id}
+    parameters = value | {"error_code": error_code, "actor": actor, "now": database.now()}
+    parameters |= {"least": micros(window.least), "most": micros(window.most)}
+    rows = await database.write(queries["report_token"], parameters)
+    if rows:
+        [(occurred_at, generation, is_invalid)] = rows
+        action = AuditAction.TOKEN_INVALIDATED if is_invalid else AuditAction.TOKEN_SUSPECTED
+        event = token_event(action, ref.key, generation, occurred_at, actor, error_code)
+        return Change(MarkOutcome.APPLIED if is_invalid else MarkOutcome.SUSPECTED, (event,))
+    statuses = {status for (status,) in await database.fetch(queries["get_status"], value)}
+    if not statuses:
+        return Change(MarkOutcome.STALE)
+    return Change(MarkOutcome.ALREADY_INVALID if "invalid" in statuses else MarkOutcome.SUSPECTED)

@@ -1,0 +1,83 @@
+-- name: list_client_refusals
+-- List the refusals of clients at a provider, or at all providers; one row more holds only the time. A row without marks
+-- only served as a lock.
+SELECT NULL, NULL, NULL, NULL, {{now}}, NULL, NULL, NULL
+UNION ALL
+SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM {{schema}}.client_refusal
+WHERE marks <> '' AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+
+-- name: lock_client_refusal
+-- Lock the refusals of one scope until the transaction ends; if there are none, a row without marks is made.
+INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, since, refused_at)
+SELECT %(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}}
+FROM (SELECT {{durable}} AS durable) d
+ON CONFLICT (provider, client, reason) DO UPDATE SET refused_at = excluded.refused_at
+RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.opened_at, r.probe_at, {{now}}
+
+-- name: put_client_refusal
+-- Store the refusals of one scope, whose row is locked.
+UPDATE {{schema}}.client_refusal SET
+    marks = %(marks)b::bytea, since = %(since)b::timestamptz, refused_at = %(refused_at)b::timestamptz,
+    opened_at = %(opened_at)b::timestamptz, probe_at = %(probe_at)b::timestamptz
+WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b
+
+-- name: take_client_probe
+-- Note the time of a probe, if nobody else has probed since.
+UPDATE {{schema}}.client_refusal SET probe_at = {{now}}
+WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AND opened_at IS NOT NULL
+    AND probe_at IS NOT DISTINCT FROM %(seen)b::timestamptz
+RETURNING true
+
+-- name: delete_client_refusal
+-- Forget the refusals of one scope.
+DELETE FROM {{schema}}.client_refusal
+WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b
+RETURNING opened_at IS NOT NULL, {{now}}
+
+-- name: count_client_successes
+-- Count the access tokens that a client got after a time, up to a limit; it reads the partial index.
+SELECT count(*) FROM (
+    SELECT FROM {{schema}}.token
+    WHERE provider = %(provider)b AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
+        AND last_refreshed_at > %(after)b::timestamptz
+        AND (octet_length(%(client)b::bytea) = 0 OR client = %(client)b::bytea)
+    LIMIT %(limit)b::bigint) s
+
+-- name: count_client_rejections
+-- Count the credentials of other accounts that the provider rejected after a time, up to a limit.
+SELECT count(*) FROM (
+    SELECT FROM {{schema}}.token
+    WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL
+        AND rejected_at > %(after)b::timestamptz
+        AND (octet_length(%(client)b::bytea) = 0 OR client IS NULL OR client = %(client)b::bytea)
+        AND NOT (tenant_id = %(tenant_id)b AND identifier = %(identifier)b)
+    LIMIT %(limit)b::bigint) r
+
+-- name: take_back_rejections
+-- Make the credentials valid again that the provider rejected after a time, and their accounts due. Tokens are locked
+-- before accounts, both in the order of their keys.
+WITH doomed AS (
+    SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
+    WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL
+        AND rejected_at > %(after)b::timestamptz
+        AND (octet_length(%(client)b::bytea) = 0 OR client IS NULL OR client = %(client)b::bytea)
+    ORDER BY tenant_id, provider, kind, identifier
+    FOR UPDATE),
+freed AS (
+    UPDATE {{schema}}.token t SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = {{now}}
+    FROM doomed d
+    WHERE t.tenant_id = d.tenant_id AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
+    RETURNING t.tenant_id, t.provider, t.identifier),
+waking AS (
+    SELECT a.tenant_id, a.provider, a.identifier
+    FROM {{schema}}.account a JOIN freed f USING (tenant_id, provider, identifier)
+    ORDER BY a.tenant_id, a.provider, a.identifier
+    FOR UPDATE OF a)
+UPDATE {{schema}}.account a SET due_at = {{now}}
+FROM waking w
+WHERE a.tenant_id = w.tenant_id AND a.provider = w.provider AND a.identifier = w.identifier
+
+-- name: append_client_event
+-- Append an event about a client in the transaction of the change.
+INSERT INTO {{schema}}.audit_event (action, occurred_at, provider, code)
+VALUES (%(action)b::text, %(occurred_at)b::timestamptz, %(provider)b::text, %(reason)b::text)

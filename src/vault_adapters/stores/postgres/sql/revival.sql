@@ -1,0 +1,59 @@
+-- name: find_condemned
+-- Find credentials that refreshes have condemned, earliest first, after a position; each with the store's time and
+-- whether it may be revived. The query reads the partial index.
+SELECT rejected_at, tenant_id, kind, identifier, value_id, coalesce(expires_at > {{now}}, true), {{now}}
+FROM {{schema}}.token
+WHERE provider = %(provider)b AND rejected_at >= %(since)b::timestamptz
+    AND rejected_at <= coalesce(%(until)b::timestamptz, {{now}}) AND status = 'invalid'
+    AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b)
+    AND (rejected_at, tenant_id, kind, identifier)
+        > (%(after_rejected_at)b::timestamptz, %(after_tenant_id)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+ORDER BY rejected_at, tenant_id, kind, identifier
+LIMIT %(limit)b::bigint
+
+-- name: lock_condemned
+-- Lock the given credentials in the order of their keys, unless they were changed meanwhile; each with its number in the
+-- given order.
+SELECT t.tenant_id, t.kind, t.identifier, t.value_id, t.generation, t.error_code, k.ord
+FROM unnest(%(tenant_ids)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[])
+    WITH ORDINALITY k (tenant_id, kind, identifier, value_id, ord)
+JOIN {{schema}}.token t
+    ON t.tenant_id = k.tenant_id AND t.provider = %(provider)b AND t.kind = k.kind AND t.identifier = k.identifier
+    AND t.value_id = k.value_id
+WHERE t.status = 'invalid' AND t.rejected_at IS NOT NULL
+ORDER BY t.tenant_id, t.kind, t.identifier
+FOR UPDATE OF t
+
+-- name: revive_credentials
+-- Make locked credentials valid again, and append the events. The code of an event is the cleared error code.
+WITH revived AS (
+    UPDATE {{schema}}.token t SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = {{now}}
+    FROM unnest(
+        %(tenant_ids)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[], %(codes)b::text[])
+        k (tenant_id, kind, identifier, value_id, code)
+    WHERE t.tenant_id = k.tenant_id AND t.provider = %(provider)b AND t.kind = k.kind AND t.identifier = k.identifier
+        AND t.value_id = k.value_id
+    RETURNING t.tenant_id, t.updated_at, t.provider, t.identifier, t.kind, t.generation, k.code)
+INSERT INTO {{schema}}.audit_event (
+    tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
+SELECT tenant_id, 'account_revived', updated_at, provider, identifier, kind, generation, %(actor)b::text, code
+FROM revived
+ORDER BY tenant_id, kind, identifier
+RETURNING occurred_at
+
+-- name: revive_accounts
+-- Clear the backoff, the unknown outcome and the refusals of accounts, locked in their order, and make them due after the
+-- given delays. A running attempt keeps its lease.
+WITH held AS (
+    SELECT a.tenant_id, a.identifier, k.delay
+    FROM unnest(%(tenant_ids)b::text[], %(identifiers)b::text[], %(delays)b::bigint[]) k (tenant_id, identifier, delay)
+    JOIN {{schema}}.account a
+        ON a.tenant_id = k.tenant_id AND a.provider = %(provider)b AND a.identifier = k.identifier
+    ORDER BY a.tenant_id, a.identifier
+    FOR UPDATE OF a)
+UPDATE {{schema}}.account a SET
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
+    lease_until = CASE WHEN a.lease_until > {{now}} THEN a.lease_until END,
+    due_at = {{now}} + h.delay::float8 * interval '1 microsecond'
+FROM held h
+WHERE a.tenant_id = h.tenant_id AND a.provider = %(provider)b AND a.identifier = h.identifier

@@ -1,0 +1,148 @@
+"""The refusals of OAuth clients on SQLite."""
+
+from datetime import datetime
+from typing import Any
+
+from vault_adapters.stores.client_rows import client_record, joined, scope_columns
+from vault_adapters.stores.damage import sound
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.refreshes import reject_attempt
+from vault_adapters.stores.sqlite.rows import account_parameters, to_micros, to_time
+from vault_domain.entities.account import Account
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
+from vault_domain.ports.change import Change
+from vault_domain.ports.client_ledger import MOST_COUNTED, Verdict
+from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.rules.clients import ClientRules, counted, is_mass, is_paused, opened
+
+
+class SqliteClientLedger:
+    """Implements `ClientLedger`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def records(self, provider: str | None = None) -> tuple[list[ClientRecord], datetime]:
+        """Return the records of a provider, or of all providers, and the store's time."""
+        rows = await self._database.fetch(self._queries["list_client_refusals"], {"provider": provider})
+        return _records(rows), self._database.now()
+
+    async def refuse(self, scope: ClientScope, account: Account, rules: ClientRules) -> Change[ClientRecord]:
+        """Count the refusal of an account; return the new record."""
+
+        async def work(transaction: Transaction) -> Change[ClientRecord]:
+            record = await self._record(transaction, scope)
+            succeeded = False
+            if record is not None and scope.reason != CLIENT_MISMATCH:
+                succeeded = await self._count(transaction, "count_client_successes", scope, record.since, 1) > 0
+            new = counted(record, scope, account, transaction.now, rules, succeeded)
+            await self._put(transaction, new)
+            is_new = new.opened_at is not None and (record is None or record.opened_at is None)
+            return Change(new, await self._report(transaction, AuditAction.CLIENT_PAUSED, scope) if is_new else ())
+
+        return await self._database.transact(work)
+
+    async def take_probe(self, scope: ClientScope, seen: datetime | None) -> bool:
+        """Set the time of the latest probe to now, unless another process was faster."""
+
+        async def work(transaction: Transaction) -> bool:
+            parameters = scope_columns(scope) | {"now": to_micros(transaction.now), "seen": to_micros(seen)}
+            return await transaction.execute(self._queries["take_client_probe"], parameters) == 1
+
+        return await self._database.transact(work)
+
+    async def close(self, scope: ClientScope) -> Change[bool]:
+        """Delete a record; if it was paused, write the event."""
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            record = await self._record(transaction, scope)
+            await transaction.execute(self._queries["delete_client_refusal"], scope_columns(scope))
+            if record is None or record.opened_at is None:
+                return Change(result=False)
+            return Change(result=True, events=await self._report(transaction, AuditAction.CLIENT_RESUMED, scope))
+
+        return await self._database.transact(work)
+
+    async def condemn(
+        self, attempt: Attempt, code: str, scope: ClientScope, rules: ClientRules, *, actor: str | None
+    ) -> Change[Verdict]:
+        """Mark the attempt's credential invalid, unless the fleet is to be spared."""
+
+        async def work(transaction: Transaction) -> Change[Verdict]:
+            record, now = await self._record(transaction, scope), transaction.now
+            if record is not None and is_paused(record, now, rules):
+                await self._put(transaction, counted(record, scope, attempt.account, now, rules, succeeded=False))
+                return Change(Verdict.SPARED)
+            if (record is None or record.opened_at is None) and await self._is_mass(transaction, attempt, scope, rules):
+                parameters = self._window(scope, now - rules.window) | {"now": to_micros(now)}
+                for name in ("wake_rejected_accounts", "take_back_rejections"):
+                    await transaction.execute(self._queries[name], parameters)
+                first = counted(None, scope, attempt.account, now, rules, succeeded=False)
+                await self._put(transaction, opened(first, now))
+                return Change(Verdict.SPARED, await self._report(transaction, AuditAction.CLIENT_PAUSED, scope))
+            change = await reject_attempt(transaction, self._queries, attempt, code, actor)
+            return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
+
+        return await self._database.transact(work)
+
+    async def _is_mass(
+        self, transaction: Transaction, attempt: Attempt, scope: ClientScope, rules: ClientRules
+    ) -> bool:
+        since, own = transaction.now - rules.window, account_parameters(attempt.account)
+        others = await self._count(transaction, "count_client_rejections", scope, since, MOST_COUNTED, own)
+        if not is_mass(others + 1, 0, rules):
+            return False
+        succeeded = await self._count(transaction, "count_client_successes", scope, since, MOST_COUNTED + 1)
+        return is_mass(others + 1, succeeded, rules)
+
+    async def _count(
+        self,
+        transaction: Transaction,
+        name: str,
+        scope: ClientScope,
+        after: datetime,
+        limit: int,
+        own: dict[str, Any] | None = None,
+    ) -> int:
+        parameters = self._window(scope, after) | {"limit": limit} | (own or {})
+        [(count,)] = await transaction.fetch(self._queries[name], parameters)
+        return int(count)
+
+    def _window(self, scope: ClientScope, after: datetime) -> dict[str, Any]:
+        return scope_columns(scope) | {"after": to_micros(after)}
+
+    async def _record(self, transaction: Transaction, scope: ClientScope) -> ClientRecord | None:
+        rows = await transaction.fetch(self._queries["get_client_refusal"], scope_columns(scope))
+        return next(iter(_records(rows)), None)
+
+    async def _put(self, transaction: Transaction, record: ClientRecord) -> None:
+        times = {
+            "since": to_micros(record.since),
+            "refused_at": to_micros(record.refused_at),
+            "opened_at": to_micros(record.opened_at),
+            "probe_at": to_micros(record.probe_at),
+        }
+        parameters = scope_columns(record.scope) | {"marks": joined(record.marks)} | times
+        await transaction.execute(self._queries["put_client_refusal"], parameters)
+
+    async def _report(self, transaction: Transaction, action: AuditAction, scope: ClientScope) -> tuple[AuditEvent]:
+        event = AuditEvent(action, transaction.now, code=scope.reason, provider=scope.provider)
+        await append_events(transaction, self._queries, [event])
+        return (event,)
+
+
+def _records(rows: list[Row]) -> list[ClientRecord]:
+    """Return the records of rows; a damaged row pauses nothing, and is written anew."""
+
+    def decode(row: Row) -> ClientRecord:
+        provider, client, reason, marks, *times = row
+        since, refused_at, opened_at, probe_at = (to_time(time) for time in times)
+        if since is None or refused_at is None:
+            raise ValueError
+        return client_record(provider, client, reason, marks, since, refused_at, opened_at, probe_at)
+
+    return sound(rows, decode)

@@ -1,0 +1,88 @@
+"""Marks on stored values: invalid, or suspect. Each is a compare-and-set on the value's id."""
+
+from typing import Any
+
+from attrs import frozen
+
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events, token_event
+from vault_adapters.stores.sqlite.database import Transaction
+from vault_adapters.stores.sqlite.rows import account_parameters, key_parameters, to_micros, to_time
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.suspicion import ConfirmationWindow, Report
+from vault_domain.entities.token import MarkOutcome, TokenRef, TokenStatus
+from vault_domain.ports.change import Change
+
+
+@frozen
+class TokenState:
+    """The columns of a token that a mutation compares before it writes."""
+
+    value_id: bytes
+    generation: int
+    status: str
+    suspect_since: int | None
+
+
+async def token_state(transaction: Transaction, queries: Queries, key: TokenKey) -> TokenState | None:
+    """Read only the columns that a write compares, so that a row with damage in other columns can be replaced."""
+    rows = await transaction.fetch(queries["get_token_state"], key_parameters(key))
+    return next((TokenState(*row) for row in rows), None)
+
+
+async def mark_invalid(
+    transaction: Transaction, queries: Queries, ref: TokenRef, error_code: str, actor: str | None
+) -> Change[MarkOutcome]:
+    """Mark exactly this value invalid; see `TokenRepository.mark_invalid`."""
+    state = await _open_state(transaction, queries, ref)
+    if isinstance(state, MarkOutcome):
+        return Change(state)
+    return await _invalidate(transaction, queries, ref, state, error_code, actor)
+
+
+async def report_rejected(
+    transaction: Transaction,
+    queries: Queries,
+    ref: TokenRef,
+    error_code: str,
+    window: ConfirmationWindow,
+    actor: str | None,
+) -> Change[MarkOutcome]:
+    """Note that a resource rejected exactly this value; see `TokenRepository.report_rejected`."""
+    state = await _open_state(transaction, queries, ref)
+    if isinstance(state, MarkOutcome):
+        return Change(state)
+    report = window.judge(to_time(state.suspect_since), transaction.now)
+    if report is Report.CONFIRMED:
+        return await _invalidate(transaction, queries, ref, state, error_code, actor)
+    if report is Report.EARLY:
+        return Change(MarkOutcome.SUSPECTED)
+    await transaction.execute(queries["suspect_value"], _value(transaction, ref))
+    event = token_event(AuditAction.TOKEN_SUSPECTED, ref.key, state.generation, transaction, actor, error_code)
+    await append_events(transaction, queries, [event])
+    return Change(MarkOutcome.SUSPECTED, (event,))
+
+
+async def _open_state(transaction: Transaction, queries: Queries, ref: TokenRef) -> TokenState | MarkOutcome:
+    """Return the value's state if it can be marked, else the reason why not."""
+    state = await token_state(transaction, queries, ref.key)
+    if state is None or state.value_id != ref.value_id.bytes:
+        return MarkOutcome.STALE
+    return MarkOutcome.ALREADY_INVALID if state.status == TokenStatus.INVALID else state
+
+
+async def _invalidate(
+    transaction: Transaction, queries: Queries, ref: TokenRef, state: TokenState, error_code: str, actor: str | None
+) -> Change[MarkOutcome]:
+    await transaction.execute(queries["invalidate_token"], _value(transaction, ref) | {"error_code": error_code})
+    if ref.key.kind is TokenKind.ACCESS_TOKEN:  # a sweep refreshes it
+        due = account_parameters(ref.key.account) | {"due_at": to_micros(transaction.now)}
+        await transaction.execute(queries["schedule_value"], due)
+    event = token_event(AuditAction.TOKEN_INVALIDATED, ref.key, state.generation, transaction, actor, error_code)
+    await append_events(transaction, queries, [event])
+    return Change(MarkOutcome.APPLIED, (event,))
+
+
+def _value(transaction: Transaction, ref: TokenRef) -> dict[str, Any]:
+    return key_parameters(ref.key) | {"value_id": ref.value_id.bytes, "now": to_micros(transaction.now)}

@@ -1,0 +1,58 @@
+-- name: list_client_refusals
+-- List the refusals of clients at a provider, or at all providers.
+SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM token_vault_client_refusal
+WHERE :provider IS NULL OR provider = :provider
+ORDER BY provider, client, reason
+
+-- name: get_client_refusal
+-- Get the refusals of one scope.
+SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM token_vault_client_refusal
+WHERE provider = :provider AND client = :client AND reason = :reason
+
+-- name: put_client_refusal
+-- Store the refusals of one scope.
+INSERT INTO token_vault_client_refusal (provider, client, reason, marks, since, refused_at, opened_at, probe_at)
+VALUES (:provider, :client, :reason, :marks, :since, :refused_at, :opened_at, :probe_at)
+ON CONFLICT (provider, client, reason) DO UPDATE SET
+    marks = excluded.marks, since = excluded.since, refused_at = excluded.refused_at,
+    opened_at = excluded.opened_at, probe_at = excluded.probe_at
+
+-- name: take_client_probe
+-- Note the time of a probe, if nobody else has probed since.
+UPDATE token_vault_client_refusal SET probe_at = :now
+WHERE provider = :provider AND client = :client AND reason = :reason AND opened_at IS NOT NULL AND probe_at IS :seen
+
+-- name: delete_client_refusal
+-- Forget the refusals of one scope.
+DELETE FROM token_vault_client_refusal WHERE provider = :provider AND client = :client AND reason = :reason
+
+-- name: count_client_successes
+-- Count the access tokens that a client got after a time, up to a limit; it reads the partial index.
+SELECT count(*) FROM (
+    SELECT 1 FROM token_vault_token
+    WHERE provider = :provider AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
+        AND last_refreshed_at > :after AND (length(:client) = 0 OR client = :client)
+    LIMIT :limit)
+
+-- name: count_client_rejections
+-- Count the credentials of other accounts that the provider rejected after a time, up to a limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM token_vault_token
+    WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
+        AND (length(:client) = 0 OR client IS NULL OR client = :client)
+        AND NOT (tenant_id = :tenant_id AND identifier = :identifier)
+    LIMIT :limit)
+
+-- name: wake_rejected_accounts
+-- Make the accounts due whose credentials are to be taken back.
+UPDATE token_vault_account AS a SET due_at = :now
+WHERE a.provider = :provider AND (a.tenant_id, a.identifier) IN (
+    SELECT tenant_id, identifier FROM token_vault_token
+    WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
+        AND (length(:client) = 0 OR client IS NULL OR client = :client))
+
+-- name: take_back_rejections
+-- Make the credentials valid again that the provider rejected after a time.
+UPDATE token_vault_token SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = :now
+WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
+    AND (length(:client) = 0 OR client IS NULL OR client = :client)

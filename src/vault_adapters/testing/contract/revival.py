@@ -1,0 +1,223 @@
+"""The way back: credentials that refreshes have condemned become refreshable again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, events_of, tokens_of, value_of
+from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, claimed, state_of, token_set
+from vault_adapters.testing.contract.sweeps import NOTHING, REFRESHED, RefreshFixtures
+from vault_adapters.testing.refresher import ScriptedRefresher
+from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.errors import ReauthorizationRequiredError
+from vault_domain.entities.reports import RevivalReport
+from vault_domain.entities.token import TokenInfo, TokenStatus
+from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.refresh_ledger import Failure
+from vault_domain.ports.revival import Condemned, Place, Spread
+
+PROVIDER = ACCOUNT.provider
+NONE, ONE = RevivalReport(), RevivalReport(revived=1)
+SPREAD = Spread(MINUTE, SECOND)
+
+
+class RevivalCases(RefreshFixtures):
+    """`TokenVault.revive_accounts`, and the `TokenInfo.rejected_at` that it reads."""
+
+    async def test_a_rejection_is_dated_and_a_hosts_mark_is_not(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, token_set())
+        await vault.mark_token_invalid(await _info(vault), "host_says_so")
+        assert (await _info(vault)).rejected_at is None
+        await vault.store_token_set(ACCOUNT, token_set(1))
+        clock.advance(MINUTE)
+        await store.refreshes.reject(await claimed(store), "invalid_grant", actor=None)
+        assert (await _info(vault)).rejected_at == clock.now()
+        assert (await _info(vault, ACCESS)).rejected_at is None
+        await vault.store_token_set(ACCOUNT, token_set(2))
+        assert (await _info(vault)).rejected_at is None
+
+    async def test_a_hosts_mark_stays_undated_although_the_provider_rejects_too(
+        self, vault: TokenVault, store: Store
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, token_set())
+        attempt = await claimed(store)
+        await vault.mark_token_invalid(await _info(vault), "host_says_so")
+        await store.refreshes.reject(attempt, "invalid_grant", actor=None)
+        info = await _info(vault)
+        assert (info.error_code, info.rejected_at) == ("host_says_so", None)
+
+    async def test_a_condemned_account_is_refreshed_again(
+        self, sweeping: TokenVault, store: Store, refresher: ScriptedRefresher, clock: ManualClock
+    ) -> None:
+        begin = clock.now()
+        clock.advance(HOUR)
+        refresher.then(ReauthorizationRequiredError(reason="invalid_grant"), token_set(1))
+        assert (await sweeping.refresh_due()).reauthorization_required == 1
+        before = await _info(sweeping)
+        clock.advance(24 * HOUR)
+        assert await sweeping.refresh_due() == NOTHING
+        assert await sweeping.revive_accounts(provider=PROVIDER, since=begin) == ONE
+        after = await _info(sweeping)
+        assert after == evolve(
+            before, status=TokenStatus.VALID, error_code=None, rejected_at=None, updated_at=clock.now()
+        )
+        info = await sweeping.get_account(ACCOUNT)
+        assert info is not None
+        assert info.state is ConnectionState.CONNECTED
+        assert await sweeping.refresh_due() == REFRESHED
+        assert refresher.calls[1].spent("refresh-0")
+        assert await value_of(sweeping, REFRESH) == "refresh-1"
+
+    async def test_a_caller_gets_a_token_for_a_revived_account_at_once(
+        self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock
+    ) -> None:
+        clock.advance(HOUR)
+        refresher.then(ReauthorizationRequiredError(reason="invalid_grant"), token_set(1))
+        with pytest.raises(ReauthorizationRequiredError):
+            await sweeping.ensure_access_token(ACCOUNT)
+        await sweeping.revive_accounts(provider=PROVIDER, since=clock.now())
+        assert (await sweeping.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+
+    async def test_one_event_reports_each_revived_credential(self, vault: TokenVault, store: Store) -> None:
+        await self.check_condemned(vault, store)
+        info = await _info(vault)
+        await vault.with_actor("operator").revive_accounts(provider=PROVIDER, since=info.updated_at)
+        event = (await events_of(vault, ACCOUNT.tenant_id))[-1]
+        assert (event.action, event.account, event.kind) == (AuditAction.ACCOUNT_REVIVED, ACCOUNT, REFRESH.kind)
+        assert (event.generation, event.actor, event.code) == (info.generation, "operator", "invalid_grant")
+        assert event.occurred_at == (await _info(vault)).updated_at
+
+    async def check_condemned(self, vault: TokenVault, store: Store, account: Account = ACCOUNT) -> None:
+        """Connect an account; its refresh fails once, and then the provider rejects its refresh token."""
+        await vault.store_token_set(account, token_set(), label="l")
+        failure = Failure("server_error", MINUTE, unknown=True, refused=True)
+        await store.refreshes.fail(await claimed(store, account), failure)
+        await store.refreshes.reject(await claimed(store, account), "invalid_grant", actor=None)
+
+    async def test_what_is_known_of_earlier_failures_is_cleared(self, vault: TokenVault, store: Store) -> None:
+        await self.check_condemned(vault, store)
+        before = await state_of(store)
+        assert before.failures == 1
+        await vault.revive_accounts(provider=PROVIDER, since=(await _info(vault)).updated_at)
+        after = evolve(before, failures=0, next_attempt_at=None, unknown_since=None, error_code=None)
+        assert await state_of(store) == evolve(after, refused_since=None, refused_for=timedelta(0), lease_until=None)
+
+    async def test_the_window_includes_its_ends_and_nothing_outside(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        await self.check_condemned(vault, store)
+        moment = clock.now()
+        clock.advance(HOUR)
+        tick = timedelta(microseconds=1)
+        for since, until in ((moment + tick, None), (moment - HOUR, moment - tick)):
+            assert await vault.revive_accounts(provider=PROVIDER, since=since, until=until) == NONE
+        assert (await _info(vault)).status is TokenStatus.INVALID
+        assert await vault.revive_accounts(provider=PROVIDER, since=moment, until=moment) == ONE
+        assert await vault.revive_accounts(provider=PROVIDER, since=moment, until=moment) == NONE
+
+    async def test_other_providers_and_other_tenants_stay_condemned(self, vault: TokenVault, store: Store) -> None:
+        accounts = [ACCOUNT, Account("t2", PROVIDER, "ann"), Account("t1", "github", "ann"), Account("T1", PROVIDER)]
+        for account in accounts:
+            await self.check_condemned(vault, store, account)
+        since = (await _info(vault)).updated_at
+        assert await vault.revive_accounts(provider=PROVIDER, since=since, tenant_id="t1") == ONE
+        assert await _condemned(vault, accounts) == [False, True, True, True]
+        assert await vault.revive_accounts(provider=PROVIDER, since=since) == RevivalReport(revived=2)
+        assert await _condemned(vault, accounts) == [False, False, True, False]
+
+    async def test_a_hosts_own_mark_stays(self, vault: TokenVault, store: Store) -> None:
+        await self.check_condemned(vault, store)
+        other = Account("t1", PROVIDER, "bob")
+        await vault.store_token_set(other, token_set())
+        await vault.mark_token_invalid(await _info(vault, other.key(TokenKind.REFRESH_TOKEN)), "host_says_so")
+        assert await vault.revive_accounts(provider=PROVIDER, since=(await _info(vault)).updated_at) == ONE
+        assert await _condemned(vault, [ACCOUNT, other]) == [False, True]
+
+    async def test_nothing_of_an_erased_tenant_comes_back(self, vault: TokenVault, store: Store) -> None:
+        await self.check_condemned(vault, store)
+        since = (await _info(vault)).updated_at
+        await vault.erase_tenant(ACCOUNT.tenant_id)
+        assert await vault.revive_accounts(provider=PROVIDER, since=since) == NONE
+        assert await tokens_of(vault) == {}
+
+    async def test_an_expired_credential_is_passed_over(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, token_set())
+        await vault.store_token(REFRESH, "refresh-1", expires_at=clock.now() + HOUR)
+        await store.refreshes.reject(await claimed(store), "invalid_grant", actor=None)
+        clock.advance(HOUR)
+        report = await vault.revive_accounts(provider=PROVIDER, since=clock.now() - HOUR)
+        assert report == RevivalReport(skipped=1)
+        assert (await _info(vault)).status is TokenStatus.INVALID
+
+    async def test_a_value_that_was_stored_meanwhile_stays(self, vault: TokenVault, store: Store) -> None:
+        await self.check_condemned(vault, store)
+        since = (await _info(vault)).updated_at
+        await vault.store_token_set(ACCOUNT, token_set(1))
+        await vault.mark_token_invalid(await _info(vault), "host_says_so")
+        assert await vault.revive_accounts(provider=PROVIDER, since=since) == NONE
+        assert (await _info(vault)).error_code == "host_says_so"
+
+    async def test_a_dry_run_only_counts(self, vault: TokenVault, store: Store) -> None:
+        await self.check_condemned(vault, store)
+        before, events = await _info(vault), await events_of(vault)
+        assert await vault.revive_accounts(provider=PROVIDER, since=before.updated_at, dry_run=True) == ONE
+        assert await _info(vault) == before
+        assert await events_of(vault) == events
+
+    @pytest.mark.parametrize("dry_run", [False, True])
+    async def test_pages_cover_all_condemned_credentials_once(
+        self, vault: TokenVault, store: Store, clock: ManualClock, *, dry_run: bool
+    ) -> None:
+        for number in range(5):
+            await self.check_condemned(vault, store, Account("t1", PROVIDER, str(number)))
+            clock.advance(SECOND if number != 2 else timedelta(0))  # two of them were condemned at the same time
+        condemned = Condemned(PROVIDER, clock.now() - HOUR)
+        pages: list[int] = []
+        after: Place | None = None
+        while not pages or after is not None:
+            change = await store.revivals.revive(
+                condemned, after=after, limit=2, spread=SPREAD, dry_run=dry_run, actor=None
+            )
+            pages.append(change.result.revived)
+            after = change.result.next
+        assert [count for count in pages if count] == [2, 2, 1]
+
+    async def test_revived_accounts_become_due_one_after_the_other_ten_per_second(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        accounts = [Account("t1", PROVIDER, name) for name in "cab"]
+        for account in accounts:
+            await self.check_condemned(vault, store, account)
+            clock.advance(SECOND)
+        await vault.revive_accounts(provider=PROVIDER, since=clock.now() - HOUR)
+        due, now = await store.refreshes.reserve_due(
+            PROVIDER, hold=HOUR, limit=9, since=None, until=clock.now() + MINUTE
+        )
+        assert [each.account for each in due] == accounts
+        assert [each.due_at - now for each in due] == [timedelta(seconds=0.1) * number for number in range(3)]
+
+    async def test_progress_is_reported(self, vault: TokenVault, store: Store) -> None:
+        await self.check_condemned(vault, store)
+        seen: list[RevivalReport] = []
+        await vault.revive_accounts(provider=PROVIDER, since=(await _info(vault)).updated_at, progress=seen.append)
+        assert seen == [ONE]
+
+
+async def _info(vault: TokenVault, key: TokenKey = REFRESH) -> TokenInfo:
+    return (await tokens_of(vault, key.tenant_id))[key]
+
+
+async def _condemned(vault: TokenVault, accounts: list[Account]) -> list[bool]:
+    """Return for each account whether its refresh token is invalid."""
+    infos = [await _info(vault, account.key(TokenKind.REFRESH_TOKEN)) for account in accounts]
+    return [info.status is TokenStatus.INVALID for info in infos]

@@ -1,0 +1,49 @@
+"""Suspect tokens: a resource rejected the token once, and nothing can replace it."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime, timedelta
+
+from attrs import frozen
+
+LEAST_CONFIRMATION = timedelta(seconds=30)
+"""Time between two reports from which the second confirms the first, unless the host configures another."""
+
+MOST_CONFIRMATION = timedelta(minutes=10)
+"""Time after which a report counts as a first one again, unless the host configures another."""
+
+
+class Report(enum.Enum):
+    """What a report of a rejection means for a token that nothing can replace."""
+
+    FIRST = "first"
+    """No earlier report counts: the token becomes suspect."""
+    EARLY = "early"
+    """The first report is too recent to be confirmed: nothing changes."""
+    CONFIRMED = "confirmed"
+    """The report confirms the first: the token is invalid."""
+
+
+@frozen
+class ConfirmationWindow:
+    """The times between two reports within which the second confirms the first.
+
+    Attributes:
+        least: shortest time; an earlier report may have the same cause as the first, such as a resource's outage.
+        most: longest time; a later report counts as a first one.
+    """
+
+    least: timedelta = LEAST_CONFIRMATION
+    most: timedelta = MOST_CONFIRMATION
+
+    def judge(self, suspect_since: datetime | None, now: datetime) -> Report:
+        """Return what a report at ``now`` means; a suspicion of the future counts as none, as after a clock's step."""
+        if suspect_since is None or not suspect_since <= now <= suspect_since + self.most:
+            return Report.FIRST
+        return Report.EARLY if now - suspect_since < self.least else Report.CONFIRMED
+
+
+def is_suspect(suspect_since: datetime | None, now: datetime, most: timedelta) -> bool:
+    """Return whether a suspicion still counts at ``now``: a report could confirm it now or later."""
+    return suspect_since is not None and timedelta(0) <= now - suspect_since <= most

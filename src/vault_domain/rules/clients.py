@@ -1,0 +1,146 @@
+"""Decides what refusals say about an OAuth client: when it is paused, who may probe it, when the fleet is spared."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+
+from attrs import evolve, frozen
+
+from vault_domain.entities.account import Account
+from vault_domain.entities.clients import CLIENT_MISMATCH, MASS_REJECTION, ClientRecord, ClientScope
+from vault_domain.entities.errors import InvalidInputError
+
+_DOMAIN = b"token-vault client fingerprint v1"
+_MARK_DOMAIN = b"token-vault refused account v1"
+_SIZE, _MARK_SIZE = 16, 2
+
+MOST_ACCOUNTS = 10
+"""Largest number of different refused accounts that open a pause."""
+
+_REPEATED = 3
+"""Probe intervals that an account waits after its own refused probe, so that other accounts are tried before it."""
+
+LONGEST_WAIT = timedelta(minutes=5)
+"""Longest backoff of one account for a fault of the client, so that it is refreshed soon after the fault is mended."""
+
+
+@frozen
+class ClientRules:
+    """The numbers by which the vault tells a fault of its client, or of the provider, from dead grants.
+
+    Attributes:
+        accounts: number of different accounts that are refused, without a success between, before the client is paused.
+        probe_interval: time between two probes of a paused client.
+        fleet: least number of different accounts that the provider rejects within `window` before the guard acts.
+        window: time for which rejections and successes are compared.
+        longest: time without a success after which the guard spares no credential any more.
+    """
+
+    accounts: int = 3
+    probe_interval: timedelta = timedelta(seconds=60)
+    fleet: int = 5
+    window: timedelta = timedelta(minutes=10)
+    longest: timedelta = timedelta(days=4)
+
+    def __attrs_post_init__(self) -> None:
+        if not 1 <= self.accounts <= MOST_ACCOUNTS or self.fleet < 2:
+            raise InvalidInputError(f"a pause needs 1 to {MOST_ACCOUNTS} accounts, and the guard of a fleet 2 or more")
+        if min(self.probe_interval, self.window, self.longest) <= timedelta(0):
+            raise InvalidInputError("the times of pauses must be positive")
+
+
+def fingerprint(provider: str, client_id: str) -> bytes:
+    """Return the fingerprint of a client at a provider.
+
+    A client id is no secret (RFC 6749 section 2.2), so the key of this hash only separates it from other hashes. The
+    fingerprint does not depend on the master key, and holds nothing of the client's secret.
+    """
+    return hmac.digest(_DOMAIN, f"{provider}\0{client_id}".encode(), "sha256")[:_SIZE]
+
+
+def mark_of(account: Account) -> bytes:
+    """Return two bytes that tell a few accounts apart, and are too short to tell which accounts they are."""
+    text = f"{account.tenant_id}\0{account.provider}\0{account.identifier or ''}"
+    return hashlib.sha256(_MARK_DOMAIN + text.encode()).digest()[:_MARK_SIZE]
+
+
+def is_mismatch(stored: bytes | None, client: bytes | None) -> bool:
+    """Return whether a credential is known to be stored under another client than the one now configured."""
+    return stored is not None and client is not None and stored != client
+
+
+def counted(
+    record: ClientRecord | None,
+    scope: ClientScope,
+    account: Account,
+    now: datetime,
+    rules: ClientRules,
+    succeeded: bool,
+) -> ClientRecord:
+    """Return the record after the refusal of one more account; its ``opened_at`` is set once the client is paused.
+
+    Args:
+        record: the stored record, or None.
+        scope: what was refused.
+        account: whose refresh was refused.
+        now: the store's time.
+        rules: the configured numbers.
+        succeeded: whether the client succeeded since the first counted refusal, so that counting begins again.
+    """
+    mark = mark_of(account)
+    if record is None or (record.opened_at is None and (succeeded or not record.marks)):
+        record = ClientRecord(scope, since=now, refused_at=now)
+    others = tuple(each for each in record.marks if each != mark)
+    record = evolve(record, refused_at=now, marks=(*others, mark)[-rules.accounts :])
+    if record.opened_at is None and len(record.marks) >= rules.accounts:
+        return opened(record, now)
+    return record
+
+
+def opened(record: ClientRecord, now: datetime) -> ClientRecord:
+    """Return the record of a pause that begins now."""
+    return evolve(record, opened_at=now, probe_at=now)
+
+
+def is_paused(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:
+    """Return whether the scope is paused; a mass rejection that lasts too long is taken for the truth."""
+    if record.opened_at is None:
+        return False
+    return record.scope.reason != MASS_REJECTION or now - record.opened_at < rules.longest
+
+
+def concerns(record: ClientRecord, stored: bytes | None, client: bytes | None) -> bool:
+    """Return whether a pause concerns a credential.
+
+    Args:
+        record: the pause.
+        stored: the client under which the credential was stored, or None if unknown.
+        client: the client that is presented to the provider.
+    """
+    if record.scope.client != client:
+        return False
+    return record.scope.reason != CLIENT_MISMATCH or is_mismatch(stored, client)
+
+
+def may_probe(record: ClientRecord, account: Account | None, now: datetime, rules: ClientRules) -> bool:
+    """Return whether an account may try a paused client now.
+
+    An account that was refused lately waits longer, because others tell more about the client. Without an account, the
+    answer is about any other account.
+    """
+    if record.probe_at is None or now < record.probe_at:  # or the clock was set back
+        return True
+    is_known = account is not None and mark_of(account) in record.marks
+    return now - record.probe_at >= rules.probe_interval * (_REPEATED if is_known else 1)
+
+
+def is_mass(rejected: int, succeeded: int, rules: ClientRules) -> bool:
+    """Return whether the provider rejects a fleet: many accounts, and more than half of all attempts."""
+    return rejected >= rules.fleet and rejected > succeeded
+
+
+def is_abandoned(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:
+    """Return whether nobody has used a paused client for so long that the pause is over."""
+    return record.opened_at is not None and now - record.refused_at > max(rules.window, 10 * rules.probe_interval)

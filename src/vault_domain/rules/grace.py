@@ -1,0 +1,52 @@
+"""Whether a credential may be presented again within a grace period, and how long the first request lasts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from vault_domain.entities.refresh_state import RefreshState, was_set_back
+from vault_domain.entities.rotation_policy import Rotation, RotationKind
+from vault_domain.rules.refresh import RefreshTiming
+
+_TURN = timedelta(seconds=2)
+"""Time to end one exchange and to begin the next."""
+
+_LONG_AGO = timedelta.max / 4
+
+
+def since_first_request(state: RefreshState, now: datetime) -> timedelta:
+    """Return the time since the first request whose outcome may be unknown; a very long time if that is not known."""
+    if state.sent_at is None or was_set_back(state.sent_at, now):
+        return _LONG_AGO
+    return max(timedelta(0), now - state.sent_at)
+
+
+def may_repeat(rotation: Rotation, since_first: timedelta, timing: RefreshTiming) -> bool:
+    """Return whether the holder of the lease may present the credential again: a whole request fits into the period."""
+    return rotation.kind is RotationKind.GRACE and since_first + timing.deadline < rotation.grace_period
+
+
+def listening_time(rotation: Rotation, since_first: timedelta, timing: RefreshTiming) -> timedelta:
+    """Return how long an exchange is listened to.
+
+    With a grace period, the exchange ends in time for a repetition, if it can last for the callers' deadline until
+    then. Its connection is closed first, so that there is never more than one open request for a credential.
+    """
+    if rotation.kind is RotationKind.GRACE:
+        room = rotation.grace_period - timing.deadline - since_first - _TURN
+        if room >= timing.deadline:
+            return min(timing.exchange, room)
+    return timing.exchange
+
+
+def useless_grace(rotation: Rotation, timing: RefreshTiming) -> str | None:
+    """Return why nobody can use a grace period, with the numbers; None if somebody can, or if there is none."""
+    if rotation.kind is not RotationKind.GRACE or may_repeat(rotation, timedelta(0), timing):
+        return None
+    period, deadline = rotation.grace_period.total_seconds(), timing.deadline.total_seconds()
+    others = (timing.lease + timing.deadline).total_seconds()
+    return (
+        f"its grace period of {period:g} s leaves no time to present a refresh token again: the process that presented "
+        f"it needs more than {deadline:g} s (refresh_deadline), and others more than {others:g} s. An unknown outcome "
+        "is treated as at a strict provider"
+    )

@@ -1,0 +1,69 @@
+"""Decides how long an account waits after definite refusals, and when its credential counts as exhausted.
+
+A definite refusal is an answer in which the provider refuses the request of this account, but which does not say that
+the credential is invalid: an error code that no standard defines, a 404, ``unauthorized_client``. A run of refusals
+begins with the first one, and ends with a success or another credential. Failures of other kinds do not end it.
+"""
+
+from datetime import datetime, timedelta
+
+from vault_domain.entities.errors import ProviderConfigurationError, VaultError
+from vault_domain.entities.refresh_state import RefreshState
+
+EXHAUSTED = "exhausted"
+"""The error code of a credential that the provider refused for so long that the vault stopped to try."""
+
+DEFAULT_EXHAUSTION = timedelta(days=4)
+"""Length of a run of refusals after which the credential is exhausted."""
+
+FIRST_WAIT = timedelta(seconds=15)
+"""Shortest wait after a refusal."""
+
+LONGEST_WAIT = timedelta(days=1)
+"""Longest wait after a refusal."""
+
+_LEAST_GAPS = 4
+
+_OF_THE_CLIENT = frozenset({"invalid_client"})
+
+
+def is_refusal(error: VaultError, reason: str | None) -> bool:
+    """Return whether an attempt's error is a definite refusal of its account.
+
+    Args:
+        error: the refresher's error.
+        reason: the registered error code, or None.
+    """
+    return isinstance(error, ProviderConfigurationError) and error.refused and reason not in _OF_THE_CLIENT
+
+
+def refused_for(state: RefreshState, now: datetime, exhaustion: timedelta) -> timedelta:
+    """Return the length of a run of refusals that a refusal at ``now`` continues or begins.
+
+    The time between two refusals counts as a day at most, and as a quarter of ``exhaustion`` at most. So a clock that
+    was set forward does not exhaust a credential, and neither do fewer than five refusals.
+
+    Args:
+        state: the state before this refusal.
+        now: the store's time.
+        exhaustion: length of a run after which the credential is exhausted.
+    """
+    if state.refused_since is None:
+        return timedelta(0)
+    longest_gap = min(LONGEST_WAIT, exhaustion / _LEAST_GAPS)
+    return min(max(now - state.refused_since, state.refused_for), state.refused_for + longest_gap)
+
+
+def is_exhausted(run: timedelta, exhaustion: timedelta) -> bool:
+    """Return whether a run of refusals of this length exhausts the credential."""
+    return run >= exhaustion
+
+
+def wait_after(run: timedelta, jitter: float) -> timedelta:
+    """Return the time to wait after a refusal: as long as its run or up to twice as long, from 15 seconds to a day.
+
+    Args:
+        run: the length of the run, this refusal included.
+        jitter: random number from 0 to 1, so that accounts that failed together do not retry together.
+    """
+    return min(max(run, FIRST_WAIT) * (1 + jitter), LONGEST_WAIT)

@@ -1,0 +1,212 @@
+"""Pauses refreshes at a provider that refuses the vault's own OAuth client, or that rejects a whole fleet."""
+
+from __future__ import annotations
+
+import logging
+import math
+from datetime import datetime
+
+from attrs import evolve, frozen
+
+from vault_domain.entities.account import Account
+from vault_domain.entities.clients import (
+    CLIENT_MISMATCH,
+    INVALID_CLIENT,
+    MASS_REJECTION,
+    ClientRecord,
+    ClientScope,
+)
+from vault_domain.entities.errors import ProviderConfigurationError, StorageError
+from vault_domain.ports.client_ledger import ClientLedger, Verdict
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.ports.tasks import Tasks
+from vault_domain.rules.clients import ClientRules, concerns, is_abandoned, is_mismatch, is_paused, may_probe
+from vault_domain.rules.refresh import Claim
+from vault_domain.rules.refusals import EXHAUSTED
+from vault_domain.services.tokens.clients import Clients
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_AGE = 5.0
+"""Seconds for which a process relies on the records that it read."""
+
+_SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", EXHAUSTED})
+"""Codes of a condemnation that does not count if the grant belongs to another client: that client may still use it."""
+
+
+@frozen
+class _Seen:
+    """The records of one provider, and the monotonic and the store's time at which they were read."""
+
+    records: dict[ClientScope, ClientRecord]
+    read_at: float
+    now: datetime
+
+
+class ClientGuard:
+    """Admits attempts, and takes note of refusals and successes.
+
+    A process reads the records of a provider at most every 5 seconds, and only before an attempt or a sweep.
+    """
+
+    def __init__(
+        self, ledger: ClientLedger, sink: EventSink, tasks: Tasks, clients: Clients, rules: ClientRules
+    ) -> None:
+        self._ledger = ledger
+        self._sink = sink
+        self._tasks = tasks
+        self.clients = clients
+        self._rules = rules
+        self._seen: dict[str, _Seen] = {}
+
+    async def admit(self, account: Account, claim: Claim) -> None:
+        """Let an attempt pass if nothing is paused for its credential, or if it is the next probe.
+
+        Raises:
+            ProviderConfigurationError: the client is paused; the ``reason`` says why.
+            StorageError: the store failed.
+        """
+        client = self.clients.of(account)
+        seen = await self._records(account.provider, claim.now)
+        now = claim.now or seen.now
+        pauses = [
+            record
+            for record in seen.records.values()
+            if concerns(record, claim.client, client) and is_paused(record, now, self._rules)
+        ]
+        waiting = [record for record in pauses if not may_probe(record, account, now, self._rules)]
+        for record in waiting or pauses:
+            if waiting or not await self._probe(record):
+                raise ProviderConfigurationError(account=account, reason=record.scope.reason)
+
+    async def places(self, provider: str) -> int | None:
+        """Return how many accounts of a provider a sweep may take now; None: any number.
+
+        If all accounts of the provider share a client that is paused, a sweep takes one account when a probe is due.
+        """
+        if not self.clients.is_shared(provider):
+            return None
+        known = self._seen.get(provider)
+        is_open = known is not None and any(record.opened_at is not None for record in known.records.values())
+        seen = await self._records(provider, None, fresh=is_open)
+        client = self.clients.shared(provider)
+        pauses = [
+            record
+            for record in seen.records.values()
+            if record.scope.reason != CLIENT_MISMATCH
+            and concerns(record, None, client)
+            and is_paused(record, seen.now, self._rules)
+        ]
+        if not pauses:
+            return None
+        return int(all(may_probe(record, None, seen.now, self._rules) for record in pauses))
+
+    async def succeeded(self, attempt: Attempt) -> None:
+        """Take note that the provider answered with tokens; it ends every pause that concerns this credential."""
+        client = self.clients.of(attempt.account)
+        scopes = [scope for scope in self._known(attempt.account.provider) if scope.client == client]
+        mismatch = ClientScope(attempt.account.provider, client, CLIENT_MISMATCH)
+        is_other = is_mismatch(attempt.client, client)
+        closing = [scope for scope in scopes if scope != mismatch or is_other]
+        if is_other and mismatch not in closing:
+            closing.append(mismatch)  # this process may not know yet what others have counted
+        for scope in closing:
+            await self._close(scope)
+
+    async def refused(self, attempt: Attempt) -> None:
+        """Take note that the provider refused the client itself (``invalid_client``)."""
+        scope = ClientScope(attempt.account.provider, self.clients.of(attempt.account), INVALID_CLIENT)
+        await self._count(scope, attempt.account)
+
+    async def condemn(self, attempt: Attempt, code: str | None, *, actor: str | None) -> Verdict | str:
+        """Condemn the credential of an attempt that the provider rejected for good, unless its client is at fault.
+
+        Returns:
+            The verdict; or, if nothing was condemned, the reason.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        account, client = attempt.account, self.clients.of(attempt.account)
+        if code in _SAYS_NOTHING_ELSEWHERE and is_mismatch(attempt.client, client):
+            await self._count(ClientScope(account.provider, client, CLIENT_MISMATCH), account)
+            return CLIENT_MISMATCH
+        scope = ClientScope(account.provider, client, MASS_REJECTION)
+        change = await self._ledger.condemn(attempt, code or "invalid_grant", scope, self._rules, actor=actor)
+        self._sink.publish(change.events)
+        if change.result is not Verdict.SPARED:
+            return change.result
+        self._forget(account.provider)
+        if change.events:
+            self._report(scope)
+        return MASS_REJECTION
+
+    async def _count(self, scope: ClientScope, account: Account) -> None:
+        try:
+            change = await self._ledger.refuse(scope, account, self._rules)
+        except StorageError as error:
+            _log.warning("a refused client could not be counted (%s)", error.code)
+            return
+        self._sink.publish(change.events)
+        self._forget(scope.provider)
+        if change.events:
+            self._report(scope)
+
+    def _report(self, scope: ClientScope) -> None:
+        _log.error(
+            "refreshes at %s are paused (%s); one probe every %g seconds shows when they may go on",
+            scope.provider,
+            scope.reason,
+            self._rules.probe_interval.total_seconds(),
+        )
+
+    async def _close(self, scope: ClientScope) -> None:
+        try:
+            change = await self._ledger.close(scope)
+        except StorageError as error:
+            _log.warning("the end of a pause could not be stored (%s)", error.code)
+            return
+        self._sink.publish(change.events)
+        self._forget(scope.provider)
+        if change.events:
+            _log.warning("refreshes at %s go on (%s)", scope.provider, scope.reason)
+
+    async def _probe(self, record: ClientRecord) -> bool:
+        is_taken = await self._ledger.take_probe(record.scope, record.probe_at)
+        self._forget(record.scope.provider)
+        return is_taken
+
+    async def _records(self, provider: str, now: datetime | None, *, fresh: bool = False) -> _Seen:
+        seen, time = self._seen.get(provider), self._tasks.monotonic()
+        if seen is not None and not fresh and time - seen.read_at < _LONGEST_AGE and not _is_old(seen, now):
+            return seen
+        records, read_at = await self._ledger.records(provider)
+        seen = _Seen({record.scope: record for record in records}, time, read_at)
+        self._seen[provider] = seen
+        for record in records:
+            if self._is_left(record, read_at):
+                await self._close(record.scope)
+        return seen
+
+    def _is_left(self, record: ClientRecord, now: datetime) -> bool:
+        """Return whether a pause is over because its client is no longer used: the host configured another one."""
+        if not self.clients.is_shared(record.scope.provider) or record.scope.client == self.clients.shared(
+            record.scope.provider
+        ):
+            return False
+        return is_abandoned(record, now, self._rules)
+
+    def _known(self, provider: str) -> list[ClientScope]:
+        seen = self._seen.get(provider)
+        return [] if seen is None else list(seen.records)
+
+    def _forget(self, provider: str) -> None:
+        """Read the records again before the next attempt."""
+        seen = self._seen.get(provider)
+        if seen is not None:
+            self._seen[provider] = evolve(seen, read_at=-math.inf)
+
+
+def _is_old(seen: _Seen, now: datetime | None) -> bool:
+    return now is not None and abs((now - seen.now).total_seconds()) >= _LONGEST_AGE

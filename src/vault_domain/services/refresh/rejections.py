@@ -1,0 +1,105 @@
+"""Takes reports that a resource rejected a token: replaces it, or makes it suspect if nothing can replace it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.errors import ReauthorizationRequiredError, TokenNotFoundError
+from vault_domain.entities.suspicion import ConfirmationWindow
+from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef
+from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.rules.connection import credential_of
+from vault_domain.rules.freshness import is_usable
+from vault_domain.rules.refresh import RefreshRule
+from vault_domain.services.refresh.access import RefreshService
+from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.tokens.opening import checked_snapshot
+from vault_domain.services.tokens.single import TokenService
+
+YOUNG = timedelta(seconds=30)
+"""Age below which a rejected token is not refreshed, because the resource would reject the next one too."""
+
+REJECTED = "invalid_token"
+"""Error code of a token that a resource rejected (RFC 6750 section 3.1)."""
+
+
+class RejectionService:
+    """Marks a rejected token, so that no process hands it out again, and returns the token to try next.
+
+    Args:
+        tokens: marks and hands out tokens.
+        ledger: reads accounts.
+        keeper: stores an answer that waits, so that its token can be marked.
+        refreshing: replaces access tokens.
+        rules: the rule of each provider that has a refresher.
+        window: the times between two reports of a token that nothing can replace.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenService,
+        ledger: RefreshLedger,
+        keeper: AnswerKeeper,
+        refreshing: RefreshService,
+        rules: Mapping[str, RefreshRule],
+        window: ConfirmationWindow,
+    ) -> None:
+        self._tokens = tokens
+        self._ledger = ledger
+        self._keeper = keeper
+        self._refreshing = refreshing
+        self._rules = rules
+        self._window = window
+
+    async def report(self, info: TokenInfo, *, actor: str | None) -> Token:
+        """Return a token to try instead of one that a resource rejected."""
+        key, account = info.key, info.key.account
+        self._tokens.refuse(info)  # also if the rest fails, as it does while the database is away
+        await self._keeper.settle(account)  # a token of an answer that waits can be marked once it is stored
+        snapshot = checked_snapshot(account, await self._ledger.read(account))
+        row = snapshot.token(key.kind)
+        if row is None:
+            raise TokenNotFoundError(account=account)
+        if TokenRef.of(row.info) != TokenRef.of(info):
+            return await self._next(info, row, actor=actor)
+        if is_usable(row.info, snapshot.now) and snapshot.now - row.info.updated_at < YOUNG:
+            return await self._tokens.hand_out(key, row, snapshot.now)
+        record, rule = snapshot.record, self._rules.get(account.provider)
+        credential = None if record is None or rule is None else credential_of(record, rule.spends)
+        if credential is not None and is_usable(credential, snapshot.now) and key.kind is TokenKind.ACCESS_TOKEN:
+            return await self._replace(row, credential, actor=actor)
+        if not is_usable(row.info, snapshot.now):
+            reason = row.info.error_code or (None if credential is None else credential.error_code)
+            raise ReauthorizationRequiredError(account=account, reason=reason)
+        return await self._suspect(row, actor=actor)
+
+    async def _replace(self, row: StoredToken, credential: TokenInfo, *, actor: str | None) -> Token:
+        """Refresh an access token; mark it first, so that nobody gets it even if the refresh fails.
+
+        A token that is its own credential is not marked, because the provider does not take an invalid one. The
+        provider's answer tells whether it still works.
+        """
+        if credential.key.kind is not TokenKind.ACCESS_TOKEN:
+            outcome = await self._tokens.mark_invalid(row.info, REJECTED, actor=actor)
+            if outcome is MarkOutcome.STALE:
+                return await self._refreshing.ensure(row.key.account, None, actor=actor)
+        return await self._refreshing.replace(row.info, actor=actor)
+
+    async def _suspect(self, row: StoredToken, *, actor: str | None) -> Token:
+        """Note a report of a token that nothing can replace; the second report in time makes it invalid."""
+        account = row.key.account
+        outcome = await self._tokens.report_rejected(row.info, REJECTED, window=self._window, actor=actor)
+        if outcome in (MarkOutcome.APPLIED, MarkOutcome.ALREADY_INVALID):
+            raise ReauthorizationRequiredError(account=account, reason=REJECTED)
+        return await self._next(row.info, row, actor=actor)
+
+    async def _next(self, info: TokenInfo, row: StoredToken, *, actor: str | None) -> Token:
+        """Return the stored token; an access token as any caller gets it."""
+        if info.key.kind is TokenKind.ACCESS_TOKEN:
+            return await self._refreshing.ensure(info.key.account, None, actor=actor)
+        token = await self._tokens.get(info.key)
+        if token is None:
+            raise TokenNotFoundError(account=info.key.account)
+        return token

@@ -1,0 +1,58 @@
+"""Names the OAuth client of accounts, by fingerprint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve
+
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.token import TokenDraft
+from vault_domain.ports.token_refresher import ClientNamer, TokenRefresher
+from vault_domain.rules.clients import fingerprint
+
+_log = logging.getLogger(__name__)
+
+_ISSUED = frozenset({TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN})
+"""The kinds of tokens that a provider issues to a client."""
+
+
+class Clients:
+    """The clients that the refreshers present. A refresher that names none has the client None."""
+
+    def __init__(self, refreshers: Mapping[str, TokenRefresher]) -> None:
+        self._namers = {name: each for name, each in refreshers.items() if isinstance(each, ClientNamer)}
+
+    def of(self, account: Account) -> bytes | None:
+        """Return the fingerprint of the client that is presented for an account."""
+        return self._named(account.provider, account)
+
+    def is_shared(self, provider: str) -> bool:
+        """Return whether all accounts of a provider have the same client."""
+        return provider not in self._namers or self._named(provider, None) is not None
+
+    def shared(self, provider: str) -> bytes | None:
+        """Return the fingerprint of the client that all accounts of a provider have."""
+        return self._named(provider, None)
+
+    def sign(self, drafts: Sequence[TokenDraft]) -> list[TokenDraft]:
+        """Return drafts with the client to which the provider issued them."""
+        return [self._signed(draft) for draft in drafts]
+
+    def _signed(self, draft: TokenDraft) -> TokenDraft:
+        if draft.client is not None or draft.key.kind not in _ISSUED:
+            return draft
+        client = self.of(draft.key.account)
+        return draft if client is None else evolve(draft, client=client)
+
+    def _named(self, provider: str, account: Account | None) -> bytes | None:
+        namer = self._namers.get(provider)
+        if namer is None:
+            return None
+        try:
+            client_id = namer.client_id_of(account)
+            return None if client_id is None else fingerprint(provider, client_id)
+        except Exception as error:  # a refresher of the host; log the type only, because the text may hold a secret
+            _log.error("a refresher for %s could not name its client (%s)", provider, type(error).__qualname__)
+            return None

@@ -1,0 +1,64 @@
+"""Makes accounts refreshable again whose credentials were condemned by refreshes."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from attrs import evolve
+
+from vault_domain.entities.reports import RevivalReport
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.revival import Condemned, RevivalRepository, Spread
+
+Progress = Callable[[RevivalReport], object]
+
+_PER_TRANSACTION = 500
+"""Small enough that a transaction takes a fraction of a second."""
+
+_INTERVAL = timedelta(seconds=0.1)
+"""Time between the due times of two revived accounts, so that sweeps do not flood the provider."""
+
+
+class RevivalService:
+    """Revives condemned credentials. The facade has validated the arguments.
+
+    Args:
+        revivals: the store's condemned credentials.
+        sink: receives the audit events.
+        per_transaction: largest number of credentials in one transaction.
+    """
+
+    def __init__(
+        self, revivals: RevivalRepository, sink: EventSink, *, per_transaction: int = _PER_TRANSACTION
+    ) -> None:
+        self._revivals = revivals
+        self._sink = sink
+        self._per_transaction = per_transaction
+
+    async def revive(
+        self, condemned: Condemned, *, dry_run: bool, progress: Progress | None, actor: str | None
+    ) -> RevivalReport:
+        """Revive all condemned credentials that were selected, page by page; return the counts.
+
+        Args:
+            condemned: which credentials to revive.
+            dry_run: only count.
+            progress: called with the counts so far after each page.
+            actor: who revives them, for the audit log.
+        """
+        report, after = RevivalReport(), None
+        while True:
+            # Each page counts from its own time, which is later than that of the page before.
+            spread = Spread(report.revived * _INTERVAL, _INTERVAL)
+            change = await self._revivals.revive(
+                condemned, after=after, limit=self._per_transaction, spread=spread, dry_run=dry_run, actor=actor
+            )
+            self._sink.publish(change.events)
+            page = change.result
+            report = RevivalReport(report.revived + page.revived, report.skipped + page.skipped)
+            if progress is not None:
+                progress(report)
+            after = page.next
+            if after is None:
+                return report
+            # Without an end, a revived account that is condemned again meanwhile would be revived again and again.
+            condemned = evolve(condemned, until=condemned.until or page.now)

@@ -1,0 +1,134 @@
+"""What refusals say about a client, as pure functions."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from attrs import evolve
+
+from vault_domain.entities.account import Account
+from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION, ClientRecord, ClientScope
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.rules.clients import (
+    ClientRules,
+    concerns,
+    counted,
+    fingerprint,
+    is_abandoned,
+    is_mass,
+    is_mismatch,
+    is_paused,
+    mark_of,
+    may_probe,
+    opened,
+)
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+RULES = ClientRules()
+CLIENT, OTHER = b"a" * 16, b"b" * 16
+SCOPE = ClientScope("google", CLIENT, INVALID_CLIENT)
+ANN, BOB, CEM, DOT = (Account("t1", "google", name) for name in ("ann", "bob", "cem", "dot"))
+
+
+def refuse(record, *accounts, now=NOW, succeeded=False, rules=RULES):
+    for account in accounts:
+        record = counted(record, SCOPE, account, now, rules, succeeded)
+    return record
+
+
+def test_a_fingerprint_tells_clients_and_providers_apart_and_never_changes():
+    assert fingerprint("google", "id").hex() == "ab0879720d0bfe4c73e8e7c23e920b6c"
+    different = {fingerprint("google", "id"), fingerprint("google", "id2"), fingerprint("acme", "id")}
+    assert len(different) == 3
+
+
+def test_a_mark_is_two_bytes():
+    marks = {
+        mark_of(account) for account in (ANN, BOB, CEM, DOT, Account("t2", "google", "ann"), Account("t1", "google"))
+    }
+    assert len(marks) == 6
+    assert {len(mark) for mark in marks} == {2}
+
+
+@pytest.mark.parametrize(
+    ("stored", "client", "answer"),
+    [(CLIENT, CLIENT, False), (CLIENT, OTHER, True), (None, CLIENT, False), (CLIENT, None, False), (None, None, False)],
+)
+def test_a_mismatch_is_known_on_both_sides(stored, client, answer):
+    assert is_mismatch(stored, client) is answer
+
+
+def test_three_accounts_open_a_pause_and_one_account_never():
+    assert refuse(None, *[ANN] * 9).opened_at is None
+    assert refuse(None, ANN, BOB, ANN, BOB).opened_at is None
+    record = refuse(refuse(None, ANN, BOB), CEM, now=NOW + MINUTE)
+    assert (record.since, record.opened_at, record.probe_at) == (NOW, NOW + MINUTE, NOW + MINUTE)
+    assert refuse(None, ANN, rules=ClientRules(accounts=1)).opened_at == NOW
+
+
+def test_a_success_between_begins_the_count_again_but_ends_no_pause():
+    record = refuse(refuse(None, ANN, BOB), CEM, now=NOW + MINUTE, succeeded=True)
+    assert record == ClientRecord(SCOPE, NOW + MINUTE, NOW + MINUTE, (mark_of(CEM),))
+    paused = refuse(None, ANN, BOB, CEM)
+    assert refuse(paused, DOT, succeeded=True).opened_at == NOW
+
+
+def test_a_pause_stays_as_it_is_and_knows_who_was_refused_last():
+    paused = refuse(None, ANN, BOB, CEM)
+    later = refuse(paused, DOT, now=NOW + MINUTE)
+    assert later == evolve(paused, refused_at=NOW + MINUTE, marks=tuple(map(mark_of, (BOB, CEM, DOT))))
+
+
+def test_a_mass_rejection_is_believed_after_four_days_and_a_refused_client_never():
+    for reason in (INVALID_CLIENT, CLIENT_MISMATCH, MASS_REJECTION):
+        record = opened(ClientRecord(evolve(SCOPE, reason=reason), NOW, NOW), NOW)
+        assert is_paused(record, NOW + RULES.longest - SECOND, RULES)
+        assert is_paused(record, NOW + RULES.longest, RULES) is (reason != MASS_REJECTION)
+    assert not is_paused(refuse(None, ANN), NOW, RULES)
+
+
+def test_a_pause_concerns_its_client_and_a_mismatch_only_other_clients_values():
+    refused = refuse(None, ANN, BOB, CEM)
+    assert concerns(refused, None, CLIENT)
+    assert concerns(refused, OTHER, CLIENT)
+    assert not concerns(refused, None, OTHER)
+    mismatch = evolve(refused, scope=evolve(SCOPE, reason=CLIENT_MISMATCH))
+    assert concerns(mismatch, OTHER, CLIENT)
+    assert not concerns(mismatch, CLIENT, CLIENT)
+    assert not concerns(mismatch, None, CLIENT)
+
+
+def test_one_probe_per_interval_and_who_was_refused_waits_longer():
+    paused = refuse(None, ANN, BOB, CEM)
+    for account in (DOT, None):
+        assert not may_probe(paused, account, NOW + MINUTE - SECOND, RULES)
+        assert may_probe(paused, account, NOW + MINUTE, RULES)
+    assert not may_probe(paused, ANN, NOW + 3 * MINUTE - SECOND, RULES)
+    assert may_probe(paused, ANN, NOW + 3 * MINUTE, RULES)
+    assert may_probe(paused, DOT, NOW - MINUTE, RULES)  # the clock was set back
+
+
+@pytest.mark.parametrize(
+    ("rejected", "succeeded", "answer"), [(4, 0, False), (5, 0, True), (5, 4, True), (5, 5, False), (50, 49, True)]
+)
+def test_a_mass_is_five_accounts_and_more_than_half(rejected, succeeded, answer):
+    assert is_mass(rejected, succeeded, RULES) is answer
+
+
+def test_a_pause_that_nobody_uses_is_over():
+    paused = refuse(None, ANN, BOB, CEM)
+    assert not is_abandoned(paused, NOW + RULES.window, RULES)
+    assert is_abandoned(paused, NOW + RULES.window + SECOND, RULES)
+    assert not is_abandoned(refuse(None, ANN), NOW + RULES.longest, RULES)
+    slow = ClientRules(probe_interval=timedelta(hours=1))
+    assert not is_abandoned(paused, NOW + timedelta(hours=10), slow)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [{"accounts": 0}, {"accounts": 11}, {"fleet": 1}, {"probe_interval": 0 * SECOND}, {"window": 0 * SECOND},
+     {"longest": -SECOND}],
+)  # fmt: skip
+def test_numbers_that_make_no_sense(numbers):
+    with pytest.raises(InvalidInputError):
+        ClientRules(**numbers)

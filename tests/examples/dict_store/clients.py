@@ -1,0 +1,112 @@
+"""Refusals of OAuth clients, and the guard of their accounts."""
+
+from attrs import evolve
+from tests.examples.dict_store.refreshes import reject
+
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.clients import CLIENT_MISMATCH
+from vault_domain.entities.token import TokenStatus
+from vault_domain.ports.change import Change
+from vault_domain.ports.client_ledger import Verdict
+from vault_domain.rules.clients import counted, is_mass, is_paused, opened
+
+
+class DictClientLedger:
+    """Implements `ClientLedger`."""
+
+    def __init__(self, database, clock):
+        self._database, self._clock = database, clock
+
+    async def records(self, provider=None):
+        rows = self._database.tables.clients.values()
+        return [row for row in rows if provider in (None, row.scope.provider)], self._clock.now()
+
+    async def refuse(self, scope, account, rules):
+        def work(transaction):
+            row, now = transaction.tables.clients.get(scope), transaction.now
+            succeeded = (
+                row is not None and scope.reason != CLIENT_MISMATCH and _succeeded(transaction, scope, row.since)
+            )
+            new = counted(row, scope, account, now, rules, bool(succeeded))
+            transaction.tables.clients[scope] = new
+            is_new = new.opened_at is not None and (row is None or row.opened_at is None)
+            return Change(new, _report(transaction, AuditAction.CLIENT_PAUSED, scope) if is_new else ())
+
+        return await self._database.transact(work, self._clock)
+
+    async def take_probe(self, scope, seen):
+        def work(transaction):
+            row = transaction.tables.clients.get(scope)
+            if row is None or row.opened_at is None or row.probe_at != seen:
+                return False
+            transaction.tables.clients[scope] = evolve(row, probe_at=transaction.now)
+            return True
+
+        return await self._database.transact(work, self._clock)
+
+    async def close(self, scope):
+        def work(transaction):
+            row = transaction.tables.clients.pop(scope, None)
+            if row is None or row.opened_at is None:
+                return Change(result=False)
+            return Change(result=True, events=_report(transaction, AuditAction.CLIENT_RESUMED, scope))
+
+        return await self._database.transact(work, self._clock)
+
+    async def condemn(self, attempt, code, scope, rules, *, actor):
+        def work(transaction):
+            clients, now = transaction.tables.clients, transaction.now
+            row = clients.get(scope)
+            if row is not None and is_paused(row, now, rules):
+                clients[scope] = counted(row, scope, attempt.account, now, rules, succeeded=False)
+                return Change(Verdict.SPARED)
+            if row is None or row.opened_at is None:
+                others = [each for each in _rejected(transaction, scope, now - rules.window)
+                          if each.key.account != attempt.account]  # fmt: skip
+                if is_mass(len(others) + 1, _succeeded(transaction, scope, now - rules.window), rules):
+                    _take_back(transaction, _rejected(transaction, scope, now - rules.window))
+                    clients[scope] = opened(counted(None, scope, attempt.account, now, rules, succeeded=False), now)
+                    return Change(Verdict.SPARED, _report(transaction, AuditAction.CLIENT_PAUSED, scope))
+            change = reject(transaction, attempt, code, actor)
+            return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
+
+        return await self._database.transact(work, self._clock)
+
+
+def _succeeded(transaction, scope, since):
+    """Count the client's successes after a time."""
+    return sum(
+        row.info.key.kind is TokenKind.ACCESS_TOKEN
+        and row.info.key.provider == scope.provider
+        and scope.client in (None, row.info.client)
+        and row.info.last_refreshed_at is not None
+        and row.info.last_refreshed_at > since
+        for row in transaction.tables.tokens.values()
+    )
+
+
+def _rejected(transaction, scope, since):
+    """Return the credentials of the client that the provider rejected after a time."""
+    return [
+        row
+        for row in transaction.tables.tokens.values()
+        if row.info.key.provider == scope.provider
+        and (scope.client is None or row.info.client in (None, scope.client))
+        and row.info.status is TokenStatus.INVALID
+        and row.info.rejected_at is not None
+        and row.info.rejected_at > since
+    ]
+
+
+def _take_back(transaction, rows):
+    for row in rows:
+        info = evolve(row.info, status=TokenStatus.VALID, error_code=None, rejected_at=None, updated_at=transaction.now)
+        transaction.tables.tokens[info.key] = evolve(row, info=info)
+        transaction.change_account(info.key.account, due_at=transaction.now)
+
+
+def _report(transaction, action, scope):
+    events = (AuditEvent(action, transaction.now, code=scope.reason, provider=scope.provider),)
+    transaction.append(events)
+    return events

@@ -1,0 +1,158 @@
+"""Pauses of a client, over many accounts and processes, in virtual time."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from tests.services.conftest import ACCOUNT, HOUR, answer
+from tests.services.fakes import Obstructed
+
+from vault_adapters import (
+    Account,
+    AuditAction,
+    ConnectionState,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    Rotation,
+    StorageError,
+    TokenKind,
+    TokenSet,
+)
+from vault_domain.entities.clients import INVALID_CLIENT, ClientScope
+from vault_domain.rules.clients import ClientRules
+
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+FLEET = [Account(f"t{number % 50}", "google", f"{number:04}") for number in range(200)]
+SCOPE = ClientScope("google", None, INVALID_CLIENT)
+
+
+class Server:
+    """A provider that knows one client; a refresher presents the client ``client_id`` and the secret ``secret``."""
+
+    rotation = Rotation.non_rotating()
+    spends = TokenKind.REFRESH_TOKEN
+
+    def __init__(self):
+        self.requests, self.client_id, self.secret = 0, "right", "right"
+
+    def client_id_of(self, account):
+        return self.client_id
+
+    async def refresh(self, request):
+        self.requests += 1
+        if self.secret != "right":
+            raise ProviderConfigurationError(reason="invalid_client")
+        if self.client_id != "right":
+            raise ReauthorizationRequiredError(reason="invalid_grant")
+        return TokenSet("access", "refresh", expires_in=HOUR)
+
+
+class Counting(Obstructed):
+    """A repository that counts the calls of one method."""
+
+    calls = 0
+
+    async def obstruct(self):
+        self.calls += 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_many_accounts_survive_a_wrong_client(cases, known):
+    server = Server()
+    right = cases.over(refreshers={"google": server})
+    for account in FLEET:
+        await (right if known else cases).connect(account)
+    cases.clock.advance(HOUR)
+    vaults = [right, cases.over(refreshers={"google": server})]
+    server.client_id = "wrong"
+    await minutes(vaults, cases.clock, 15)
+    server.secret = "wrong"
+    await minutes(vaults, cases.clock, 16)
+    assert server.requests <= 20 + 31
+    paused = [event.code for event in cases.sink.events if event.action is AuditAction.CLIENT_PAUSED]
+    assert paused == ["client_mismatch" if known else "mass_rejection", "invalid_client"]
+    server.client_id = server.secret = "right"
+    server.requests = 0
+    await minutes(vaults, cases.clock, 6)
+    assert server.requests == len(FLEET)
+    states = {(await right.accounts.get(account)).state for account in FLEET}
+    assert states == {ConnectionState.CONNECTED}
+
+
+async def minutes(vaults, clock, count):
+    for _ in range(count):
+        for vault in vaults:
+            await vault.sweeping.sweep(None, None, actor=None)
+        clock.advance(MINUTE)
+
+
+async def pause(cases):
+    """Let three accounts be refused elsewhere."""
+    for number in range(3):
+        await cases.store.clients.refuse(SCOPE, Account("t1", "google", f"refused {number}"), ClientRules())
+
+
+async def test_of_many_processes_one_probes(connected, refresher):
+    await pause(connected)
+    refresher.then(ProviderConfigurationError(reason="invalid_client"))
+    others = [Account("t1", "google", f"{number}") for number in range(5)]
+    for account in others:
+        await connected.connect(account)
+    connected.clock.advance(HOUR)
+    vaults = [connected.over() for _ in others]
+    calls = [vault.refreshing.ensure(account, None, actor=None) for vault, account in zip(vaults, others, strict=True)]
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert {error.reason for error in errors} == {"invalid_client"}
+    assert len(refresher.calls) == 1
+
+
+async def test_a_process_reads_the_pauses_every_five_seconds_and_a_success_writes_none(connected, refresher):
+    reads = Counting(connected.store.clients, "records")
+    connected.store.clients = reads
+    vault = connected.over()
+    refresher.then(*[answer(number, lifetime=1) for number in range(4)])
+    for seconds in (1, 1, 1, 2.5):
+        await vault.refreshing.ensure(ACCOUNT, None, actor=None)
+        connected.clock.advance(timedelta(seconds=seconds))
+    assert reads.calls == 1
+    refresher.then(answer(9))
+    await vault.refreshing.ensure(ACCOUNT, None, actor=None)
+    assert reads.calls == 2
+
+
+@pytest.mark.parametrize("method", ["refuse", "condemn", "close"])
+async def test_a_store_that_fails_hides_no_answer_of_the_provider(connected, refresher, method, caplog):
+    class Broken(Obstructed):
+        async def obstruct(self):
+            raise StorageError
+
+    errors = {
+        "refuse": ProviderConfigurationError(reason="invalid_client"),
+        "condemn": ReauthorizationRequiredError(reason="invalid_grant"),
+        "close": None,
+    }
+    await connected.store.clients.refuse(SCOPE, ACCOUNT, ClientRules())
+    connected.store.clients = Broken(connected.store.clients, method)
+    vault = connected.over()
+    refresher.then(errors[method] or answer(1))
+    if errors[method] is None:
+        assert (await vault.refreshing.ensure(ACCOUNT, None, actor=None)).value.reveal() == "access-1"
+        return
+    expected = StorageError if method == "condemn" else type(errors[method])
+    with pytest.raises(expected):
+        await vault.refreshing.ensure(ACCOUNT, None, actor=None)
+
+
+async def test_a_host_that_calls_in_a_loop_takes_no_probe_of_others(connected, refresher):
+    await pause(connected)
+    refresher.then(ProviderConfigurationError(reason="invalid_client"), answer(1))
+    other = Account("t2", "google")
+    await connected.connect(other)
+    connected.clock.advance(HOUR)
+    with pytest.raises(ProviderConfigurationError):
+        await connected.refreshing.refresh(ACCOUNT, actor=None)
+    connected.clock.advance(MINUTE)
+    with pytest.raises(ProviderConfigurationError):
+        await connected.refreshing.refresh(ACCOUNT, actor=None)
+    assert len(refresher.calls) == 1
+    assert (await connected.refreshing.ensure(other, None, actor=None)).value.reveal() == "access-1"

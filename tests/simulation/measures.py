@@ -1,0 +1,75 @@
+"""Counts what users and providers see in a world, by the same rules for every algorithm."""
+
+from attrs import Factory, define
+
+from vault_adapters import ReauthorizationRequiredError
+
+_DAY = 86_400.0
+
+_ENDED_BY_PROVIDER = {"reuse", "idle", "expired"}
+
+
+@define
+class Measures:
+    """Counts of one world.
+
+    Attributes:
+        lost: grants that nobody can use any more, although their users did not end them.
+        unavoidable: those of them whose latest credential never reached a place that outlasts the process.
+        false_reconnects: grants that were alive while a caller heard that the user must connect again.
+        calls: calls of callers.
+        refused: calls that ended with another error although the grant was alive.
+        waits: seconds that callers waited, in total.
+    """
+
+    lost: set = Factory(set)
+    unavoidable: set = Factory(set)
+    false_reconnects: set = Factory(set)
+    calls: int = 0
+    refused: int = 0
+    waits: float = 0.0
+
+    def on_death(self, grant):
+        """Count a grant that ended."""
+        if grant.dead in _ENDED_BY_PROVIDER:
+            self._lose(grant)
+
+    def on_call(self, took):
+        """Count a call that ended."""
+        self.calls += 1
+        self.waits += took
+
+    def on_error(self, grant, error):
+        """Count an error."""
+        if grant.dead is not None or not grant.is_stored:
+            return
+        if not isinstance(error, ReauthorizationRequiredError):
+            self.refused += 1
+        elif _has_lost_answer(grant):
+            self._lose(grant)
+        else:
+            self.false_reconnects.add(grant.family)
+
+    def _lose(self, grant):
+        self.lost.add(grant.family)
+        if _has_lost_answer(grant):
+            self.unavoidable.add(grant.family)
+
+
+def _has_lost_answer(grant):
+    return grant.last is not None and grant.last.lost is not None
+
+
+def connect_again_later(world, grant):
+    """Let the user of a grant connect again a day after a caller heard that this is needed."""
+    if grant.is_to_be_replaced:
+        return
+    grant.is_to_be_replaced = True
+    world.later(_DAY, _connect, world, grant)
+
+
+def _connect(world, grant):
+    if world.is_recovering or world.provider.grants[grant.number] is not grant:
+        return
+    world.on_some_vault(lambda vault: world.connect_again(vault, grant.number))
+    world.later(3600.0, _connect, world, grant)  # in case no vault was open
