@@ -131,9 +131,13 @@ def mutants(session):
 
 @nox.session
 def simulate(session):
-    """Simulate vaults and providers with new seeds; `-- --seeds 1000 --kind strict` chooses."""
+    """Simulate vaults and providers with a fixed seed, then with new ones; `-- --seeds 1000 --kind strict` chooses."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "tests.simulation", *session.posargs)
+    if session.posargs:
+        session.run("python", "-m", "tests.simulation", *session.posargs)
+        return
+    session.run("python", "-m", "tests.simulation", "--seed", "1", "--seeds", "1")
+    session.run("python", "-m", "tests.simulation", "--seeds", "1000", "--wall", "45")
 
 
 @nox.session

@@ -34,11 +34,10 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.master_key import MasterKeys
-from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
@@ -47,7 +46,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
-from vault_domain.services.refresh.provider_rules import provider_rules
+from vault_domain.services.refresh.provider_rules import policy_of, provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
@@ -182,7 +181,7 @@ async def _run(
             keeper=keeper,
             timing=timing,
             config=config,
-            policy=RefreshPolicy(config.refresh_buffer),
+            policy=policy_of(bound, config.refresh_buffer, config.reconnect_notice),
             refreshers=bound,
             keys=keys,
             reader=reader,
@@ -282,20 +281,6 @@ def _key_services(
     )
 
 
-def _refresh_services(
-    *,
-    ledger: RefreshLedger,
-    runner: AttemptRunner,
-    keeper: AnswerKeeper,
-    tasks: Tasks,
-    tokens: TokenService,
-    policy: RefreshPolicy,
-    rules: Mapping[str, RefreshRule],
-) -> tuple[RefreshService, SweepService]:
-    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
-    return refreshing, SweepService(ledger, runner, keeper, tasks, policy, rules)
-
-
 def _vault_services(
     *,
     store: Store,
@@ -321,15 +306,14 @@ def _vault_services(
     failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
     most = config.provider_concurrency
     runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
-    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline)
-    refreshing, sweeping = _refresh_services(
-        ledger=ledger, runner=runner, keeper=keeper, tasks=tasks, tokens=tokens, policy=policy, rules=rules
-    )
+    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
+    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
+    sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
     return VaultServices(
         tokens=tokens,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most),
+        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most, policy.notice),
         refreshing=refreshing,
         rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
         sweeping=sweeping,

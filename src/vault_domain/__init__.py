@@ -37,7 +37,7 @@ from vault_domain.entities.key_reports import (
 )
 from vault_domain.entities.page import Page
 from vault_domain.entities.reports import HealthCount, HealthReport, Incident, RevivalReport, SweepReport
-from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
 from vault_domain.entities.token_set import TokenSet
@@ -85,6 +85,7 @@ __all__ = [
     "RefreshNotPersistedError",
     "RefreshRequest",
     "RevivalReport",
+    "RevocationScope",
     "Rotation",
     "SchemaOutdatedError",
     "Secret",

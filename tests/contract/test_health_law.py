@@ -22,6 +22,7 @@ from vault_adapters import (
 )
 from vault_adapters.composition import open_vault_over
 from vault_adapters.testing import ManualClock
+from vault_domain.entities.token import RECONNECT_NOTICE
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness
 
 MICROSECOND = timedelta(microseconds=1)
@@ -32,7 +33,7 @@ PROVIDERS = ["google", "github"]
 # Many distances lie within two microseconds of a moment at which the health changes.
 nearby = st.builds(
     lambda base, micros: base + micros * MICROSECOND,
-    st.sampled_from([timedelta(0), BUFFER]),
+    st.sampled_from([timedelta(0), BUFFER, RECONNECT_NOTICE]),
     st.integers(-2, 2),
 )
 distances = st.none() | nearby | st.timedeltas(timedelta(days=-400), timedelta(days=4000))

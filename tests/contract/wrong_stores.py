@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -277,7 +278,34 @@ async def is_missing(store, *args, **kwargs):
     raise NotImplementedError
 
 
+async def condemn_spares_no_fleet(store, attempt, code, scope, rules, *, actor):
+    return await store.clients.condemn(attempt, code, scope, evolve(rules, fleet=10**6), actor=actor)
+
+
+async def condemn_spares_for_ever(store, attempt, code, scope, rules, *, actor):
+    return await store.clients.condemn(attempt, code, scope, evolve(rules, longest=1000 * rules.longest), actor=actor)
+
+
+async def condemn_takes_back_what_is_old(store, attempt, code, scope, rules, *, actor):
+    return await store.clients.condemn(attempt, code, scope, evolve(rules, window=2 * rules.window), actor=actor)
+
+
+async def each_process_takes_the_probe(store, scope, seen):
+    records, _ = await store.clients.records(scope.provider)
+    latest = [record.probe_at for record in records if record.scope == scope]
+    return bool(latest) and await store.clients.take_probe(scope, latest[0])
+
+
+async def an_account_counts_each_time(store, scope, account, rules):
+    return await store.clients.refuse(scope, evolve(account, identifier=uuid4().hex), rules)
+
+
 MISTAKES = {
+    condemn_spares_no_fleet: ("clients", "condemn", ClientCases),
+    condemn_spares_for_ever: ("clients", "condemn", ClientCases),
+    condemn_takes_back_what_is_old: ("clients", "condemn", ClientCases),
+    each_process_takes_the_probe: ("clients", "take_probe", ClientCases),
+    an_account_counts_each_time: ("clients", "refuse", ClientCases),
     claim_ignores_what_was_seen: ("refreshes", "claim", ClaimCases),
     claim_ignores_a_running_lease: ("refreshes", "claim", ClaimCases),
     claim_takes_whatever_credential_is_stored: ("refreshes", "claim", ClaimCases),

@@ -30,7 +30,7 @@ class Ports:
         self._store_error = store_error
         self._key_error = key_error
 
-    async def count_health(self, tenant_id, buffer, suspicion):
+    async def count_health(self, tenant_id, buffer, suspicion, notice):
         if self._store_error is not None:
             raise self._store_error
         return COUNTS

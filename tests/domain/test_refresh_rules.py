@@ -30,9 +30,9 @@ from vault_domain.rules.refresh import (
     backoff,
     decide,
     decide_ahead,
-    lead,
     next_due,
 )
+from vault_domain.rules.schedule import lead
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -376,17 +376,45 @@ def test_backoff_doubles():
 WATCHED = [NOW + seconds * SECOND for seconds in range(0, 9000, 90)]
 
 
+IDLE = RefreshPolicy(idle_lifetimes={"acme": timedelta(hours=31)})
+"""A grant that was stored a day ago is due in 48 minutes."""
+
+
 @law
-@given(situations())
-def test_the_schedule_says_when_a_sweep_refreshes_next(situation):
+@given(situations(), st.sampled_from([POLICY, IDLE]))
+def test_the_schedule_says_when_a_sweep_refreshes_next(situation, policy):
     """A sweep refreshes at the scheduled time and not before it, and never if no time is scheduled."""
     stored, rule = situation
-    due = next_due(stored, NOW, POLICY, rule)
+    due = next_due(stored, NOW, policy, rule)
     assert due is None or due >= NOW
     for moment in [at for at in WATCHED if due is None or at < due]:
-        assert not isinstance(decide_ahead(stored, moment, POLICY, rule), Claim)
+        assert not isinstance(decide_ahead(stored, moment, policy, rule), Claim)
     if due is not None:
-        assert isinstance(decide_ahead(stored, due, POLICY, rule), Claim)
+        assert isinstance(decide_ahead(stored, due, policy, rule), Claim)
+
+
+@pytest.mark.parametrize("expires_at", [None, NOW + timedelta(days=9)])
+def test_a_grant_is_refreshed_before_its_refresh_token_lapses_unused(expires_at):
+    due = NOW + timedelta(minutes=48)
+    stored = record(token(expires_at=expires_at), REFRESH)
+    assert next_due(stored, NOW, IDLE, STRICT) == due
+    assert decide_ahead(stored, due - SECOND, IDLE, STRICT) == Use(stored.tokens[TokenKind.ACCESS_TOKEN])
+    assert isinstance(decide_ahead(stored, due, IDLE, STRICT), Claim)
+    assert next_due(stored, due + SECOND, IDLE, STRICT) == due + SECOND
+    assert decide(stored, due, IDLE, STRICT) == Use(stored.tokens[TokenKind.ACCESS_TOKEN])
+
+
+def test_the_idle_life_begins_again_with_each_refresh():
+    for refreshed in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):
+        tokens = [token(), REFRESH]
+        new = [evolve(each, last_refreshed_at=NOW) if each.key.kind is refreshed else each for each in tokens]
+        assert next_due(record(*new), NOW, IDLE, STEADY) == NOW + timedelta(hours=31) * 4 / 5
+
+
+def test_after_an_unknown_outcome_a_strict_grant_without_an_expiry_is_left_alone():
+    stored = record(token(), REFRESH, **state_of(REFRESH, unknown_since=NOW, sent_at=NOW))
+    assert next_due(stored, NOW + timedelta(hours=1), IDLE, STRICT) is None
+    assert next_due(stored, NOW + timedelta(hours=1), IDLE, STEADY) == NOW + timedelta(hours=1)
 
 
 @law

@@ -15,7 +15,7 @@ from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.values import ResealingService
@@ -24,6 +24,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.provider_rules import provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
@@ -61,10 +62,7 @@ class Cases:
         store, cipher, tasks = self.store, self.cipher, self.tasks
         self.held = HeldAnswers(tasks)
         sink = self.held.watching(self.sink)
-        rules = {
-            name: RefreshRule.of(refresher.spends, refresher.rotation, self.timing)
-            for name, refresher in self.refreshers.items()
-        }
+        rules = provider_rules(self.refreshers, self.timing)
         opener = self.opener = TokenOpener(cipher, sink)
         self.uses, clients = UseTracker(store.tokens), Clients(self.refreshers)
         self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
@@ -78,13 +76,13 @@ class Cases:
         runner = AttemptRunner(
             ledger, cipher, opener, self.keeper, failures, guard, tasks, POLICY, self.timing, self.refreshers
         )
-        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline)
+        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
         self.accounts = AccountService(noticed.accounts, cipher, sink, revoker, POLICY, {}, clients)
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
         self.rejections = RejectionService(
             self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()
         )
-        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules)
+        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens)
         self.erasing = ErasureService(noticed.eraser, cipher, sink)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)

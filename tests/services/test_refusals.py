@@ -16,6 +16,7 @@ from vault_adapters import (
     ReauthorizationRequiredError,
     RefreshFailedError,
     SweepReport,
+    TokenStatus,
     VaultError,
 )
 from vault_domain.ports.revival import Condemned
@@ -122,6 +123,28 @@ async def test_the_run_of_an_exhausted_account_begins_anew_when_it_is_revived(co
     cases.clock.advance(DAY)
     assert (await ask(cases)).reason is None
     assert provider.calls == calls + 2
+
+
+class Owned(Refusing):
+    """A provider that refuses every request, by a refresher with a client id."""
+
+    def __init__(self, refresher, client_id):
+        super().__init__(refresher, ProviderConfigurationError())
+        self.client_id = client_id
+
+    def client_id_of(self, account):
+        return self.client_id
+
+
+async def test_refusals_under_another_client_exhaust_nothing(connected, refresher):
+    own, other = (connected.over(refreshers={"google": Owned(refresher, name)}) for name in ("own", "other"))
+    await own.connect()
+    own.clock.advance(HOUR)
+    assert {(await ask(other)).reason for _ in range(10) if own.clock.advance(DAY)} == {None, "client_mismatch"}
+    record, _ = await own.store.accounts.get(ACCOUNT)
+    assert all(token.status is TokenStatus.VALID for token in record.tokens.values())
+    own.clock.advance(DAY)
+    assert (await ask(own)).reason == "exhausted"
 
 
 async def test_pages_share_one_schedule(cases, refresher):

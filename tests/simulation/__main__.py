@@ -32,7 +32,7 @@ def main(arguments=None):
         report.add(outcome, options.until)
         if any(rule_of(violation) in options.until for violation in outcome.violations):
             break
-        if report.seconds > options.seconds * options.jobs:
+        if report.seconds > options.seconds * options.jobs or time.monotonic() - started > options.wall:
             break
     report.end(time.monotonic() - started)
     return int(report.failed > 0)
@@ -105,6 +105,7 @@ def _parser():
     parser.add_argument(
         "--seconds", type=float, default=float("inf"), help="begin no world after this time of each processor"
     )
+    parser.add_argument("--wall", type=float, default=float("inf"), help="begin no world after these seconds")
     parser.add_argument("--until", nargs="+", default=(), metavar="RULE", help="end when one of these rules is broken")
     parser.add_argument("--verbose", action="store_true", help="play one seed here and print its history")
     return parser

@@ -1,5 +1,7 @@
 """The faults of a world, each from its beginning to its end."""
 
+from random import Random
+
 from tests.simulation.host import WRONG_ID, WRONG_SECRET
 
 _LOOPS = 400
@@ -16,7 +18,7 @@ class Faults:
     """
 
     def __init__(self, world):
-        self._world = world
+        self._world, self._random = world, Random()
         self.names = [
             *("kill", "stop", "deploy", "slow_database", "lost_acknowledgements", "database_down", "database_silent"),
             *(
@@ -32,23 +34,29 @@ class Faults:
             ),
         ]
 
-    def start(self, name):
-        """Start a fault, now or when the provider has just answered a refresh."""
-        if self._world.random.random() < 0.5:
-            delay = self._world.random.uniform(0.0, 0.6)
-            self._world.provider.at_next_exchange.append(lambda _: self._world.later(delay, self._begin, name))
-        else:
-            self._begin(name)
+    def start(self, name, number):
+        """Start a fault, now or when the provider has just answered a refresh.
 
-    def _begin(self, name):
+        Each fault draws from a source of its own, so that all algorithms meet the same faults.
+        """
+        source = Random(f"{self._world.seed} {self._world.kind.name} {number}")
+        self._random = source
+        if self._random.random() < 0.5:
+            delay = self._random.uniform(0.0, 0.6)
+            self._world.provider.at_next_exchange.append(lambda _: self._world.later(delay, self._begin, name, source))
+        else:
+            self._begin(name, source)
+
+    def _begin(self, name, source):
         if self._world.is_recovering:
             return
+        self._random = source
         self._world.trouble()
         self._world.history.add("FAULT", name)
         getattr(self, f"_{name}")()
 
     def _hosts(self):
-        hosts, random = self._world.hosts, self._world.random
+        hosts, random = self._world.hosts, self._random
         return hosts if random.random() < 0.5 else [random.choice(hosts)]
 
     def _during(self, seconds, undo):
@@ -57,7 +65,7 @@ class Faults:
     # Processes
 
     def _kill(self):
-        host, random = self._world.random.choice(self._world.hosts), self._world.random
+        host, random = self._random.choice(self._world.hosts), self._random
         self._world.later(random.choice((0.0, random.uniform(0.0, 5.0))), host.kill)
         self._world.later(random.uniform(5.5, 60.0), self._start, host)
 
@@ -66,7 +74,7 @@ class Faults:
         self._world.provider.at_next_exchange.append(self._interrupt)
 
     def _interrupt(self, grant):
-        random, process = self._world.random, grant.last.process if grant.last else None
+        random, process = self._random, grant.last.process if grant.last else None
         hosts = [host for host in self._world.hosts if host.process is process]
         if not hosts or process is None:
             return
@@ -82,7 +90,7 @@ class Faults:
 
     def _ambush(self):
         """Kill or stop a process, or cut it off, at one of the next calls of its ports after a refresh begins."""
-        random = self._world.random
+        random = self._random
         calls, strike = random.randint(1, 14), random.choice((self._strike_dead, self._strike_stop, self._strike_cut))
         self._world.provider.at_next_request.append(lambda: self._world.ambush.set(calls, strike))
 
@@ -90,15 +98,15 @@ class Faults:
         host = self._host_of(process)
         if host is not None:
             host.kill()
-            self._world.later(self._world.random.uniform(2.0, 60.0), self._start, host)
+            self._world.later(self._random.uniform(2.0, 60.0), self._start, host)
 
     def _strike_stop(self, process):
-        self._freeze(process, self._world.random.choice((3.0, 30.0, 120.0)))
+        self._freeze(process, self._random.choice((3.0, 30.0, 120.0)))
 
     def _strike_cut(self, process):
         host = self._host_of(process)
         if host is not None:
-            seconds = self._world.random.choice((3.0, 40.0, 300.0))
+            seconds = self._random.choice((3.0, 40.0, 300.0))
             self._world.naps.disturb(seconds)
             self._change(host.link, {"down": True, "slow": 0.05})
             self._during(seconds, lambda: self._change(host.link, {"down": False, "slow": 0.0}))
@@ -111,7 +119,7 @@ class Faults:
             host.start()
 
     def _stop(self):
-        host, random = self._world.random.choice(self._world.hosts), self._world.random
+        host, random = self._random.choice(self._world.hosts), self._random
         if host.process is not None:
             self._freeze(host.process, random.choice((random.uniform(1, 30), random.uniform(30, 300))))
 
@@ -122,30 +130,30 @@ class Faults:
 
     def _deploy(self):
         for host in self._world.hosts:
-            self._world.later(self._world.random.uniform(0.0, 20.0), host.stop)
+            self._world.later(self._random.uniform(0.0, 20.0), host.stop)
             self._world.later(40.0, host.kill)  # the supervisor's patience
-            self._world.later(self._world.random.uniform(40.5, 60.0), self._start, host)
+            self._world.later(self._random.uniform(40.5, 60.0), self._start, host)
 
     def _host_lost(self):
-        host = self._world.random.choice(self._world.hosts)
+        host = self._random.choice(self._world.hosts)
         self._world.oracle.on_disk_lost(host)
         host.kill()
         host.disk.files.clear()
-        self._world.later(self._world.random.uniform(5.0, 300.0), self._start, host)
+        self._world.later(self._random.uniform(5.0, 300.0), self._start, host)
 
     # Databases, disks, clocks
 
     def _slow_database(self):
-        self._links(self._world.random.uniform(30, 600), slow=self._world.random.choice((0.05, 0.5, 4.0)))
+        self._links(self._random.uniform(30, 600), slow=self._random.choice((0.05, 0.5, 4.0)))
 
     def _lost_acknowledgements(self):
-        self._links(self._world.random.uniform(30, 600), slow=0.1, lost=0.3)
+        self._links(self._random.uniform(30, 600), slow=0.1, lost=0.3)
 
     def _database_down(self):
-        self._links(self._world.random.choice((5.0, 60.0, 600.0)), down=True, slow=0.05)
+        self._links(self._random.choice((5.0, 60.0, 600.0)), down=True, slow=0.05)
 
     def _database_silent(self):
-        self._links(self._world.random.choice((5.0, 60.0, 300.0)), silent=True, slow=0.05)
+        self._links(self._random.choice((5.0, 60.0, 300.0)), silent=True, slow=0.05)
 
     def _links(self, seconds, **changes):
         self._world.naps.disturb(seconds)
@@ -161,12 +169,12 @@ class Faults:
     def _journal_full(self):
         for host in self._hosts():
             host.disk.is_full, host.disk.full_since = True, self._world.loop.time()
-            self._during(self._world.random.uniform(60, 3600), lambda disk=host.disk: setattr(disk, "is_full", False))
+            self._during(self._random.uniform(60, 3600), lambda disk=host.disk: setattr(disk, "is_full", False))
 
     def _clock_step(self):
-        step = self._world.random.choice((-7200.0, -60.0, 60.0, 100.0, 7200.0))
+        step = self._random.choice((-7200.0, -60.0, 60.0, 100.0, 7200.0))
         self._world.step_clock(step)
-        self._during(self._world.random.uniform(60, 1800), lambda: self._world.step_clock(-step))
+        self._during(self._random.uniform(60, 1800), lambda: self._world.step_clock(-step))
 
     # Keys, users and resources
 
@@ -174,8 +182,8 @@ class Faults:
         self._world.on_some_vault(self._world.rotate_keys)
 
     def _user_revokes(self):
-        grant = self._world.random.choice(self._world.provider.grants)
-        if self._world.random.random() < 0.3:
+        grant = self._random.choice(self._world.provider.grants)
+        if self._random.random() < 0.3:
             self._world.provider.revoke(grant, "user")
 
     def _reconnect(self):
@@ -186,7 +194,7 @@ class Faults:
         self._world.on_some_vault(lambda vault: self._world.connect_again(vault, grant.number))
 
     def _stray_401(self):
-        grant = self._world.random.choice(self._world.provider.grants)
+        grant = self._random.choice(self._world.provider.grants)
         self._world.on_some_vault(lambda vault: self._world.reject(vault, grant))
 
     # The provider
@@ -198,7 +206,7 @@ class Faults:
         self._during(seconds, lambda: [setattr(weather, name, 0.0) for name in changes])
 
     def _outage(self):
-        random = self._world.random
+        random = self._random
         seconds = random.choice((60.0, 1200.0, 7200.0))
         self._weather(seconds, down=random.choice((0.5, 1.0)))
         grant = random.choice(self._world.provider.grants)
@@ -206,16 +214,16 @@ class Faults:
             self._world.later(seconds - 5.0 * number, self._world.ask, grant)
 
     def _timeouts(self):
-        self._weather(self._world.random.uniform(60, 3600), timeouts=0.5)
+        self._weather(self._random.uniform(60, 3600), timeouts=0.5)
 
     def _lost_answers(self):
-        self._weather(self._world.random.uniform(60, 3600), lost_answers=0.3)
+        self._weather(self._random.uniform(60, 3600), lost_answers=0.3)
 
     def _late_answers(self):
-        self._weather(self._world.random.uniform(600, 12 * 3600), late_answers=0.5)
+        self._weather(self._random.uniform(600, 12 * 3600), late_answers=0.5)
 
     def _throttle(self):
-        self._weather(self._world.random.uniform(60, 3600), throttle=0.7)
+        self._weather(self._random.uniform(60, 3600), throttle=0.7)
 
     def _wrong_client_id(self):
         self._wrong_client(WRONG_ID)
@@ -239,7 +247,7 @@ class Faults:
 
     def _directory_refuses(self):
         """Refuse all accounts of one tenant, as Entra does until an administrator consents."""
-        grant = self._world.random.choice(self._world.provider.grants)
+        grant = self._random.choice(self._world.provider.grants)
         tenant = self._world.account(grant.number).tenant_id
         grants = self._world.provider.grants
         self._refuse(
@@ -248,7 +256,7 @@ class Faults:
         )
 
     def _invalid_scope(self):
-        self._refuse("invalid_scope", [self._world.random.choice(self._world.provider.grants)])
+        self._refuse("invalid_scope", [self._random.choice(self._world.provider.grants)])
 
     def _refuse(self, code, grants):
         refused, grant = self._world.provider.weather.refused, grants[0]
@@ -257,6 +265,4 @@ class Faults:
         self._world.ever_refused.update(numbers)
         for number in range(_LOOPS):
             self._world.later(number * 15.0, self._world.on_some_vault, lambda vault: self._world.force(vault, grant))
-        self._during(
-            self._world.random.uniform(3600, 48 * 3600), lambda: [refused.pop(number, None) for number in numbers]
-        )
+        self._during(self._random.uniform(3600, 48 * 3600), lambda: [refused.pop(number, None) for number in numbers])

@@ -1,6 +1,7 @@
 """A host: a process that opens a vault, sweeps, and serves callers. It may be killed, stopped and replaced."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 from tests.simulation.database import Link, linked_store
@@ -27,7 +28,15 @@ def refresher_of(kind: Kind, client_id=CLIENT_ID, client_secret=CLIENT_SECRET):
     if kind.grant == "meta":
         return MetaTokenExchangeRefresher("app", "app-secret", token_url=_URL)
     rotation = Rotation.grace(kind.grace) if kind.rotation == "grace" else getattr(Rotation, kind.rotation)()
-    return OAuth2Refresher(_URL, client_id, client_secret, rotation=rotation)
+    idle = None if kind.idle is None else timedelta(seconds=kind.idle)
+    return OAuth2Refresher(
+        _URL,
+        client_id,
+        client_secret,
+        rotation=rotation,
+        idle_lifetime=idle,
+        old_token_dies=kind.old_token_dies,
+    )
 
 
 class Host:
@@ -64,7 +73,7 @@ class Host:
         if self.process is not None:
             self._world.history.add(self.process.name, "killed")
             self.process.kill()
-            self._world.oracle.on_kill(self)
+            self._world.oracle.on_end(self, self.process)
         self.process = self.vault = None
 
     def stop(self):
@@ -94,6 +103,7 @@ class Host:
             self._sweep_later(process, vault)
             await process.stop.wait()
             self._forget(process)
+        world.oracle.on_end(self, process)
         world.history.add(process.name, "ended")
 
     async def _open(self):

@@ -27,7 +27,8 @@ class Process:
         name: shown in histories.
         life: what happens to its callbacks.
         stopped_seconds: the sum of its stops.
-        thawed_at, frozen_at: when it last continued, and when it was stopped; None: it was not, or continued.
+        thawed_at: time at which it last continued.
+        frozen_at: time at which it was stopped, unless it has continued.
         tasks: its tasks; kept, because the garbage collector would close the coroutines of a dead process.
     """
 

@@ -1,9 +1,8 @@
 """Judges what vaults do by what the provider knows."""
 
-from tests.simulation.host import PROVIDER
 from tests.simulation.loop import PROCESS, Life
 from tests.simulation.measures import connect_again_later
-from tests.simulation.provider import PATIENCE, lost_with_its_process
+from tests.simulation.provider import MOST_PER_HOUR, lost_with_its_process
 
 from vault_adapters import (
     ConnectionState,
@@ -15,9 +14,6 @@ from vault_adapters import (
 
 HANGS = 200.0
 """Seconds that no call of a caller may take."""
-
-PER_HOUR = 60
-"""Requests per hour and account that the provider may see at most."""
 
 POLICY_SECONDS = 75.0
 """Lease and quiescence: the time for which others leave a spent credential alone, less a little."""
@@ -32,6 +28,13 @@ SHOWN_AFTER = 5 * 86_400.0
 """Seconds after which a dead grant must be shown as one, once its access token has expired."""
 
 
+RULES = (
+    *("reuse", "condemned", "stuck", "dead token", "not shown", "lapsed", "neighbour", "rejected again", "dying token"),
+    *("expired token", "wrong token", "load", "hang", "not found", "bare error", "crash", "not serving"),
+)
+"""The names of the rules; docs/explanation/no-false-reconnects.md says what they mean."""
+
+
 class Oracle:
     """Collects violations."""
 
@@ -41,22 +44,27 @@ class Oracle:
 
     def violated(self, rule, text):
         """Note a violation."""
+        assert rule in RULES
         self._world.history.add("ORACLE", f"{rule}: {text}")
         self.violations.append(f"{rule}: {text}")
 
+    def on_death(self, grant):
+        """Let a grant's end be counted."""
+        self._world.measures.on_death(grant)
+
     # Answers that nobody could have kept
 
-    def on_kill(self, host):
-        """Excuse the answers that a killed process had no time to make durable."""
+    def on_end(self, host, process):
+        """Excuse the answers that a process could not make durable before it ended or was killed."""
         now, disk, link = self._world.loop.time(), host.disk, host.link
         never = float("inf")
         journal = disk.full_since if disk.is_full and disk.full_since is not None else never
         database = link.broken_since if link.is_broken or link.lost or link.slow > 1.0 else never
         for grant in self._world.provider.grants:
             exchange = grant.last
-            if exchange is None or exchange.lost is not None or exchange.process is not host.process:
+            if exchange is None or exchange.lost is not None or exchange.process is not process:
                 continue
-            frozen_at, delivered = host.process.frozen_at, exchange.delivered
+            frozen_at, delivered = process.frozen_at, exchange.delivered
             never_read = frozen_at is not None and delivered is not None and delivered >= frozen_at
             if never_read or lost_with_its_process(exchange, now, journal, database):
                 exchange.lost = "its process was killed before it could store the answer"
@@ -128,10 +136,8 @@ class Oracle:
         """Judge the number of requests of the last hour."""
         if grant.number in self._world.ever_refused:
             return  # its callers force refreshes in a loop
-        now = self._world.loop.time()
-        recent = sum(at > now - 3600 for at in grant.requests)
-        if recent > PER_HOUR:
-            self.violated("load", f"account {grant.number}: {recent} requests within an hour")
+        if len(grant.requests) > MOST_PER_HOUR and grant.requests[0] > grant.requests[-1] - 3600:
+            self.violated("load", f"account {grant.number}: more than {MOST_PER_HOUR} requests within an hour")
             grant.requests.clear()
 
     # The end
@@ -193,4 +199,4 @@ def _is_in_flight(grant, asked_at, now):
     return grant.dead is None and last is not None and last.lost is None and now - _IN_FLIGHT < last.at < asked_at
 
 
-__all__ = ["HANGS", "PATIENCE", "PROVIDER", "Oracle"]
+__all__ = ["HANGS", "Oracle"]

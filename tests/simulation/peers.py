@@ -1,4 +1,4 @@
-"""How others refresh tokens, written anew from published descriptions, over the same database, network and provider.
+"""How others refresh tokens, written anew from published descriptions, over the same network and provider.
 
 All of them look like a vault to the world: they hand out tokens, sweep, and take reports of rejected tokens. They
 differ in who may refresh at the same time and in what a failure means.

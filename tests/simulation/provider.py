@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 from attrs import Factory, define
 from tests.simulation.loop import PROCESS, Life
 
-PATIENCE = 60.0
-"""Seconds after which nobody has to listen for an answer any more."""
+MOST_PER_HOUR = 60
+"""Requests per hour that the provider may see for an account."""
 
 CLIENT_ID, CLIENT_SECRET, WRONG = "client", "client-secret", "wrong"
 _WHILE = 3.0
@@ -61,8 +61,7 @@ class Grant:
     last: Exchange | None = None
     spent: dict = Factory(dict)
     access: dict = Factory(dict)
-    requests: deque = Factory(lambda: deque(maxlen=100))
-    count: int = 0
+    requests: deque = Factory(lambda: deque(maxlen=MOST_PER_HOUR + 1))
     serial: int = 0
     is_to_be_replaced: bool = False
     is_stored: bool = False
@@ -83,10 +82,10 @@ class Weather:
 class Provider:
     """Answers token requests by the rules of its kind."""
 
-    def __init__(self, loop, kind, random, history, violations, is_out_of_reach, on_death):
+    def __init__(self, loop, kind, random, history, oracle):
         self._loop, self.kind, self._random = loop, kind, random
-        self._history, self._violations, self.is_out_of_reach = history, violations, is_out_of_reach
-        self.grants, self._by_credential, self._on_death = [], {}, on_death
+        self._history, self._oracle = history, oracle
+        self.grants, self._by_credential = [], {}
         self.weather = Weather()
         self.requests, self._families, self._tokens = 0, 0, 0
         self.at_next_exchange, self.at_next_request = [], []
@@ -113,7 +112,7 @@ class Provider:
         if grant.dead is None:
             grant.dead, grant.died = why, self._loop.time()
             grant.access.clear()
-            self._on_death(grant)
+            self._oracle.on_death(grant)
 
     def accepts(self, grant, access):
         """Return whether an access token works now."""
@@ -171,11 +170,14 @@ class Provider:
 
     # What the request asks for
 
+    def _count_request(self, grant):
+        grant.requests.append(self._loop.time())
+        self._oracle.judge_load(grant)
+
     def _count(self, form, headers):
         grant = self._named(form, headers)
         if grant is not None:
-            grant.count += 1
-            grant.requests.append(self._loop.time())
+            self._count_request(grant)
         return grant
 
     def _named(self, form, headers):
@@ -186,8 +188,7 @@ class Provider:
         grant, credential = self._named(form, headers)
         if grant is None:
             return (400, {}, {"error": "invalid_grant"}), None
-        grant.count += 1
-        grant.requests.append(self._loop.time())
+        self._count_request(grant)
         refused = self._refused(grant, headers)
         if refused is not None:
             self._note(f"account {grant.number} is refused: {refused[2].get('error')}")
@@ -226,9 +227,9 @@ class Provider:
         if not self.kind.revokes or grant.dead is not None:
             return
         self.revoke(grant, "reuse")
-        if grant.last.lost is None and not self.is_out_of_reach(grant.last):
-            self._violations.append(
-                f"reuse: account {grant.number}, spent at {exchange.at:.1f}, and its successor was not lost"
+        if grant.last.lost is None and not self._oracle.is_out_of_reach(grant.last):
+            self._oracle.violated(
+                "reuse", f"account {grant.number}, spent at {exchange.at:.1f}, and its successor was not lost"
             )
 
     def _granted(self, grant, process):

@@ -1,6 +1,5 @@
 """Playing many worlds, several at a time."""
 
-import gc
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -27,5 +26,4 @@ def replay_command(outcome):
 
 def _play(pair, *, days, only_fault):
     seed, kind = pair
-    gc.set_threshold(50_000)
     return run(seed, kind, days=days, only_fault=only_fault)

@@ -1,11 +1,13 @@
 """A world: a provider, a database, several hosts, callers and faults, all determined by a seed."""
 
 import asyncio
+import gc
 import logging
 import random as randomness
 import sys
 import time
 from datetime import timedelta
+from itertools import count
 from random import Random
 
 from attrs import frozen
@@ -76,15 +78,7 @@ class World:
         self.violations, self.processes = [], []
         self.server = Server(MOST_EVENTS)
         self.oracle, self.measures = Oracle(self), Measures()
-        self.provider = Provider(
-            self.loop,
-            self.kind,
-            self.random,
-            self.history,
-            self.violations,
-            self.oracle.is_out_of_reach,
-            self.measures.on_death,
-        )
+        self.provider = Provider(self.loop, self.kind, self.random, self.history, self.oracle)
         self.peer, self.is_measured, self.peer_tables = peer, is_measured, PeerTables({}, {}, self.clock)
         self.ambush = Ambush(self.loop)
         self.faults, self.naps = Faults(self), Naps(self.loop, self._disks)
@@ -214,7 +208,11 @@ class World:
         await self._recover()
 
     async def _connect_all(self, vault, count):
+        """Connect the accounts: all at once, so that they are due together, or one after another."""
+        is_spread = self.random.random() < 0.5 or self.is_measured
+        pause = min(self.kind.lifetime, DAY) / count if is_spread else 0.0
         for number in range(count):
+            await asyncio.sleep(pause)
             grant, members = self.provider.connect(number)
             account = self.account(number)
             if self.kind.grant == "client_credentials":
@@ -225,11 +223,12 @@ class World:
 
     def _schedule_faults(self):
         names = [*self.faults.names, *3 * self.kind.faults] if self._only_fault is None else [self._only_fault]
-        for _ in range(self.random.choice(self.kind.storms)):
-            at = self.random.uniform(0.0, self.days * DAY * 0.95)
+        random, number = Random(f"{self.seed} {self.kind.name} faults"), count()
+        for _ in range(random.choice(self.kind.storms)):
+            at = random.uniform(0.0, self.days * DAY * 0.95)
             # Faults often come together: deploys and restarts are what people answer an outage with.
-            for _ in range(self.random.choice((1, 1, 2, 3))):
-                self.later(at + self.random.uniform(0, 120), self.faults.start, self.random.choice(names))
+            for _ in range(random.choice((1, 1, 2, 3))):
+                self.later(at + random.uniform(0, 120), self.faults.start, random.choice(names), next(number))
 
     def _schedule_calls(self):
         """Let callers ask for most accounts; sweeps alone must keep the others alive."""
@@ -248,7 +247,6 @@ class World:
 
     def _call(self, number):
         self.ask(self.provider.grants[number])
-        self.oracle.judge_load(self.provider.grants[number])
         self._schedule_call(number)
 
     def ask(self, grant):
@@ -323,11 +321,21 @@ class World:
 
 
 def run(seed, kind, **options):
-    """Play one world."""
+    """Play one world.
+
+    The garbage collector rests meanwhile: it would close coroutines of dead processes, also of earlier worlds, at a
+    moment that no seed determines.
+    """
     logging.disable(logging.CRITICAL)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     try:
         return World(seed, kind, **options).run()
     finally:
+        gc.unfreeze()
+        gc.collect()
+        gc.enable()
         logging.disable(logging.NOTSET)
 
 

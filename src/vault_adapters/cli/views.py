@@ -112,6 +112,7 @@ def account_json(info: AccountInfo) -> dict[str, Any]:
         "reason": info.reason,
         "scopes": list(info.scopes),
         "expires_at": iso(info.expires_at),
+        "refresh_token_expires_at": iso(info.refresh_token_expires_at),
         "last_refreshed_at": iso(info.last_refreshed_at),
         "next_attempt_at": iso(info.next_attempt_at),
     }

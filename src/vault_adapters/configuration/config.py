@@ -20,7 +20,7 @@ from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
 from vault_domain.entities.text import plain_text
-from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
+from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, RECONNECT_NOTICE
 from vault_domain.ports.client_ledger import MOST_COUNTED
 from vault_domain.rules.clients import MOST_ACCOUNTS, ClientRules
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
@@ -122,6 +122,8 @@ class VaultConfig:
         rejection_confirm_after: shortest time between two reports that a resource rejected a token that nothing can
             replace, such as an API key, from which the second makes the token invalid.
         rejection_confirm_within: longest such time; a later report counts as a first one.
+        reconnect_notice: time before the expiry of a refresh token from which it counts as expiring, and an event says
+            that its user must connect the account again; at most half of the token's lifetime if that is known.
         journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
         close_timeout: longest time for closing to store refreshed tokens that wait for the database. Running refreshes
             may take longer.
@@ -167,6 +169,7 @@ class VaultConfig:
     quiescence: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, _DAY))
     rejection_confirm_after: timedelta = field(default=LEAST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
     rejection_confirm_within: timedelta = field(default=MOST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
+    reconnect_notice: timedelta = field(default=RECONNECT_NOTICE, validator=_duration(_ZERO, 366 * _DAY))
     journal_dir: Path | None = field(default=None, converter=_as_directory)
     close_timeout: timedelta = field(
         default=timedelta(seconds=10),

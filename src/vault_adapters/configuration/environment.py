@@ -102,6 +102,7 @@ class _Variables:
     quiescence: timedelta | None = _variable("quiescence", _seconds)
     rejection_confirm_after: timedelta | None = _variable("rejection_confirm_after", _seconds)
     rejection_confirm_within: timedelta | None = _variable("rejection_confirm_within", _seconds)
+    reconnect_notice: timedelta | None = _variable("reconnect_notice", _seconds)
     close_timeout: timedelta | None = _variable("close_timeout", _seconds)
     journal_dir: str | None = _variable("journal_dir")
     data_key_ttl: timedelta | None = _variable("data_key_ttl", _seconds)

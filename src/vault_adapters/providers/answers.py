@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 from attrs import evolve
 
-from vault_adapters.providers.expiry import jwt_expiry, retry_after
+from vault_adapters.providers.expiry import retry_after
 from vault_adapters.providers.http import Incoming
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
 from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
+from vault_domain.entities.jwt import jwt_expiry
 from vault_domain.entities.lifetime import limited_expiry
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token_set import TokenSet

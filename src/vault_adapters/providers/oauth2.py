@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
@@ -18,10 +19,10 @@ from vault_adapters.providers.endpoint import as_client_id, as_parameters, as_re
 from vault_adapters.providers.http import Incoming, exchange, settle
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import InvalidInputError, VaultError
-from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.text import as_scopes
+from vault_domain.entities.text import as_duration, as_scopes, plain_text
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
 
@@ -33,6 +34,27 @@ def _as_rotation(value: object) -> Rotation:
     if not isinstance(value, Rotation):
         raise InvalidInputError("rotation must be Rotation.strict(), Rotation.grace(...) or Rotation.non_rotating()")
     return value
+
+
+def _as_default_lifetime(value: object) -> timedelta | None:
+    return None if value is None else as_duration(value, "default_lifetime", positive=True)
+
+
+def _as_idle_lifetime(value: object) -> timedelta | None:
+    return None if value is None else as_duration(value, "idle_lifetime", positive=True)
+
+
+def _as_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInputError("old_token_dies must be True or False")
+    return value
+
+
+def _as_scope(value: object) -> RevocationScope:
+    text = plain_text(value)
+    if text not in set(RevocationScope):
+        raise InvalidInputError("revocation_scope must be grant or user_and_client")
+    return RevocationScope(text)
 
 
 @scrubbed_class
@@ -50,6 +72,14 @@ class OAuth2Refresher:
         rotation: the provider's rotation policy; it decides whether to retry after an unknown outcome. The default,
             strict, is safe for every provider.
         revocation_url: the RFC 7009 endpoint, or None.
+        revocation_scope: a `RevocationScope` or its text: what the provider ends when one token is revoked. ``grant``
+            (RFC 7009), or ``user_and_client``: all grants of the user for this client (Google).
+        default_lifetime: the documented lifetime of access tokens, for answers that tell none (Salesforce: 2 hours); a
+            JWT's ``exp`` precedes it. None: such a token has no expiry.
+        idle_lifetime: the time after which a refresh token that is not used lapses, or None. A sweep refreshes each
+            grant when 80 % of this time have passed since its last refresh.
+        old_token_dies: whether a refresh ends the old access token at once (RingCentral). Then nobody gets it while an
+            attempt is under way: `ensure_access_token` waits, within its timeout.
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
@@ -69,6 +99,10 @@ class OAuth2Refresher:
         kw_only=True,
         repr=shown,
     )
+    revocation_scope: RevocationScope = field(default=RevocationScope.GRANT, converter=_as_scope, kw_only=True)
+    default_lifetime: timedelta | None = field(default=None, converter=_as_default_lifetime, kw_only=True)
+    idle_lifetime: timedelta | None = field(default=None, converter=_as_idle_lifetime, kw_only=True)
+    old_token_dies: bool = field(default=False, converter=_as_flag, kw_only=True)
     client: HttpClient | None = field(default=None, kw_only=True, repr=False)
 
     def __attrs_post_init__(self) -> None:

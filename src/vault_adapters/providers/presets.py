@@ -33,6 +33,7 @@ def google(
     """Return a refresher for Google.
 
     - Access tokens last about an hour.
+    - A revocation ends all grants of the user for this client.
     - Refresh tokens do not rotate, so an attempt may be repeated.
     - Google sends a refresh token at the first consent only.
     - A refresh token becomes invalid after six months without use, when the user revokes it, or after seven days while
@@ -59,6 +60,7 @@ def google(
         scopes=scopes,
         rotation=Rotation.non_rotating(),
         revocation_url=revocation_url,
+        revocation_scope="user_and_client",
     )
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from attrs import frozen
 
+from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.token import TokenInfo, TokenWrite
 
 
@@ -21,9 +22,17 @@ class CommittedSchedule:
     wake: bool
 
 
+def due_at_of(write: TokenWrite | ImportedWrite, expires_at: datetime | None, now: datetime) -> datetime | None:
+    """Return the time at which a value that is stored ``now`` makes its account due, by itself; None: never."""
+    times = [] if write.lead is None or expires_at is None else [expires_at - write.lead]
+    if isinstance(write, TokenWrite) and write.due_in is not None:
+        times.append(now + write.due_in)
+    return min(times, default=None)
+
+
 def committed_schedule(written: Iterable[tuple[TokenWrite, TokenInfo]]) -> CommittedSchedule:
     """Return the schedule of an account after the commit of these values."""
     for write, info in written:
         if write.lead is not None:
-            return CommittedSchedule(None if info.expires_at is None else info.expires_at - write.lead, wake=False)
+            return CommittedSchedule(due_at_of(write, info.expires_at, info.updated_at), wake=False)
     return CommittedSchedule(None, wake=True)

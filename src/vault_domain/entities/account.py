@@ -137,6 +137,8 @@ class AccountInfo:
         label: the label given with the last token set, such as an e-mail address.
         scopes: the scopes of the access token.
         expires_at: expiry of the access token, UTC, or None.
+        refresh_token_expires_at: expiry of the refresh token, UTC; None if the provider did not tell one. Unless a
+            refresh brings another refresh token, the user must connect the account again before this time.
         last_refreshed_at: the access token's `TokenInfo.last_refreshed_at`.
         next_attempt_at: time of the next attempt after a failure, UTC, or None.
     """
@@ -149,6 +151,7 @@ class AccountInfo:
     expires_at: datetime | None = None
     last_refreshed_at: datetime | None = None
     next_attempt_at: datetime | None = None
+    refresh_token_expires_at: datetime | None = None
 
 
 @frozen
@@ -158,8 +161,11 @@ class AccountDeletion:
     Attributes:
         deleted: number of deleted tokens.
         revoked: whether the provider confirmed the revocation; None if no revocation was requested, the account has
-            no readable credential, or the provider has no revocation endpoint.
+            no readable credential, or the provider has no revocation endpoint, or for the reason below.
+        reason: ``shared_grant`` if nothing was revoked, because the provider would have ended the grant of another
+            account with the same provider and identifier too; else None.
     """
 
     deleted: int
     revoked: bool | None = None
+    reason: str | None = None

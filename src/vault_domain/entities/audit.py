@@ -15,6 +15,7 @@ class AuditAction(Choice):
     TOKEN_REFRESHED = "token_refreshed"
     TOKEN_INVALIDATED = "token_invalidated"
     TOKEN_SUSPECTED = "token_suspected"
+    REFRESH_TOKEN_EXPIRING = "refresh_token_expiring"
     TOKEN_DELETED = "token_deleted"
     TOKEN_IMPORTED = "token_imported"
     ACCOUNT_CHANGED = "account_changed"

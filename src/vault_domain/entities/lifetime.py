@@ -37,6 +37,11 @@ def limited_expiry(expires_at: datetime, start: datetime) -> datetime:
     return expires_at if LATEST - start <= LONGEST_LIFETIME else min(expires_at, start + LONGEST_LIFETIME)
 
 
+def expiry_after(start: datetime, lifetime: timedelta) -> datetime:
+    """Return the expiry of a value that was issued at ``start``, limited to the last time that can be stored."""
+    return start + min(lifetime, LATEST - timedelta(seconds=1) - start)
+
+
 def capped(wanted: timedelta, lifetime: timedelta | None) -> timedelta:
     """Return a time before expiry, limited to half of the lifetime if that is known.
 

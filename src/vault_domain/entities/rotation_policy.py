@@ -1,4 +1,4 @@
-"""Rotation policies of providers; they tell whether a used refresh token may be presented again."""
+"""What a provider does to tokens: the rotation policy of refreshes, and the scope of revocations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_duration
 
 _LONGEST = 36_525 * 86_400
+
+
+class RevocationScope(Choice):
+    """What a provider revokes when it is asked to revoke one token."""
+
+    GRANT = "grant"
+    USER_AND_CLIENT = "user_and_client"
 
 
 class RotationKind(Choice):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from attrs import evolve, field, frozen
 
-from vault_domain.entities.account import TokenKey
+from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.choice import Choice
 from vault_domain.entities.lifetime import capped
 from vault_domain.entities.secret import Secret
@@ -44,6 +44,9 @@ class MarkOutcome(Choice):
 
 DEFAULT_REFRESH_BUFFER = timedelta(minutes=5)
 """Time before expiry from which a token counts as expiring."""
+
+RECONNECT_NOTICE = timedelta(days=14)
+"""Time before the expiry of a refresh token from which it counts as expiring, unless the host configures another."""
 
 
 NO_VALUE = UUID(int=0)
@@ -98,7 +101,11 @@ class TokenInfo:
         return self.expires_at is not None and self.expires_at <= now
 
     def health(
-        self, now: datetime, buffer: timedelta = DEFAULT_REFRESH_BUFFER, suspicion: timedelta = MOST_CONFIRMATION
+        self,
+        now: datetime,
+        buffer: timedelta = DEFAULT_REFRESH_BUFFER,
+        suspicion: timedelta = MOST_CONFIRMATION,
+        notice: timedelta = RECONNECT_NOTICE,
     ) -> TokenHealth:
         """Return the token's health at ``now``.
 
@@ -107,6 +114,7 @@ class TokenInfo:
             buffer: time before expiry from which a token counts as expiring, limited to half of its lifetime if that
                 is known, as for a refresh.
             suspicion: time from the first report of a rejection for which the token counts as suspect.
+            notice: replaces ``buffer`` for a refresh token if it is longer, because a user needs time to connect again.
         """
         if self.status is TokenStatus.INVALID:
             return TokenHealth.INVALID
@@ -116,7 +124,8 @@ class TokenInfo:
             return TokenHealth.UNKNOWN
         if is_suspect(self.suspect_since, now, suspicion):
             return TokenHealth.SUSPECT
-        if self.expires_at is not None and self.expires_at - now <= capped(buffer, self.lifetime):
+        wanted = max(buffer, notice) if self.key.kind is TokenKind.REFRESH_TOKEN else buffer
+        if self.expires_at is not None and self.expires_at - now <= capped(wanted, self.lifetime):
             return TokenHealth.EXPIRING
         return TokenHealth.FRESH
 
@@ -230,6 +239,7 @@ class TokenWrite:
     Attributes:
         lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
             due time.
+        due_in: time after storing at which the value makes its account due at the latest; None if it sets no such time.
         value_id: the id that the store gives to the value, so that the writer knows it before the write; None: the
             store makes a random one.
         keeps_mark: if this is a provider's answer and the credential that it replaces was marked invalid meanwhile,
@@ -246,6 +256,7 @@ class TokenWrite:
     value_id: UUID | None = None
     keeps_mark: bool = True
     client: bytes | None = None
+    due_in: timedelta | None = None
 
 
 @frozen

@@ -50,15 +50,19 @@ def _as_refresh_expires_at(value: object) -> datetime | None:
     return as_time(value, "refresh_token_expires_at")
 
 
-def _as_lifetime(value: object) -> timedelta | None:
+def _as_lifetime(value: object, name: str = "expires_in") -> timedelta | None:
     if value is None:
         return None
     if isinstance(value, timedelta):
-        return as_duration(min(value, LONGEST_LIFETIME), "expires_in")
+        return as_duration(min(value, LONGEST_LIFETIME), name)
     lifetime = read_lifetime(value) if isinstance(value, (int, float)) else None
     if lifetime is None:
-        raise InvalidInputError("expires_in must be a timedelta or a finite number of seconds that is not negative")
+        raise InvalidInputError(f"{name} must be a timedelta or a finite number of seconds that is not negative")
     return lifetime
+
+
+def _as_refresh_lifetime(value: object) -> timedelta | None:
+    return _as_lifetime(value, "refresh_token_expires_in")
 
 
 def _as_problem(value: object) -> str | None:
@@ -91,6 +95,8 @@ class TokenSet:
         scopes: the granted scopes; empty keeps the stored ones.
         token_type: "Bearer" in practice (RFC 6750); not stored.
         refresh_token_expires_at: expiry of the refresh token, zone-aware, or None.
+        refresh_token_expires_in: lifetime of the refresh token, as ``expires_in``, or None. Without
+            ``refresh_token_expires_at``, the expiry is the time of storing plus this lifetime.
         refresh_token_problem: error code that says why the answer's refresh token cannot be stored, such as
             ``refresh_token_too_long``; None if there is no such problem.
 
@@ -106,6 +112,7 @@ class TokenSet:
     token_type: str = "Bearer"
     refresh_token_expires_at: datetime | None = field(default=None, converter=_as_refresh_expires_at)
     refresh_token_problem: str | None = field(default=None, converter=_as_problem)
+    refresh_token_expires_in: timedelta | None = field(default=None, converter=_as_refresh_lifetime)
 
     @classmethod
     @scrubbed
@@ -114,7 +121,9 @@ class TokenSet:
 
         Other members, such as ``id_token``, are ignored. Malformed optional members are ignored too, because an error
         would lose a new refresh token. Examples are a negative ``expires_in`` and a scope outside of the RFC's
-        alphabet. An ``expires_in`` of 0 counts as missing. Times more than 100 years ahead count as 100 years ahead. A
+        alphabet. An ``expires_in`` of 0 counts as missing. The lifetime of the refresh token is not in the RFC; it is
+        read from ``refresh_token_expires_in``, ``refresh_expires_in`` (Keycloak, where 0 means no end) or
+        ``x_refresh_token_expires_in`` (Intuit). Times more than 100 years ahead count as 100 years ahead. A
         refresh token that cannot be stored, because it is longer than 64 KiB or no text, is left out;
         `refresh_token_problem` says so.
 
@@ -137,6 +146,10 @@ class TokenSet:
             expires_at = limited_expiry(expires_at, start)
         elif start is not None and lifetime is not None and lifetime < LATEST - start:
             expires_at = start + lifetime
+        refresh_lifetime = _refresh_lifetime(response)
+        refresh_expires_at = None
+        if start is not None and refresh_lifetime is not None and refresh_lifetime < LATEST - start:
+            refresh_expires_at = start + refresh_lifetime
         refresh_token, problem = _refresh_token(response.get("refresh_token"))
         token_type = response.get("token_type")
         return cls(
@@ -147,7 +160,14 @@ class TokenSet:
             scopes=_scopes(response.get("scope")),
             token_type=token_type if isinstance(token_type, str) and len(token_type) <= 64 else "Bearer",
             refresh_token_problem=problem,
+            refresh_token_expires_at=refresh_expires_at,
+            refresh_token_expires_in=refresh_lifetime,
         )
+
+
+def _refresh_lifetime(response: Mapping[str, Any]) -> timedelta | None:
+    names = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in")
+    return next((lifetime for name in names if (lifetime := read_lifetime(response.get(name)))), None)
 
 
 def _scopes(value: object) -> tuple[str, ...]:

@@ -194,7 +194,9 @@ class TokenVault:
         Args:
             account: the account to delete.
             revoke: first ask the provider to revoke the credential (RFC 7009), within the refresh deadline. The
-                tokens are deleted even if the provider does not confirm.
+                tokens are deleted even if the provider does not confirm. A provider such as Google ends all grants of
+                the user for this client; it is not asked while another tenant has an account with the same provider
+                and identifier (`AccountDeletion.reason` is then ``shared_grant``).
         """
         return await self._services.accounts.delete(
             read.as_account(account), revoke=read.as_flag(revoke, "revoke"), actor=self._actor

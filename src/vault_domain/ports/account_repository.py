@@ -29,6 +29,12 @@ class AccountRepository(Protocol):
         Accounts with a damaged row are left out.
         """
 
+    async def has_sibling(self, account: Account) -> bool:
+        """Return whether another tenant has an access or refresh token under the same provider and identifier.
+
+        An index finds it. This is the only method that looks across tenants for an account; it returns nothing of them.
+        """
+
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
     ) -> Change[tuple[AccountRecord, datetime]]:

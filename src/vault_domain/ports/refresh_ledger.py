@@ -178,13 +178,14 @@ class RefreshLedger(Protocol):
     refresh the account (`vault_domain.rules.refresh.next_due`). Each mutation sets ``due_at`` to keep that promise:
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
+    - A stored access token with a ``due_in``: that time from now, unless ``due_at`` is already earlier.
     - Any other stored value: now, but only if the account already has a label, a refresh state or a schedule.
     - An access token that is marked invalid: now.
     - A claim: the end of the lease. A renewal: the new end, if the account was due at the old one.
     - A release or a rejection: now. A failure: the next attempt, or an earlier time that another write has set since
       the claim.
-    - A commit: the expiry of the new access token minus its ``lead``; now if no access token was written, or one
-      without a ``lead``.
+    - A commit: the expiry of the new access token minus its ``lead``, or ``due_in`` from now if that is earlier; now
+      if no access token was written, or one without a ``lead``.
     """
 
     async def read(self, account: Account) -> Snapshot:

@@ -1,5 +1,6 @@
 """TokenRefresher: asks one provider for a new access token."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
@@ -8,6 +9,7 @@ from attrs import frozen
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import as_duration
 from vault_domain.entities.token_set import TokenSet
 
 
@@ -57,6 +59,24 @@ class TokenRefresher(Protocol):
         Any other error counts as an unknown outcome. An error's ``reason`` is stored if it is a registered OAuth error
         code.
         """
+
+    # Optional attributes of a refresher:
+    # - `old_token_dies`: True if a refresh ends the old access token at once. Nobody gets it during an attempt.
+    # - `revocation_scope`: a `RevocationScope`; USER_AND_CLIENT if the provider ends all grants of the user for this
+    #   client when one token is revoked.
+    # Each of the others is a timedelta or None:
+    # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
+    # - `idle_lifetime`: the time after which a refresh token that is not used lapses. A grant is refreshed before.
+
+
+def times_of(refreshers: Mapping[str, TokenRefresher], name: str) -> dict[str, timedelta]:
+    """Return, by provider, an optional attribute that is a positive duration, such as `default_lifetime`.
+
+    Raises:
+        InvalidInputError: an attribute is no duration from 0 to 100 years.
+    """
+    given = {provider: getattr(refresher, name, None) for provider, refresher in refreshers.items()}
+    return {provider: as_duration(value, name, positive=True) for provider, value in given.items() if value is not None}
 
 
 @runtime_checkable

@@ -10,7 +10,15 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
-from vault_domain.entities.token import DamagedToken, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
+from vault_domain.entities.token import (
+    RECONNECT_NOTICE,
+    DamagedToken,
+    MarkOutcome,
+    StoredToken,
+    TokenInfo,
+    TokenRef,
+    TokenWrite,
+)
 from vault_domain.ports.change import Change
 
 
@@ -91,6 +99,21 @@ class TokenRepository(Protocol):
         `mark_invalid` does. All is one compare-and-set on the value's id.
         """
 
+    async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
+        """Write the event ``refresh_token_expiring`` for refresh tokens that end soon, once for each stored value.
+
+        A token ends soon if it is not invalid, has not expired, and expires within ``notice``, or within half of its
+        lifetime if that is less.
+
+        Args:
+            notice: time before the expiry.
+            limit: largest number of tokens; those that end first come first.
+            actor: who runs the sweep, for the audit log.
+
+        Returns:
+            The number of tokens.
+        """
+
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         """Delete one token; deleting an account's last token deletes its refresh state too."""
 
@@ -114,7 +137,11 @@ class TokenRepository(Protocol):
         """Store when tokens were last used, unless a later use is stored. It writes no audit event."""
 
     async def count_health(
-        self, tenant_id: str | None, buffer: timedelta, suspicion: timedelta = MOST_CONFIRMATION
+        self,
+        tenant_id: str | None,
+        buffer: timedelta,
+        suspicion: timedelta = MOST_CONFIRMATION,
+        notice: timedelta = RECONNECT_NOTICE,
     ) -> list[HealthCount]:
         """Count tokens by provider and health, as `TokenInfo.health` judges them, without decrypting."""
 

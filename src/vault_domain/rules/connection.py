@@ -24,6 +24,7 @@ def credential_of(record: AccountRecord, spends: TokenKind | None = None) -> Tok
 def describe_account(record: AccountRecord, now: datetime, spends: TokenKind | None = None) -> AccountInfo:
     """Return the account as a host shows it at ``now``."""
     access = record.tokens.get(TokenKind.ACCESS_TOKEN)
+    refresh_token = record.tokens.get(TokenKind.REFRESH_TOKEN)
     state, reason = _connection(record, now, spends)
     pending = state is ConnectionState.RETRYING
     return AccountInfo(
@@ -35,6 +36,7 @@ def describe_account(record: AccountRecord, now: datetime, spends: TokenKind | N
         expires_at=access.expires_at if access else None,
         last_refreshed_at=access.last_refreshed_at if access else None,
         next_attempt_at=record.refresh.next_attempt_at if pending else None,
+        refresh_token_expires_at=refresh_token.expires_at if refresh_token else None,
     )
 
 

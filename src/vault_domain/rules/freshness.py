@@ -1,12 +1,13 @@
 """Decides whether a token is fresh, due for a refresh, or unusable."""
 
 import enum
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vault_domain.entities.lifetime import capped
-from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, TokenInfo, TokenStatus
+from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, RECONNECT_NOTICE, TokenInfo, TokenStatus
 
 
 class Freshness(enum.Enum):
@@ -26,9 +27,15 @@ class RefreshPolicy:
 
     Attributes:
         buffer: time before expiry from which a caller's request refreshes an access token.
+        notice: time before the expiry of a refresh token from which its user is to connect the account again.
+        default_lifetimes: by provider, the lifetime of access tokens whose expiry nothing tells.
+        idle_lifetimes: by provider, the time after which a refresh token that is not used lapses.
     """
 
     buffer: timedelta = DEFAULT_REFRESH_BUFFER
+    notice: timedelta = RECONNECT_NOTICE
+    default_lifetimes: Mapping[str, timedelta] = field(factory=dict)
+    idle_lifetimes: Mapping[str, timedelta] = field(factory=dict)
 
     @property
     def horizon(self) -> timedelta:

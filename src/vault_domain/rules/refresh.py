@@ -19,6 +19,7 @@ from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.rules.refusals import LONGEST_WAIT
+from vault_domain.rules.schedule import idle_due, scheduled
 
 LONGEST_BACKOFF = timedelta(hours=1)
 
@@ -76,11 +77,13 @@ class RefreshRule:
         spends: the kind of credential that the provider's refresher takes.
         rotation: the provider's rotation policy.
         timing: time limits of the steps.
+        old_token_dies: whether a refresh ends the old access token, so that nobody gets it during an attempt.
     """
 
     spends: TokenKind
     rotation: Rotation
     timing: RefreshTiming
+    old_token_dies: bool = False
 
     @classmethod
     def of(cls, spends: TokenKind, rotation: Rotation, timing: RefreshTiming) -> RefreshRule:
@@ -148,10 +151,12 @@ class Demand:
     Attributes:
         forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
         replaced: the access token that the caller does not accept, because it was rejected or must be replaced.
+        early: refresh although the access token is fresh, because the refresh token would lapse (`idle_due`).
     """
 
     forced: bool = False
     replaced: TokenRef | None = None
+    early: bool = False
 
 
 def decide(
@@ -178,7 +183,10 @@ def decide(
         return NothingStored()
     wanted = demand.replaced is not None and access is not None and TokenRef.of(access) == demand.replaced
     good = None if access is None or wanted or not is_usable(access, now) else access
-    if good is not None and (rule is None or freshness(good, now, policy) is Freshness.FRESH):
+    if rule is not None and rule.old_token_dies and (ends := _held_until(record.refresh, credential, now)) is not None:
+        return Wait(ends)
+    is_due = demand.early or (good is not None and freshness(good, now, policy) is not Freshness.FRESH)
+    if good is not None and (rule is None or not is_due):
         return Use(good)
     if credential is None or not is_usable(credential, now):
         return Use(good) if good is not None else Reauthorize(_why(credential, access))
@@ -209,7 +217,7 @@ def _may_attempt(
     return Use(good) if good is not None else BackOff(when - now, state.error_code)
 
 
-def _held_until(state: RefreshState, credential: TokenInfo, now: datetime) -> datetime | None:
+def _held_until(state: RefreshState, credential: TokenInfo | None, now: datetime) -> datetime | None:
     """Return the end of a running lease on this credential, or None."""
     return state.leased_until(now) if state.concerns(credential) else None
 
@@ -267,7 +275,8 @@ def decide_ahead(
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
     For an account that has a valid access token with an expiry, or an invalid access token, this decides as `decide`
-    does, with the longer horizon. Other accounts are refreshed only when a caller asks for them.
+    does, with the longer horizon. A grant whose refresh token would lapse unused is refreshed too (`idle_due`). Other
+    accounts are refreshed only when a caller asks for them.
 
     Args:
         record: the stored account; None if nothing is stored.
@@ -276,10 +285,13 @@ def decide_ahead(
         rule: the provider's rule.
         store_since: time since which the store has been reachable; see `Snapshot`.
     """
-    access = _scheduled(record)
+    access = scheduled(record, policy)
     if record is None or access is None:
         return NothingStored()
-    return decide(record, now, evolve(policy, buffer=policy.horizon), rule, store_since=store_since)
+    credential = credential_of(record, rule.spends)
+    lapses_at = None if credential is None else idle_due(access, credential, policy)
+    demand = Demand(early=lapses_at is not None and lapses_at <= now)
+    return decide(record, now, evolve(policy, buffer=policy.horizon), rule, demand, store_since)
 
 
 def next_due(
@@ -293,43 +305,24 @@ def next_due(
 
     Stores keep a ``due_at`` that is never later than this time, so that a sweep reads due accounts only.
     """
-    access = _scheduled(record)
+    access = scheduled(record, policy)
     credential = None if record is None else credential_of(record, rule.spends)
     if record is None or access is None or credential is None:
         return None
     when = now
-    if access.status is not TokenStatus.INVALID and access.expires_at is not None:
-        when = max(now, access.expires_at - capped(policy.horizon, access.lifetime))
-    while is_usable(credential, when):
+    if access.status is not TokenStatus.INVALID:
+        expiring = None if access.expires_at is None else access.expires_at - capped(policy.horizon, access.lifetime)
+        known = [at for at in (expiring, idle_due(access, credential, policy)) if at is not None]
+        if not known:
+            return None
+        when = max(now, min(known))
+    while when < _NEVER and is_usable(credential, when):
         good = access if is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, rule, store_since)
         if later <= when:
             return when
         when = later
     return None
-
-
-def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:
-    """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
-
-    A store subtracts the returned time from the expiry that it stores. The result is never too late. It may be too
-    early, because the store does not look at the rest of the account; so a sweep asks `decide_ahead` before it calls
-    the provider.
-
-    Args:
-        kind: the value's kind.
-        lifetime: the time for which the provider issued the value, if known.
-        policy: when a token is due.
-    """
-    return capped(policy.horizon, lifetime) if kind is TokenKind.ACCESS_TOKEN else None
-
-
-def _scheduled(record: AccountRecord | None) -> TokenInfo | None:
-    """Return the access token if sweeps refresh it: it is INVALID, or it is VALID and has an expiry."""
-    access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
-    if access is None or access.status is TokenStatus.INVALID:
-        return access
-    return access if access.status is TokenStatus.VALID and access.expires_at is not None else None
 
 
 def _why(credential: TokenInfo | None, access: TokenInfo | None) -> str | None:

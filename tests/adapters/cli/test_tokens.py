@@ -81,6 +81,7 @@ def test_json_of_a_token(stored):
         "health",
         "error_code",
         "expires_at",
+        "suspect_since",
         "scopes",
         "generation",
         "lifetime_seconds",

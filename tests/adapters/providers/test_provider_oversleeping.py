@@ -11,7 +11,7 @@ import pytest
 from tests.adapters.providers.asking import failure, refreshed
 from tests.support.scripted_provider import FOREVER, Answer, token_answer
 
-from vault_adapters.providers import OAuth2Refresher
+from vault_adapters.providers import OAuth2Refresher, http
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.runtime.time_limit import TimeLimit
 
@@ -114,9 +114,10 @@ async def test_a_limit_ends_its_block_in_time_and_leaves_other_cancellations_alo
 
 
 async def test_a_request_that_has_left_is_listened_to_after_the_limit_for_sending(provider):
-    provider.answer(Answer(json=token_answer("access-2", "refresh-2").json, delay=0.6))
-    refresher = OAuth2Refresher(provider.token_url, "client", "secret")
-    tokens = await refreshed(refresher, deadline=30, send_deadline=0.2)
+    provider.answer(Answer(json=token_answer("access-2", "refresh-2").json, delay=1.4))
+    async with httpx2.AsyncClient(trust_env=False) as client:  # opened before, because that takes long
+        refresher = OAuth2Refresher(provider.token_url, "client", "secret").with_client(client)
+        tokens = await refreshed(refresher, deadline=30, send_deadline=1)
     assert tokens.refresh_token.reveal() == "refresh-2"
 
 
@@ -145,7 +146,8 @@ async def slow_answer(request):
     return httpx2.Response(200, json={"access_token": "access-2", "refresh_token": "refresh-2"})
 
 
-async def test_a_client_that_does_not_tell_what_it_sends_is_listened_to():
+async def test_a_client_that_does_not_tell_what_it_sends_is_listened_to(monkeypatch):
+    monkeypatch.setattr(http, "OVERSLEPT", 10.0)  # a busy machine is no stopped process
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(slow_answer)) as client:
         refresher = OAuth2Refresher("https://provider.example/token", "client", "secret").with_client(client)
         tokens = await refreshed(refresher, deadline=30, send_deadline=0.2)

@@ -16,6 +16,7 @@ from tests.support.postgres import start_postgres
 from vault_adapters import Account, ImportedToken, Secret, StorageError, TokenKey, TokenKind, TokenSet, open_vault
 from vault_adapters.stores.postgres.notifying import channel_of, mark_of, mark_of_tenant
 from vault_adapters.testing import ScriptedRefresher
+from vault_domain.entities.suspicion import ConfirmationWindow
 
 LONG = timedelta(hours=1)
 ACCOUNT = Account("t1", "acme", "ann@example.com")
@@ -34,7 +35,7 @@ def database(request, tmp_path):
 
 
 def watch_of(vault):
-    return vault._services.tokens._rows._watch
+    return vault._services.tokens._reader._rows._watch
 
 
 async def eventually(condition, seconds=60):
@@ -54,7 +55,9 @@ async def cached_vault(config):
 
 async def value_of(vault, key=ACCESS):
     token = await vault.get_token(key)
-    return None if token is None else (token.value.reveal(), token.info.status.value)
+    if token is None:
+        return None
+    return token.value.reveal(), "suspect" if token.info.suspect_since else token.info.status.value
 
 
 async def sees(vault, expected, key=ACCESS):
@@ -101,6 +104,13 @@ async def mark(vault):
     return ("access-0", "invalid")
 
 
+async def suspect(vault):
+    """Report an API key of which nobody knows a replacement; the row says so, but stays valid."""
+    info = (await vault.get_token(ACCESS)).info
+    await vault._services.tokens.report_rejected(info, "invalid_token", window=ConfirmationWindow(), actor=None)
+    return ("access-0", "suspect")
+
+
 async def delete(vault):
     await vault.delete_token(ACCESS)
 
@@ -119,7 +129,7 @@ async def erase(vault):
 
 CHANGES = [
     *(replace, replace_expecting, store_many, store_set, refresh, import_over),
-    *(mark, delete, delete_provider, delete_account, erase),
+    *(mark, suspect, delete, delete_provider, delete_account, erase),
 ]
 
 

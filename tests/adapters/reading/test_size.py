@@ -20,7 +20,7 @@ async def test_a_remembered_row_takes_few_bytes(tmp_path, make_config):
     expires_at = datetime.now(UTC) + timedelta(days=1)
     async with open_vault(config) as vault:
         await vault.store_tokens([(key, VALUE, expires_at) for key in keys])
-        rows = vault._services.tokens._rows
+        rows = vault._services.tokens._reader._rows
         await vault.get_tokens(keys[:50])
         gc.collect()
         tracemalloc.start()

@@ -17,7 +17,7 @@ class Steps:
 
 
 class SteppedLedger:
-    """The store's own ledger, with a step before and after each of its methods."""
+    """One of the store's own ledgers, with a step before and after each of its methods."""
 
     def __init__(self, ledger, steps):
         self._ledger, self._steps = ledger, steps
@@ -38,6 +38,7 @@ class SteppedStore:
     def __init__(self, store, steps):
         self._store = store
         self.refreshes = SteppedLedger(store.refreshes, steps)
+        self.clients = SteppedLedger(store.clients, steps)
 
     def __getattr__(self, name):
         return getattr(self._store, name)

@@ -130,6 +130,16 @@ async def test_one_stray_401_does_not_end_an_access_token(opened, clock, refresh
     assert isinstance(error, ProviderConfigurationError if not refreshable else ReauthorizationRequiredError)
 
 
+async def test_a_401_ends_the_access_token_of_a_condemned_grant(opened, clock):
+    vault = await opened(ScriptedRefresher())
+    token = await a_rejectable_token(vault, clock)
+    await vault.mark_token_invalid(await vault.get_token(ACCOUNT.key(TokenKind.REFRESH_TOKEN)), "invalid_grant")
+    assert value(await vault.ensure_access_token(ACCOUNT)) == "access-0"
+    error = await failure(vault.report_rejected(token))
+    assert (type(error), error.reason) == (ReauthorizationRequiredError, "invalid_grant")
+    assert await vault.get_access_token(ACCOUNT) is None
+
+
 async def test_one_stray_401_does_not_end_an_api_key(opened, clock):
     vault = await opened()
     token = await api_key(vault, clock)

@@ -8,9 +8,11 @@ from attrs import evolve
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, Gate, account_state, answer, store, stored
 from tests.support.scripted_provider import Answer, error_answer
 
-from vault_adapters import TokenKind, open_vault
+from vault_adapters import InvalidInputError, TokenKind, open_vault
 from vault_adapters.providers import OAuth2Refresher
+from vault_adapters.providers.presets import google
 from vault_adapters.testing import ScriptedRefresher
+from vault_domain.entities.rotation_policy import RevocationScope
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,26 @@ async def test_a_tenant_erased_during_a_refresh_stays_erased(opened, config, clo
     assert error.code == "token_not_found"
     assert await stored(vault) == {}
     assert account_state(config) == []
+
+
+@pytest.mark.parametrize("scope", ["user_and_client", "grant"])
+async def test_a_sibling_keeps_its_grant(opened, provider, scope):
+    provider.answer(Answer(status=200), Answer(status=200))
+    urls = {"revocation_url": provider.revocation_url, "revocation_scope": scope}
+    vault = await opened(OAuth2Refresher(provider.token_url, "client", "secret", **urls))
+    sibling = evolve(ACCOUNT, tenant_id="t2")
+    for account in (ACCOUNT, sibling):
+        await store(vault, account=account)
+    deletion = await vault.delete_account(ACCOUNT, revoke=True)
+    is_shared = scope == "user_and_client"
+    expected = (2, None, "shared_grant") if is_shared else (2, True, None)
+    assert (deletion.deleted, deletion.revoked, deletion.reason) == expected
+    assert len(provider.requests) == int(not is_shared)
+    last = await vault.delete_account(sibling, revoke=True)
+    assert (last.revoked, last.reason) == (True, None)
+
+
+def test_google_ends_all_grants_of_a_user():
+    assert google("client", "secret").revocation_scope is RevocationScope.USER_AND_CLIENT
+    with pytest.raises(InvalidInputError):
+        OAuth2Refresher("https://provider.test/token", "id", "secret", revocation_scope="everything")

@@ -29,6 +29,14 @@ class DictAccountRepository:
         behind = sorted((account for account in accounts if after is None or _place(account) > after), key=_place)
         return [account_record(tables, account) for account in behind[:limit]], self._clock.now()
 
+    async def has_sibling(self, account):
+        kinds = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
+        place = (account.provider, account.identifier)
+        return any(
+            (key.provider, key.identifier) == place and key.tenant_id != account.tenant_id and key.kind in kinds
+            for key in self._database.tables.tokens
+        )
+
     async def store_set(self, account, writes, *, label, actor):
         def work(transaction):
             written = write_tokens(transaction, writes, actor)

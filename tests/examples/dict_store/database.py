@@ -27,6 +27,7 @@ class Tables:
     data_keys: dict = field(factory=dict)  # DataKeyRecord by (tenant, id)
     data_key_times: dict = field(factory=dict)  # time of creation by (tenant, id)
     imported: dict = field(factory=dict)  # (source, token id) by TokenKey
+    noted: set = field(factory=set)  # value ids of the refresh tokens whose end an event has told
     clients: dict = field(factory=dict)  # ClientRecord by ClientScope
     events: list = field(factory=list)  # AuditEvent; the first has number 1
 

@@ -7,6 +7,7 @@ from tests.examples.dict_store.accounts import account_record, keys_of
 from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import invalidate, write_tokens
 
+from vault_adapters.stores.schedule import due_at_of
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenRef, TokenStatus
 from vault_domain.ports.change import Change
@@ -214,5 +215,5 @@ def _settled(refresh, attempt):
 def _due_after(writes, infos, now):
     for write, info in zip(writes, infos, strict=True):
         if write.lead is not None:
-            return None if info.expires_at is None else info.expires_at - write.lead
+            return due_at_of(write, info.expires_at, now)
     return now

@@ -7,13 +7,15 @@ from uuid import uuid4
 from attrs import evolve
 from tests.examples.dict_store.database import AccountRow
 
+from vault_adapters.stores.schedule import due_at_of
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.key_records import DataKeyState
+from vault_domain.entities.lifetime import capped
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, Report
-from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus
+from vault_domain.entities.token import RECONNECT_NOTICE, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import Reading
 
@@ -69,6 +71,27 @@ class DictTokenRepository:
 
         return await self._database.transact(work, self._clock)
 
+    async def note_ending(self, notice, *, limit, actor):
+        def work(transaction):
+            tables, now = transaction.tables, transaction.now
+            ending = [
+                info
+                for info in self._infos()
+                if info.key.kind is TokenKind.REFRESH_TOKEN
+                and info.status is not TokenStatus.INVALID
+                and info.value_id not in tables.noted
+                and info.expires_at is not None
+                and timedelta(0) < info.expires_at - now <= capped(notice, info.lifetime)
+            ]
+            noted = sorted(ending, key=lambda info: info.expires_at)[:limit]
+            tables.noted.update(info.value_id for info in noted)
+            action = AuditAction.REFRESH_TOKEN_EXPIRING
+            events = tuple(token_event(action, info, transaction, actor) for info in noted)
+            transaction.append(events)
+            return Change(len(noted), events)
+
+        return await self._database.transact(work, self._clock)
+
     async def delete(self, key, *, actor):
         def work(transaction):
             events = delete_tokens(transaction, [key], actor)
@@ -119,10 +142,10 @@ class DictTokenRepository:
 
         await self._database.transact(work, self._clock)
 
-    async def count_health(self, tenant_id, buffer, suspicion=MOST_CONFIRMATION):
+    async def count_health(self, tenant_id, buffer, suspicion=MOST_CONFIRMATION, notice=RECONNECT_NOTICE):
         now = self._clock.now()
         counts = Counter(
-            (info.key.provider, info.health(now, buffer, suspicion))
+            (info.key.provider, info.health(now, buffer, suspicion, notice))
             for info in self._infos()
             if tenant_id in (None, info.key.tenant_id)
         )
@@ -191,7 +214,7 @@ def schedule_accounts(transaction, stored):
     """Make accounts due no later than their new access token requires, or now if no value sets a time."""
     due = {}
     for write, expires_at in stored:
-        asked = None if write.lead is None or expires_at is None else expires_at - write.lead
+        asked = due_at_of(write, expires_at, transaction.now)
         account = write.key.account
         due[account] = due.get(account) or asked
     accounts = transaction.tables.accounts

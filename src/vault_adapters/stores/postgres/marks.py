@@ -1,9 +1,13 @@
-"""Marks on stored values: invalid, or suspect. Each is a compare-and-set on the value's id."""
+"""Marks on stored values: invalid, suspect, or noted as ending soon."""
+
+from datetime import timedelta
 
 from vault_adapters.stores.postgres.audit import token_event
+from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.rows import key_parameters, micros
 from vault_adapters.stores.queries import Queries
+from vault_domain.entities.account import TokenKind, stored_key
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, TokenRef
@@ -49,3 +53,16 @@ async def report_rejected(
     if not statuses:
         return Change(MarkOutcome.STALE)
     return Change(MarkOutcome.ALREADY_INVALID if "invalid" in statuses else MarkOutcome.SUSPECTED)
+
+
+async def note_ending(
+    database: PostgresDatabase, queries: Queries, notice: timedelta, limit: int, actor: str | None
+) -> Change[int]:
+    """Write the events of refresh tokens that end soon; see `TokenRepository.note_ending`."""
+    parameters = {"notice": micros(notice), "limit": int8(limit), "actor": actor, "now": database.now()}
+    rows = await database.write(queries["note_ending"], parameters)
+    events = []
+    for tenant_id, provider, identifier, generation, occurred_at in rows:
+        key = stored_key(tenant_id, provider, TokenKind.REFRESH_TOKEN, identifier)
+        events.append(token_event(AuditAction.REFRESH_TOKEN_EXPIRING, key, generation, occurred_at, actor))
+    return Change(len(rows), tuple(events))

@@ -265,6 +265,7 @@ def write_parameters(write: TokenWrite) -> dict[str, Any]:
         "refreshed": write.refreshed,
         "client": write.client,
         "lead": None if write.lead is None else micros(write.lead),
+        "due_in": None if write.due_in is None else micros(write.due_in),
     }
 
 
@@ -281,6 +282,7 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
         "scopes": [_scopes(write) for write in writes],
         "clients": [write.client for write in writes],
         "leads": [leads[write.lead] for write in writes],
+        "due_ins": [None if write.due_in is None else micros(write.due_in) for write in writes],
     }
 
 

@@ -22,7 +22,9 @@ this. In a subquery, the planner keeps the column, although nothing reads it, be
 
 _SCHEDULED = """scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT s.tenant_id, s.provider, s.identifier, s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond'
+    SELECT s.tenant_id, s.provider, s.identifier, least(
+        s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond',
+        s.updated_at + %(due_in)b::bigint::float8 * interval '1 microsecond')
     FROM stored s
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at)"""

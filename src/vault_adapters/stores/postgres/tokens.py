@@ -16,7 +16,7 @@ from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.limits import Pace
-from vault_adapters.stores.postgres.marks import mark_invalid, report_rejected
+from vault_adapters.stores.postgres.marks import mark_invalid, note_ending, report_rejected
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
     account_parameters,
@@ -41,6 +41,7 @@ from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
 from vault_domain.entities.token import (
+    RECONNECT_NOTICE,
     WRONG_ROW,
     DamagedToken,
     MarkOutcome,
@@ -112,6 +113,10 @@ class PostgresTokenRepository:
         """Note that a resource rejected exactly this value."""
         return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
 
+    async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
+        """Write the events of refresh tokens that end soon."""
+        return await note_ending(self._database, self._queries, notice, limit, actor)
+
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         """Delete one token; deleting an account's last token deletes its refresh state too."""
 
@@ -177,11 +182,15 @@ class PostgresTokenRepository:
             await self._record({key: latest[key] for key in keys})
 
     async def count_health(
-        self, tenant_id: str | None, buffer: timedelta, suspicion: timedelta = MOST_CONFIRMATION
+        self,
+        tenant_id: str | None,
+        buffer: timedelta,
+        suspicion: timedelta = MOST_CONFIRMATION,
+        notice: timedelta = RECONNECT_NOTICE,
     ) -> list[HealthCount]:
         """Count tokens by provider and health."""
         parameters = {"tenant_id": tenant_id, "now": self._database.now()}
-        parameters |= {"buffer": micros(buffer), "suspicion": micros(suspicion)}
+        parameters |= {"buffer": micros(buffer), "suspicion": micros(suspicion), "notice": micros(notice)}
         rows = await self._database.fetch(self._queries["count_health"], parameters)
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 
@@ -219,7 +228,7 @@ class PostgresTokenRepository:
     def _storing(self, write: TokenWrite) -> Queries:
         """Return the statements that schedule the account by the value's expiry, or those that make it due now."""
         is_scheduled = write.lead is not None and (write.expires_at is not None or write.lifetime is not None)
-        return self._queries if is_scheduled else self._waking
+        return self._queries if is_scheduled or write.due_in is not None else self._waking
 
     async def _store_expecting(
         self, write: TokenWrite, parameters: dict[str, Any], expected_generation: int

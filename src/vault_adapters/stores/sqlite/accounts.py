@@ -51,6 +51,11 @@ class SqliteAccountRepository:
         )
         return found, self._database.now()
 
+    async def has_sibling(self, account: Account) -> bool:
+        """Return whether another tenant has an account with the same provider and identifier."""
+        [(found,)] = await self._database.fetch(self._queries["has_sibling"], account_parameters(account))
+        return bool(found)
+
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
     ) -> Change[tuple[AccountRecord, datetime]]:

@@ -1,15 +1,17 @@
-"""Marks on stored values: invalid, or suspect. Each is a compare-and-set on the value's id."""
+"""Marks on stored values: invalid, suspect, or noted as ending soon."""
 
+from datetime import timedelta
 from typing import Any
 
 from attrs import frozen
 
+from vault_adapters.stores.damage import sound
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
-from vault_adapters.stores.sqlite.database import Transaction
+from vault_adapters.stores.sqlite.database import Row, Transaction
 from vault_adapters.stores.sqlite.rows import account_parameters, key_parameters, to_micros, to_time
-from vault_domain.entities.account import TokenKey, TokenKind
-from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.account import TokenKey, TokenKind, stored_key
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.suspicion import ConfirmationWindow, Report
 from vault_domain.entities.token import MarkOutcome, TokenRef, TokenStatus
 from vault_domain.ports.change import Change
@@ -86,3 +88,22 @@ async def _invalidate(
 
 def _value(transaction: Transaction, ref: TokenRef) -> dict[str, Any]:
     return key_parameters(ref.key) | {"value_id": ref.value_id.bytes, "now": to_micros(transaction.now)}
+
+
+async def note_ending(
+    transaction: Transaction, queries: Queries, notice: timedelta, limit: int, actor: str | None
+) -> Change[int]:
+    """Write the events of refresh tokens that end soon; see `TokenRepository.note_ending`."""
+    parameters = {"now": to_micros(transaction.now), "notice": notice // timedelta(microseconds=1), "limit": limit}
+    rows = await transaction.fetch(queries["find_ending"], parameters)
+    names = [{"tenant_id": tenant, "provider": provider, "identifier": name} for tenant, provider, name, _ in rows]
+    await transaction.execute_many(queries["note_ending"], names)
+    events = sound(rows, lambda row: _ending_event(row, transaction, actor))
+    await append_events(transaction, queries, events)
+    return Change(len(rows), tuple(events))
+
+
+def _ending_event(row: Row, transaction: Transaction, actor: str | None) -> AuditEvent:
+    tenant_id, provider, identifier, generation = row
+    key = stored_key(tenant_id, provider, TokenKind.REFRESH_TOKEN, identifier)
+    return token_event(AuditAction.REFRESH_TOKEN_EXPIRING, key, generation, transaction, actor)

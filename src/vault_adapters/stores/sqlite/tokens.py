@@ -12,9 +12,10 @@ from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.schedule import due_at_of
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.marks import mark_invalid, report_rejected, token_state
+from vault_adapters.stores.sqlite.marks import mark_invalid, note_ending, report_rejected, token_state
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     key_parameters,
@@ -33,6 +34,7 @@ from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
 from vault_domain.entities.token import (
+    RECONNECT_NOTICE,
     WRONG_ROW,
     DamagedToken,
     MarkOutcome,
@@ -92,6 +94,12 @@ class SqliteTokenRepository:
         """Note that a resource rejected exactly this value."""
         return await self._database.transact(
             lambda transaction: report_rejected(transaction, self._queries, ref, error_code, window, actor)
+        )
+
+    async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
+        """Write the events of refresh tokens that end soon."""
+        return await self._database.transact(
+            lambda transaction: note_ending(transaction, self._queries, notice, limit, actor)
         )
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
@@ -162,11 +170,16 @@ class SqliteTokenRepository:
         )
 
     async def count_health(
-        self, tenant_id: str | None, buffer: timedelta, suspicion: timedelta = MOST_CONFIRMATION
+        self,
+        tenant_id: str | None,
+        buffer: timedelta,
+        suspicion: timedelta = MOST_CONFIRMATION,
+        notice: timedelta = RECONNECT_NOTICE,
     ) -> list[HealthCount]:
         """Count tokens by provider and health."""
         parameters = {"tenant_id": tenant_id, "now": to_micros(self._database.now())}
         parameters |= {"buffer": buffer // _MICROSECOND, "suspicion": suspicion // _MICROSECOND}
+        parameters |= {"notice": notice // _MICROSECOND}
         rows = await self._database.fetch(self._queries["count_health"], parameters)
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 
@@ -259,8 +272,8 @@ async def schedule_accounts(
 ) -> None:
     """Make accounts due no later than their stored values require.
 
-    A value with a ``lead`` and an expiry requires ``lead`` before the expiry. If none of an account's values has both,
-    the account becomes due now, provided that its row exists.
+    A value requires what `due_at_of` returns. If that is None for all of an account's values, the account becomes due
+    now, provided that its row exists.
 
     Args:
         transaction: the transaction that stored the values.
@@ -270,7 +283,7 @@ async def schedule_accounts(
     due: dict[Account, datetime | None] = {}
     for write, expires_at in stored:
         account = write.key.account
-        due_at = None if write.lead is None or expires_at is None else expires_at - write.lead
+        due_at = due_at_of(write, expires_at, transaction.now)
         due[account] = due.get(account) or due_at
     scheduled = [account_parameters(account) | {"due_at": to_micros(at)} for account, at in due.items() if at]
     await transaction.execute_many(queries["schedule_value"], scheduled)

@@ -18,10 +18,10 @@ a new store turns them green; the guide "Write a store" has the same order.
 import pytest
 
 _MODULES = (
-    *("access", "callers", "claims", "clients", "commits", "concurrency", "decryption", "events", "exhaustion"),
-    *("failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings", "migrations"),
-    *("neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival", "rotation"),
-    *("schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
+    *("access", "callers", "claims", "clients", "commits", "concurrency", "decryption", "endings", "events"),
+    *("exhaustion", "failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings"),
+    *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
+    *("rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -34,6 +34,7 @@ from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
 from vault_adapters.testing.contract.commits import CommitCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
 from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
+from vault_adapters.testing.contract.endings import EndingCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
 from vault_adapters.testing.contract.exhaustion import ExhaustionCases  # noqa: E402
 from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
@@ -90,6 +91,7 @@ class StoreContract(
     ExhaustionCases,
     RevivalCases,
     RejectionCases,
+    EndingCases,
     ScheduleCases,
     ReserveCases,
     RenewalCases,
@@ -110,7 +112,7 @@ class SharedStoreContract(StoreContract, SharingCases):
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, ScheduleCases, ReserveCases),
+    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases, ReserveCases),
     *(RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases, ClientCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
 )

@@ -209,6 +209,22 @@ class NeighbourCases(ContractFixtures):
         await mutate(vault, store)
         assert [await _all_of(vault, store, account) for account in others] == before
 
+    async def test_a_sibling_is_an_account_of_another_tenant_with_the_same_name(
+        self, vault: TokenVault, store: Store
+    ) -> None:
+        unnamed, others = Account("t1", "google"), [*AT_ANOTHER_PROVIDER, Account("t1", "google", "ANN")]
+        for account in (ACCOUNT, unnamed, *others, Account("t2", "google", "bob")):
+            await vault.store_token_set(account, TokenSet("a", "r"))
+        assert not any([await store.accounts.has_sibling(account) for account in (ACCOUNT, unnamed, *others)])
+        for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):
+            for sibling, account in [(STRANGERS[0], ACCOUNT), (Account("t2", "google"), unnamed)]:
+                await vault.store_token(sibling.key(kind), "v")
+                assert await store.accounts.has_sibling(account)
+                await vault.delete_account(sibling)
+                assert not await store.accounts.has_sibling(account)
+        await vault.store_token(STRANGERS[0].key(TokenKind.WEBHOOK_SECRET), "v")
+        assert not await store.accounts.has_sibling(ACCOUNT)
+
 
 async def _all_of(vault: TokenVault, store: Store, account: Account) -> list[object]:
     """Return an account's record, its tokens sealed and in clear, their data keys and the account's events."""

@@ -32,9 +32,16 @@ NO_TIME = timedelta(0)
 WRITES = ["store", "expected", "many", "store_set", "import"]
 
 
-async def _write(store: Store, how: str, key: TokenKey = ACCESS, lifetime: timedelta | None = None) -> None:
+async def _write(
+    store: Store,
+    how: str,
+    key: TokenKey = ACCESS,
+    lifetime: timedelta | None = None,
+    due_in: timedelta | None = None,
+) -> None:
     """Store a value by the method that ``how`` names."""
     [write] = await answer(store, keys=[key], lifetime=lifetime)
+    write = evolve(write, due_in=due_in)
     if how == "store":
         await store.tokens.store([write], actor=None)
     elif how == "expected":
@@ -64,6 +71,24 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
     async def test_an_access_token_is_due_before_its_expiry(self, store: Store, clock: ManualClock, how: str) -> None:
         await _write(store, how, lifetime=HOUR)
         assert await due_at(store) == clock.now() + HOUR - LEAD
+
+    @pytest.mark.parametrize("how", WRITES[:-1])
+    @pytest.mark.parametrize("lifetime", [None, 3 * HOUR, HOUR])
+    async def test_an_access_token_may_be_due_before_its_expiry_comes_near(
+        self, store: Store, clock: ManualClock, how: str, lifetime: timedelta | None
+    ) -> None:
+        await _write(store, how, lifetime=lifetime, due_in=2 * HOUR)
+        assert await due_at(store) == clock.now() + (HOUR - LEAD if lifetime == HOUR else 2 * HOUR)
+
+    @pytest.mark.parametrize("had_access", [True, False])
+    async def test_a_committed_access_token_may_be_due_before_its_expiry_comes_near(
+        self, store: Store, clock: ManualClock, had_access: bool
+    ) -> None:
+        await store.tokens.store(await answer(store, keys=[ACCESS, REFRESH] if had_access else [REFRESH]), actor=None)
+        attempt = await claimed(store)
+        writes = await answer(store, 2, lifetime=None)
+        await store.refreshes.commit(attempt, [evolve(write, due_in=HOUR) for write in writes], actor=None)
+        assert await due_at(store) == clock.now() + HOUR
 
     @pytest.mark.parametrize("how", WRITES)
     async def test_an_earlier_due_time_is_not_put_off(self, store: Store, clock: ManualClock, how: str) -> None:

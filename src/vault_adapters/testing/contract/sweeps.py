@@ -79,13 +79,19 @@ class SweepCases(RefreshFixtures):
         half = 4 * MINUTE
         assert await _sweep_at(sweeping, clock, NO_TIME, half - SECOND, half) == [NOTHING, NOTHING, REFRESHED]
 
-    @pytest.mark.parametrize("how", ["invalid", "unknown", "missing", "without_expiry"])
+    async def test_an_access_token_that_was_marked_is_refreshed(
+        self, sweeping: TokenVault, refresher: ScriptedRefresher
+    ) -> None:
+        refresher.then(token_set(1))
+        await sweeping.mark_token_invalid((await tokens_of(sweeping))[ACCESS], "invalid_token")
+        assert await sweeping.refresh_due() == REFRESHED
+        assert await value_of(sweeping, ACCESS) == "access-1"
+
+    @pytest.mark.parametrize("how", ["unknown", "missing", "without_expiry"])
     async def test_access_tokens_that_nobody_needs_soon_are_left_to_callers(
         self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock, how: str
     ) -> None:
-        if how == "invalid":
-            await sweeping.mark_token_invalid((await tokens_of(sweeping))[ACCESS], "invalid_token")
-        elif how == "unknown":
+        if how == "unknown":
             expires_at = clock.now() + HOUR
             unknown = ImportedToken(ACCESS, Secret("v"), status=TokenStatus.UNKNOWN, expires_at=expires_at)
             await sweeping.import_tokens([unknown], overwrite=True)

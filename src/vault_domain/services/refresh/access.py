@@ -122,6 +122,9 @@ class RefreshService:
         """
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout
+        if self._old_token_dies(account):  # whether an attempt is under way stands with the account only
+            least = self._tasks.monotonic() + _LEAST_LOOK
+            return await self._share(account, account, _Caller(Demand(), actor), max(end, least))
         found: UsableToken | None = None
         if not self._keeper.is_pending(account):
             look = await self._first_look(account, timeout, fresh=fresh)
@@ -180,12 +183,15 @@ class RefreshService:
 
     async def _share(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
         """Obtain a token in a call that this process's callers share, until the monotonic time ``end``."""
-        reserve = min(_LAST_LOOK, (end - self._tasks.monotonic()) / 4)
+        dies = self._old_token_dies(account)
+        reserve = 0.0 if dies else min(_LAST_LOOK, (end - self._tasks.monotonic()) / 4)
         found: UsableToken | None = None
         try:
             return await self._wait_for(key, account, caller, end - reserve)
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
+        if dies:  # a look would find a token that the running attempt may end
+            raise _overdue(account)
         with suppress(TimeoutError, StorageError):
             look = await self._look(account, max(_LEAST_LOOK, end - self._tasks.monotonic()))
             found = look.usable
@@ -289,6 +295,10 @@ class RefreshService:
     def _decide(self, account: Account, snapshot: Snapshot, demand: Demand) -> Decision:
         rule = self._rules.get(account.provider)
         return decide(snapshot.record, snapshot.now, self._policy, rule, demand, snapshot.store_since)
+
+    def _old_token_dies(self, account: Account) -> bool:
+        rule = self._rules.get(account.provider)
+        return rule is not None and rule.old_token_dies
 
     def _lease(self, account: Account) -> timedelta:
         rule = self._rules.get(account.provider)

@@ -15,7 +15,6 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
-from vault_domain.entities.lifetime import limited_expiry
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
@@ -26,7 +25,9 @@ from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import since_first_request
-from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming, lead
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming
+from vault_domain.rules.schedule import lead, with_idle_limit
+from vault_domain.services.refresh.answer_times import drafts_in_time, with_renewed_credential
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
@@ -34,7 +35,6 @@ from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
-from vault_domain.services.tokens.sealing import drafts_of
 
 _log = logging.getLogger(__name__)
 
@@ -185,6 +185,7 @@ class AttemptRunner:
         request, state, since_first, sealer = prepared
 
         async def finish(answer: Answer) -> Refreshed | NothingSent:
+            answer = with_renewed_credential(request, answer) if isinstance(answer, TokenSet) else answer
             return await self._finish(attempt, answer, state, sealer, started, actor)
 
         return await self._exchanges.hold(attempt, request, since_first, finish)
@@ -195,7 +196,8 @@ class AttemptRunner:
         """Keep the provider's answer, or record how the attempt failed."""
         if isinstance(answer, TokenSet):
             problem = self._problem_with(attempt, answer)
-            kept = await self._keep(attempt, drafts_in_time(attempt, answer), sealer, started, actor, problem)
+            drafts = drafts_in_time(attempt, answer, self._policy)
+            kept = await self._keep(attempt, drafts, sealer, started, actor, problem)
             await self.guard.succeeded(attempt)
             return kept
         replacement = answer.refresh_token if isinstance(answer, RefreshFailedError) else None
@@ -255,6 +257,7 @@ class AttemptRunner:
         ]
         # A provider that is not strict may reject a credential that it has just replaced, without revoking the new one.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
+        writes = [with_idle_limit(write, self._policy) for write in writes]
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)
 
@@ -299,15 +302,3 @@ def _unmoved_credential(attempt: Attempt, snapshot: Snapshot) -> TokenInfo | Non
     if (None if access is None else TokenRef.of(access)) != attempt.access:
         return None
     return credential
-
-
-def drafts_in_time(attempt: Attempt, answer: TokenSet) -> list[TokenDraft]:
-    """Return the drafts to store for an answer; a lifetime counts from the claim, which is before the request."""
-    access, *others = drafts_of(attempt.account, answer, refreshed=True)
-    if access.expires_at is not None:
-        expires_at = limited_expiry(access.expires_at, attempt.claimed_at)
-        lifetime = access.lifetime or max(expires_at - attempt.claimed_at, timedelta(0)) or None
-        return [evolve(access, expires_at=expires_at, lifetime=lifetime), *others]
-    if access.lifetime is not None:
-        return [evolve(access, expires_at=attempt.claimed_at + access.lifetime), *others]
-    return [access, *others]

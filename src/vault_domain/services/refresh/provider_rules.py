@@ -1,9 +1,13 @@
-"""Makes the refresh rule of each provider, and says which grace periods are of no use."""
+"""Makes the refresh rule of each provider and the policy of all, and says which grace periods are of no use."""
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 
-from vault_domain.ports.token_refresher import TokenRefresher
+from attrs import evolve
+
+from vault_domain.ports.token_refresher import TokenRefresher, times_of
+from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import useless_grace
 from vault_domain.rules.refresh import RefreshRule, RefreshTiming
 
@@ -16,4 +20,19 @@ def provider_rules(refreshers: Mapping[str, TokenRefresher], timing: RefreshTimi
         problem = useless_grace(refresher.rotation, timing)
         if problem is not None:
             _log.warning("%s: %s", name, problem)
-    return {name: RefreshRule.of(each.spends, each.rotation, timing) for name, each in refreshers.items()}
+    return {name: _rule(refresher, timing) for name, refresher in refreshers.items()}
+
+
+def policy_of(refreshers: Mapping[str, TokenRefresher], buffer: timedelta, notice: timedelta) -> RefreshPolicy:
+    """Return the policy: what the host configured, and the lifetimes that the refreshers name.
+
+    Raises:
+        InvalidInputError: a refresher names a lifetime that is no positive duration.
+    """
+    defaults, idle = times_of(refreshers, "default_lifetime"), times_of(refreshers, "idle_lifetime")
+    return RefreshPolicy(buffer, notice, defaults, idle)
+
+
+def _rule(refresher: TokenRefresher, timing: RefreshTiming) -> RefreshRule:
+    rule = RefreshRule.of(refresher.spends, refresher.rotation, timing)
+    return evolve(rule, old_token_dies=getattr(refresher, "old_token_dies", False) is True)

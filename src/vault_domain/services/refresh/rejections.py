@@ -8,7 +8,7 @@ from datetime import timedelta
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import ReauthorizationRequiredError, TokenNotFoundError
 from vault_domain.entities.suspicion import ConfirmationWindow
-from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef
+from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef, TokenStatus
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import is_usable
@@ -64,15 +64,20 @@ class RejectionService:
             raise TokenNotFoundError(account=account)
         if TokenRef.of(row.info) != TokenRef.of(info):
             return await self._next(info, row, actor=actor)
-        if is_usable(row.info, snapshot.now) and snapshot.now - row.info.updated_at < YOUNG:
-            return await self._tokens.hand_out(key, row, snapshot.now)
         record, rule = snapshot.record, self._rules.get(account.provider)
+        if is_usable(row.info, snapshot.now) and snapshot.now - row.info.updated_at < YOUNG:
+            if rule is not None and rule.old_token_dies:  # a running attempt may have ended it
+                return await self._next(info, row, actor=actor)
+            return await self._tokens.hand_out(key, row, snapshot.now)
         credential = None if record is None or rule is None else credential_of(record, rule.spends)
         if credential is not None and is_usable(credential, snapshot.now) and key.kind is TokenKind.ACCESS_TOKEN:
             return await self._replace(row, credential, actor=actor)
+        is_condemned = credential is not None and credential.status is TokenStatus.INVALID
+        if is_condemned and key.kind is TokenKind.ACCESS_TOKEN:  # the provider ended the grant, so one 401 is enough
+            await self._tokens.mark_invalid(row.info, REJECTED, actor=actor)
+            return await self._refreshing.ensure(account, None, actor=actor)
         if not is_usable(row.info, snapshot.now):
-            reason = row.info.error_code or (None if credential is None else credential.error_code)
-            raise ReauthorizationRequiredError(account=account, reason=reason)
+            raise ReauthorizationRequiredError(account=account, reason=row.info.error_code)
         return await self._suspect(row, actor=actor)
 
     async def _replace(self, row: StoredToken, credential: TokenInfo, *, actor: str | None) -> Token:

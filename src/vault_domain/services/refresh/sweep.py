@@ -28,6 +28,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.tokens.opening import checked_snapshot
+from vault_domain.services.tokens.single import TokenService
 
 _log = logging.getLogger(__name__)
 
@@ -81,8 +82,10 @@ class SweepService:
         tasks: Tasks,
         policy: RefreshPolicy,
         rules: Mapping[str, RefreshRule],
+        tokens: TokenService,
     ) -> None:
         self._ledger = ledger
+        self._tokens = tokens
         self._runner = runner
         self._keeper = keeper
         self._tasks = tasks
@@ -98,6 +101,7 @@ class SweepService:
         ``should_stop`` returns True.
         """
         await self._keeper.retry_all()
+        await self._tokens.note_ending(lambda: self._is_to_stop(should_stop), actor=actor)
         sweep = _Sweep(actor, limit, {provider: _Position(rule) for provider, rule in self._rules.items()})
         while sweep.positions and sweep.wanted(0) > 0 and not self._is_to_stop(should_stop):
             jobs: list[_Job] = []

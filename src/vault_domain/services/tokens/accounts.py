@@ -19,6 +19,9 @@ from vault_domain.services.tokens.sealing import drafts_of, write_sealed
 
 _log = logging.getLogger(__name__)
 
+SHARED_GRANT = "shared_grant"
+"""Reason why nothing was revoked: the provider would have ended another account's grant too."""
+
 
 class AccountService:
     """The vault's account operations. The facade has validated the arguments."""
@@ -66,7 +69,8 @@ class AccountService:
 
     async def delete(self, account: Account, *, revoke: bool, actor: str | None) -> AccountDeletion:
         """Delete the account's tokens and refresh state, even if the provider does not confirm the revocation."""
-        revoked = await self._revoker.revoke(account) if revoke else None
+        is_shared = revoke and await self._revoker.shares_grant(account)
+        revoked = await self._revoker.revoke(account) if revoke and not is_shared else None
         change = await self._accounts.delete(account, actor=actor)
         self._sink.publish(change.events)
-        return AccountDeletion(change.result, revoked)
+        return AccountDeletion(change.result, revoked, SHARED_GRANT if is_shared else None)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.reports import HealthCount, HealthReport, Incident
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
+from vault_domain.entities.token import RECONNECT_NOTICE
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.token_repository import TokenRepository
@@ -22,6 +23,7 @@ class HealthService:
         buffer: timedelta,
         ledger: ClientLedger,
         suspicion: timedelta = MOST_CONFIRMATION,
+        notice: timedelta = RECONNECT_NOTICE,
     ) -> None:
         self._tokens = tokens
         self._cipher = cipher
@@ -29,6 +31,7 @@ class HealthService:
         self._buffer = buffer
         self._ledger = ledger
         self._suspicion = suspicion
+        self._notice = notice
 
     async def report(self, tenant_id: str | None) -> HealthReport:
         """Return the health of the tokens (of one tenant or of all), the store and the master key."""
@@ -50,7 +53,7 @@ class HealthService:
 
     async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], str | None]:
         try:
-            counts = await self._tokens.count_health(tenant_id, self._buffer, self._suspicion)
+            counts = await self._tokens.count_health(tenant_id, self._buffer, self._suspicion, self._notice)
         except VaultError as error:
             return (), error.code
         return tuple(sorted(counts, key=lambda count: (count.provider, count.health.value))), None

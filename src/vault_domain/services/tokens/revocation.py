@@ -6,6 +6,8 @@ from datetime import timedelta
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import VaultError
+from vault_domain.entities.rotation_policy import RevocationScope
+from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
@@ -24,12 +26,19 @@ class RevocationService:
         tasks: Tasks,
         refreshers: Mapping[str, TokenRefresher],
         deadline: timedelta,
+        accounts: AccountRepository,
     ) -> None:
         self._ledger = ledger
         self._opener = opener
         self._tasks = tasks
         self._refreshers = refreshers
         self._deadline = deadline
+        self._accounts = accounts
+
+    async def shares_grant(self, account: Account) -> bool:
+        """Return whether a revocation would end the grant of another account, of any tenant, too."""
+        scope = getattr(self._refreshers.get(account.provider), "revocation_scope", RevocationScope.GRANT)
+        return scope == RevocationScope.USER_AND_CLIENT and await self._accounts.has_sibling(account)
 
     async def revoke(self, account: Account) -> bool | None:
         """Ask the provider to revoke the credential; return whether it confirmed.

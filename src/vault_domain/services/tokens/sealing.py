@@ -1,19 +1,23 @@
 """Seals drafts and writes them; repeats both if a data key changed in between."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
+
+from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import StorageError
+from vault_domain.entities.imported import ImportedToken
+from vault_domain.entities.jwt import jwt_times
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import SealedToken, TokenDraft
+from vault_domain.entities.token import SealedToken, TokenDraft, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import lead
+from vault_domain.rules.schedule import idle_limit, lead
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -33,6 +37,10 @@ class Draft(Protocol[W_co]):
     @property
     def value(self) -> Secret:
         """The plaintext value."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The expiry, UTC, or None if it is not given."""
 
     @property
     def lifetime(self) -> timedelta | None:
@@ -63,16 +71,12 @@ async def write_sealed(
     Raises:
         StorageError: the data keys kept changing.
     """
+    drafts = [with_expiry(draft, policy) for draft in drafts]
     for _ in range(_ROUNDS):
         if sealed is None:
             sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
         try:
-            change = await write(
-                [
-                    draft.seal(value, lead(draft.key.kind, draft.lifetime, policy))
-                    for draft, value in zip(drafts, sealed, strict=True)
-                ]
-            )
+            change = await write([_sealed(draft, value, policy) for draft, value in zip(drafts, sealed, strict=True)])
         except DataKeyInactiveError:
             cipher.forget_active({draft.key.tenant_id for draft in drafts})
             sealed = None
@@ -80,6 +84,29 @@ async def write_sealed(
             sink.publish(change.events)
             return change.result
     raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
+
+
+def _sealed(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> W:
+    write = draft.seal(value, lead(draft.key.kind, draft.lifetime, policy))
+    due_in = idle_limit(draft.key.provider, policy) if draft.key.kind is TokenKind.ACCESS_TOKEN else None
+    return write if due_in is None or not isinstance(write, TokenWrite) else evolve(write, due_in=due_in)
+
+
+def with_expiry(draft: Draft[W], policy: RefreshPolicy) -> Draft[W]:
+    """Return a draft of an access token with the expiry that a JWT tells, else its provider's default lifetime.
+
+    A given expiry or lifetime stays. An imported token gets no default lifetime, because its age is not known.
+    """
+    if draft.key.kind is not TokenKind.ACCESS_TOKEN or (draft.expires_at or draft.lifetime) is not None:
+        return draft
+    expires_at, lifetime = jwt_times(draft.value)
+    if expires_at is None and isinstance(draft, TokenDraft):
+        lifetime = policy.default_lifetimes.get(draft.key.provider)
+    if (expires_at or lifetime) is None:
+        return draft
+    if isinstance(draft, TokenDraft):
+        return evolve(draft, expires_at=expires_at, lifetime=lifetime)
+    return evolve(draft, expires_at=expires_at) if isinstance(draft, ImportedToken) else draft
 
 
 def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False) -> list[TokenDraft]:
@@ -100,6 +127,7 @@ def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False)
                 account.key(TokenKind.REFRESH_TOKEN),
                 token_set.refresh_token,
                 token_set.refresh_token_expires_at,
+                token_set.refresh_token_expires_in,
                 scopes=None,
                 refreshed=refreshed,
             )

@@ -1,6 +1,6 @@
 """Stores, reads, invalidates and deletes single tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from attrs import frozen
@@ -28,6 +28,9 @@ from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.sealing import write_sealed
 from vault_domain.services.tokens.uses import UseTracker
+
+_ENDING_AT_ONCE = 100
+"""Number of refresh tokens that end soon and are noted in one transaction."""
 
 
 @frozen
@@ -168,6 +171,14 @@ class TokenService:
         change = await self._tokens.report_rejected(TokenRef.of(info), error_code, window=window, actor=actor)
         self._sink.publish(change.events)
         return change.result
+
+    async def note_ending(self, should_stop: Callable[[], bool], *, actor: str | None) -> None:
+        """Publish the event of each refresh token that ends soon, in batches until none is left."""
+        noted = _ENDING_AT_ONCE
+        while noted == _ENDING_AT_ONCE and not should_stop():
+            change = await self._tokens.note_ending(self._policy.notice, limit=_ENDING_AT_ONCE, actor=actor)
+            self._sink.publish(change.events)
+            noted = change.result
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> bool:
         """Delete one token; return whether it existed."""

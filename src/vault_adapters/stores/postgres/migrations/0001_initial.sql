@@ -78,12 +78,18 @@ CREATE TABLE {{schema}}.token (
     client {{schema}}.vault_client,
     suspect_since timestamptz,
     rejected_at timestamptz,
+    noted_value_id uuid,
     PRIMARY KEY (tenant_id, provider, kind, identifier)
 ) WITH (fillfactor = 85);
 ALTER TABLE {{schema}}.token ALTER COLUMN blob SET STORAGE EXTERNAL;
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
 CREATE INDEX token_expiring ON {{schema}}.token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
+-- has_sibling reads from here; the literals must stand in the query as they do here.
+CREATE INDEX token_sibling ON {{schema}}.token (provider, identifier) WHERE kind IN ('access_token', 'refresh_token');
+-- note_ending reads from here the refresh tokens whose end no event has told yet.
+CREATE INDEX token_ending ON {{schema}}.token (expires_at)
+    WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS DISTINCT FROM value_id;
 
 CREATE TABLE {{schema}}.token_use (
     tenant_id text COLLATE "C" NOT NULL,

@@ -11,6 +11,13 @@ LEFT JOIN {{schema}}.token_use u
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
+-- name: has_sibling
+-- Tell whether another tenant has an account with this provider and identifier; the query reads the partial index.
+SELECT EXISTS (
+    SELECT FROM {{schema}}.token
+    WHERE provider = %(provider)b AND identifier = %(identifier)b AND kind IN ('access_token', 'refresh_token')
+        AND tenant_id <> %(tenant_id)b)
+
 -- name: list_accounts
 -- List the tokens of a tenant's accounts after a position, each with its account's label and refresh state.
 WITH page AS MATERIALIZED (

@@ -121,9 +121,9 @@ WITH guarded AS (
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[],
         %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[],
-        %(scopes)b::text[], %(leads)b::bigint[], %(clients)b::bytea[]) WITH ORDINALITY s (
+        %(scopes)b::text[], %(leads)b::bigint[], %(clients)b::bytea[], %(due_ins)b::bigint[]) WITH ORDINALITY s (
             tenant_id, provider, kind, identifier, value_id, data_key_id, blob, expires_at, lifetime, scopes, lead, client,
-            ord)
+            due_in, ord)
     JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
@@ -147,8 +147,9 @@ scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
     SELECT w.tenant_id, w.provider, w.identifier, coalesce(w.due_at, w.now)
     FROM (
-        SELECT tenant_id, provider, identifier, min(now) AS now, min(
-            coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond') - lead::float8 * interval '1 microsecond') AS due_at
+        SELECT tenant_id, provider, identifier, min(now) AS now, min(least(
+            coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond') - lead::float8 * interval '1 microsecond',
+            now + due_in::float8 * interval '1 microsecond')) AS due_at
         FROM guarded
         GROUP BY tenant_id, provider, identifier) w
     LEFT JOIN {{schema}}.account k
@@ -242,6 +243,29 @@ SELECT EXISTS (
     SELECT FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND value_id = %(value_id)b AND status = 'invalid')
+
+-- name: note_ending
+-- Note the refresh tokens that end soon, and append their events; a value is noted once. Rows that another sweep is
+-- noting are skipped. The query reads the partial index.
+WITH picked AS (
+    SELECT t.tenant_id, t.provider, t.kind, t.identifier, c.now
+    FROM {{schema}}.token t, (SELECT {{now}} AS now, %(notice)b::bigint AS notice) c
+    WHERE t.kind = 'refresh_token' AND t.expires_at IS NOT NULL AND t.noted_value_id IS DISTINCT FROM t.value_id
+        AND t.expires_at > c.now AND t.expires_at <= c.now + c.notice::float8 * interval '1 microsecond'
+        AND t.expires_at - c.now <= least(c.notice, t.lifetime / 2)::float8 * interval '1 microsecond'
+        AND t.status <> 'invalid'
+    ORDER BY t.expires_at
+    LIMIT %(limit)b::bigint
+    FOR UPDATE OF t SKIP LOCKED),
+noted AS (
+    UPDATE {{schema}}.token t SET noted_value_id = t.value_id
+    FROM picked p
+    WHERE t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.kind = p.kind AND t.identifier = p.identifier
+    RETURNING t.tenant_id, t.provider, t.identifier, t.kind, t.generation, p.now),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    SELECT tenant_id, 'refresh_token_expiring', now, provider, identifier, kind, generation, %(actor)b::text FROM noted)
+SELECT tenant_id, provider, identifier, generation, now FROM noted
 
 -- name: suspect_token
 -- Give a new credential the status unknown, and the error code of the invalid credential that it replaced. The next
@@ -357,7 +381,10 @@ SELECT provider,
         WHEN {{now}} - suspect_since BETWEEN interval '0' AND %(suspicion)b::bigint::float8 * interval '1 microsecond'
             THEN 'suspect'
         WHEN expires_at - {{now}}
-            <= least(%(buffer)b::bigint, lifetime / 2)::float8 * interval '1 microsecond' THEN 'expiring'
+            <= least(
+                CASE WHEN kind = 'refresh_token' THEN greatest(%(buffer)b::bigint, %(notice)b::bigint)
+                    ELSE %(buffer)b::bigint END,
+                lifetime / 2)::float8 * interval '1 microsecond' THEN 'expiring'
         ELSE 'fresh'
     END AS health,
     count(*)

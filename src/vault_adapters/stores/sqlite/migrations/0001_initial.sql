@@ -53,11 +53,18 @@ CREATE TABLE token_vault_token (
     client BLOB CHECK (length(client) = 16),
     suspect_since INTEGER,
     rejected_at INTEGER,
+    noted_value_id BLOB,
     PRIMARY KEY (tenant_id, provider, kind, identifier)
 ) STRICT;
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
 CREATE INDEX token_vault_token_expiring ON token_vault_token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
+-- has_sibling reads from here; the literals must stand in the query as they do here.
+CREATE INDEX token_vault_token_sibling ON token_vault_token (provider, identifier)
+    WHERE kind IN ('access_token', 'refresh_token');
+-- note_ending reads from here the refresh tokens whose end no event has told yet.
+CREATE INDEX token_vault_token_ending ON token_vault_token (expires_at)
+    WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS NOT value_id;
 
 CREATE TABLE token_vault_token_use (
     tenant_id TEXT NOT NULL,

@@ -7,6 +7,13 @@ LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
 WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :identifier
     AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 
+-- name: has_sibling
+-- Tell whether another tenant has an account with this provider and identifier; the query reads the partial index.
+SELECT EXISTS (
+    SELECT 1 FROM token_vault_token INDEXED BY token_vault_token_sibling
+    WHERE provider = :provider AND identifier = :identifier AND kind IN ('access_token', 'refresh_token')
+        AND tenant_id != :tenant_id)
+
 -- name: list_accounts
 -- List the tokens of a tenant's accounts after a position, each with its account's label and refresh state.
 WITH page AS (

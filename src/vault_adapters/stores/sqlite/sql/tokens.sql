@@ -60,6 +60,20 @@ UPDATE token_vault_token SET status = 'invalid', error_code = :error_code, updat
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
     AND value_id = :value_id
 
+-- name: find_ending
+-- Find refresh tokens that end soon and are not noted yet, earliest first; it reads the partial index.
+SELECT tenant_id, provider, identifier, generation FROM token_vault_token
+WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS NOT value_id
+    AND expires_at > :now AND expires_at <= :now + :notice
+    AND expires_at - :now <= min(:notice, coalesce(lifetime / 2, :notice)) AND status != 'invalid'
+ORDER BY expires_at
+LIMIT :limit
+
+-- name: note_ending
+-- Note that an event has told the end of a refresh token.
+UPDATE token_vault_token SET noted_value_id = value_id
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = 'refresh_token' AND identifier = :identifier
+
 -- name: suspect_value
 -- Note the first report that a resource rejected one value.
 UPDATE token_vault_token SET suspect_since = :now
@@ -121,7 +135,9 @@ SELECT provider,
         WHEN expires_at <= :now THEN 'expired'
         WHEN status = 'unknown' THEN 'unknown'
         WHEN :now - suspect_since BETWEEN 0 AND :suspicion THEN 'suspect'
-        WHEN expires_at - :now <= min(:buffer, coalesce(lifetime / 2, :buffer)) THEN 'expiring'
+        WHEN expires_at - :now <= min(
+            CASE WHEN kind = 'refresh_token' THEN max(:buffer, :notice) ELSE :buffer END,
+            coalesce(lifetime / 2, :buffer + :notice)) THEN 'expiring'
         ELSE 'fresh'
     END AS health,
     count(*)

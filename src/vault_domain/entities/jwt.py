@@ -1,0 +1,46 @@
+"""Reads the times of an access token that is a JWT (RFC 7519), without verifying it.
+
+It is safe without verification, because the vault only schedules the next refresh by them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime, timedelta
+
+from vault_domain.entities.lifetime import read_epoch
+from vault_domain.entities.secret import Secret
+
+_MAX_CHARACTERS = 16 * 1024
+
+
+def jwt_expiry(token: Secret) -> datetime | None:
+    """Return the claim ``exp``; None if the token is no JWT, or the time lies outside of the years 2000 to 9998."""
+    return _moment(_claims(token), "exp")
+
+
+def jwt_times(token: Secret) -> tuple[datetime | None, timedelta | None]:
+    """Return the expiry, and the lifetime from ``iat`` to ``exp``; None for what the token does not tell."""
+    claims = _claims(token)
+    expires_at, issued_at = _moment(claims, "exp"), _moment(claims, "iat")
+    if expires_at is None or issued_at is None or issued_at >= expires_at:
+        return expires_at, None
+    return expires_at, expires_at - issued_at
+
+
+def _claims(token: Secret) -> dict[str, object]:
+    text = token.reveal()
+    if text.count(".") != 2 or len(text) > _MAX_CHARACTERS:
+        return {}
+    payload = text.split(".")[1]
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, RecursionError):  # the error holds the payload, so no other error may refer to it
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _moment(claims: dict[str, object], name: str) -> datetime | None:
+    value = claims.get(name)
+    return read_epoch(value) if isinstance(value, int | float) else None

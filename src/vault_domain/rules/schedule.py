@@ -1,0 +1,67 @@
+"""Decides what each stored value says about the time at which a sweep refreshes its account."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from attrs import evolve
+
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.lifetime import capped
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import TokenInfo, TokenStatus, TokenWrite
+from vault_domain.rules.freshness import RefreshPolicy
+
+
+def idle_limit(provider: str, policy: RefreshPolicy) -> timedelta | None:
+    """Return the time after a refresh at which a grant of the provider is refreshed again: 80 % of its idle life."""
+    idle = policy.idle_lifetimes.get(provider)
+    return None if idle is None else idle * 4 // 5
+
+
+def idle_due(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
+    """Return the time at which an account is refreshed so that its refresh token does not lapse; None: never.
+
+    A refresh stores the access token and, if the provider rotates, the refresh token. So the later of both times is
+    that of the last use which this vault knows.
+    """
+    limit = idle_limit(access.key.provider, policy)
+    if limit is None or credential.key.kind is not TokenKind.REFRESH_TOKEN:
+        return None
+    return max(_stored_at(access), _stored_at(credential)) + limit
+
+
+def with_idle_limit(write: TokenWrite, policy: RefreshPolicy) -> TokenWrite:
+    """Return the write of an access token with the time after which it makes its account due."""
+    limit = idle_limit(write.key.provider, policy)
+    if limit is None or write.key.kind is not TokenKind.ACCESS_TOKEN:
+        return write
+    return evolve(write, due_in=limit)
+
+
+def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:
+    """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
+
+    A store subtracts the returned time from the expiry that it stores. The result is never too late. It may be too
+    early, because the store does not look at the rest of the account; so a sweep asks `decide_ahead` before it calls
+    the provider.
+
+    Args:
+        kind: the value's kind.
+        lifetime: the time for which the provider issued the value, if known.
+        policy: when a token is due.
+    """
+    return capped(policy.horizon, lifetime) if kind is TokenKind.ACCESS_TOKEN else None
+
+
+def scheduled(record: AccountRecord | None, policy: RefreshPolicy) -> TokenInfo | None:
+    """Return the access token if sweeps refresh it: it is INVALID, or VALID with an expiry or an idle limit."""
+    access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
+    if access is None or access.status is TokenStatus.INVALID:
+        return access
+    has_end = access.expires_at is not None or idle_limit(access.key.provider, policy) is not None
+    return access if access.status is TokenStatus.VALID and has_end else None
+
+
+def _stored_at(info: TokenInfo) -> datetime:
+    return info.last_refreshed_at or info.created_at
