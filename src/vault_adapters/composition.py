@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from attrs import evolve
 
@@ -16,11 +16,12 @@ from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
-from vault_adapters.providers.http import HttpBound, own_client
+from vault_adapters.providers.http import bound_refreshers
 from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
+from vault_adapters.stores.noticed import remembering
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
@@ -56,6 +57,7 @@ from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
@@ -104,7 +106,7 @@ async def open_vault(
         _log.warning("no database is configured; tokens are kept in the file %s", path)
     async with (
         _open_store(config, pool, clock, migrate=migrate) as store,
-        _run(store, sources, config, refreshers, http_client, on_event) as vault,
+        _run(store, sources, config, refreshers, http_client, on_event, clock) as vault,
     ):
         yield vault
 
@@ -145,18 +147,21 @@ async def _run(
     refreshers: Mapping[str, TokenRefresher] | None,
     http_client: Any,
     on_event: Callable[[AuditEvent], object] | None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[TokenVault]:
     journal = NoJournal() if config.journal_dir is None else FileJournal(config.journal_dir)
     async with AsyncExitStack() as stack:
         master_keys = await open_with_sources(store.keys, sources)
         sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
-        keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl)
+        keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
         held = HeldAnswers(commits)
+        memory = remembering(store, config.memory, held, tasks, keyring.holds, clock)
+        store, reader = await stack.enter_async_context(memory)
         sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
-        bound = await _bind(refreshers or {}, http_client, stack)
+        bound = await bound_refreshers(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
         opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
@@ -179,26 +184,12 @@ async def _run(
             policy=policy_of(bound, config.refresh_buffer, config.reconnect_notice),
             refreshers=bound,
             keys=keys,
-            held=held,
+            reader=reader,
             window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
         yield TokenVault(services)
-
-
-async def _bind(
-    refreshers: Mapping[str, TokenRefresher], http_client: Any, stack: AsyncExitStack
-) -> dict[str, TokenRefresher]:
-    """Let the HTTP refreshers share one client: the host's, or a new one that is closed with the vault."""
-    bound = dict(refreshers)
-    unbound = {name: item for name, item in bound.items() if isinstance(item, HttpBound) and item.client is None}
-    if not unbound:
-        return bound
-    client = http_client or await stack.enter_async_context(own_client())
-    for name, refresher in unbound.items():
-        bound[name] = cast("TokenRefresher", refresher.with_client(client))
-    return bound
 
 
 def _sources(config: VaultConfig) -> list[MasterKeySource]:
@@ -304,13 +295,13 @@ def _vault_services(
     policy: RefreshPolicy,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
-    held: HeldAnswers,
+    reader: RowReader,
     window: ConfirmationWindow,
 ) -> VaultServices:
     rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients = store.refreshes, Clients(refreshers)
-    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, held, clients)
+    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
     guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
     most = config.provider_concurrency

@@ -20,10 +20,16 @@ _SECRET = "a-secret-for-benchmarks-only-0123456789"
 
 @asynccontextmanager
 async def bench_vault(
-    url: str, *, schema: str = SCHEMA, refreshers: Mapping[str, TokenRefresher] | None = None
+    url: str,
+    *,
+    schema: str = SCHEMA,
+    refreshers: Mapping[str, TokenRefresher] | None = None,
+    read_cache: timedelta | None = None,
 ) -> AsyncIterator[TokenVault]:
     """Open a vault as a host would, but with the cheapest scrypt, which runs once at the start."""
-    config = VaultConfig(database_url=url, encryption_secret=_SECRET, scrypt_log2_n=14, postgres_schema=schema)
+    config = VaultConfig(
+        database_url=url, encryption_secret=_SECRET, scrypt_log2_n=14, postgres_schema=schema, read_cache=read_cache
+    )
     async with open_vault(config, refreshers=refreshers) as vault:
         yield vault
 

@@ -14,12 +14,14 @@ from tests.examples.dict_store.database import DictDatabase
 from vault_adapters.testing.contract.claims import ClaimCases
 from vault_adapters.testing.contract.clients import ClientCases
 from vault_adapters.testing.contract.commits import CommitCases
+from vault_adapters.testing.contract.endings import EndingCases
 from vault_adapters.testing.contract.events import EventCases
 from vault_adapters.testing.contract.failures import FailureCases
 from vault_adapters.testing.contract.importing import ImportCases
 from vault_adapters.testing.contract.isolation import IsolationCases
 from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
+from vault_adapters.testing.contract.rejections import RejectionCases
 from vault_adapters.testing.contract.renewals import RenewalCases
 from vault_adapters.testing.contract.reserving import ReserveCases
 from vault_adapters.testing.contract.revival import RevivalCases
@@ -44,6 +46,8 @@ METHODS = {
         "record_uses": UseCases,
         "count_health": ListingCases,
         "ping": TokenCases,
+        "report_rejected": RejectionCases,
+        "note_ending": EndingCases,
     },
     "accounts": {
         "get": TokenSetCases,

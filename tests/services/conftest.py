@@ -9,12 +9,14 @@ from tests.examples.dict_store.database import DictDatabase
 from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCipher, VirtualTasks
 
 from vault_adapters import Account, TokenKind, TokenSet
+from vault_adapters.stores.noticed import noticed as noticed_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.refresh.access import RefreshService
@@ -30,13 +32,15 @@ from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.reading import RowReader
+from vault_domain.services.tokens.remembered import RememberedRows
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
 
 ACCOUNT = Account("t1", "google", "ann")
 ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
-POLICY, TIMING = RefreshPolicy(), RefreshTiming()
+POLICY, TIMING, MEMORY = RefreshPolicy(), RefreshTiming(), MemoryPolicy()
 HOUR = timedelta(hours=1)
 
 
@@ -52,30 +56,34 @@ class Cases:
     journal: MemoryJournal
     refreshers: dict
     timing: RefreshTiming = TIMING
+    memory: MemoryPolicy = MEMORY
 
     def __attrs_post_init__(self):
         store, cipher, tasks = self.store, self.cipher, self.tasks
         self.held = HeldAnswers(tasks)
         sink = self.held.watching(self.sink)
         rules = provider_rules(self.refreshers, self.timing)
-        opener, ledger = TokenOpener(cipher, sink), store.refreshes
-        self.opener, self.uses = opener, UseTracker(store.tokens)
-        clients = Clients(self.refreshers)
-        self.tokens = TokenService(store.tokens, cipher, sink, opener, self.uses, POLICY, self.held, clients)
+        opener = self.opener = TokenOpener(cipher, sink)
+        self.uses, clients = UseTracker(store.tokens), Clients(self.refreshers)
+        self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
+        noticed = self.noticed = noticed_store(store, self.rows)
+        ledger = noticed.refreshes
+        self.reader = RowReader(store.tokens, self.rows, self.held, tasks)
+        self.tokens = TokenService(noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.reader, clients)
         self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held)
-        guard = ClientGuard(store.clients, sink, tasks, clients, ClientRules())
+        guard = ClientGuard(noticed.clients, sink, tasks, clients, ClientRules())
         failures = FailureRecorder(ledger, sink, tasks, guard)
         runner = AttemptRunner(
             ledger, cipher, opener, self.keeper, failures, guard, tasks, POLICY, self.timing, self.refreshers
         )
-        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, store.accounts)
-        self.accounts = AccountService(store.accounts, cipher, sink, revoker, POLICY, {}, clients)
+        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
+        self.accounts = AccountService(noticed.accounts, cipher, sink, revoker, POLICY, {}, clients)
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
         self.rejections = RejectionService(
             self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()
         )
         self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens)
-        self.erasing = ErasureService(store.eraser, cipher, sink)
+        self.erasing = ErasureService(noticed.eraser, cipher, sink)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)
         self.resealing = ResealingService(store.key_rotation, cipher, sink, tasks)

@@ -28,6 +28,9 @@ SHOWN_AFTER = 5 * 86_400.0
 """Seconds after which a dead grant must be shown as one, once its access token has expired."""
 
 
+LONGEST_WAIT = 2 * 86_400.0
+"""Seconds after a refusal within which an account may wait for its next attempt, unless a person asks for one."""
+
 RULES = (
     *("reuse", "condemned", "stuck", "dead token", "not shown", "lapsed", "neighbour", "rejected again", "dying token"),
     *("expired token", "wrong token", "load", "hang", "not found", "bare error", "crash", "not serving"),
@@ -165,8 +168,9 @@ class Oracle:
         if shown is ConnectionState.REAUTHORIZATION_REQUIRED:
             self.violated("condemned", f"account {grant.number} is alive and shows {shown.value} ({reason})")
             return
+        may_wait = self._world.loop.time() - grant.refused_at < LONGEST_WAIT
         try:
-            token = await vault.ensure_access_token(account)
+            token = await (vault.refresh_account(account) if may_wait else vault.ensure_access_token(account))
         except VaultError as error:
             self.violated("stuck", f"account {grant.number} is alive, and a call ends with {error.code} {error.reason}")
             return

@@ -48,6 +48,7 @@ class Grant:
         spent: the exchange that replaced each earlier credential.
         access: expiry of each access token that still works.
         requests: times of the latest requests that named the grant.
+        refused_at: time at which a request for the grant was last refused although the grant was alive.
         is_to_be_replaced: whether the user was asked to connect again.
         is_stored: whether a vault has confirmed that it stored the grant's tokens.
     """
@@ -63,6 +64,7 @@ class Grant:
     access: dict = Factory(dict)
     requests: deque = Factory(lambda: deque(maxlen=MOST_PER_HOUR + 1))
     serial: int = 0
+    refused_at: float = float("-inf")
     is_to_be_replaced: bool = False
     is_stored: bool = False
 
@@ -191,6 +193,7 @@ class Provider:
         self._count_request(grant)
         refused = self._refused(grant, headers)
         if refused is not None:
+            grant.refused_at = self._loop.time()
             self._note(f"account {grant.number} is refused: {refused[2].get('error')}")
             return refused, None
         self.lapse(grant)

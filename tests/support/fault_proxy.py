@@ -53,6 +53,7 @@ class FaultProxy:
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._delay = 0.0
+        self._pieces = 0
         self._listener: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
@@ -75,6 +76,11 @@ class FaultProxy:
     def connections(self) -> int:
         """The number of connections that go through now, the silent ones included."""
         return len(self._links)
+
+    @property
+    def pieces(self) -> int:
+        """The number of pieces of data that have come from either side."""
+        return self._pieces
 
     def freeze(self) -> None:
         """Keep all connections and take new ones, but forward nothing in either direction."""
@@ -185,6 +191,7 @@ class FaultProxy:
 
     async def _pump(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(_BYTES):
+            self._pieces += 1
             if self._delay:
                 await asyncio.sleep(self._delay)
             await self._flowing.wait()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import Attribute, field, frozen
+from attrs.validators import optional
 
 from vault_adapters.configuration.database_url import ConfiguredUrl, as_configured_url
 from vault_adapters.configuration.environment import read_environment
@@ -24,6 +25,7 @@ from vault_domain.ports.client_ledger import MOST_COUNTED
 from vault_domain.rules.clients import MOST_ACCOUNTS, ClientRules
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
 from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
+from vault_domain.rules.remembering import MemoryPolicy
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
@@ -133,6 +135,11 @@ class VaultConfig:
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
             SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
             imports, key rotations, erasures and migrations have longer limits.
+        read_cache: time since a token was read for which this process may return it again without a query; None or
+            zero: never. Other processes' changes are usually seen within milliseconds, and never later than this.
+        serve_stale: time since the database last confirmed a token for which this process may hand it out from memory
+            while the database does not answer; zero: never. An expired token is never handed out.
+        read_cache_size: largest number of tokens that this process remembers.
         exhausted_after: time of nothing but definite refusals, an hour to a year, after which the vault no longer asks
             the provider and shows the account as one to connect again.
         provider_concurrency: largest number of refreshes that this process runs at one provider at the same time.
@@ -177,6 +184,9 @@ class VaultConfig:
         default=timedelta(seconds=5),
         validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
     )
+    read_cache: timedelta | None = field(default=None, validator=optional(_duration(_ZERO, _DAY)))
+    serve_stale: timedelta = field(default=timedelta(minutes=10), validator=_duration(_ZERO, _DAY))
+    read_cache_size: int = field(default=10_000, validator=_whole(1, 10_000_000))
     exhausted_after: timedelta = field(
         default=DEFAULT_EXHAUSTION,
         validator=_duration(timedelta(hours=1), 365 * _DAY),
@@ -200,6 +210,11 @@ class VaultConfig:
     def __attrs_post_init__(self) -> None:
         if self.rejection_confirm_after > self.rejection_confirm_within:
             raise ConfigurationError("rejection_confirm_after must not be longer than rejection_confirm_within")
+
+    @property
+    def memory(self) -> MemoryPolicy:
+        """The limits of what a process remembers of the tokens that it has read."""
+        return MemoryPolicy(self.read_cache or _ZERO, self.serve_stale, self.read_cache_size)
 
     @property
     def client_rules(self) -> ClientRules:

@@ -118,6 +118,9 @@ class _Variables:
     fleet_guard_accounts: int | None = _variable("fleet_guard_accounts", _whole)
     fleet_guard_window: timedelta | None = _variable("fleet_guard_window", _seconds)
     fleet_guard_limit: timedelta | None = _variable("fleet_guard_limit", _seconds)
+    read_cache: timedelta | None = _variable("read_cache", _seconds)
+    serve_stale: timedelta | None = _variable("serve_stale", _seconds)
+    read_cache_size: int | None = _variable("read_cache_size", _whole)
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from vault_adapters.crypto.envelope import EnvelopeKey
 class _Held:
     key: EnvelopeKey
     until: float
+    renew_at: float
 
 
 @define
@@ -30,12 +31,20 @@ class KeyCache:
         capacity: largest number of data keys to hold.
         ttl: time to hold a key, in seconds.
         monotonic: a monotonic clock, in seconds.
+        renew: called with a tenant and a key id when a key is used after half of its time; None: nobody is called.
     """
 
-    def __init__(self, capacity: int, ttl: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        ttl: float,
+        monotonic: Callable[[], float],
+        renew: Callable[[str, bytes], None] | None = None,
+    ) -> None:
         self._capacity = capacity
         self._ttl = ttl
         self._monotonic = monotonic
+        self._renew = renew
         self._tenants: OrderedDict[str, _TenantKeys] = OrderedDict()
         self._size = 0
 
@@ -47,11 +56,20 @@ class KeyCache:
         held = tenant.held.get(key_id)
         if held is None:
             return None
-        if held.until <= self._monotonic():
+        now = self._monotonic()
+        if held.until <= now:
             self._drop(tenant_id, tenant, key_id)
             return None
+        if held.renew_at <= now and self._renew is not None:
+            self._renew(tenant_id, key_id)
         self._tenants.move_to_end(tenant_id)
         return held.key
+
+    def holds(self, tenant_id: str, key_id: bytes) -> bool:
+        """Return whether `get` would return a key now; this does not count as a use."""
+        tenant = self._tenants.get(tenant_id)
+        held = None if tenant is None else tenant.held.get(key_id)
+        return held is not None and held.until > self._monotonic()
 
     def get_active(self, tenant_id: str) -> EnvelopeKey | None:
         """Return the key that was last found to be the tenant's active one, or None."""
@@ -66,8 +84,9 @@ class KeyCache:
         self._forget_the_first_that_are_over()
         tenant = self._tenants.setdefault(tenant_id, _TenantKeys())
         self._size += key.key_id not in tenant.held
-        tenant.until = self._monotonic() + self._ttl
-        tenant.held[key.key_id] = _Held(key, tenant.until)
+        now = self._monotonic()
+        tenant.until = now + self._ttl
+        tenant.held[key.key_id] = _Held(key, tenant.until, now + self._ttl / 2)
         self._tenants.move_to_end(tenant_id)
         while self._size > self._capacity:
             self.forget_tenant(next(iter(self._tenants)))
@@ -83,6 +102,12 @@ class KeyCache:
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.active = None
+
+    def forget_key(self, tenant_id: str, key_id: bytes) -> None:
+        """Drop one key of this tenant."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is not None and key_id in tenant.held:
+            self._drop(tenant_id, tenant, key_id)
 
     def forget_tenant(self, tenant_id: str) -> None:
         """Drop all keys of this tenant."""

@@ -11,21 +11,15 @@ from typing import Any, TypeVar
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
 from vault_adapters.crypto.key_cache import KeyCache
+from vault_adapters.crypto.key_checks import check_may_open, check_may_seal, own
 from vault_adapters.runtime.flights import Flights
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
-from vault_domain.entities.token import WRONG_ROW
-from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
+from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import RETIRED_MASTER_KEY, no_active_master_key
 from vault_domain.ports.master_key import MasterKey, MasterKeys
-from vault_domain.rules.key_states import (
-    RESURRECTED_KEY,
-    RESURRECTED_MASTER_KEY,
-    is_resurrected_master_key,
-    may_open,
-    may_seal,
-)
+from vault_domain.rules.key_states import RESURRECTED_MASTER_KEY, is_resurrected_master_key
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +49,8 @@ class Keyring:
         ttl: time to cache an unwrapped key; afterwards the repository is asked again.
         capacity: largest number of cached keys.
         monotonic: a monotonic clock, in seconds.
+        renewing: unwrap a cached key again in the background when it is used after half of its time. So a key in use is
+            still held, for half of its time at least, when an outage begins.
     """
 
     def __init__(
@@ -65,11 +61,12 @@ class Keyring:
         ttl: timedelta = DEFAULT_TTL,
         capacity: int = DEFAULT_CAPACITY,
         monotonic: Callable[[], float] = time.monotonic,
+        renewing: bool = False,
     ) -> None:
         self._repository = repository
         self._master_keys = master_keys
         self._active_master_key_id = master_keys.active_id
-        self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic)
+        self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic, self._renew if renewing else None)
         self._flights = Flights()
         self._forgotten = 0
         # Limit concurrent calls, because a master key may be a service that throttles.
@@ -78,6 +75,22 @@ class Keyring:
     def get_held_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
         """Return a cached key, or None."""
         return self._cache.get(tenant_id, key_id)
+
+    def holds(self, tenant_id: str, key_id: bytes) -> bool:
+        """Return whether a key is cached, so that it decrypts without the repository and the master key."""
+        return self._cache.holds(tenant_id, key_id)
+
+    def _renew(self, tenant_id: str, key_id: bytes) -> None:
+        flight = (tenant_id, key_id)
+        if flight not in self._flights:
+            self._flights.begin(flight, lambda: self._hold(flight, lambda: self._find_again(tenant_id, key_id)))
+
+    async def _find_again(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
+        try:
+            return await self._find(tenant_id, key_id)
+        except UnreadableError:  # it was destroyed meanwhile
+            self._cache.forget_key(tenant_id, key_id)
+            raise
 
     async def find_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
         """Return one of a tenant's keys.
@@ -115,9 +128,9 @@ class Keyring:
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
             raise UnreadableError(NO_ACTIVE_KEY)
-        _check_may_seal(record)
+        check_may_seal(record)
         try:
-            key = await self._of_record(_own(record, tenant_id), before)
+            key = await self._of_record(own(record, tenant_id), before)
         except UnreadableError as error:
             raise UnreadableError(f"active_{error.reason}", record.key_id) from None
         if self._forgotten == before:
@@ -173,7 +186,7 @@ class Keyring:
         target = self._master_keys.opened[self._master_keys.configured_id]
         if any(wrap.master_key_id == target.key_id for wrap in record.wraps):
             return None
-        _check_may_open(record)
+        check_may_open(record)
         return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, target)
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
@@ -233,14 +246,14 @@ class Keyring:
         record = await self._repository.data_key(tenant_id, key_id)
         if record is None:
             raise UnreadableError("unknown_key")
-        return await self._open(_own(record, tenant_id, key_id))
+        return await self._open(own(record, tenant_id, key_id))
 
     async def _ensure_active(self, tenant_id: str) -> EnvelopeKey:
         before = self._forgotten
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
             record = await self.store_new_data_key(tenant_id, self._repository.create_data_key)
-        _check_may_seal(_own(record, tenant_id))
+        check_may_seal(own(record, tenant_id))
         return await self._of_record(record, before)
 
     async def _read_active_master_key_id(self) -> bytes:
@@ -280,7 +293,7 @@ class Keyring:
         return self._cache.get(tenant_id, key_id) or await self._share((tenant_id, key_id), lambda: self._open(record))
 
     async def _open(self, record: DataKeyRecord) -> EnvelopeKey:
-        _check_may_open(record)
+        check_may_open(record)
         if not record.wraps:
             raise UnreadableError("unknown_key")
         return EnvelopeKey(await self._unwrap(record.tenant_id, record), record.key_id, Purpose.VALUE)
@@ -302,35 +315,6 @@ class Keyring:
                 failure = UnreadableError(f"data_key_{error.reason}")
                 break
         raise failure
-
-
-def _own(record: DataKeyRecord, tenant_id: str, key_id: bytes | None = None) -> DataKeyRecord:
-    """Return a record if it is the one that was asked for.
-
-    Raises:
-        UnreadableError: the store answered with another tenant's data key, or with another data key.
-    """
-    if record.tenant_id != tenant_id or (key_id is not None and record.key_id != key_id):
-        raise UnreadableError(WRONG_ROW)
-    return record
-
-
-def _check_may_open(record: DataKeyRecord) -> None:
-    if may_open(record):
-        return
-    if record.state is DataKeyState.DESTROYED:
-        raise UnreadableError(DESTROYED_KEY)
-    raise _resurrected(record)
-
-
-def _check_may_seal(record: DataKeyRecord) -> None:
-    if not may_seal(record):
-        raise _resurrected(record)
-
-
-def _resurrected(record: DataKeyRecord) -> UnreadableError:
-    _log.error("data key %s was set back to an older state: %s", record.key_id.hex(), RESURRECTED_KEY)
-    return UnreadableError(RESURRECTED_KEY, record.key_id)
 
 
 async def _wrap(data_key: bytes, tenant_id: str, key_id: bytes, master: MasterKey) -> DataKeyWrap:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from attrs import field, frozen
 
@@ -15,6 +15,7 @@ from vault_adapters.providers.quiet import quiet_exchange
 from vault_adapters.runtime.time_limit import OVERSLEPT, Beat, TimeLimit
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConfigurationError, RefreshFailedError, VaultError
+from vault_domain.ports.token_refresher import TokenRefresher
 
 if TYPE_CHECKING:
     import httpx
@@ -206,6 +207,20 @@ def own_client() -> HttpClient:
     """
     client: HttpClient = _httpx2().AsyncClient(trust_env=False, follow_redirects=False)
     return client
+
+
+async def bound_refreshers(
+    refreshers: Mapping[str, TokenRefresher], http_client: Any, stack: AsyncExitStack
+) -> dict[str, TokenRefresher]:
+    """Let the HTTP refreshers share one client: the host's, or a new one that is closed with the stack."""
+    bound = dict(refreshers)
+    unbound = {name: item for name, item in bound.items() if isinstance(item, HttpBound) and item.client is None}
+    if not unbound:
+        return bound
+    client = http_client or await stack.enter_async_context(own_client())
+    for name, refresher in unbound.items():
+        bound[name] = cast("TokenRefresher", refresher.with_client(client))
+    return bound
 
 
 def _httpx2() -> Any:

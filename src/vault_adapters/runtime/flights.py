@@ -35,16 +35,20 @@ class Flights:
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Join the running call with this key, or start one; return its result."""
-        task = self._by_key.get(key)
-        if task is None:
-            task = self._by_key[key] = self.start(work())
-            task.add_done_callback(partial(self._landed, key))
         failure: VaultError
         try:
-            return await _join(task)
+            return await _join(self.begin(key, work))
         except VaultError as error:
             failure = copy.copy(error)
         raise failure
+
+    def begin(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Return the running call with this key, or start one; do not wait for it."""
+        task: asyncio.Task[T] | None = self._by_key.get(key)
+        if task is None:
+            task = self._by_key[key] = self.start(work())
+            task.add_done_callback(partial(self._landed, key))
+        return task
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a call that no other caller can join; return its result."""

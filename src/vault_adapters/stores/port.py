@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
 
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
+from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.key_repository import KeyRepository
@@ -58,3 +60,11 @@ class Store(Protocol):
     @property
     def clients(self) -> ClientLedger:
         """The refusals of OAuth clients."""
+
+
+@runtime_checkable
+class WatchedStore(Protocol):
+    """What a store offers in addition if it can tell which rows other processes change."""
+
+    def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
+        """Tell the hearer about changes until the block ends."""

@@ -91,13 +91,17 @@ class TokenVault:
         return await self._services.tokens.store(drafts, actor=self._actor)
 
     @scrubbed_async
-    async def get_token(self, key: TokenKey) -> Token | None:
+    async def get_token(self, key: TokenKey, *, fresh: bool = False) -> Token | None:
         """Return the stored token, regardless of its status, or None. The use is recorded later, in batches.
+
+        Args:
+            key: the key of the token.
+            fresh: ask the database in any case, so that neither `read_cache` nor `serve_stale` answers.
 
         Raises:
             DecryptionError: the stored value cannot be decrypted.
         """
-        return await self._services.tokens.get(read.as_key(key))
+        return await self._services.tokens.get(read.as_key(key), fresh=read.as_flag(fresh, "fresh"))
 
     @scrubbed_async
     async def get_tokens(self, keys: Iterable[TokenKey]) -> dict[TokenKey, Token]:
@@ -110,7 +114,7 @@ class TokenVault:
 
     @scrubbed_async
     async def get_access_token(
-        self, account: Account, *, refresh_buffer: timedelta | None = None
+        self, account: Account, *, refresh_buffer: timedelta | None = None, fresh: bool = False
     ) -> UsableToken | None:
         """Return the access token, or None if it is missing, invalid or expired. It never calls a provider.
 
@@ -118,12 +122,15 @@ class TokenVault:
             account: the account of the token.
             refresh_buffer: time before expiry from which ``needs_refresh`` is True. None uses the configured buffer,
                 limited to half of the token's lifetime if that is known.
+            fresh: see `get_token`.
 
         Raises:
             DecryptionError: the stored value cannot be decrypted.
         """
         buffer = None if refresh_buffer is None else as_duration(refresh_buffer, "refresh_buffer")
-        return await self._services.tokens.get_access(read.as_account(account), buffer)
+        return await self._services.tokens.get_access(
+            read.as_account(account), buffer, fresh=read.as_flag(fresh, "fresh")
+        )
 
     @scrubbed_async
     async def get_refresh_token(self, account: Account) -> Token | None:
@@ -198,13 +205,16 @@ class TokenVault:
     # Valid access tokens, refreshed exactly once across processes
 
     @scrubbed_async
-    async def ensure_access_token(self, account: Account, *, timeout: timedelta | float | None = None) -> Token:
+    async def ensure_access_token(
+        self, account: Account, *, timeout: timedelta | float | None = None, fresh: bool = False
+    ) -> Token:
         """Return an access token that may be used now; refresh it first if it is due.
 
         Args:
             account: the account of the token.
             timeout: longest time that this caller waits, as a timedelta or in seconds; a running refresh goes on.
                 None: wait until the refresh has ended, but only for a second while the stored token is still valid.
+            fresh: see `get_token`.
 
         Raises:
             TokenNotFoundError: nothing is stored for the account.
@@ -215,7 +225,9 @@ class TokenVault:
             DecryptionError: a stored value cannot be decrypted.
         """
         seconds = read.as_seconds(timeout, "timeout")
-        return await self._services.refreshing.ensure(read.as_account(account), seconds, actor=self._actor)
+        return await self._services.refreshing.ensure(
+            read.as_account(account), seconds, actor=self._actor, fresh=read.as_flag(fresh, "fresh")
+        )
 
     @scrubbed_async
     async def refresh_account(self, account: Account) -> Token:

@@ -30,11 +30,13 @@ class Reading:
         row: the stored token; None if there is none, or if its row cannot be used.
         now: the store's time of the read; callers judge expiry by it.
         damaged: the reason for which the row cannot be used, or None.
+        is_stale: whether the store did not answer, so that this process remembered the row.
     """
 
     row: StoredToken | None
     now: datetime
     damaged: DamagedToken | None = None
+    is_stale: bool = False
 
     @property
     def answer(self) -> StoredToken | DamagedToken | None:

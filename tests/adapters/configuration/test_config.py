@@ -53,6 +53,9 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_FLEET_GUARD_ACCOUNTS="8",
         TOKEN_VAULT_FLEET_GUARD_WINDOW="120",
         TOKEN_VAULT_FLEET_GUARD_LIMIT="86400",
+        TOKEN_VAULT_READ_CACHE="30",
+        TOKEN_VAULT_SERVE_STALE="60",
+        TOKEN_VAULT_READ_CACHE_SIZE="50",
     )
     assert config.encryption_secret.reveal() == SECRET
     assert config.previous_encryption_secret.reveal() == SECRET[::-1]
@@ -82,6 +85,9 @@ def test_every_field_has_a_variable(tmp_path):
         "fleet_guard_accounts": 8,
         "fleet_guard_window": timedelta(minutes=2),
         "fleet_guard_limit": timedelta(days=1),
+        "read_cache": timedelta(seconds=30),
+        "serve_stale": timedelta(seconds=60),
+        "read_cache_size": 50,
     }
     day, minute = timedelta(days=1), timedelta(minutes=1)
     assert config.client_rules == ClientRules(4, minute / 2, 8, 2 * minute, day)

@@ -172,6 +172,49 @@ class TestSealingMany:
         assert repository.calls == []
 
 
+class TestRenewing:
+    """A key in use is unwrapped again in the background, so that an outage finds it with half of its time left."""
+
+    @pytest.fixture
+    async def cipher(self, repository, master, seconds):
+        cipher = cipher_over(repository, master, ttl=TTL, monotonic=seconds, renewing=True)
+        yield cipher
+        await cipher._keyring.aclose()
+
+    async def used(self, cipher, sealed):
+        value = await cipher.open(KEY, sealed)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return value
+
+    async def test_after_half_of_its_time(self, cipher, master, seconds):
+        sealed = await seal(cipher)
+        half = TTL.total_seconds() / 2
+        seconds.now += half
+        assert await self.used(cipher, sealed) == VALUE
+        master.switch_off()
+        seconds.now += TTL.total_seconds() - 1
+        assert await self.used(cipher, sealed) == VALUE
+        seconds.now += 1
+        with pytest.raises(KeyUnavailableError):
+            await cipher.open(KEY, sealed)
+
+    async def test_not_before(self, cipher, repository, seconds):
+        sealed = await seal(cipher)
+        seconds.now += TTL.total_seconds() / 2 - 1
+        repository.calls.clear()
+        await self.used(cipher, sealed)
+        assert repository.calls == []
+
+    async def test_a_key_that_was_destroyed_meanwhile_is_dropped(self, cipher, repository, seconds):
+        sealed = await seal(cipher)
+        record = repository.data["tenant-1", sealed.data_key_id]
+        repository.data["tenant-1", sealed.data_key_id] = evolve(record, state=DataKeyState.DESTROYED, wraps=())
+        seconds.now += TTL.total_seconds() / 2
+        await self.used(cipher, sealed)
+        assert not is_held(cipher, "tenant-1")
+
+
 class TestSealers:
     async def test_it_seals_through_an_outage_and_beyond_its_time(self, cipher, other, master, seconds):
         await seal(other)

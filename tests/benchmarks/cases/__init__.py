@@ -2,6 +2,7 @@
 
 from tests.benchmarks.bench import Case
 from tests.benchmarks.cases.bulk import BULK
+from tests.benchmarks.cases.cached import CACHED
 from tests.benchmarks.cases.claim import CLAIM
 from tests.benchmarks.cases.cold import COLD
 from tests.benchmarks.cases.crypto import CRYPTO
@@ -14,4 +15,7 @@ from tests.benchmarks.cases.reencrypt import REENCRYPT
 from tests.benchmarks.cases.sqlite import SQLITE
 from tests.benchmarks.cases.store import STORE
 
-CASES: tuple[Case, ...] = (GET, COLD, STORE, BULK, EXPIRING, CRYPTO, SQLITE, ENSURE, CLAIM, REENCRYPT, IMPORTING, PEERS)
+CASES: tuple[Case, ...] = (
+    *(GET, CACHED, COLD, STORE, BULK, EXPIRING, CRYPTO),
+    *(SQLITE, ENSURE, CLAIM, REENCRYPT, IMPORTING, PEERS),
+)

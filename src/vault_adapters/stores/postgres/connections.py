@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import math
 import re
 import time
@@ -99,6 +101,14 @@ class Connections:
             # wait for that without a limit.
             await answered(connection, self._seconds, self._pool.putconn(connection))
 
+    async def connect_apart(self, seconds: float) -> Connection:
+        """Open a connection with the pool's parameters, in autocommit mode; it does not belong to the pool."""
+        conninfo, kwargs = await _plain_value(self._pool.conninfo), await _plain_value(self._pool.kwargs)
+        connecting = self._pool.connection_class.connect(conninfo, **{**(kwargs or {}), "autocommit": True})
+        async with asyncio.timeout(max(seconds, _CHECK_SECONDS)):
+            connection: Connection = await connecting
+        return connection
+
     def is_plain(self, connection: Connection) -> bool:
         """Return whether a single statement on the connection runs READ COMMITTED and may write."""
         return self._plain.get(connection, True)
@@ -152,6 +162,12 @@ class Connections:
             self._plain[connection] = (isolation, read_only) == ("read committed", "off")
         elif fresh:
             await VaultCursor(connection).execute("SELECT 1")
+
+
+async def _plain_value(value: Any) -> Any:
+    """Return a parameter of a pool, which may be a function that returns it."""
+    value = value() if callable(value) else value
+    return await value if inspect.isawaitable(value) else value
 
 
 async def _restore(connection: Connection) -> None:

@@ -42,6 +42,7 @@ class PostgresTenantEraser:
             counts = {"data_keys": len(destroyed)}
             for name, query in _STEPS.items():
                 counts[name] = await transaction.execute(self._queries[query], tenant)
+            await transaction.fetch(self._queries["tell_erasure"], tenant)
             is_empty = not any(counts.values())
             counts["accounts"] = accounts
             if is_empty:

@@ -1,5 +1,6 @@
 """Loads the store's statements and fills in the SQL that several of them share."""
 
+from vault_adapters.stores.postgres.notifying import notifying_fragments
 from vault_adapters.stores.postgres.schema import quoted
 from vault_adapters.stores.queries import Queries, load_queries
 
@@ -126,6 +127,7 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
         "durable": _DURABLE,
         "horizon": _HORIZON,
         "after": _AFTER,
+        **notifying_fragments(schema),
     }
     filled = {name: sql.replace("{{schema}}", quoted(schema)) for name, sql in shared.items()}
     return load_queries(

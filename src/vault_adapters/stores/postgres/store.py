@@ -17,6 +17,7 @@ from vault_adapters.stores.postgres.importing import PostgresImportRepository
 from vault_adapters.stores.postgres.key_rotation import PostgresKeyRotation
 from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
+from vault_adapters.stores.postgres.listening import NotificationWatch, listening
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.revival import PostgresRevivalRepository
@@ -25,6 +26,7 @@ from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_domain.entities.secret import Secret, as_secret
+from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 
 
 @frozen
@@ -41,6 +43,14 @@ class PostgresStore:
     imports: PostgresImportRepository
     revivals: PostgresRevivalRepository
     clients: PostgresClientLedger
+    make_watch: Callable[[ChangeHearer], NotificationWatch]
+
+    @asynccontextmanager
+    async def watch(self, hearer: ChangeHearer) -> AsyncIterator[ChangeWatch]:
+        """See `WatchedStore`."""
+        watch = self.make_watch(hearer)
+        async with listening(watch):
+            yield watch
 
 
 @asynccontextmanager
@@ -98,6 +108,7 @@ async def open_postgres_store(
                 PostgresImportRepository(database, queries),
                 PostgresRevivalRepository(database, queries),
                 PostgresClientLedger(database, queries),
+                lambda hearer: NotificationWatch(connections, database, schema, hearer, timeout.total_seconds()),
             )
         finally:
             await tokens.close()

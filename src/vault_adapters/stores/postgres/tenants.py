@@ -5,12 +5,13 @@ import re
 from importlib.resources import files
 
 from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.notifying import channel_of
 from vault_adapters.stores.postgres.schema import quoted
 from vault_domain.entities.errors import InvalidInputError
 
 _log = logging.getLogger(__name__)
 
-TRIGGER_VERSION = 3
+TRIGGER_VERSION = 4
 """Version of the script; increase it with each change to what the script deletes or writes."""
 
 _COMMENT = re.compile(r"token-vault tenants trigger, version (\d{1,9})")
@@ -55,11 +56,12 @@ def tenants_trigger_sql(schema: str, table: str, column: str) -> str:
         "schema": quoted(schema),
         "table": ".".join(_normalised(part) for part in table_match.groups()),
         "column": _normalised(column),
+        "channel": channel_of(schema),
     }
     script = files("vault_adapters.stores.postgres").joinpath("tenants.sql").read_text(encoding="utf-8")
     script = script.replace("$body$", _dollar_tag("".join(names.values())))
     script = script.replace("{{version}}", str(TRIGGER_VERSION))
-    return re.sub(r"{{(schema|table|column)}}", lambda match: names[match[1]], script)
+    return re.sub(r"{{(schema|table|column|channel)}}", lambda match: names[match[1]], script)
 
 
 async def warn_of_old_trigger(database: PostgresDatabase, schema: str) -> None:

@@ -45,6 +45,9 @@ BEGIN
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor)
         SELECT tenant_id, 'tenant_erased', statement_timestamp(), 'database:' || session_user
         FROM unnest(known) tenant_id;
+    -- Tell processes that cache these tenants' rows; see notifying.py.
+    PERFORM pg_notify('{{channel}}', 't' || left(encode(sha256(convert_to(tenant_id, 'UTF8')), 'hex'), 6))
+        FROM unnest(known) tenant_id;
 END
 $body$;
 

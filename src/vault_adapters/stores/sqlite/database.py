@@ -151,7 +151,7 @@ class SqliteDatabase:
             if self._identity is not None:
                 self._identity.check_for_read()
             if self._reader is not self._writer:
-                return list(await _patiently(query, end))  # type: ignore[arg-type]
+                return list(await self._in_time(_patiently(query, end), end))  # type: ignore[arg-type]
             async with self._turn(end):  # reader and writer share one connection, so no read runs in a transaction
                 return list(await query())  # type: ignore[arg-type]
 
@@ -207,6 +207,19 @@ class SqliteDatabase:
                 self._lock.release()
             return
         raise StorageError("other transactions on the SQLite database took too long", retryable=True)
+
+    async def _in_time(self, reading: Awaitable[T], end: float) -> T:
+        """Await a query, but not beyond the limit: SQLite itself waits up to ten seconds for some locks.
+
+        Raises:
+            StorageError: the query did not end in time; it goes on in its thread.
+        """
+        try:
+            async with asyncio.timeout_at(end):
+                return await reading
+        except TimeoutError:
+            pass  # raise the new error below, so that it has no ``__context__``
+        raise StorageError("the SQLite database did not answer in time", retryable=True)
 
     def _end(self) -> float:
         return self._loop.time() + self._timeout

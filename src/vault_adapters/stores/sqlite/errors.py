@@ -6,13 +6,14 @@ from contextlib import contextmanager
 
 from vault_domain.entities.errors import StorageError
 
-# Errors that a retry may avoid: another process holds the file's write lock, or the schema changed during a statement.
+# Errors that a retry may avoid: another process holds a lock of the file, or the schema changed during a statement.
 _PASSING = {
     "SQLITE_BUSY",
     "SQLITE_BUSY_RECOVERY",
     "SQLITE_BUSY_SNAPSHOT",
     "SQLITE_BUSY_TIMEOUT",
     "SQLITE_LOCKED",
+    "SQLITE_PROTOCOL",
     "SQLITE_SCHEMA",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 
 from attrs import frozen
@@ -22,6 +22,8 @@ from vault_adapters.stores.sqlite.revival import SqliteRevivalRepository
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
+from vault_adapters.stores.sqlite.watching import watching
+from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 
 
 @frozen
@@ -38,6 +40,11 @@ class SqliteStore:
     imports: SqliteImportRepository
     revivals: SqliteRevivalRepository
     clients: SqliteClientLedger
+    path: str
+
+    def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
+        """See `WatchedStore`."""
+        return watching(self.path, hearer)
 
 
 @asynccontextmanager
@@ -80,6 +87,7 @@ async def open_sqlite_store(
                 SqliteImportRepository(database, queries),
                 SqliteRevivalRepository(database, queries),
                 SqliteClientLedger(database, queries),
+                path,
             )
         finally:
             await tokens.close()

@@ -47,7 +47,8 @@ from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Patience, still_open
 from vault_domain.services.refresh.failures import NothingSent
 from vault_domain.services.tokens.opening import checked_snapshot
-from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.reading import PATIENCE
+from vault_domain.services.tokens.single import Access, TokenService
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +62,9 @@ _PATIENCE = 1.0
 
 _LEAST_LOOK = 0.25
 """Shortest time in seconds for the first and the last read, so that a timeout of 0 returns the stored token."""
+
+_LOOK_SHARE = 0.8
+"""Share of the time for a read after which a remembered token is returned."""
 
 _LAST_LOOK = 0.25
 """Seconds of a caller's timeout for a last read, because another process may have stored a token."""
@@ -109,11 +113,12 @@ class RefreshService:
         self._runner.stop()
         self._keeper.stop_waiting()
 
-    async def ensure(self, account: Account, timeout: float | None, *, actor: str | None) -> Token:
+    async def ensure(self, account: Account, timeout: float | None, *, actor: str | None, fresh: bool = False) -> Token:
         """Return an access token that may be used now; refresh it first if it is due.
 
         ``timeout`` (seconds) covers everything, the first read included. A caller whose token is still valid waits for
-        a new one for a second at most, whatever hangs; the refresh goes on without the caller.
+        a new one for a second at most, whatever hangs; the refresh goes on without the caller. If ``fresh`` is True, no
+        remembered token is returned.
         """
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout
@@ -122,9 +127,11 @@ class RefreshService:
             return await self._share(account, account, _Caller(Demand(), actor), max(end, least))
         found: UsableToken | None = None
         if not self._keeper.is_pending(account):
-            found, now = await self._first_look(account, timeout)
-            if found is not None and (not found.needs_refresh or self._tasks.is_flying(account)):
-                return found.token  # the token is still valid, so a caller need not wait for the running refresh
+            look = await self._first_look(account, timeout, fresh=fresh)
+            found, now = look.usable, look.now
+            # The token is still valid, so a caller need not wait for a running refresh, nor for a store that is away.
+            if found is not None and (not found.needs_refresh or look.is_stale or self._tasks.is_flying(account)):
+                return found.token
         caller = _Caller(Demand(), actor)
         if found is None:
             return await self._share(account, account, caller, end)
@@ -136,19 +143,23 @@ class RefreshService:
             return found.token
         return await self._share(account, account, caller, end)
 
-    async def _first_look(self, account: Account, timeout: float | None) -> tuple[UsableToken | None, datetime]:
+    async def _first_look(self, account: Account, timeout: float | None, *, fresh: bool) -> Access:
         if timeout is None:
-            return await self._tokens.find_access(account, None)
+            return await self._tokens.find_access(account, None, fresh=fresh)
         try:
-            return await self._look(account, max(timeout, _LEAST_LOOK))
+            return await self._look(account, max(timeout, _LEAST_LOOK), fresh=fresh)
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
         raise _overdue(account)
 
-    async def _look(self, account: Account, seconds: float) -> tuple[UsableToken | None, datetime]:
+    async def _look(self, account: Account, seconds: float, *, fresh: bool = False) -> Access:
         """Read the access token in a call of its own, because cancelling a read that hangs may hang too."""
         key = ("look", self._tasks.new_id())
-        return await self._tasks.share(key, lambda: self._tokens.find_access(account, None), seconds)
+        # A caller with little time gets a remembered token just before its time is over.
+        patience = min(PATIENCE, _LOOK_SHARE * seconds)
+        return await self._tasks.share(
+            key, lambda: self._tokens.find_access(account, None, fresh=fresh, patience=patience), seconds
+        )
 
     async def _refresh_ahead(self, account: Account, caller: _Caller, end: float) -> Token | None:
         """Refresh a token that is still valid; return None if that does not end by ``end`` or is impossible now."""
@@ -182,7 +193,8 @@ class RefreshService:
         if dies:  # a look would find a token that the running attempt may end
             raise _overdue(account)
         with suppress(TimeoutError, StorageError):
-            found, _ = await self._look(account, max(_LEAST_LOOK, end - self._tasks.monotonic()))
+            look = await self._look(account, max(_LEAST_LOOK, end - self._tasks.monotonic()))
+            found = look.usable
         if found is not None:
             return found.token
         raise _overdue(account)

@@ -56,6 +56,7 @@ class RejectionService:
     async def report(self, info: TokenInfo, *, actor: str | None) -> Token:
         """Return a token to try instead of one that a resource rejected."""
         key, account = info.key, info.key.account
+        self._tokens.refuse(info)  # also if the rest fails, as it does while the database is away
         await self._keeper.settle(account)  # a token of an answer that waits can be marked once it is stored
         snapshot = checked_snapshot(account, await self._ledger.read(account))
         row = snapshot.token(key.kind)

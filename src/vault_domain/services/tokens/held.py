@@ -64,7 +64,7 @@ class HeldAnswers:
 
     def __contains__(self, account: Account) -> bool:
         """Return whether an answer of this account waits."""
-        return account in self._by_account
+        return bool(self._by_account) and account in self._by_account
 
     def __len__(self) -> int:
         """Return how many answers wait."""

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.errors import DecryptionError, StorageError
+from attrs import frozen
+
+from vault_domain.entities.account import Account, TokenKey, TokenKind, access_key
+from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import (
     WRONG_ROW,
@@ -22,13 +24,28 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.sealing import write_sealed
 from vault_domain.services.tokens.uses import UseTracker
 
 _ENDING_AT_ONCE = 100
 """Number of refresh tokens that end soon and are noted in one transaction."""
+
+
+@frozen
+class Access:
+    """An access token as a caller finds it.
+
+    Attributes:
+        usable: the token if it may be used now, else None.
+        now: the store's time of the read.
+        is_stale: whether the store did not answer, so that this process remembered the token.
+    """
+
+    usable: UsableToken | None
+    now: datetime
+    is_stale: bool
 
 
 class TokenService:
@@ -42,7 +59,7 @@ class TokenService:
         opener: TokenOpener,
         uses: UseTracker,
         policy: RefreshPolicy,
-        held: HeldAnswers,
+        reader: RowReader,
         clients: Clients,
     ) -> None:
         self._tokens = tokens
@@ -51,7 +68,7 @@ class TokenService:
         self._opener = opener
         self._uses = uses
         self._policy = policy
-        self._held = held
+        self._reader = reader
         self._clients = clients
 
     async def store(
@@ -68,9 +85,9 @@ class TokenService:
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
         )
 
-    async def get(self, key: TokenKey) -> Token | None:
+    async def get(self, key: TokenKey, *, fresh: bool = False) -> Token | None:
         """Return the token, regardless of its status, and record its use."""
-        reading = await self._reading(key)
+        reading = await self._reader.read(key, fresh=fresh)
         answer = reading.answer
         return None if answer is None else await self.hand_out(key, answer, reading.now)
 
@@ -85,7 +102,7 @@ class TokenService:
         tokens: dict[TokenKey, Token] = {}
         unreadable: list[TokenKey] = []
         for key in keys:
-            row = self._held.over(key, answers.get(key))
+            row = self._reader.over(key, answers.get(key))
             try:
                 if row is not None:
                     tokens[key] = await self._opener.open(key, row, now)
@@ -97,30 +114,31 @@ class TokenService:
             self._uses.record(token.info, now)
         return tokens
 
-    async def get_access(self, account: Account, buffer: timedelta | None) -> UsableToken | None:
+    async def get_access(
+        self, account: Account, buffer: timedelta | None, *, fresh: bool = False
+    ) -> UsableToken | None:
         """Return the access token if it may be used now, else None. It never calls a provider."""
-        found, _ = await self.find_access(account, buffer)
-        return found
+        return (await self.find_access(account, buffer, fresh=fresh)).usable
 
-    async def find_access(self, account: Account, buffer: timedelta | None) -> tuple[UsableToken | None, datetime]:
-        """Do the same as `get_access`, and return the store's time too."""
-        key = account.key(TokenKind.ACCESS_TOKEN)
-        row, now = await self._read(key)
-        if row is None:
-            return None, now
-        found = freshness(row.info, now, self._policy, buffer)
-        if found is Freshness.UNUSABLE:
-            return None, now
-        token = await self.hand_out(key, row, now)
-        return UsableToken(token, needs_refresh=found is Freshness.DUE), now
+    async def find_access(
+        self, account: Account, buffer: timedelta | None, *, fresh: bool = False, patience: float = PATIENCE
+    ) -> Access:
+        """Do the same as `get_access`, and tell how the token was found; see `RowReader.read` for the arguments."""
+        key = access_key(account)
+        row, reading = await self._read(key, fresh=fresh, patience=patience)
+        found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
+        if row is None or found is Freshness.UNUSABLE:
+            return Access(None, reading.now, reading.is_stale)
+        token = await self.hand_out(key, row, reading.now)
+        return Access(UsableToken(token, found is Freshness.DUE), reading.now, reading.is_stale)
 
     async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token if it may be used now, else None."""
         key = account.key(TokenKind.REFRESH_TOKEN)
-        row, now = await self._read(key)
-        if row is None or not is_usable(row.info, now):
+        row, reading = await self._read(key)
+        if row is None or not is_usable(row.info, reading.now):
             return None
-        return await self.hand_out(key, row, now)
+        return await self.hand_out(key, row, reading.now)
 
     async def hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Decrypt the row that was read at ``now`` for this key, and record the token's use."""
@@ -128,25 +146,17 @@ class TokenService:
         self._uses.record(token.info, now)
         return token
 
-    async def _read(self, key: TokenKey) -> tuple[StoredToken | None, datetime]:
+    async def _read(
+        self, key: TokenKey, *, fresh: bool = False, patience: float = PATIENCE
+    ) -> tuple[StoredToken | None, Reading]:
         """Read a row whose metadata is needed before its value is decrypted."""
-        reading = await self._reading(key)
+        reading = await self._reader.read(key, fresh=fresh, patience=patience)
         answer = reading.answer
-        row = None if answer is None else self._opener.checked(key, answer, reading.now)
-        return row, reading.now
+        return None if answer is None else self._opener.checked(key, answer, reading.now), reading
 
-    async def _reading(self, key: TokenKey) -> Reading:
-        """Read a row; an access token that waits for the database takes the place of the one that it replaces."""
-        try:
-            reading = await self._tokens.get(key)
-        except StorageError:
-            alone = self._held.alone(key)
-            if alone is None:
-                raise
-            return alone
-        found = reading.answer
-        answer = self._held.over(key, found)
-        return reading if answer is found else Reading.of(answer, reading.now)
+    def refuse(self, info: TokenInfo) -> None:
+        """Never hand out this value from memory again, because a resource rejected it."""
+        self._reader.refuse(info)
 
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
         """Mark exactly the value that ``info`` describes as invalid."""

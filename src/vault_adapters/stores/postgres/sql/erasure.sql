@@ -47,6 +47,11 @@ WITH doomed AS (
 DELETE FROM {{schema}}.token t USING doomed o
 WHERE t.tenant_id = o.tenant_id AND t.provider = o.provider AND t.kind = o.kind AND t.identifier = o.identifier
 
+-- name: tell_erasure
+-- Tell other processes that a tenant's rows are gone.
+SELECT {{told_tenant}}
+FROM (SELECT %(tenant_id)b::text AS tenant_id) t
+
 -- name: empty_tenant_audit_events
 -- Remove tenant and identifier from a tenant's audit events. Events of erasures and of destroyed data keys keep the
 -- tenant, because they confirm the tombstones.

@@ -42,7 +42,7 @@ stored AS (
             AND excluded.updated_at < {{now}}
         ELSE %(overwrite)b::boolean END
     -- xmax is 0 for an inserted row; a replaced row has this transaction's lock there.
-    RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.expires_at, t.xmax = 0 AS is_new,
+    RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.value_id, t.expires_at, t.xmax = 0 AS is_new,
         {{now}} AS now),
 scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
@@ -58,6 +58,8 @@ scheduled AS (
     ORDER BY s.tenant_id, s.provider, s.identifier
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
+told AS MATERIALIZED (
+    {{told_values}}),
 audited AS (
     INSERT INTO {{schema}}.audit_event (
         tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code, xid)
@@ -68,6 +70,7 @@ audited AS (
 SELECT (SELECT count(*) FROM guarded), s.id, s.is_new, s.now
 FROM (SELECT) one
 LEFT JOIN stored s ON true
+WHERE (SELECT count(*) FROM told) >= 0  -- see store_tokens
 
 -- name: find_ids
 -- Find the ids of the tokens under the given keys, with each key's number, from 1.

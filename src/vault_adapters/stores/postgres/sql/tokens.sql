@@ -48,7 +48,7 @@ stored AS (
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
-    RETURNING *),
+    RETURNING *, {{told_value}}),
 {{scheduled}},
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
@@ -66,7 +66,7 @@ WITH guarded AS (
     WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
     FOR SHARE),
 stored AS (
-    INSERT INTO {{schema}}.token (
+    INSERT INTO {{schema}}.token AS t (
         tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, expires_at, lifetime, scopes,
         generation, last_refreshed_at, created_at, updated_at, client)
     SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(value_id)b, %(value_id)b, %(data_key_id)b, %(blob)b,
@@ -75,7 +75,7 @@ stored AS (
         %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now, %(client)b::bytea
     FROM guarded g
     ON CONFLICT (tenant_id, provider, kind, identifier) DO NOTHING
-    RETURNING *),
+    RETURNING *, {{told_value}}),
 {{scheduled}},
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
@@ -102,7 +102,7 @@ stored AS (
     FROM guarded g
     WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
         AND t.identifier = %(identifier)b AND t.generation = %(expected_generation)b::bigint
-    RETURNING t.*),
+    RETURNING t.*, {{told_value}}),
 {{scheduled}},
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
@@ -162,6 +162,8 @@ scheduled AS (
     ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
+told AS MATERIALIZED (
+    {{told_values}}),
 audited AS (
     INSERT INTO {{schema}}.audit_event (
         tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, xid)
@@ -172,18 +174,19 @@ audited AS (
 SELECT {{token_columns}}, {{key_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
+WHERE (SELECT count(*) FROM told) >= 0  -- always true; it makes Postgres send the notifications
 
 -- name: invalidate_token
 -- Make one value invalid and append the event; compare-and-set on the value's id. An invalid access token makes its
 -- account due now, because a sweep refreshes it.
 WITH marked AS (
-    UPDATE {{schema}}.token SET
+    UPDATE {{schema}}.token t SET
         status = 'invalid', error_code = %(error_code)b,
         updated_at = {{now}}
     FROM (SELECT {{durable}} AS durable) d
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND value_id = %(value_id)b AND status <> 'invalid'
-    RETURNING *),
+    RETURNING t.*, {{told_change}}),
 woken AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
     SELECT tenant_id, provider, identifier, updated_at FROM marked WHERE kind = 'access_token'
@@ -214,7 +217,7 @@ WITH reported AS (
         AND t.identifier = %(identifier)b AND t.value_id = %(value_id)b AND t.status <> 'invalid'
         AND (t.suspect_since IS NULL OR NOT c.now - t.suspect_since BETWEEN interval '0' AND c.most
             OR c.now - t.suspect_since >= c.least)
-    RETURNING t.*, c.now),
+    RETURNING t.*, c.now, {{told_change}}),
 woken AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
     SELECT tenant_id, provider, identifier, now FROM reported WHERE kind = 'access_token' AND status = 'invalid'
@@ -273,9 +276,9 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b 
 -- name: delete_token
 -- Delete one token and append the event.
 WITH gone AS (
-    DELETE FROM {{schema}}.token
+    DELETE FROM {{schema}}.token t
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-    RETURNING *),
+    RETURNING t.*, {{told_change}}),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,
@@ -294,7 +297,7 @@ WITH doomed AS (
 gone AS (
     DELETE FROM {{schema}}.token t USING doomed d
     WHERE t.tenant_id = d.tenant_id AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
-    RETURNING t.*),
+    RETURNING t.*, {{told_change}}),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,
@@ -313,7 +316,7 @@ WITH doomed AS (
 gone AS (
     DELETE FROM {{schema}}.token t USING doomed d
     WHERE t.tenant_id = d.tenant_id AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
-    RETURNING t.*),
+    RETURNING t.*, {{told_tenant}}),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,

@@ -1,0 +1,95 @@
+"""A store whose reads and writes of tokens this process remembers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from attrs import frozen
+
+from vault_adapters.stores.port import Store, WatchedStore
+from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.audit_log import AuditLog
+from vault_domain.ports.client_ledger import ClientLedger
+from vault_domain.ports.clock import Clock
+from vault_domain.ports.importing import ImportRepository
+from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.key_rotation import KeyRotationRepository
+from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.ports.revival import RevivalRepository
+from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.tenant_eraser import TenantEraser
+from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.rules.remembering import MemoryPolicy
+from vault_domain.services.tokens.held import HeldAnswers
+from vault_domain.services.tokens.noticing import noticing
+from vault_domain.services.tokens.reading import RowReader
+from vault_domain.services.tokens.remembered import RememberedRows
+
+
+@frozen
+class NoticedStore:
+    """Implements `Store`."""
+
+    tokens: TokenRepository
+    accounts: AccountRepository
+    keys: KeyRepository
+    audit: AuditLog
+    refreshes: RefreshLedger
+    key_rotation: KeyRotationRepository
+    eraser: TenantEraser
+    imports: ImportRepository
+    revivals: RevivalRepository
+    clients: ClientLedger
+
+
+@asynccontextmanager
+async def remembering(
+    store: Store,
+    policy: MemoryPolicy,
+    held: HeldAnswers,
+    tasks: Tasks,
+    is_at_hand: Callable[[str, bytes], bool],
+    clock: Clock | None,
+) -> AsyncIterator[tuple[NoticedStore, RowReader]]:
+    """Give a store whose reads and writes are remembered, and the reader that answers from memory.
+
+    Args:
+        store: the store; if it is a `WatchedStore` and there is a read cache, it is watched until the block ends.
+        policy: the limits of the memory.
+        held: the answers of providers that wait for the store.
+        tasks: tells the monotonic time, and runs reads.
+        is_at_hand: see `RememberedRows`.
+        clock: see `RememberedRows`.
+    """
+    rows = RememberedRows(policy, tasks, is_at_hand, clock)
+    async with AsyncExitStack() as stack:
+        if policy.read_cache and isinstance(store, WatchedStore):
+            rows.watch_by(await stack.enter_async_context(store.watch(rows)))
+        own = noticed(store, rows)
+        yield own, RowReader(own.tokens, rows, held, tasks)
+
+
+def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
+    """Return the same store, which tells ``rows`` what this process reads and writes."""
+    ports = noticing(
+        rows,
+        tokens=store.tokens,
+        accounts=store.accounts,
+        refreshes=store.refreshes,
+        eraser=store.eraser,
+        imports=store.imports,
+        clients=store.clients,
+    )
+    return NoticedStore(
+        tokens=ports.tokens,
+        accounts=ports.accounts,
+        keys=store.keys,
+        audit=store.audit,
+        refreshes=ports.refreshes,
+        key_rotation=store.key_rotation,
+        eraser=ports.eraser,
+        imports=ports.imports,
+        revivals=store.revivals,
+        clients=ports.clients,
+    )

@@ -1,0 +1,53 @@
+"""Decides whether a remembered row may answer a read."""
+
+import math
+from datetime import datetime, timedelta
+
+from attrs import frozen
+
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.token import StoredToken, TokenStatus
+
+
+@frozen
+class MemoryPolicy:
+    """How long a remembered row may answer a read.
+
+    Attributes:
+        read_cache: time since the database confirmed a row for which it answers without a query; zero: never.
+        serve_stale: time since the database confirmed a row for which it answers while the database does not; zero:
+            never.
+        size: largest number of remembered rows.
+        unwatched: the same as ``read_cache``, and at most this, while other processes' changes are not told.
+    """
+
+    read_cache: timedelta = timedelta(0)
+    serve_stale: timedelta = timedelta(minutes=10)
+    size: int = 10_000
+    unwatched: timedelta = timedelta(seconds=1)
+
+
+def may_be_remembered(key: TokenKey, row: StoredToken) -> bool:
+    """Return whether a row may answer later reads of ``key``.
+
+    A refresh token may not, because presenting an older one may revoke the grant. An invalid value may not, because
+    nobody can use it.
+    """
+    return key.kind is not TokenKind.REFRESH_TOKEN and row.info.status is not TokenStatus.INVALID and row.key == key
+
+
+def may_answer(age: float, longest: float, left: float) -> bool:
+    """Return whether a remembered row may answer a read.
+
+    Args:
+        age: seconds since the database confirmed the row.
+        longest: the limit for the age, in seconds.
+        left: seconds from that confirmation until the token expires.
+    """
+    return age < longest and age < left
+
+
+def time_left(row: StoredToken, confirmed_at: datetime) -> float:
+    """Return the seconds from a time until a row's token expires; infinity if it does not expire."""
+    expires_at = row.info.expires_at
+    return math.inf if expires_at is None else (expires_at - confirmed_at).total_seconds()

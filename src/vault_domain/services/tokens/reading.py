@@ -1,0 +1,127 @@
+"""Reads single rows. While the store does not answer, it answers from what this process remembers."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import suppress
+
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import StorageError
+from vault_domain.entities.token import DamagedToken, StoredToken, TokenInfo
+from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.token_repository import Reading, TokenRepository
+from vault_domain.services.tokens.held import HeldAnswers
+from vault_domain.services.tokens.remembered import RememberedRows
+
+_log = logging.getLogger(__name__)
+
+PATIENCE = 1.0
+"""Seconds after which a read is answered from memory, if its row is remembered."""
+
+_QUIET_SECONDS = 60.0
+"""Shortest time in seconds between two lines of the log about reads that were answered from memory."""
+
+
+class RowReader:
+    """Reads rows for callers who want to use the token.
+
+    Args:
+        tokens: the store's tokens.
+        rows: the remembered rows.
+        held: the answers of providers that the database has not stored yet.
+        tasks: limits reads, and runs those that go on without a caller.
+    """
+
+    def __init__(self, tokens: TokenRepository, rows: RememberedRows, held: HeldAnswers, tasks: Tasks) -> None:
+        self._tokens = tokens
+        self._rows = rows
+        self._held = held
+        self._tasks = tasks
+        self._answered = 0
+        self._quiet_until = -math.inf
+
+    async def read(self, key: TokenKey, *, fresh: bool = False, patience: float = PATIENCE) -> Reading:
+        """Read a row; an access token that waits for the database takes the place of the one that it replaces.
+
+        Args:
+            key: the key of the row.
+            fresh: never answer from the remembered rows.
+            patience: seconds after which a remembered row answers.
+
+        Raises:
+            StorageError: the store failed, and no remembered row may be used.
+        """
+        cached = None if fresh else self._rows.cached(key)
+        if cached is not None:
+            return self._with_waiting(key, cached)
+        is_known = self._without_store(key, fresh=fresh) is not None
+        if is_known and self._tasks.is_flying(_flight(key)):
+            return await self._from_memory(key, fresh=fresh)  # a read of this key has been waiting for too long already
+        failure: StorageError | None = None
+        try:
+            if not is_known:
+                return await self._from_store(key)
+            return await self._tasks.within(patience, lambda: self._from_store(key))
+        except TimeoutError:
+            pass  # answer below, so that an error there has no ``__context__``
+        except StorageError as error:
+            failure = error
+        if failure is None:
+            return await self._from_memory(key, fresh=fresh)
+        answer = self._without_store(key, fresh=fresh, retryable=failure.retryable)
+        if answer is None:
+            raise failure
+        return self._handed_out(answer)
+
+    def over(self, key: TokenKey, row: StoredToken | DamagedToken | None) -> StoredToken | DamagedToken | None:
+        """See `HeldAnswers.over`."""
+        return self._held.over(key, row)
+
+    def refuse(self, info: TokenInfo) -> None:
+        """Never answer with this value from memory again, because a resource rejected it."""
+        self._rows.refuse(info)
+
+    async def _from_store(self, key: TokenKey) -> Reading:
+        ticket = self._rows.begin()
+        reading = await self._tokens.get(key)
+        self._rows.saw(key, reading.row, reading.now, ticket)
+        return self._with_waiting(key, reading)
+
+    def _with_waiting(self, key: TokenKey, reading: Reading) -> Reading:
+        found = reading.answer
+        answer = self._held.over(key, found)
+        return reading if answer is found else Reading.of(answer, reading.now)
+
+    async def _from_memory(self, key: TokenKey, *, fresh: bool) -> Reading:
+        """Answer from memory, while a read goes on in the background, so that a slow store is heard in the end."""
+        answer = self._without_store(key, fresh=fresh)
+        if answer is None:  # it expired, or was changed meanwhile
+            return await self._from_store(key)
+        with suppress(TimeoutError, StorageError):
+            await self._tasks.share(_flight(key), lambda: self._from_store(key), 0.0)
+        return self._handed_out(answer)
+
+    def _without_store(self, key: TokenKey, *, fresh: bool, retryable: bool = True) -> Reading | None:
+        """Return what may be handed out while the store does not answer; None if nothing may."""
+        waiting = self._held.alone(key)
+        if waiting is not None:
+            return waiting
+        if fresh or not retryable or key.account in self._held:
+            return None  # a waiting answer that may not be handed out replaces the remembered row
+        return self._rows.stale(key)
+
+    def _handed_out(self, answer: Reading) -> Reading:
+        self._answered += answer.is_stale
+        now = self._tasks.monotonic()
+        if self._answered and now >= self._quiet_until:
+            _log.warning(
+                "the database does not answer in time; reads answered from memory since the last such line: %d",
+                self._answered,
+            )
+            self._answered, self._quiet_until = 0, now + _QUIET_SECONDS
+        return answer
+
+
+def _flight(key: TokenKey) -> tuple[str, TokenKey]:
+    return "overdue read", key

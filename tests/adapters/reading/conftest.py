@@ -1,0 +1,29 @@
+"""Fixtures of the tests of what a process remembers of the rows that it has read."""
+
+import itertools
+
+import pytest
+from tests.support.databases import SECRET
+from tests.support.scrypt import cheap_scrypt_here
+
+from vault_adapters import VaultConfig
+
+__all__ = ["cheap_scrypt_here"]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def url(postgres):
+    """Give the URL of an empty database."""
+    return postgres.create_database(f"reading_{next(_numbers)}")
+
+
+@pytest.fixture
+def make_config():
+    """Give a function that makes a configuration with the cheapest scrypt."""
+
+    def make(url, **settings):
+        return VaultConfig(url, encryption_secret=SECRET, scrypt_log2_n=14, **settings)
+
+    return make

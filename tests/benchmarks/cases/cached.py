@@ -1,0 +1,102 @@
+"""Getting tokens that this process has read lately, with `read_cache`."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import aiosqlite
+from tests.benchmarks.bench import Bench, Case, at_once
+from tests.benchmarks.findings import Goal
+from tests.benchmarks.floors import SELECT_VALUE, fetch_one, parts
+from tests.benchmarks.timing import Contestant
+from tests.benchmarks.vaults import PROVIDER, access_keys, bench_vault, endless, fill
+
+from vault_adapters import TokenKey, TokenVault
+from vault_adapters.testing import ScriptedRefresher
+
+_DAY = timedelta(days=1)  # so that no token is read again during a measurement
+_BLOCK = 200
+_SELECT_FROM_SQLITE = """
+SELECT blob, status, expires_at FROM token_vault_token
+WHERE tenant_id = ? AND provider = ? AND kind = ? AND identifier = ?
+"""
+
+
+async def _run(bench: Bench) -> None:
+    keys = access_keys(bench.amount(2000, 100), name="cached")
+    refreshers = {PROVIDER: ScriptedRefresher()}
+    async with (
+        bench_vault(bench.server.url, refreshers=refreshers, read_cache=_DAY) as vault,
+        bench.connection() as connection,
+    ):
+        await _warm(vault, keys)
+        floor = _one_by_one(
+            "a bare SELECT of value, status and expiry",
+            lambda key: fetch_one(connection, SELECT_VALUE, parts(key)),
+            keys,
+        )
+        get = _one_by_one("get_token, cached, 1 caller", vault.get_token, keys)
+        ensure = _one_by_one(
+            "ensure_access_token, cached, 1 caller", lambda key: vault.ensure_access_token(key.account), keys
+        )
+        many = _many(vault, keys)
+        series = await bench.race([floor, get, ensure, many], 100)
+        await bench.ratio(get, floor, series, Goal(0.1))
+        await bench.ratio(ensure, floor, series, Goal(0.1))
+        await bench.ratio(many, floor, series, Goal(0.1))
+    await _run_on_sqlite(bench, keys)
+
+
+async def _run_on_sqlite(bench: Bench, keys: list[TokenKey]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "vault.db")
+        async with bench_vault(f"sqlite:///{path}", read_cache=_DAY) as vault, aiosqlite.connect(path) as connection:
+            await _warm(vault, keys)
+            floor = _one_by_one(
+                "bare execute_fetchall",
+                lambda key: connection.execute_fetchall(_SELECT_FROM_SQLITE, parts(key)),
+                keys,
+            )
+            get = _one_by_one("get_token on SQLite, cached, 1 caller", vault.get_token, keys)
+            series = await bench.race([floor, get], 60)
+            await bench.ratio(get, floor, series)
+
+
+async def _warm(vault: TokenVault, keys: list[TokenKey]) -> None:
+    await fill(vault, keys)
+    await asyncio.sleep(0.5)  # until the vault hears of other processes' changes
+    for key in keys:
+        await vault.get_token(key)
+
+
+def _one_by_one(name: str, call: Callable[[TokenKey], Awaitable[object]], keys: list[TokenKey]) -> Contestant:
+    next_key = endless(keys, 5)
+
+    async def work() -> int:
+        for _ in range(_BLOCK):
+            await call(next_key())
+        return _BLOCK
+
+    return Contestant(name, work)
+
+
+def _many(vault: TokenVault, keys: list[TokenKey]) -> Contestant:
+    next_key = endless(keys, 5)
+    return Contestant(
+        "get_token, cached, 256 callers, per get", lambda: at_once(256, 4, lambda: vault.get_token(next_key()))
+    )
+
+
+CACHED = Case(
+    "cached",
+    "Get a token that was read lately, with `read_cache`",
+    "Each process has read all tokens before, so it answers from its memory and asks the database nothing. A call "
+    "includes the checks of arguments, age, expiry and policy, the decryption, the objects and the record of the use; "
+    "on SQLite also the check whether another connection has written to the file. The floors are those of the cases "
+    "without a cache.",
+    _run,
+)

@@ -1,0 +1,218 @@
+"""What a process answers from memory without a query, and how it hears that a row has changed."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, answer
+from tests.services.fakes import Obstructed, settle
+
+from vault_adapters import Account, Secret, TokenKind
+from vault_adapters.testing import ScriptedRefresher
+from vault_domain.entities.token import TokenDraft
+from vault_domain.rules.remembering import MemoryPolicy
+
+CACHE = timedelta(seconds=30)
+SECOND = timedelta(seconds=1)
+OTHER = Account("t1", "google", "bea").key(TokenKind.API_KEY)
+
+
+class Watch:
+    """A watch that a test controls; the mark of a row is its identifier."""
+
+    def __init__(self):
+        self.current = True
+
+    def is_current(self):
+        return self.current
+
+    def mark(self, key):
+        return key.identifier or ""
+
+
+class Counting(Obstructed):
+    """A repository that counts the reads."""
+
+    def __init__(self, right):
+        super().__init__(right, "get")
+        self.reads = 0
+
+    async def obstruct(self):
+        self.reads += 1
+
+
+@pytest.fixture
+def cached(cases):
+    """Give use cases with a cache, whose store counts its reads, and another process over the same store."""
+    cases = cases.over(memory=MemoryPolicy(read_cache=CACHE), refreshers={"google": ScriptedRefresher(answer(1))})
+    cases.watch = Watch()
+    cases.rows.watch_by(cases.watch)
+    cases.store_reads = cases.reader._tokens = Counting(cases.store.tokens)
+    cases.other = cases.over()
+    return cases
+
+
+async def stored(cases, key=ACCESS, value="v", **fields):
+    [info] = await cases.tokens.store([TokenDraft(key, Secret(value), **fields)], actor=None)
+    return info
+
+
+async def read(cases, key=ACCESS):
+    """Return a value, and whether the store was asked for it."""
+    before = cases.store_reads.reads
+    token = await cases.tokens.get(key)
+    return None if token is None else token.value.reveal(), cases.store_reads.reads > before
+
+
+async def test_a_second_read_asks_nobody(cached):
+    await stored(cached.other, expires_at=cached.clock.now() + HOUR)
+    assert await read(cached) == ("v", True)
+    assert await read(cached) == ("v", False)
+    assert (await cached.tokens.get_access(ACCOUNT, None)).token.value.reveal() == "v"
+    assert (await cached.refreshing.ensure(ACCOUNT, None, actor=None)).value.reveal() == "v"
+    assert cached.store_reads.reads == 1
+
+
+async def test_what_this_process_stored_needs_no_read(cached):
+    await stored(cached)
+    assert await read(cached) == ("v", False)
+
+
+async def test_a_row_is_read_again_when_its_time_is_over(cached):
+    await stored(cached)
+    cached.clock.advance(CACHE - SECOND)
+    assert await read(cached) == ("v", False)
+    cached.clock.advance(SECOND)
+    assert await read(cached) == ("v", True)
+
+
+async def test_without_a_watch_a_row_answers_for_a_second(cached):
+    await stored(cached)
+    cached.watch.current = False
+    cached.clock.advance(SECOND - timedelta(microseconds=1))
+    assert await read(cached) == ("v", False)
+    cached.clock.advance(timedelta(microseconds=1))
+    assert await read(cached) == ("v", True)
+
+
+async def test_a_fresh_read_passes_the_cache_by(cached):
+    await stored(cached)
+    await cached.tokens.get(ACCESS, fresh=True)
+    await cached.tokens.get_access(ACCOUNT, None, fresh=True)
+    await cached.refreshing.ensure(ACCOUNT, None, actor=None, fresh=True)
+    assert cached.store_reads.reads == 3
+
+
+async def test_an_expired_row_is_never_answered(cached):
+    await stored(cached, expires_at=cached.clock.now() + SECOND)
+    cached.clock.advance(SECOND)
+    assert await read(cached) == ("v", True)
+    assert await cached.tokens.get_access(ACCOUNT, None) is None
+
+
+async def test_a_cached_token_that_is_due_is_refreshed(cached):
+    await cached.connect(lifetime=120)
+    cached.rows._cache_seconds = HOUR.total_seconds()
+    cached.clock.advance(90 * SECOND)
+    assert (await cached.refreshing.ensure(ACCOUNT, None, actor=None)).value.reveal() == "access-1"
+
+
+async def test_a_refresh_token_is_always_read(cached):
+    await cached.connect()
+    for _ in range(2):
+        assert await read(cached, REFRESH) == ("refresh-0", True)
+
+
+async def test_a_change_of_another_process_is_heard(cached):
+    await stored(cached)
+    await stored(cached, OTHER, "other")
+    info = await stored(cached.other, value="w")
+    cached.rows.row_changed("ann", info.value_id.hex[:8])
+    assert await read(cached) == ("w", True)
+    assert await read(cached, OTHER) == ("other", False)
+
+
+async def test_hearing_of_the_value_that_is_remembered_changes_nothing(cached):
+    """A process hears of its own writes too."""
+    info = await stored(cached)
+    cached.rows.row_changed("ann", info.value_id.hex[:8])
+    assert await read(cached) == ("v", False)
+    cached.rows.row_changed("ann", "")
+    assert await read(cached) == ("v", True)
+
+
+async def test_a_tenants_rows_are_forgotten_together(cached):
+    theirs = Account("t2", "google", "bea").key(TokenKind.API_KEY)
+    await stored(cached)
+    await stored(cached, theirs)
+    cached.rows.tenants_changed(lambda tenant_id: tenant_id == "t1")
+    assert await read(cached) == ("v", True)
+    assert await read(cached, theirs) == ("v", False)
+
+
+async def test_after_an_unknown_change_every_row_is_read_again_but_still_serves_an_outage(cached):
+    await stored(cached)
+    cached.rows.anything_changed()
+    assert cached.rows.stale(ACCESS).row is not None
+    assert await read(cached) == ("v", True)
+    assert await read(cached) == ("v", False)
+
+
+class Late(Counting):
+    """A store that has read a row, but whose answer takes time."""
+
+    def __init__(self, right):
+        super().__init__(right)
+        self.gate = asyncio.Event()
+
+    async def get(self, key):
+        self.reads += 1
+        found = await self._right.get(key)
+        await self.gate.wait()
+        return found
+
+
+@pytest.mark.parametrize("heard", ["row", "tenant", "anything"])
+async def test_a_change_that_is_heard_while_a_read_runs_keeps_its_old_row_out(cached, heard):
+    await stored(cached.other)
+    cached.store_reads = cached.reader._tokens = Late(cached.store.tokens)
+    reading = asyncio.create_task(cached.tokens.get(ACCESS))
+    await settle()
+    info = await stored(cached.other, value="w")
+    if heard == "row":
+        cached.rows.row_changed("ann", info.value_id.hex[:8])
+    elif heard == "tenant":
+        cached.rows.tenants_changed(lambda _: True)
+    else:
+        cached.rows.anything_changed()
+    cached.store_reads.gate.set()
+    assert (await reading).value.reveal() == "v"
+    assert await read(cached) == ("w", True)
+
+
+async def test_a_new_value_that_is_heard_while_it_is_read_is_remembered(cached):
+    info = await stored(cached.other)
+    cached.store_reads = cached.reader._tokens = Late(cached.store.tokens)
+    reading = asyncio.create_task(cached.tokens.get(ACCESS))
+    await settle()
+    cached.rows.row_changed("ann", info.value_id.hex[:8])
+    cached.store_reads.gate.set()
+    await reading
+    assert await read(cached) == ("v", False)
+
+
+async def test_the_marks_of_forgotten_rows_are_forgotten(cached):
+    cached.rows._size = 3
+    for number in range(10):
+        await stored(cached, Account("t1", "google", str(number)).key(TokenKind.API_KEY))
+    assert sorted(cached.rows._marked) == ["7", "8", "9"]
+
+
+async def test_rows_that_are_used_stay_longer(cached):
+    cached.rows._size = 3
+    keys = [Account("t1", "google", str(number)).key(TokenKind.API_KEY) for number in range(6)]
+    for key in keys:
+        await stored(cached, key)
+        await read(cached, keys[0])
+    assert [await read(cached, key) for key in (keys[0], keys[5])] == [("v", False)] * 2
+    assert await read(cached, keys[3]) == ("v", True)
