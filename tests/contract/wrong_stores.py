@@ -21,6 +21,7 @@ from vault_adapters.testing.contract.importing import ImportCases
 from vault_adapters.testing.contract.isolation import IsolationCases
 from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
+from vault_adapters.testing.contract.neighbours import NeighbourCases
 from vault_adapters.testing.contract.rejections import RejectionCases
 from vault_adapters.testing.contract.renewals import RenewalCases
 from vault_adapters.testing.contract.reserving import ReserveCases
@@ -54,6 +55,7 @@ METHODS = {
         "list_tenant": ListingCases,
         "store_set": TokenSetCases,
         "delete": TokenSetCases,
+        "has_sibling": NeighbourCases,
     },
     "keys": dict.fromkeys(
         [

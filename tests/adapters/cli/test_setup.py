@@ -98,8 +98,8 @@ def test_health_counts(token_vault):
     }
     assert json.loads(token_vault("health", "--tenant", "t2", "--json").out)["counts"] == []
     lines = token_vault("health").out.splitlines()
-    assert lines[0].split() == ["PROVIDER", "FRESH", "EXPIRING", "UNKNOWN", "EXPIRED", "INVALID"]
-    assert lines[2].split() == ["google", "0", "1", "0", "0", "0"]
+    assert lines[0].split() == ["PROVIDER", "FRESH", "EXPIRING", "SUSPECT", "UNKNOWN", "EXPIRED", "INVALID"]
+    assert lines[2].split() == ["google", "0", "1", "0", "0", "0", "0"]
 
 
 def test_health_shows_the_incidents(token_vault):

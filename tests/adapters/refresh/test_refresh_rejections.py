@@ -69,8 +69,9 @@ async def test_a_rejected_token_is_not_handed_out_while_it_is_refreshed(opened, 
     gate = Gate(answer(1))
     here, there = await opened(ScriptedRefresher(gate)), await opened(ScriptedRefresher())
     token = await a_rejectable_token(here, clock)
-    reports = [asyncio.create_task(vault.report_rejected(token)) for vault in (here, here, there)]
+    reports = [asyncio.create_task(here.report_rejected(token)) for _ in range(2)]
     await gate.reached.wait()
+    reports.append(asyncio.create_task(there.report_rejected(token)))
     asked = asyncio.create_task(there.ensure_access_token(ACCOUNT))
     await asyncio.sleep(0.05)
     assert not asked.done()

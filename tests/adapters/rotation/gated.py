@@ -65,7 +65,8 @@ class GatedStore:
     def __init__(self, store):
         self.passed = 0
         self.gate = Gate()
-        for name in ("tokens", "accounts", "keys", "audit", "refreshes", "key_rotation", "eraser", "imports"):
+        names = "tokens accounts keys audit refreshes key_rotation eraser imports revivals clients"
+        for name in names.split():
             setattr(self, name, GatedPort(getattr(store, name), self))
 
     async def moments_of(self, work):

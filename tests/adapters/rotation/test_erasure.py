@@ -217,6 +217,7 @@ async def test_an_answer_left_in_a_journal_does_not_bring_it_back(place, tmp_pat
                 {
                     "kind": kind,
                     "value_id": None,
+                    "client": None,
                     "data_key_id": bytes(data_key_id).hex(),
                     "blob": bytes(blob).hex(),
                     "expires_at": None,

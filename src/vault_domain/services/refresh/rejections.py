@@ -75,7 +75,7 @@ class RejectionService:
         is_condemned = credential is not None and credential.status is TokenStatus.INVALID
         if is_condemned and key.kind is TokenKind.ACCESS_TOKEN:  # the provider ended the grant, so one 401 is enough
             await self._tokens.mark_invalid(row.info, REJECTED, actor=actor)
-            return await self._refreshing.ensure(account, None, actor=actor)
+            return await self._refreshing.ensure(account, None, actor=actor, fresh=True)
         if not is_usable(row.info, snapshot.now):
             raise ReauthorizationRequiredError(account=account, reason=row.info.error_code)
         return await self._suspect(row, actor=actor)
@@ -89,7 +89,7 @@ class RejectionService:
         if credential.key.kind is not TokenKind.ACCESS_TOKEN:
             outcome = await self._tokens.mark_invalid(row.info, REJECTED, actor=actor)
             if outcome is MarkOutcome.STALE:
-                return await self._refreshing.ensure(row.key.account, None, actor=actor)
+                return await self._refreshing.ensure(row.key.account, None, actor=actor, fresh=True)
         return await self._refreshing.replace(row.info, actor=actor)
 
     async def _suspect(self, row: StoredToken, *, actor: str | None) -> Token:
@@ -103,7 +103,7 @@ class RejectionService:
     async def _next(self, info: TokenInfo, row: StoredToken, *, actor: str | None) -> Token:
         """Return the stored token; an access token as any caller gets it."""
         if info.key.kind is TokenKind.ACCESS_TOKEN:
-            return await self._refreshing.ensure(info.key.account, None, actor=actor)
+            return await self._refreshing.ensure(info.key.account, None, actor=actor, fresh=True)
         token = await self._tokens.get(info.key)
         if token is None:
             raise TokenNotFoundError(account=info.key.account)
