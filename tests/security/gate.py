@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from attrs import define, field
@@ -101,6 +101,7 @@ def right_value(name: str) -> Any:
         "response": {"access_token": CANARY},
         "rows": [ImportedToken(KEY, CANARY)],
         "seconds": 1.0,
+        "since": datetime(2030, 1, 1, tzinfo=UTC),
         "tenant_id": "t1",
         "text": CANARY,
         "token_set": TokenSet(CANARY, OTHER),

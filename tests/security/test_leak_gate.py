@@ -59,6 +59,7 @@ VAULTS = {"TokenVault": TokenVault, "VaultKeys": VaultKeys, "SyncVault": SyncVau
 CANNOT_RAISE = {
     *("Secret.reveal", "generate_encryption_secret", "SyncVault.close", "RefreshWorker.stop", "ManualClock.now"),
     *("Rotation.strict", "Rotation.non_rotating", "OAuth2Refresher.revoke"),
+    *("OAuth2Refresher.client_id_of", "MetaTokenExchangeRefresher.client_id_of"),
 }
 # They may raise, but they take no text from a host, only times, clients, and values that the vault itself passes. Other
 # tests below and in tests/adapters/providers make refreshers and clients fail.
@@ -376,6 +377,7 @@ ARGUMENTS = {
     "delete-provider": ("t1", "google"),
     "accounts": ("t1",),
     "refresh": ("t1", "google"),
+    "revive": ("google", "--since", "2030-01-01T00:00:00Z"),
     "worker": (),
     "import": ("--format", "tokens", "-"),
     "export": ("t1",),

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.security.watching import Watcher
@@ -153,6 +153,7 @@ def _right(name: str) -> Any:
         "provider": "nobody",
         "error_code": "x",
         "token": None,
+        "since": datetime(2030, 1, 1, tzinfo=UTC),
     }[name]
 
 

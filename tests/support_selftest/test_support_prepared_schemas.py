@@ -33,7 +33,7 @@ def test_a_schema_comes_again_empty(schemas):
     "change",
     [
         "ALTER TABLE {}.token ALTER COLUMN error_code SET NOT NULL",
-        "ALTER TABLE {}.token DROP CONSTRAINT token_status_check",
+        "ALTER TABLE {}.master_key DROP CONSTRAINT master_key_state_check",
         "ALTER TABLE {}.token ADD COLUMN more text",
         "DROP SCHEMA {} CASCADE",
     ],

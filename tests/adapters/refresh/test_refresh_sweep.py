@@ -218,14 +218,13 @@ async def test_a_sweep_and_a_caller_make_one_refresh(opened, clock):
     assert (await sweep).refreshed == 1
 
 
-async def test_invalid_access_tokens_are_left_to_callers(opened, clock):
+async def test_a_sweep_replaces_an_access_token_that_was_marked_invalid(opened, clock):
     refresher = Provider()
     vault = await opened(refresher)
     await store(vault)
     await vault.mark_token_invalid(await vault.get_token(ACCOUNT.key(TokenKind.ACCESS_TOKEN)), "invalid_token")
-    clock.advance(HOUR)
-    assert await vault.refresh_due() == SweepReport()
-    assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "new"
+    assert await vault.refresh_due() == SweepReport(claimed=1, refreshed=1)
+    assert (await vault.get_access_token(ACCOUNT)).token.value.reveal() == "new"
 
 
 async def test_limits_are_checked(opened):

@@ -33,8 +33,17 @@ _SHOWN_EACH = 100
 """Number of rows between two updates of the progress bar."""
 
 _EXPORTED = (
-    *("tenant_id", "provider", "kind", "identifier", "id", "status", "health", "error_code", "expires_at", "scopes"),
-    *("generation", "lifetime_seconds", "last_used_at", "last_refreshed_at", "created_at", "updated_at"),
+    *("tenant_id", "provider", "kind", "identifier", "id", "status", "health", "error_code", "expires_at"),
+    *(
+        "suspect_since",
+        "scopes",
+        "generation",
+        "lifetime_seconds",
+        "last_used_at",
+        "last_refreshed_at",
+        "created_at",
+        "updated_at",
+    ),
 )
 
 
