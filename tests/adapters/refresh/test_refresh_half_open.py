@@ -1,6 +1,7 @@
 """Connections to Postgres fall silent while a provider answers: the answer lands on another connection."""
 
 import asyncio
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from tests.support.fault_proxy import fault_proxy
 
 from vault_adapters import open_vault
 from vault_adapters.testing import ScriptedRefresher
+from vault_domain import RefreshNotPersistedError
 
 NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
 
@@ -39,7 +41,9 @@ async def test_an_answer_lands_although_the_pool_fell_silent(url, tmp_path, cloc
             await store(vault)
             await asyncio.gather(*(vault.get_account(ACCOUNT) for _ in range(4)))  # several connections in the pool
             clock.advance(HOUR)
-            assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+            # Without a journal, the caller gives up if the pool has many silent connections; the vault does not.
+            with nullcontext() if journaled else suppress(RefreshNotPersistedError):
+                assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
             async with open_vault(make_config(url), clock=clock) as other:
 
                 async def has_landed():
