@@ -301,6 +301,20 @@ async def test_every_read_gives_the_token_that_one_caller_has_got(connected, ref
     assert stored.info.expires_at == found.info.expires_at
 
 
+async def test_a_waiting_token_that_a_resource_rejected_is_not_handed_out_again(connected, refresher):
+    cases, ledger = failing(connected)
+    refresher.then(answer(1))
+    assert await ensure(cases) == "access-1"
+    found = await cases.tokens.get(ACCESS)
+    cases.tokens.refuse(found.info)
+    with pytest.raises(StorageError):
+        await ensure(cases)
+    assert "access-1" not in str(await read(cases))
+    ledger.left = 0
+    await cases.keeper.retry_all()
+    assert (await cases.tokens.get(ACCESS)).info.value_id == found.info.value_id
+
+
 async def test_a_first_access_token_is_read_too(connected, refresher):
     await connected.tokens.delete(ACCESS, actor=None)
     cases, _ = failing(connected)

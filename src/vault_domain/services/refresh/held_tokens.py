@@ -74,6 +74,8 @@ class HeldTokens:
             return None
         if not held.journaled:
             raise RefreshNotPersistedError(account=account)
+        if held.refused:
+            raise StorageError("a token that a resource rejected waits for the database", retryable=True)
         key = account.key(TokenKind.ACCESS_TOKEN)
         snapshot, row = await self._snapshot(held), predicted(held.entry)
         if row is None or (snapshot is not None and not replaces(held, key, snapshot.token(key.kind))):

@@ -36,6 +36,7 @@ class Held:
         journaled: whether the journal holds the entry, so that its token may be handed out.
         genuine: whether the entry is known to be this vault's.
         changed: whether this process has written to the account since; then only the store knows what is current.
+        refused: whether a resource rejected its access token, so that it is not handed out.
     """
 
     entry: JournalEntry
@@ -43,6 +44,7 @@ class Held:
     journaled: bool
     genuine: bool = True
     changed: bool = False
+    refused: bool = False
 
     @property
     def account(self) -> Account:
@@ -96,6 +98,13 @@ class HeldAnswers:
         self._by_account[held.account] = evolve(current, **changes)
         return self._by_account[held.account]
 
+    def refuse(self, info: TokenInfo) -> None:
+        """Do not hand out this value while its answer waits, because a resource rejected it."""
+        held = self._by_account.get(info.key.account)
+        row = None if held is None else predicted(held.entry)
+        if held is not None and row is not None and TokenRef.of(row.info) == TokenRef.of(info):
+            self.note(held, refused=True)
+
     def drop(self, held: Held) -> None:
         """Forget an answer."""
         self._begun.pop(held.account, None)
@@ -116,7 +125,7 @@ class HeldAnswers:
         So a reader never gets an older token than the one that another caller of this process has got.
         """
         held = self._by_account.get(key.account) if self._by_account else None
-        if held is None or not held.journaled or not held.genuine or not replaces(held, key, row):
+        if held is None or not held.journaled or not held.genuine or held.refused or not replaces(held, key, row):
             return row
         return predicted(held.entry) or row
 
@@ -125,7 +134,7 @@ class HeldAnswers:
         held = self._by_account.get(key.account) if self._by_account else None
         if held is None or key.kind is not TokenKind.ACCESS_TOKEN:
             return None
-        if not held.journaled or not held.genuine or held.changed:
+        if not held.journaled or not held.genuine or held.changed or held.refused:
             return None
         row, now = predicted(held.entry), self.store_time(held)
         return None if row is None or now is None or row.info.is_expired(now) else Reading.of(row, now)

@@ -81,6 +81,7 @@ class RowReader:
     def refuse(self, info: TokenInfo) -> None:
         """Never answer with this value from memory again, because a resource rejected it."""
         self._rows.refuse(info)
+        self._held.refuse(info)
 
     async def _from_store(self, key: TokenKey) -> Reading:
         ticket = self._rows.begin()
