@@ -45,6 +45,7 @@ class Link:
         down: whether every statement fails.
         silent: whether statements and answers vanish, until the client gives up.
         broken_since: time of the latest change.
+        cut_since: time since which no statement could succeed; None if statements can.
     """
 
     def __init__(self, loop, random, ambush):
@@ -54,7 +55,17 @@ class Link:
     def heal(self):
         """End all faults."""
         self.slow, self.lost, self.down, self.silent = 0.0, 0.0, False, False
-        self.broken_since = 0.0
+        self.broken_since, self.cut_since = 0.0, None
+
+    def change(self, changes):
+        """Begin or end faults, given by the names of their attributes."""
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self.broken_since = self._loop.time()
+        if not self.is_broken:
+            self.cut_since = None
+        elif self.cut_since is None:
+            self.cut_since = self.broken_since
 
     @property
     def is_broken(self):

@@ -1,8 +1,12 @@
 """Counts what users and providers see in a world, by the same rules for every algorithm."""
 
 from attrs import Factory, define
+from tests.simulation.provider import STORE_SECONDS
 
 from vault_adapters import ReauthorizationRequiredError
+
+POLICY_SECONDS = 75.0
+"""Lease and quiescence: the time for which others leave a spent credential alone, less a little."""
 
 _DAY = 86_400.0
 
@@ -15,7 +19,8 @@ class Measures:
 
     Attributes:
         lost: grants that nobody can use any more, although their users did not end them.
-        unavoidable: those of them whose latest credential never reached a place that outlasts the process.
+        unavoidable: those of them whose latest credential never reached a place that outlasts the process, or was out
+            of reach for longer than others have to wait for it (`was_out_of_reach`).
         false_reconnects: grants that were alive while a caller heard that the user must connect again.
         calls: calls of callers.
         refused: calls that ended with another error although the grant was alive.
@@ -52,12 +57,32 @@ class Measures:
 
     def _lose(self, grant):
         self.lost.add(grant.family)
-        if _has_lost_answer(grant):
+        if _has_lost_answer(grant) or (grant.last is not None and grant.last.out_of_reach):
             self.unavoidable.add(grant.family)
 
 
 def _has_lost_answer(grant):
     return grant.last is not None and grant.last.lost is not None
+
+
+def was_out_of_reach(exchange, at, stopped_since, cut_since):
+    """Return whether a grant died because the process that had the answer could not store it for a long time.
+
+    It was stopped, or cut off from the database, without a break from before it could store the answer until the spent
+    credential was presented again. That lasted at least as long as the lease and the quiescence, for which others leave
+    the credential alone. Nobody else can tell this from a process that died without the answer.
+
+    Args:
+        exchange: the refresh that replaced the credential.
+        at: time at which the spent credential was presented again.
+        stopped_since: time at which the process was stopped; None if it runs, or has ended.
+        cut_since: time since which the process's host cannot reach the database; None if it can.
+    """
+    if exchange.delivered is None or at - exchange.at < POLICY_SECONDS:
+        return False
+    return any(
+        since is not None and since <= exchange.delivered + STORE_SECONDS for since in (stopped_since, cut_since)
+    )
 
 
 def connect_again_later(world, grant):
