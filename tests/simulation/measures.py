@@ -8,6 +8,9 @@ from vault_adapters import ReauthorizationRequiredError
 POLICY_SECONDS = 75.0
 """Lease and quiescence: the time for which others leave a spent credential alone, less a little."""
 
+RETURN_SECONDS = 8.0
+"""Seconds after which a host that is back has stored an answer: a supervisor starts a process every five seconds."""
+
 _DAY = 86_400.0
 
 _ENDED_BY_PROVIDER = {"reuse", "idle", "expired"}
@@ -65,24 +68,28 @@ def _has_lost_answer(grant):
     return grant.last is not None and grant.last.lost is not None
 
 
-def was_out_of_reach(exchange, at, stopped_since, cut_since):
+def was_out_of_reach(exchange, at, last_stop, last_cut):
     """Return whether a grant died because the process that had the answer could not store it for a long time.
 
-    It was stopped, or cut off from the database, without a break from before it could store the answer until the spent
-    credential was presented again. That lasted at least as long as the lease and the quiescence, for which others leave
-    the credential alone. Nobody else can tell this from a process that died without the answer.
+    It was stopped, or cut off from the database, without a break from before it could store the answer until just
+    before the spent credential was presented again. That was at least as long after the refresh as the lease and the
+    quiescence last, for which others leave the credential alone. Nobody else can tell this from a process that died
+    without the answer.
 
     Args:
         exchange: the refresh that replaced the credential.
         at: time at which the spent credential was presented again.
-        stopped_since: time at which the process was stopped; None if it runs, or has ended.
-        cut_since: time since which the process's host cannot reach the database; None if it can.
+        last_stop: beginning and end (None: not yet) of the latest stop of the process; None if it has ended.
+        last_cut: the same of the latest time in which its host could not reach the database.
     """
     if exchange.delivered is None or at - exchange.at < POLICY_SECONDS:
         return False
-    return any(
-        since is not None and since <= exchange.delivered + STORE_SECONDS for since in (stopped_since, cut_since)
-    )
+    return any(_lasted(absence, exchange.delivered, at) for absence in (last_stop, last_cut) if absence is not None)
+
+
+def _lasted(absence, delivered, at):
+    since, until = absence
+    return since <= delivered + STORE_SECONDS and (until is None or until >= at - RETURN_SECONDS)
 
 
 def connect_again_later(world, grant):

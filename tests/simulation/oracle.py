@@ -94,8 +94,8 @@ class Oracle:
         This is stricter than `is_out_of_reach`, because it decides what the page calls unavoidable.
         """
         process, link = exchange.process, self._host_of(exchange).link
-        stopped_since = process.frozen_at if process.life is Life.FROZEN else None
-        return was_out_of_reach(exchange, self._world.loop.time(), stopped_since, link.cut_since)
+        last_stop = None if process.life is Life.DEAD else process.last_stop
+        return was_out_of_reach(exchange, self._world.loop.time(), last_stop, link.last_cut)
 
     def _host_of(self, exchange):
         return next(host for host in self._world.hosts if exchange.process in self._world.processes_of(host))

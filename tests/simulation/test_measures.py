@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.ambush import Ambush
 from tests.simulation.database import Link
 from tests.simulation.loop import Process, VirtualLoop
-from tests.simulation.measures import POLICY_SECONDS, was_out_of_reach
+from tests.simulation.measures import POLICY_SECONDS, RETURN_SECONDS, was_out_of_reach
 from tests.simulation.oracle import Oracle
 from tests.simulation.planted import ROOT
 from tests.simulation.provider import STORE_SECONDS, Exchange
@@ -30,24 +30,26 @@ def answered(**changes):
     return Exchange(**{"at": SPENT, "process": None, "refresh_token": "rt", "delivered": CAME} | changes)
 
 
-@pytest.mark.parametrize("fault", ["stopped_since", "cut_since"])
+@pytest.mark.parametrize("fault", ["last_stop", "last_cut"])
 @pytest.mark.parametrize("since", [SPENT - 500.0, SPENT, CAME, CAME + STORE_SECONDS])
-def test_a_holder_that_could_never_store_its_answer_is_out_of_reach(fault, since):
-    assert was_out_of_reach(answered(), REUSED, **{"stopped_since": None, "cut_since": None} | {fault: since})
+@pytest.mark.parametrize("until", [None, REUSED - RETURN_SECONDS])
+def test_a_holder_that_could_never_store_its_answer_is_out_of_reach(fault, since, until):
+    assert was_out_of_reach(answered(), REUSED, **{"last_stop": None, "last_cut": None} | {fault: (since, until)})
 
 
 @pytest.mark.parametrize(
-    ("exchange", "at", "stopped_since", "cut_since"),
+    ("exchange", "at", "absence"),
     [
-        pytest.param(answered(), REUSED, None, None, id="well when the credential was presented again"),
-        pytest.param(answered(), REUSED, None, CAME + STORE_SECONDS + 0.1, id="cut off after it could store it"),
-        pytest.param(answered(), REUSED, CAME + STORE_SECONDS + 0.1, None, id="stopped after it could store it"),
-        pytest.param(answered(), REUSED - 1.0, SPENT, SPENT, id="presented again too early"),
-        pytest.param(answered(delivered=None), REUSED, SPENT, SPENT, id="nobody has the answer"),
+        pytest.param(answered(), REUSED, None, id="never away"),
+        pytest.param(answered(), REUSED, (SPENT, REUSED - RETURN_SECONDS - 0.1), id="back for long enough"),
+        pytest.param(answered(), REUSED, (CAME + STORE_SECONDS + 0.1, None), id="away after it could store it"),
+        pytest.param(answered(), REUSED - 1.0, (SPENT, None), id="presented again too early"),
+        pytest.param(answered(delivered=None), REUSED, (SPENT, None), id="nobody has the answer"),
     ],
 )
-def test_a_holder_that_had_its_chance_is_not_out_of_reach(exchange, at, stopped_since, cut_since):
-    assert not was_out_of_reach(exchange, at, stopped_since, cut_since)
+def test_a_holder_that_had_its_chance_is_not_out_of_reach(exchange, at, absence):
+    assert not was_out_of_reach(exchange, at, absence, None)
+    assert not was_out_of_reach(exchange, at, None, absence)
 
 
 class Scene:
@@ -107,7 +109,7 @@ def test_a_stopped_process_is_out_of_reach(scene):
 
 def test_a_process_that_continued_is_not_out_of_reach(scene):
     scene.process.freeze()
-    scene.at(CAME + 70.0)
+    scene.at(REUSED - RETURN_SECONDS - 1.0)
     scene.process.thaw()
     assert not scene.is_out_of_reach()
 
