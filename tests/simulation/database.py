@@ -45,16 +45,29 @@ class Link:
         down: whether every statement fails.
         silent: whether statements and answers vanish, until the client gives up.
         broken_since: time of the latest change.
+        last_cut: beginning and end of the latest time in which no statement could succeed; no end while it lasts.
     """
 
     def __init__(self, loop, random, ambush):
         self._loop, self._random, self.ambush = loop, random, ambush
-        self.heal()
+        self.slow, self.lost, self.down, self.silent = 0.0, 0.0, False, False
+        self.broken_since, self.last_cut = 0.0, None
 
     def heal(self):
         """End all faults."""
-        self.slow, self.lost, self.down, self.silent = 0.0, 0.0, False, False
+        self.change({"slow": 0.0, "lost": 0.0, "down": False, "silent": False})
         self.broken_since = 0.0
+
+    def change(self, changes):
+        """Begin or end faults, given by the names of their attributes."""
+        was_broken = self.is_broken
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self.broken_since = self._loop.time()
+        if self.is_broken and not was_broken:
+            self.last_cut = self.broken_since, None
+        elif was_broken and not self.is_broken:
+            self.last_cut = self.last_cut[0], self.broken_since
 
     @property
     def is_broken(self):

@@ -1,7 +1,7 @@
 """Fakes of the remaining ports, and how the composition root is led to use them."""
 
 import asyncio
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
@@ -13,12 +13,17 @@ from tests.services.fakes import MASTER_KEY, PlainCipher
 from tests.simulation.loop import PROCESS
 
 from vault_adapters import composition
+from vault_adapters.crypto.key_cache import KeyCache
+from vault_adapters.crypto.keyring import DEFAULT_TTL
 from vault_adapters.runtime import periodic, tasks
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
+from vault_domain.entities.errors import StorageError
+from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.journal import JournalError
 from vault_domain.ports.master_key import MasterKeys
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
+_MOST_KEYS = 10_000
 
 
 class WorldClock:
@@ -32,16 +37,60 @@ class WorldClock:
         return START + timedelta(seconds=self._loop.time() + self.offset)
 
 
+class HeldKeys:
+    """A key repository that answers from the key ring's real cache for as long as the key ring would."""
+
+    def __init__(self, keys, monotonic):
+        self._keys, self._renewing = keys, set()
+        self.cache = KeyCache(_MOST_KEYS, DEFAULT_TTL.total_seconds(), monotonic, self._renew)
+
+    def __getattr__(self, name):
+        return getattr(self._keys, name)
+
+    async def active_data_key(self, tenant_id):
+        """Return the record from the repository, and hold it."""
+        return self._held(tenant_id, await self._keys.active_data_key(tenant_id))
+
+    async def data_key(self, tenant_id, key_id):
+        """Return a held record, or read it."""
+        return self.cache.get(tenant_id, key_id) or await self._read(tenant_id, key_id)
+
+    async def _read(self, tenant_id, key_id):
+        return self._held(tenant_id, await self._keys.data_key(tenant_id, key_id))
+
+    def _held(self, tenant_id, record):
+        if record is not None and record.state is DataKeyState.DESTROYED:
+            self.cache.forget_key(tenant_id, record.key_id)
+        elif record is not None:
+            self.cache.put(tenant_id, record)
+        return record
+
+    def _renew(self, tenant_id, key_id):
+        if (tenant_id, key_id) not in self._renewing:
+            self._renewing.add((tenant_id, key_id))
+            asyncio.get_running_loop().create_task(self._read_again(tenant_id, key_id))
+
+    async def _read_again(self, tenant_id, key_id):
+        with suppress(StorageError):
+            await self._read(tenant_id, key_id)
+        self._renewing.discard((tenant_id, key_id))
+
+
 class SimulatedCipher(PlainCipher):
     """Implements `Cipher` and `DataKeyWrapper` without cryptography; one for each open vault."""
 
-    def __init__(self, keys, numbers):
-        super().__init__(keys)
+    def __init__(self, keys, numbers, monotonic):
+        super().__init__(HeldKeys(keys, monotonic))
         self._numbers = numbers
 
     def holds(self, tenant_id, key_id):
-        """Return whether values decrypt without the repository, as the key ring's cache does."""
-        return key_id is not None and tenant_id in self._known
+        """Return whether values decrypt without the repository."""
+        return self._keys.cache.holds(tenant_id, key_id)
+
+    def forget_tenant(self, tenant_id):
+        """Drop all keys of a tenant."""
+        super().forget_tenant(tenant_id)
+        self._keys.cache.forget_tenant(tenant_id)
 
     async def aclose(self):
         """Do nothing."""
@@ -145,7 +194,7 @@ def fake_ports(loop, naps):
     with ExitStack() as stack:
         for target, name, fake in (
             (composition, "open_with_sources", _no_master_keys),
-            (composition, "Keyring", lambda keys, *_, **__: SimulatedCipher(keys, key_numbers)),
+            (composition, "Keyring", lambda keys, *_, **__: SimulatedCipher(keys, key_numbers, loop.time)),
             (composition, "AesGcmCipher", lambda keyring, _: keyring),
             (composition, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
             (periodic, "asyncio", nap),

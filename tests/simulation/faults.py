@@ -80,8 +80,8 @@ class Faults:
             return
         seconds = random.choice((25.0, 50.0, 450.0))
         self._world.naps.disturb(seconds)
-        self._change(hosts[0].link, {"down": True, "slow": 0.05})
-        self._during(seconds, lambda: self._change(hosts[0].link, {"down": False, "slow": 0.0}))
+        hosts[0].link.change({"down": True, "slow": 0.05})
+        self._during(seconds, lambda: hosts[0].link.change({"down": False, "slow": 0.0}))
         for number in range(int(seconds) // 2):
             self._world.later(2.0 * number, self._world.ask, grant)
         if random.random() < 0.5:
@@ -108,8 +108,8 @@ class Faults:
         if host is not None:
             seconds = self._random.choice((3.0, 40.0, 300.0))
             self._world.naps.disturb(seconds)
-            self._change(host.link, {"down": True, "slow": 0.05})
-            self._during(seconds, lambda: self._change(host.link, {"down": False, "slow": 0.0}))
+            host.link.change({"down": True, "slow": 0.05})
+            self._during(seconds, lambda: host.link.change({"down": False, "slow": 0.0}))
 
     def _host_of(self, process):
         return next((host for host in self._world.hosts if host.process is process), None)
@@ -158,13 +158,8 @@ class Faults:
     def _links(self, seconds, **changes):
         self._world.naps.disturb(seconds)
         for host in self._hosts():
-            self._change(host.link, changes)
-            self._during(seconds, lambda link=host.link: self._change(link, dict.fromkeys(changes, 0)))
-
-    def _change(self, link, changes):
-        for name, value in changes.items():
-            setattr(link, name, value)
-        link.broken_since = self._world.loop.time()
+            host.link.change(changes)
+            self._during(seconds, lambda link=host.link: link.change(dict.fromkeys(changes, 0)))
 
     def _journal_full(self):
         for host in self._hosts():

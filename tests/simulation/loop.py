@@ -29,13 +29,14 @@ class Process:
         stopped_seconds: the sum of its stops.
         thawed_at: time at which it last continued.
         frozen_at: time at which it was stopped, unless it has continued.
+        last_stop: beginning and end of its latest stop; no end while it lasts.
         tasks: its tasks; kept, because the garbage collector would close the coroutines of a dead process.
     """
 
     def __init__(self, loop, name):
         self._loop, self.name = loop, name
         self.life, self.kept, self.tasks, self.stopped_seconds = Life.RUNNING, [], set(), 0.0
-        self.thawed_at, self.frozen_at = -1e9, None
+        self.thawed_at, self.frozen_at, self.last_stop = -1e9, None, None
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, self)
 
@@ -47,10 +48,12 @@ class Process:
         """Stop the process, as SIGSTOP does."""
         if self.life is Life.RUNNING:
             self.life, self.frozen_at = Life.FROZEN, self._loop.time()
+            self.last_stop = self.frozen_at, None
 
     def thaw(self):
         """Let a stopped process continue; what happened meanwhile reaches it now, in order."""
         if self.life is Life.FROZEN:
+            self.last_stop = self.frozen_at, self._loop.time()
             self.life, self.thawed_at, self.frozen_at = Life.RUNNING, self._loop.time(), None
             self._loop.requeue(self.kept)
             self.kept = []

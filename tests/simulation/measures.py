@@ -1,8 +1,15 @@
 """Counts what users and providers see in a world, by the same rules for every algorithm."""
 
 from attrs import Factory, define
+from tests.simulation.provider import STORE_SECONDS
 
 from vault_adapters import ReauthorizationRequiredError
+
+POLICY_SECONDS = 75.0
+"""Lease and quiescence: the time for which others leave a spent credential alone, less a little."""
+
+RETURN_SECONDS = 8.0
+"""Seconds after which a host that is back has stored an answer: a supervisor starts a process every five seconds."""
 
 _DAY = 86_400.0
 
@@ -15,7 +22,8 @@ class Measures:
 
     Attributes:
         lost: grants that nobody can use any more, although their users did not end them.
-        unavoidable: those of them whose latest credential never reached a place that outlasts the process.
+        unavoidable: those of them whose latest credential never reached a place that outlasts the process, or was out
+            of reach for longer than others have to wait for it (`was_out_of_reach`).
         false_reconnects: grants that were alive while a caller heard that the user must connect again.
         calls: calls of callers.
         refused: calls that ended with another error although the grant was alive.
@@ -52,12 +60,36 @@ class Measures:
 
     def _lose(self, grant):
         self.lost.add(grant.family)
-        if _has_lost_answer(grant):
+        if _has_lost_answer(grant) or (grant.last is not None and grant.last.out_of_reach):
             self.unavoidable.add(grant.family)
 
 
 def _has_lost_answer(grant):
     return grant.last is not None and grant.last.lost is not None
+
+
+def was_out_of_reach(exchange, at, last_stop, last_cut):
+    """Return whether a grant died because the process that had the answer could not store it for a long time.
+
+    It was stopped, or cut off from the database, without a break from before it could store the answer until just
+    before the spent credential was presented again. That was at least as long after the refresh as the lease and the
+    quiescence last, for which others leave the credential alone. Nobody else can tell this from a process that died
+    without the answer.
+
+    Args:
+        exchange: the refresh that replaced the credential.
+        at: time at which the spent credential was presented again.
+        last_stop: beginning and end (None: not yet) of the latest stop of the process; None if it has ended.
+        last_cut: the same of the latest time in which its host could not reach the database.
+    """
+    if exchange.delivered is None or at - exchange.at < POLICY_SECONDS:
+        return False
+    return any(_lasted(absence, exchange.delivered, at) for absence in (last_stop, last_cut) if absence is not None)
+
+
+def _lasted(absence, delivered, at):
+    since, until = absence
+    return since <= delivered + STORE_SECONDS and (until is None or until >= at - RETURN_SECONDS)
 
 
 def connect_again_later(world, grant):

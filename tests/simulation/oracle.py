@@ -1,7 +1,7 @@
 """Judges what vaults do by what the provider knows."""
 
 from tests.simulation.loop import PROCESS, Life
-from tests.simulation.measures import connect_again_later
+from tests.simulation.measures import POLICY_SECONDS, connect_again_later, was_out_of_reach
 from tests.simulation.provider import MOST_PER_HOUR, lost_with_its_process
 
 from vault_adapters import (
@@ -14,9 +14,6 @@ from vault_adapters import (
 
 HANGS = 200.0
 """Seconds that no call of a caller may take."""
-
-POLICY_SECONDS = 75.0
-"""Lease and quiescence: the time for which others leave a spent credential alone, less a little."""
 
 _AFTERWARDS = 15.0
 """Seconds that a process needs to store an answer once it can."""
@@ -83,14 +80,25 @@ class Oracle:
         now = self._world.loop.time()
         if now - exchange.at < POLICY_SECONDS:
             return False
-        process = exchange.process
-        host = next(host for host in self._world.hosts if process in self._world.processes_of(host))
+        process, host = exchange.process, self._host_of(exchange)
         if host.process is not process:
             return host.vault is None or now - host.opened_at < _AFTERWARDS
         if process.life is Life.FROZEN or now - process.thawed_at < _AFTERWARDS:
             return True
         link = host.link
         return bool(link.is_broken or link.lost or link.slow > 1.0) or now - link.broken_since < _AFTERWARDS
+
+    def was_out_of_reach(self, exchange):
+        """Return whether the holder of an answer was stopped or cut off all the time since, and long enough.
+
+        This is stricter than `is_out_of_reach`, because it decides what the page calls unavoidable.
+        """
+        process, link = exchange.process, self._host_of(exchange).link
+        last_stop = None if process.life is Life.DEAD else process.last_stop
+        return was_out_of_reach(exchange, self._world.loop.time(), last_stop, link.last_cut)
+
+    def _host_of(self, exchange):
+        return next(host for host in self._world.hosts if exchange.process in self._world.processes_of(host))
 
     # Callers
 

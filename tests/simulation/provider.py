@@ -11,8 +11,8 @@ MOST_PER_HOUR = 60
 """Requests per hour that the provider may see for an account."""
 
 CLIENT_ID, CLIENT_SECRET, WRONG = "client", "client-secret", "wrong"
-_WHILE = 3.0
-"""Seconds that a process needs to store an answer in the database, if its journal is full."""
+STORE_SECONDS = 3.0
+"""Seconds that a process needs to store an answer in the database."""
 
 
 @define(eq=False)
@@ -25,6 +25,8 @@ class Exchange:
         refresh_token: the new refresh token, or None if the old one stays.
         lost: why nobody can have the answer; None if the asking process got it or may still get it.
         delivered: time at which the process got it, or None.
+        out_of_reach: whether the process that had the answer could not store it until somebody presented the credential
+            again, for as long as others have to wait; see `was_out_of_reach`.
     """
 
     at: float
@@ -32,6 +34,7 @@ class Exchange:
     refresh_token: str | None
     lost: str | None = None
     delivered: float | None = None
+    out_of_reach: bool = False
 
 
 @define(eq=False)
@@ -229,6 +232,7 @@ class Provider:
         self._note(f"account {grant.number}: a spent refresh token is presented again")
         if not self.kind.revokes or grant.dead is not None:
             return
+        exchange.out_of_reach = exchange is grant.last and self._oracle.was_out_of_reach(exchange)
         self.revoke(grant, "reuse")
         if grant.last.lost is None and not self._oracle.is_out_of_reach(grant.last):
             self._oracle.violated(
@@ -307,7 +311,7 @@ def lost_with_its_process(exchange, at, journal_broken_since, database_broken_si
         return True
     if journal_broken_since > exchange.delivered:
         return False  # a write to the journal takes no time here
-    return at < exchange.delivered + _WHILE or database_broken_since <= exchange.delivered + _WHILE
+    return at < exchange.delivered + STORE_SECONDS or database_broken_since <= exchange.delivered + STORE_SECONDS
 
 
 def encode(members):
