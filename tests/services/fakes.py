@@ -48,7 +48,7 @@ class PlainCipher:
         if record is None or record.state is DataKeyState.DESTROYED:
             raise UnreadableError("unknown_key" if record is None else DESTROYED_KEY)
         place, _, text = sealed.blob.decode().partition("\0")
-        if place != repr(key):
+        if place != _place(key):
             raise UnreadableError("tag")
         return Secret(text)
 
@@ -81,7 +81,12 @@ class PlainCipher:
 
 
 def _sealed(record, key, value):
-    return SealedToken(record.key_id, f"{key!r}\0{value.reveal()}".encode())
+    return SealedToken(record.key_id, f"{_place(key)}\0{value.reveal()}".encode())
+
+
+def _place(key):
+    """Return a key as text, in a fraction of the time of its ``repr``."""
+    return f"{key.tenant_id}\n{key.provider}\n{key.kind.value}\n{key.identifier}"
 
 
 class EventList:

@@ -64,6 +64,23 @@ class DeadlockError(Exception):
     """Nothing is left to do, and no timer is set."""
 
 
+class _Handle:
+    """A callback that waits for its turn: what code uses of `asyncio.Handle` and `asyncio.TimerHandle`, and faster."""
+
+    __slots__ = ("args", "callback", "context")
+
+    def __init__(self, callback, args, context):
+        self.callback, self.args, self.context = callback, args, context
+
+    def cancel(self):
+        """Do not call it."""
+        self.callback = self.args = None
+
+    def cancelled(self):
+        """Return whether it was cancelled."""
+        return self.callback is None
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks of different processes in an order that a seed determines.
 
@@ -75,7 +92,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._virtual_now = 0.0
         self._order, self._timers, self._numbers = Random(seed), [], count()
         self._outside = contextvars.Context()
-        self.set_task_factory(_in_its_process)
 
     def time(self):
         """Return the virtual time in seconds."""
@@ -98,9 +114,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
             future.set_exception(error)
         return future
 
+    def create_task(self, coro, *, name=None, context=None):
+        """See `asyncio.AbstractEventLoop`; a process keeps its tasks."""
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        process = PROCESS.get() if context is None else context.get(PROCESS)
+        if process is not None:
+            process.tasks.add(task)
+            task.add_done_callback(process.tasks.discard)
+        return task
+
+    def call_soon(self, callback, *args, context=None):
+        """See `asyncio.AbstractEventLoop`."""
+        handle = _Handle(callback, args, contextvars.copy_context() if context is None else context)
+        self._ready.append(handle)
+        return handle
+
     def call_at(self, when, callback, *args, context=None):
-        """See `asyncio.AbstractEventLoop`; pairs in the heap are compared faster than handles."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        """See `asyncio.AbstractEventLoop`; tuples in the heap are compared faster than handles."""
+        timer = _Handle(callback, args, contextvars.copy_context() if context is None else context)
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
@@ -109,37 +140,52 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.call_at(self._virtual_now + delay, callback, *args, context=context)
 
     def _run_once(self):
-        ready, timers = self._ready, self._timers
-        if not ready:
-            self._jump()
-        now = self._virtual_now
-        while timers and timers[0][0] <= now:
-            ready.append(heapq.heappop(timers)[2])
-        handles = list(ready)
-        ready.clear()
-        for handle in handles if len(handles) == 1 else self._permuted(handles):
-            if handle._cancelled:
+        """Run callbacks until the loop is stopped; the method's name is that of the base class, which calls it."""
+        ready, timers, pop = self._ready, self._timers, heapq.heappop
+        while not self._stopping:
+            if not ready:
+                self._jump()
+            now = self._virtual_now
+            while timers and timers[0][0] <= now:
+                ready.append(pop(timers)[2])
+            if len(ready) == 1:
+                self._run(ready.popleft())
                 continue
-            process = handle._context.get(PROCESS)
-            if process is None or process.life is Life.RUNNING:
-                handle._run()
-            elif process.life is Life.FROZEN:
-                process.kept.append(handle)
+            handles = list(ready)
+            ready.clear()
+            for handle in self._permuted(handles):
+                self._run(handle)
+
+    def _run(self, handle):
+        callback = handle.callback
+        if callback is None:
+            return
+        process = handle.context.get(PROCESS)
+        if process is None or process.life is Life.RUNNING:
+            try:
+                handle.context.run(callback, *handle.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.call_exception_handler({"message": f"exception in {callback}", "exception": error})
+        elif process.life is Life.FROZEN:
+            process.kept.append(handle)
 
     def _jump(self):
         timers = self._timers
-        while timers and timers[0][2]._cancelled:
+        while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
         if not timers:
             raise DeadlockError("every task waits for another one")
         self._virtual_now = max(self._virtual_now, timers[0][0])
 
     def _permuted(self, handles):
-        queues = {}
-        for handle in handles:
-            queues.setdefault(handle._context.get(PROCESS), deque()).append(handle)
-        if len(queues) < 2:
+        owners = [handle.context.get(PROCESS) for handle in handles]
+        if owners.count(owners[0]) == len(owners):
             return handles
+        queues = {}
+        for owner, handle in zip(owners, handles, strict=True):
+            queues.setdefault(owner, deque()).append(handle)
         owners = [owner for owner, queue in queues.items() for _ in queue]
         self._order.shuffle(owners)
         return [queues[owner].popleft() for owner in owners]
@@ -147,20 +193,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _check_closed(self):
         """Do nothing, so that the remains of dead processes can be thrown away after the end."""
 
-    def _timer_handle_cancelled(self, handle):
-        """Do nothing; cancelled timers are dropped when their time comes."""
-
     def _process_events(self, event_list):
         """Do nothing, because there are no sockets."""
 
     def _write_to_self(self):
         """Do nothing, because there are no other threads."""
-
-
-def _in_its_process(loop, coroutine, *, context=None, **options):
-    task = asyncio.Task(coroutine, loop=loop, context=context, **options)
-    process = PROCESS.get() if context is None else context.get(PROCESS)
-    if process is not None:
-        process.tasks.add(task)
-        task.add_done_callback(process.tasks.discard)
-    return task

@@ -81,11 +81,12 @@ class World:
         self.provider = Provider(self.loop, self.kind, self.random, self.history, self.oracle)
         self.peer, self.is_measured, self.peer_tables = peer, is_measured, PeerTables({}, {}, self.clock)
         self.ambush = Ambush(self.loop)
-        self.faults, self.naps = Faults(self), Naps(self.loop, self._disks)
+        self.faults = Faults(self)
         self._given_days, self.days = days, days or self.kind.days
         self.sweep_seconds = self.random.choice((300.0, 900.0, 1800.0) if self.kind.grant != "meta" else (300.0,))
         self.sweeps_together = self.random.random() < 0.5
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
+        self.naps = Naps(self.loop, [host.disk for host in self.hosts])
         self.is_client_wrong, self.clock_was_stepped, self.ever_refused = False, False, set()
         self._only_fault = only_fault
         self._busy_until, self.is_recovering = 0.0, False
@@ -137,15 +138,12 @@ class World:
         self.trouble()
         undo()
 
-    def _disks(self):
-        return (host.disk for host in self.hosts)
-
     def has_due(self):
         """Return whether a sweep would find an account."""
         now = self.clock.now()
         if self.peer is not None:
             return any(not row.is_condemned and is_due(row, now, 2 * BUFFER) for row in self.peer_tables.rows.values())
-        return any(row.due_at is not None and row.due_at <= now for row in self.server.tables.accounts.values())
+        return self.server.has_due(now)
 
     def step_clock(self, seconds):
         """Step the database's clock."""
@@ -324,16 +322,16 @@ def run(seed, kind, **options):
     """Play one world.
 
     The garbage collector rests meanwhile: it would close coroutines of dead processes, also of earlier worlds, at a
-    moment that no seed determines.
+    moment that no seed determines. It never looks again at what was there before the first world.
     """
     logging.disable(logging.CRITICAL)
-    gc.collect()
-    gc.freeze()
     gc.disable()
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
     try:
         return World(seed, kind, **options).run()
     finally:
-        gc.unfreeze()
         gc.collect()
         gc.enable()
         logging.disable(logging.NOTSET)
