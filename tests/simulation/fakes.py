@@ -3,21 +3,24 @@
 import asyncio
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from types import SimpleNamespace
 from unittest.mock import patch
 from uuid import UUID
 
 from tests.examples.dict_store import tokens as dict_tokens
-from tests.services.fakes import MASTER_KEY, PlainCipher
+from tests.services.fakes import MASTER_KEY, PlainCipher, plain, sealed_by
 from tests.simulation.loop import PROCESS
 
 from vault_adapters import composition
 from vault_adapters.providers import http
 from vault_adapters.runtime import periodic, tasks
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
+from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.journal import JournalError
 from vault_domain.ports.master_key import MasterKeys
+from vault_domain.services.tokens import clients
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -38,11 +41,46 @@ class WorldClock:
 
 
 class SimulatedCipher(PlainCipher):
-    """Implements `Cipher` and `DataKeyWrapper` without cryptography; one for each open vault."""
+    """Implements `Cipher` and `DataKeyWrapper` without cryptography; one for each open vault.
 
-    def __init__(self, keys, numbers):
+    It reads a data key from the repository as often as a key ring does, whose cache holds it for some time.
+    """
+
+    def __init__(self, keys, numbers, now, ttl):
         super().__init__(keys)
-        self._numbers = numbers
+        self._numbers, self._now, self._ttl = numbers, now, ttl.total_seconds()
+        self._held, self._active_until = {}, {}
+
+    async def sealer(self, tenant_id):
+        """Return what seals a tenant's values; ask the repository for its active data key unless that is held."""
+        record, until = self._active_until.get(tenant_id, (None, 0.0))
+        if until <= self._now():
+            record = await self._keys.active_data_key(tenant_id)
+            if record is None:
+                raise UnreadableError(NO_ACTIVE_KEY)
+            self._active_until[tenant_id] = record, self._now() + self._ttl
+        return lambda key, value: sealed_by(record, key, value)
+
+    async def open(self, key, sealed):
+        """Return a value; ask the repository for its data key unless that is held."""
+        place = key.tenant_id, sealed.data_key_id
+        if self._held.get(place, 0.0) > self._now():
+            return plain(key, sealed)
+        value = await super().open(key, sealed)
+        self._held[place] = self._now() + self._ttl
+        return value
+
+    def forget_active(self, tenant_ids):
+        """Forget which data keys are active."""
+        super().forget_active(tenant_ids)
+        for tenant_id in tenant_ids:
+            self._active_until.pop(tenant_id, None)
+
+    def forget_tenant(self, tenant_id):
+        """Drop all keys of a tenant."""
+        super().forget_tenant(tenant_id)
+        self._active_until.pop(tenant_id, None)
+        self._held = {place: until for place, until in self._held.items() if place[0] != tenant_id}
 
     def holds(self, tenant_id, key_id):
         """Return whether values decrypt without the repository, as the key ring's cache does."""
@@ -155,12 +193,13 @@ def fake_ports(loop, naps):
     with ExitStack() as stack:
         for target, name, fake in (
             (composition, "open_with_sources", _no_master_keys),
-            (composition, "Keyring", lambda keys, *_, **__: SimulatedCipher(keys, key_numbers)),
+            (composition, "Keyring", lambda keys, *_, ttl, **__: SimulatedCipher(keys, key_numbers, loop.time, ttl)),
             (composition, "AesGcmCipher", lambda keyring, _: keyring),
             (composition, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
             (http, "quiet_exchange", nullcontext),  # logging is off
             (periodic, "asyncio", nap),
             ("time", "monotonic", loop.time),
+            (clients, "fingerprint", cache(clients.fingerprint)),
             (tasks, "uuid4", new_id),
             (dict_tokens, "uuid4", new_id),
         ):

@@ -12,12 +12,19 @@ PROCESS = contextvars.ContextVar("PROCESS", default=None)
 """The simulated process that the running code belongs to; None: the world outside of all processes."""
 
 
+_FEW_TASKS = 50
+"""Tasks that a process may keep although they have ended."""
+
+
 class Life(enum.Enum):
     """What the loop does with the callbacks of a process."""
 
     RUNNING = "running"
     FROZEN = "frozen"  # keeps them, as the kernel does for a stopped process
     DEAD = "dead"  # drops them, so that not even a ``finally`` runs, as after kill -9
+
+
+_RUNNING = Life.RUNNING  # looking a member up takes a while in Python 3.11
 
 
 class Process:
@@ -34,7 +41,8 @@ class Process:
 
     def __init__(self, loop, name):
         self._loop, self.name = loop, name
-        self.life, self.kept, self.tasks, self.stopped_seconds = Life.RUNNING, [], set(), 0.0
+        self.life, self.kept, self.stopped_seconds = Life.RUNNING, [], 0.0
+        self.tasks, self._most_tasks = [], _FEW_TASKS
         self.thawed_at, self.frozen_at = -1e9, None
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, self)
@@ -42,6 +50,13 @@ class Process:
     def start(self, coroutine):
         """Run a coroutine in a task of this process."""
         return self._loop.create_task(coroutine, context=self._context.copy())
+
+    def keep(self, task):
+        """Keep a task; those that have ended are dropped now and then, which is faster than at their ends."""
+        self.tasks.append(task)
+        if len(self.tasks) > self._most_tasks:
+            self.tasks = [each for each in self.tasks if not each.done()]
+            self._most_tasks = 2 * len(self.tasks) + _FEW_TASKS
 
     def freeze(self):
         """Stop the process, as SIGSTOP does."""
@@ -99,7 +114,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def outside(self, delay, callback, *args):
         """Call a function of the world, outside of all processes, after a delay in seconds."""
-        return self.call_later(delay, callback, *args, context=self._outside)
+        return self._set(self._virtual_now + delay, callback, args, self._outside)
 
     def requeue(self, handles):
         """Make callbacks ready that were kept."""
@@ -119,8 +134,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         task = asyncio.Task(coro, loop=self, name=name, context=context)
         process = PROCESS.get() if context is None else context.get(PROCESS)
         if process is not None:
-            process.tasks.add(task)
-            task.add_done_callback(process.tasks.discard)
+            process.keep(task)
         return task
 
     def call_soon(self, callback, *args, context=None):
@@ -130,18 +144,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_at(self, when, callback, *args, context=None):
-        """See `asyncio.AbstractEventLoop`; tuples in the heap are compared faster than handles."""
+        """See `asyncio.AbstractEventLoop`."""
+        return self._set(when, callback, args, context)
+
+    def call_later(self, delay, callback, *args, context=None):
+        """See `asyncio.AbstractEventLoop`."""
+        return self._set(self._virtual_now + delay, callback, args, context)
+
+    def _set(self, when, callback, args, context):
+        """Set a timer; tuples in the heap are compared faster than handles."""
         timer = _Handle(callback, args, contextvars.copy_context() if context is None else context)
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
-    def call_later(self, delay, callback, *args, context=None):
-        """See `asyncio.AbstractEventLoop`."""
-        return self.call_at(self._virtual_now + delay, callback, *args, context=context)
-
     def _run_once(self):
         """Run callbacks until the loop is stopped; the method's name is that of the base class, which calls it."""
-        ready, timers, pop = self._ready, self._timers, heapq.heappop
+        ready, timers, pop, run = self._ready, self._timers, heapq.heappop, self._run
         while not self._stopping:
             if not ready:
                 self._jump()
@@ -149,21 +167,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
             while timers and timers[0][0] <= now:
                 ready.append(pop(timers)[2])
             if len(ready) == 1:
-                self._run(ready.popleft())
+                run(ready.popleft())
                 continue
-            handles = list(ready)
+            handles = self._permuted(list(ready))
             ready.clear()
-            for handle in self._permuted(handles):
-                self._run(handle)
+            for handle in handles:
+                run(handle)
 
     def _run(self, handle):
-        callback = handle.callback
+        callback, context = handle.callback, handle.context
         if callback is None:
             return
-        process = handle.context.get(PROCESS)
-        if process is None or process.life is Life.RUNNING:
+        process = context.get(PROCESS)
+        if process is None or process.life is _RUNNING:
             try:
-                handle.context.run(callback, *handle.args)
+                context.run(callback, *handle.args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
