@@ -1,7 +1,7 @@
 """Fakes of the remaining ports, and how the composition root is led to use them."""
 
 import asyncio
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
@@ -10,19 +10,23 @@ from unittest.mock import patch
 from uuid import UUID
 
 from tests.examples.dict_store import tokens as dict_tokens
-from tests.services.fakes import MASTER_KEY, PlainCipher, plain, sealed_by
+from tests.services.fakes import MASTER_KEY, PlainCipher
 from tests.simulation.loop import PROCESS
 
 from vault_adapters import composition
+from vault_adapters.crypto.key_cache import KeyCache
+from vault_adapters.crypto.keyring import DEFAULT_TTL
 from vault_adapters.providers import http
 from vault_adapters.runtime import periodic, tasks
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
-from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
+from vault_domain.entities.errors import StorageError
+from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.journal import JournalError
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.services.tokens import clients
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
+_MOST_KEYS = 10_000
 
 
 class WorldClock:
@@ -40,51 +44,60 @@ class WorldClock:
         return self._now
 
 
+class HeldKeys:
+    """A key repository that answers from the key ring's real cache for as long as the key ring would."""
+
+    def __init__(self, keys, monotonic):
+        self._keys, self._renewing = keys, set()
+        self.cache = KeyCache(_MOST_KEYS, DEFAULT_TTL.total_seconds(), monotonic, self._renew)
+
+    def __getattr__(self, name):
+        return getattr(self._keys, name)
+
+    async def active_data_key(self, tenant_id):
+        """Return the record from the repository, and hold it."""
+        return self._held(tenant_id, await self._keys.active_data_key(tenant_id))
+
+    async def data_key(self, tenant_id, key_id):
+        """Return a held record, or read it."""
+        return self.cache.get(tenant_id, key_id) or await self._read(tenant_id, key_id)
+
+    async def _read(self, tenant_id, key_id):
+        return self._held(tenant_id, await self._keys.data_key(tenant_id, key_id))
+
+    def _held(self, tenant_id, record):
+        if record is not None and record.state is DataKeyState.DESTROYED:
+            self.cache.forget_key(tenant_id, record.key_id)
+        elif record is not None:
+            self.cache.put(tenant_id, record)
+        return record
+
+    def _renew(self, tenant_id, key_id):
+        if (tenant_id, key_id) not in self._renewing:
+            self._renewing.add((tenant_id, key_id))
+            asyncio.get_running_loop().create_task(self._read_again(tenant_id, key_id))
+
+    async def _read_again(self, tenant_id, key_id):
+        with suppress(StorageError):
+            await self._read(tenant_id, key_id)
+        self._renewing.discard((tenant_id, key_id))
+
+
 class SimulatedCipher(PlainCipher):
-    """Implements `Cipher` and `DataKeyWrapper` without cryptography; one for each open vault.
+    """Implements `Cipher` and `DataKeyWrapper` without cryptography; one for each open vault."""
 
-    It reads a data key from the repository as often as a key ring does, whose cache holds it for some time.
-    """
+    def __init__(self, keys, numbers, monotonic):
+        super().__init__(HeldKeys(keys, monotonic))
+        self._numbers = numbers
 
-    def __init__(self, keys, numbers, now, ttl):
-        super().__init__(keys)
-        self._numbers, self._now, self._ttl = numbers, now, ttl.total_seconds()
-        self._held, self._active_until = {}, {}
-
-    async def sealer(self, tenant_id):
-        """Return what seals a tenant's values; ask the repository for its active data key unless that is held."""
-        record, until = self._active_until.get(tenant_id, (None, 0.0))
-        if until <= self._now():
-            record = await self._keys.active_data_key(tenant_id)
-            if record is None:
-                raise UnreadableError(NO_ACTIVE_KEY)
-            self._active_until[tenant_id] = record, self._now() + self._ttl
-        return lambda key, value: sealed_by(record, key, value)
-
-    async def open(self, key, sealed):
-        """Return a value; ask the repository for its data key unless that is held."""
-        place = key.tenant_id, sealed.data_key_id
-        if self._held.get(place, 0.0) > self._now():
-            return plain(key, sealed)
-        value = await super().open(key, sealed)
-        self._held[place] = self._now() + self._ttl
-        return value
-
-    def forget_active(self, tenant_ids):
-        """Forget which data keys are active."""
-        super().forget_active(tenant_ids)
-        for tenant_id in tenant_ids:
-            self._active_until.pop(tenant_id, None)
+    def holds(self, tenant_id, key_id):
+        """Return whether values decrypt without the repository."""
+        return self._keys.cache.holds(tenant_id, key_id)
 
     def forget_tenant(self, tenant_id):
         """Drop all keys of a tenant."""
         super().forget_tenant(tenant_id)
-        self._active_until.pop(tenant_id, None)
-        self._held = {place: until for place, until in self._held.items() if place[0] != tenant_id}
-
-    def holds(self, tenant_id, key_id):
-        """Return whether values decrypt without the repository."""
-        return self._held.get((tenant_id, key_id), 0.0) > self._now()
+        self._keys.cache.forget_tenant(tenant_id)
 
     async def aclose(self):
         """Do nothing."""
@@ -193,7 +206,7 @@ def fake_ports(loop, naps):
     with ExitStack() as stack:
         for target, name, fake in (
             (composition, "open_with_sources", _no_master_keys),
-            (composition, "Keyring", lambda keys, *_, ttl, **__: SimulatedCipher(keys, key_numbers, loop.time, ttl)),
+            (composition, "Keyring", lambda keys, *_, **__: SimulatedCipher(keys, key_numbers, loop.time)),
             (composition, "AesGcmCipher", lambda keyring, _: keyring),
             (composition, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
             (http, "quiet_exchange", nullcontext),  # logging is off
