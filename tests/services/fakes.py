@@ -35,29 +35,26 @@ class PlainCipher:
         return await store(await self.make_data_key(tenant_id))
 
     async def seal(self, values):
-        return [_sealed(await self._active(key.tenant_id), key, value) for key, value in values]
+        return [sealed_by(await self._active(key.tenant_id), key, value) for key, value in values]
 
     async def sealer(self, tenant_id):
         active = await self._keys.active_data_key(tenant_id)
         if active is None:
             raise UnreadableError(NO_ACTIVE_KEY)
-        return lambda key, value: _sealed(active, key, value)
+        return lambda key, value: sealed_by(active, key, value)
 
     async def open(self, key, sealed):
         record = await self._keys.data_key(key.tenant_id, sealed.data_key_id)
         if record is None or record.state is DataKeyState.DESTROYED:
             raise UnreadableError("unknown_key" if record is None else DESTROYED_KEY)
-        place, _, text = sealed.blob.decode().partition("\0")
-        if place != repr(key):
-            raise UnreadableError("tag")
-        return Secret(text)
+        return plain(key, sealed)
 
     async def reseal(self, values):
         results = []
         for key, sealed in values:
             try:
                 value = await self.open(key, sealed)
-                results.append(_sealed(await self._active(key.tenant_id), key, value))
+                results.append(sealed_by(await self._active(key.tenant_id), key, value))
             except UnreadableError as error:
                 results.append(error)
         return results
@@ -80,8 +77,22 @@ class PlainCipher:
         return self._known[tenant_id]
 
 
-def _sealed(record, key, value):
-    return SealedToken(record.key_id, f"{key!r}\0{value.reveal()}".encode())
+def sealed_by(record, key, value):
+    """Seal a value under a data key."""
+    return SealedToken(record.key_id, f"{_place(key)}\0{value.reveal()}".encode())
+
+
+def plain(key, sealed):
+    """Return a sealed value, whose data key was found."""
+    place, _, text = sealed.blob.decode().partition("\0")
+    if place != _place(key):
+        raise UnreadableError("tag")
+    return Secret(text)
+
+
+def _place(key):
+    """Return a key as text without NUL, which an identifier may hold, in a fraction of the time of its ``repr``."""
+    return f"{key.tenant_id}\n{key.provider}\n{key.kind.value}\n{key.identifier!r}"
 
 
 class EventList:

@@ -22,6 +22,15 @@ class Server(DictDatabase):
     def __init__(self, most_events=None):
         super().__init__()
         self._most_events = most_events
+        self._judged, self._first_due = None, None
+
+    def has_due(self, now):
+        """Return whether a sweep would find an account."""
+        tables = self.tables
+        if tables is not self._judged:  # each transaction replaces the tables
+            times = (row.due_at for row in tables.accounts.values() if row.due_at is not None)
+            self._judged, self._first_due = tables, min(times, default=None)
+        return self._first_due is not None and self._first_due <= now
 
     async def transact(self, work, clock):
         """Run ``work`` on a copy of the tables; the copy replaces them unless ``work`` raises."""
@@ -74,6 +83,11 @@ class Link:
         """Whether statements cannot succeed."""
         return self.down or self.silent
 
+    @property
+    def is_calm(self):
+        """Whether statements take effect at once; asked before each, for speed."""
+        return not (self.ambush.is_set or self.slow or self.lost or self.down or self.silent)
+
     async def run(self, call):
         """Send a statement, let the server run it, and return the answer."""
         if self.ambush.is_set:
@@ -122,8 +136,12 @@ class Linked:
         if not asyncio.iscoroutinefunction(method):
             return method
 
-        async def call(*args, **kwargs):
-            return await self._link.run(lambda: method(*args, **kwargs))
+        link = self._link
+
+        def call(*args, **kwargs):
+            if link.is_calm:
+                return method(*args, **kwargs)
+            return link.run(lambda: method(*args, **kwargs))
 
         setattr(self, name, call)
         return call

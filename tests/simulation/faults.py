@@ -83,7 +83,7 @@ class Faults:
         hosts[0].link.change({"down": True, "slow": 0.05})
         self._during(seconds, lambda: hosts[0].link.change({"down": False, "slow": 0.0}))
         for number in range(int(seconds) // 2):
-            self._world.later(2.0 * number, self._world.ask, grant)
+            self._world.later(2.0 * number, self._world.callers.ask, grant)
         if random.random() < 0.5:
             self._world.later(random.uniform(5.0, 15.0), hosts[0].kill)
             self._world.later(random.uniform(16.0, 20.0), self._start, hosts[0])
@@ -206,7 +206,7 @@ class Faults:
         self._weather(seconds, down=random.choice((0.5, 1.0)))
         grant = random.choice(self._world.provider.grants)
         for number in range(int(min(seconds, _CROWD_SECONDS) / 5)):  # a crowd that asks again and again
-            self._world.later(seconds - 5.0 * number, self._world.ask, grant)
+            self._world.later(seconds - 5.0 * number, self._world.callers.ask, grant)
 
     def _timeouts(self):
         self._weather(self._random.uniform(60, 3600), timeouts=0.5)

@@ -12,12 +12,19 @@ PROCESS = contextvars.ContextVar("PROCESS", default=None)
 """The simulated process that the running code belongs to; None: the world outside of all processes."""
 
 
+_FEW_TASKS = 50
+"""Tasks that a process may keep although they have ended."""
+
+
 class Life(enum.Enum):
     """What the loop does with the callbacks of a process."""
 
     RUNNING = "running"
     FROZEN = "frozen"  # keeps them, as the kernel does for a stopped process
     DEAD = "dead"  # drops them, so that not even a ``finally`` runs, as after kill -9
+
+
+_RUNNING = Life.RUNNING  # looking a member up takes a while in Python 3.11
 
 
 class Process:
@@ -35,7 +42,8 @@ class Process:
 
     def __init__(self, loop, name):
         self._loop, self.name = loop, name
-        self.life, self.kept, self.tasks, self.stopped_seconds = Life.RUNNING, [], set(), 0.0
+        self.life, self.kept, self.stopped_seconds = Life.RUNNING, [], 0.0
+        self.tasks, self._most_tasks = [], _FEW_TASKS
         self.thawed_at, self.frozen_at, self.last_stop = -1e9, None, None
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, self)
@@ -43,6 +51,13 @@ class Process:
     def start(self, coroutine):
         """Run a coroutine in a task of this process."""
         return self._loop.create_task(coroutine, context=self._context.copy())
+
+    def keep(self, task):
+        """Keep a task; those that have ended are dropped now and then, which is faster than at their ends."""
+        self.tasks.append(task)
+        if len(self.tasks) > self._most_tasks:
+            self.tasks = [each for each in self.tasks if not each.done()]
+            self._most_tasks = 2 * len(self.tasks) + _FEW_TASKS
 
     def freeze(self):
         """Stop the process, as SIGSTOP does."""
@@ -67,6 +82,23 @@ class DeadlockError(Exception):
     """Nothing is left to do, and no timer is set."""
 
 
+class _Handle:
+    """A callback that waits for its turn: what code uses of `asyncio.Handle` and `asyncio.TimerHandle`, and faster."""
+
+    __slots__ = ("args", "callback", "context")
+
+    def __init__(self, callback, args, context):
+        self.callback, self.args, self.context = callback, args, context
+
+    def cancel(self):
+        """Do not call it."""
+        self.callback = self.args = None
+
+    def cancelled(self):
+        """Return whether it was cancelled."""
+        return self.callback is None
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks of different processes in an order that a seed determines.
 
@@ -78,7 +110,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._virtual_now = 0.0
         self._order, self._timers, self._numbers = Random(seed), [], count()
         self._outside = contextvars.Context()
-        self.set_task_factory(_in_its_process)
 
     def time(self):
         """Return the virtual time in seconds."""
@@ -86,7 +117,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def outside(self, delay, callback, *args):
         """Call a function of the world, outside of all processes, after a delay in seconds."""
-        return self.call_later(delay, callback, *args, context=self._outside)
+        return self._set(self._virtual_now + delay, callback, args, self._outside)
 
     def requeue(self, handles):
         """Make callbacks ready that were kept."""
@@ -101,48 +132,81 @@ class VirtualLoop(asyncio.BaseEventLoop):
             future.set_exception(error)
         return future
 
+    def create_task(self, coro, *, name=None, context=None):
+        """See `asyncio.AbstractEventLoop`; a process keeps its tasks."""
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        process = PROCESS.get() if context is None else context.get(PROCESS)
+        if process is not None:
+            process.keep(task)
+        return task
+
+    def call_soon(self, callback, *args, context=None):
+        """See `asyncio.AbstractEventLoop`."""
+        handle = _Handle(callback, args, contextvars.copy_context() if context is None else context)
+        self._ready.append(handle)
+        return handle
+
     def call_at(self, when, callback, *args, context=None):
-        """See `asyncio.AbstractEventLoop`; pairs in the heap are compared faster than handles."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (when, next(self._numbers), timer))
-        return timer
+        """See `asyncio.AbstractEventLoop`."""
+        return self._set(when, callback, args, context)
 
     def call_later(self, delay, callback, *args, context=None):
         """See `asyncio.AbstractEventLoop`."""
-        return self.call_at(self._virtual_now + delay, callback, *args, context=context)
+        return self._set(self._virtual_now + delay, callback, args, context)
+
+    def _set(self, when, callback, args, context):
+        """Set a timer; tuples in the heap are compared faster than handles."""
+        timer = _Handle(callback, args, contextvars.copy_context() if context is None else context)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
 
     def _run_once(self):
-        ready, timers = self._ready, self._timers
-        if not ready:
-            self._jump()
-        now = self._virtual_now
-        while timers and timers[0][0] <= now:
-            ready.append(heapq.heappop(timers)[2])
-        handles = list(ready)
-        ready.clear()
-        for handle in handles if len(handles) == 1 else self._permuted(handles):
-            if handle._cancelled:
+        """Run callbacks until the loop is stopped; the method's name is that of the base class, which calls it."""
+        ready, timers, pop, run = self._ready, self._timers, heapq.heappop, self._run
+        while not self._stopping:
+            if not ready:
+                self._jump()
+            now = self._virtual_now
+            while timers and timers[0][0] <= now:
+                ready.append(pop(timers)[2])
+            if len(ready) == 1:
+                run(ready.popleft())
                 continue
-            process = handle._context.get(PROCESS)
-            if process is None or process.life is Life.RUNNING:
-                handle._run()
-            elif process.life is Life.FROZEN:
-                process.kept.append(handle)
+            handles = self._permuted(list(ready))
+            ready.clear()
+            for handle in handles:
+                run(handle)
+
+    def _run(self, handle):
+        callback, context = handle.callback, handle.context
+        if callback is None:
+            return
+        process = context.get(PROCESS)
+        if process is None or process.life is _RUNNING:
+            try:
+                context.run(callback, *handle.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.call_exception_handler({"message": f"exception in {callback}", "exception": error})
+        elif process.life is Life.FROZEN:
+            process.kept.append(handle)
 
     def _jump(self):
         timers = self._timers
-        while timers and timers[0][2]._cancelled:
+        while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
         if not timers:
             raise DeadlockError("every task waits for another one")
         self._virtual_now = max(self._virtual_now, timers[0][0])
 
     def _permuted(self, handles):
-        queues = {}
-        for handle in handles:
-            queues.setdefault(handle._context.get(PROCESS), deque()).append(handle)
-        if len(queues) < 2:
+        owners = [handle.context.get(PROCESS) for handle in handles]
+        if owners.count(owners[0]) == len(owners):
             return handles
+        queues = {}
+        for owner, handle in zip(owners, handles, strict=True):
+            queues.setdefault(owner, deque()).append(handle)
         owners = [owner for owner, queue in queues.items() for _ in queue]
         self._order.shuffle(owners)
         return [queues[owner].popleft() for owner in owners]
@@ -150,20 +214,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _check_closed(self):
         """Do nothing, so that the remains of dead processes can be thrown away after the end."""
 
-    def _timer_handle_cancelled(self, handle):
-        """Do nothing; cancelled timers are dropped when their time comes."""
-
     def _process_events(self, event_list):
         """Do nothing, because there are no sockets."""
 
     def _write_to_self(self):
         """Do nothing, because there are no other threads."""
-
-
-def _in_its_process(loop, coroutine, *, context=None, **options):
-    task = asyncio.Task(coroutine, loop=loop, context=context, **options)
-    process = PROCESS.get() if context is None else context.get(PROCESS)
-    if process is not None:
-        process.tasks.add(task)
-        task.add_done_callback(process.tasks.discard)
-    return task

@@ -1,8 +1,9 @@
 """The simulated provider. It keeps the truth about every grant: whether it is alive, and which tokens it accepts."""
 
 import json
+from base64 import b64decode
 from collections import deque
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from attrs import Factory, define
 from tests.simulation.loop import PROCESS, Life
@@ -138,7 +139,7 @@ class Provider:
     def _process(self, process, headers, content, reply):
         self.requests += 1
         weather, random = self.weather, self._random
-        form = {name: values[0] for name, values in parse_qs(content.decode()).items()}
+        form = dict(parse_qsl(content.decode()))
         back = random.uniform(0.02, 0.3)
         exchange = None
         if random.random() < weather.throttle:
@@ -297,12 +298,10 @@ def basic(client_id, client_secret):
 
 def plain_headers(headers):
     """Return the headers, with Basic credentials decoded."""
-    import base64
-
     sent = headers.get("Authorization", "")
     if not sent.startswith("Basic "):
         return {}
-    return {"Authorization": base64.b64decode(sent[6:]).decode()}
+    return {"Authorization": b64decode(sent[6:]).decode()}
 
 
 def lost_with_its_process(exchange, at, journal_broken_since, database_broken_since):

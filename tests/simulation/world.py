@@ -6,12 +6,13 @@ import logging
 import random as randomness
 import sys
 import time
-from datetime import timedelta
+from functools import cache
 from itertools import count
 from random import Random
 
 from attrs import frozen
 from tests.simulation.ambush import Ambush
+from tests.simulation.callers import Callers
 from tests.simulation.database import MOST_EVENTS, Server
 from tests.simulation.fakes import Naps, WorldClock, fake_ports
 from tests.simulation.faults import Faults
@@ -30,9 +31,6 @@ _BUSY = 300.0
 """Seconds after the beginning and the end of a fault during which callers ask more often."""
 
 _RECOVERY = 7200.0
-
-_YOUNG = timedelta(seconds=40)
-"""Age from which a rejected token must not be handed out again."""
 
 _SECOND_TRY = 300.0
 """Seconds after which a user who got an error connects an account once more."""
@@ -81,11 +79,12 @@ class World:
         self.provider = Provider(self.loop, self.kind, self.random, self.history, self.oracle)
         self.peer, self.is_measured, self.peer_tables = peer, is_measured, PeerTables({}, {}, self.clock)
         self.ambush = Ambush(self.loop)
-        self.faults, self.naps = Faults(self), Naps(self.loop, self._disks)
+        self.faults, self.callers = Faults(self), Callers(self)
         self._given_days, self.days = days, days or self.kind.days
         self.sweep_seconds = self.random.choice((300.0, 900.0, 1800.0) if self.kind.grant != "meta" else (300.0,))
         self.sweeps_together = self.random.random() < 0.5
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
+        self.naps = Naps(self.loop, [host.disk for host in self.hosts])
         self.is_client_wrong, self.clock_was_stepped, self.ever_refused = False, False, set()
         self._only_fault = only_fault
         self._busy_until, self.is_recovering = 0.0, False
@@ -133,19 +132,21 @@ class World:
         """Let callers ask more often for a while."""
         self._busy_until = max(self._busy_until, self.loop.time() + _BUSY)
 
+    @property
+    def is_busy(self):
+        """Whether callers ask more often than usual."""
+        return self.loop.time() < self._busy_until
+
     def _end_fault(self, undo):
         self.trouble()
         undo()
-
-    def _disks(self):
-        return (host.disk for host in self.hosts)
 
     def has_due(self):
         """Return whether a sweep would find an account."""
         now = self.clock.now()
         if self.peer is not None:
             return any(not row.is_condemned and is_due(row, now, 2 * BUFFER) for row in self.peer_tables.rows.values())
-        return any(row.due_at is not None and row.due_at <= now for row in self.server.tables.accounts.values())
+        return self.server.has_due(now)
 
     def step_clock(self, seconds):
         """Step the database's clock."""
@@ -202,7 +203,7 @@ class World:
             self._connect_all(first.vault, self.random.randint(4, 40 if self.kind.lifetime > 600 else 12))
         )
         await connecting
-        self._schedule_calls()
+        self.callers.begin()
         self._schedule_faults()
         await asyncio.sleep(self.days * DAY)
         await self._recover()
@@ -229,57 +230,6 @@ class World:
             # Faults often come together: deploys and restarts are what people answer an outage with.
             for _ in range(random.choice((1, 1, 2, 3))):
                 self.later(at + random.uniform(0, 120), self.faults.start, random.choice(names), next(number))
-
-    def _schedule_calls(self):
-        """Let callers ask for most accounts; sweeps alone must keep the others alive."""
-        for number in range(len(self.provider.grants)):
-            if self.random.random() < 0.8:
-                self._schedule_call(number)
-        if self.random.random() < 0.5:
-            self.later(self.random.uniform(0.0, DAY), self.provider.revoke, self.provider.grants[0], "user")
-
-    def _schedule_call(self, number):
-        """Let callers ask now and then, and some of them at the moment when the token becomes due."""
-        pause = self.random.expovariate(1 / (2 * min(self.kind.lifetime, DAY)))
-        if self.loop.time() < self._busy_until and self.random.random() < 0.6:
-            pause = self.random.uniform(0.1, 100.0)
-        self.later(pause, self._call, number)
-
-    def _call(self, number):
-        self.ask(self.provider.grants[number])
-        self._schedule_call(number)
-
-    def ask(self, grant):
-        """Let one caller or several at once ask for an account's access token."""
-        is_busy = self.loop.time() < self._busy_until
-        for _ in range(self.random.choice((1, 1, 3) if is_busy else (1, 1, 1, 3))):
-            host = self.random.choice(self.hosts)
-            if host.is_serving:
-                host.process.start(self._ask(host.vault, grant))
-
-    async def _ask(self, vault, grant):
-        account, asked_at = self.account(grant.number), self.loop.time()
-        timeout = self.random.choice((None, None, 1.0, 10.0))
-        try:
-            token = await vault.ensure_access_token(account, timeout=timeout)
-            if not self.oracle.on_token(account, grant, token, asked_at):
-                await self._report(vault, account, grant, token)
-        except Exception as error:
-            self.history.add("caller", f"account {grant.number}: {_shown(error)}")
-            self.oracle.on_error(account, grant, error, asked_at)
-
-    async def _report(self, vault, account, grant, rejected):
-        """Report a token that the resource rejects, as hosts do, and ask again."""
-        asked_at, age = self.loop.time(), self.clock.now() - rejected.info.updated_at
-        try:
-            await vault.report_rejected(rejected)
-        except VaultError as error:
-            self.oracle.on_error(account, grant, error, asked_at)
-        asked_at = self.loop.time()
-        token = await vault.ensure_access_token(account)
-        self.oracle.on_token(account, grant, token, asked_at)
-        if token.value == rejected.value and age > _YOUNG and not self.clock_was_stepped:
-            self.oracle.violated("rejected again", f"account {grant.number} gets a token that it had reported")
 
     async def _recover(self):
         """End all faults, give the vaults time, and judge what is left with a new process."""
@@ -324,19 +274,23 @@ def run(seed, kind, **options):
     """Play one world.
 
     The garbage collector rests meanwhile: it would close coroutines of dead processes, also of earlier worlds, at a
-    moment that no seed determines.
+    moment that no seed determines. It never looks again at what was there before the first world.
     """
     logging.disable(logging.CRITICAL)
-    gc.collect()
-    gc.freeze()
     gc.disable()
+    _freeze()
     try:
         return World(seed, kind, **options).run()
     finally:
-        gc.unfreeze()
         gc.collect()
         gc.enable()
         logging.disable(logging.NOTSET)
+
+
+@cache
+def _freeze():
+    gc.collect()
+    gc.freeze()
 
 
 def _close(coroutine):
@@ -352,11 +306,6 @@ def _drop_remains(unraisable):
     """Be silent about coroutines of dead processes that the garbage collector throws away."""
     if not asyncio.iscoroutine(unraisable.object):
         sys.__unraisablehook__(unraisable)
-
-
-def _shown(error):
-    code = getattr(error, "code", type(error).__name__)
-    return f"{code} {getattr(error, 'reason', None) or ''}"
 
 
 __all__ = ["Life", "Outcome", "Process", "World", "run"]

@@ -11,6 +11,8 @@ from vault_domain.entities.account import TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.ports.change import Change
 
+_NO_ROW = AccountRow()
+
 
 class DictAccountRepository:
     """Implements `AccountRepository`."""
@@ -73,15 +75,27 @@ def keys_of(tables, account):
     return [key for key in _all_keys(account) if key in tables.tokens]
 
 
+def rows_of(tables, account):
+    """Return an account's tokens by kind."""
+    rows, tokens = {}, tables.tokens
+    for key in _all_keys(account):
+        row = tokens.get(key)
+        if row is not None:
+            rows[key.kind] = row
+    return rows
+
+
 @lru_cache(maxsize=10_000)
 def _all_keys(account):
     return tuple(map(account.key, TokenKind))
 
 
-def account_record(tables, account):
-    tokens = {key.kind: tables.tokens[key].info for key in keys_of(tables, account)}
-    row = tables.accounts.get(account, AccountRow())
-    return AccountRecord(account, tokens, row.label, row.refresh) if tokens else None
+def account_record(tables, account, rows=None):
+    rows = rows_of(tables, account) if rows is None else rows
+    if not rows:
+        return None
+    row = tables.accounts.get(account, _NO_ROW)
+    return AccountRecord(account, {kind: stored.info for kind, stored in rows.items()}, row.label, row.refresh)
 
 
 def _place(account):

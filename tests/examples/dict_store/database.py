@@ -1,6 +1,7 @@
 """The database: dictionaries of frozen values, and transactions that take effect as a whole."""
 
 import asyncio
+from operator import attrgetter
 
 from attrs import define, evolve, field, fields, frozen
 
@@ -32,7 +33,10 @@ class Tables:
     events: list = field(factory=list)  # AuditEvent; the first has number 1
 
     def copy(self):
-        return Tables(*(getattr(self, table.name).copy() for table in fields(Tables)))
+        return Tables(*[table.copy() for table in _tables_of(self)])
+
+
+_tables_of = attrgetter(*(table.name for table in fields(Tables)))
 
 
 class Transaction:

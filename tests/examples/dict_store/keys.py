@@ -65,6 +65,8 @@ def confirmed(tables, record):
     """Return a data key with the state that the audit log confirms."""
     code = record.key_id.hex()
     events = {(event.action, event.tenant_id) for event in tables.events if event.code == code}
+    if not events and record.confirmed is None:
+        return record
     states = {
         AuditAction.DATA_KEY_DESTROYED: DataKeyState.DESTROYED,
         AuditAction.DATA_KEY_REPLACED: DataKeyState.DECRYPT_ONLY,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from attrs import evolve
-from tests.examples.dict_store.accounts import account_record, keys_of
+from tests.examples.dict_store.accounts import account_record, rows_of
 from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import invalidate, write_tokens
 
@@ -31,8 +31,9 @@ class DictRefreshLedger:
 
     async def read(self, account):
         tables = self._database.tables
-        sealed = {key.kind: tables.tokens[key].sealed for key in keys_of(tables, account)}
-        return Snapshot(account_record(tables, account), sealed, self._clock.now())
+        rows = rows_of(tables, account)
+        sealed = {kind: row.sealed for kind, row in rows.items()}
+        return Snapshot(account_record(tables, account, rows), sealed, self._clock.now())
 
     async def claim(self, attempt, seen):
         def work(transaction):
@@ -134,7 +135,7 @@ class DictRefreshLedger:
             row = tables.accounts.get(attempt.account, AccountRow())
             if row.committed_attempt_id == attempt.attempt_id:
                 return Change(Commit(CommitOutcome.WRITTEN))
-            stored = {key.kind: TokenRef.of(tables.tokens[key].info) for key in keys_of(tables, attempt.account)}
+            stored = {kind: TokenRef.of(row.info) for kind, row in rows_of(tables, attempt.account).items()}
             outcome, wanted = still_wanted(attempt, stored, writes)
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 _release(transaction, attempt)
