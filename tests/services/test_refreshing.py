@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, TIMING, answer
-from tests.services.fakes import Failing, MemoryJournal
+from tests.services.fakes import Failing, MemoryJournal, Obstructed
 
 from vault_adapters import (
     AuditAction,
@@ -196,6 +196,30 @@ async def test_a_rejected_token_is_refreshed_unless_it_is_young(connected, refre
 
 
 # Sweeps
+
+
+class SlowClaims(Obstructed):
+    """A ledger whose claims take longer than the slack, so that the provider is never called."""
+
+    def __init__(self, right, tasks):
+        super().__init__(right, "claim")
+        self._tasks, self.calls = tasks, 0
+
+    async def obstruct(self):
+        self.calls += 1
+        assert self.calls < 100
+        await self._tasks.sleep(6)
+
+
+async def test_a_database_that_is_always_too_slow_holds_a_caller_for_three_leases(connected, refresher):
+    connected.clock.advance(HOUR)
+    slow = SlowClaims(connected.store.refreshes, connected.tasks)
+    cases = connected.over(store=evolve(connected.store, refreshes=slow))
+    began = cases.tasks.monotonic()
+    with pytest.raises(RefreshFailedError):
+        await cases.refreshing.ensure(ACCOUNT, None, actor=None)
+    assert cases.tasks.monotonic() - began <= 3 * TIMING.lease.total_seconds() + 6
+    assert refresher.calls == []
 
 
 async def sweep(cases, limit=None, should_stop=None):

@@ -217,12 +217,11 @@ class RefreshService:
                 return await self._open(account, snapshot, decision.access)
             longest = self._lease(account)
             if isinstance(decision, Claim) and not self._runner.is_attempting(account):
-                began = self._tasks.monotonic()
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome
                 if isinstance(outcome, NothingSent):
-                    end += self._tasks.monotonic() - began  # waiting for a turn is no wait for another attempt
+                    end += outcome.queued_seconds  # waiting for a turn is no wait for another attempt
                 attempts += isinstance(outcome, Refreshed)
                 if not self._keeper.is_pending(account):  # otherwise, the waiting answer must be stored first
                     continue
@@ -265,7 +264,14 @@ class RefreshService:
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
     ) -> Token | Refreshed | NothingSent:
-        return await self._runner.in_turn(account.provider, lambda: self._run_in_turn(account, decision, caller))
+        asked = self._tasks.monotonic()
+
+        async def work() -> Token | Refreshed | NothingSent:
+            queued = self._tasks.monotonic() - asked
+            outcome = await self._run_in_turn(account, decision, caller)
+            return NothingSent(queued) if isinstance(outcome, NothingSent) else outcome
+
+        return await self._runner.in_turn(account.provider, work)
 
     async def _run_in_turn(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         started = self._tasks.monotonic()

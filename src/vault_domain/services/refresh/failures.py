@@ -42,7 +42,12 @@ class NothingSent:
 
     Either the provider was not called, because another process was faster or too little of the lease was left, or it
     rejected a credential that another writer had replaced meanwhile.
+
+    Attributes:
+        queued_seconds: seconds for which the caller waited for its turn at the provider.
     """
+
+    queued_seconds: float = 0.0
 
 
 class FailureRecorder:
