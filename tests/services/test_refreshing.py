@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, TIMING, answer
-from tests.services.fakes import Failing, MemoryJournal, Obstructed
+from tests.services.fakes import Failing, MemoryJournal, Obstructed, VirtualTasks
 
 from vault_adapters import (
     AuditAction,
@@ -196,6 +196,23 @@ async def test_a_rejected_token_is_refreshed_unless_it_is_young(connected, refre
 
 
 # Sweeps
+
+
+class StoppedTasks(VirtualTasks):
+    """The process is stopped for half a minute after the last look at the lease, before the request's task begins."""
+
+    async def share(self, key, work, timeout=None):
+        if isinstance(key, tuple) and key[0] == "exchange":
+            self._time += 30
+        return await super().share(key, work, timeout)
+
+
+async def test_a_process_that_was_stopped_after_its_last_look_at_the_lease_sends_nothing(connected, refresher):
+    connected.clock.advance(HOUR)
+    cases = connected.over(tasks=StoppedTasks(connected.clock))
+    with pytest.raises(RefreshFailedError) as caught:
+        await cases.refreshing.ensure(ACCOUNT, None, actor=None)
+    assert (caught.value.outcome_unknown, refresher.calls) == (False, [])
 
 
 class SlowClaims(Obstructed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -88,8 +89,8 @@ async def exchange(
         send_deadline: longest time until the request leaves; None: as for ``deadline``. A client that does not tell
             what it sends may be sending, so its answer is awaited until ``deadline``.
     """
-    progress = _Progress(traced=client is None)
     send_seconds = min(send_deadline or deadline, deadline).total_seconds()
+    progress = _Progress(traced=client is None, seconds=send_seconds)
     beat = Beat(send_seconds, progress.may_have_left)
     limit = TimeLimit(deadline.total_seconds(), lambda: progress.sending, beat=beat)
     failure: RefreshFailedError | ConfigurationError | None = None
@@ -126,8 +127,9 @@ def settle(outcome: T | VaultError, account: Account) -> T:
 class _Progress:
     """The progress of an exchange; httpcore's trace shows whether any part of the request may have been sent."""
 
-    def __init__(self, *, traced: bool) -> None:
+    def __init__(self, *, traced: bool, seconds: float) -> None:
         self.traced = traced
+        self._send_by = asyncio.get_running_loop().time() + seconds
         self.sending = False
         self.answer: Incoming | None = None
         self._begun: tuple[Any, Body] | None = None
@@ -152,7 +154,11 @@ class _Progress:
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         self.traced = True
-        self.sending = self.sending or event.endswith("send_request_headers.started")
+        if not self.sending and event.endswith("send_request_headers.started"):
+            # A process that was stopped may get here before its timers run. The lease may be over by then.
+            if asyncio.get_running_loop().time() > self._send_by:
+                raise TimeoutError
+            self.sending = True
 
     def may_have_left(self, late: float) -> bool:
         """Return whether the request has left, or may have; ``late`` tells how long the process was stopped."""

@@ -169,3 +169,25 @@ async def test_a_client_that_does_not_tell_what_it_sends_sends_nothing_after_a_s
     assert error.outcome_unknown
     await blocking
     assert sent == []
+
+
+class StoppedBeforeSending(httpx2.AsyncClient):
+    """A client whose process is stopped between the call and the first byte of the request."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent = 0
+
+    async def send(self, request, **_):
+        time.sleep(STOPPED)  # noqa: ASYNC251 - this is the fault
+        await request.extensions["trace"]("http11.send_request_headers.started", {})
+        self.sent += 1
+        raise httpx2.ReadError("reset")
+
+
+async def test_a_process_that_was_stopped_right_before_sending_sends_nothing():
+    async with StoppedBeforeSending() as client:
+        error = await failure(
+            OAuth2Refresher("http://127.0.0.1:9/token", "client", "secret", client=client), deadline=DEADLINE
+        )
+        assert (client.sent, error.outcome_unknown) == (0, False)

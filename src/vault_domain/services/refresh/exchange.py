@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 Answer = TokenSet | VaultError
 Finish = Callable[[Answer], Awaitable[Refreshed | NothingSent]]
 
+_LONGEST_START = 1.0
+"""Longest time in seconds between the last look at the lease and the request; a task that starts takes less."""
+
 _GRACE_SECONDS = 0.5
 """Extra seconds before a refresher that ignores its deadline is cancelled, and before its callers are answered."""
 
@@ -100,10 +103,13 @@ class Exchanges:
             RefreshFailedError: the deadline of the callers is over, and the exchange goes on.
             VaultError: from ``finish``.
         """
-        exchange = _Exchange()
+        exchange, began = _Exchange(), self._tasks.monotonic()
 
         async def listen() -> None:
-            exchange.answer = await self._ask_within_grace(attempt, request, since_first)
+            if self._tasks.monotonic() - began > _LONGEST_START:  # stopped since the lease was checked
+                exchange.answer = RefreshFailedError("the process was stopped before it sent the request")
+            else:
+                exchange.answer = await self._ask_within_grace(attempt, request, since_first)
             if exchange.is_late:
                 await self._finish_late(attempt, exchange.answer, finish)
 
