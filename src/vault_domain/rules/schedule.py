@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from attrs import evolve
-
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.lifetime import capped
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import TokenInfo, TokenStatus, TokenWrite
+from vault_domain.entities.token import TokenInfo, TokenStatus
 from vault_domain.rules.freshness import RefreshPolicy
 
 
@@ -29,14 +27,6 @@ def idle_due(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) ->
     if limit is None or credential.key.kind is not TokenKind.REFRESH_TOKEN:
         return None
     return max(_stored_at(access), _stored_at(credential)) + limit
-
-
-def with_idle_limit(write: TokenWrite, policy: RefreshPolicy) -> TokenWrite:
-    """Return the write of an access token with the time after which it makes its account due."""
-    limit = idle_limit(write.key.provider, policy)
-    if limit is None or write.key.kind is not TokenKind.ACCESS_TOKEN:
-        return write
-    return evolve(write, due_in=limit)
 
 
 def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:

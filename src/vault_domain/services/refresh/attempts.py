@@ -26,7 +26,6 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import since_first_request
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming
-from vault_domain.rules.schedule import lead, with_idle_limit
 from vault_domain.services.refresh.answer_times import drafts_in_time, with_renewed_credential
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.clients import ClientGuard
@@ -35,6 +34,7 @@ from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
+from vault_domain.services.tokens.sealing import sealed_write
 
 _log = logging.getLogger(__name__)
 
@@ -251,13 +251,9 @@ class AttemptRunner:
         problem: str | None = None,
     ) -> Refreshed:
         drafts = self.guard.clients.sign(drafts)
-        writes = [
-            draft.seal(sealer(draft.key, draft.value), lead(draft.key.kind, draft.lifetime, self._policy))
-            for draft in drafts
-        ]
+        writes = [sealed_write(draft, sealer(draft.key, draft.value), self._policy) for draft in drafts]
         # A provider that is not strict may reject a credential that it has just replaced, without revoking the new one.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
-        writes = [with_idle_limit(write, self._policy) for write in writes]
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)
 

@@ -76,7 +76,9 @@ async def write_sealed(
         if sealed is None:
             sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
         try:
-            change = await write([_sealed(draft, value, policy) for draft, value in zip(drafts, sealed, strict=True)])
+            change = await write(
+                [sealed_write(draft, value, policy) for draft, value in zip(drafts, sealed, strict=True)]
+            )
         except DataKeyInactiveError:
             cipher.forget_active({draft.key.tenant_id for draft in drafts})
             sealed = None
@@ -86,7 +88,8 @@ async def write_sealed(
     raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
 
 
-def _sealed(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> W:
+def sealed_write(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> W:
+    """Return the write that stores a draft with its sealed value, and tells when its account is due."""
     write = draft.seal(value, lead(draft.key.kind, draft.lifetime, policy))
     due_in = idle_limit(draft.key.provider, policy) if draft.key.kind is TokenKind.ACCESS_TOKEN else None
     return write if due_in is None or not isinstance(write, TokenWrite) else evolve(write, due_in=due_in)
