@@ -1,9 +1,12 @@
 """The refusals of a client as both stores keep them: an absent client is empty, and marks stand one after the other."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 from vault_domain.entities.clients import CLIENT_REASONS, ClientRecord, ClientScope
+from vault_domain.ports.client_ledger import MOST_COUNTED
+from vault_domain.rules.clients import ClientRules, is_mass
 
 _CLIENT_SIZE, _MARK_SIZE = 16, 2
 
@@ -38,3 +41,26 @@ def client_record(
         raise ValueError
     parts = tuple(marks[start : start + _MARK_SIZE] for start in range(0, len(marks), _MARK_SIZE))
     return ClientRecord(ClientScope(provider, client or None, reason), since, refused_at, parts, opened_at, probe_at)
+
+
+async def rejects_fleet(
+    count: Callable[..., Awaitable[int]],
+    scope: ClientScope,
+    since: datetime,
+    own: dict[str, Any],
+    rules: ClientRules,
+) -> bool:
+    """Return whether the provider rejects a fleet; successes are counted only if there are enough rejections.
+
+    Args:
+        count: runs a counting statement: its name, the scope, the time after which to count, the limit, and more
+            parameters.
+        scope: the client whose credentials are rejected.
+        since: the begin of the window.
+        own: the parameters that name the account that is rejected now, which counts once.
+        rules: the configured numbers.
+    """
+    rejected = await count("count_client_rejections", scope, since, MOST_COUNTED, own) + 1
+    if not is_mass(rejected, 0, rules):
+        return False
+    return is_mass(rejected, await count("count_client_successes", scope, since, MOST_COUNTED + 1), rules)

@@ -1,9 +1,10 @@
 """The refusals of OAuth clients on Postgres."""
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from vault_adapters.stores.client_rows import client_record, joined, scope_columns
+from vault_adapters.stores.client_rows import client_record, joined, rejects_fleet, scope_columns
 from vault_adapters.stores.damage import sound
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -14,9 +15,9 @@ from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
 from vault_domain.ports.change import Change
-from vault_domain.ports.client_ledger import MOST_COUNTED, Verdict
+from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.refresh_ledger import Attempt
-from vault_domain.rules.clients import ClientRules, counted, is_mass, is_paused, opened
+from vault_domain.rules.clients import ClientRules, counted, is_paused, opened
 
 
 class PostgresClientLedger:
@@ -91,11 +92,7 @@ class PostgresClientLedger:
         self, transaction: Transaction, attempt: Attempt, scope: ClientScope, now: datetime, rules: ClientRules
     ) -> bool:
         since, own = now - rules.window, account_parameters(attempt.account)
-        others = await self._count(transaction, "count_client_rejections", scope, since, MOST_COUNTED, own)
-        if not is_mass(others + 1, 0, rules):
-            return False
-        succeeded = await self._count(transaction, "count_client_successes", scope, since, MOST_COUNTED + 1)
-        return is_mass(others + 1, succeeded, rules)
+        return await rejects_fleet(partial(self._count, transaction), scope, since, own, rules)
 
     async def _count(
         self,
