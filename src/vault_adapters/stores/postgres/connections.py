@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from vault_adapters.stores.postgres.cursors import Connection, VaultCursor
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, answered
 from vault_adapters.stores.postgres.outages import OutageTracker
+from vault_adapters.stores.postgres.peer import Peer
 from vault_domain.entities.errors import ConfigurationError
 
 Pool = AsyncConnectionPool[Any]
@@ -42,12 +43,14 @@ class Connections:
 
     Args:
         pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
+        peer: the database; it learns from a host's pool where it is.
         is_ours: whether `close` closes the pool.
         timeout: longest time to wait for a free connection, and for the server while a connection is given back.
     """
 
-    def __init__(self, pool: Pool, *, is_ours: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> None:
+    def __init__(self, pool: Pool, peer: Peer, *, is_ours: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> None:
         self._pool = pool
+        self.peer = peer
         self._is_ours = is_ours
         self._seconds = timeout.total_seconds()
         self._plain: WeakKeyDictionary[Connection, bool] = WeakKeyDictionary()
@@ -159,6 +162,7 @@ class Connections:
             cursor = await VaultCursor(connection).execute(_SETTINGS)
             [(isolation, read_only, search_path)] = await cursor.fetchall()
             _refuse_foreign_operators(search_path)
+            self.peer.met(connection)
             self._plain[connection] = (isolation, read_only) == ("read committed", "off")
         elif fresh:
             await VaultCursor(connection).execute("SELECT 1")

@@ -18,6 +18,8 @@ from vault_adapters.stores.postgres.connections import Connections, Pool
 from vault_adapters.stores.postgres.cursors import Connection
 from vault_adapters.stores.postgres.errors import translated
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Pace, limits_of
+from vault_adapters.stores.postgres.peer import Peer, noting, peer_of
+from vault_adapters.stores.postgres.quiet import POOL_NAME, quieten_pool
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import Secret
 
@@ -51,15 +53,17 @@ async def open_connections(
         StorageError: the server cannot be reached.
     """
     settings = _settings(url, timeout, prepare=prepare)
-    pool = await translated(_open_pool(url, size, settings, timeout), foreign=True)
-    return Connections(pool, is_ours=True, timeout=timeout)
+    peer = peer_of(url)
+    pool = await translated(_open_pool(url, size, settings, timeout, peer), peer, opening=True)
+    return Connections(pool, peer, is_ours=True, timeout=timeout)
 
 
-async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: timedelta) -> Pool:
+async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: timedelta, peer: Peer) -> Pool:
     # Connect once before opening the pool, because a pool keeps retrying and would not report the reason.
     connection = await _first_connection(url, settings)
     _warn_of_sslmode({option.keyword.decode(): (option.val or b"").decode() for option in connection.pgconn.info})
     await connection.close()
+    quieten_pool()
     patience = max(timeout.total_seconds(), settings.get("connect_timeout", 0))
     pool: Pool = AsyncConnectionPool(
         url.reveal(),
@@ -67,7 +71,8 @@ async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: 
         min_size=1,
         max_size=size,
         open=False,
-        name="token-vault",
+        name=POOL_NAME,
+        connection_class=noting(peer),
         timeout=patience,
         # The pool doubles the time between its attempts until it gives up. So it gives up early, and begins anew while
         # somebody waits; a later caller begins anew too.
@@ -129,7 +134,7 @@ def adopt_pool(pool: object, *, timeout: timedelta = DEFAULT_TIMEOUT) -> Connect
         raise ConfigurationError("pool must be a psycopg_pool.AsyncConnectionPool", code="host_pool")
     if pool.closed:
         raise ConfigurationError("the pool is not open; open it before the vault", code="host_pool")
-    return Connections(pool, is_ours=False, timeout=timeout)
+    return Connections(pool, Peer(None), is_ours=False, timeout=timeout)
 
 
 def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, Any]:
