@@ -179,7 +179,7 @@ async def test_a_page_is_damaged(server, own_url, caplog):
         ("postgresql://ann:hunter2secret@a,b/app", "a:5432,b:5432/app"),
         ("postgresql://ann:hunter2secret@[::1]:6432/app", "::1:6432/app"),
         ("postgresql://ann:hunter2secret@/app?host=/run/pg", "/run/pg:5432/app"),
-        ("postgresql://ann:x@hunter2secret@db/app", "***"),
+        ("postgresql://ann:x@hunter2secret,y@db/app", "***"),
         ("postgresql://ann:1/hunter2secret@db/app", "ann:1/***"),
         ("postgresql://ann:1/app?sslmode=x@hunter2secret", "***"),
         ("postgresql://ann:hunter2secret", "ann:***/"),
