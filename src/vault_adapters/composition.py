@@ -163,7 +163,7 @@ async def _run(
         cipher = AesGcmCipher(keyring, sink)
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
-        opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
+        opener, uses = TokenOpener(cipher, sink, store.tokens), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
