@@ -19,6 +19,7 @@ from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_label
 from vault_domain.entities.token import TokenInfo
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.token_refresher import TokenRefresher
@@ -37,6 +38,13 @@ class SyncKeys(View[VaultKeys]):
     rotate_data_keys = blocking(VaultKeys.rotate_data_keys)
     rotate_master_key = blocking(VaultKeys.rotate_master_key)
     reencrypt = blocking(VaultKeys.reencrypt)
+
+
+class SyncStates(View[VaultStates]):
+    """Seals and opens states; it has the methods of `VaultStates`, without await."""
+
+    seal = blocking(VaultStates.seal)
+    open = blocking(VaultStates.open)
 
 
 class SyncVault(View[TokenVault]):
@@ -106,6 +114,11 @@ class SyncVault(View[TokenVault]):
     def keys(self) -> SyncKeys:
         """The keys behind this vault: their status and their rotation."""
         return SyncKeys(self._session, lambda vault: self._target(vault).keys)
+
+    @property
+    def states(self) -> SyncStates:
+        """The states of authorization requests, sealed under this vault's keys."""
+        return SyncStates(self._session, lambda vault: self._target(vault).states)
 
     def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[TokenInfo]:
         """Iterate over all pages of `list_tokens`."""

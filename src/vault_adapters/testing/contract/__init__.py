@@ -21,7 +21,7 @@ _MODULES = (
     *("access", "across", "callers", "claims", "clients", "commits", "concurrency", "decryption", "endings", "events"),
     *("exhaustion", "failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
-    *("rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
+    *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -55,6 +55,7 @@ from vault_adapters.testing.contract.revival import RevivalCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
+from vault_adapters.testing.contract.states import StateCases  # noqa: E402
 from vault_adapters.testing.contract.sweeps import SweepCases  # noqa: E402
 from vault_adapters.testing.contract.token_sets import TokenSetCases  # noqa: E402
 from vault_adapters.testing.contract.tokens import TokenCases  # noqa: E402
@@ -102,6 +103,7 @@ class StoreContract(
     LateAnswerCases,
     ClientCases,
     NeighbourCases,
+    StateCases,
     MigrationCases,
 ):
     """Cases for every store. Override `open_store`, and `check_idle` and `older_schema` if the store supports them."""
@@ -116,6 +118,15 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(ListingCases, AcrossCases, IsolationCases, EventCases, DecryptionCases),
     *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases, ReserveCases),
     *(RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases, ClientCases),
-    *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
+    *(
+        DataKeyCases,
+        MasterKeyCases,
+        ImportCases,
+        NeighbourCases,
+        StateCases,
+        ConcurrencyCases,
+        SharingCases,
+        MigrationCases,
+    ),
 )
 """The parts of the suite, in the order in which a new store turns them green."""
