@@ -54,6 +54,7 @@ from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.held import HeldAnswers
+from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
@@ -323,4 +324,5 @@ def _vault_services(
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
         reviving=RevivalService(store.revivals, sink),
         states=StateService(store.accounts, cipher, store.states),
+        hosts=ApiHosts(refreshers),
     )

@@ -96,6 +96,7 @@ class SyncVault(View[TokenVault]):
     ensure_access_token = blocking(TokenVault.ensure_access_token)
     refresh_account = blocking(TokenVault.refresh_account)
     report_rejected = blocking(TokenVault.report_rejected)
+    api_hosts = blocking(TokenVault.api_hosts)
     refresh_due = blocking(TokenVault.refresh_due)
 
     find_expiring_tokens = blocking(TokenVault.find_expiring_tokens)

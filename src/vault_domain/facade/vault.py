@@ -267,6 +267,18 @@ class TokenVault:
         return await self._services.rejections.report(read.as_presented_info(token), actor=self._actor)
 
     @scrubbed_async
+    async def api_hosts(self, token: Token) -> tuple[str, ...]:
+        """Return the hosts to which an access token may be sent, as its provider's profile names them.
+
+        Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``. Empty:
+        there is no profile, or it names none.
+
+        Args:
+            token: the access token as the vault returned it; its extra members may name the hosts of its account.
+        """
+        return await self._services.hosts.of(read.as_token(token))
+
+    @scrubbed_async
     async def refresh_due(
         self, *, limit: int | None = None, should_stop: Callable[[], bool] | None = None
     ) -> SweepReport:
