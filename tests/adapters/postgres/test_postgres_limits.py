@@ -252,7 +252,8 @@ async def test_a_standby_is_left_for_the_primary():
                 lambda: store.tokens.store([write()], actor=None),
                 lambda: store.tokens.delete(ACCESS, actor=None),
             ):
-                await store.tokens.ping()
+                assert await refused(store.tokens.ping) == ["read_only"]
+                await store.tokens.get(ACCESS)
                 [connection] = [each for each in store.tokens._database._connections._plain if not each.closed]
                 assert await refused(work) == ["read_only"]
                 assert connection.closed

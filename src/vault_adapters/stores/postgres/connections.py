@@ -26,6 +26,9 @@ Pool = AsyncConnectionPool[Any]
 _CHECK_SECONDS = 2.0
 """Longest time for a connection to tell whether it can be used."""
 
+_HASTE_SECONDS = 0.2
+"""Time for the pool to try to connect; a server that refuses does so within milliseconds."""
+
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
 _CATALOG = re.compile(r"\bpg_catalog\b", re.IGNORECASE)
@@ -65,7 +68,7 @@ class Connections:
         """The largest number of connections."""
         return self._pool.max_size
 
-    async def take(self, *, fresh: bool = False) -> Connection:
+    async def take(self, *, fresh: bool = False, hasty: bool = False) -> Connection:
         """Return a connection in autocommit mode, outside of any transaction; the caller gives it back with `give`.
 
         After a connection was lost, every other connection that was not used since then is first asked whether it
@@ -73,10 +76,11 @@ class Connections:
 
         Args:
             fresh: ask the connection first in any case.
+            hasty: raise an error as soon as it is known that the server refuses connections.
         """
         end = time.monotonic() + self._seconds
         while (left := end - time.monotonic()) > 0:
-            connection = await self._get(left)
+            connection = await (self._get_in_haste(left) if hasty else self._get(left))
             is_known = connection in self._plain
             is_suspect = fresh or (is_known and self._used_at.get(connection, math.inf) < self._lost_at)
             self._used_at[connection] = time.monotonic()
@@ -132,6 +136,16 @@ class Connections:
                 self.outages.failed(began)
             raise
         return connection
+
+    async def _get_in_haste(self, seconds: float) -> Connection:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > _HASTE_SECONDS:
+            try:
+                return await self._get(_HASTE_SECONDS)
+            except PoolTimeout:
+                if self.peer.refusal is not None:
+                    raise
+        return await self._get(max(left, 0.001))
 
     def _refusals(self) -> int:
         return self._pool.get_stats().get("connections_errors", 0)

@@ -208,10 +208,19 @@ class PostgresDatabase:
         writing = self._write(sql, parameters, self._limits[pace])
         return await self._flights.run(translated(writing, self._connections.peer))
 
-    async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, pace: Pace = Pace.QUICK) -> T:
-        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction."""
+    async def transact(
+        self, work: Callable[[Transaction], Awaitable[T]], *, pace: Pace = Pace.QUICK, hasty: bool = False
+    ) -> T:
+        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction.
+
+        Args:
+            work: runs statements.
+            pace: the limits of the statements.
+            hasty: fail at once if the server refuses connections, instead of waiting for it to come back.
+        """
         self._check_loop()
-        return await self._flights.run(translated(self._transact(work, self._limits[pace]), self._connections.peer))
+        running = self._transact(work, self._limits[pace], hasty=hasty)
+        return await self._flights.run(translated(running, self._connections.peer))
 
     def reader(self, pace: Pace = Pace.QUICK) -> Reader:
         """Return a reader for several queries."""
@@ -234,8 +243,8 @@ class PostgresDatabase:
         finally:
             await self._connections.give(connection)
 
-    async def _transact(self, work: Callable[[Transaction], Awaitable[T]], limits: Limits) -> T:
-        connection = await self._connections.take()
+    async def _transact(self, work: Callable[[Transaction], Awaitable[T]], limits: Limits, *, hasty: bool) -> T:
+        connection = await self._connections.take(hasty=hasty)
         try:
             return await self._enclosed(connection, limits, work)
         finally:
