@@ -28,6 +28,13 @@ _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 4
 """Longest time to connect to one host. It is short, because an attempt may go on after an outage has ended."""
 
+_SECONDS_PER_HOST = 2
+"""The same if the URL names several hosts, so that `storage_timeout` suffices to reach the second one."""
+
+_ATTRIBUTES = "target_session_attrs"
+_SEVERAL = "several hosts"
+"""No parameter of libpq has this name."""
+
 _RECONNECT_SECONDS = 1.0
 """Time for which the pool repeats a failed attempt to connect."""
 
@@ -150,8 +157,13 @@ def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, An
     }
     if not prepare:
         settings["prepare_threshold"] = None
-    defaults = {
-        "connect_timeout": max(2, min(_CONNECT_SECONDS, int(timeout.total_seconds()))),
+    seconds = _CONNECT_SECONDS
+    defaults: dict[str, Any] = {}
+    if given[_SEVERAL]:
+        seconds = _SECONDS_PER_HOST
+        defaults[_ATTRIBUTES] = "read-write"  # after a failover, the first host may be a standby
+    defaults |= {
+        "connect_timeout": max(2, min(seconds, int(timeout.total_seconds()))),
         "tcp_user_timeout": max(1, round(timeout.total_seconds() * 1000)),
         **_KEEPALIVES,
     }
@@ -162,12 +174,15 @@ def _parameters(url: Secret) -> dict[str, str] | None:
     """Return the parameters that a URL or libpq's environment sets; None for a bad URL.
 
     The values of all parameters except ``options`` are left out, because they may hold the password. For the same
-    reason it raises no error.
+    reason it raises no error. `_SEVERAL` is empty unless they name several hosts.
     """
     try:
         given = conninfo_to_dict(url.reveal())
     except (psycopg.Error, ValueError):  # ValueError: the URL cannot be passed to C as a string
         return None
     defaults = {option.keyword.decode(): option.val for option in Conninfo.get_defaults() if option.val is not None}
+    if defaults.get(_ATTRIBUTES) == b"any":  # libpq's own default, not the environment's
+        del defaults[_ATTRIBUTES]
     options = given.get("options") or defaults.get("options", b"").decode()
-    return dict.fromkeys((*given, *defaults), "") | {"options": str(options)}
+    hosts = str(given.get("host") or given.get("hostaddr") or (defaults.get("host") or b"").decode())
+    return dict.fromkeys((*given, *defaults), "") | {"options": str(options), _SEVERAL: "," * hosts.count(",")}
