@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -22,6 +23,7 @@ from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.stores.noticed import remembering
+from vault_adapters.stores.port import PooledStore
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
@@ -41,6 +43,8 @@ from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
+from vault_domain.services.measuring import MeasuringService
+from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
@@ -50,6 +54,7 @@ from vault_domain.services.refresh.provider_rules import policy_of, provider_rul
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.census import CensusService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
@@ -159,15 +164,16 @@ async def _run(
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
-        held = HeldAnswers(commits)
-        memory = remembering(store, config.memory, held, tasks, keyring.holds, clock)
+        held, observed = HeldAnswers(commits), Observed()
+        pool = store.pool_counts if isinstance(store, PooledStore) else None
+        memory = remembering(store, config.memory, held, tasks, keyring.holds, clock, observed.reads)
         store, reader = await stack.enter_async_context(memory)
         sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
         opener, uses = TokenOpener(cipher, sink, store.tokens), UseTracker(store.tokens)
-        keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
+        keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held, observed)
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
         await keeper.recover()
@@ -189,6 +195,8 @@ async def _run(
             keys=keys,
             reader=reader,
             window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
+            measures=partial(MeasuringService, observed, opener=opener, held=held, data_keys=keyring.counts, pool=pool),
+            observed=observed,
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
@@ -300,6 +308,8 @@ def _vault_services(
     keys: KeyServices,
     reader: RowReader,
     window: ConfirmationWindow,
+    measures: Callable[[CensusService], MeasuringService],
+    observed: Observed,
 ) -> VaultServices:
     rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
@@ -308,17 +318,20 @@ def _vault_services(
     guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
     most = config.provider_concurrency
-    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
+    limits = (tasks, policy, timing, refreshers, most, observed)
+    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, *limits)
     readiness = ReadinessService(store.tokens, cipher, tasks)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
-    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
-    sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
+    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
+    sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, observed)
+    listing = ListingService(store.tokens, store.accounts, store.audit, spends, store.keys)
+    health = HealthService(store.tokens, readiness, opener, policy.buffer, store.clients, window.most, policy.notice)
     return VaultServices(
         tokens=tokens,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
-        listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
+        listing=listing,
         readiness=readiness,
-        health=HealthService(store.tokens, readiness, opener, policy.buffer, store.clients, window.most, policy.notice),
+        health=health,
         refreshing=refreshing,
         rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
         sweeping=sweeping,
@@ -328,4 +341,5 @@ def _vault_services(
         reviving=RevivalService(store.revivals, sink),
         states=StateService(store.accounts, cipher, store.states),
         hosts=ApiHosts(refreshers),
+        measuring=measures(CensusService(store.accounts, listing, health, rules)),
     )

@@ -61,6 +61,7 @@ METHODS = {
         "has_sibling": NeighbourCases,
         "list_all": AcrossCases,
         "list_tenants": AcrossCases,
+        "count_all": AcrossCases,
     },
     "keys": dict.fromkeys(
         [

@@ -47,6 +47,11 @@ class KeyCache:
         self._renew = renew
         self._tenants: OrderedDict[str, _TenantKeys] = OrderedDict()
         self._size = 0
+        self.hits = 0
+
+    def __len__(self) -> int:
+        """Return how many keys are held, expired ones included."""
+        return self._size
 
     def get(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
         """Return one key of this tenant, or None if it is not held or has expired."""
@@ -63,6 +68,7 @@ class KeyCache:
         if held.renew_at <= now and self._renew is not None:
             self._renew(tenant_id, key_id)
         self._tenants.move_to_end(tenant_id)
+        self.hits += 1
         return held.key
 
     def holds(self, tenant_id: str, key_id: bytes) -> bool:
@@ -77,6 +83,7 @@ class KeyCache:
         if tenant is None or tenant.active is None or tenant.active.until <= self._monotonic():
             return None
         self._tenants.move_to_end(tenant_id)
+        self.hits += 1
         return tenant.active.key
 
     def put(self, tenant_id: str, key: EnvelopeKey) -> None:

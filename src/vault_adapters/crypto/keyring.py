@@ -69,12 +69,17 @@ class Keyring:
         self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic, self._renew if renewing else None)
         self._flights = Flights()
         self._forgotten = 0
+        self._unwraps = 0
         # Limit concurrent calls, because a master key may be a service that throttles.
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     def get_held_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
         """Return a cached key, or None."""
         return self._cache.get(tenant_id, key_id)
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return the keys that the cache gave so far, the keys that were unwrapped, and the number of cached keys."""
+        return self._cache.hits, self._unwraps, len(self._cache)
 
     def holds(self, tenant_id: str, key_id: bytes) -> bool:
         """Return whether a key is cached, so that it decrypts without the repository and the master key."""
@@ -308,6 +313,7 @@ class Keyring:
                 continue
             try:
                 async with self._asking:
+                    self._unwraps += 1
                     return await master.unwrap(wrapped[master.key_id], tenant_id, record.key_id)
             except (KeyUnavailableError, ConfigurationError) as error:
                 failure = error  # try the next wrap, because during a rotation another master key may be available

@@ -15,7 +15,7 @@ from vault_adapters.runtime.journal_files import (
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
 from vault_adapters.runtime.to_the_end import run_to_the_end
 from vault_domain.entities.errors import ConfigurationError
-from vault_domain.ports.journal import JournalEntry, JournalError
+from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError
 
 _log = logging.getLogger(__name__)
 _SUFFIX = ".refresh.json"
@@ -32,8 +32,8 @@ class NoJournal:
     """Replaces the journal of a vault without a journal directory; answers then stay in memory."""
 
     async def write(self, entry: JournalEntry) -> None:
-        """Raise `JournalError`."""
-        raise JournalError("no journal_dir is configured")
+        """Raise `NoJournalError`."""
+        raise NoJournalError("no journal_dir is configured")
 
     async def entries(self) -> Sequence[JournalEntry]:
         """Return no entries."""

@@ -22,6 +22,7 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.rules.remembering import MemoryPolicy
+from vault_domain.services.observing import ReadCounts
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.noticing import noticing
 from vault_domain.services.tokens.reading import RowReader
@@ -53,6 +54,7 @@ async def remembering(
     tasks: Tasks,
     is_at_hand: Callable[[str, bytes], bool],
     clock: Clock | None,
+    counts: ReadCounts | None = None,
 ) -> AsyncIterator[tuple[NoticedStore, RowReader]]:
     """Give a store whose reads and writes are remembered, and the reader that answers from memory.
 
@@ -63,13 +65,14 @@ async def remembering(
         tasks: tells the monotonic time, and runs reads.
         is_at_hand: see `RememberedRows`.
         clock: see `RememberedRows`.
+        counts: counts the reads.
     """
     rows = RememberedRows(policy, tasks, is_at_hand, clock)
     async with AsyncExitStack() as stack:
         if policy.read_cache and isinstance(store, WatchedStore):
             rows.watch_by(await stack.enter_async_context(store.watch(rows)))
         own = noticed(store, rows)
-        yield own, RowReader(own.tokens, rows, held, tasks)
+        yield own, RowReader(own.tokens, rows, held, tasks, counts)
 
 
 def noticed(store: Store, rows: RememberedRows) -> NoticedStore:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
+from vault_domain.entities.measures import PoolCounts
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
@@ -65,6 +67,15 @@ class Store(Protocol):
     @property
     def states(self) -> StateLedger:
         """The used states of authorization requests."""
+
+
+@runtime_checkable
+class PooledStore(Protocol):
+    """What a store offers in addition if it has a pool of connections."""
+
+    @property
+    def pool_counts(self) -> Callable[[], PoolCounts]:
+        """Returns the state of the pool; any thread may call it."""
 
 
 @runtime_checkable

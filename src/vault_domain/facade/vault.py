@@ -19,6 +19,7 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
 from vault_domain.facade.arguments import StoreItem
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.measures import VaultMeasures
 from vault_domain.facade.states import VaultStates
 from vault_domain.services.tokens.importing import ImportOptions, ImportRows, Progress
 from vault_domain.services.use_cases import VaultServices
@@ -51,6 +52,11 @@ class TokenVault:
     def states(self) -> VaultStates:
         """The states of authorization requests, sealed under this vault's keys."""
         return VaultStates(self._services.states)
+
+    @property
+    def measures(self) -> VaultMeasures:
+        """What this vault counts, for metrics and traces."""
+        return VaultMeasures(self._services.measuring)
 
     # Single tokens
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from vault_domain.entities.account import Account, ConnectionState
+from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenWrite
@@ -46,6 +47,12 @@ class AccountRepository(Protocol):
 
     async def list_tenants(self, *, limit: int, after: str | None) -> list[str]:
         """List the tenants that have a token, sorted by their ids, after a tenant; an index finds each of them."""
+
+    async def count_all(self) -> list[AccountCount]:
+        """Count all tenants' accounts, and those that are due now, by provider.
+
+        It reads the whole database, so it is called seldom.
+        """
 
     async def has_sibling(self, account: Account) -> bool:
         """Return whether another tenant has an access or refresh token under the same provider and identifier.

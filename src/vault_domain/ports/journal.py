@@ -13,6 +13,10 @@ class JournalError(Exception):
     """The journal could not store an entry (no journal, full disk, no permission). The error never leaves the vault."""
 
 
+class NoJournalError(JournalError):
+    """There is no journal."""
+
+
 @frozen
 class JournalEntry:
     """A provider's answer, sealed, and the attempt that it belongs to.

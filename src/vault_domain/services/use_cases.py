@@ -5,6 +5,7 @@ from attrs import frozen
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
+from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
@@ -47,3 +48,4 @@ class VaultServices:
     reviving: RevivalService
     states: StateService
     hosts: ApiHosts
+    measuring: MeasuringService

@@ -8,6 +8,7 @@ from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import delete_tokens, write_tokens
 
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.ports.change import Change
 
@@ -40,6 +41,17 @@ class DictAccountRepository:
     async def list_tenants(self, *, limit, after):
         tenants = {key.tenant_id for key in self._database.tables.tokens}
         return sorted(tenant for tenant in tenants if after is None or tenant > after)[:limit]
+
+    async def count_all(self):
+        tables, now = self._database.tables, self._clock.now()
+        accounts = {key.account for key in tables.tokens}
+        due = {account: row.due_at for account, row in tables.accounts.items() if row.due_at and row.due_at <= now}
+        found = []
+        for provider in sorted({account.provider for account in accounts}):
+            times = [due_at for account, due_at in due.items() if account.provider == provider]
+            number = sum(account.provider == provider for account in accounts)
+            found.append(AccountCount(provider, number, len(times), now - min(times, default=now)))
+        return found
 
     async def has_sibling(self, account):
         kinds = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)

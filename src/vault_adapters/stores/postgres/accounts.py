@@ -1,7 +1,7 @@
 """Accounts on Postgres."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +19,7 @@ from vault_adapters.stores.postgres.rows import (
 from vault_adapters.stores.postgres.tokens import deletion_events, write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, ConnectionState
+from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenWrite
@@ -87,6 +88,14 @@ class PostgresAccountRepository:
         """List the tenants that have a token, sorted by their ids."""
         parameters = {"after": after or "", "limit": int8(limit)}
         return [tenant_id for (tenant_id,) in await self._database.fetch(self._queries["list_tenants"], parameters)]
+
+    async def count_all(self) -> list[AccountCount]:
+        """Count all tenants' accounts, and those that are due now, by provider."""
+        rows = await self._database.fetch(self._queries["count_all_accounts"], {"now": self._database.now()})
+        return [
+            AccountCount(provider, accounts, due, timedelta(0) if earliest is None else now - earliest)
+            for provider, accounts, due, earliest, now in rows
+        ]
 
     async def has_sibling(self, account: Account) -> bool:
         """Return whether another tenant has an account with the same provider and identifier."""

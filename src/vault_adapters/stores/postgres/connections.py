@@ -20,6 +20,7 @@ from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, answered
 from vault_adapters.stores.postgres.outages import OutageTracker
 from vault_adapters.stores.postgres.peer import Peer
 from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.measures import PoolCounts
 
 Pool = AsyncConnectionPool[Any]
 
@@ -67,6 +68,20 @@ class Connections:
     def most(self) -> int:
         """The largest number of connections."""
         return self._pool.max_size
+
+    def counts(self) -> PoolCounts:
+        """Return the state of the pool; a host's pool also counts the host's own use."""
+        stats = self._pool.get_stats()
+        size = stats.get("pool_size", 0)
+        return PoolCounts(
+            open=size,
+            idle=stats.get("pool_available", 0),
+            most=stats.get("pool_max", size),
+            waiting=stats.get("requests_waiting", 0),
+            waits=stats.get("requests_queued", 0),
+            waited=timedelta(milliseconds=stats.get("requests_wait_ms", 0)),
+            timeouts=stats.get("requests_errors", 0),
+        )
 
     async def take(self, *, fresh: bool = False, hasty: bool = False) -> Connection:
         """Return a connection in autocommit mode, outside of any transaction; the caller gives it back with `give`.

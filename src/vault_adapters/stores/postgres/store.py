@@ -26,6 +26,7 @@ from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.states import PostgresStateLedger
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
+from vault_domain.entities.measures import PoolCounts
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 
@@ -46,6 +47,7 @@ class PostgresStore:
     clients: PostgresClientLedger
     states: PostgresStateLedger
     make_watch: Callable[[ChangeHearer], NotificationWatch]
+    pool_counts: Callable[[], PoolCounts]
 
     @asynccontextmanager
     async def watch(self, hearer: ChangeHearer) -> AsyncIterator[ChangeWatch]:
@@ -112,6 +114,7 @@ async def open_postgres_store(
                 PostgresClientLedger(database, queries),
                 PostgresStateLedger(database, queries),
                 lambda hearer: NotificationWatch(connections, database, schema, hearer, timeout.total_seconds()),
+                connections.counts,
             )
         finally:
             await tokens.close()

@@ -10,9 +10,10 @@ from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.rows import account_parameters, account_record, listed_account, to_micros
+from vault_adapters.stores.sqlite.rows import account_parameters, account_record, listed_account, to_micros, to_time
 from vault_adapters.stores.sqlite.tokens import deletion_events, write_tokens
 from vault_domain.entities.account import Account, ConnectionState
+from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenWrite
@@ -76,6 +77,15 @@ class SqliteAccountRepository:
         """List the tenants that have a token, sorted by their ids."""
         parameters = {"after": after or "", "limit": limit}
         return [tenant_id for (tenant_id,) in await self._database.fetch(self._queries["list_tenants"], parameters)]
+
+    async def count_all(self) -> list[AccountCount]:
+        """Count all tenants' accounts, and those that are due now, by provider."""
+        now = self._database.now()
+        rows = await self._database.fetch(self._queries["count_all_accounts"], {"now": to_micros(now)})
+        return [
+            AccountCount(provider, accounts, due, now - (to_time(earliest) or now))
+            for provider, accounts, due, earliest in rows
+        ]
 
     async def has_sibling(self, account: Account) -> bool:
         """Return whether another tenant has an account with the same provider and identifier."""

@@ -13,6 +13,7 @@ from vault_adapters.testing.contract.fixtures import ContractFixtures
 from vault_adapters.testing.contract.refreshing import claimed
 from vault_domain.entities.account import Account, ConnectionState, TokenKind
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import encode_cursor
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
@@ -123,6 +124,26 @@ class AcrossCases(ContractFixtures):
         for hostile in ("'; --", "\U0001f511", "x" * 1000):
             await vault.list_accounts(after=encode_cursor((hostile, hostile, hostile)))
             await vault.list_tenants(after=encode_cursor((hostile,)))
+
+    async def test_all_tenants_accounts_are_counted_with_those_that_are_due(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        for tenant in ("t1", "t2"):
+            for provider, lifetime in (("google", 600), ("github", 7200), ("slack", None)):
+                await vault.store_token_set(Account(tenant, provider), TokenSet("a", "r", expires_in=lifetime))
+        await vault.store_token(Account("t1", "slack", "x").key(TokenKind.API_KEY), "v")
+        no_time = timedelta(0)
+        counts = {count.provider: count for count in await store.accounts.count_all()}
+        assert {name: count.accounts for name, count in counts.items()} == {"google": 2, "github": 2, "slack": 3}
+        assert (counts["google"].due, counts["google"].oldest) == (0, no_time)
+        clock.advance(timedelta(minutes=5))  # half of google's lifetime: the accounts are due now
+        counts = {count.provider: count for count in await store.accounts.count_all()}
+        assert counts["google"] == AccountCount("google", 2, 2, no_time)
+        await claimed(store, Account("t1", "google"))  # it is due again at the end of its lease
+        clock.advance(timedelta(seconds=5))
+        counts = {count.provider: count for count in await store.accounts.count_all()}
+        assert counts["google"] == AccountCount("google", 2, 1, timedelta(seconds=5))
+        assert counts["github"] == AccountCount("github", 2, 0, no_time)
 
     async def test_accounts_whose_refreshes_fail_are_found(
         self, store: Store, vault: TokenVault, clock: ManualClock

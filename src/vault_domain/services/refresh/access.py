@@ -22,6 +22,7 @@ from vault_domain.entities.errors import (
     TokenNotFoundError,
     VaultError,
 )
+from vault_domain.entities.measures import Operation
 from vault_domain.entities.token import StoredToken, Token, TokenInfo, TokenRef, UsableToken
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
@@ -41,6 +42,7 @@ from vault_domain.rules.refresh import (
     Wait,
     decide,
 )
+from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
@@ -94,6 +96,7 @@ class RefreshService:
         tasks: Tasks,
         policy: RefreshPolicy,
         rules: Mapping[str, RefreshRule],
+        observed: Observed | None = None,
     ) -> None:
         self._tokens = tokens
         self._ledger = ledger
@@ -102,6 +105,7 @@ class RefreshService:
         self._tasks = tasks
         self._policy = policy
         self._rules = rules
+        self._observed = observed or Observed()
 
     @property
     def is_running(self) -> bool:
@@ -201,7 +205,8 @@ class RefreshService:
 
     async def _wait_for(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
         left = None if end == math.inf else max(0.0, end - self._tasks.monotonic())
-        return await self._tasks.share(key, lambda: self._obtain(account, caller), left)
+        with self._observed.step(Operation.ENSURE, account.provider):
+            return await self._tasks.share(key, lambda: self._obtain(account, caller), left)
 
     async def _obtain(self, account: Account, caller: _Caller) -> Token:
         """Read the account and carry out the decision, until there is a token or an error."""

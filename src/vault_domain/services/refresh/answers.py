@@ -11,13 +11,15 @@ from attrs import evolve
 
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
+from vault_domain.entities.measures import Operation
 from vault_domain.entities.token import Token, TokenWrite
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.journal import JournalEntry, JournalError, RefreshJournal
+from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError, RefreshJournal
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.commits import AnswerCommitter, Refreshed
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 from vault_domain.services.refresh.held_tokens import QUICK_SECONDS, HeldTokens
@@ -52,6 +54,7 @@ class AnswerKeeper:
         tasks: runs the commits and no other work, so that closing can cancel commits that hang.
         timing: the time limits of a refresh.
         held: the waiting answers, which reads look at too.
+        observed: is told of each write to the journal.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class AnswerKeeper:
         tasks: Tasks,
         timing: RefreshTiming,
         held: HeldAnswers,
+        observed: Observed | None = None,
     ) -> None:
         self._journal = journal
         self._tasks = tasks
@@ -74,6 +78,7 @@ class AnswerKeeper:
         self._commits = AnswerCommitter(ledger, cipher, sink, calls)
         self._tokens = HeldTokens(ledger, cipher, opener, held, calls, tasks)
         self._closing_since: float | None = None
+        self._observed = observed or Observed()
 
     async def keep(
         self,
@@ -246,10 +251,13 @@ class AnswerKeeper:
         return False
 
     async def _write_down(self, entry: JournalEntry) -> JournalError | None:
-        try:
-            await self._journal.write(entry)
-        except JournalError as error:
-            return error
+        with self._observed.step(Operation.JOURNAL, entry.attempt.account.provider) as step:
+            try:
+                await self._journal.write(entry)
+            except JournalError as error:
+                step.ended("no_journal" if isinstance(error, NoJournalError) else "failed")
+                return error
+            step.ended("stored")
         return None
 
     async def _journal_again(self, held: Held) -> Held:

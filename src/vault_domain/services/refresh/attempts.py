@@ -16,6 +16,7 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.extra import NO_EXTRA, Extra
+from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
@@ -27,6 +28,7 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import since_first_request
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming
+from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answer_times import drafts_in_time, with_kept_extra, with_renewed_credential
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.clients import ClientGuard
@@ -66,6 +68,7 @@ class AttemptRunner:
         timing: RefreshTiming,
         refreshers: Mapping[str, TokenRefresher],
         concurrency: int = DEFAULT_CONCURRENCY,
+        observed: Observed | None = None,
     ) -> None:
         self._ledger = ledger
         self._cipher = cipher
@@ -77,7 +80,8 @@ class AttemptRunner:
         self._policy = policy
         self._timing = timing
         self._refreshers = refreshers
-        self._exchanges = Exchanges(ledger, tasks, timing, refreshers)
+        self._observed = observed or Observed()
+        self._exchanges = Exchanges(ledger, tasks, timing, refreshers, self._observed)
         self._concurrency = concurrency
         self._is_stopped = False
         self._attempted: set[Account] = set()
@@ -134,7 +138,9 @@ class AttemptRunner:
         try:
             await self.guard.admit(account, decision)
             self.refuse_if_stopped(account)
-            claimed = await self._claim(account, decision, lease)
+            with self._observed.step(Operation.CLAIM, account.provider) as step:
+                claimed = await self._claim(account, decision, lease)
+                step.ended("claimed" if claimed else "taken")
         finally:
             if claimed is None:
                 self._attempted.discard(account)
@@ -168,7 +174,10 @@ class AttemptRunner:
             DecryptionError: the credential cannot be decrypted.
         """
         try:
-            return await self._run(attempt, started, actor)
+            with self._observed.step(Operation.REFRESH, attempt.account.provider) as step:
+                outcome = await self._run(attempt, started, actor)
+                step.ended(outcome.name)
+                return outcome
         finally:
             self._attempted.discard(attempt.account)
 

@@ -35,6 +35,11 @@ class Refreshed:
     stored: StoredToken | None = None
     held: Token | None = None
 
+    @property
+    def name(self) -> str:
+        """The outcome's code, for observers."""
+        return "refreshed" if self.held is None else "held"
+
 
 class AnswerCommitter:
     """Commits answers. Any number of commits of one answer may run, because a repeated commit changes nothing.

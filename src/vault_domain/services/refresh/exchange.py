@@ -18,6 +18,7 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
+from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token_set import TokenSet
@@ -26,6 +27,7 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.grace import listening_time, may_repeat
 from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.services.observing import Observed, outcome_of
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.failures import NothingSent
 
@@ -64,15 +66,22 @@ class Exchanges:
         tasks: runs the exchanges.
         timing: the time limits of a refresh.
         refreshers: the refresher of each provider.
+        observed: is told of each request, and of each attempt whose answer came late.
     """
 
     def __init__(
-        self, ledger: RefreshLedger, tasks: Tasks, timing: RefreshTiming, refreshers: Mapping[str, TokenRefresher]
+        self,
+        ledger: RefreshLedger,
+        tasks: Tasks,
+        timing: RefreshTiming,
+        refreshers: Mapping[str, TokenRefresher],
+        observed: Observed | None = None,
     ) -> None:
         self._ledger = ledger
         self._tasks = tasks
         self._timing = timing
         self._refreshers = refreshers
+        self._observed = observed or Observed()
         self._late: dict[UUID, Account] = {}
         self._is_stopped = False
 
@@ -132,7 +141,8 @@ class Exchanges:
     async def _finish_late(self, attempt: Attempt, answer: Answer, finish: Finish) -> None:
         provider = attempt.account.provider
         try:
-            await finish(answer)
+            with self._observed.step(Operation.REFRESH, provider) as step:
+                step.ended((await finish(answer)).name)
             _log.info("a late answer of %s was taken", provider)
         except VaultError as error:
             _log.warning("a late answer of %s ended with %s", provider, error.reason or error.code)
@@ -171,6 +181,12 @@ class Exchanges:
 
     async def _ask(self, attempt: Attempt, request: RefreshRequest) -> Answer:
         """Call the provider; return its answer, or turn any exception into one of the port's three errors."""
+        with self._observed.step(Operation.EXCHANGE, request.account.provider) as step:
+            answer = await self._call(attempt, request)
+            step.ended(*outcome_of(answer if isinstance(answer, VaultError) else None))
+            return answer
+
+    async def _call(self, attempt: Attempt, request: RefreshRequest) -> Answer:
         refresher = self._refreshers[request.account.provider]
         limit = request.deadline.total_seconds() + _GRACE_SECONDS
         try:

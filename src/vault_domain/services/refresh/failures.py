@@ -54,6 +54,11 @@ class NothingSent:
 
     queued_seconds: float = 0.0
 
+    @property
+    def name(self) -> str:
+        """The outcome's code, for observers."""
+        return "nothing_sent"
+
 
 class FailureRecorder:
     """Records failed attempts, and raises their errors."""

@@ -17,6 +17,7 @@ from vault_domain.entities.errors import (
     ReauthorizationRequiredError,
     VaultError,
 )
+from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.reports import SweepReport
 from vault_domain.ports.refresh_ledger import Attempt, DueAccount, RefreshLedger
@@ -24,6 +25,7 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, RefreshRule, decide_ahead, next_due
+from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
@@ -83,6 +85,7 @@ class SweepService:
         policy: RefreshPolicy,
         rules: Mapping[str, RefreshRule],
         tokens: TokenService,
+        observed: Observed | None = None,
     ) -> None:
         self._ledger = ledger
         self._tokens = tokens
@@ -91,6 +94,7 @@ class SweepService:
         self._tasks = tasks
         self._policy = policy
         self._rules = rules
+        self._observed = observed or Observed()
 
     async def sweep(
         self, limit: int | None, should_stop: Callable[[], bool] | None, *, actor: str | None
@@ -100,6 +104,10 @@ class SweepService:
         The providers take turns. The sweep ends when it has visited all accounts that were due at its start, or when
         ``should_stop`` returns True.
         """
+        with self._observed.step(Operation.SWEEP):
+            return await self._sweep(limit, should_stop, actor)
+
+    async def _sweep(self, limit: int | None, should_stop: Callable[[], bool] | None, actor: str | None) -> SweepReport:
         await self._keeper.retry_all()
         await self._tokens.note_ending(lambda: self._is_to_stop(should_stop), actor=actor)
         sweep = _Sweep(actor, limit, {provider: _Position(rule) for provider, rule in self._rules.items()})

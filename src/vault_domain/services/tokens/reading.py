@@ -12,6 +12,7 @@ from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, TokenInfo
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading, TokenRepository
+from vault_domain.services.observing import ReadCounts
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.remembered import RememberedRows
 
@@ -32,13 +33,22 @@ class RowReader:
         rows: the remembered rows.
         held: the answers of providers that the database has not stored yet.
         tasks: limits reads, and runs those that go on without a caller.
+        counts: counts the reads.
     """
 
-    def __init__(self, tokens: TokenRepository, rows: RememberedRows, held: HeldAnswers, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        tokens: TokenRepository,
+        rows: RememberedRows,
+        held: HeldAnswers,
+        tasks: Tasks,
+        counts: ReadCounts | None = None,
+    ) -> None:
         self._tokens = tokens
         self._rows = rows
         self._held = held
         self._tasks = tasks
+        self._counts = counts or ReadCounts()
         self._answered = 0
         self._quiet_until = -math.inf
 
@@ -55,6 +65,7 @@ class RowReader:
         """
         cached = None if fresh else self._rows.cached(key)
         if cached is not None:
+            self._counts.cache += 1
             return self._with_waiting(key, cached)
         is_known = self._without_store(key, fresh=fresh) is not None
         if is_known and self._tasks.is_flying(_flight(key)):
@@ -72,6 +83,7 @@ class RowReader:
             return await self._from_memory(key, fresh=fresh)
         answer = self._without_store(key, fresh=fresh, retryable=failure.retryable)
         if answer is None:
+            self._counts.failed += 1
             raise failure
         return self._handed_out(answer)
 
@@ -94,6 +106,7 @@ class RowReader:
             if answer is not None:
                 readings[key] = answer
             elif failure is not None:
+                self._counts.failed += len(keys)
                 raise failure
             else:
                 return await self._tasks.share(name, lambda: self._many_from_store(keys))
@@ -101,6 +114,7 @@ class RowReader:
 
     async def _many_from_store(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Reading]:
         rows, now = await self._tokens.get_many(keys)
+        self._counts.database += len(keys)
         answers = _by_question(keys, rows)
         return {key: Reading.of(self._held.over(key, answers.get(key)), now) for key in keys}
 
@@ -112,6 +126,7 @@ class RowReader:
     async def _from_store(self, key: TokenKey) -> Reading:
         ticket = self._rows.begin()
         reading = await self._tokens.get(key)
+        self._counts.database += 1
         self._rows.saw(key, reading.row, reading.now, ticket)
         return self._with_waiting(key, reading)
 
@@ -139,6 +154,7 @@ class RowReader:
         return self._rows.stale(key)
 
     def _handed_out(self, answer: Reading) -> Reading:
+        self._counts.outage += 1
         self._answered += answer.is_stale
         now = self._tasks.monotonic()
         if self._answered and now >= self._quiet_until:

@@ -132,6 +132,22 @@ WITH RECURSIVE found (tenant_id) AS (
     WHERE f.tenant_id IS NOT NULL)
 SELECT tenant_id FROM found WHERE tenant_id IS NOT NULL LIMIT %(limit)b::bigint
 
+-- name: count_all_accounts
+-- Count all tenants' accounts by provider, and those that are due with the earliest time at which one was due. The
+-- indexes of accounts and of due accounts hold what it reads.
+WITH known AS (
+    SELECT provider, count(*) AS accounts
+    FROM (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token) one
+    GROUP BY provider),
+waiting AS (
+    SELECT provider, count(*) AS due, min(due_at) AS earliest
+    FROM {{schema}}.account
+    WHERE due_at <= {{now}}
+    GROUP BY provider)
+SELECT k.provider, k.accounts, coalesce(w.due, 0), w.earliest, {{now}}
+FROM known k
+LEFT JOIN waiting w ON w.provider = k.provider
+
 -- name: label_account
 -- Set an account's label and clear its backoff and unknown outcome; a running attempt keeps its lease.
 INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, label)

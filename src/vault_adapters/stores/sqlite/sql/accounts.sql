@@ -120,6 +120,20 @@ WITH RECURSIVE found (tenant_id) AS (
     LIMIT :limit)
 SELECT tenant_id FROM found WHERE tenant_id IS NOT NULL LIMIT :limit
 
+-- name: count_all_accounts
+-- Count all tenants' accounts by provider, and those that are due with the earliest time at which one was due.
+SELECT k.provider, k.accounts, coalesce(w.due, 0), w.earliest
+FROM (
+    SELECT provider, count(*) AS accounts
+    FROM (
+        SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_account)
+    GROUP BY provider) k
+LEFT JOIN (
+    SELECT provider, count(*) AS due, min(due_at) AS earliest
+    FROM token_vault_account
+    WHERE due_at <= :now
+    GROUP BY provider) w USING (provider)
+
 -- name: label_account
 -- Set an account's label.
 INSERT INTO token_vault_account (tenant_id, provider, identifier, label)

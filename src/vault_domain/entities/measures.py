@@ -1,0 +1,123 @@
+"""What a vault measures: counts of what this process did, and what a look at the database finds."""
+
+from __future__ import annotations
+
+import enum
+from datetime import timedelta
+
+from attrs import frozen
+
+from vault_domain.entities.account import ConnectionState
+from vault_domain.entities.reports import HealthCount, Incident
+
+
+class Operation(enum.Enum):
+    """An operation that takes time and of which an observer is told."""
+
+    ENSURE = "ensure"
+    """A caller waits until there is an access token that it may use."""
+    CLAIM = "claim"
+    """An attempt takes the lease of an account."""
+    REFRESH = "refresh"
+    """An attempt, from its claim until its answer is stored."""
+    EXCHANGE = "exchange"
+    """One request to a provider, and its answer."""
+    JOURNAL = "journal"
+    """An answer is written to the journal."""
+    SWEEP = "sweep"
+    """One sweep over the accounts that are due."""
+
+
+@frozen
+class PoolCounts:
+    """A pool of database connections.
+
+    Attributes:
+        open: connections that are open.
+        idle: open connections that nobody uses.
+        most: largest number of connections.
+        waiting: callers that wait for a connection now.
+        waits: callers so far that had to wait.
+        waited: total time for which they waited.
+        timeouts: callers so far that got no connection.
+    """
+
+    open: int
+    idle: int
+    most: int
+    waiting: int
+    waits: int
+    waited: timedelta
+    timeouts: int
+
+
+@frozen
+class VaultCounts:
+    """What one vault has counted since it was opened.
+
+    Attributes:
+        reads_from_database: tokens that were read from the database.
+        reads_from_cache: tokens that the read cache answered.
+        reads_in_outage: tokens that were answered from memory, because the database did not answer.
+        reads_failed: tokens that nothing could answer.
+        decryption_failures: reads whose value did not decrypt.
+        answers_waiting: answers of providers that the database has not stored yet; see `journal_dir`.
+        data_key_hits: data keys that the cache gave.
+        data_key_unwraps: data keys that a master key unwrapped.
+        data_keys_cached: data keys in the cache.
+        pool: the store's pool of connections; None for a store without a pool.
+    """
+
+    reads_from_database: int = 0
+    reads_from_cache: int = 0
+    reads_in_outage: int = 0
+    reads_failed: int = 0
+    decryption_failures: int = 0
+    answers_waiting: int = 0
+    data_key_hits: int = 0
+    data_key_unwraps: int = 0
+    data_keys_cached: int = 0
+    pool: PoolCounts | None = None
+
+
+@frozen
+class AccountCount:
+    """The accounts of one provider.
+
+    Attributes:
+        provider: the provider.
+        accounts: number of accounts that have a token.
+        due: number of accounts that a sweep would take now.
+        oldest: time for which the longest due of them has been due; zero if none is due.
+    """
+
+    provider: str
+    accounts: int
+    due: int
+    oldest: timedelta
+
+
+@frozen
+class StateCount:
+    """The number of accounts of one provider that are in the same state."""
+
+    provider: str
+    state: ConnectionState
+    count: int
+
+
+@frozen
+class Census:
+    """What a look at the whole database found.
+
+    Attributes:
+        states: number of accounts by provider and state.
+        tokens: number of tokens by provider and health.
+        due: number of due accounts, and for how long, of each provider that this vault refreshes.
+        incidents: the pauses of OAuth clients.
+    """
+
+    states: tuple[StateCount, ...]
+    tokens: tuple[HealthCount, ...]
+    due: tuple[AccountCount, ...]
+    incidents: tuple[Incident, ...]

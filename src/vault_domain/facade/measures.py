@@ -1,0 +1,36 @@
+"""`VaultMeasures`: what a vault has counted, and who is told of its operations; `TokenVault.measures` returns it."""
+
+from __future__ import annotations
+
+from vault_domain.entities.measures import Census, VaultCounts
+from vault_domain.entities.scrub import scrubbed_async
+from vault_domain.ports.observer import Observer
+from vault_domain.services.measuring import MeasuringService
+
+
+class VaultMeasures:
+    """Shows what a vault does, for metrics and traces. Nothing here names a tenant, an account or a token.
+
+    `vault_adapters.telemetry` passes it on to OpenTelemetry; a host with other metrics may use it directly.
+    """
+
+    __slots__ = ("_measuring",)
+
+    def __init__(self, measuring: MeasuringService) -> None:
+        self._measuring = measuring
+
+    def counts(self) -> VaultCounts:
+        """Return what this vault has counted since it was opened; it asks nobody, and any thread may call it."""
+        return self._measuring.counts()
+
+    def observe(self, observer: Observer) -> None:
+        """Tell an observer of every operation that begins from now on; any thread may call this."""
+        self._measuring.observed.add(observer)
+
+    @scrubbed_async
+    async def census(self) -> Census:
+        """Count all accounts and tokens. It reads the whole database, so take one seldom.
+
+        At most 100,000 accounts are counted of each state but ``connected``.
+        """
+        return await self._measuring.census.take()

@@ -1,0 +1,63 @@
+"""Counts all accounts and tokens of the database, for metrics."""
+
+from collections import Counter
+from collections.abc import Collection
+
+from vault_domain.entities.account import ConnectionState
+from vault_domain.entities.measures import Census, StateCount
+from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.listing import ListingService
+
+MOST_COUNTED = 100_000
+"""Largest number of accounts that are counted of one state; it bounds the work while everything is failing."""
+
+_AT_ONCE = 1000
+
+
+class CensusService:
+    """Takes a census. It reads the whole database, so the caller takes one seldom.
+
+    Args:
+        accounts: counts the accounts.
+        listing: tells the accounts that are not connected; an index finds them.
+        health: counts the tokens.
+        refreshed: the providers that have a refresher here. The accounts of others are never due.
+    """
+
+    def __init__(
+        self, accounts: AccountRepository, listing: ListingService, health: HealthService, refreshed: Collection[str]
+    ) -> None:
+        self._accounts = accounts
+        self._listing = listing
+        self._health = health
+        self._refreshed = refreshed
+
+    async def take(self) -> Census:
+        """Count everything.
+
+        Raises:
+            StorageError: the database failed.
+        """
+        counts = await self._accounts.count_all()
+        totals = {count.provider: count.accounts for count in counts}
+        states: list[StateCount] = []
+        for state in (ConnectionState.RETRYING, ConnectionState.REAUTHORIZATION_REQUIRED):
+            found = await self._in_state(state)
+            states += [StateCount(provider, state, found[provider]) for provider in totals]
+            totals = {provider: max(0, total - found[provider]) for provider, total in totals.items()}
+        states += [StateCount(provider, ConnectionState.CONNECTED, count) for provider, count in totals.items()]
+        health = await self._health.report(None)
+        due = tuple(count for count in counts if count.provider in self._refreshed)
+        return Census(tuple(states), health.counts, due, health.incidents)
+
+    async def _in_state(self, state: ConnectionState) -> Counter[str]:
+        """Return the number of accounts in a state, by provider."""
+        found: Counter[str] = Counter()
+        after: str | None = None
+        while found.total() < MOST_COUNTED:
+            page = await self._listing.all_accounts(provider=None, state=state, limit=_AT_ONCE, after=after)
+            found.update(info.account.provider for info in page.items)
+            if (after := page.next) is None:
+                break
+        return found
