@@ -158,13 +158,15 @@ async def _run(
     clock: Clock | None = None,
 ) -> AsyncIterator[TokenVault]:
     journal = NoJournal() if config.journal_dir is None else FileJournal(config.journal_dir)
+    observed = Observed()
     async with AsyncExitStack() as stack:
+        stack.callback(observed.close)
         master_keys = await open_with_sources(store.keys, sources)
         sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
-        held, observed = HeldAnswers(commits), Observed()
+        held = HeldAnswers(commits)
         pool = store.pool_counts if isinstance(store, PooledStore) else None
         memory = remembering(store, config.memory, held, tasks, keyring.holds, clock, observed.reads)
         store, reader = await stack.enter_async_context(memory)

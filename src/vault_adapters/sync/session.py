@@ -126,6 +126,7 @@ class Session:
         self._calls = 0
         self._closed = False
         self._running: _Running | None = None
+        self._hooks: list[Callable[[TokenVault], object]] = []
         # The process that uses this session. It is set before the lock is first taken, because a forked child must not
         # wait for the lock: a fork may copy the lock while another thread holds it.
         self._process: int | None = None
@@ -150,6 +151,15 @@ class Session:
         self._refuse_wrong_place("open")
         with self._idle:
             self._open()
+
+    def when_open(self, hook: Callable[[TokenVault], object]) -> None:
+        """Call ``hook`` with the vault on its event loop: now if it is open, else when it opens."""
+        with self._idle:
+            if self._running is None:
+                self._hooks.append(hook)
+                return
+            running = self._running
+        running.portal.start_task_soon(hook, running.vault).result()
 
     def close(self) -> None:
         """Wait for running calls, then close the vault; do nothing if it is closed, or in a forked child."""
@@ -187,6 +197,8 @@ class Session:
                 raise
             self._opener = None  # it holds the configuration, with the encryption secret
             atexit.register(self._close_at_exit)
+            while self._hooks:
+                self._running.portal.start_task_soon(self._hooks.pop(0), self._running.vault).result()
         return cast("_Running", self._running)
 
     def _close_at_exit(self) -> None:

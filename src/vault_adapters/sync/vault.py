@@ -67,6 +67,13 @@ class SyncVault(View[TokenVault]):
         """Close the vault and all its views permanently; the end of the process closes it too."""
         self._session.close()
 
+    def when_open(self, work: Callable[[TokenVault], object]) -> None:
+        """Call a function with the asynchronous vault, on the vault's thread: now if it is open, else when it opens.
+
+        The function must return at once and cannot call this vault; what it raises is raised here or by the first call.
+        """
+        self._session.when_open(work)
+
     def __enter__(self) -> Self:
         return self.open()
 

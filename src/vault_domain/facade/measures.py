@@ -19,6 +19,17 @@ class VaultMeasures:
     def __init__(self, measuring: MeasuringService) -> None:
         self._measuring = measuring
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VaultMeasures) and self._measuring is other._measuring
+
+    def __hash__(self) -> int:
+        return hash(self._measuring)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the vault was closed; its counts do not change any more."""
+        return self._measuring.observed.is_closed
+
     def counts(self) -> VaultCounts:
         """Return what this vault has counted since it was opened; it asks nobody, and any thread may call it."""
         return self._measuring.counts()

@@ -61,7 +61,12 @@ class Observed:
 
     def __init__(self) -> None:
         self.reads = ReadCounts()
+        self.is_closed = False
         self._observers: tuple[Observer, ...] = ()
+
+    def close(self) -> None:
+        """Note that the vault is closed, so that nobody has to keep it for its counts."""
+        self.is_closed = True
 
     def add(self, observer: Observer) -> None:
         """Tell this observer too, from now on; any thread may call this."""

@@ -1,0 +1,103 @@
+"""`instrument`: tells OpenTelemetry what a vault does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from vault_adapters.sync.vault import SyncVault
+from vault_domain import __version__
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.facade.vault import TokenVault
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+    from vault_adapters.telemetry.meters import Meters
+
+_log = logging.getLogger(__name__)
+
+_SCOPE = "token_vault"
+
+_meters: WeakKeyDictionary[Any, Meters] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def instrument(
+    vault: TokenVault | SyncVault,
+    *,
+    meter_provider: MeterProvider | None = None,
+    tracer_provider: TracerProvider | None = None,
+) -> None:
+    """Tell OpenTelemetry what a vault does, until the vault is closed: metrics, and spans of its refreshes.
+
+    No tenant, identifier or token is in any attribute. The page about metrics lists all metrics and spans. Counts of
+    accounts and tokens come from a census of the database: it is taken when the metrics are read, in the background and
+    at most once a minute, so a read of the metrics gets the numbers of the census before.
+
+    Args:
+        vault: an open vault, or a `SyncVault`, open or not. All views of a vault are the same vault. A second call for
+            a vault has no effect.
+        meter_provider: takes the metrics; None: the global one.
+        tracer_provider: takes the spans; None: the global one.
+
+    Raises:
+        ConfigurationError: the extra ``otel`` is not installed, or an open `TokenVault` is instrumented outside of its
+            event loop.
+    """
+    with _otel_extra():
+        from opentelemetry.metrics import get_meter_provider
+        from opentelemetry.trace import get_tracer_provider
+
+        meters = _meters_of(meter_provider or get_meter_provider())
+        tracer = (tracer_provider or get_tracer_provider()).get_tracer(_SCOPE, __version__)
+
+    def begin(opened: TokenVault) -> None:
+        from vault_adapters.telemetry.steps import TelemetryObserver
+
+        if meters.add(opened.measures, asyncio.get_running_loop()):
+            opened.measures.observe(TelemetryObserver(meters.instruments, tracer))
+        else:
+            _log.warning("this vault is instrumented already")
+
+    if isinstance(vault, SyncVault):
+        vault.when_open(begin)
+    elif not isinstance(vault, TokenVault):
+        raise InvalidInputError("vault must be a TokenVault or a SyncVault")
+    elif not _on_event_loop():
+        raise ConfigurationError("call instrument on the vault's event loop", code="no_event_loop")
+    else:
+        begin(vault)
+
+
+def _meters_of(provider: MeterProvider) -> Meters:
+    from vault_adapters.telemetry.meters import Meters
+
+    with _lock:
+        if provider not in _meters:
+            _meters[provider] = Meters(provider.get_meter(_SCOPE, __version__))
+        return _meters[provider]
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextmanager
+def _otel_extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        raise ConfigurationError(
+            "telemetry needs opentelemetry-api: install token-vault[otel]", code="missing_extra"
+        ) from None

@@ -1,0 +1,102 @@
+"""Tells the counts of all vaults of a process to one meter provider, when somebody asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from vault_adapters.telemetry.steps import Instruments
+from vault_adapters.telemetry.surveys import Surveyor
+from vault_adapters.telemetry.table import CENSUS_AGE, COUNTED, SURVEYED, Kind, Metric, Points
+from vault_domain.entities.measures import Census, VaultCounts
+from vault_domain.facade.measures import VaultMeasures
+
+_Sums = dict[tuple[tuple[str, str], ...], float]
+
+
+class Meters:
+    """The instruments at one meter provider. An instrument exists once, so all vaults of the process share it.
+
+    Counts of several vaults are added up. The census is that of the vault that was instrumented last.
+
+    Args:
+        meter: creates the instruments.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self.instruments = Instruments.of(meter)
+        self._lock = threading.Lock()
+        self._vaults: list[VaultMeasures] = []
+        self._surveyor: Surveyor | None = None
+        self._retired: defaultdict[Metric, _Sums] = defaultdict(dict)
+        for metric, points in COUNTED.items():
+            _create(meter, metric, self._counted(metric, points))
+        for metric, surveyed in SURVEYED.items():
+            _create(meter, metric, self._surveyed(surveyed))
+        _create(meter, CENSUS_AGE, self._age)
+
+    def add(self, measures: VaultMeasures, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell a vault's counts too; return False if they are told already."""
+        with self._lock:
+            self._retire_closed()
+            if measures in self._vaults:
+                return False
+            self._vaults.append(measures)
+            self._surveyor = Surveyor(measures, loop)
+            return True
+
+    def _counted(
+        self, metric: Metric, points: Callable[[VaultCounts], Points]
+    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            with self._lock:
+                self._retire_closed()
+                sums = dict(self._retired[metric])
+                for vault in self._vaults:
+                    _add(sums, points(vault.counts()))
+            return [Observation(value, dict(attributes)) for attributes, value in sums.items()]
+
+        return observe
+
+    def _surveyed(self, points: Callable[[Census], Points]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            latest = self._latest()
+            found = () if latest is None else points(latest[0])
+            return [Observation(value, dict(attributes)) for value, attributes in found]
+
+        return observe
+
+    def _age(self, _: CallbackOptions) -> Iterable[Observation]:
+        latest = self._latest()
+        return [] if latest is None else [Observation(latest[1])]
+
+    def _latest(self) -> tuple[Census, float] | None:
+        with self._lock:
+            self._retire_closed()
+            return None if self._surveyor is None else self._surveyor.latest()
+
+    def _retire_closed(self) -> None:
+        """Let go of vaults that were closed; their counts stay, because a counter never goes down."""
+        for vault in [vault for vault in self._vaults if vault.is_closed]:
+            self._vaults.remove(vault)
+            counts = vault.counts()
+            for metric, points in COUNTED.items():
+                if metric.kind is Kind.COUNTER:
+                    _add(self._retired[metric], points(counts))
+            if not self._vaults:
+                self._surveyor = None
+
+
+def _add(sums: _Sums, points: Points) -> None:
+    for value, attributes in points:
+        key = tuple(sorted(attributes.items()))
+        sums[key] = sums.get(key, 0) + value
+
+
+def _create(meter: Meter, metric: Metric, callback: Callable[[CallbackOptions], Iterable[Observation]]) -> None:
+    create = meter.create_observable_counter if metric.kind is Kind.COUNTER else meter.create_observable_gauge
+    create(metric.name, [callback], metric.unit, metric.description)
