@@ -39,6 +39,7 @@ FOLDERS = {
     "crypto": "envelopes, data keys, master keys",
     "providers": "refreshers",
     "runtime": "tasks, journal, worker",
+    "telemetry": "OpenTelemetry: metrics and spans",
     "importing": "dumps of other systems",
     "configuration": "VaultConfig and the environment",
 }
@@ -48,7 +49,7 @@ _LISTED = ("facade", "services", "rules")
 """The rooms whose modules and folders are few enough to be named in their boxes."""
 
 BESIDE_PORTS = {"stores.postgres": "stores", "stores.sqlite": "stores", "crypto": "crypto"} | {
-    name: name for name in ("providers", "runtime")
+    name: name for name in ("providers", "runtime", "telemetry")
 }
 """The folders beside the ports that they implement, each with the name of its place; two folders may share a place."""
 
@@ -71,7 +72,7 @@ _PORTS_Y = _Y["stores.postgres"] - 40
 _ROOM_BOXES = {
     "facade": (_Y["cli"], _Y["clients"] + _BOX),
     "services": (_Y["sync"], _Y["composition"] + _HEIGHTS["composition"]),
-    "ports": (_PORTS_Y, _Y["runtime"] + _BOX + 10),
+    "ports": (_PORTS_Y, _Y["telemetry"] + _BOX + 10),
     "rules": (_Y["importing"], _Y["importing"] + _BOX),
     "entities": (_Y["configuration"], _Y["configuration"] + _BOX),
 }

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.configuration.opening import misuse
+from vault_adapters.sync.measures import SyncMeasures
 from vault_adapters.sync.session import Call, Session, View, blocking, walk_pages
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.audit import AuditEvent
@@ -66,13 +67,6 @@ class SyncVault(View[TokenVault]):
     def close(self) -> None:
         """Close the vault and all its views permanently; the end of the process closes it too."""
         self._session.close()
-
-    def when_open(self, work: Callable[[TokenVault], object]) -> None:
-        """Call a function with the asynchronous vault, on the vault's thread: now if it is open, else when it opens.
-
-        The function must return at once and cannot call this vault; what it raises is raised here or by the first call.
-        """
-        self._session.when_open(work)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -137,6 +131,11 @@ class SyncVault(View[TokenVault]):
     def keys(self) -> SyncKeys:
         """The keys behind this vault: their status and their rotation."""
         return SyncKeys(self._session, lambda vault: self._target(vault).keys)
+
+    @property
+    def measures(self) -> SyncMeasures:
+        """What this vault counts, for metrics and traces."""
+        return SyncMeasures(self._session, lambda vault: self._target(vault).measures)
 
     @property
     def states(self) -> SyncStates:

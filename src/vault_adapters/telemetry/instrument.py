@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from vault_adapters.sync.vault import SyncVault
 from vault_domain import __version__
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.facade.measures import VaultMeasures
 from vault_domain.facade.vault import TokenVault
 
 if TYPE_CHECKING:
@@ -58,22 +59,22 @@ def instrument(
         meters = _meters_of(meter_provider or get_meter_provider())
         tracer = (tracer_provider or get_tracer_provider()).get_tracer(_SCOPE, __version__)
 
-    def begin(opened: TokenVault) -> None:
+    def begin(measures: VaultMeasures) -> None:
         from vault_adapters.telemetry.steps import TelemetryObserver
 
-        if meters.add(opened.measures, asyncio.get_running_loop()):
-            opened.measures.observe(TelemetryObserver(meters.instruments, tracer))
+        if meters.add(measures, asyncio.get_running_loop()):
+            measures.observe(TelemetryObserver(meters.instruments, tracer))
         else:
             _log.warning("this vault is instrumented already")
 
     if isinstance(vault, SyncVault):
-        vault.when_open(begin)
+        vault.measures.when_open(begin)
     elif not isinstance(vault, TokenVault):
         raise InvalidInputError("vault must be a TokenVault or a SyncVault")
     elif not _on_event_loop():
         raise ConfigurationError("call instrument on the vault's event loop", code="no_event_loop")
     else:
-        begin(vault)
+        begin(vault.measures)
 
 
 def _meters_of(provider: MeterProvider) -> Meters:

@@ -307,24 +307,16 @@ class TokenVault:
 
         Nothing is decrypted. Tokens without expiry are left out.
         """
-        return await self._services.listing.expiring(
-            as_duration(within, "within"),
-            provider=read.as_optional_provider(provider),
-            limit=read.as_limit(limit),
-            after=after,
-        )
+        time, name, most = as_duration(within, "within"), read.as_optional_provider(provider), read.as_limit(limit)
+        return await self._services.listing.expiring(time, provider=name, limit=most, after=after)
 
     @scrubbed_async
     async def list_tokens(
         self, tenant_id: str, *, provider: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[TokenInfo]:
         """Return a tenant's tokens without their values, sorted by provider, kind and identifier."""
-        return await self._services.listing.tokens(
-            as_tenant_id(tenant_id),
-            provider=read.as_optional_provider(provider),
-            limit=read.as_limit(limit),
-            after=after,
-        )
+        tenant, name, most = as_tenant_id(tenant_id), read.as_optional_provider(provider), read.as_limit(limit)
+        return await self._services.listing.tokens(tenant, provider=name, limit=most, after=after)
 
     @scrubbed_async
     async def list_tenants(self, *, limit: int = 1000, after: str | None = None) -> Page[str]:

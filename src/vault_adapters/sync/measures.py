@@ -1,0 +1,36 @@
+"""`SyncMeasures`: what a vault without an event loop counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vault_adapters.sync.session import Call, View, blocking
+from vault_domain.entities.measures import VaultCounts
+from vault_domain.facade.measures import VaultMeasures
+from vault_domain.ports.observer import Observer
+
+
+class SyncMeasures(View[VaultMeasures]):
+    """Shows what a vault does; it has the methods of `VaultMeasures`, without await."""
+
+    census = blocking(VaultMeasures.census)
+
+    def counts(self) -> VaultCounts:
+        """Return what this vault has counted since it was opened."""
+        return self._session.run(Call(_counts, self._target, (), {}))
+
+    def observe(self, observer: Observer) -> None:
+        """Tell an observer of every operation, from now on or from when the vault opens."""
+        self.when_open(lambda measures: measures.observe(observer))
+
+    def when_open(self, work: Callable[[VaultMeasures], object]) -> None:
+        """Call a function on the vault's own thread: now if the vault is open, else when it opens.
+
+        The function must return at once and cannot call this vault. What it raises is raised here, or by the call that
+        opens the vault.
+        """
+        self._session.when_open(lambda vault: work(self._target(vault)))
+
+
+async def _counts(measures: VaultMeasures) -> VaultCounts:
+    return measures.counts()
