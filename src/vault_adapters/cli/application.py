@@ -20,6 +20,7 @@ from vault_adapters.cli.commands import (
     setup,
     tokens,
     watching,
+    working,
 )
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
@@ -43,7 +44,20 @@ def build() -> App:
         # Offer no negative flags such as --no-json and --empty-scope, because one way to set an option is enough.
         default_parameter=Parameter(negative=()),
     )
-    for group in (demo, setup, schema, tokens, accounts, refreshing, reviving, watching, importing, keys, audit):
+    for group in (
+        demo,
+        setup,
+        schema,
+        tokens,
+        accounts,
+        refreshing,
+        working,
+        reviving,
+        watching,
+        importing,
+        keys,
+        audit,
+    ):
         group.add_to(app)
     return app
 

@@ -24,6 +24,7 @@ def with_vault(
     *,
     migrate: bool = False,
     refreshers: Mapping[str, TokenRefresher] | None = None,
+    logs: logging.Handler | None = None,
 ) -> T:
     """Open a vault, run ``work``, close the vault, and return the result of ``work``.
 
@@ -33,13 +34,14 @@ def with_vault(
         migrate: whether to create or migrate the schema. Only `init` and `demo` do so, because an operator who
             lists tokens with a newer release must not change the database of running services.
         refreshers: the refreshers, by provider.
+        logs: shows what the library logs; None shows its warnings only.
     """
 
     async def opened() -> T:
         async with open_vault(config, migrate=migrate, refreshers=refreshers) as vault:
             return await work(vault.with_actor(ACTOR))
 
-    _show_warnings()
+    _show(logs or _warnings())
     return asyncio.run(opened())
 
 
@@ -55,14 +57,18 @@ async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
     return found
 
 
-def _show_warnings() -> None:
-    """Show the library's warnings as messages of this program.
+def _warnings() -> logging.Handler:
+    """Return a handler that shows the library's warnings as messages of this program.
 
     Errors that the library logs are not shown, because a failed command reports its error itself, in one line.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("token-vault: %(message)s"))
     handler.addFilter(lambda record: record.levelno == logging.WARNING)
+    return handler
+
+
+def _show(handler: logging.Handler) -> None:
     for name in ("vault_domain", "vault_adapters"):
         logger = logging.getLogger(name)
         logger.propagate = False

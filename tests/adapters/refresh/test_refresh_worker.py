@@ -256,6 +256,7 @@ def test_worker_ends_on_a_signal(command, provider):
         env=command.environment(),
     )
     with process:
+        assert process.stdout.readline().endswith("Z worker started: a sweep every 1 s\n")
         assert process.stdout.readline().endswith("sweep: 1 claimed, 1 refreshed\n")
         assert process.stdout.readline().endswith("sweep: 0 claimed\n")
         started = time.monotonic()

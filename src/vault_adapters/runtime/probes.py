@@ -1,0 +1,141 @@
+"""A small HTTP server for probes and metrics: it answers GET for a few fixed paths and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+from attrs import frozen
+
+_log = logging.getLogger(__name__)
+
+_MOST_CLIENTS = 32
+"""Largest number of connections; one more takes the place of the oldest."""
+
+_MOST_BYTES = 8192
+"""Largest size of a request's head."""
+
+_REQUEST_SECONDS = 5.0
+"""Longest time for a request to arrive, and for its answer to be taken."""
+
+_ANSWER_SECONDS = 15.0
+"""Longest time to make an answer."""
+
+_TEXT = "text/plain; charset=utf-8"
+
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+@frozen
+class Answer:
+    """The answer to a request.
+
+    Attributes:
+        body: the body.
+        status: the HTTP status.
+        content_type: the type of the body.
+    """
+
+    body: bytes
+    status: int = 200
+    content_type: str = _TEXT
+
+
+Routes = Mapping[str, Callable[[], Awaitable[Answer]]]
+"""The function that answers, by path."""
+
+
+@asynccontextmanager
+async def serving(host: str, port: int, routes: Routes) -> AsyncIterator[int]:
+    """Serve until the block ends; give the port.
+
+    Each connection takes one request, and nothing of a request is logged or repeated. Clients that are slow or many
+    hold up nobody: their number and their time are limited.
+
+    Args:
+        host: the address or name of the interface.
+        port: the port; 0: any that is free.
+        routes: the paths.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+    clients = _Clients(routes)
+    server = await asyncio.start_server(clients.serve, host, port, limit=_MOST_BYTES)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        clients.abort()
+
+
+class _Clients:
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._open: OrderedDict[asyncio.StreamWriter, None] = OrderedDict()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= _MOST_CLIENTS:
+            oldest, _ = self._open.popitem(last=False)
+            oldest.transport.abort()
+        self._open[writer] = None
+        try:
+            with suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
+                await self._answer(reader, writer)
+        finally:
+            self._open.pop(writer, None)
+            writer.transport.abort()  # no effect after an answer that was taken
+
+    def abort(self) -> None:
+        """End all connections."""
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            head = b""
+        method, answer = await self._made(head)
+        lines = [
+            f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}",
+            f"Content-Type: {answer.content_type}",
+            f"Content-Length: {len(answer.body)}",
+            "Cache-Control: no-store",
+            "X-Content-Type-Options: nosniff",
+            "Connection: close",
+        ]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + (b"" if method == b"HEAD" else answer.body))
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+    async def _made(self, head: bytes) -> tuple[bytes, Answer]:
+        line = head.split(b"\r\n", 1)[0].split(b" ")
+        if len(line) != 3 or not line[2].startswith(b"HTTP/1."):
+            return b"", Answer(b"bad request\n", 400)
+        method, target, _ = line
+        if method not in (b"GET", b"HEAD"):
+            return method, Answer(b"only GET\n", 405)
+        make = self._routes.get(target.split(b"?", 1)[0].decode("latin-1"))
+        if make is None:
+            return method, Answer(b"not found\n", 404)
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return method, await make()
+        except Exception as error:
+            # Log no text and no traceback, because they may hold secrets.
+            _log.error("an answer to a probe ended with %s", type(error).__qualname__)
+            return method, Answer(b"error\n", 500)
