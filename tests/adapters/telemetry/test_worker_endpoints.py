@@ -11,8 +11,11 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
+from attrs import evolve
 from tests.adapters.cli.command import PROGRAM, CommandLine
+from tests.adapters.reading.test_outages import stopped
 from tests.security.canaries import leaks_in, make_canaries
+from tests.support.postgres import start_postgres
 
 from vault_adapters import Account, TokenSet, VaultConfig, open_vault
 
@@ -109,18 +112,20 @@ def test_it_serves_metrics_and_probes_and_ends_with_a_line(command):
         assert leaks_in("".join([text, *lines, err])) == []
 
 
-def test_it_is_not_ready_without_its_database(command):
-    with running(command, "--listen", "127.0.0.1:0", "--interval", "1h", "--json-logs") as process:
-        port = json.loads(process.stdout.readline())["port"]
-        assert fetch(port, "/readyz")[0] == 200
-        (command.folder / "vault.db").rename(command.folder / "elsewhere.db")
-        for name in ("vault.db-wal", "vault.db-shm"):
-            (command.folder / name).unlink(missing_ok=True)
-        (command.folder / "vault.db").write_bytes(b"this is no database" * 100)
-        status, text = fetch(port, "/readyz")
-        assert status in (200, 503)  # an open file may still answer
-        assert leaks_in(text) == []
-        assert fetch(port, "/healthz") == (200, "ok\n")
+def test_it_is_not_ready_while_its_database_is_stopped(command):
+    with start_postgres(private=True) as server:
+        url = server.create_database("not_ready")
+        command = evolve(command, variables={**command.variables, "DATABASE_URL": url})
+        assert command("init").code == 0
+        with running(command, "--listen", "127.0.0.1:0", "--interval", "1h", "--json-logs") as process:
+            port = json.loads(process.stdout.readline())["port"]
+            assert fetch(port, "/readyz") == (200, "ready\n")
+            with stopped(server):
+                status, text = fetch(port, "/readyz")
+                assert status == 503
+                assert re.fullmatch("store: [a-z_]+\n", text)
+                assert fetch(port, "/healthz") == (200, "ok\n")
+                assert fetch(port, "/metrics")[0] == 200
 
 
 @pytest.mark.parametrize(
