@@ -7,10 +7,10 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import vault_domain
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.facade.measures import VaultMeasures
@@ -57,7 +57,7 @@ def instrument(
         from opentelemetry.trace import get_tracer_provider
 
         meters = _meters_of(meter_provider or get_meter_provider())
-        tracer = (tracer_provider or get_tracer_provider()).get_tracer(_SCOPE, vault_domain.__version__)
+        tracer = (tracer_provider or get_tracer_provider()).get_tracer(_SCOPE, _version())
 
     def begin(measures: VaultMeasures) -> None:
         from vault_adapters.telemetry.steps import TelemetryObserver
@@ -82,8 +82,15 @@ def _meters_of(provider: MeterProvider) -> Meters:
 
     with _lock:
         if provider not in _meters:
-            _meters[provider] = Meters(provider.get_meter(_SCOPE, vault_domain.__version__))
+            _meters[provider] = Meters(provider.get_meter(_SCOPE, _version()))
         return _meters[provider]
+
+
+def _version() -> str | None:
+    try:
+        return metadata.version("token-vault")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _on_event_loop() -> bool:
