@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PROFILE = packaged_profile("greeninvoice")
 
-GREENINVOICE_TOKEN_URL = _PROFILE.token_url or ""
+GREENINVOICE_TOKEN_URL = _PROFILE.url("token_url", {}) or ""
 
 
 @scrubbed_class
