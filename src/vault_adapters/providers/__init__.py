@@ -12,7 +12,7 @@ from vault_adapters.providers.greeninvoice import GreenInvoiceRefresher
 from vault_adapters.providers.meta import MetaTokenExchangeRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
 from vault_adapters.providers.profiled import refresher
-from vault_adapters.providers.profiles import Profile, load_profile, profiles
+from vault_adapters.providers.profiles import load_profile, profiles
 
 __all__ = [
     "ClientCredentialsRefresher",
@@ -20,7 +20,6 @@ __all__ = [
     "GreenInvoiceRefresher",
     "MetaTokenExchangeRefresher",
     "OAuth2Refresher",
-    "Profile",
     "load_profile",
     "presets",
     "profiles",

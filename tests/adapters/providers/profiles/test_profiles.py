@@ -8,7 +8,8 @@ import pytest
 from attrs import evolve
 from tests.adapters.providers.asking import ACCOUNT, failure, refreshed, request_for
 
-from vault_adapters.providers import Profile, load_profile, profiles, refresher
+from vault_adapters.providers import load_profile, profiles, refresher
+from vault_adapters.providers.profiles import Profile
 from vault_adapters.providers.profiles.facts import Limits
 from vault_adapters.providers.profiles.loading import packaged_profile
 from vault_adapters.providers.shaped_answers import read_token_set
