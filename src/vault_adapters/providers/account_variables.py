@@ -41,8 +41,7 @@ async def values_for(
     """
     if not profile.variables:
         return {}
-    extra: Mapping[str, str] = getattr(request, "extra", None) or {}
-    kept = {name: extra[name] for name in profile.variables if name in extra}
+    kept = {name: request.extra[name] for name in profile.variables if name in request.extra}
     if finder is None:
         return {**fixed, **kept}
     try:

@@ -16,6 +16,7 @@ from vault_adapters.providers.profiles.facts import ErrorMap
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.profiles.shapes import UNITS, AnswerShape
 from vault_domain.entities.errors import VaultError
+from vault_domain.entities.extra import fitting
 from vault_domain.entities.token_set import TokenSet
 
 Prepared: TypeAlias = Callable[[Members], Members]
@@ -65,7 +66,7 @@ def read_shaped(
         return None if members is None else {**shaped, "error": _found(members, profile.errors.code)}
 
     result = read_answer(answer, dialect=dialect, condemns=condemns, default_lifetime=profile.answer.default_lifetime)
-    return _with_extra(result, kept) if isinstance(result, TokenSet) else result
+    return evolve(result, extra=kept) if isinstance(result, TokenSet) and kept else result
 
 
 def read_token_set(profile: Profile, answer: Mapping[str, Any], received_at: datetime | None = None) -> TokenSet:
@@ -85,7 +86,7 @@ def read_token_set(profile: Profile, answer: Mapping[str, Any], received_at: dat
         tokens = evolve(tokens, expires_in=profile.answer.default_lifetime)
     if tokens.refresh_token is not None and tokens.refresh_token_expires_in is None:
         tokens = evolve(tokens, refresh_token_expires_in=profile.rotation.absolute)
-    return _with_extra(tokens, extras_of(profile.answer, answer))
+    return evolve(tokens, extra=extras_of(profile.answer, answer))
 
 
 def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,11 +111,7 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
 def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
     """Return the members that are kept with the token; what is no text or number is left out."""
     found = {name: _found(answer, path) for name, path in shape.extra.items()}
-    return {name: str(value) for name, value in found.items() if type(value) in (str, int) and value != ""}
-
-
-def _with_extra(tokens: TokenSet, extra: Mapping[str, str]) -> TokenSet:
-    return tokens
+    return fitting({name: str(value) for name, value in found.items() if type(value) in (str, int) and value != ""})
 
 
 def _meaning(errors: ErrorMap, status: int, members: Members | None) -> str | None:

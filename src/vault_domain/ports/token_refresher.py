@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.extra import NO_EXTRA
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_duration
@@ -26,6 +27,7 @@ class RefreshRequest:
             up: an answer that comes late is stored all the same.
         send_deadline: longest time until the request has left; None: as for ``deadline``. A refresher that has sent
             nothing by then raises `RefreshFailedError`, without ``outcome_unknown``.
+        extra: the extra members of the stored access token, such as Salesforce's ``instance_url``.
     """
 
     account: Account
@@ -34,6 +36,7 @@ class RefreshRequest:
     scopes: tuple[str, ...]
     deadline: timedelta
     send_deadline: timedelta | None = None
+    extra: Mapping[str, str] = NO_EXTRA
 
 
 class TokenRefresher(Protocol):

@@ -149,6 +149,8 @@ async def test_the_answer(name, within):
     assert tokens.refresh_token.reveal() == "refresh-2"
     assert tokens.scopes == ("one", "two")
     assert tokens.expires_in == timedelta(hours=2)
+    kept = played.table.get("answer", {}).get("extra", {})
+    assert dict(tokens.extra) == {member: f"extra-{number}" for number, member in enumerate(kept)}
     told = "refresh_lifetime" in played.table.get("answer", {})
     assert tokens.refresh_token_expires_in == (timedelta(days=1) if told else None)
 
