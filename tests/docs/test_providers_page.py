@@ -1,7 +1,7 @@
-"""The reference page of providers is written from the profiles."""
+"""The page about providers says what their profiles say."""
 
-from tests.docs.providers_page import PAGE, written
+from tests.docs.providers import PAGE, page
 
 
-def test_the_page_is_written_from_the_profiles():
-    assert PAGE.read_text() == written(), "run `python -m tests.docs.providers_page`"
+def test_the_page_is_made_from_the_profiles():
+    assert PAGE.read_text() == page(), "run `python -m tests.docs.providers`"
