@@ -46,6 +46,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.refresh.provider_rules import policy_of, provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
@@ -305,7 +306,10 @@ def _vault_services(
     guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
     most = config.provider_concurrency
-    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
+    pacer = Pacer(store.clients, tasks, clients, refreshers)
+    runner = AttemptRunner(
+        ledger, cipher, opener, keeper, failures, guard, pacer, tasks, policy, timing, refreshers, most
+    )
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)

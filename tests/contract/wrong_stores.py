@@ -98,7 +98,7 @@ METHODS = {
         "delete_wraps": MasterKeyCases,
         "retire_master_key": KeyTableCases,
     },
-    "clients": dict.fromkeys(["records", "refuse", "take_probe", "close", "condemn"], ClientCases),
+    "clients": dict.fromkeys(["records", "refuse", "take_probe", "take_turn", "close", "condemn"], ClientCases),
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }
@@ -302,6 +302,10 @@ async def each_process_takes_the_probe(store, scope, seen):
     return bool(latest) and await store.clients.take_probe(scope, latest[0])
 
 
+async def each_process_has_turns_of_its_own(store, provider, client, limit):
+    return await store.clients.take_turn(provider, uuid4().bytes, limit)
+
+
 async def an_account_counts_each_time(store, scope, account, rules):
     return await store.clients.refuse(scope, evolve(account, identifier=uuid4().hex), rules)
 
@@ -311,6 +315,7 @@ MISTAKES = {
     condemn_spares_for_ever: ("clients", "condemn", ClientCases),
     condemn_takes_back_what_is_old: ("clients", "condemn", ClientCases),
     each_process_takes_the_probe: ("clients", "take_probe", ClientCases),
+    each_process_has_turns_of_its_own: ("clients", "take_turn", ClientCases),
     an_account_counts_each_time: ("clients", "refuse", ClientCases),
     claim_ignores_what_was_seen: ("refreshes", "claim", ClaimCases),
     claim_ignores_a_running_lease: ("refreshes", "claim", ClaimCases),

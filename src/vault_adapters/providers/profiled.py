@@ -23,6 +23,7 @@ from vault_domain.entities.errors import (
     ProviderConfigurationError,
     VaultError,
 )
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret
@@ -56,6 +57,11 @@ class ProfileRefresher(OAuth2Refresher):
         """The kind of credential: a refresh token, or the access token itself if that is exchanged."""
         exchanges = self.profile.request.grant == "access_token"
         return TokenKind.ACCESS_TOKEN if exchanges else TokenKind.REFRESH_TOKEN
+
+    @property
+    def request_limit(self) -> RequestLimit | None:
+        """How many token requests the provider accepts, or None."""
+        return self.profile.limits.request_limit
 
     async def revoke(self, request: RefreshRequest) -> bool | None:
         """Revoke a refresh or access token; return whether the provider confirmed, and never raise."""
@@ -139,6 +145,11 @@ class ProfileKeyRefresher:
     def rotation(self) -> Rotation:
         """The rotation policy: a refresh does not change the key."""
         return Rotation.non_rotating()
+
+    @property
+    def request_limit(self) -> RequestLimit | None:
+        """How many token requests the provider accepts, or None."""
+        return self.profile.limits.request_limit
 
     def with_client(self, client: HttpClient) -> ProfileKeyRefresher:
         """Return a copy that sends its requests through ``client``, which it never closes."""

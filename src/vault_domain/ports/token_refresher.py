@@ -67,6 +67,7 @@ class TokenRefresher(Protocol):
     # - `old_token_dies`: True if a refresh ends the old access token at once. Nobody gets it during an attempt.
     # - `revocation_scope`: a `RevocationScope`; USER_AND_CLIENT if the provider ends all grants of the user for this
     #   client when one token is revoked.
+    # - `request_limit`: a `RequestLimit`; the fleet sends no more token requests than it allows.
     # Each of the others is a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
     # - `idle_lifetime`: the time after which a refresh token that is not used lapses. A grant is refreshed before.

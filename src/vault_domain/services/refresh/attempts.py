@@ -33,6 +33,7 @@ from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
+from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import sealed_by, sealed_write
 
@@ -61,6 +62,7 @@ class AttemptRunner:
         keeper: AnswerKeeper,
         failures: FailureRecorder,
         guard: ClientGuard,
+        pacer: Pacer,
         tasks: Tasks,
         policy: RefreshPolicy,
         timing: RefreshTiming,
@@ -73,6 +75,7 @@ class AttemptRunner:
         self._keeper = keeper
         self._failures = failures
         self.guard = guard
+        self.pacer = pacer
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
@@ -124,6 +127,7 @@ class AttemptRunner:
         Raises:
             RefreshFailedError: the vault is closing.
             ProviderConfigurationError: the account's client is paused, and this is no probe.
+            RateLimitedError: the provider accepts no more requests now.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
@@ -133,6 +137,7 @@ class AttemptRunner:
         claimed: Attempt | None = None
         try:
             await self.guard.admit(account, decision)
+            await self.pacer.take_turn(account)
             self.refuse_if_stopped(account)
             claimed = await self._claim(account, decision, lease)
         finally:

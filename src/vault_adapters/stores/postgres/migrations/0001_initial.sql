@@ -179,6 +179,13 @@ CREATE TABLE {{schema}}.client_refusal (
     probe_at timestamptz,
     PRIMARY KEY (provider, client, reason)
 );
+-- When a client may send its next token request, at providers that limit them; few rows.
+CREATE TABLE {{schema}}.client_turn (
+    provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
+    client bytea NOT NULL CHECK (octet_length(client) IN (0, 16)),
+    free_at timestamptz NOT NULL,
+    PRIMARY KEY (provider, client)
+);
 -- The guard of a client's accounts counts rejections and successes of the last minutes from here, and reviving reads
 -- rejected credentials; the literals must stand in the queries as they do here.
 CREATE INDEX token_rejected ON {{schema}}.token (provider, rejected_at)

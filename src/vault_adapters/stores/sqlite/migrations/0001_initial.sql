@@ -134,6 +134,13 @@ CREATE TABLE token_vault_client_refusal (
     probe_at INTEGER,
     PRIMARY KEY (provider, client, reason)
 ) STRICT, WITHOUT ROWID;
+-- When a client may send its next token request, at providers that limit them; few rows.
+CREATE TABLE token_vault_client_turn (
+    provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+    client BLOB NOT NULL CHECK (length(client) IN (0, 16)),
+    free_at INTEGER NOT NULL,
+    PRIMARY KEY (provider, client)
+) STRICT, WITHOUT ROWID;
 -- The guard of a client's accounts counts rejections and successes of the last minutes from here, and reviving reads
 -- rejected credentials; the literals must stand in the queries as they do here.
 CREATE INDEX token_vault_token_rejected ON token_vault_token (provider, rejected_at)
