@@ -31,6 +31,7 @@ class Tables:
     noted: set = field(factory=set)  # value ids of the refresh tokens whose end an event has told
     clients: dict = field(factory=dict)  # ClientRecord by ClientScope
     turns: dict = field(factory=dict)  # time by provider and client
+    used_states: dict = field(factory=dict)  # expiry by the state's id
     events: list = field(factory=list)  # AuditEvent; the first has number 1
 
     def copy(self):
