@@ -97,7 +97,7 @@ def _application(peer: AuthlibPeer) -> Flask:
     server.register_client_auth_method(JWTBearerClientAssertion.CLIENT_AUTH_METHOD, _assertion(peer))
     server.register_grant(_refresh_grant(peer))
     server.register_grant(_bearer_grant(peer))
-    application.add_url_rule("/token", view_func=lambda: server.create_token_response(), methods=["POST"])
+    application.add_url_rule("/token", view_func=server.create_token_response, methods=["POST"])
     return application
 
 
