@@ -15,6 +15,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pytest
+from attrs import evolve
 from tests.security.canaries import leaks_in
 from tests.security.gate import ACCOUNT, CANARY, KEY, OTHER, Gate, right_call, right_value, wrong_calls
 from tests.security.surface import commands, public_names
@@ -46,10 +47,13 @@ from vault_adapters.importing.formats import FERNET, ORIGINAL, TOKENS
 from vault_adapters.importing.reading import open_plain, read_dump
 from vault_adapters.providers import (
     ClientCredentialsRefresher,
+    CustomRefresher,
     GreenInvoiceRefresher,
     MetaTokenExchangeRefresher,
     OAuth2Refresher,
+    refresher,
 )
+from vault_adapters.providers.profiles import packaged_profile
 from vault_adapters.testing import ManualClock, RecordedCall, ScriptedRefresher
 
 VAULTS = {"TokenVault": TokenVault, "VaultKeys": VaultKeys, "SyncVault": SyncVault, "SyncKeys": SyncKeys}
@@ -58,18 +62,20 @@ VAULTS = {"TokenVault": TokenVault, "VaultKeys": VaultKeys, "SyncVault": SyncVau
 # They never raise: they take no argument that they could refuse, and `revoke` returns a provider's failure.
 CANNOT_RAISE = {
     *("Secret.reveal", "generate_encryption_secret", "SyncVault.close", "RefreshWorker.stop", "ManualClock.now"),
-    *("Rotation.strict", "Rotation.non_rotating", "OAuth2Refresher.revoke"),
-    *("OAuth2Refresher.client_id_of", "MetaTokenExchangeRefresher.client_id_of"),
+    *("Rotation.strict", "Rotation.non_rotating", "OAuth2Refresher.revoke", "CustomRefresher.revoke", "profiles"),
+    *(f"{cls}Refresher.client_id_of" for cls in ("OAuth2", "MetaTokenExchange", "Custom", "GitHubApp")),
 }
 # They may raise, but they take no text from a host, only times, clients, and values that the vault itself passes. Other
 # tests below and in tests/adapters/providers make refreshers and clients fail.
 TAKES_NO_TEXT = {
+    "SigningKey.jwt",
     *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run"),
     *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh"),
     *(
         f"{cls}.{method}"
         for cls in (
-            *("OAuth2Refresher", "ClientCredentialsRefresher"),
+            *("OAuth2Refresher", "ClientCredentialsRefresher", "CustomRefresher"),
+            *("GitHubAppRefresher", "JwtBearerRefresher"),
             *("GreenInvoiceRefresher", "MetaTokenExchangeRefresher"),
         )
         for method in ("refresh", "with_client")
@@ -102,6 +108,14 @@ class _NoVault:
         return "vault"
 
 
+def by_service(content):
+    raise ValueError(CANARY)
+
+
+def key_of(sign):
+    return SigningKey.from_signer(sign, algorithm="RS256")
+
+
 def instance_of(name):
     """Return an instance of a public class for calls of its methods; a new class with methods needs a line here."""
     made = {
@@ -114,6 +128,9 @@ def instance_of(name):
         "RecordedCall": lambda: RecordedCall(ACCOUNT, TokenKind.API_KEY, (), timedelta(1), Secret(CANARY)),
         "ScriptedRefresher": ScriptedRefresher,
         "OAuth2Refresher": lambda: OAuth2Refresher("http://127.0.0.1:1", "client", CANARY),
+        "GitHubAppRefresher": lambda: GitHubAppRefresher("1", key_of(by_service)),
+        "SigningKey": lambda: key_of(by_service),
+        "CustomRefresher": lambda: CustomRefresher("http://127.0.0.1:1", "client", CANARY, read_answer=dict),
         "ClientCredentialsRefresher": lambda: ClientCredentialsRefresher("http://127.0.0.1:1"),
         "GreenInvoiceRefresher": lambda: GreenInvoiceRefresher(token_url="http://127.0.0.1:1"),
         "MetaTokenExchangeRefresher": lambda: MetaTokenExchangeRefresher("1", CANARY, token_url="http://127.0.0.1:1"),
@@ -300,7 +317,20 @@ def refreshers_at(url):
         ),
         "GreenInvoiceRefresher": (GreenInvoiceRefresher(url), fields(id=OTHER, secret=CANARY)),
         "MetaTokenExchangeRefresher": (MetaTokenExchangeRefresher("1", CANARY, token_url=url), Secret(OTHER)),
+        "CustomRefresher": (CustomRefresher(url, "client", CANARY, read_answer=_read_badly), Secret(OTHER)),
+        "refresher": (_at(url), Secret(OTHER)),
     }
+
+
+def _read_badly(answer):
+    raise LookupError(answer)
+
+
+def _at(url):
+    """Return a profile's refresher at another place, which reads all that a profile may say of errors."""
+    rules = [{"message": ".", "means": "unknown"}]
+    profile = evolve(packaged_profile("google"), errors={"message": "error", "rules": rules})
+    return evolve(refresher(profile, "client", CANARY), token_url=url)
 
 
 @pytest.mark.parametrize("cls", list(refreshers_at("http://127.0.0.1:1")))
@@ -383,7 +413,7 @@ ARGUMENTS = {
     "export": ("t1",),
     "erase-tenant": ("t1",),
 }
-WITHOUT_CONFIGURATION = {"demo", "generate-secret"}
+WITHOUT_CONFIGURATION = {"demo", "generate-secret", "providers"}
 WITHOUT_DATABASE = {"schema"}
 
 

@@ -14,7 +14,7 @@ from vault_adapters.providers.jwt_bearer import JwtBearerRefresher
 from vault_adapters.providers.meta import MetaTokenExchangeRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
 from vault_adapters.providers.profiled import refresher
-from vault_adapters.providers.profiles import Profile, load_profile, profiles
+from vault_adapters.providers.profiles import load_profile, profiles
 from vault_adapters.providers.signing_key import SigningKey
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "JwtBearerRefresher",
     "MetaTokenExchangeRefresher",
     "OAuth2Refresher",
-    "Profile",
     "SigningKey",
     "load_profile",
     "presets",

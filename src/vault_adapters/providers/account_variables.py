@@ -10,7 +10,6 @@ from typing import TypeAlias
 from vault_adapters.providers.profiles.profile import Profile
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConfigurationError, RefreshFailedError, VaultError
-from vault_domain.ports.token_refresher import RefreshRequest
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +32,11 @@ def check_variables(profile: Profile, given: Mapping[str, object]) -> None:
 
 
 async def values_for(
-    profile: Profile, request: RefreshRequest, fixed: Mapping[str, str], finder: AccountVariables | None
+    profile: Profile,
+    account: Account,
+    extra: Mapping[str, str],
+    fixed: Mapping[str, str],
+    finder: AccountVariables | None,
 ) -> Mapping[str, object] | VaultError:
     """Return the values for an account, or the error to raise.
 
@@ -41,11 +44,11 @@ async def values_for(
     """
     if not profile.variables:
         return {}
-    kept = {name: request.extra[name] for name in profile.variables if name in request.extra}
+    kept = {name: extra[name] for name in profile.variables if name in extra}
     if finder is None:
         return {**fixed, **kept}
     try:
-        found = finder(request.account)
+        found = finder(account)
         own = await found if inspect.isawaitable(found) else found
         return {**fixed, **kept, **{name: own[name] for name in profile.variables if name in own}}
     except VaultError as error:
@@ -53,3 +56,21 @@ async def values_for(
     except Exception as error:  # nothing was sent, so another try does no harm
         _log.warning("the variables of an account could not be found: %s", type(error).__name__)
         return RefreshFailedError("the variables of the account could not be found")
+
+
+async def hosts_for(
+    profile: Profile,
+    account: Account,
+    extra: Mapping[str, str],
+    fixed: Mapping[str, str],
+    finder: AccountVariables | None,
+) -> tuple[str, ...]:
+    """Return the hosts to which an account's access tokens may be sent.
+
+    Raises:
+        InvalidInputError: a variable has no value or a wrong one.
+    """
+    values = await values_for(profile, account, extra, fixed, finder)
+    if isinstance(values, VaultError):
+        raise values
+    return profile.hosts(values)

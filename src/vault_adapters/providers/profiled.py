@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from vault_adapters.providers.account_variables import AccountVariables, check_variables, values_for
+from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, values_for
 from vault_adapters.providers.assertions import Proof
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
@@ -18,7 +18,7 @@ from vault_adapters.providers.profiles import Profile, as_profile
 from vault_adapters.providers.shaped_answers import read_shaped
 from vault_adapters.providers.shaped_requests import keyed, members_of, signed
 from vault_adapters.providers.signing_key import SigningKey
-from vault_domain.entities.account import TokenKind
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
     ConfigurationError,
     InvalidInputError,
@@ -65,6 +65,10 @@ class ProfileRefresher(OAuth2Refresher):
         """How many token requests the provider accepts, or None."""
         return self.profile.limits.request_limit
 
+    async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
+        return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
+
     async def revoke(self, request: RefreshRequest) -> bool | None:
         """Revoke a refresh or access token; return whether the provider confirmed, and never raise."""
         if self.revocation_url is None:
@@ -83,7 +87,7 @@ class ProfileRefresher(OAuth2Refresher):
     async def _send(
         self, template: str, members: dict[str, str] | None, request: RefreshRequest, *, shaped: bool
     ) -> Incoming | VaultError:
-        values = await values_for(self.profile, request, self.fixed, self.finder)
+        values = await values_for(self.profile, request.account, request.extra, self.fixed, self.finder)
         if isinstance(values, VaultError):
             return values
         proof = await self._proof_at(values, request)
@@ -167,12 +171,16 @@ class ProfileKeyRefresher:
         """Return a copy that sends its requests through ``client``, which it never closes."""
         return evolve(self, client=client)
 
+    async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
+        return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
+
     async def refresh(self, request: RefreshRequest) -> TokenSet:
         """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        values = await values_for(self.profile, request, self.fixed, self.finder)
+        values = await values_for(self.profile, request.account, request.extra, self.fixed, self.finder)
         outgoing = values if isinstance(values, VaultError) else self._outgoing(request, values)
         if isinstance(outgoing, VaultError):
             return outgoing

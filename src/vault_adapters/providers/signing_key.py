@@ -96,6 +96,7 @@ class SigningKey:
         return cls._of(_from_members(members), algorithm or members.get("alg"), members.get("kid"))
 
     @classmethod
+    @scrubbed
     def from_signer(cls, sign: Signer, *, algorithm: str, key_id: str | None = None) -> SigningKey:
         """Use a key that another system holds, such as a key management service.
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -23,6 +25,7 @@ from vault_domain.entities.errors import (
     RefreshFailedError,
 )
 
+GUIDE = Path(__file__).parents[3] / "docs" / "how-to" / "write-a-refresher.md"
 RSA = RSAKey.generate_key(2048)
 EC = ECKey.generate_key("P-256", parameters={"kid": "ec-1"})
 PEM = RSA.as_pem(private=True).decode()
@@ -328,3 +331,14 @@ async def test_an_installation_is_a_number(provider, fields):
 def test_github_takes_rs256_only():
     with pytest.raises(InvalidInputError):
         GitHubAppRefresher("app", SigningKey.from_jwk(EC.as_dict(private=True)))
+
+
+def test_the_guides_examples_make_refreshers():
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL):
+        if "SigningKey" in block or "JwtBearer" in block:
+            exec(block, names)
+    assert names["bank"].signing_key.key_id == "2026-01"
+    assert names["salesforce"].default_lifetime == timedelta(hours=2)
+    assert names["google"].scope_claim
+    assert names["github"].signing_key.algorithm == "RS256"

@@ -64,7 +64,8 @@ class SqliteClientLedger:
 
         async def work(transaction: Transaction) -> timedelta:
             rows = await transaction.fetch(self._queries["get_client_turn"], key)
-            free_at, wait = next_turn(to_time(rows[0][0]) if rows else None, transaction.now, limit)
+            times = [to_time(free_at) for (free_at,) in rows]
+            free_at, wait = next_turn(next(iter(times), None), transaction.now, limit)
             if wait <= FREE:
                 await transaction.execute(self._queries["put_client_turn"], key | {"free_at": to_micros(free_at)})
             return wait
