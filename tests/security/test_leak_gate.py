@@ -48,9 +48,11 @@ from vault_adapters.importing.reading import open_plain, read_dump
 from vault_adapters.providers import (
     ClientCredentialsRefresher,
     CustomRefresher,
+    GitHubAppRefresher,
     GreenInvoiceRefresher,
     MetaTokenExchangeRefresher,
     OAuth2Refresher,
+    SigningKey,
     refresher,
 )
 from vault_adapters.providers.profiles import packaged_profile
