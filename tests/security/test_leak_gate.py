@@ -48,9 +48,11 @@ from vault_adapters.importing.reading import open_plain, read_dump
 from vault_adapters.providers import (
     ClientCredentialsRefresher,
     CustomRefresher,
+    GitHubAppRefresher,
     GreenInvoiceRefresher,
     MetaTokenExchangeRefresher,
     OAuth2Refresher,
+    SigningKey,
     refresher,
 )
 from vault_adapters.providers.profiles import packaged_profile
@@ -63,17 +65,19 @@ VAULTS = {"TokenVault": TokenVault, "VaultKeys": VaultKeys, "SyncVault": SyncVau
 CANNOT_RAISE = {
     *("Secret.reveal", "generate_encryption_secret", "SyncVault.close", "RefreshWorker.stop", "ManualClock.now"),
     *("Rotation.strict", "Rotation.non_rotating", "OAuth2Refresher.revoke", "CustomRefresher.revoke", "profiles"),
-    *(f"{cls}Refresher.client_id_of" for cls in ("OAuth2", "MetaTokenExchange", "Custom")),
+    *(f"{cls}Refresher.client_id_of" for cls in ("OAuth2", "MetaTokenExchange", "Custom", "GitHubApp")),
 }
 # They may raise, but they take no text from a host, only times, clients, and values that the vault itself passes. Other
 # tests below and in tests/adapters/providers make refreshers and clients fail.
 TAKES_NO_TEXT = {
+    "SigningKey.jwt",
     *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run"),
     *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh"),
     *(
         f"{cls}.{method}"
         for cls in (
             *("OAuth2Refresher", "ClientCredentialsRefresher", "CustomRefresher"),
+            *("GitHubAppRefresher", "JwtBearerRefresher"),
             *("GreenInvoiceRefresher", "MetaTokenExchangeRefresher"),
         )
         for method in ("refresh", "with_client")
@@ -106,6 +110,14 @@ class _NoVault:
         return "vault"
 
 
+def by_service(content):
+    raise ValueError(CANARY)
+
+
+def key_of(sign):
+    return SigningKey.from_signer(sign, algorithm="RS256")
+
+
 def instance_of(name):
     """Return an instance of a public class for calls of its methods; a new class with methods needs a line here."""
     made = {
@@ -118,6 +130,8 @@ def instance_of(name):
         "RecordedCall": lambda: RecordedCall(ACCOUNT, TokenKind.API_KEY, (), timedelta(1), Secret(CANARY)),
         "ScriptedRefresher": ScriptedRefresher,
         "OAuth2Refresher": lambda: OAuth2Refresher("http://127.0.0.1:1", "client", CANARY),
+        "GitHubAppRefresher": lambda: GitHubAppRefresher("1", key_of(by_service)),
+        "SigningKey": lambda: key_of(by_service),
         "CustomRefresher": lambda: CustomRefresher("http://127.0.0.1:1", "client", CANARY, read_answer=dict),
         "ClientCredentialsRefresher": lambda: ClientCredentialsRefresher("http://127.0.0.1:1"),
         "GreenInvoiceRefresher": lambda: GreenInvoiceRefresher(token_url="http://127.0.0.1:1"),

@@ -43,6 +43,14 @@ def as_revocation_url(value: object) -> str | None:
     return None if value is None else as_endpoint(value, "revocation_url")
 
 
+def as_audience(value: object) -> str | None:
+    """Check an audience and return it: a printable text of 1 to 4096 characters, or None."""
+    text = None if value is None else plain_text(value)
+    if value is not None and (text is None or not 1 <= len(text) <= _LONGEST_TEXT or not text.isprintable()):
+        raise InvalidInputError(f"audience must be a printable text of 1 to {_LONGEST_TEXT} characters, or None")
+    return text
+
+
 def as_client_id(value: object) -> str:
     """Check a client id and return it: a printable text of 1 to 4096 characters, without lone surrogates."""
     text = plain_text(value)

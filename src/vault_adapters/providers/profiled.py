@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, values_for
+from vault_adapters.providers.assertions import Proof
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
 from vault_adapters.providers.oauth2 import OAuth2Refresher
@@ -16,6 +17,7 @@ from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_adapters.providers.profiles import Profile, as_profile
 from vault_adapters.providers.shaped_answers import read_shaped
 from vault_adapters.providers.shaped_requests import keyed, members_of, signed
+from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
     ConfigurationError,
@@ -88,12 +90,21 @@ class ProfileRefresher(OAuth2Refresher):
         values = await values_for(self.profile, request.account, request.extra, self.fixed, self.finder)
         if isinstance(values, VaultError):
             return values
-        outgoing = self._outgoing(template, members, request, values, shaped=shaped)
+        proof = await self._proof_at(values, request)
+        if isinstance(proof, VaultError):
+            return proof
+        outgoing = self._outgoing(template, members, request, values, proof.members, shaped=shaped)
         if members is not None:
             members.clear()  # a cancellation's traceback keeps this frame, so it must not hold the credential
         if isinstance(outgoing, VaultError):
             return outgoing
-        return await exchange(self.client, outgoing, request.deadline, request.send_deadline)
+        return await exchange(self.client, outgoing, proof.deadline, proof.send_deadline)
+
+    async def _proof_at(self, values: Mapping[str, Any], request: RefreshRequest) -> Proof | VaultError:
+        try:
+            return await self._proof(request, self.profile.filled(self.token_url, values))
+        except InvalidInputError as error:
+            return ProviderConfigurationError(str(error), refused=False)
 
     def _outgoing(
         self,
@@ -101,6 +112,7 @@ class ProfileRefresher(OAuth2Refresher):
         members: Mapping[str, str] | None,
         request: RefreshRequest,
         values: Mapping[str, Any],
+        proof: Mapping[str, str],
         *,
         shaped: bool,
     ) -> Outgoing | VaultError:
@@ -112,7 +124,7 @@ class ProfileRefresher(OAuth2Refresher):
         return signed(
             self.profile if shaped else None,
             url,
-            sent,
+            {**sent, **proof},
             client_id=self.client_id,
             client_secret=self.client_secret,
             auth_method=self.auth_method,
@@ -192,6 +204,8 @@ def refresher(
     *,
     scopes: Sequence[str] | None = None,
     auth_method: AuthMethod | None = None,
+    signing_key: SigningKey | None = None,
+    audience: str | None = None,
     account_variables: AccountVariables | None = None,
     client: HttpClient | None = None,
     **variables: str,
@@ -207,6 +221,8 @@ def refresher(
         client_secret: text or `Secret`; None for a public client.
         scopes: the scopes to request; None requests the scopes of the grant.
         auth_method: how the client authenticates; None takes the profile's first method that fits.
+        signing_key: the client's key for ``private_key_jwt``, instead of a secret.
+        audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values
             precede those among the account's extras, and these precede ``variables``.
         client: an HTTP client, which is never closed; None opens one for each call, or the vault's own.
@@ -223,7 +239,11 @@ def refresher(
     own_keys = profile.request.grant in ("client_credentials", "api_key")
     if own_keys and (client_id is not None or client_secret is not None):
         raise InvalidInputError("each account stores a key of its own; pass neither client_id nor client_secret")
-    method = auth_method or _method(profile, is_public=client_secret is None and not own_keys)
+    if own_keys and signing_key is not None:
+        raise InvalidInputError("each account stores a key of its own; pass no signing_key")
+    is_public = client_secret is None and not own_keys
+    by_key: AuthMethod | None = None if signing_key is None else "private_key_jwt"
+    method = auth_method or by_key or _method(profile, is_public=is_public)
     if own_keys:
         return ProfileKeyRefresher(
             profile=profile, auth_method=method, scopes=scopes, fixed=variables, finder=account_variables, client=client
@@ -233,6 +253,8 @@ def refresher(
         client_id,
         client_secret,
         auth_method=method,
+        signing_key=signing_key,
+        audience=audience,
         scopes=scopes,
         fixed=variables,
         finder=account_variables,
@@ -257,6 +279,6 @@ def with_client(profile: Profile, client_id: Any, client_secret: Any, **options:
 def _method(profile: Profile, *, is_public: bool) -> AuthMethod:
     known = [as_auth_method(method) for method in profile.client_auth if method != "private_key_jwt"]
     if not known and not is_public and profile.request.grant != "api_key":
-        raise ConfigurationError(f"{profile.name}: its clients authenticate with private_key_jwt only")
+        raise ConfigurationError(f"{profile.name}: its clients authenticate with private_key_jwt; pass a signing_key")
     fitting = [method for method in known if (method == "none") == is_public]
     return (fitting or ["client_secret_basic"])[0]
