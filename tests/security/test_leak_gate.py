@@ -331,15 +331,18 @@ HTTP_CLIENTS = tuple(
 )
 
 
+LOOPBACK = ["127.0.0.1"]
+
+
 def _client_calls(client, vault):
     """Return functions that send a request with a client of each kind."""
     module = importlib.import_module(f"vault_adapters.clients.{client}")
     if client == "google":
         from google.auth.transport.requests import AuthorizedSession
 
-        return lambda url: AuthorizedSession(module.VaultCredentials(vault, ACCOUNT)).get(url)
+        return lambda url: AuthorizedSession(module.VaultCredentials(vault, ACCOUNT, hosts=LOOPBACK)).get(url)
     library = importlib.import_module(client)
-    return lambda url: library.get(url, auth=module.VaultAuth(vault, ACCOUNT))
+    return lambda url: library.get(url, auth=module.VaultAuth(vault, ACCOUNT, hosts=LOOPBACK))
 
 
 @pytest.mark.parametrize("client", ["httpx", "httpx2", "requests", "google"])
