@@ -90,7 +90,11 @@ class VaultAuth:
         token = await awaitable(self._vault.ensure_access_token(self._account))
         response = await self._send(request, handler, token)
         if self._rejected(response):
-            fresh = await awaitable(self._vault.report_rejected(token))
+            try:
+                fresh = await awaitable(self._vault.report_rejected(token))
+            except BaseException:
+                response.close()  # nobody gets it, so nobody else can give its connection back
+                raise
             if isinstance(request.body, (bytes, BytesPayload)):
                 response.release()
                 response = await self._send(request, handler, fresh)

@@ -80,10 +80,14 @@ class VaultAuth(AuthBase):
         sent = response.request.headers.get("Authorization") == bearer(token)
         if not sent or not self._rejected(response):
             return response
-        fresh = self._vault.report_rejected(token)
+        try:
+            fresh = self._vault.report_rejected(token)
+            self._check_told(place_of(response.request.url or ""), fresh)
+        except BaseException:
+            response.close()  # nobody gets it, so nobody else can give its connection back
+            raise
         if not isinstance(response.request.body, str | bytes | None):
             return response
-        self._check_told(place_of(response.request.url or ""), fresh)
         return _sent_again(response, fresh, settings)
 
     def _check_told(self, place: Place | None, token: Token) -> None:
