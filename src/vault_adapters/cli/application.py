@@ -14,6 +14,7 @@ from vault_adapters.cli.commands import (
     demo,
     importing,
     keys,
+    providers,
     refreshing,
     reviving,
     schema,
@@ -43,7 +44,20 @@ def build() -> App:
         # Offer no negative flags such as --no-json and --empty-scope, because one way to set an option is enough.
         default_parameter=Parameter(negative=()),
     )
-    for group in (demo, setup, schema, tokens, accounts, refreshing, reviving, watching, importing, keys, audit):
+    for group in (
+        demo,
+        setup,
+        schema,
+        tokens,
+        accounts,
+        refreshing,
+        reviving,
+        providers,
+        watching,
+        importing,
+        keys,
+        audit,
+    ):
         group.add_to(app)
     return app
 

@@ -27,7 +27,7 @@ class RefreshRequest:
             up: an answer that comes late is stored all the same.
         send_deadline: longest time until the request has left; None: as for ``deadline``. A refresher that has sent
             nothing by then raises `RefreshFailedError`, without ``outcome_unknown``.
-        extra: the extra members of the stored access token, such as the place of the account at the provider.
+        extra: the extra members of the stored access token, such as Salesforce's ``instance_url``.
     """
 
     account: Account

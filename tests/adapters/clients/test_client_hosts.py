@@ -24,6 +24,7 @@ from vault_adapters.clients.hosts import Hosts, Place, place_of
 from vault_adapters.clients.httpx import VaultAuth as HttpxVaultAuth
 from vault_adapters.clients.httpx2 import VaultAuth as Httpx2VaultAuth
 from vault_adapters.clients.requests import VaultAuth as RequestsVaultAuth
+from vault_adapters.providers import presets, refresher
 from vault_adapters.testing import memory_vault
 
 
@@ -179,6 +180,29 @@ def test_which_urls_an_entry_covers(entry, url, allowed):
 
 def test_an_address_of_this_machine_may_be_reached_over_https_too():
     Hosts(["127.0.0.1"]).check(Place("https", "127.0.0.1", 8443), ACCOUNT)
+
+
+async def test_a_profile_names_the_hosts_of_an_account():
+    refreshers = {
+        "google": refresher("google", "id", "secret"),
+        "presets": presets.google("id", "secret"),
+        "gitlab": refresher("gitlab", "id", "secret", instance="gitlab.example.com"),
+        "okta": refresher("okta", "id", "secret", account_variables=lambda account: {"org": "acme.okta.com"}),
+        "zendesk": refresher("zendesk", "id", "secret"),
+    }
+    async with memory_vault(refreshers=refreshers) as vault:
+
+        async def hosts_of(provider, **extra):
+            account = Account("t", provider)
+            await vault.store_token_set(account, TokenSet("a", extra=extra))
+            return await vault.api_hosts((await vault.get_access_token(account)).token)
+
+        assert await hosts_of("google") == await hosts_of("presets") == ("googleapis.com", "*.googleapis.com")
+        assert await hosts_of("gitlab") == ("gitlab.example.com",)
+        assert await hosts_of("gitlab", instance="own.example.org") == ("own.example.org",)
+        assert await hosts_of("gitlab", instance="own.example.org/@evil.org") == ()
+        assert await hosts_of("okta") == ("acme.okta.com",)
+        assert await hosts_of("zendesk") == ()  # the subdomain is missing
 
 
 class Refresher:
