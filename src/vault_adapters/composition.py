@@ -62,6 +62,7 @@ from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.states import StateService
 from vault_domain.services.tokens.uses import UseTracker
 from vault_domain.services.use_cases import KeyServices, VaultServices
 
@@ -322,5 +323,6 @@ def _vault_services(
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
         reviving=RevivalService(store.revivals, sink),
+        states=StateService(store.accounts, cipher, store.states),
         hosts=ApiHosts(refreshers),
     )

@@ -16,6 +16,7 @@ from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.states import StateService
 
 
 @frozen
@@ -42,4 +43,5 @@ class VaultServices:
     erasing: ErasureService
     importing: ImportService
     reviving: RevivalService
+    states: StateService
     hosts: ApiHosts
