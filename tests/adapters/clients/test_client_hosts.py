@@ -149,6 +149,7 @@ def test_hosts_that_are_no_names_are_refused(client, hosts):
         ("api.example.com", "https://api.example.com/a?b", True),
         ("API.Example.com", "https://api.EXAMPLE.com:443/", True),
         ("api.example.com", "http://api.example.com/", False),
+        ("api.example.com", "http://api.example.com:443/", False),
         ("api.example.com", "https://api.example.com:8443/", False),
         ("api.example.com:8443", "https://api.example.com:8443/", True),
         ("api.example.com:8443", "https://api.example.com/", False),
