@@ -72,7 +72,7 @@ CANNOT_RAISE = {
 TAKES_NO_TEXT = {
     "SigningKey.jwt",
     *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run"),
-    *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh"),
+    *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh", "aiohttp.VaultAuth.__call__"),
     *(
         f"{cls}.{method}"
         for cls in (
@@ -359,8 +359,12 @@ async def test_a_refresher_that_is_refused(cls):
 
 # The frames of an HTTP client hold the header that it sends. They belong to the host's client, with or without a vault.
 HTTP_CLIENTS = tuple(
-    f"/{name}/" for name in ("google/auth", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "http")
+    f"/{name}/"
+    for name in ("aiohttp", "google/auth", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "http")
 )
+
+
+LOOPBACK = ["127.0.0.1"]
 
 
 def _client_calls(client, vault):
@@ -369,9 +373,31 @@ def _client_calls(client, vault):
     if client == "google":
         from google.auth.transport.requests import AuthorizedSession
 
-        return lambda url: AuthorizedSession(module.VaultCredentials(vault, ACCOUNT)).get(url)
+        return lambda url: AuthorizedSession(module.VaultCredentials(vault, ACCOUNT, hosts=LOOPBACK)).get(url)
     library = importlib.import_module(client)
-    return lambda url: library.get(url, auth=module.VaultAuth(vault, ACCOUNT))
+    return lambda url: library.get(url, auth=module.VaultAuth(vault, ACCOUNT, hosts=LOOPBACK))
+
+
+async def test_the_client_for_aiohttp(tmp_path):
+    import aiohttp
+
+    from vault_adapters.clients.aiohttp import VaultAuth
+
+    gate, database, name = Gate(), SqliteFile(tmp_path / "vault.db"), "aiohttp.VaultAuth"
+    for call in wrong_calls(VaultAuth, right):
+        gate.expect_now(name, call)
+    config = database.config(encryption_secret=CANARY * 2)
+    async with open_vault(config, refreshers={"google": _script()}) as vault:
+
+        async def send():
+            async with aiohttp.ClientSession(middlewares=[VaultAuth(vault, ACCOUNT, hosts=LOOPBACK)]) as session:
+                await session.get("http://127.0.0.1:1/")
+
+        assert await gate.expect(name, send)  # nothing is stored
+        await vault.store_token_set(ACCOUNT, TokenSet(CANARY.replace("?>", "aa"), OTHER, expires_in=3600))
+        assert await gate.expect(name, send, skip=HTTP_CLIENTS)
+        _break(database)
+        assert await gate.expect(name, send)
 
 
 @pytest.mark.parametrize("client", ["httpx", "httpx2", "requests", "google"])
@@ -397,6 +423,7 @@ def test_every_client_is_tested():
         "httpx2",
         "requests",
         "google",
+        "aiohttp",
     }
 
 
@@ -409,6 +436,7 @@ ARGUMENTS = {
     "delete-provider": ("t1", "google"),
     "accounts": ("t1",),
     "refresh": ("t1", "google"),
+    "token": ("t1", "google"),
     "revive": ("google", "--since", "2030-01-01T00:00:00Z"),
     "worker": (),
     "import": ("--format", "tokens", "-"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TypeAlias
 
 from vault_adapters.providers.profiles.profile import Profile
 from vault_domain.entities.account import Account
-from vault_domain.entities.errors import ConfigurationError, RefreshFailedError, VaultError
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError, RefreshFailedError, VaultError
 
 _log = logging.getLogger(__name__)
 
@@ -65,12 +66,12 @@ async def hosts_for(
     fixed: Mapping[str, str],
     finder: AccountVariables | None,
 ) -> tuple[str, ...]:
-    """Return the hosts to which an account's access tokens may be sent.
-
-    Raises:
-        InvalidInputError: a variable has no value or a wrong one.
-    """
+    """Return the hosts that may get an account's access tokens, without those for which a variable is missing."""
     values = await values_for(profile, account, extra, fixed, finder)
     if isinstance(values, VaultError):
-        raise values
-    return profile.hosts(values)
+        return ()
+    hosts = []
+    for template in profile.api_hosts:
+        with suppress(InvalidInputError):
+            hosts.append(profile.filled(template, values).lower())
+    return tuple(hosts)
