@@ -21,6 +21,10 @@ def _scope(key: str, value: object) -> RevocationScope:
     return RevocationScope(checks.one_of(*RevocationScope)(key, value))
 
 
+def _search(key: str, value: object) -> re.Pattern[str]:
+    return re.compile(checks.pattern(key, value).pattern, re.IGNORECASE)
+
+
 @frozen(field_transformer=checking)
 class ErrorRule:
     """What an error means; all of code, status and message that are given must fit.
@@ -31,20 +35,30 @@ class ErrorRule:
             try later. ``unknown``: the request may have been carried out.
         code: the error's code, exactly; a number as its digits.
         status: the HTTP status.
-        message: a regular expression that is searched in the message, without regard to case. The message is neither
-            stored nor logged.
+        message: a regular expression that is searched in the first 4096 characters of the message, without regard to
+            case. The message is neither stored nor logged.
+
+    Code and message are compared with answers whose body is read: those of the status 2xx, and 4xx without 429.
     """
 
     means: str = field(metadata=by(checks.one_of(*MEANINGS)))
     code: str | None = field(default=None, metadata=by(checks.optional(_code)))
     status: int | None = field(default=None, metadata=by(checks.optional(checks.whole(200, 599))))
-    message: re.Pattern[str] | None = field(default=None, metadata=by(checks.optional(checks.pattern)))
+    message: re.Pattern[str] | None = field(default=None, metadata=by(checks.optional(_search)))
 
     def __attrs_post_init__(self) -> None:
         if self.code is None and self.status is None and self.message is None:
             raise refused("means", "needs a code, a status or a message to compare")
         if self.status is not None and self.status < 400 and self.code is None and self.message is None:
-            raise refused("status", "of a success needs a code or a message")
+            raise refused("status", "of a success or a redirect needs a code or a message")
+
+    def fits(self, code: str | None, status: int, message: str | None) -> bool:
+        """Return whether an error fits; None stands for a part that the answer does not have."""
+        return (
+            self.code in (None, code)
+            and self.status in (None, status)
+            and (self.message is None or (message is not None and bool(self.message.search(message))))
+        )
 
 
 @frozen(field_transformer=checking)

@@ -25,12 +25,14 @@ from vault_adapters.providers.profiles.templates import Variable, filled, host, 
 CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "none", "private_key_jwt")
 _page = checks.matching(r"https://[\x21-\x7e]{1,2000}", "must be a page's address that begins with https://")
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# The arguments of `refresher`, among which variables are passed.
+_ARGUMENTS = {"name_or_profile", "client_id", "client_secret", "scopes", "auth_method", "account_variables", "client"}
 _ABOUT_FILE = {"name", "title", "docs", "checked", "unverified", "sources", "quirks", "variables"}
 
 
 def _variable(key: str, value: object) -> Variable:
-    if not _VARIABLE.fullmatch(key.rpartition(".")[2]):
-        raise refused(key, "the name of a variable must match [a-z][a-z0-9_]{0,63}")
+    if not _VARIABLE.fullmatch(own := key.rpartition(".")[2]) or own in _ARGUMENTS:
+        raise refused(key, "the name of a variable must match [a-z][a-z0-9_]{0,63} and be no argument of refresher()")
     return checks.made(key, Variable, value)
 
 
@@ -116,15 +118,19 @@ class Profile:
             InvalidInputError: a variable has no value or a wrong one; the value is not repeated.
         """
         template = getattr(self, key)
-        return None if template is None else filled(template, self.variables, values)
+        return None if template is None else self.filled(template, values)
+
+    def filled(self, template: str, values: Mapping[str, object]) -> str:
+        """Return a template of this profile with its variables replaced; see `url`."""
+        return filled(template, self.variables, values)
 
     def hosts(self, values: Mapping[str, object]) -> tuple[str, ...]:
         """Return `api_hosts` with their variables replaced; see `url`."""
-        return tuple(filled(template, self.variables, values).lower() for template in self.api_hosts)
+        return tuple(self.filled(template, values).lower() for template in self.api_hosts)
 
     def parameters(self, given: Mapping[str, str], values: Mapping[str, object]) -> dict[str, str]:
         """Return parameters with their variables replaced; see `url`."""
-        return {key: filled(template, self.variables, values) for key, template in given.items()}
+        return {key: self.filled(template, values) for key, template in given.items()}
 
     def is_verified(self, fact: str) -> bool:
         """Return whether a fact, such as ``rotation.idle``, is from the provider's own pages."""
