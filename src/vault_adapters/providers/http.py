@@ -46,11 +46,12 @@ class HttpBound(Protocol):
 
 @frozen
 class Outgoing:
-    """A POST to send. Its repr shows only the URL without query, because tracebacks may show locals."""
+    """A request to send. Its repr shows only the URL without query, because tracebacks may show locals."""
 
     url: str = field(repr=lambda url: repr(url.partition("?")[0]))
     content: bytes = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    method: str = "POST"
 
 
 @frozen
@@ -176,7 +177,7 @@ async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: floa
         # Stop waiting for a connection a little before the limit, so that it is certain that nothing was sent.
         waiting = seconds * 0.9
         request = http.build_request(
-            "POST",
+            outgoing.method,
             outgoing.url,
             content=outgoing.content,
             headers={**_HEADERS, **outgoing.headers},
