@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vault_adapters.providers.http import HttpClient, Incoming, Outgoing, exchange
+from vault_adapters.providers.http import Incoming, Outgoing, exchange
 from vault_domain.entities.errors import ConnectError, VaultError
 from vault_domain.entities.secret import Secret
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
 
 Members: TypeAlias = Mapping[str, Any]
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
 from vault_adapters.providers.client_auth import AuthMethod
-from vault_adapters.providers.http import HttpClient
 from vault_adapters.providers.profiles.profile import Profile
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_provider
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
 
 
 @runtime_checkable

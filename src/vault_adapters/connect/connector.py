@@ -22,7 +22,8 @@ from vault_adapters.connect.settling import settling
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
 from vault_adapters.providers.endpoint import as_endpoint
-from vault_adapters.providers.shaped_answers import read_shaped
+from vault_adapters.providers.profiles.profile import Profile
+from vault_adapters.providers.shaped_answers import read_shaped, read_token_set
 from vault_adapters.providers.shaped_requests import signed
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo
@@ -204,10 +205,11 @@ class Connector:
             auth_method=client.made_of.auth_method,
         )
         answer = await send(client.made_of.client, outgoing)
+        found = json_object(answer) if 200 <= answer.status < 300 else None
+        token_set = None if found is None else _token_set(profile, found)
+        if found is not None and token_set is not None:
+            return token_set, found
         result = read_shaped(answer, profile)
-        found = json_object(answer)
-        if isinstance(result, TokenSet) and found is not None:
-            return result, found
         raise unavailable() if isinstance(result, TokenSet) else _refusal(result)
 
     async def _claims(
@@ -284,6 +286,14 @@ def _check_issuer(client: Client, handshake: Handshake, issuer: Issuer | None, c
         accepted = (given.scheme, given.netloc) == (asked.scheme, asked.netloc)
     if not accepted:
         raise IdentityRefusedError(reason="iss")
+
+
+def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
+    """Return the tokens of an answer; None if it holds no access token."""
+    try:
+        return read_token_set(profile, answer)
+    except InvalidInputError:
+        return None
 
 
 def _refusal(error: VaultError) -> VaultError:

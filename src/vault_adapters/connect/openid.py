@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 import math
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from authlib.oidc.core.util import create_half_hash  # type: ignore[import-untyped]
@@ -17,9 +16,11 @@ from joserfc.jwk import KeySet
 
 from vault_adapters.connect.asking import Members, get_json, unavailable
 from vault_adapters.providers.endpoint import as_endpoint
-from vault_adapters.providers.http import HttpClient
 from vault_domain.entities.errors import IdentityRefusedError, InvalidInputError
 from vault_domain.entities.secret import Secret
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """The signatures that are accepted: those with a public key. ``none`` and those with the client secret are not."""
@@ -151,7 +152,7 @@ def _problem(token: jwt.Token, issuer: str, client_id: str, nonce: str, access_t
         return "azp"
     if not _number(claims.get("nbf", 0)) - _LEEWAY_SECONDS <= now < _number(claims.get("exp")) + _LEEWAY_SECONDS:
         return "exp"
-    if not isinstance(claims.get("nonce"), str) or not hmac.compare_digest(claims["nonce"].encode(errors="replace"), nonce.encode()):
+    if claims.get("nonce") != nonce:
         return "nonce"
     if "at_hash" in claims and not _fits(claims["at_hash"], access_token, token.header.get("alg")):
         return "at_hash"
@@ -173,4 +174,4 @@ def _number(value: object) -> float:
 def _fits(at_hash: object, access_token: Secret, algorithm: Any) -> bool:
     expected = create_half_hash(access_token.reveal(), algorithm)
     # None: the algorithm names no hash, as EdDSA's, so that nothing can be compared.
-    return expected is None or (isinstance(at_hash, str) and hmac.compare_digest(at_hash.encode(errors="replace"), expected))
+    return expected is None or at_hash == expected.decode()
