@@ -209,23 +209,30 @@ def refresher(
         return ProfileKeyRefresher(
             profile=profile, auth_method=method, scopes=scopes, fixed=variables, finder=account_variables, client=client
         )
-    return ProfileRefresher(
-        profile=profile,
-        token_url=profile.token_url,
-        client_id=client_id,
-        client_secret=client_secret,
+    return with_client(
+        profile,
+        client_id,
+        client_secret,
         auth_method=method,
         scopes=scopes,
-        rotation=profile.rotation.policy,
-        revocation_url=profile.revocation_url,
-        revocation_scope=profile.revocation.scope,
-        default_lifetime=profile.answer.default_lifetime,
-        idle_lifetime=profile.rotation.idle,
-        old_token_dies=profile.rotation.old_token_dies,
         fixed=variables,
         finder=account_variables,
         client=client,
     )
+
+
+def with_client(profile: Profile, client_id: Any, client_secret: Any, **options: Any) -> ProfileRefresher:
+    """Return the refresher of a client's grants; the options are fields of `ProfileRefresher`."""
+    facts = {
+        "token_url": profile.token_url,
+        "rotation": profile.rotation.policy,
+        "revocation_url": profile.revocation_url,
+        "revocation_scope": profile.revocation.scope,
+        "default_lifetime": profile.answer.default_lifetime,
+        "idle_lifetime": profile.rotation.idle,
+        "old_token_dies": profile.rotation.old_token_dies,
+    }
+    return ProfileRefresher(profile=profile, client_id=client_id, client_secret=client_secret, **{**facts, **options})
 
 
 def _method(profile: Profile, *, is_public: bool) -> AuthMethod:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import evolve
 
@@ -15,9 +15,10 @@ from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, refusal
 from vault_adapters.providers.profiles.facts import ErrorMap
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.profiles.shapes import UNITS, AnswerShape
-from vault_domain.entities.errors import InvalidInputError, VaultError
-from vault_domain.entities.secret import Secret
+from vault_domain.entities.errors import VaultError
 from vault_domain.entities.token_set import TokenSet
+
+Prepared: TypeAlias = Callable[[Members], Members]
 
 _CODES = {
     "grant_dead": "invalid_grant",
@@ -32,8 +33,20 @@ _LONGEST_MESSAGE = 4096
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds, this would be the year 5138
 
 
-def read_shaped(answer: Incoming, profile: Profile, condemns: frozenset[str] = CONDEMNS_GRANT) -> TokenSet | VaultError:
-    """Return the token set, or the error to raise; see `read_answer`."""
+def read_shaped(
+    answer: Incoming,
+    profile: Profile,
+    condemns: frozenset[str] = CONDEMNS_GRANT,
+    prepared: Prepared | None = None,
+) -> TokenSet | VaultError:
+    """Return the token set, or the error to raise; see `read_answer`.
+
+    Args:
+        answer: status, headers, body and time of receipt.
+        profile: says where the parts of an answer are, and what errors mean.
+        condemns: the error codes of a permanently invalid credential.
+        prepared: changes the members of an answer before the profile is asked.
+    """
     if not body_matters(answer.status):
         code = _meaning(profile.errors, answer.status, None)
         if code is not None:
@@ -41,6 +54,7 @@ def read_shaped(answer: Incoming, profile: Profile, condemns: frozenset[str] = C
     kept: dict[str, str] = {}
 
     def dialect(status: int, members: Members | None) -> Members | None:
+        members = prepared(members) if prepared is not None and members is not None else members
         shaped = as_rfc(profile.answer, members) if members is not None else {}
         if status < 300 and shaped.get("access_token"):
             kept.update(extras_of(profile.answer, members or {}))
@@ -48,7 +62,7 @@ def read_shaped(answer: Incoming, profile: Profile, condemns: frozenset[str] = C
         code = _meaning(profile.errors, status, members)
         if code is not None:
             return {**shaped, "error": code}
-        return members and {**shaped, "error": _found(members, profile.errors.code)}
+        return None if members is None else {**shaped, "error": _found(members, profile.errors.code)}
 
     result = read_answer(answer, dialect=dialect, condemns=condemns, default_lifetime=profile.answer.default_lifetime)
     return _with_extra(result, kept) if isinstance(result, TokenSet) else result
@@ -80,8 +94,8 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
     usual = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in", "expires_at")
     members = {name: place[name] for name in usual if name in place}
     members |= {
-        "access_token": _credential(_found(place, shape.access_token)),
-        "refresh_token": _credential(_found(place, shape.refresh_token)),
+        "access_token": _found(place, shape.access_token),
+        "refresh_token": _found(place, shape.refresh_token),
         "scope": _scope(_found(place, shape.scope), shape.scope_separator),
         "token_type": _found(place, shape.token_type),
         "expires_in": _seconds(_found(place, shape.lifetime), UNITS[shape.lifetime_unit]),
@@ -131,16 +145,6 @@ def _found(members: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def _credential(value: Any) -> Any:
-    """Return a credential as `Secret`, so that no frame shows it; anything else as it is."""
-    if not isinstance(value, str) or not value:
-        return value
-    try:
-        return Secret(value)
-    except InvalidInputError:  # it is too long, for example; the reader of token sets says so
-        return value
 
 
 def _scope(value: Any, separator: str) -> Any:

@@ -53,7 +53,7 @@ async def test_another_process_finishes_what_one_has_begun(tmp_path, provider, b
     from vault_adapters import VaultConfig, open_vault
 
     config = VaultConfig(
-        f"sqlite:///{tmp_path}/vault.db", encryption_secret="a secret of two processes", scrypt_log2_n=14
+        f"sqlite:///{tmp_path}/vault.db", encryption_secret="the encryption secret of two processes", scrypt_log2_n=14
     )
     async with open_vault(config) as one, open_vault(config) as other:
         connectors = [
@@ -131,7 +131,7 @@ async def test_a_sync_vault_is_called_on_threads(tmp_path, provider, browser):
     from vault_adapters import VaultConfig, open_sync_vault
 
     config = VaultConfig(
-        f"sqlite:///{tmp_path}/vault.db", encryption_secret="a secret of a sync vault", scrypt_log2_n=14
+        f"sqlite:///{tmp_path}/vault.db", encryption_secret="the encryption secret of a sync vault", scrypt_log2_n=14
     )
     vault = await asyncio.to_thread(open_sync_vault(config).open)
     try:

@@ -19,7 +19,7 @@ import pytest
 
 _MODULES = (
     *("access", "callers", "claims", "clients", "commits", "concurrency", "decryption", "endings", "events"),
-    *("exhaustion", "failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings"),
+    *("exhaustion", "extras", "failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
     *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
@@ -37,6 +37,7 @@ from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: 
 from vault_adapters.testing.contract.endings import EndingCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
 from vault_adapters.testing.contract.exhaustion import ExhaustionCases  # noqa: E402
+from vault_adapters.testing.contract.extras import ExtraCases, KeptExtraCases  # noqa: E402
 from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
@@ -70,6 +71,7 @@ class FacadeContract(
     UseCases,
     AccessCases,
     TokenSetCases,
+    ExtraCases,
     ListingCases,
     IsolationCases,
     DecryptionCases,
@@ -88,6 +90,7 @@ class StoreContract(
     ClaimCases,
     FailureCases,
     CommitCases,
+    KeptExtraCases,
     RefusalCases,
     ExhaustionCases,
     RevivalCases,
@@ -112,19 +115,21 @@ class SharedStoreContract(StoreContract, SharingCases):
 
 
 PARTS: tuple[type[ContractFixtures], ...] = (
-    *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
+    *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases, ExtraCases),
     *(ListingCases, IsolationCases, EventCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases, ReserveCases),
-    *(RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases, ClientCases),
+    *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases),
     *(
-        DataKeyCases,
-        MasterKeyCases,
-        ImportCases,
-        NeighbourCases,
-        StateCases,
-        ConcurrencyCases,
-        SharingCases,
-        MigrationCases,
+        ScheduleCases,
+        ReserveCases,
+        RenewalCases,
+        SweepCases,
+        CallerCases,
+        LateAnswerCases,
+        ExhaustionCases,
+        RevivalCases,
+        ClientCases,
     ),
+    *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, StateCases),
+    *(ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store turns them green."""

@@ -6,8 +6,9 @@ from datetime import datetime
 from vault_domain.entities.account import Account, TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.extra import NO_EXTRA, Extra, decoded_extra
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, Token
+from vault_domain.entities.token import WRONG_ROW, DamagedToken, SealedToken, StoredToken, Token
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Snapshot
@@ -39,10 +40,35 @@ class TokenOpener:
         """
         stored = self.checked(key, row, now)
         try:
-            return Token(stored.info, await self._cipher.open(key, stored.sealed))
+            value = await self._cipher.open(key, stored.sealed)
+            if stored.sealed.extra is None:
+                return Token(stored.info, value)
+            extra = await self._extra(key, stored.sealed)
+            return Token(stored.info, value, extra, extra.token_type)
         except UnreadableError as error:
             reason = error.reason
         raise self._refusal(key, stored, reason, now)
+
+    async def kept_extra(self, key: TokenKey, stored: StoredToken, now: datetime) -> Extra:
+        """Return the extra members of a row; none, after a report as of a failed read, if they cannot be decrypted.
+
+        Raises:
+            KeyUnavailableError: the master key cannot be used now.
+        """
+        if stored.sealed.extra is None:
+            return NO_EXTRA
+        try:
+            return await self._extra(key, stored.sealed)
+        except UnreadableError as error:
+            reason = error.reason
+        self._refusal(key, stored, reason, now)
+        return NO_EXTRA
+
+    async def _extra(self, key: TokenKey, sealed: SealedToken) -> Extra:
+        extra = decoded_extra(await self._cipher.open_extra(key, sealed))
+        if extra is None:
+            raise UnreadableError("encoding")
+        return extra
 
     def checked(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> StoredToken:
         """Return the row if it is the one that was asked for, so that its metadata may be used.
