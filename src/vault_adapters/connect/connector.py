@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from attrs import evolve, fields
+from attrs import evolve
 from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped]
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # type: ignore[import-untyped]
 from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
@@ -15,13 +15,14 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[im
 from vault_adapters.connect.asking import Members, json_object, send, unavailable
 from vault_adapters.connect.client import Client, as_clients
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
-from vault_adapters.connect.identity import Answers, identify
+from vault_adapters.connect.identity import Answers, Identity, identify
 from vault_adapters.connect.openid import Issuer, Issuers, check_id_token
 from vault_adapters.connect.parameters import Callback, Query, read_callback
 from vault_adapters.connect.settling import settling
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
 from vault_adapters.providers.endpoint import as_endpoint
+from vault_adapters.providers.http import opened
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.shaped_answers import read_shaped, read_token_set
 from vault_adapters.providers.shaped_requests import signed
@@ -42,6 +43,9 @@ from vault_domain.entities.text import as_provider, as_scopes, as_tenant_id, pla
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.rules.oauth_codes import registered_code
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
 
 LIFETIME = timedelta(minutes=10)
 """The time that a user has between `Connector.begin` and `Connector.finish`."""
@@ -148,21 +152,39 @@ class Connector:
         callback = read_callback(query)
         if not callback.state:
             raise StateRefusedError(reason="unreadable")
-        opened = await self._keeper.open(callback.state, bound_to=bound_to(_session(session), self._redirect_uri))
-        handshake = decoded(opened.content)
+        opened_state = await self._keeper.open(callback.state, bound_to=bound_to(_session(session), self._redirect_uri))
+        handshake = decoded(opened_state.content)
         client = self._client(handshake.provider)
-        issuer = await self._issuer(client, handshake)
+        async with opened(client.made_of.client) as http:
+            token_set, identity = await self._authorized(client, handshake, callback, http)
+        if handshake.reconnected not in (None, identity.identifier):
+            raise OtherAccountError(account=Account(opened_state.tenant_id, client.name, handshake.reconnected))
+        account = Account(opened_state.tenant_id, client.name, identity.identifier)
+        return await self._keeper.store(account, _completed(token_set, handshake), identity.label)
+
+    async def _authorized(
+        self, client: Client, handshake: Handshake, callback: Callback, http: HttpClient
+    ) -> tuple[TokenSet, Identity]:
+        """Check a callback, exchange its code, and find out whose account the tokens are of."""
+        issuer = await self._issuer(client, handshake, http)
         _check_issuer(client, handshake, issuer, callback)
         if callback.error or not callback.code:
             raise AuthorizationRefusedError(reason=registered_code(callback.error))
-        token_set, answer = await self._exchanged(client, handshake, callback.code)
-        claims = await self._claims(client, handshake, issuer, token_set, answer)
-        said = Answers(answer, claims, token_set.access_token, handshake.variables)
-        identity = await identify(client, said)
-        if handshake.reconnected not in (None, identity.identifier):
-            raise OtherAccountError(account=Account(opened.tenant_id, client.name, handshake.reconnected))
-        account = Account(opened.tenant_id, client.name, identity.identifier)
-        return await self._keeper.store(account, _completed(token_set, handshake), identity.label)
+        token_set, answer = await self._exchanged(client, handshake, callback.code, http)
+        claims = None
+        if issuer is not None:
+            claims = await check_id_token(
+                self._issuers,
+                issuer,
+                answer.get("id_token"),
+                client_id=client.made_of.client_id,
+                nonce=handshake.nonce,
+                access_token=token_set.access_token,
+                client=http,
+            )
+        return token_set, await identify(
+            client, Answers(answer, claims, token_set.access_token, handshake.variables), http
+        )
 
     def _client(self, provider: str) -> Client:
         client = self._clients.get(provider)
@@ -184,13 +206,15 @@ class Connector:
         url = prepare_grant_uri(base, client.made_of.client_id, "code", redirect_uri=self._redirect_uri, state=state)
         return str(add_params_to_uri(url, list(parameters.items())))
 
-    async def _issuer(self, client: Client, handshake: Handshake) -> Issuer | None:
+    async def _issuer(self, client: Client, handshake: Handshake, http: HttpClient) -> Issuer | None:
         name = client.url("issuer", handshake.variables)
         if name is None or not client.uses_openid:
             return None
-        return await self._issuers.find(name, client.made_of.client)
+        return await self._issuers.find(name, http)
 
-    async def _exchanged(self, client: Client, handshake: Handshake, code: str) -> tuple[TokenSet, Members]:
+    async def _exchanged(
+        self, client: Client, handshake: Handshake, code: str, http: HttpClient
+    ) -> tuple[TokenSet, Members]:
         profile, values = client.profile, client.values(handshake.variables)
         members = profile.parameters(profile.authorization.exchange, values)
         members |= {"grant_type": "authorization_code", "code": code, "redirect_uri": self._redirect_uri}
@@ -204,28 +228,13 @@ class Connector:
             client_secret=client.made_of.client_secret,
             auth_method=client.made_of.auth_method,
         )
-        answer = await send(client.made_of.client, outgoing)
+        answer = await send(http, outgoing)
         found = json_object(answer) if 200 <= answer.status < 300 else None
         token_set = None if found is None else _token_set(profile, found)
         if found is not None and token_set is not None:
             return token_set, found
         result = read_shaped(answer, profile)
         raise unavailable() if isinstance(result, TokenSet) else _refusal(result)
-
-    async def _claims(
-        self, client: Client, handshake: Handshake, issuer: Issuer | None, token_set: TokenSet, answer: Members
-    ) -> Members | None:
-        if issuer is None:
-            return None
-        return await check_id_token(
-            self._issuers,
-            issuer,
-            answer.get("id_token"),
-            client_id=client.made_of.client_id,
-            nonce=handshake.nonce,
-            access_token=token_set.access_token,
-            client=client.made_of.client,
-        )
 
 
 def _session(session: object) -> str:
@@ -311,8 +320,6 @@ def _completed(token_set: TokenSet, handshake: Handshake) -> TokenSet:
     """Return the tokens with the scopes that were asked for, if the answer names none, and the account's variables."""
     if not token_set.scopes:
         token_set = evolve(token_set, scopes=handshake.scopes)
-    if handshake.variables and any(item.name == "extra" for item in fields(TokenSet)):
-        extra = {**dict(handshake.variables), **getattr(token_set, "extra", {})}
-        changes: dict[str, Any] = {"extra": extra}
-        token_set = evolve(token_set, **changes)
+    if handshake.variables:
+        token_set = evolve(token_set, extra={**token_set.extra, **handshake.variables})
     return token_set

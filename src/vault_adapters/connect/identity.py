@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
@@ -14,6 +14,9 @@ from vault_adapters.providers.profiles.facts import Place
 from vault_domain.entities.errors import IdentityRefusedError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import MAX_NAME_LENGTH, as_identifier
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
 
 
 @frozen
@@ -46,7 +49,7 @@ class Answers:
     variables: Mapping[str, str] = field(repr=False)
 
 
-async def identify(client: Client, said: Answers) -> Identity:
+async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
     """Return whose account this is.
 
     Raises:
@@ -58,9 +61,7 @@ async def identify(client: Client, said: Answers) -> Identity:
     places = [place for place in (profile.identifier, profile.label) if place is not None]
     userinfo = None
     if any(place.source == "userinfo" for place in places):
-        userinfo = await get_json(
-            client.made_of.client, client.url("userinfo_url", said.variables) or "", said.access_token
-        )
+        userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", said.access_token)
         # OpenID Connect Core 1.0 section 5.3.2
         if said.claims is not None and userinfo.get("sub", said.claims["sub"]) != said.claims["sub"]:
             raise IdentityRefusedError(reason="sub")

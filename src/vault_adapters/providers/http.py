@@ -173,7 +173,7 @@ class _Progress:
 
 
 async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:
-    async with _opened(client) as http:
+    async with opened(client) as http:
         # Stop waiting for a connection a little before the limit, so that it is certain that nothing was sent.
         waiting = seconds * 0.9
         request = http.build_request(
@@ -199,7 +199,8 @@ def body_matters(status: int) -> bool:
 
 
 @asynccontextmanager
-async def _opened(client: HttpClient | None) -> AsyncIterator[Any]:
+async def opened(client: HttpClient | None) -> AsyncIterator[Any]:
+    """Give a client: the given one, which stays open, or a new one that is closed."""
     if client is not None:
         yield client
         return

@@ -31,7 +31,7 @@ async def test_an_account_is_connected(connector, vault, provider, browser):
 
 
 async def test_the_request_is_as_the_standards_say(connector, provider):
-    starts = [await connector.begin("t1", "local", session="session", scopes=["calendar"]) for _ in range(2)]
+    starts = [await connector.begin("tenant-one", "local", session="session", scopes=["calendar"]) for _ in range(2)]
     first, second = [dict(parse_qsl(urlsplit(start.url).query)) for start in starts]
     assert starts[0].url.startswith(f"{provider.issuer}/authorize?")
     assert {name: first[name] for name in ("response_type", "client_id", "redirect_uri", "code_challenge_method")} == {
@@ -45,7 +45,7 @@ async def test_the_request_is_as_the_standards_say(connector, provider):
     assert len({first["nonce"], second["nonce"], first["code_challenge"], second["code_challenge"]}) == 4
     # Some providers refuse a state of more than 500 characters.
     assert len(first["state"]) <= 500
-    assert not any(text in first["state"] for text in ("t1", "session", "local"))
+    assert not any(text in first["state"] for text in ("tenant", "session", "local"))
 
 
 async def test_another_process_finishes_what_one_has_begun(tmp_path, provider, browser):

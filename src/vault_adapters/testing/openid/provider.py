@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import field, frozen
 from joserfc import jwt
-from joserfc.jwk import RSAKey
+from joserfc.jwk import ECKey
 
 from vault_adapters.providers import refresher
 from vault_adapters.providers.profiled import ProfileRefresher
@@ -73,7 +73,7 @@ class LoopbackOpenIdProvider:
         self.client_id, self.client_secret = "loopback-client", secrets.token_urlsafe(24)
         self.users = [User("user-1", "ana@example.com", "Ana"), User("user-2", "ben@example.com", "Ben")]
         self.exchanged = self.refreshed = self.refused = 0
-        self.key = RSAKey.generate_key(2048, {"use": "sig", "kid": secrets.token_hex(8)}, private=True)
+        self.key = ECKey.generate_key("P-256", {"use": "sig", "kid": secrets.token_hex(8)}, private=True)
         self._codes: dict[str, Grant] = {}
         self._refresh_tokens: dict[str, Grant] = {}
         self._access_tokens: dict[str, Grant] = {}
@@ -115,7 +115,7 @@ class LoopbackOpenIdProvider:
             "jwks_uri": f"{self.issuer}/jwks",
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["RS256"],
+            "id_token_signing_alg_values_supported": ["ES256"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": self.sends_iss,
         }
@@ -183,7 +183,7 @@ class LoopbackOpenIdProvider:
 
     def signed(self, claims: dict[str, Any]) -> str:
         """Return an id_token."""
-        return jwt.encode({"alg": "RS256", "kid": self.key.kid}, claims, self.key)
+        return jwt.encode({"alg": "ES256", "kid": self.key.kid}, claims, self.key)
 
     def _issue(self, grant: Grant) -> dict[str, Any]:
         access_token = "demo-access-" + secrets.token_urlsafe(18)
