@@ -24,7 +24,7 @@ ANA = Account("t1", "local", "user-1")
 async def test_an_account_is_connected(connector, vault, provider, browser):
     query = await browser.connect(connector)
     info = await connector.finish(query, session="session")
-    assert (info.account, info.label, info.state.value) == (ANA, "ana@example.com", "connected")
+    assert (info.account, info.label, info.state.value) == (ANA, "Ana", "connected")
     assert info.scopes == ("openid", "email", "profile", "offline_access")
     assert (await vault.get_token(ANA.key(TokenKind.REFRESH_TOKEN))).value.reveal().startswith("demo-refresh-")
     assert (provider.exchanged, provider.refused) == (1, 0)
@@ -87,7 +87,7 @@ async def test_another_account_is_refused_when_one_is_connected_again(connector,
         await connector.finish(query, session="session")
     assert (caught.value.code, caught.value.account) == ("other_account", ANA)
     page = await vault.list_accounts("t1")
-    assert [(info.account, info.label) for info in page.items] == [(ANA, "ana@example.com")]
+    assert [(info.account, info.label) for info in page.items] == [(ANA, "Ana")]
     assert (await vault.get_token(ANA.key(TokenKind.ACCESS_TOKEN))).info.generation == 1
 
 
@@ -141,7 +141,7 @@ async def test_a_sync_vault_is_called_on_threads(tmp_path, provider, browser):
         kept = await asyncio.to_thread(vault.get_account, info.account)
     finally:
         await asyncio.to_thread(vault.close)
-    assert (kept.account, kept.label) == (ANA, "ana@example.com")
+    assert (kept.account, kept.label) == (ANA, "Ana")
 
 
 @pytest.mark.parametrize(

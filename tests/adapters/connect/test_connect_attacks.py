@@ -87,7 +87,7 @@ async def test_a_state_of_another_session(connector, browser, stored_one):
     """An attacker makes the victim finish what the attacker has begun, or finishes what the victim has begun."""
     query = await browser.connect(connector, session="the victim's")
     assert await refused(connector, query, session="the attacker's") == "unreadable"
-    assert (await connector.finish(query, session="the victim's")).label == "ana@example.com"
+    assert (await connector.finish(query, session="the victim's")).label == "Ana"
 
 
 async def test_a_state_of_another_redirect_uri(vault, provider, connector, browser):
@@ -284,7 +284,7 @@ async def test_keys_that_the_provider_has_rotated_are_read_again(liar, lied_to, 
     from attrs import evolve
 
     lied_to._issuers._known[name] = evolve(known, read_at=known.read_at - 31)
-    assert (await lied_to.finish(await browser.connect(lied_to), session="session")).label == "ana@example.com"
+    assert (await lied_to.finish(await browser.connect(lied_to), session="session")).label == "Ana"
 
 
 # Identifier and label
@@ -310,7 +310,7 @@ async def test_a_hostile_identifier(liar, lied_to, browser, sub):
     ids=ascii,
 )
 async def test_a_hostile_label(liar, lied_to, browser, stored_one, label, shown):
-    liar.spoiled = {"email": label}
+    liar.spoiled = {"name": label}
     assert (await lied_to.finish(await browser.connect(lied_to), session="session")).label == shown
 
 

@@ -91,7 +91,7 @@ async def test_an_account_is_connected(make_app, connector, vault):
         finished = await browser.get(callback)
     assert (finished.status_code, finished.headers["location"]) == (303, "/settings?tab=2")
     assert (finished.headers["cache-control"], finished.headers["referrer-policy"]) == ("no-store", "no-referrer")
-    assert (await vault.get_account(ANA)).label == "ana@example.com"
+    assert (await vault.get_account(ANA)).label == "Ana"
     assert not browser.cookies
 
 
@@ -224,4 +224,4 @@ def test_django_under_wsgi_with_a_sync_vault(tmp_path, provider):
             agreed = http.get(begun.headers["location"] + "&answer=ana@example.com")
             finished = http.get(agreed.headers["location"])
         assert (finished.status_code, finished.headers["location"]) == (303, "/done")
-        assert vault.get_account(ANA).label == "ana@example.com"
+        assert vault.get_account(ANA).label == "Ana"

@@ -61,6 +61,7 @@ class LoopbackOpenIdProvider:
         issuer: its issuer identifier, which is the begin of all its URLs.
         client_id, client_secret: the registered client.
         users: those who can sign in.
+        lifetimes: by a user's ``sub``, the lifetime of the access tokens in seconds, where it is not an hour.
         exchanged: number of codes that were exchanged.
         refreshed: number of refresh tokens that were exchanged.
         refused: number of token requests that were refused.
@@ -72,6 +73,7 @@ class LoopbackOpenIdProvider:
         self.issuer = issuer
         self.client_id, self.client_secret = "loopback-client", secrets.token_urlsafe(24)
         self.users = [User("user-1", "ana@example.com", "Ana"), User("user-2", "ben@example.com", "Ben")]
+        self.lifetimes: dict[str, int] = {}
         self.exchanged = self.refreshed = self.refused = 0
         self.key = ECKey.generate_key("P-256", {"use": "sig", "kid": secrets.token_hex(8)}, private=True)
         self._codes: dict[str, Grant] = {}
@@ -94,7 +96,7 @@ class LoopbackOpenIdProvider:
             api_hosts=("127.0.0.1",),
             authorization=AuthorizationFacts(scopes=_SCOPES, pkce="required", iss=self.sends_iss),
             identifier=Place("id_token", "sub"),
-            label=Place("id_token", "email"),
+            label=Place("id_token", "name"),
         )
 
     def refresher(self, name: str = "local") -> ProfileRefresher:
@@ -193,7 +195,7 @@ class LoopbackOpenIdProvider:
             "access_token": access_token,
             "refresh_token": refresh_token,
             "token_type": "Bearer",
-            "expires_in": LIFETIME,
+            "expires_in": self.lifetimes.get(grant.user.sub, LIFETIME),
             "scope": grant.scope,
             "id_token": self.signed(self.claims(grant)),
         }
