@@ -186,11 +186,12 @@ ELSEWHERE = [
 ]
 
 
-@pytest.mark.parametrize("path", ELSEWHERE, ids=ascii)
-async def test_no_open_redirect(make_app, connector, path):
+async def test_no_open_redirect(make_app, connector):
     async with client_of(make_app(connector)) as browser:
-        refused = await browser.get("http://localhost/connect/local", params={"next": path})
-        assert refused.status_code == 400
+        answers = {
+            path: await browser.get("http://localhost/connect/local", params={"next": path}) for path in ELSEWHERE
+        }
+    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(ELSEWHERE, 400)
 
 
 async def test_no_open_redirect_by_a_changed_cookie(make_app, connector):
