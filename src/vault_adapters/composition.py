@@ -322,5 +322,5 @@ def _vault_services(
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
         reviving=RevivalService(store.revivals, sink),
-        states=StateService(store.accounts, cipher, store.states),
+        states=StateService(cipher, store.states),
     )
