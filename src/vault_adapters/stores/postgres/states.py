@@ -17,7 +17,8 @@ class PostgresStateLedger:
     async def now(self) -> datetime:
         """Return the clock's time, or else the database's."""
         [(now,)] = await self._database.fetch(self._queries["get_time"], {"now": self._database.now()})
-        return now.astimezone(UTC)
+        moment: datetime = now.astimezone(UTC)
+        return moment
 
     async def tenant_of(self, data_key_id: bytes) -> str | None:
         """Return the tenant of a data key, or None."""

@@ -1,7 +1,3 @@
--- name: get_time
--- Get the store's time.
-SELECT {{now}}
-
 -- name: find_tenant_of_data_key
 -- Find the tenant of a data key.
 SELECT tenant_id FROM {{schema}}.data_key WHERE data_key_id = %(data_key_id)b::bytea
