@@ -327,6 +327,6 @@ def _vault_services(
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
         reviving=RevivalService(store.revivals, sink),
-        states=StateService(store.accounts, cipher, store.states),
         hosts=ApiHosts(refreshers),
+        states=StateService(cipher, store.states),
     )

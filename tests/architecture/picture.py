@@ -30,6 +30,7 @@ ROOMS = {
 FOLDERS = {
     "cli": "the command token-vault",
     "clients": "auth for HTTP; takes any vault",
+    "connect": "connects accounts; pages",
     "sync": "the vault without an event loop",
     "testing": "for hosts' tests; the contract",
     "composition": "open_vault: wires everything",

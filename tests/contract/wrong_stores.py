@@ -104,7 +104,7 @@ METHODS = {
         "retire_master_key": KeyTableCases,
     },
     "clients": dict.fromkeys(["records", "refuse", "take_probe", "take_turn", "close", "condemn"], ClientCases),
-    "states": {"tenant_of": StateCases, "use": StateCases},
+    "states": {"now": StateCases, "tenant_of": StateCases, "use": StateCases},
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }

@@ -15,7 +15,6 @@ from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_k
 from vault_domain.entities.errors import DecryptionError, StateRefusedError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken
-from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.state_ledger import StateLedger, StateUse
 
@@ -43,15 +42,13 @@ class OpenedState:
 class StateService:
     """Seals and opens states. The facade has validated the arguments."""
 
-    def __init__(self, accounts: AccountRepository, cipher: Cipher, ledger: StateLedger) -> None:
-        self._accounts = accounts
+    def __init__(self, cipher: Cipher, ledger: StateLedger) -> None:
         self._cipher = cipher
         self._ledger = ledger
 
     async def seal(self, account: Account, content: Secret, *, bound_to: str, lifetime: timedelta) -> str:
         """Return a state that is valid for ``lifetime`` by the store's time."""
-        _, now = await self._accounts.get(account)
-        ends = (now + lifetime - _EPOCH) // _MICROSECOND
+        ends = (await self._ledger.now() + lifetime - _EPOCH) // _MICROSECOND
         text = Secret(json.dumps([ends, content.reveal()]))
         [sealed] = await self._cipher.seal([(_context(account.tenant_id, bound_to), text)])
         return base64.urlsafe_b64encode(sealed.data_key_id + sealed.blob).decode().rstrip("=")
