@@ -66,7 +66,7 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
     Raises:
         Exception: the row is damaged or belongs to another tenant, or its action is that of a newer release.
     """
-    xid, seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code = row
+    xid, seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, other = row
     if asked is not None and tenant_id != asked:
         raise WrongRowError
     return AuditEvent(
@@ -80,4 +80,5 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
         code=code,
         cursor=encode_cursor((int(xid), seq)),
         provider=provider if action in CLIENT_ACTIONS else None,
+        credential_generation=other,
     )

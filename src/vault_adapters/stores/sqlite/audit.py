@@ -68,6 +68,7 @@ def _parameters(event: AuditEvent) -> dict[str, Any]:
         "generation": event.generation,
         "actor": event.actor,
         "code": event.code,
+        "credential_generation": event.credential_generation,
     }
 
 
@@ -82,7 +83,7 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
     Raises:
         Exception: the row is damaged or belongs to another tenant, or its action is that of a newer release.
     """
-    seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code = row
+    seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, other = row
     if asked is not None and tenant_id != asked:
         raise WrongRowError
     occurred = to_time(occurred_at)
@@ -98,4 +99,5 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
         code=text(code),
         cursor=encode_cursor((0, seq)),
         provider=text(provider) if action in CLIENT_ACTIONS else None,
+        credential_generation=None if other is None else whole(other),
     )

@@ -2,7 +2,8 @@
 -- List events after a position. The list ends before the events of the oldest transaction that still runs in this
 -- database, so that no event that is committed late is skipped. The condition for this end stands outside of the sorted
 -- page, because the planner's estimates would be wrong if it stood inside.
-SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
+SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
+    credential_generation
 FROM (
     SELECT *
     FROM {{schema}}.audit_event e
@@ -14,7 +15,8 @@ ORDER BY p.xid, p.seq
 
 -- name: list_tenant_audit_events
 -- List one tenant's events; see list_audit_events.
-SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
+SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
+    credential_generation
 FROM (
     SELECT *
     FROM {{schema}}.audit_event e
