@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
+from vault_adapters.testing.contract.audit import AuditCases
 
 from vault_adapters.testing.contract.across import AcrossCases
 from vault_adapters.testing.contract.claims import ClaimCases
@@ -71,7 +72,7 @@ METHODS = {
         ],
         KeyTableCases,
     ),
-    "audit": {"page": EventCases},
+    "audit": {"page": EventCases, "latest": AuditCases, "append": AuditCases, "prune": AuditCases},
     "refreshes": {
         "read": ClaimCases,
         "claim": ClaimCases,

@@ -58,7 +58,9 @@ LASTING_ACTIONS = frozenset(
 class AuditEvent:
     """One change, written in the transaction that made it.
 
-    DECRYPTION_FAILED differs: a read writes no row, so this event reaches only `on_event` and the log.
+    Reads write no row, so two actions differ. DECRYPTION_FAILED reaches `on_event` and the log at once, and is stored a
+    few seconds later, once per value and hour. TOKEN_READ is stored a few seconds later if the configuration has
+    `audit_reads`; the reads of one value by one actor for one reason within a minute are one event.
 
     Attributes:
         action: the kind of change.
@@ -73,7 +75,8 @@ class AuditEvent:
         actor: who made the change, as given to `with_actor`, or None.
         code: an error code, a reason code or a key id in hexadecimal, depending on the action; None if there is none.
             ACCOUNT_REVIVED has the error code that was cleared. REFRESH_FAILING and REAUTHORIZATION_REQUIRED have the
-            cause. AUDIT_PRUNED has the time before which events were removed.
+            cause, and TOKEN_READ the reason that was given to `with_actor`. AUDIT_PRUNED has the time before which
+            events were removed.
             DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
             only decrypts from now on. Other events about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` of the same listing to continue after this event. It shows

@@ -10,7 +10,7 @@ from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, events_of, tokens_of
 from vault_adapters.testing.contract.refreshing import HOUR, LEASE, MINUTE, SECOND, answer, claimed, state_of
 from vault_domain.entities.account import TokenKind
-from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.refresh_ledger import Failure
@@ -41,7 +41,8 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         assert len(await events_of(vault)) == len(events) + 1
 
     async def test_events_tell_changes_of_the_state_only(self, store: Store, vault: TokenVault) -> None:
-        known, told = len(await events_of(vault)), []
+        known = len(await events_of(vault))
+        told: list[AuditEvent] = []
         for code in ("server_error", "server_error", None):
             change = await store.refreshes.fail(await claimed(store), Failure(code, SECOND, unknown=False), actor="me")
             told += change.events

@@ -143,6 +143,10 @@ CREATE TABLE {{schema}}.audit_event (
 -- their partition was dropped.
 CREATE TABLE {{schema}}.audit_event_rest PARTITION OF {{schema}}.audit_event DEFAULT;
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
+-- Pruning finds old events from here. Events lie in the order of their times, so the index is a few pages.
+CREATE INDEX audit_event_time ON {{schema}}.audit_event USING brin (occurred_at);
+-- A value that does not decrypt is told once an hour; the literal must stand in the query as it does here.
+CREATE INDEX audit_event_unreadable ON {{schema}}.audit_event (tenant_id, occurred_at) WHERE action = 'decryption_failed';
 -- Reading a key asks the audit log whether the key was replaced, destroyed or retired. The literals must stand in the
 -- queries as they do here.
 CREATE INDEX audit_event_data_key ON {{schema}}.audit_event (tenant_id, code)
