@@ -19,6 +19,7 @@ from vault_domain.entities.token import MarkOutcome, Token, TokenInfo, UsableTok
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
 from vault_domain.facade.arguments import StoreItem
+from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.services.tokens.importing import ImportOptions, ImportRows, Progress
 from vault_domain.services.use_cases import VaultServices
@@ -491,6 +492,33 @@ class TokenVault:
         tenant = None if tenant_id is None else as_tenant_id(tenant_id)
         sought = read.as_sought(account, action, since)
         return await self._services.listing.latest_events(tenant, sought, limit=read.as_limit(limit))
+
+    @scrubbed
+    def event_feed(
+        self,
+        *,
+        tenant_id: str | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+        interval: timedelta = timedelta(seconds=1),
+    ) -> EventFeed:
+        """Return a feed that gives the audit events page by page, and waits for the next ones; see `EventFeed`.
+
+        Args:
+            tenant_id: see `audit_events`.
+            after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
+            limit: largest number of events on a page, 1 to 10,000.
+            interval: longest time between two looks at the log, for events that nothing tells of.
+        """
+        tenant, most = None if tenant_id is None else as_tenant_id(tenant_id), read.as_limit(limit)
+        pause = as_duration(interval, "interval", positive=True)
+        listing = self._services.listing
+        return EventFeed(
+            lambda place: listing.events(tenant, limit=most, after=place),
+            self._services.waker,
+            after=after,
+            interval=pause,
+        )
 
     @scrubbed_async
     async def prune_audit(self, *, older_than: timedelta) -> int:

@@ -2,6 +2,7 @@
 
 from attrs import frozen
 
+from vault_domain.ports.waker import Waker
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
@@ -33,6 +34,7 @@ class VaultServices:
 
     tokens: TokenService
     auditing: AuditService
+    waker: Waker
     accounts: AccountService
     listing: ListingService
     health: HealthService
