@@ -58,6 +58,7 @@ from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.held import HeldAnswers
+from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
@@ -65,6 +66,7 @@ from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.states import StateService
 from vault_domain.services.tokens.uses import UseTracker
 from vault_domain.services.use_cases import KeyServices, VaultServices
 
@@ -175,7 +177,7 @@ async def _run(
         auditing = AuditService(
             store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
         )
-        opener, uses = TokenOpener(cipher, sink, auditing.unreadable), UseTracker(store.tokens)
+        opener, uses = TokenOpener(cipher, sink, store.tokens, auditing.unreadable), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
@@ -341,4 +343,6 @@ def _vault_services(
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
         reviving=RevivalService(store.revivals, sink),
+        states=StateService(store.accounts, cipher, store.states),
+        hosts=ApiHosts(refreshers),
     )

@@ -8,16 +8,21 @@ import logging
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import (
+    AuthorizationRefusedError,
     ConfigurationError,
+    ConnectError,
     DecryptionError,
     GenerationConflictError,
+    IdentityRefusedError,
     InvalidInputError,
     KeyUnavailableError,
+    OtherAccountError,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
     RefreshNotPersistedError,
     SchemaOutdatedError,
+    StateRefusedError,
     StorageError,
     TokenNotFoundError,
     VaultError,
@@ -43,8 +48,10 @@ from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenIn
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.token_refresher import ClientNamer, RefreshRequest, TokenRefresher, TokenRevoker
+from vault_domain.services.tokens.states import OpenedState
 
 __version__ = "0.1.0"
 
@@ -57,8 +64,10 @@ __all__ = [
     "AccountInfo",
     "AuditAction",
     "AuditEvent",
+    "AuthorizationRefusedError",
     "ClientNamer",
     "ConfigurationError",
+    "ConnectError",
     "ConnectionState",
     "DataKeyRotation",
     "DataKeyRotations",
@@ -68,6 +77,7 @@ __all__ = [
     "GenerationConflictError",
     "HealthCount",
     "HealthReport",
+    "IdentityRefusedError",
     "ImportFailure",
     "ImportReport",
     "ImportedToken",
@@ -79,6 +89,8 @@ __all__ = [
     "MasterKeyRotation",
     "MasterKeyState",
     "MasterKeyStatus",
+    "OpenedState",
+    "OtherAccountError",
     "Page",
     "ProviderConfigurationError",
     "ReauthorizationRequiredError",
@@ -91,6 +103,7 @@ __all__ = [
     "Rotation",
     "SchemaOutdatedError",
     "Secret",
+    "StateRefusedError",
     "StorageError",
     "SweepReport",
     "Token",
@@ -108,5 +121,6 @@ __all__ = [
     "UsableToken",
     "VaultError",
     "VaultKeys",
+    "VaultStates",
     "WrongEncryptionSecretError",
 ]

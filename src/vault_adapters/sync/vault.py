@@ -21,6 +21,7 @@ from vault_domain.entities.token import TokenInfo
 from vault_domain.facade.arguments import as_reason
 from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.token_refresher import TokenRefresher
@@ -39,6 +40,13 @@ class SyncKeys(View[VaultKeys]):
     rotate_data_keys = blocking(VaultKeys.rotate_data_keys)
     rotate_master_key = blocking(VaultKeys.rotate_master_key)
     reencrypt = blocking(VaultKeys.reencrypt)
+
+
+class SyncStates(View[VaultStates]):
+    """Seals and opens states; it has the methods of `VaultStates`, without await."""
+
+    seal = blocking(VaultStates.seal)
+    open = blocking(VaultStates.open)
 
 
 class SyncVault(View[TokenVault]):
@@ -95,6 +103,7 @@ class SyncVault(View[TokenVault]):
     ensure_access_token = blocking(TokenVault.ensure_access_token)
     refresh_account = blocking(TokenVault.refresh_account)
     report_rejected = blocking(TokenVault.report_rejected)
+    api_hosts = blocking(TokenVault.api_hosts)
     refresh_due = blocking(TokenVault.refresh_due)
 
     find_expiring_tokens = blocking(TokenVault.find_expiring_tokens)
@@ -115,6 +124,11 @@ class SyncVault(View[TokenVault]):
     def keys(self) -> SyncKeys:
         """The keys behind this vault: their status and their rotation."""
         return SyncKeys(self._session, lambda vault: self._target(vault).keys)
+
+    @property
+    def states(self) -> SyncStates:
+        """The states of authorization requests, sealed under this vault's keys."""
+        return SyncStates(self._session, lambda vault: self._target(vault).states)
 
     def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[TokenInfo]:
         """Iterate over all pages of `list_tokens`."""

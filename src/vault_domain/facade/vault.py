@@ -21,6 +21,7 @@ from vault_domain.facade import arguments as read
 from vault_domain.facade.arguments import StoreItem
 from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 from vault_domain.services.tokens.importing import ImportOptions, ImportRows, Progress
 from vault_domain.services.use_cases import VaultServices
 
@@ -62,6 +63,11 @@ class TokenVault:
     def keys(self) -> VaultKeys:
         """The keys behind this vault: their status and their rotation."""
         return VaultKeys(self._services.keys, self._actor)
+
+    @property
+    def states(self) -> VaultStates:
+        """The states of authorization requests, sealed under this vault's keys."""
+        return VaultStates(self._services.states)
 
     # Single tokens
 
@@ -278,6 +284,18 @@ class TokenVault:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
         """
         return self._noted(await self._services.rejections.report(read.as_presented_info(token), actor=self._actor))
+
+    @scrubbed_async
+    async def api_hosts(self, token: Token) -> tuple[str, ...]:
+        """Return the hosts to which an access token may be sent, as its provider's profile names them.
+
+        Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``. Empty:
+        there is no profile, or it names none.
+
+        Args:
+            token: the access token as the vault returned it; its extra members may name the hosts of its account.
+        """
+        return await self._services.hosts.of(read.as_token(token))
 
     @scrubbed_async
     async def refresh_due(

@@ -13,10 +13,12 @@ from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.states import StateService
 
 
 @frozen
@@ -45,3 +47,5 @@ class VaultServices:
     erasing: ErasureService
     importing: ImportService
     reviving: RevivalService
+    states: StateService
+    hosts: ApiHosts
