@@ -21,8 +21,10 @@ from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
+from vault_adapters.runtime.waking import StoreWaker
 from vault_adapters.stores.noticed import remembering
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
+from vault_adapters.stores.port import WatchedStore
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.audit import AuditEvent
@@ -36,6 +38,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
+from vault_domain.ports.waker import Waker
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
@@ -51,6 +54,7 @@ from vault_domain.services.refresh.provider_rules import policy_of, provider_rul
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
@@ -90,7 +94,8 @@ async def open_vault(
         pool: the host's own Postgres connection pool; the vault never closes it.
         migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the database's time, also for leases; meant for tests.
-        on_event: called at most once with each audit event after its commit; exceptions that it raises are logged.
+        on_event: called at most once with each audit event after its commit; exceptions that it raises are logged. If
+            it is a coroutine function, the calls run one after the other, beside the vault's work.
 
     Raises:
         ConfigurationError: the configuration is invalid or does not fit the database; nothing was written.
@@ -159,14 +164,21 @@ async def _run(
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
+        waker = StoreWaker(store.watch if isinstance(store, WatchedStore) else None)
+        stack.push_async_callback(waker.aclose)
         held = HeldAnswers(commits)
         memory = remembering(store, config.memory, held, tasks, keyring.holds, clock)
         store, reader = await stack.enter_async_context(memory)
-        sink = held.watching(CallbackSink(on_event))
+        told = CallbackSink(on_event)
+        stack.push_async_callback(told.aclose, config.close_timeout.total_seconds())
+        sink = held.watching(told)
         cipher = AesGcmCipher(keyring, sink)
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
-        opener, uses = TokenOpener(cipher, sink, store.tokens), UseTracker(store.tokens)
+        auditing = AuditService(
+            store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
+        )
+        opener, uses = TokenOpener(cipher, sink, store.tokens, auditing.unreadable), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
@@ -180,6 +192,8 @@ async def _run(
             sink=sink,
             tasks=tasks,
             opener=opener,
+            auditing=auditing,
+            waker=waker,
             uses=uses,
             keeper=keeper,
             timing=timing,
@@ -191,7 +205,9 @@ async def _run(
             window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
-        await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
+        await stack.enter_async_context(
+            running(services.refreshing, keeper, (uses, auditing), tasks, limit=limit, lease=lease)
+        )
         yield TokenVault(services)
 
 
@@ -291,6 +307,8 @@ def _vault_services(
     sink: EventSink,
     tasks: Tasks,
     opener: TokenOpener,
+    auditing: AuditService,
+    waker: Waker,
     uses: UseTracker,
     keeper: AnswerKeeper,
     timing: RefreshTiming,
@@ -317,6 +335,8 @@ def _vault_services(
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
     return VaultServices(
         tokens=tokens,
+        auditing=auditing,
+        waker=waker,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
         health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most, policy.notice),

@@ -46,6 +46,7 @@ from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
@@ -72,6 +73,7 @@ __all__ = [
     "DataKeyRotations",
     "DecryptionError",
     "ErasureReport",
+    "EventFeed",
     "GenerationConflictError",
     "HealthCount",
     "HealthReport",

@@ -105,6 +105,7 @@ def right_value(name: str) -> Any:
         "key_id": "k1",
         "keys": [KEY],
         "kind": "api_key",
+        "older_than": timedelta(days=400),
         "provider": "google",
         "name_or_profile": "zendesk",
         "path": "none.toml",
