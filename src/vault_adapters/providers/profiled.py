@@ -59,9 +59,9 @@ class ProfileRefresher(OAuth2Refresher):
         return TokenKind.ACCESS_TOKEN if exchanges else TokenKind.REFRESH_TOKEN
 
     @property
-    def request_limit(self) -> RequestLimit | None:
-        """How many token requests the provider accepts, or None."""
-        return self.profile.limits.request_limit
+    def concurrency(self) -> int | None:
+        """How many requests a process may have open at the provider, or None."""
+        return self.profile.limits.concurrency
 
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
@@ -250,6 +250,7 @@ def with_client(profile: Profile, client_id: Any, client_secret: Any, **options:
         "default_lifetime": profile.answer.default_lifetime,
         "idle_lifetime": profile.rotation.idle,
         "old_token_dies": profile.rotation.old_token_dies,
+        "request_limit": profile.limits.request_limit,
     }
     return ProfileRefresher(profile=profile, client_id=client_id, client_secret=client_secret, **{**facts, **options})
 

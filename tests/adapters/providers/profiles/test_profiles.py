@@ -10,7 +10,7 @@ from tests.adapters.providers.asking import ACCOUNT, failure, refreshed, request
 
 from vault_adapters.providers import load_profile, profiles, refresher
 from vault_adapters.providers.profiles import Profile
-from vault_adapters.providers.profiles.facts import Limits
+from vault_adapters.providers.profiles.facts import ErrorRule, Limits
 from vault_adapters.providers.profiles.loading import packaged_profile
 from vault_adapters.providers.shaped_answers import read_token_set
 from vault_domain.entities.errors import (
@@ -200,3 +200,10 @@ async def test_lifetimes_in_other_units_and_times():
         client, _ = asked({"access_token": "access-2", "until": time})
         given = evolve(profile, answer=evolve(profile.answer, expires_at="until"))
         assert (await refreshed(refresher(given, "client", "secret", client=client))).expires_at.year == 2100
+
+
+def test_all_parts_of_a_rule_must_fit():
+    rule = ErrorRule(means="grant_dead", code="17", status=400, message="Expired|gone")
+    assert rule.fits("17", 400, "it has EXPIRED")
+    assert not any(rule.fits(*error) for error in (("18", 400, "gone"), ("17", 401, "gone"), ("17", 400, "x")))
+    assert not rule.fits("17", 400, None)
