@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, values_for
+from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, prepared
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
 from vault_adapters.providers.oauth2 import OAuth2Refresher
@@ -85,9 +85,10 @@ class ProfileRefresher(OAuth2Refresher):
     async def _send(
         self, template: str, members: dict[str, str] | None, request: RefreshRequest, *, shaped: bool
     ) -> Incoming | VaultError:
-        values = await values_for(self.profile, request.account, request.extra, self.fixed, self.finder)
-        if isinstance(values, VaultError):
-            return values
+        ready = await prepared(self.profile, request, self.fixed, self.finder)
+        if isinstance(ready, VaultError):
+            return ready
+        request, values = ready
         outgoing = self._outgoing(template, members, request, values, shaped=shaped)
         if members is not None:
             members.clear()  # a cancellation's traceback keeps this frame, so it must not hold the credential
@@ -168,8 +169,11 @@ class ProfileKeyRefresher:
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        values = await values_for(self.profile, request.account, request.extra, self.fixed, self.finder)
-        outgoing = values if isinstance(values, VaultError) else self._outgoing(request, values)
+        ready = await prepared(self.profile, request, self.fixed, self.finder)
+        if isinstance(ready, VaultError):
+            return ready
+        request, values = ready
+        outgoing = self._outgoing(request, values)
         if isinstance(outgoing, VaultError):
             return outgoing
         answer = await exchange(self.client, outgoing, request.deadline, request.send_deadline)

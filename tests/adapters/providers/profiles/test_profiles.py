@@ -1,5 +1,6 @@
 """Profiles of hosts: mistakes in a file, values for accounts, and what the vault is told."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -207,3 +208,13 @@ def test_all_parts_of_a_rule_must_fit():
     assert rule.fits("17", 400, "it has EXPIRED")
     assert not any(rule.fits(*error) for error in (("18", 400, "gone"), ("17", 401, "gone"), ("17", 400, "x")))
     assert not rule.fits("17", 400, None)
+
+
+async def test_a_host_that_does_not_find_the_values_in_time_sends_nothing():
+    async def hangs(account):
+        await asyncio.sleep(60)
+
+    client, urls = asked()
+    made = refresher("zendesk", "client", "secret", account_variables=hangs, client=client)
+    error = await failure(made, deadline=5.0, send_deadline=0.05)
+    assert (type(error), error.outcome_unknown, urls) == (RefreshFailedError, False, [])
