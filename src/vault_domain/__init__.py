@@ -42,6 +42,7 @@ from vault_domain.entities.key_reports import (
 )
 from vault_domain.entities.page import Page
 from vault_domain.entities.reports import HealthCount, HealthReport, Incident, Readiness, RevivalReport, SweepReport
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
@@ -99,6 +100,7 @@ __all__ = [
     "RefreshFailedError",
     "RefreshNotPersistedError",
     "RefreshRequest",
+    "RequestLimit",
     "RevivalReport",
     "RevocationScope",
     "Rotation",

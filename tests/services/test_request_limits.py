@@ -9,9 +9,11 @@ from tests.services.conftest import HOUR, Cases
 from tests.services.fakes import EventList, MemoryJournal, PlainCipher, VirtualTasks
 
 from vault_adapters import Account, TokenKind, TokenSet
+from vault_adapters.testing import ManualClock
 from vault_domain.entities.errors import RefreshFailedError
 from vault_domain.entities.request_limit import Counted, RequestLimit
 from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.rules.pacing import next_turn
 from vault_domain.services.refresh.pacing import RATE_LIMITED
 
 TEN_IN_TEN = RequestLimit(10, timedelta(minutes=10))
@@ -128,3 +130,15 @@ async def test_who_has_no_token_waits_for_a_near_turn_and_is_told_of_a_far_one(c
     assert caught.value.reason == RATE_LIMITED
     assert timedelta(minutes=5) <= caught.value.retry_after < timedelta(minutes=6)
     assert (near.refused, far.refused) == (0, 0)
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3, 10, 600])
+def test_any_window_has_at_most_the_allowed_number(requests):
+    limit, start = RequestLimit(requests, timedelta(minutes=10)), ManualClock().now()
+    sent, free_at, now = [], None, start
+    while now < start + 3 * limit.per:
+        free_at, wait = next_turn(free_at, now, limit)
+        sent += [] if wait else [now]
+        now += wait
+    most = max(sum(first <= time < first + limit.per for time in sent) for first in sent)
+    assert 0.7 * requests - 1 <= most <= requests

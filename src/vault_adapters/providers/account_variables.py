@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import TypeAlias
+
+from attrs import evolve
 
 from vault_adapters.providers.profiles.profile import Profile
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError, RefreshFailedError, VaultError
+from vault_domain.ports.token_refresher import RefreshRequest
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +43,9 @@ async def values_for(
     extra: Mapping[str, str],
     fixed: Mapping[str, str],
     finder: AccountVariables | None,
+    seconds: float | None = None,
 ) -> Mapping[str, object] | VaultError:
-    """Return the values for an account, or the error to raise.
+    """Return the values for an account, or the error to raise; the host's callable has this many seconds.
 
     A value of the host's callable precedes one among the account's extras, and that precedes a fixed value.
     """
@@ -49,8 +55,9 @@ async def values_for(
     if finder is None:
         return {**fixed, **kept}
     try:
-        found = finder(account)
-        own = await found if inspect.isawaitable(found) else found
+        async with asyncio.timeout(seconds):
+            found = finder(account)
+            own = await found if inspect.isawaitable(found) else found
         return {**fixed, **kept, **{name: own[name] for name in profile.variables if name in own}}
     except VaultError as error:
         return error.with_traceback(None)
@@ -75,3 +82,18 @@ async def hosts_for(
         with suppress(InvalidInputError):
             hosts.append(profile.filled(template, values).lower())
     return tuple(hosts)
+
+
+async def prepared(
+    profile: Profile, request: RefreshRequest, fixed: Mapping[str, str], finder: AccountVariables | None
+) -> tuple[RefreshRequest, Mapping[str, object]] | VaultError:
+    """Return the values for a request's account, and the request with the time that is left; or the error to raise."""
+    clock = asyncio.get_running_loop().time
+    began, longest = clock(), request.send_deadline or request.deadline
+    values = await values_for(profile, request.account, request.extra, fixed, finder, longest.total_seconds())
+    if isinstance(values, VaultError):
+        return values
+    spent = timedelta(seconds=clock() - began)
+    if spent >= longest:  # the process was stopped, so the lease may be over
+        return RefreshFailedError("the variables of the account were not found in time")
+    return evolve(request, deadline=request.deadline - spent, send_deadline=longest - spent), values

@@ -29,6 +29,7 @@ from vault_adapters.providers.http import Incoming, exchange, settle
 from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import InvalidInputError, VaultError
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
@@ -57,6 +58,12 @@ def _as_idle_lifetime(value: object) -> timedelta | None:
 def _as_flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise InvalidInputError("old_token_dies must be True or False")
+    return value
+
+
+def _as_limit(value: object) -> RequestLimit | None:
+    if value is not None and not isinstance(value, RequestLimit):
+        raise InvalidInputError("request_limit must be a RequestLimit or None")
     return value
 
 
@@ -93,6 +100,7 @@ class OAuth2Refresher:
             grant when 80 % of this time have passed since its last refresh.
         old_token_dies: whether a refresh ends the old access token at once (RingCentral). Then nobody gets it while an
             attempt is under way: `ensure_access_token` waits, within its timeout.
+        request_limit: a `RequestLimit` that the provider sets on token requests, or None; the whole fleet keeps it.
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
@@ -118,6 +126,7 @@ class OAuth2Refresher:
     default_lifetime: timedelta | None = field(default=None, converter=_as_default_lifetime, kw_only=True)
     idle_lifetime: timedelta | None = field(default=None, converter=_as_idle_lifetime, kw_only=True)
     old_token_dies: bool = field(default=False, converter=_as_flag, kw_only=True)
+    request_limit: RequestLimit | None = field(default=None, converter=_as_limit, kw_only=True)
     client: HttpClient | None = field(default=None, kw_only=True, repr=False)
 
     def __attrs_post_init__(self) -> None:

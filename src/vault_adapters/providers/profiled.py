@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, values_for
+from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, prepared
 from vault_adapters.providers.assertions import Proof
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
@@ -61,9 +61,9 @@ class ProfileRefresher(OAuth2Refresher):
         return TokenKind.ACCESS_TOKEN if exchanges else TokenKind.REFRESH_TOKEN
 
     @property
-    def request_limit(self) -> RequestLimit | None:
-        """How many token requests the provider accepts, or None."""
-        return self.profile.limits.request_limit
+    def concurrency(self) -> int | None:
+        """How many requests a process may have open at the provider, or None."""
+        return self.profile.limits.concurrency
 
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
@@ -87,9 +87,10 @@ class ProfileRefresher(OAuth2Refresher):
     async def _send(
         self, template: str, members: dict[str, str] | None, request: RefreshRequest, *, shaped: bool
     ) -> Incoming | VaultError:
-        values = await values_for(self.profile, request.account, request.extra, self.fixed, self.finder)
-        if isinstance(values, VaultError):
-            return values
+        ready = await prepared(self.profile, request, self.fixed, self.finder)
+        if isinstance(ready, VaultError):
+            return ready
+        request, values = ready
         proof = await self._proof_at(values, request)
         if isinstance(proof, VaultError):
             return proof
@@ -180,8 +181,11 @@ class ProfileKeyRefresher:
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        values = await values_for(self.profile, request.account, request.extra, self.fixed, self.finder)
-        outgoing = values if isinstance(values, VaultError) else self._outgoing(request, values)
+        ready = await prepared(self.profile, request, self.fixed, self.finder)
+        if isinstance(ready, VaultError):
+            return ready
+        request, values = ready
+        outgoing = self._outgoing(request, values)
         if isinstance(outgoing, VaultError):
             return outgoing
         answer = await exchange(self.client, outgoing, request.deadline, request.send_deadline)
@@ -272,6 +276,7 @@ def with_client(profile: Profile, client_id: Any, client_secret: Any, **options:
         "default_lifetime": profile.answer.default_lifetime,
         "idle_lifetime": profile.rotation.idle,
         "old_token_dies": profile.rotation.old_token_dies,
+        "request_limit": profile.limits.request_limit,
     }
     return ProfileRefresher(profile=profile, client_id=client_id, client_secret=client_secret, **{**facts, **options})
 

@@ -116,7 +116,9 @@ class AttemptRunner:
 
         The wait comes before the claim, so that no lease runs meanwhile.
         """
-        return await self._tasks.in_turn(("provider", provider), self._concurrency, work)
+        own = getattr(self._refreshers[provider], "concurrency", None)
+        most = min(self._concurrency, own) if isinstance(own, int) and own > 0 else self._concurrency
+        return await self._tasks.in_turn(("provider", provider), most, work)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.

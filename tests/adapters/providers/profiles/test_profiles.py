@@ -1,5 +1,6 @@
 """Profiles of hosts: mistakes in a file, values for accounts, and what the vault is told."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests.adapters.providers.asking import ACCOUNT, failure, refreshed, request
 
 from vault_adapters.providers import load_profile, profiles, refresher
 from vault_adapters.providers.profiles import Profile
-from vault_adapters.providers.profiles.facts import Limits
+from vault_adapters.providers.profiles.facts import ErrorRule, Limits
 from vault_adapters.providers.profiles.loading import packaged_profile
 from vault_adapters.providers.shaped_answers import read_token_set
 from vault_domain.entities.errors import (
@@ -200,3 +201,20 @@ async def test_lifetimes_in_other_units_and_times():
         client, _ = asked({"access_token": "access-2", "until": time})
         given = evolve(profile, answer=evolve(profile.answer, expires_at="until"))
         assert (await refreshed(refresher(given, "client", "secret", client=client))).expires_at.year == 2100
+
+
+def test_all_parts_of_a_rule_must_fit():
+    rule = ErrorRule(means="grant_dead", code="17", status=400, message="Expired|gone")
+    assert rule.fits("17", 400, "it has EXPIRED")
+    assert not any(rule.fits(*error) for error in (("18", 400, "gone"), ("17", 401, "gone"), ("17", 400, "x")))
+    assert not rule.fits("17", 400, None)
+
+
+async def test_a_host_that_does_not_find_the_values_in_time_sends_nothing():
+    async def hangs(account):
+        await asyncio.sleep(60)
+
+    client, urls = asked()
+    made = refresher("zendesk", "client", "secret", account_variables=hangs, client=client)
+    error = await failure(made, deadline=5.0, send_deadline=0.05)
+    assert (type(error), error.outcome_unknown, urls) == (RefreshFailedError, False, [])
