@@ -11,6 +11,7 @@ from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.revival import RevivalService
@@ -43,3 +44,4 @@ class VaultServices:
     importing: ImportService
     reviving: RevivalService
     states: StateService
+    hosts: ApiHosts

@@ -234,7 +234,7 @@ class AttemptRunner:
         access = snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
         scopes = () if access is None else access.scopes
         timing = self._timing
-        request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline)
+        request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline, previous)
         state = snapshot.record.refresh
         return request, state, since_first_request(state, snapshot.now), sealer, previous
 
