@@ -31,6 +31,7 @@ from vault_adapters import (
     RefreshWorker,
     Secret,
     SyncKeys,
+    SyncStates,
     SyncVault,
     TokenInfo,
     TokenKind,
@@ -39,6 +40,7 @@ from vault_adapters import (
     TokenVault,
     VaultError,
     VaultKeys,
+    VaultStates,
     open_sync_vault,
     open_vault,
 )
@@ -58,7 +60,14 @@ from vault_adapters.providers import (
 from vault_adapters.providers.profiles import packaged_profile
 from vault_adapters.testing import ManualClock, RecordedCall, ScriptedRefresher
 
-VAULTS = {"TokenVault": TokenVault, "VaultKeys": VaultKeys, "SyncVault": SyncVault, "SyncKeys": SyncKeys}
+VAULTS = {
+    "TokenVault": TokenVault,
+    "VaultKeys": VaultKeys,
+    "VaultStates": VaultStates,
+    "SyncVault": SyncVault,
+    "SyncKeys": SyncKeys,
+    "SyncStates": SyncStates,
+}
 """Classes whose instances come only from opening a vault; tests of their own call their methods."""
 
 # They never raise: they take no argument that they could refuse, and `revoke` returns a provider's failure.
@@ -169,15 +178,19 @@ async def test_a_wrong_argument(name, tmp_path, monkeypatch):
     assert gate.raised, f"{name} raised nothing: make it raise here, or name it in CANNOT_RAISE"
 
 
+ASYNC = ("TokenVault", "VaultKeys", "VaultStates")
+
+
 class _Calls:
     """The methods of an open vault, sync or async, with the names that `public_names` gives them."""
 
     def __init__(self, vault, *, is_sync):
-        first, second = ("SyncVault", "SyncKeys") if is_sync else ("TokenVault", "VaultKeys")
+        first, *others = ("SyncVault", "SyncKeys", "SyncStates") if is_sync else ASYNC
+        parts = dict(zip((first, *others), (vault, vault.keys, vault.states), strict=True))
         self.methods = {
-            name: getattr(vault if name.startswith(first) else vault.keys, name.partition(".")[2])
+            name: getattr(parts[name.partition(".")[0]], name.partition(".")[2])
             for name in public_names()
-            if name.startswith((f"{first}.", f"{second}.")) and name not in CANNOT_RAISE | {f"{first}.open"}
+            if name.partition(".")[0] in parts and "." in name and name not in CANNOT_RAISE | {f"{first}.open"}
         }
 
 
@@ -227,13 +240,13 @@ def _tamper(database):
     database.execute("UPDATE {token} SET blob = (SELECT blob FROM {token} ORDER BY blob LIMIT 1)")
 
 
-WORKS_WITHOUT_TABLES = {"with_actor", "health", "ready"}
+WORKS_WITHOUT_TABLES = {"with_actor", "health", "ready", "seal"}
 
 
 def test_a_vault(database):
     gate = Gate()
     asyncio.run(_all_of_a_vault(database, gate))
-    methods = {name for name in public_names() if name.startswith(("TokenVault.", "VaultKeys."))}
+    methods = {name for name in public_names() if name.startswith(tuple(f"{part}." for part in ASYNC))}
     assert set(gate.raised) == methods
     assert sum(gate.raised.values()) > 2 * len(methods)
 
@@ -295,7 +308,7 @@ def test_a_sync_vault(database):
             assert raised or name.partition(".")[2] in WORKS_WITHOUT_TABLES, name
     refused = open_sync_vault(database.config(encryption_secret=CANARY[:9]), migrate=False)
     assert gate.expect_now("SyncVault.open", refused.open)
-    methods = {name for name in public_names() if name.startswith(("SyncVault.", "SyncKeys."))}
+    methods = {name for name in public_names() if name.startswith(("SyncVault.", "SyncKeys.", "SyncStates."))}
     assert set(gate.raised) == methods - CANNOT_RAISE
 
 

@@ -78,11 +78,9 @@ class Client:
 
     @property
     def uses_openid(self) -> bool:
-        """Whether the provider's id_token is read and checked."""
-        places = [place for place in (self.profile.identifier, self.profile.label) if place is not None]
-        return self.profile.issuer is not None and (
-            "openid" in self.profile.authorization.scopes or any(place.source == "id_token" for place in places)
-        )
+        """Whether the id_token is read, and so checked; otherwise userinfo or the answer tells whose account it is."""
+        places = (self.profile.identifier, self.profile.label)
+        return any(place is not None and place.source == "id_token" for place in places)
 
 
 def as_clients(providers: object) -> dict[str, Client]:

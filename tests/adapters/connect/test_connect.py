@@ -4,7 +4,9 @@ import asyncio
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from attrs import evolve
 from tests.adapters.connect.browser import REDIRECT_URI, parameters
+from tests.adapters.providers.profiles.files import TABLES, values
 
 from vault_adapters import (
     Account,
@@ -17,6 +19,8 @@ from vault_adapters import (
 )
 from vault_adapters.connect import Connector
 from vault_adapters.providers import refresher
+from vault_adapters.providers.profiles import packaged_profile, profiles
+from vault_adapters.providers.profiles.templates import Variable
 
 ANA = Account("t1", "local", "user-1")
 
@@ -177,3 +181,41 @@ async def test_what_cannot_be_connected_is_refused(vault, provider):
         Connector(vault, {"local": provider.refresher()}, redirect_uri="http://example.com/callback")
     with pytest.raises(InvalidInputError, match="vault"):
         Connector(object(), {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+
+
+NOT_YET = {"linear", "shopify"}
+"""They tell the identifier of an account by GraphQL only."""
+
+
+async def test_each_profile_of_the_package_can_be_connected(vault):
+    """As far as one can see without the provider: the request fits the profile, and the state fits into its limit."""
+    connected = set()
+    for name in profiles():
+        profile = packaged_profile(name)
+        if profile.authorization_url is None or name in NOT_YET:
+            continue
+        variables = values(TABLES[name])
+        connector = Connector(vault, {name: refresher(name, "client", "secret")}, redirect_uri=REDIRECT_URI)
+        start = await connector.begin("t1", name, session="session", scopes=["read"], extra=variables)
+        sent = dict(parse_qsl(urlsplit(start.url).query))
+        assert start.url.startswith(profile.url("authorization_url", variables)), name
+        assert ("code_challenge" in sent) == (profile.authorization.pkce != "unsupported"), name
+        asked = sent[profile.authorization.scopes_parameter].split(profile.authorization.scope_separator)
+        assert asked == list(dict.fromkeys(["read", *profile.authorization.scopes])), name
+        assert len(sent["state"]) <= 700, (name, len(sent["state"]))
+        connected.add(name)
+    assert len(connected) >= 25
+
+
+async def test_the_values_of_variables_stay_with_the_tokens(vault, provider, browser):
+    """A refresher finds them there, and so does whoever calls the provider's API."""
+    workspace = Variable(pattern="[a-z]+", about="the workspace")
+    profile = evolve(provider.profile(), api_hosts=("{workspace}.example.com",), variables={"workspace": workspace})
+    client = refresher(profile, provider.client_id, provider.client_secret)
+    connector = Connector(vault, {"local": client}, redirect_uri=REDIRECT_URI)
+    start = await connector.begin(
+        "t1", "local", session="session", extra={"login_hint": "ana@example.com", "workspace": "acme"}
+    )
+    assert "acme" not in start.url
+    await connector.finish(await browser.visit(start.url), session="session")
+    assert (await vault.get_token(ANA.key(TokenKind.ACCESS_TOKEN))).extra == {"workspace": "acme"}

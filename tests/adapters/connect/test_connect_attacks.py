@@ -11,6 +11,7 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey
 from tests.adapters.connect.browser import REDIRECT_URI, parameters
+from tests.security.reporters import reports
 
 from vault_adapters import (
     Account,
@@ -360,3 +361,31 @@ async def test_userinfo_of_another_user(vault, browser):
     with openid_provider(Mistaken) as provider:
         connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
         assert await refused(connector, await browser.connect(connector), IdentityRefusedError) == "sub"
+
+
+# What errors show
+
+
+async def test_no_report_of_an_error_shows_code_state_or_token(vault, liar, lied_to, browser):
+    """With the locals of all frames, as error trackers send them."""
+
+    def shown(error):
+        return "\n".join(reports(error).values())
+
+    codes = set()
+    for spoil, change in [
+        ({}, lambda query: query | {"state": query["state"][:-4] + "AAAA"}),
+        ({}, lambda query: query | {"iss": "https://evil.example"}),
+        ({}, lambda query: query | {"code": query["code"] + "x"}),
+        ({"aud": "another"}, dict),
+        ({"sub": "a\0b"}, dict),
+    ]:
+        liar.spoiled = spoil
+        session = "the session of this user"
+        query = parameters(await browser.connect(lied_to, session=session))
+        with pytest.raises(ConnectError) as caught:
+            await lied_to.finish(urlencode(change(query)), session=session)
+        codes.add(caught.value.code)
+        secrets = [query["state"][:40], query["code"], "demo-access-", "demo-refresh-", "the session of", "eyJ"]
+        assert [secret for secret in secrets if secret in shown(caught.value)] == []
+    assert codes == {"state_refused", "identity_refused", "authorization_refused"}
