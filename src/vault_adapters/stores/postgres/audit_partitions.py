@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 
@@ -38,8 +39,17 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE n.nspname = %(schema)b AND c.relname = 'audit_event'
 """
 _LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7220213406120955)"
-_WAIT = "SET LOCAL lock_timeout = '2s'"
-"""Making or dropping a partition waits for the running writers, and new writers wait behind it, but not for long."""
+_WAIT = "SET LOCAL lock_timeout = '500ms'"
+"""Making or dropping a partition waits for the running writers, and new writers wait behind it, but not for long.
+
+An erasure may wait for the partition while the drop waits for the erasure. The drop gives up before the server looks
+for deadlocks, which it does after a second by default, so the erasure never fails.
+"""
+
+_DROPS = 5
+"""Number of attempts to drop a partition; after them, its events are deleted one by one."""
+
+_DROP_PAUSE = 0.5
 
 _LASTING = ", ".join(f"'{action.value}'" for action in sorted(LASTING_ACTIONS))
 _COLUMNS = (
@@ -98,11 +108,19 @@ async def drop_partitions(database: PostgresDatabase, schema: str, before: datet
     for name in known:
         end = end_of(name)
         if end is not None and end <= before:
-            try:
-                pruned += await _drop(database, schema, name)
-            except StorageError as error:
-                _log.info("a partition of the audit log stays (%s); its events are deleted one by one", error.reason)
+            pruned += await _try_to_drop(database, schema, name)
     return pruned
+
+
+async def _try_to_drop(database: PostgresDatabase, schema: str, name: str) -> int:
+    for _ in range(_DROPS):
+        try:
+            return await _drop(database, schema, name)
+        except StorageError as error:
+            reason = error.reason
+        await asyncio.sleep(_DROP_PAUSE)
+    _log.info("a partition of the audit log stays (%s); its events are deleted one by one", reason)
+    return 0
 
 
 async def _drop(database: PostgresDatabase, schema: str, name: str) -> int:
