@@ -14,7 +14,7 @@ from attrs import Attribute, field, frozen
 from attrs.validators import optional
 
 from vault_adapters.configuration.database_url import ConfiguredUrl, as_configured_url
-from vault_adapters.configuration.environment import read_environment
+from vault_adapters.configuration.environment import LEAST_SECRET, read_environment, with_variable
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
@@ -38,9 +38,16 @@ DEFAULT_DATABASE_URL = ConfiguredUrl("sqlite:///token-vault.db", is_default=True
 def _as_optional_secret(value: object) -> Secret | None:
     if value is None:
         return None
+    secret: Secret | None = None
     with suppress(InvalidInputError):
-        return as_secret(value)
-    raise ConfigurationError("an encryption secret must be a string of at most 64 KiB, without lone surrogates")
+        secret = as_secret(value)
+    if secret is None:
+        raise ConfigurationError("an encryption secret must be a string of at most 64 KiB, without lone surrogates")
+    if len(secret.reveal().encode("utf-16-le")) // 2 < LEAST_SECRET:
+        raise ConfigurationError(
+            f"an encryption secret must have at least {LEAST_SECRET} characters", code="encryption_secret_short"
+        )
+    return secret
 
 
 def _as_url(value: object) -> ConfiguredUrl:
@@ -243,7 +250,13 @@ class VaultConfig:
         Raises:
             ConfigurationError: a variable is not valid; the message names it and does not repeat its value.
         """
-        return cls(**read_environment(os.environ if environ is None else environ))
+        variables = os.environ if environ is None else environ
+        fields = read_environment(variables)
+        try:
+            return cls(**fields)
+        except ConfigurationError as error:
+            failure = ConfigurationError(with_variable(str(error), variables), code=error.code)
+        raise failure
 
     @property
     def uses_default_database(self) -> bool:
