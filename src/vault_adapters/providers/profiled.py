@@ -212,7 +212,7 @@ def refresher(
     return ProfileRefresher(
         profile=profile,
         token_url=profile.token_url,
-        client_id=client_id,
+        client_id=client_id or "",  # is refused
         client_secret=client_secret,
         auth_method=method,
         scopes=scopes,
