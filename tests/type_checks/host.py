@@ -36,7 +36,7 @@ def right() -> None:
 async def asynchronous(vault: TokenVault) -> str:
     token: Token = await vault.ensure_access_token(Account("t1", "google"), timeout=1.5)
     readiness: Readiness = await vault.ready(timeout=timedelta(seconds=1))
-    async with open_vault(VaultConfig(), refreshers={"google": OAuth2Refresher("https://x.example/t", "id", "s")}):
+    async with open_vault(VaultConfig()):
         pass
     return token.value.reveal() + str(readiness.store)
 
