@@ -20,7 +20,7 @@ AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "pr
 _METHODS: tuple[AuthMethod, ...] = get_args(AuthMethod)
 
 
-def as_auth_method(value: object) -> AuthMethod:
+def as_auth_method(value: str) -> AuthMethod:
     """Check an authentication method and return it.
 
     Raises:
@@ -32,7 +32,7 @@ def as_auth_method(value: object) -> AuthMethod:
     raise InvalidInputError(f"auth_method must be one of {', '.join(_METHODS)}")
 
 
-def as_secret_method(value: object) -> AuthMethod:
+def as_secret_method(value: str) -> AuthMethod:
     """Check that a value is an authentication method that uses a secret; return the method.
 
     Raises:
@@ -44,7 +44,7 @@ def as_secret_method(value: object) -> AuthMethod:
     return method
 
 
-def as_client_secret(value: object) -> Secret | None:
+def as_client_secret(value: Secret | str | None) -> Secret | None:
     """Return a client secret as `Secret`, or None.
 
     Raises:

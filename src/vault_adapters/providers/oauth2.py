@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
 
-def _as_rotation(value: object) -> Rotation:
+def _as_rotation(value: Rotation) -> Rotation:
     if not isinstance(value, Rotation):
         raise InvalidInputError("rotation must be Rotation.strict(), Rotation.grace(...) or Rotation.non_rotating()")
     return value
@@ -55,19 +55,19 @@ def _as_idle_lifetime(value: object) -> timedelta | None:
     return None if value is None else as_duration(value, "idle_lifetime", positive=True)
 
 
-def _as_flag(value: object) -> bool:
+def _as_flag(value: bool) -> bool:
     if not isinstance(value, bool):
         raise InvalidInputError("old_token_dies must be True or False")
     return value
 
 
-def _as_limit(value: object) -> RequestLimit | None:
+def _as_limit(value: RequestLimit | None) -> RequestLimit | None:
     if value is not None and not isinstance(value, RequestLimit):
         raise InvalidInputError("request_limit must be a RequestLimit or None")
     return value
 
 
-def _as_scope(value: object) -> RevocationScope:
+def _as_scope(value: RevocationScope | str) -> RevocationScope:
     text = plain_text(value)
     if text not in set(RevocationScope):
         raise InvalidInputError("revocation_scope must be grant or user_and_client")

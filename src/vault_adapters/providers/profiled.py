@@ -254,7 +254,7 @@ def refresher(
         )
     return with_client(
         profile,
-        client_id,
+        client_id or "",  # is refused
         client_secret,
         auth_method=method,
         signing_key=signing_key,

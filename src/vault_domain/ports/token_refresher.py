@@ -60,7 +60,7 @@ class TokenRefresher(Protocol):
             RefreshFailedError: the refresh failed this time; see its ``outcome_unknown`` and ``retry_after``.
 
         Any other error counts as an unknown outcome. An error's ``reason`` is stored if it is a registered OAuth error
-        code.
+        code or one of `vault_domain.entities.causes.PROVIDER_CAUSES`.
         """
 
     # Optional attributes of a refresher:

@@ -157,6 +157,14 @@ async def test_a_statement_that_the_server_ended_may_be_repeated(url):
         assert await refused(lambda: store.tokens._database.fetch("SELECT pg_sleep(9)")) == ["timeout"]
 
 
+async def test_the_server_ends_a_statement_before_its_connection_is_dropped(store, url):
+    async with open_postgres_store(url, migrate=False, timeout=SHORT, pool_size=1) as short:
+        slow = short.tokens._database.transact(lambda transaction: transaction.fetch("SELECT pg_sleep(9)"))
+        assert await refused(lambda: slow) == ["timeout"]
+        [connection] = short.tokens._database._connections._plain
+        assert not connection.closed
+
+
 @pytest.mark.parametrize("work", ["single", "transaction", "erasure"])
 async def test_a_lock_that_nobody_releases_is_not_waited_for(store, url, raw, work):
     await prepare(store)
