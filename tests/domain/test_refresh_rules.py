@@ -511,6 +511,24 @@ def test_a_grace_period_that_is_over_when_the_backoff_is_does_not_help():
     assert decide(stored, NOW, POLICY, GRACE) == BackOff(59 * SECOND)
 
 
+@pytest.mark.parametrize(
+    ("minutes", "policy", "expected"),
+    [
+        (None, POLICY, 10),
+        (60, POLICY, 10),
+        (4, POLICY, 2),
+        (60, EXCHANGING, 12),
+        (40, EXCHANGING, 10),
+        (4, EXCHANGING, 2),
+    ],
+)
+def test_a_lead_is_the_horizon_or_half_of_the_lifetime_or_a_fifth_of_it_for_a_token_that_is_exchanged(
+    minutes, policy, expected
+):
+    lifetime = None if minutes is None else timedelta(minutes=minutes)
+    assert lead(TokenKind.ACCESS_TOKEN, lifetime, policy, "acme") == timedelta(minutes=expected)
+
+
 @pytest.mark.parametrize("kind", [TokenKind.REFRESH_TOKEN, TokenKind.API_KEY, TokenKind.WEBHOOK_SECRET])
 def test_only_an_access_token_has_a_lead(kind):
     assert lead(kind, None, POLICY) is None

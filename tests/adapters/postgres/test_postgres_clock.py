@@ -14,7 +14,7 @@ from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.token import TokenRef
 from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import BackOff, Claim, RefreshRule, RefreshTiming, Wait, decide
+from vault_domain.rules.refresh import BackOff, RefreshRule, RefreshTiming, Wait, decide
 
 TIMING = RefreshTiming()
 RULE = RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.strict(), TIMING)
@@ -102,8 +102,9 @@ async def test_a_step_during_a_refresh_lets_nobody_present_the_token_again(url, 
     # What was stored before the database's clock was set forward lies in the past, for the database and this process.
     execute("UPDATE token_vault.account SET lease_until = lease_until - interval '1000 s'")
     watch.monotonic = lambda: time.monotonic() - FAR
-    waits = decided(await store.refreshes.read(ACCOUNT))
+    snapshot = await store.refreshes.read(ACCOUNT)
+    waits = decided(snapshot)
     assert isinstance(waits, BackOff)
     assert TIMING.quiescence - SECOND < waits.retry_after <= TIMING.quiescence
     async with open_postgres_store(url, migrate=False, schema=SCHEMA) as fresh:  # knows of no earlier time
-        assert isinstance(decided(await fresh.refreshes.read(ACCOUNT)), Claim)
+        assert (await fresh.refreshes.read(ACCOUNT)).store_since < snapshot.store_since
