@@ -12,6 +12,9 @@ MOST_PER_HOUR = 60
 """Requests per hour that the provider may see for an account."""
 
 CLIENT_ID, CLIENT_SECRET, WRONG = "client", "client-secret", "wrong"
+MASS_ACCOUNTS, MASS_SECONDS, MASS_MEMORY = 5, 600.0, 6 * 3600.0
+"""So many different accounts rejected within so many seconds may be a fault of the provider, for a while."""
+
 STORE_SECONDS = 3.0
 """Seconds that a process needs to store an answer in the database."""
 
@@ -95,6 +98,7 @@ class Provider:
         self.weather = Weather()
         self.requests, self._families, self._tokens = 0, 0, 0
         self.at_next_exchange, self.at_next_request = [], []
+        self._verdicts, self._most_rejected_at = {}, float("-inf")
 
     def connect(self, number):
         """Let a user grant access; return the grant and the members of the token endpoint's answer."""
@@ -205,6 +209,7 @@ class Provider:
             self._replayed(grant, credential, process)
         if grant.dead is not None:
             self._note(f"account {grant.number} is dead: {grant.dead}")
+            self._note_verdict(grant, is_rejected=True)
             status, members = self.kind.dead
             return (status, {}, members), None
         return self._granted(grant, process)
@@ -235,13 +240,29 @@ class Provider:
             return
         exchange.out_of_reach = exchange is grant.last and self._oracle.was_out_of_reach(exchange)
         self.revoke(grant, "reuse")
-        if grant.last.lost is None and not self._oracle.is_out_of_reach(grant.last):
+        if grant.last.lost is None and not self._oracle.is_out_of_reach(grant.last, process):
             self._oracle.violated(
                 "reuse", f"account {grant.number}, spent at {exchange.at:.1f}, and its successor was not lost"
             )
 
+    def _note_verdict(self, grant, *, is_rejected):
+        """Remember that a grant was rejected or not, and when most of the accounts last were."""
+        now, verdicts = self._loop.time(), self._verdicts
+        verdicts.pop(grant.number, None)
+        verdicts[grant.number] = now, is_rejected
+        if not is_rejected:
+            return
+        lately = [each for at, each in verdicts.values() if at > now - MASS_SECONDS]
+        if sum(lately) >= MASS_ACCOUNTS and 2 * sum(lately) > len(lately):
+            self._most_rejected_at = now
+
+    def rejects_most(self):
+        """Return whether the grants of so many accounts are dead that a vault cannot tell this from a fault."""
+        return self._loop.time() - self._most_rejected_at < MASS_MEMORY
+
     def _granted(self, grant, process):
         now, kind = self._loop.time(), self.kind
+        self._note_verdict(grant, is_rejected=False)
         rotated = None
         grant.used = now
         if kind.grant != "meta" and self._random.random() < kind.rotates:

@@ -85,7 +85,8 @@ class World:
         self.sweeps_together = self.random.random() < 0.5
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
         self.naps = Naps(self.loop, [host.disk for host in self.hosts])
-        self.is_client_wrong, self.clock_was_stepped, self.ever_refused = False, False, set()
+        self.is_client_wrong, self.ever_refused = False, set()
+        self.clock_was_stepped, self.stepped_at = False, float("-inf")
         self._only_fault = only_fault
         self._busy_until, self.is_recovering = 0.0, False
 
@@ -151,7 +152,7 @@ class World:
     def step_clock(self, seconds):
         """Step the database's clock."""
         self.clock.offset += seconds
-        self.clock_was_stepped = True
+        self.clock_was_stepped, self.stepped_at = True, self.loop.time()
 
     def on_some_vault(self, action):
         """Run a coroutine function with a vault, in the vault's process."""
@@ -249,7 +250,7 @@ class World:
 
     def _end_faults(self):
         self.provider.weather = type(self.provider.weather)()
-        self.clock.offset, self.is_client_wrong = 0.0, False
+        self.clock.offset, self.is_client_wrong, self.stepped_at = 0.0, False, self.loop.time()
         self.is_recovering = True
         for host in self.hosts:
             if host.is_lying.get("client_id", CLIENT_ID) != CLIENT_ID or host.is_lying.get("client_secret"):
