@@ -190,6 +190,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
+                if process is None:  # a fault of the simulation
+                    raise
                 self.call_exception_handler({"message": f"exception in {callback}", "exception": error})
         elif process.life is Life.FROZEN:
             process.kept.append(handle)

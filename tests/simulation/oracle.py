@@ -37,7 +37,7 @@ LONGEST_WAIT = 2 * 86_400.0
 
 RULES = (
     *("reuse", "condemned", "stuck", "dead token", "not shown", "lapsed", "neighbour", "rejected again", "dying token"),
-    *("expired token", "wrong token", "load", "hang", "not found", "bare error", "crash", "not serving"),
+    *("expired token", "wrong token", "load", "impatient", "hang", "not found", "bare error", "crash", "not serving"),
 )
 """The names of the rules; docs/explanation/no-false-reconnects.md says what they mean."""
 

@@ -91,8 +91,8 @@ class Weather:
 class Provider:
     """Answers token requests by the rules of its kind."""
 
-    def __init__(self, loop, kind, random, history, oracle):
-        self._loop, self.kind, self._random = loop, kind, random
+    def __init__(self, loop, kind, random, history, oracle, patience):
+        self._loop, self.kind, self._random, self._patience = loop, kind, random, patience
         self._history, self._oracle = history, oracle
         self.grants, self._by_credential = [], {}
         self.weather = Weather()
@@ -147,11 +147,12 @@ class Provider:
         back = random.uniform(0.02, 0.3)
         exchange = None
         if random.random() < weather.throttle:
-            answer = 429, {"retry-after": str(random.randint(1, 300))}, {}
-            self._count(form, headers)
+            seconds = random.randint(1, 300)
+            answer = 429, {"retry-after": str(seconds)}, {}
+            self._fail(form, headers, process, back, seconds)
         elif random.random() < weather.down:
             answer = random.choice((500, 503, 503)), {}, {}
-            self._count(form, headers)
+            self._fail(form, headers, process, back, None if answer[0] == 500 else 0.0)
         else:
             answer, exchange = self._decide(process, headers, form)
         if exchange is not None and random.random() < weather.lost_answers:
@@ -184,11 +185,21 @@ class Provider:
         grant.requests.append(self._loop.time())
         self._oracle.judge_load(grant)
 
-    def _count(self, form, headers):
-        grant = self._named(form, headers)
+    def _fail(self, form, headers, process, back, retry_after):
+        """Count a request that fails; None: the vault cannot know whether it took effect."""
+        grant, _ = self._named(form, headers)
         if grant is not None:
             self._count_request(grant)
-        return grant
+            if retry_after is not None:
+                self._loop.outside(back, self._patience.on_failure, grant, process, retry_after)
+
+    def attempted(self, headers, content, *, is_refused):
+        """Take note that a process tries to send a request, and whether its connection is refused."""
+        grant, _ = self._named(dict(parse_qsl(content.decode())), headers)
+        if grant is not None:
+            self._patience.on_attempt(grant)
+            if is_refused:
+                self._patience.on_failure(grant, PROCESS.get())
 
     def _named(self, form, headers):
         credential = form.get("refresh_token") or form.get("fb_exchange_token") or headers.get("Authorization")
@@ -263,6 +274,7 @@ class Provider:
     def _granted(self, grant, process):
         now, kind = self._loop.time(), self.kind
         self._note_verdict(grant, is_rejected=False)
+        self._patience.on_success(grant)
         rotated = None
         grant.used = now
         if kind.grant != "meta" and self._random.random() < kind.rotates:

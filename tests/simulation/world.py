@@ -22,6 +22,7 @@ from tests.simulation.kinds import DAY, KINDS
 from tests.simulation.loop import Life, Process, VirtualLoop
 from tests.simulation.measures import Measures
 from tests.simulation.oracle import Oracle
+from tests.simulation.patience import Patience
 from tests.simulation.peers import BUFFER, PeerTables, is_due
 from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, Provider
 
@@ -76,7 +77,8 @@ class World:
         self.violations, self.processes = [], []
         self.server = Server(MOST_EVENTS)
         self.oracle, self.measures = Oracle(self), Measures()
-        self.provider = Provider(self.loop, self.kind, self.random, self.history, self.oracle)
+        self.patience = Patience(self)
+        self.provider = Provider(self.loop, self.kind, self.random, self.history, self.oracle, self.patience)
         self.peer, self.is_measured, self.peer_tables = peer, is_measured, PeerTables({}, {}, self.clock)
         self.ambush = Ambush(self.loop)
         self.faults, self.callers = Faults(self), Callers(self)
@@ -153,6 +155,7 @@ class World:
         """Step the database's clock."""
         self.clock.offset += seconds
         self.clock_was_stepped, self.stepped_at = True, self.loop.time()
+        self.patience.on_step()
 
     def on_some_vault(self, action):
         """Run a coroutine function with a vault, in the vault's process."""

@@ -60,7 +60,8 @@ def stays_flat(store, tmp_path, *, seconds, every):
     page caches (2 MB for each connection) while the file grows, malloc keeps free memory between blocks in use and for
     each thread, and the first write to a page that is shared with the parent of a fork copies it. So the caches are
     filled first, and the allocators are asked what they have given out. That finds a leak of one small object for each
-    call, which the kernel's count would not.
+    call, which the kernel's count would not. What malloc has given out may still grow by a mebibyte once, because a pool
+    opens one more connection at a busy moment.
     """
     with strict_provider("salt", lifetime=2) as (provider, url):
         pairs = [provider.consent(f"t0/user-{number}") for number in range(20)]
@@ -71,7 +72,7 @@ def stays_flat(store, tmp_path, *, seconds, every):
     assert last["calls"] - first["calls"] > 2 * MOST_BLOCKS
     assert last["blocks"] - first["blocks"] < MOST_BLOCKS, samples
     if first["bytes"] is not None:
-        assert last["bytes"] - first["bytes"] < MEBIBYTE, samples
+        assert last["bytes"] - first["bytes"] < 3 * MEBIBYTE, samples
     assert last["memory"] - first["memory"] < 24 * MEBIBYTE, samples
     assert last["descriptors"] - first["descriptors"] <= 4, samples
     assert last["tasks"] - first["tasks"] <= 4, samples
