@@ -60,8 +60,8 @@ def stays_flat(store, tmp_path, *, seconds, every):
     page caches (2 MB for each connection) while the file grows, malloc keeps free memory between blocks in use and for
     each thread, and the first write to a page that is shared with the parent of a fork copies it. So the caches are
     filled first, and the allocators are asked what they have given out. That finds a leak of one small object for each
-    call, which the kernel's count would not. What malloc has given out may still grow by a mebibyte once, because a pool
-    opens one more connection at a busy moment.
+    call, which the kernel's count would not. What malloc has given out may still grow by a mebibyte once, because a
+    pool opens one more connection at a busy moment.
     """
     with strict_provider("salt", lifetime=2) as (provider, url):
         pairs = [provider.consent(f"t0/user-{number}") for number in range(20)]
