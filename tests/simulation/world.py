@@ -301,7 +301,7 @@ def _close(coroutine):
     for _ in range(_MOST_WAITS):
         try:
             coroutine.close()
-        except Exception:  # noqa: S112 - it waits or fails in a ``finally``, which a killed process never reaches
+        except Exception:
             continue
         return
 
