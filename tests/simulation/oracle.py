@@ -201,7 +201,7 @@ class Oracle:
                 continue
             if grant.dead is None:
                 await self._judge_alive(vault, account, grant, shown, info.reason)
-            elif grant.dead != "reuse":
+            else:
                 self._judge_dead(grant, shown)
 
     async def _judge_alive(self, vault, account, grant, shown, reason):
