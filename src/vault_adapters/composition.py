@@ -54,6 +54,7 @@ from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.held import HeldAnswers
+from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
@@ -61,6 +62,7 @@ from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.states import StateService
 from vault_domain.services.tokens.uses import UseTracker
 from vault_domain.services.use_cases import KeyServices, VaultServices
 
@@ -163,7 +165,7 @@ async def _run(
         cipher = AesGcmCipher(keyring, sink)
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
-        opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
+        opener, uses = TokenOpener(cipher, sink, store.tokens), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
@@ -321,4 +323,6 @@ def _vault_services(
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
         reviving=RevivalService(store.revivals, sink),
+        states=StateService(store.accounts, cipher, store.states),
+        hosts=ApiHosts(refreshers),
     )

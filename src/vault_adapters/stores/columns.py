@@ -10,6 +10,8 @@ from typing import Any
 
 from attrs import frozen
 
+from vault_domain.entities.account import ConnectionState
+
 Columns = tuple[str, ...]
 
 TOKEN: Columns = (
@@ -34,8 +36,8 @@ TOKEN: Columns = (
 KEY: Columns = ("t.tenant_id", "t.provider", "t.kind", "t.identifier")
 """The token's key."""
 
-VALUE: Columns = ("t.data_key_id", "t.blob")
-"""The sealed value."""
+VALUE: Columns = ("t.data_key_id", "t.blob", "t.extra")
+"""The sealed value, and its sealed extra members or NULL."""
 
 ACCOUNT: Columns = (
     "a.label",
@@ -54,6 +56,9 @@ ACCOUNT: Columns = (
 
 MOST_BLOB = 65_664
 """Size of the largest sealed value in bytes: an envelope of 64 KiB."""
+
+MOST_EXTRA = 17_504
+"""Size of the largest sealed extra members in bytes: an envelope of 17 KiB, for 16 KiB and the token's type."""
 
 MOST_SCOPES = 1_048_576
 """Size of the longest list of scopes in bytes."""
@@ -75,12 +80,15 @@ def placeholders(size: str) -> dict[str, str]:
         size: the SQL function that returns a value's size.
     """
     blob = f"CASE WHEN {size}(t.blob) <= {MOST_BLOB} THEN t.blob END"
+    # NULL would stand for no members, so members that are too large become an empty value, which counts as damaged.
+    extra = f"CASE WHEN {size}(t.extra) > {MOST_EXTRA} THEN '' ELSE t.extra END"
+    shown = {"t.blob": blob, "t.extra": extra}
     wrapped = f"CASE WHEN {size}(wrapped) <= {MOST_WRAP} THEN wrapped END"
     scopes = f"CASE WHEN {size}(t.scopes) > {MOST_SCOPES} THEN '' ELSE t.scopes END"
     return {
         "token_columns": ", ".join(scopes if name == "t.scopes" else name for name in TOKEN),
         "key_columns": ", ".join(KEY),
-        "value_columns": ", ".join(blob if name == "t.blob" else name for name in VALUE),
+        "value_columns": ", ".join(shown.get(name, name) for name in VALUE),
         "account_columns": ", ".join(ACCOUNT),
         "wrapped": wrapped,
         **{name: f"CASE WHEN {size}({name}) <= {MOST_URI} THEN {name} ELSE '' END" for name in ("uri", "kdf")},
@@ -142,3 +150,23 @@ def account_of(row: Sequence[Any]) -> tuple[str, str]:
     """Return the provider and the identifier of a token's row, which name its account."""
     _, (_, provider, _, identifier), _ = LISTED.split(row)
     return provider, identifier
+
+
+def owner_of(row: Sequence[Any]) -> tuple[str, str, str]:
+    """Return tenant, provider and identifier of a token's row, which name its account among all tenants'."""
+    _, (tenant_id, provider, _, identifier), _ = LISTED.split(row)
+    return tenant_id, provider, identifier
+
+
+PLACE_OF_ACCOUNT = ("after_tenant_id", "after_provider", "after_identifier")
+"""The parameters that name the position in a list of all tenants' accounts, in its order."""
+
+_LISTS = {
+    ConnectionState.REAUTHORIZATION_REQUIRED: "list_doubtful_accounts",
+    ConnectionState.RETRYING: "list_troubled_accounts",
+}
+
+
+def list_of_state(state: ConnectionState | None) -> str:
+    """Return the name of the query whose page holds all accounts of this state, and few others if they are rare."""
+    return "list_all_accounts" if state is None else _LISTS.get(state, "list_all_accounts")

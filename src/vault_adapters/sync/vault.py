@@ -19,6 +19,7 @@ from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_label
 from vault_domain.entities.token import TokenInfo
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.token_refresher import TokenRefresher
@@ -37,6 +38,13 @@ class SyncKeys(View[VaultKeys]):
     rotate_data_keys = blocking(VaultKeys.rotate_data_keys)
     rotate_master_key = blocking(VaultKeys.rotate_master_key)
     reencrypt = blocking(VaultKeys.reencrypt)
+
+
+class SyncStates(View[VaultStates]):
+    """Seals and opens states; it has the methods of `VaultStates`, without await."""
+
+    seal = blocking(VaultStates.seal)
+    open = blocking(VaultStates.open)
 
 
 class SyncVault(View[TokenVault]):
@@ -88,10 +96,12 @@ class SyncVault(View[TokenVault]):
     ensure_access_token = blocking(TokenVault.ensure_access_token)
     refresh_account = blocking(TokenVault.refresh_account)
     report_rejected = blocking(TokenVault.report_rejected)
+    api_hosts = blocking(TokenVault.api_hosts)
     refresh_due = blocking(TokenVault.refresh_due)
 
     find_expiring_tokens = blocking(TokenVault.find_expiring_tokens)
     list_tokens = blocking(TokenVault.list_tokens)
+    list_tenants = blocking(TokenVault.list_tenants)
     list_accounts = blocking(TokenVault.list_accounts)
     audit_events = blocking(TokenVault.audit_events)
 
@@ -106,12 +116,21 @@ class SyncVault(View[TokenVault]):
         """The keys behind this vault: their status and their rotation."""
         return SyncKeys(self._session, lambda vault: self._target(vault).keys)
 
+    @property
+    def states(self) -> SyncStates:
+        """The states of authorization requests, sealed under this vault's keys."""
+        return SyncStates(self._session, lambda vault: self._target(vault).states)
+
     def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[TokenInfo]:
         """Iterate over all pages of `list_tokens`."""
         return self._walk(TokenVault.list_tokens, tenant_id, provider=provider)
 
+    def iter_tenants(self) -> Iterator[str]:
+        """Iterate over all pages of `list_tenants`."""
+        return self._walk(TokenVault.list_tenants)
+
     def iter_accounts(
-        self, tenant_id: str, *, provider: str | None = None, state: ConnectionState | None = None
+        self, tenant_id: str | None = None, *, provider: str | None = None, state: ConnectionState | None = None
     ) -> Iterator[AccountInfo]:
         """Iterate over all pages of `list_accounts`."""
         return self._walk(TokenVault.list_accounts, tenant_id, provider=provider, state=state)

@@ -19,6 +19,7 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
 from vault_domain.facade.arguments import StoreItem
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 from vault_domain.services.tokens.importing import ImportOptions, ImportRows, Progress
 from vault_domain.services.use_cases import VaultServices
 
@@ -45,6 +46,11 @@ class TokenVault:
     def keys(self) -> VaultKeys:
         """The keys behind this vault: their status and their rotation."""
         return VaultKeys(self._services.keys, self._actor)
+
+    @property
+    def states(self) -> VaultStates:
+        """The states of authorization requests, sealed under this vault's keys."""
+        return VaultStates(self._services.states)
 
     # Single tokens
 
@@ -261,6 +267,18 @@ class TokenVault:
         return await self._services.rejections.report(read.as_presented_info(token), actor=self._actor)
 
     @scrubbed_async
+    async def api_hosts(self, token: Token) -> tuple[str, ...]:
+        """Return the hosts to which an access token may be sent, as its provider's profile names them.
+
+        Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``. Empty:
+        there is no profile, or it names none.
+
+        Args:
+            token: the access token as the vault returned it; its extra members may name the hosts of its account.
+        """
+        return await self._services.hosts.of(read.as_token(token))
+
+    @scrubbed_async
     async def refresh_due(
         self, *, limit: int | None = None, should_stop: Callable[[], bool] | None = None
     ) -> SweepReport:
@@ -303,23 +321,35 @@ class TokenVault:
         )
 
     @scrubbed_async
+    async def list_tenants(self, *, limit: int = 1000, after: str | None = None) -> Page[str]:
+        """Return the ids of the tenants that have tokens, sorted."""
+        return await self._services.listing.tenants(limit=read.as_limit(limit), after=after)
+
+    @scrubbed_async
     async def list_accounts(
         self,
-        tenant_id: str,
+        tenant_id: str | None = None,
         *,
         provider: str | None = None,
         state: ConnectionState | None = None,
         limit: int = 1000,
         after: str | None = None,
     ) -> Page[AccountInfo]:
-        """Return a tenant's accounts (all, or those of one state), sorted by provider and identifier."""
-        return await self._services.listing.accounts(
-            as_tenant_id(tenant_id),
-            provider=read.as_optional_provider(provider),
-            state=read.as_optional_state(state),
-            limit=read.as_limit(limit),
-            after=after,
-        )
+        """Return accounts (all, or those of one state), sorted by tenant, provider and identifier.
+
+        Args:
+            tenant_id: the tenant whose accounts are returned; None: all tenants.
+            provider: only accounts at this provider.
+            state: only accounts in this state.
+            limit: largest number of accounts, 1 to 10,000.
+            after: the ``next`` of a page of the same list.
+        """
+        name, wanted, most = read.as_optional_provider(provider), read.as_optional_state(state), read.as_limit(limit)
+        listing = self._services.listing
+        if tenant_id is None:
+            return await listing.all_accounts(provider=name, state=wanted, limit=most, after=after)
+        tenant = as_tenant_id(tenant_id)
+        return await listing.accounts(tenant, provider=name, state=wanted, limit=most, after=after)
 
     @scrubbed_async
     async def audit_events(
@@ -345,8 +375,12 @@ class TokenVault:
         """Iterate over all pages of `list_tokens`."""
         return walk_pages(lambda after: self.list_tokens(tenant_id, provider=provider, after=after))
 
+    def iter_tenants(self) -> AsyncIterator[str]:
+        """Iterate over all pages of `list_tenants`."""
+        return walk_pages(lambda after: self.list_tenants(after=after))
+
     def iter_accounts(
-        self, tenant_id: str, *, provider: str | None = None, state: ConnectionState | None = None
+        self, tenant_id: str | None = None, *, provider: str | None = None, state: ConnectionState | None = None
     ) -> AsyncIterator[AccountInfo]:
         """Iterate over all pages of `list_accounts`."""
         return walk_pages(lambda after: self.list_accounts(tenant_id, provider=provider, state=state, after=after))

@@ -11,10 +11,12 @@ from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.states import StateService
 
 
 @frozen
@@ -41,3 +43,5 @@ class VaultServices:
     erasing: ErasureService
     importing: ImportService
     reviving: RevivalService
+    states: StateService
+    hosts: ApiHosts

@@ -193,7 +193,7 @@ def time_of(rows: Sequence[Row]) -> datetime:
     return moment
 
 
-def listed_account(rows: Sequence[Row], tenant_id: str, provider: str | None) -> AccountRecord:
+def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | None) -> AccountRecord:
     """Return an account of a list from the rows of its tokens.
 
     Raises:
@@ -259,6 +259,7 @@ def write_parameters(write: TokenWrite) -> dict[str, Any]:
         "value_id": write.value_id or uuid4(),
         "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
+        "extra": write.sealed.extra,
         "expires_at": write.expires_at,
         "lifetime": _lifetime(write),
         "scopes": _scopes(write),
@@ -277,6 +278,7 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
         "value_ids": [write.value_id or uuid4() for write in writes],
         "data_key_ids": [write.sealed.data_key_id for write in writes],
         "blobs": [write.sealed.blob for write in writes],
+        "extras": [write.sealed.extra for write in writes],
         "expires_at": [write.expires_at for write in writes],
         "lifetimes": [_lifetime(write) for write in writes],
         "scopes": [_scopes(write) for write in writes],

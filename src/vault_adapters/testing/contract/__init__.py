@@ -18,16 +18,17 @@ a new store turns them green; the guide "Write a store" has the same order.
 import pytest
 
 _MODULES = (
-    *("access", "callers", "claims", "clients", "commits", "concurrency", "decryption", "endings", "events"),
-    *("exhaustion", "failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings"),
+    *("access", "across", "callers", "claims", "clients", "commits", "concurrency", "decryption", "endings", "events"),
+    *("exhaustion", "extras", "failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
-    *("rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
+    *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
 
 from vault_adapters.composition import Store  # noqa: E402
 from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
+from vault_adapters.testing.contract.across import AcrossCases  # noqa: E402
 from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
 from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
 from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
@@ -37,6 +38,7 @@ from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: 
 from vault_adapters.testing.contract.endings import EndingCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
 from vault_adapters.testing.contract.exhaustion import ExhaustionCases  # noqa: E402
+from vault_adapters.testing.contract.extras import ExtraCases, KeptExtraCases  # noqa: E402
 from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
@@ -54,6 +56,7 @@ from vault_adapters.testing.contract.revival import RevivalCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
+from vault_adapters.testing.contract.states import StateCases  # noqa: E402
 from vault_adapters.testing.contract.sweeps import SweepCases  # noqa: E402
 from vault_adapters.testing.contract.token_sets import TokenSetCases  # noqa: E402
 from vault_adapters.testing.contract.tokens import TokenCases  # noqa: E402
@@ -69,7 +72,9 @@ class FacadeContract(
     UseCases,
     AccessCases,
     TokenSetCases,
+    ExtraCases,
     ListingCases,
+    AcrossCases,
     IsolationCases,
     DecryptionCases,
     EventCases,
@@ -87,6 +92,7 @@ class StoreContract(
     ClaimCases,
     FailureCases,
     CommitCases,
+    KeptExtraCases,
     RefusalCases,
     ExhaustionCases,
     RevivalCases,
@@ -100,6 +106,7 @@ class StoreContract(
     LateAnswerCases,
     ClientCases,
     NeighbourCases,
+    StateCases,
     MigrationCases,
 ):
     """Cases for every store. Override `open_store`, and `check_idle` and `older_schema` if the store supports them."""
@@ -110,10 +117,11 @@ class SharedStoreContract(StoreContract, SharingCases):
 
 
 PARTS: tuple[type[ContractFixtures], ...] = (
-    *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
-    *(ListingCases, IsolationCases, EventCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases, ReserveCases),
-    *(RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases, ClientCases),
-    *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
+    *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases, ExtraCases),
+    *(ListingCases, AcrossCases, IsolationCases, EventCases, DecryptionCases),
+    *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases),
+    *(ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases),
+    *(ClientCases, DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, StateCases),
+    *(ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store turns them green."""
