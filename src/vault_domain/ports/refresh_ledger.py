@@ -22,8 +22,9 @@ class Snapshot:
         record: the account without its values; None if nothing is stored.
         sealed: the sealed values of its tokens, by kind.
         now: the store's time.
-        store_since: time since which the store has been reachable without a break, UTC: the start of its server, or the
-            end of the last outage that this process saw. None for a store that is always reachable.
+        store_since: time since which the store has been reachable and its clock has not been set, UTC: the start of its
+            server, or the end of the last outage or the last step of its clock that this process saw. None for a store
+            to which neither happens.
     """
 
     record: AccountRecord | None

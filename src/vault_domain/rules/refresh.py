@@ -12,7 +12,6 @@ from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.lifetime import capped
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState, was_set_back
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
@@ -20,7 +19,7 @@ from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.rules.pacing import spaced
 from vault_domain.rules.refusals import LONGEST_WAIT
-from vault_domain.rules.schedule import idle_due, scheduled
+from vault_domain.rules.schedule import expiring_from, idle_due, scheduled
 
 LONGEST_BACKOFF = timedelta(hours=1)
 
@@ -154,7 +153,8 @@ class Demand:
     Attributes:
         forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
         replaced: the access token that the caller does not accept, because it was rejected or must be replaced.
-        early: refresh although the access token is fresh, because the refresh token would lapse (`idle_due`).
+        early: refresh although the access token is fresh, because the credential would lapse (`idle_due`) or a sweep
+            looks further ahead than callers (`expiring_from`).
     """
 
     forced: bool = False
@@ -293,8 +293,8 @@ def decide_ahead(
     if record is None or access is None:
         return NothingStored()
     credential = credential_of(record, rule.spends)
-    lapses_at = None if credential is None else idle_due(access, credential, policy)
-    demand = Demand(early=lapses_at is not None and lapses_at <= now)
+    ends = [] if credential is None else [expiring_from(access, policy), idle_due(access, credential, policy)]
+    demand = Demand(early=any(at is not None and at <= now for at in ends))
     return decide(record, now, evolve(policy, buffer=policy.horizon), rule, demand, store_since)
 
 
@@ -315,8 +315,8 @@ def next_due(
         return None
     when = now
     if access.status is not TokenStatus.INVALID:
-        expiring = None if access.expires_at is None else access.expires_at - capped(policy.horizon, access.lifetime)
-        known = [at for at in (expiring, idle_due(access, credential, policy)) if at is not None]
+        ends = (expiring_from(access, policy), idle_due(access, credential, policy))
+        known = [at for at in ends if at is not None]
         if not known:
             return None
         when = max(now, min(known))

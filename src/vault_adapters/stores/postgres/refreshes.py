@@ -62,9 +62,10 @@ class PostgresRefreshLedger:
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
         parameters = account_parameters(account) | {"now": self._database.now()}
+        asked = self._database.clock_watch.monotonic()
         rows = await self._database.fetch(self._queries["get_account_values"], parameters)
         snapshot = account_snapshot(rows, account)
-        age = self._database.time_since_outage()
+        age = self._database.noticed(snapshot.now, asked)
         if age is None:
             return snapshot
         back = snapshot.now - age

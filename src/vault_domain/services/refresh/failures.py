@@ -8,7 +8,7 @@ from datetime import timedelta
 from attrs import frozen
 
 from vault_domain.entities.causes import PROVIDER_CAUSES, provider_cause
-from vault_domain.entities.clients import INVALID_CLIENT
+from vault_domain.entities.clients import INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -137,18 +137,36 @@ class FailureRecorder:
         self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
     ) -> NothingSent:
         """Condemn the credential, unless another writer replaced it or the client is at fault; raise the error."""
-        verdict = await self._guard.condemn(attempt, reason, actor=actor)
+        longest = self._guard.longest
+        # An exhausted credential has a run of other refusals, which says nothing about this rejection.
+        was_spared = state.error_code == MASS_REJECTION and reason != EXHAUSTED
+        run = refused_for(state, attempt.claimed_at, longest) if was_spared else timedelta(0)
+        verdict = await self._guard.condemn(attempt, reason, actor=actor, is_believed=is_exhausted(run, longest))
         if verdict is Verdict.MOVED:
             return NothingSent()
         if isinstance(verdict, Verdict):
             raise ReauthorizationRequiredError(account=attempt.account, reason=reason)
-        await self._fail_for_client(attempt, verdict, state, actor)
+        is_spared = verdict == MASS_REJECTION and reason != EXHAUSTED
+        await self._fail_for_client(attempt, verdict, state, actor, spared_for=run if is_spared else None)
         raise ProviderConfigurationError(account=attempt.account, reason=verdict)
 
-    async def _fail_for_client(self, attempt: Attempt, reason: str, state: RefreshState, actor: str | None) -> None:
-        """Record a failure for which the account is not to blame; it waits for some minutes at most."""
+    async def _fail_for_client(
+        self,
+        attempt: Attempt,
+        reason: str,
+        state: RefreshState,
+        actor: str | None,
+        *,
+        spared_for: timedelta | None = None,
+    ) -> None:
+        """Record a failure for which the account is not to blame; it waits for some minutes at most.
+
+        ``spared_for`` is the length of a run of rejections that condemned nothing.
+        """
         wait = min(backoff(state.failures + 1, self._tasks.jitter(), None), LONGEST_WAIT)
-        await self._fail(attempt, Failure(reason, wait, unknown=False), actor)
+        is_spared = spared_for is not None
+        failure = Failure(reason, wait, unknown=False, refused=is_spared, refused_for=spared_for)
+        await self._fail(attempt, failure, actor)
 
     async def _fail(self, attempt: Attempt, failure: Failure, actor: str | None) -> None:
         try:
