@@ -31,6 +31,7 @@ _CODES = {
 """The registered OAuth code that each meaning has; no other text of a provider leaves this module."""
 
 _LONGEST_MESSAGE = 4096
+_LARGEST_NUMBER = 10**100
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds, this would be the year 5138
 
 
@@ -111,14 +112,15 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
 def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
     """Return the members that are kept with the token; what is no text or number is left out."""
     found = {name: _found(answer, path) for name, path in shape.extra.items()}
-    return fitting({name: str(value) for name, value in found.items() if type(value) in (str, int) and value != ""})
+    texts = {name: _text(value) for name, value in found.items()}
+    return fitting({name: text for name, text in texts.items() if text})
 
 
 def _meaning(errors: ErrorMap, status: int, members: Members | None) -> str | None:
     """Return the code of the first rule that fits, or None. The message is compared here and goes nowhere else."""
     code = None if members is None else _found(members, errors.code)
     message = None if members is None else _found(members, errors.message)
-    shown = str(code) if type(code) in (str, int) else None
+    shown = _text(code)
     text = message[:_LONGEST_MESSAGE] if isinstance(message, str) else None
     for rule in errors.rules:
         if rule.fits(shown, status, text):
@@ -132,6 +134,12 @@ def _place(shape: AnswerShape, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(place, Mapping) and _found(place, shape.access_token):
             return place
     return answer
+
+
+def _text(value: Any) -> str | None:
+    """Return a text, or a number as its digits; None for anything else, such as a number of thousands of digits."""
+    is_number = type(value) is int and abs(value) < _LARGEST_NUMBER
+    return str(value) if is_number or type(value) is str else None
 
 
 def _found(members: Mapping[str, Any], path: str) -> Any:
