@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
-from vault_domain.entities.errors import ConnectError, VaultError
+from vault_domain.entities.errors import ConfigurationError, ConnectError, VaultError
 from vault_domain.entities.secret import Secret
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def send(client: HttpClient | None, outgoing: Outgoing) -> Incoming:
     answer = await exchange(client, outgoing, DEADLINE)
     if isinstance(answer, Incoming):
         return answer
-    if isinstance(answer, ConnectError) or not answer.retryable:
+    if isinstance(answer, ConfigurationError):
         raise answer
     raise unavailable()
 
