@@ -375,6 +375,8 @@ ARGUMENTS = {
     "invalidate": ("t1", "google", "access_token"),
     "delete": ("t1", "google", "api_key"),
     "delete-provider": ("t1", "google"),
+    "delete-account": ("t1", "google"),
+    "audit prune": ("--older-than", "400d"),
     "accounts": ("t1",),
     "refresh": ("t1", "google"),
     "revive": ("google", "--since", "2030-01-01T00:00:00Z"),
