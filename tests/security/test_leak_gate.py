@@ -64,7 +64,7 @@ CANNOT_RAISE = {
 # They may raise, but they take no text from a host, only times, clients, and values that the vault itself passes. Other
 # tests below and in tests/adapters/providers make refreshers and clients fail.
 TAKES_NO_TEXT = {
-    *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run"),
+    *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run", "EventFeed"),
     *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh"),
     *(
         f"{cls}.{method}"
