@@ -9,7 +9,7 @@ from attrs import define, field
 from tests.security.canaries import leaks_in, make_canaries
 from tests.security.reporters import reports
 
-from vault_adapters import Account, ImportedToken, Secret, TokenKind, TokenSet, VaultConfig
+from vault_adapters import Account, EventFeed, ImportedToken, Secret, TokenKind, TokenSet, VaultConfig
 
 CANARY, OTHER = make_canaries(2)
 ACCOUNT = Account("t1", "google", "ann")
@@ -57,6 +57,8 @@ async def driven(result: Any) -> None:
     """Await what a call returned, enter it, or take its first item."""
     if isinstance(result, Awaitable):
         await result
+    elif isinstance(result, EventFeed):
+        await anext(result)
     elif hasattr(result, "__aenter__"):
         async with result:
             pass

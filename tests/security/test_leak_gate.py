@@ -80,7 +80,7 @@ CANNOT_RAISE = {
 # tests below and in tests/adapters/providers make refreshers and clients fail.
 TAKES_NO_TEXT = {
     "SigningKey.jwt",
-    *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run"),
+    *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run", "EventFeed"),
     *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh", "aiohttp.VaultAuth.__call__"),
     *(
         f"{cls}.{method}"
@@ -447,6 +447,8 @@ ARGUMENTS = {
     "invalidate": ("t1", "google", "access_token"),
     "delete": ("t1", "google", "api_key"),
     "delete-provider": ("t1", "google"),
+    "delete-account": ("t1", "google"),
+    "audit prune": ("--older-than", "400d"),
     "accounts": ("t1",),
     "refresh": ("t1", "google"),
     "token": ("t1", "google"),

@@ -167,6 +167,7 @@ class SyncVault(View[TokenVault]):
         """Iterate over all pages of `audit_events`."""
         return self._walk(TokenVault.audit_events, tenant_id=tenant_id)
 
+    @scrubbed
     def event_feed(
         self,
         *,

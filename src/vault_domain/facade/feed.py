@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.page import Page
+from vault_domain.entities.scrub import scrubbed_async
 from vault_domain.ports.waker import Waker
 
 
@@ -37,6 +38,7 @@ class EventFeed:
     def __aiter__(self) -> EventFeed:
         return self
 
+    @scrubbed_async
     async def __anext__(self) -> Page[AuditEvent]:
         """Wait for the next events and return them; the page is never empty."""
         while True:
