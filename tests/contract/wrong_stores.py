@@ -11,6 +11,7 @@ from attrs import evolve
 from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
 
+from vault_adapters.testing.contract.across import AcrossCases
 from vault_adapters.testing.contract.claims import ClaimCases
 from vault_adapters.testing.contract.clients import ClientCases
 from vault_adapters.testing.contract.commits import CommitCases
@@ -56,6 +57,8 @@ METHODS = {
         "store_set": TokenSetCases,
         "delete": TokenSetCases,
         "has_sibling": NeighbourCases,
+        "list_all": AcrossCases,
+        "list_tenants": AcrossCases,
     },
     "keys": dict.fromkeys(
         [

@@ -10,6 +10,8 @@ from typing import Any
 
 from attrs import frozen
 
+from vault_domain.entities.account import ConnectionState
+
 Columns = tuple[str, ...]
 
 TOKEN: Columns = (
@@ -142,3 +144,23 @@ def account_of(row: Sequence[Any]) -> tuple[str, str]:
     """Return the provider and the identifier of a token's row, which name its account."""
     _, (_, provider, _, identifier), _ = LISTED.split(row)
     return provider, identifier
+
+
+def owner_of(row: Sequence[Any]) -> tuple[str, str, str]:
+    """Return tenant, provider and identifier of a token's row, which name its account among all tenants'."""
+    _, (tenant_id, provider, _, identifier), _ = LISTED.split(row)
+    return tenant_id, provider, identifier
+
+
+PLACE_OF_ACCOUNT = ("after_tenant_id", "after_provider", "after_identifier")
+"""The parameters that name the position in a list of all tenants' accounts, in its order."""
+
+_LISTS = {
+    ConnectionState.REAUTHORIZATION_REQUIRED: "list_doubtful_accounts",
+    ConnectionState.RETRYING: "list_troubled_accounts",
+}
+
+
+def list_of_state(state: ConnectionState | None) -> str:
+    """Return the name of the query whose page holds all accounts of this state, and few others if they are rare."""
+    return "list_all_accounts" if state is None else _LISTS.get(state, "list_all_accounts")

@@ -92,6 +92,7 @@ class SyncVault(View[TokenVault]):
 
     find_expiring_tokens = blocking(TokenVault.find_expiring_tokens)
     list_tokens = blocking(TokenVault.list_tokens)
+    list_tenants = blocking(TokenVault.list_tenants)
     list_accounts = blocking(TokenVault.list_accounts)
     audit_events = blocking(TokenVault.audit_events)
 
@@ -110,8 +111,12 @@ class SyncVault(View[TokenVault]):
         """Iterate over all pages of `list_tokens`."""
         return self._walk(TokenVault.list_tokens, tenant_id, provider=provider)
 
+    def iter_tenants(self) -> Iterator[str]:
+        """Iterate over all pages of `list_tenants`."""
+        return self._walk(TokenVault.list_tenants)
+
     def iter_accounts(
-        self, tenant_id: str, *, provider: str | None = None, state: ConnectionState | None = None
+        self, tenant_id: str | None = None, *, provider: str | None = None, state: ConnectionState | None = None
     ) -> Iterator[AccountInfo]:
         """Iterate over all pages of `list_accounts`."""
         return self._walk(TokenVault.list_accounts, tenant_id, provider=provider, state=state)

@@ -303,23 +303,35 @@ class TokenVault:
         )
 
     @scrubbed_async
+    async def list_tenants(self, *, limit: int = 1000, after: str | None = None) -> Page[str]:
+        """Return the ids of the tenants that have tokens, sorted."""
+        return await self._services.listing.tenants(limit=read.as_limit(limit), after=after)
+
+    @scrubbed_async
     async def list_accounts(
         self,
-        tenant_id: str,
+        tenant_id: str | None = None,
         *,
         provider: str | None = None,
         state: ConnectionState | None = None,
         limit: int = 1000,
         after: str | None = None,
     ) -> Page[AccountInfo]:
-        """Return a tenant's accounts (all, or those of one state), sorted by provider and identifier."""
-        return await self._services.listing.accounts(
-            as_tenant_id(tenant_id),
-            provider=read.as_optional_provider(provider),
-            state=read.as_optional_state(state),
-            limit=read.as_limit(limit),
-            after=after,
-        )
+        """Return accounts (all, or those of one state), sorted by tenant, provider and identifier.
+
+        Args:
+            tenant_id: the tenant whose accounts are returned; None: all tenants.
+            provider: only accounts at this provider.
+            state: only accounts in this state.
+            limit: largest number of accounts, 1 to 10,000.
+            after: the ``next`` of a page of the same list.
+        """
+        name, wanted, most = read.as_optional_provider(provider), read.as_optional_state(state), read.as_limit(limit)
+        listing = self._services.listing
+        if tenant_id is None:
+            return await listing.all_accounts(provider=name, state=wanted, limit=most, after=after)
+        tenant = as_tenant_id(tenant_id)
+        return await listing.accounts(tenant, provider=name, state=wanted, limit=most, after=after)
 
     @scrubbed_async
     async def audit_events(
@@ -345,8 +357,12 @@ class TokenVault:
         """Iterate over all pages of `list_tokens`."""
         return walk_pages(lambda after: self.list_tokens(tenant_id, provider=provider, after=after))
 
+    def iter_tenants(self) -> AsyncIterator[str]:
+        """Iterate over all pages of `list_tenants`."""
+        return walk_pages(lambda after: self.list_tenants(after=after))
+
     def iter_accounts(
-        self, tenant_id: str, *, provider: str | None = None, state: ConnectionState | None = None
+        self, tenant_id: str | None = None, *, provider: str | None = None, state: ConnectionState | None = None
     ) -> AsyncIterator[AccountInfo]:
         """Iterate over all pages of `list_accounts`."""
         return walk_pages(lambda after: self.list_accounts(tenant_id, provider=provider, state=state, after=after))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from vault_domain.entities.account import Account
+from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenWrite
@@ -29,10 +29,28 @@ class AccountRepository(Protocol):
         Accounts with a damaged row are left out.
         """
 
+    async def list_all(
+        self, *, provider: str | None, state: ConnectionState | None, limit: int, after: Cursor | None
+    ) -> tuple[list[AccountRecord], datetime]:
+        """List all tenants' accounts, sorted by (tenant_id, provider, identifier); return them with the store's time.
+
+        Accounts with a damaged row are left out.
+
+        Args:
+            provider: only accounts at this provider; None: at all providers.
+            state: leave out as many accounts as possible that are not in this state, so that a page is read by an
+                index; never leave out one that is. The caller judges each account. None: list all accounts.
+            limit: largest number of accounts. Fewer accounts mean that no other account follows.
+            after: list the accounts after this position.
+        """
+
+    async def list_tenants(self, *, limit: int, after: str | None) -> list[str]:
+        """List the tenants that have a token, sorted by their ids, after a tenant; an index finds each of them."""
+
     async def has_sibling(self, account: Account) -> bool:
         """Return whether another tenant has an access or refresh token under the same provider and identifier.
 
-        An index finds it. This is the only method that looks across tenants for an account; it returns nothing of them.
+        An index finds it. It returns nothing of the other tenant.
         """
 
     async def store_set(

@@ -31,6 +31,16 @@ class DictAccountRepository:
         behind = sorted((account for account in accounts if after is None or _place(account) > after), key=_place)
         return [account_record(tables, account) for account in behind[:limit]], self._clock.now()
 
+    async def list_all(self, *, provider, state, limit, after):
+        tables = self._database.tables
+        accounts = {key.account for key in tables.tokens if provider in (None, key.provider)}
+        behind = sorted((account for account in accounts if after is None or _owner(account) > after), key=_owner)
+        return [account_record(tables, account) for account in behind[:limit]], self._clock.now()
+
+    async def list_tenants(self, *, limit, after):
+        tenants = {key.tenant_id for key in self._database.tables.tokens}
+        return sorted(tenant for tenant in tenants if after is None or tenant > after)[:limit]
+
     async def has_sibling(self, account):
         kinds = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
         place = (account.provider, account.identifier)
@@ -100,3 +110,7 @@ def account_record(tables, account, rows=None):
 
 def _place(account):
     return (account.provider, account.identifier or "")
+
+
+def _owner(account):
+    return (account.tenant_id, *_place(account))

@@ -1,18 +1,30 @@
-"""`accounts`: lists accounts with their connection states."""
+"""`accounts`, `tenants` and `delete-account`: lists accounts and tenants, and deletes an account."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.failures import complain
-from vault_adapters.cli.parameters import Json, OnlyProvider, Tenant
+from vault_adapters.cli.parameters import (
+    All,
+    Identifier,
+    Json,
+    Limit,
+    OnlyProvider,
+    Provider,
+    Tenant,
+    TenantOrAll,
+    one_tenant_or_all,
+)
+from vault_adapters.cli.refreshers import Refreshers, load_refreshers
 from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_json, account_row
 from vault_adapters.configuration.config import VaultConfig
-from vault_domain import ConnectionState
+from vault_domain import Account, AccountInfo, ConnectionState, TokenNotFoundError, TokenVault
 
 _State = Annotated[
     Literal["connected", "retrying", "reauthorization_required"] | None, Parameter(help="Only accounts in this state.")
@@ -22,14 +34,28 @@ _State = Annotated[
 def add_to(app: App) -> None:
     """Add this module's commands."""
     app.command(accounts)
+    app.command(tenants)
+    app.command(delete_account)
 
 
-def accounts(tenant: Tenant, /, *, provider: OnlyProvider = None, state: _State = None, json: Json = False) -> None:
-    """List a tenant's accounts with their states; the states show which accounts must be connected again."""
+def accounts(
+    tenant: TenantOrAll = None,
+    /,
+    *,
+    all_: All = False,
+    provider: OnlyProvider = None,
+    state: _State = None,
+    limit: Limit = None,
+    json: Json = False,
+) -> None:
+    """List the accounts of a tenant or of all tenants; the states show which accounts must be connected again."""
+    one_tenant_or_all(tenant, all_)
     wanted = None if state is None else ConnectionState(state)
-    infos = with_vault(
-        lambda vault: gather(vault.iter_accounts(tenant, provider=provider, state=wanted)), VaultConfig.from_env()
-    )
+
+    def listed(vault: TokenVault) -> AsyncIterator[AccountInfo]:
+        return vault.iter_accounts(tenant, provider=provider, state=wanted)
+
+    infos = with_vault(lambda vault: gather(listed(vault), limit), VaultConfig.from_env())
     if json:
         print_json([account_json(info) for info in infos])
     elif not infos:
@@ -37,3 +63,47 @@ def accounts(tenant: Tenant, /, *, provider: OnlyProvider = None, state: _State 
     else:
         screen = open_screen()
         screen.table(ACCOUNT_COLUMNS, [account_row(info, screen) for info in infos])
+
+
+def tenants(*, json: Json = False) -> None:
+    """List the ids of the tenants that have tokens."""
+    found = with_vault(lambda vault: gather(vault.iter_tenants()), VaultConfig.from_env())
+    if json:
+        print_json(found)
+    elif not found:
+        complain("no tenants")
+    else:
+        open_screen().table(("tenant",), [[tenant] for tenant in found])
+
+
+def delete_account(
+    tenant: Tenant,
+    provider: Provider,
+    /,
+    *,
+    identifier: Identifier = None,
+    revoke: Annotated[
+        bool, Parameter(help="Ask the provider first to revoke the grant; it needs --refreshers.", show_default=False)
+    ] = False,
+    refreshers: Refreshers = None,
+    json: Json = False,
+) -> None:
+    """Delete all tokens of an account.
+
+    With --revoke, the provider is asked first to revoke the grant; the tokens are deleted even if it does not confirm.
+    """
+    account = Account(tenant, provider, identifier)
+    known = load_refreshers(refreshers) if revoke else None
+    deletion = with_vault(
+        lambda vault: vault.delete_account(account, revoke=revoke), VaultConfig.from_env(), refreshers=known
+    )
+    if not deletion.deleted:
+        raise TokenNotFoundError
+    if json:
+        print_json({"deleted": deletion.deleted, "revoked": deletion.revoked, "reason": deletion.reason})
+        return
+    screen = open_screen()
+    screen.text(f"deleted {deletion.deleted} {'token' if deletion.deleted == 1 else 'tokens'}")
+    if revoke:
+        confirmed = "the provider confirmed the revocation" if deletion.revoked else "nothing was revoked"
+        screen.text(confirmed if deletion.reason is None else f"{confirmed} ({deletion.reason})")

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from vault_adapters.cli.dumps import Dump, format_of, open_dump
 from vault_adapters.cli.exit_codes import ExitCode
-from vault_adapters.cli.parameters import Json, OnlyProvider, Tenant
+from vault_adapters.cli.parameters import All, Json, OnlyProvider, TenantOrAll, one_tenant_or_all
 from vault_adapters.cli.progress import Waiting, waiting
 from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import with_vault
@@ -87,25 +87,37 @@ def import_dump(
 
 
 def export(
-    tenant: Tenant,
+    tenant: TenantOrAll = None,
     /,
     *,
+    all_: All = False,
     provider: OnlyProvider = None,
     format_: Annotated[Literal["jsonl", "csv"], Parameter(name="--format", help="JSON lines or CSV.")] = "jsonl",
 ) -> None:
-    """Write the metadata of a tenant's tokens, never their values.
+    """Write the metadata of the tokens of a tenant or of all tenants, never their values.
 
-    One row per token, sorted by provider, kind and identifier. In CSV, an apostrophe precedes a text that a spreadsheet
-    would run as a formula; `import --format tokens` removes it. On a terminal, control characters are shown as escapes.
+    One row per token, sorted by provider, kind and identifier, and with --all first by tenant. In CSV, an apostrophe
+    precedes a text that a spreadsheet would run as a formula; `import --format tokens` removes it. On a terminal,
+    control characters are shown as escapes.
     """
+    one_tenant_or_all(tenant, all_)
     config = VaultConfig.from_env()
 
     async def work(vault: TokenVault) -> None:
         write = _csv_rows() if format_ == "csv" else _json_row
-        async for info in vault.iter_tokens(tenant, provider=provider):
-            write(token_json(info, config.refresh_buffer))
+        async for name in _each(tenant, vault):
+            async for info in vault.iter_tokens(name, provider=provider):
+                write(token_json(info, config.refresh_buffer))
 
     with_vault(work, config)
+
+
+async def _each(tenant: str | None, vault: TokenVault) -> AsyncIterator[str]:
+    if tenant is not None:
+        yield tenant
+        return
+    async for name in vault.iter_tenants():
+        yield name
 
 
 async def _watched(

@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from vault_adapters.stores.columns import account_of
+from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of_state, owner_of
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -18,7 +18,7 @@ from vault_adapters.stores.postgres.rows import (
 )
 from vault_adapters.stores.postgres.tokens import deletion_events, write_tokens
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import Account
+from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenWrite
@@ -60,6 +60,33 @@ class PostgresAccountRepository:
             limit,
         )
         return found, times[0]
+
+    async def list_all(
+        self, *, provider: str | None, state: ConnectionState | None, limit: int, after: Cursor | None
+    ) -> tuple[list[AccountRecord], datetime]:
+        """List all tenants' accounts, sorted by (tenant_id, provider, identifier)."""
+        parameters = {"provider": provider, "now": self._database.now()}
+        times: list[datetime] = []
+
+        async def fetch(position: Sequence[Any], wanted: int) -> list[list[Row]]:
+            page = dict(zip(PLACE_OF_ACCOUNT, position, strict=True)) | {"limit": int8(wanted)}
+            rows = await self._database.fetch(self._queries[list_of_state(state)], parameters | page)
+            times.append(time_of(rows))
+            return [list(group) for _, group in groupby(filter(has_token, rows), key=owner_of)]
+
+        found = await sound_page(
+            fetch,
+            lambda rows: listed_account(rows, None, provider),
+            lambda rows: owner_of(rows[-1]),
+            after or ("", "", ""),
+            limit,
+        )
+        return found, times[0]
+
+    async def list_tenants(self, *, limit: int, after: str | None) -> list[str]:
+        """List the tenants that have a token, sorted by their ids."""
+        parameters = {"after": after or "", "limit": int8(limit)}
+        return [tenant_id for (tenant_id,) in await self._database.fetch(self._queries["list_tenants"], parameters)]
 
     async def has_sibling(self, account: Account) -> bool:
         """Return whether another tenant has an account with the same provider and identifier."""

@@ -193,7 +193,7 @@ def time_of(rows: Sequence[Row]) -> datetime:
     return moment
 
 
-def listed_account(rows: Sequence[Row], tenant_id: str, provider: str | None) -> AccountRecord:
+def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | None) -> AccountRecord:
     """Return an account of a list from the rows of its tokens.
 
     Raises:

@@ -5,14 +5,14 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from vault_adapters.stores.columns import account_of
+from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of_state, owner_of
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import account_parameters, account_record, listed_account, to_micros
 from vault_adapters.stores.sqlite.tokens import deletion_events, write_tokens
-from vault_domain.entities.account import Account
+from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenWrite
@@ -50,6 +50,32 @@ class SqliteAccountRepository:
             limit,
         )
         return found, self._database.now()
+
+    async def list_all(
+        self, *, provider: str | None, state: ConnectionState | None, limit: int, after: Cursor | None
+    ) -> tuple[list[AccountRecord], datetime]:
+        """List all tenants' accounts, sorted by (tenant_id, provider, identifier)."""
+        now = self._database.now()
+
+        async def fetch(position: Sequence[Any], wanted: int) -> list[list[Row]]:
+            parameters = {"provider": provider, "limit": wanted, "now": to_micros(now)}
+            page = dict(zip(PLACE_OF_ACCOUNT, position, strict=True))
+            rows = await self._database.fetch(self._queries[list_of_state(state)], parameters | page)
+            return [list(group) for _, group in groupby(rows, key=owner_of)]
+
+        found = await sound_page(
+            fetch,
+            lambda rows: listed_account(rows, None, provider),
+            lambda rows: owner_of(rows[-1]),
+            after or ("", "", ""),
+            limit,
+        )
+        return found, now
+
+    async def list_tenants(self, *, limit: int, after: str | None) -> list[str]:
+        """List the tenants that have a token, sorted by their ids."""
+        parameters = {"after": after or "", "limit": limit}
+        return [tenant_id for (tenant_id,) in await self._database.fetch(self._queries["list_tenants"], parameters)]
 
     async def has_sibling(self, account: Account) -> bool:
         """Return whether another tenant has an account with the same provider and identifier."""

@@ -156,7 +156,7 @@ def account_snapshot(rows: Sequence[Row], account: Account, now: datetime) -> Sn
     raise refusal
 
 
-def listed_account(rows: Sequence[Row], tenant_id: str, provider: str | None) -> AccountRecord:
+def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | None) -> AccountRecord:
     """Return an account of a list from the rows of its tokens.
 
     Raises:

@@ -1,7 +1,7 @@
 """Lists tokens, accounts and audit events by pages, without decrypting."""
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from attrs import evolve
 
@@ -49,6 +49,28 @@ class ListingService:
         rows = await self._tokens.list_tenant(tenant_id, provider=provider, limit=limit + 1, after=position)
         return make_page(rows, limit, _by_key)
 
+    async def tenants(self, *, limit: int, after: str | None) -> Page[str]:
+        """Return the tenants that have tokens, sorted by their ids."""
+        position = decode_cursor(after, str)
+        last = None if position is None else str(position[0])
+        return make_page(await self._accounts.list_tenants(limit=limit + 1, after=last), limit, _by_itself)
+
+    async def all_accounts(
+        self, *, provider: str | None, state: ConnectionState | None, limit: int, after: str | None
+    ) -> Page[AccountInfo]:
+        """Return all tenants' accounts, sorted by tenant, provider and identifier; see `accounts`."""
+        position = decode_cursor(after, str, str, str)
+        found: list[AccountInfo] = []
+        while len(found) <= limit:
+            records, now = await self._accounts.list_all(
+                provider=provider, state=state, limit=limit + 1, after=position
+            )
+            found += self._described(records, now, state)
+            if len(records) <= limit:
+                break
+            position = _by_owner(records[-1])
+        return make_page(found, limit, _by_owner)
+
     async def accounts(
         self,
         tenant_id: str,
@@ -68,12 +90,17 @@ class ListingService:
             records, now = await self._accounts.list_tenant(
                 tenant_id, provider=provider, limit=limit + 1, after=position
             )
-            infos = [describe_account(record, now, self._spends.get(record.account.provider)) for record in records]
-            found += [info for info in infos if state is None or info.state is state]
+            found += self._described(records, now, state)
             if len(records) <= limit:
                 break
             position = _by_account(records[-1])
         return make_page(found, limit, _by_account)
+
+    def _described(
+        self, records: Sequence[AccountRecord], now: datetime, state: ConnectionState | None
+    ) -> list[AccountInfo]:
+        infos = [describe_account(record, now, self._spends.get(record.account.provider)) for record in records]
+        return [info for info in infos if state is None or info.state is state]
 
     async def events(self, tenant_id: str | None, *, limit: int, after: str | None) -> Page[AuditEvent]:
         """Return audit events; the events of each key come in the order of its generations."""
@@ -102,3 +129,11 @@ def _by_key(info: TokenInfo) -> Cursor:
 
 def _by_account(item: AccountInfo | AccountRecord) -> Cursor:
     return (item.account.provider, item.account.identifier or "")
+
+
+def _by_owner(item: AccountInfo | AccountRecord) -> Cursor:
+    return (item.account.tenant_id, *_by_account(item))
+
+
+def _by_itself(tenant_id: str) -> Cursor:
+    return (tenant_id,)

@@ -87,6 +87,12 @@ CREATE INDEX token_expiring ON {{schema}}.token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
 -- has_sibling reads from here; the literals must stand in the query as they do here.
 CREATE INDEX token_sibling ON {{schema}}.token (provider, identifier) WHERE kind IN ('access_token', 'refresh_token');
+-- Lists of accounts read their pages from here.
+CREATE INDEX token_account ON {{schema}}.token (tenant_id, provider, identifier);
+-- Lists of accounts to be connected again read from the next two; the literals must stand in the queries as they do here.
+CREATE INDEX token_doubtful ON {{schema}}.token (tenant_id, provider, identifier) WHERE status <> 'valid';
+CREATE INDEX token_lapsing ON {{schema}}.token (expires_at)
+    WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL;
 -- note_ending reads from here the refresh tokens whose end no event has told yet.
 CREATE INDEX token_ending ON {{schema}}.token (expires_at)
     WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS DISTINCT FROM value_id;
@@ -160,6 +166,9 @@ CREATE TABLE {{schema}}.account (
     refused_for {{schema}}.vault_amount NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) WITH (fillfactor = 70);
+-- Lists of accounts whose refreshes fail read from here; the condition must stand in the query as it does here.
+CREATE INDEX account_troubled ON {{schema}}.account (tenant_id, provider, identifier)
+    WHERE failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL;
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a
 -- re-encryption would read and sort all of these data keys.
 CREATE INDEX data_key_to_empty ON {{schema}}.data_key (tenant_id, data_key_id) WHERE state = 'decrypt_only' AND emptied_at IS NULL;

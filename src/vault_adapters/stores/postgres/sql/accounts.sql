@@ -38,6 +38,100 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 ORDER BY t.provider, t.identifier
 
+-- name: list_all_accounts
+-- List the tokens of all tenants' accounts after a position, each with its account's label and refresh state.
+WITH page AS MATERIALIZED (
+    SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
+    WHERE (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+        AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+    ORDER BY tenant_id, provider, identifier
+    LIMIT %(limit)b::bigint)
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
+FROM (SELECT) one
+LEFT JOIN (page p
+    JOIN {{schema}}.token t
+        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
+        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+ORDER BY t.tenant_id, t.provider, t.identifier
+
+-- name: list_doubtful_accounts
+-- List all tenants' accounts that may have to be connected again; see list_all_accounts. A token of each of them is not
+-- valid or has expired. The partial indexes hold these tokens.
+WITH page AS MATERIALIZED (
+    SELECT DISTINCT tenant_id, provider, identifier FROM (
+        (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
+        WHERE status <> 'valid' AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+        ORDER BY tenant_id, provider, identifier
+        LIMIT %(limit)b::bigint)
+        UNION ALL
+        SELECT tenant_id, provider, identifier FROM {{schema}}.token
+        WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL AND expires_at <= {{now}}
+            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+        UNION ALL
+        SELECT tenant_id, provider, identifier FROM {{schema}}.token
+        WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL AND expires_at <= {{now}}
+            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+            AND (%(provider)b::text IS NULL OR provider = %(provider)b)) d
+    ORDER BY tenant_id, provider, identifier
+    LIMIT %(limit)b::bigint)
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
+FROM (SELECT) one
+LEFT JOIN (page p
+    JOIN {{schema}}.token t
+        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
+        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+ORDER BY t.tenant_id, t.provider, t.identifier
+
+-- name: list_troubled_accounts
+-- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them.
+WITH page AS MATERIALIZED (
+    SELECT DISTINCT tenant_id, provider, identifier FROM (
+        (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
+        WHERE status <> 'valid' AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+        ORDER BY tenant_id, provider, identifier
+        LIMIT %(limit)b::bigint)
+        UNION ALL
+        (SELECT tenant_id, provider, identifier FROM {{schema}}.account
+        WHERE (failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL)
+            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+        ORDER BY tenant_id, provider, identifier
+        LIMIT %(limit)b::bigint)) d
+    ORDER BY tenant_id, provider, identifier
+    LIMIT %(limit)b::bigint)
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
+FROM (SELECT) one
+LEFT JOIN (page p
+    JOIN {{schema}}.token t
+        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
+        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+ORDER BY t.tenant_id, t.provider, t.identifier
+
+-- name: list_tenants
+-- List tenants that have tokens, after a tenant. Each step reads one entry of the index, however many tokens a tenant has.
+WITH RECURSIVE found (tenant_id) AS (
+    (SELECT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.tenant_id FROM {{schema}}.token t WHERE t.tenant_id > f.tenant_id ORDER BY t.tenant_id LIMIT 1)
+    FROM found f
+    WHERE f.tenant_id IS NOT NULL)
+SELECT tenant_id FROM found WHERE tenant_id IS NOT NULL LIMIT %(limit)b::bigint
+
 -- name: label_account
 -- Set an account's label and clear its backoff and unknown outcome; a running attempt keeps its lease.
 INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, label)

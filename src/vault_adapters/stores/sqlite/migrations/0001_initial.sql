@@ -62,6 +62,12 @@ CREATE INDEX token_vault_token_expiring ON token_vault_token (expires_at, tenant
 -- has_sibling reads from here; the literals must stand in the query as they do here.
 CREATE INDEX token_vault_token_sibling ON token_vault_token (provider, identifier)
     WHERE kind IN ('access_token', 'refresh_token');
+-- Lists of accounts read their pages from here.
+CREATE INDEX token_vault_token_account ON token_vault_token (tenant_id, provider, identifier);
+-- Lists of accounts to be connected again read from the next two; the literals must stand in the queries as they do here.
+CREATE INDEX token_vault_token_doubtful ON token_vault_token (tenant_id, provider, identifier) WHERE status != 'valid';
+CREATE INDEX token_vault_token_lapsing ON token_vault_token (expires_at)
+    WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL;
 -- note_ending reads from here the refresh tokens whose end no event has told yet.
 CREATE INDEX token_vault_token_ending ON token_vault_token (expires_at)
     WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS NOT value_id;
@@ -120,6 +126,9 @@ CREATE TABLE token_vault_account (
     clock_offset INTEGER,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) STRICT;
+-- Lists of accounts whose refreshes fail read from here; the condition must stand in the query as it does here.
+CREATE INDEX token_vault_account_troubled ON token_vault_account (tenant_id, provider, identifier)
+    WHERE failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL;
 -- What the provider refused to an OAuth client, per reason; few rows. An empty client means that the refresher names none.
 -- A mark is two bytes of a hash, which tell a few accounts apart and name none.
 CREATE TABLE token_vault_client_refusal (

@@ -1,0 +1,142 @@
+"""Lists across tenants: tenants, and all tenants' accounts by state."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ContractFixtures
+from vault_adapters.testing.contract.refreshing import claimed
+from vault_domain.entities.account import Account, ConnectionState, TokenKind
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.page import encode_cursor
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.refresh_ledger import Failure
+
+HOUR = timedelta(hours=1)
+_NAMES = ("B", "a", "aa", "b", "\u00e9", "\U0001f511")
+
+
+def _owner(account: Account) -> tuple[bytes, ...]:
+    return account.tenant_id.encode(), account.provider.encode(), (account.identifier or "").encode()
+
+
+async def _walk(vault: TokenVault, limit: int, **wanted: Any) -> list[Account]:
+    found: list[Account] = []
+    after = None
+    while True:
+        page = await vault.list_accounts(limit=limit, after=after, **wanted)
+        assert len(page.items) <= limit
+        found += [info.account for info in page.items]
+        if (after := page.next) is None:
+            return found
+
+
+async def _of_every_state(vault: TokenVault, clock: ManualClock) -> dict[ConnectionState, list[Account]]:
+    """Store accounts of several tenants in all the ways in which an account gets its state; return them by state."""
+    required, connected = ConnectionState.REAUTHORIZATION_REQUIRED, ConnectionState.CONNECTED
+    found: dict[ConnectionState, list[Account]] = {state: [] for state in ConnectionState}
+    for tenant in _NAMES:
+        alive, rejected, lapsed, ended, key, late = (Account(tenant, "google", name) for name in "alrekx")
+        await vault.store_token_set(alive, TokenSet("a", "r", expires_in=60), label="Ann")
+        await vault.store_token_set(rejected, TokenSet("a", "r"))
+        dead = await vault.get_refresh_token(rejected)
+        assert dead is not None
+        await vault.mark_token_invalid(dead, "invalid_grant")
+        await vault.store_token_set(lapsed, TokenSet("a", expires_in=60))
+        await vault.store_token_set(ended, TokenSet("a", "r", expires_in=60, refresh_token_expires_in=60))
+        await vault.store_token(key.key(TokenKind.API_KEY), "v", expires_at=clock.now() + timedelta(seconds=60))
+        await vault.store_token_set(late, TokenSet("a", "r", expires_in=7200))
+        found[required] += [rejected, lapsed, ended, key]
+        found[connected] += [alive, late]
+    clock.advance(HOUR)
+    return found
+
+
+class AcrossCases(ContractFixtures):
+    """list_tenants, and list_accounts without a tenant."""
+
+    async def test_tenants_are_listed_once_each(self, vault: TokenVault) -> None:
+        for name in _NAMES:
+            for number in range(3):
+                await vault.store_token_set(Account(name, "google", str(number)), TokenSet("a", "r"))
+        await vault.store_token_set(Account("gone", "google"), TokenSet("a"))
+        await vault.delete_account(Account("gone", "google"))
+        expected = sorted(_NAMES, key=str.encode)
+        for limit in (1, 2, len(_NAMES), 100):
+            found: list[str] = []
+            after = None
+            while True:
+                page = await vault.list_tenants(limit=limit, after=after)
+                assert len(page.items) <= limit
+                found += page.items
+                if (after := page.next) is None:
+                    break
+            assert found == expected
+        assert [tenant async for tenant in vault.iter_tenants()] == expected
+
+    async def test_all_tenants_accounts_by_state(self, vault: TokenVault, clock: ManualClock) -> None:
+        by_state = await _of_every_state(vault, clock)
+        everything = [account for accounts in by_state.values() for account in accounts]
+        for limit in (1, 3, len(everything), 1000):
+            assert await _walk(vault, limit) == sorted(everything, key=_owner)
+            for state, accounts in by_state.items():
+                assert await _walk(vault, limit, state=state) == sorted(accounts, key=_owner)
+        assert await _walk(vault, 5, provider="github") == []
+        assert await _walk(vault, 5, provider="google", state=ConnectionState.CONNECTED) == sorted(
+            by_state[ConnectionState.CONNECTED], key=_owner
+        )
+        assert [info.account async for info in vault.iter_accounts()] == sorted(everything, key=_owner)
+
+    async def test_a_narrowed_list_holds_every_account_of_the_state(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        # A store may list more accounts than have the state, but never fewer, whatever the caller's refreshers are.
+        by_state = await _of_every_state(vault, clock)
+        for state, accounts in by_state.items():
+            records, _ = await store.accounts.list_all(provider=None, state=state, limit=1000, after=None)
+            assert set(accounts) <= {record.account for record in records}
+
+    async def test_a_page_across_tenants_begins_after_its_cursor(self, vault: TokenVault) -> None:
+        accounts = [
+            Account(tenant, provider, identifier)
+            for tenant in ("t1", "t2")
+            for provider in ("a", "b")
+            for identifier in (None, "x")
+        ]
+        for account in accounts:
+            await vault.store_token_set(account, TokenSet("a", "r"))
+        first = await vault.list_accounts(limit=3)
+        assert first.next is not None
+        await vault.store_token_set(Account("t0", "a"), TokenSet("a"))
+        await vault.delete_account(accounts[3])
+        rest = await vault.list_accounts(after=first.next)
+        assert [info.account for info in (*first.items, *rest.items)] == accounts[:3] + accounts[4:]
+        for foreign in ((await vault.list_accounts("t1", limit=1)).next, (await vault.list_tenants(limit=1)).next, "x"):
+            with pytest.raises(InvalidInputError):
+                await vault.list_accounts(after=foreign)
+        for hostile in ("'; --", "\U0001f511", "x" * 1000):
+            await vault.list_accounts(after=encode_cursor((hostile, hostile, hostile)))
+            await vault.list_tenants(after=encode_cursor((hostile,)))
+
+    async def test_accounts_whose_refreshes_fail_are_found(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        failing, unknown, crashed, marked = (Account(tenant, "google", "x") for tenant in "abcd")
+        for account in (failing, unknown, crashed, marked, Account("a", "google", "well")):
+            await vault.store_token_set(account, TokenSet("a", "r"))
+        await store.refreshes.fail(await claimed(store, failing), Failure("server_error", HOUR, unknown=False))
+        await store.refreshes.fail(await claimed(store, unknown), Failure(None, HOUR, unknown=True))
+        await claimed(store, crashed)
+        dead = await vault.get_refresh_token(marked)
+        assert dead is not None
+        await vault.mark_token_invalid(dead, "invalid_grant")
+        clock.advance(HOUR)
+        for limit in (1, 2, 10):
+            assert await _walk(vault, limit, state=ConnectionState.RETRYING) == [failing, unknown, crashed]
+            assert await _walk(vault, limit, state=ConnectionState.REAUTHORIZATION_REQUIRED) == [marked]
