@@ -49,9 +49,10 @@ class Counts:
 class Census:
     """Walks over all accounts, for a while on each call, and begins again when its result is old."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, budget: float = _BUDGET) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, budget: float = _BUDGET, page: int = _PAGE) -> None:
         self._clock = clock
         self._budget = budget
+        self._page = page
         self._lock = anyio.Lock()
         self._last: tuple[float, Counts] | None = None
         self._begin()
@@ -68,7 +69,7 @@ class Census:
                 return self._last[1]
             until = self._clock() + self._budget
             while True:
-                page = await vault.list_accounts(None, limit=_PAGE, after=self._after)  # type: ignore[arg-type]
+                page = await vault.list_accounts(None, limit=self._page, after=self._after)
                 for info in page.items:
                     self._count(info)
                 self._after = page.next

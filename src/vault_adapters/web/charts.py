@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
-WIDTH, HEIGHT = 720, 160
+WIDE, NARROW, HEIGHT = 1120, 360, 180
+"""Widths of the two drawings of a chart, of which a page shows the one that fits, and their height."""
+
 _LEFT, _BOTTOM, _TOP = 40, 22, 8
 
 
@@ -26,27 +28,32 @@ class Chart:
     """Bars over time.
 
     Attributes:
+        width: the width of the view box.
         bars: the rectangles.
         lines: height and number of each line of the scale.
         ticks: position and text of each mark of the axis of time.
     """
 
+    width: int
     bars: tuple[Bar, ...]
     lines: tuple[tuple[float, int], ...]
     ticks: tuple[tuple[float, str], ...]
 
 
-def columns(slots: Sequence[tuple[str, Mapping[str, int]]], kinds: Sequence[str], *, every: int) -> Chart:
+def columns(
+    slots: Sequence[tuple[str, Mapping[str, int]]], kinds: Sequence[str], *, every: int, width: int = WIDE
+) -> Chart:
     """Return a chart of stacked columns.
 
     Args:
         slots: name and counts by kind of each column, from left to right.
         kinds: the kinds from bottom to top.
         every: a column in this many is named on the axis.
+        width: the width of the view box.
     """
     top = scale(max((sum(counts.get(kind, 0) for kind in kinds) for _, counts in slots), default=0))
     height = HEIGHT - _TOP - _BOTTOM
-    step = (WIDTH - _LEFT) / max(len(slots), 1)
+    step = (width - _LEFT) / max(len(slots), 1)
     bars: list[Bar] = []
     for at, (_, counts) in enumerate(slots):
         y = float(HEIGHT - _BOTTOM)
@@ -59,7 +66,7 @@ def columns(slots: Sequence[tuple[str, Mapping[str, int]]], kinds: Sequence[str]
             bars.append(Bar(round(_LEFT + at * step + 1, 2), round(y, 2), round(step - 2, 2), round(tall, 2), kind))
     lines = [(round(HEIGHT - _BOTTOM - part * height, 2), round(top * part)) for part in (0, 0.5, 1)]
     ticks = [(round(_LEFT + (at + 0.5) * step, 2), name) for at, (name, _) in enumerate(slots) if at % every == 0]
-    return Chart(tuple(bars), tuple(lines), tuple(ticks))
+    return Chart(width, tuple(bars), tuple(lines), tuple(ticks))
 
 
 def scale(most: int) -> int:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vault_adapters.web.census import Counts
-from vault_adapters.web.charts import columns
+from vault_adapters.web.charts import NARROW, columns
 from vault_adapters.web.reading import Answer
 from vault_adapters.web.site import Site, link
 from vault_adapters.web.timeline import timeline
@@ -21,7 +21,6 @@ from vault_domain import (
     AuditEvent,
     ConnectionState,
     HealthReport,
-    InvalidInputError,
     Page,
     TokenHealth,
     TokenInfo,
@@ -65,7 +64,10 @@ class Pages:
             census=census,
             slots=slots,
             week=week,
-            chart=columns(names, ("refreshed", "failed"), every=4),
+            drawings=[
+                columns(names, ("refreshed", "failed"), every=4),
+                columns(names, ("refreshed", "failed"), every=8, width=NARROW),
+            ],
             activity=site.activity,
             followed=followed,
             healths=list(reversed(TokenHealth)),
@@ -79,13 +81,7 @@ class Pages:
 
         async def question() -> Page[AccountInfo]:
             wanted = None if state is None else ConnectionState(state)
-            return await vault.list_accounts(
-                tenant,  # type: ignore[arg-type]
-                provider=provider,
-                state=wanted,
-                limit=ROWS,
-                after=after,
-            )
+            return await vault.list_accounts(tenant, provider=provider, state=wanted, limit=ROWS, after=after)
 
         answer = await self.site.reader.ask(("accounts", tenant, provider, state, after), question)
         return await self._list(
@@ -147,11 +143,8 @@ class Pages:
         answer = await self.site.reader.ask("keys", vault.keys.status)
         return await self._show(request, "keys.html", [answer], status_of=answer.value)
 
-    async def _census(self) -> Counts | None:
-        try:
-            return await self.site.census.follow(self.site.vault)
-        except InvalidInputError:
-            return None
+    async def _census(self) -> Counts:
+        return await self.site.census.follow(self.site.vault)
 
     async def _list(self, request: Request, template: str, answer: Answer[Any], **context: Any) -> Response:
         page = answer.value

@@ -74,7 +74,11 @@ def named(value: str | StrEnum) -> str:
 def pill(value: str | StrEnum, meaning: str | None = None) -> Markup:
     """Return a state as a pill; its text says what its colour says."""
     kind = meaning or MEANINGS.get(str(value), "plain")
-    return Markup('<span class="pill {}">{}</span>').format(kind, named(value))
+    return Markup('<span class="pill {}">{}</span>').format(kind, _capital(named(value)))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def event_meaning(action: str | StrEnum) -> str:

@@ -5,8 +5,8 @@ from datetime import timedelta
 from vault_adapters import (
     Account,
     ProviderConfigurationError,
-    RefreshFailedError,
     ReauthorizationRequiredError,
+    RefreshFailedError,
     TokenKind,
     TokenSet,
     VaultError,
@@ -16,9 +16,10 @@ from vault_adapters.testing import ScriptedRefresher
 CANARY = "canary-4f1b0c-secret"
 TENANTS = [f"5f0c2a5e-7d11-4c8e-9a35-0b1f6a1d9c{number:02x}" for number in range(12)]
 
-SCRIPT = '<script>alert(1)</script>"\'><img src=x onerror=alert(2)>'
+SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 RIGHT_TO_LEFT = "invoice\u202egpj.exe\u202c \u05e9\u05dc\u05d5\u05dd"
 LONG = "x" * 240
+REFUSING = ["hubspot", "quickbooks", "hubspot", "quickbooks", "salesforce", "salesforce", "salesforce"]
 HOSTILE = [SCRIPT, RIGHT_TO_LEFT, LONG, "a&amp;b\nc\td\x1b[31m", "../../etc/passwd?tenant=1#x"]
 
 
@@ -43,11 +44,15 @@ async def fill(vault):
     for number, tenant in enumerate(TENANTS):
         host = vault.with_actor("billing-service")
         account = Account(tenant, "google", f"owner{number}@example.com")
-        await host.store_token_set(account, token_set(number, scopes=("openid", "drive.readonly")), label=f"Owner {number}")
+        await host.store_token_set(
+            account, token_set(number, scopes=("openid", "drive.readonly")), label=f"Owner {number}"
+        )
         await host.store_token_set(Account(tenant, "github"), TokenSet(f"{CANARY}-gh-{number}"), label="octo-org")
         if number % 2:
             await host.with_actor("worker").refresh_account(account)
-    for number, provider in enumerate(["hubspot", "quickbooks", "hubspot", "quickbooks", "salesforce"]):
+    for number, provider in enumerate(
+        ["hubspot", "quickbooks", "hubspot", "quickbooks", "salesforce", "salesforce", "salesforce"]
+    ):
         account = Account(TENANTS[number], provider, f"team-{number}")
         await vault.store_token_set(account, token_set(f"{provider}{number}", expires_in=timedelta(minutes=20)))
         await failing(vault.with_actor("worker"), account)
