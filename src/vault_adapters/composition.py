@@ -50,6 +50,7 @@ from vault_domain.services.refresh.provider_rules import policy_of, provider_rul
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
@@ -163,7 +164,10 @@ async def _run(
         cipher = AesGcmCipher(keyring, sink)
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
-        opener, uses = TokenOpener(cipher, sink), UseTracker(store.tokens)
+        auditing = AuditService(
+            store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
+        )
+        opener, uses = TokenOpener(cipher, sink, auditing.unreadable), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
@@ -177,6 +181,7 @@ async def _run(
             sink=sink,
             tasks=tasks,
             opener=opener,
+            auditing=auditing,
             uses=uses,
             keeper=keeper,
             timing=timing,
@@ -188,7 +193,9 @@ async def _run(
             window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
-        await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
+        await stack.enter_async_context(
+            running(services.refreshing, keeper, (uses, auditing), tasks, limit=limit, lease=lease)
+        )
         yield TokenVault(services)
 
 
@@ -288,6 +295,7 @@ def _vault_services(
     sink: EventSink,
     tasks: Tasks,
     opener: TokenOpener,
+    auditing: AuditService,
     uses: UseTracker,
     keeper: AnswerKeeper,
     timing: RefreshTiming,
@@ -311,6 +319,7 @@ def _vault_services(
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
     return VaultServices(
         tokens=tokens,
+        auditing=auditing,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
         health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most, policy.notice),

@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
+from vault_adapters.testing.contract.audit import AuditCases
 
 from vault_adapters.testing.contract.across import AcrossCases
 from vault_adapters.testing.contract.claims import ClaimCases
@@ -71,7 +72,7 @@ METHODS = {
         ],
         KeyTableCases,
     ),
-    "audit": {"page": EventCases},
+    "audit": {"page": EventCases, "latest": AuditCases, "append": AuditCases, "prune": AuditCases},
     "refreshes": {
         "read": ClaimCases,
         "claim": ClaimCases,
@@ -146,10 +147,10 @@ async def commit_forgets_what_it_committed(store, attempt, writes, *, actor):
     return change
 
 
-async def fail_ends_whatever_attempt_is_the_latest(store, attempt, failure):
+async def fail_ends_whatever_attempt_is_the_latest(store, attempt, failure, *, actor=None):
     record, _ = await store.accounts.get(attempt.account)
-    if record is not None:
-        await store.refreshes.fail(evolve(attempt, attempt_id=record.refresh.attempt_id), failure)
+    latest = attempt.attempt_id if record is None else record.refresh.attempt_id
+    return await store.refreshes.fail(evolve(attempt, attempt_id=latest), failure, actor=actor)
 
 
 async def reject_hits_whatever_credential_is_stored(store, attempt, code, *, actor):

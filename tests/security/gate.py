@@ -97,6 +97,7 @@ def right_value(name: str) -> Any:
         "key": KEY,
         "keys": [KEY],
         "kind": "api_key",
+        "older_than": timedelta(days=400),
         "provider": "google",
         "response": {"access_token": CANARY},
         "rows": [ImportedToken(KEY, CANARY)],

@@ -149,6 +149,7 @@ def _right(name: str) -> Any:
         "account": account(1),
         "token_set": TokenSet("v"),
         "within": HOUR,
+        "older_than": 24 * HOUR,
         "tenant_id": "nobody",
         "provider": "nobody",
         "error_code": "x",

@@ -135,6 +135,7 @@ def event_json(event: AuditEvent) -> dict[str, Any]:
         "identifier": None if event.account is None else event.account.identifier,
         "kind": None if event.kind is None else event.kind.value,
         "generation": event.generation,
+        "credential_generation": event.credential_generation,
         "actor": event.actor,
         "code": event.code,
         "cursor": event.cursor,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
 from attrs.validators import optional
@@ -83,6 +83,14 @@ def _duration(least: timedelta, most: timedelta) -> Callable[[Any, Attribute[Any
     return validate
 
 
+def _one_of(*choices: str) -> Callable[[Any, Attribute[Any], Any], None]:
+    def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, str) or value not in choices:
+            raise ConfigurationError(f"{attribute.name} must be {' or '.join(choices)}")
+
+    return validate
+
+
 def _whole(least: int, most: int) -> Callable[[Any, Attribute[Any], Any], None]:
     def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -140,6 +148,9 @@ class VaultConfig:
         serve_stale: time since the database last confirmed a token for which this process may hand it out from memory
             while the database does not answer; zero: never. An expired token is never handed out.
         read_cache_size: largest number of tokens that this process remembers.
+        audit_retention: age from which sweeps delete audit events, a day at least; None: never.
+        audit_reads: ``all`` writes an audit event for reads of every token, ``secrets`` only for reads of those that
+            are not access tokens; None: for no read.
         exhausted_after: time of nothing but definite refusals, an hour to a year, after which the vault no longer asks
             the provider and shows the account as one to connect again.
         provider_concurrency: largest number of refreshes that this process runs at one provider at the same time.
@@ -187,6 +198,8 @@ class VaultConfig:
     read_cache: timedelta | None = field(default=None, validator=optional(_duration(_ZERO, _DAY)))
     serve_stale: timedelta = field(default=timedelta(minutes=10), validator=_duration(_ZERO, _DAY))
     read_cache_size: int = field(default=10_000, validator=_whole(1, 10_000_000))
+    audit_retention: timedelta | None = field(default=None, validator=optional(_duration(_DAY, 36_600 * _DAY)))
+    audit_reads: Literal["all", "secrets"] | None = field(default=None, validator=optional(_one_of("all", "secrets")))
     exhausted_after: timedelta = field(
         default=DEFAULT_EXHAUSTION,
         validator=_duration(timedelta(hours=1), 365 * _DAY),

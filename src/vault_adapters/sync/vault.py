@@ -18,6 +18,7 @@ from vault_domain.entities.page import Page
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_label
 from vault_domain.entities.token import TokenInfo
+from vault_domain.facade.arguments import as_reason
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
@@ -66,10 +67,10 @@ class SyncVault(View[TokenVault]):
         self.close()
 
     @scrubbed
-    def with_actor(self, actor: str | None) -> SyncVault:
-        """Return a view of this vault whose audit events carry ``actor`` (1 to 255 characters, or None)."""
-        name = as_label(actor, "actor")
-        return SyncVault(self._session, lambda vault: vault.with_actor(name))
+    def with_actor(self, actor: str | None, *, reason: str | None = None) -> SyncVault:
+        """Return a view of this vault whose audit events carry ``actor``; see `TokenVault.with_actor`."""
+        name, why = as_label(actor, "actor"), None if reason is None else as_reason(reason)
+        return SyncVault(self._session, lambda vault: vault.with_actor(name, reason=why))
 
     store_token = blocking(TokenVault.store_token)
     store_tokens = blocking(TokenVault.store_tokens)
@@ -95,6 +96,8 @@ class SyncVault(View[TokenVault]):
     list_tenants = blocking(TokenVault.list_tenants)
     list_accounts = blocking(TokenVault.list_accounts)
     audit_events = blocking(TokenVault.audit_events)
+    latest_audit_events = blocking(TokenVault.latest_audit_events)
+    prune_audit = blocking(TokenVault.prune_audit)
 
     import_tokens = blocking(TokenVault.import_tokens)
     revive_accounts = blocking(TokenVault.revive_accounts)

@@ -9,6 +9,7 @@ from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.importing import ImportService
@@ -31,6 +32,7 @@ class VaultServices:
     """All use cases of a vault; the composition root creates them."""
 
     tokens: TokenService
+    auditing: AuditService
     accounts: AccountService
     listing: ListingService
     health: HealthService

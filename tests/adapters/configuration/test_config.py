@@ -56,6 +56,8 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_FLEET_GUARD_LIMIT="86400",
         TOKEN_VAULT_READ_CACHE="30",
         TOKEN_VAULT_SERVE_STALE="60",
+        TOKEN_VAULT_AUDIT_RETENTION="34560000",
+        TOKEN_VAULT_AUDIT_READS="secrets",
         TOKEN_VAULT_READ_CACHE_SIZE="50",
     )
     assert config.encryption_secret.reveal() == SECRET
@@ -90,6 +92,8 @@ def test_every_field_has_a_variable(tmp_path):
         "read_cache": timedelta(seconds=30),
         "serve_stale": timedelta(seconds=60),
         "read_cache_size": 50,
+        "audit_retention": timedelta(days=400),
+        "audit_reads": "secrets",
     }
     day, minute = timedelta(days=1), timedelta(minutes=1)
     assert config.client_rules == ClientRules(4, minute / 2, 8, 2 * minute, day)

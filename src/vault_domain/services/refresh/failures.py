@@ -88,16 +88,16 @@ class FailureRecorder:
             return await self._refuse(attempt, reason, state, actor)
         if isinstance(error, RefreshFailedError):
             wait = backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)
-            await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
+            await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown), actor)
             raise RefreshFailedError(
                 account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
             )
         if reason == INVALID_CLIENT:
-            await self._fail_for_client(attempt, reason, state)
+            await self._fail_for_client(attempt, reason, state, actor)
             await self._guard.refused(attempt)
         else:
             wait = backoff(state.failures + 1, self._tasks.jitter(), None)
-            await self._fail(attempt, Failure(reason, wait, unknown=False))
+            await self._fail(attempt, Failure(reason, wait, unknown=False), actor)
         raise ProviderConfigurationError(account=account, reason=reason)
 
     async def _refuse(
@@ -108,7 +108,8 @@ class FailureRecorder:
         if is_exhausted(run, self._exhaustion):
             return await self._condemn(attempt, EXHAUSTED, state, actor)
         wait = wait_after(run, self._tasks.jitter())
-        await self._fail(attempt, Failure(reason, wait, unknown=False, refused=True, refused_for=run))
+        failure = Failure(reason, wait, unknown=False, refused=True, refused_for=run)
+        await self._fail(attempt, failure, actor)
         raise ProviderConfigurationError(account=attempt.account, reason=reason)
 
     async def _condemn(
@@ -120,17 +121,19 @@ class FailureRecorder:
             return NothingSent()
         if isinstance(verdict, Verdict):
             raise ReauthorizationRequiredError(account=attempt.account, reason=reason)
-        await self._fail_for_client(attempt, verdict, state)
+        await self._fail_for_client(attempt, verdict, state, actor)
         raise ProviderConfigurationError(account=attempt.account, reason=verdict)
 
-    async def _fail_for_client(self, attempt: Attempt, reason: str, state: RefreshState) -> None:
+    async def _fail_for_client(self, attempt: Attempt, reason: str, state: RefreshState, actor: str | None) -> None:
         """Record a failure for which the account is not to blame; it waits for some minutes at most."""
         wait = min(backoff(state.failures + 1, self._tasks.jitter(), None), LONGEST_WAIT)
-        await self._fail(attempt, Failure(reason, wait, unknown=False))
+        await self._fail(attempt, Failure(reason, wait, unknown=False), actor)
 
-    async def _fail(self, attempt: Attempt, failure: Failure) -> None:
+    async def _fail(self, attempt: Attempt, failure: Failure, actor: str | None) -> None:
         try:
-            await self._ledger.fail(attempt, failure)
+            change = await self._ledger.fail(attempt, failure, actor=actor)
         except StorageError as error:
             # The lease then runs out, which counts as an unknown outcome; that is the safe assumption.
             _log.warning("a failed refresh could not be recorded (%s)", error.code)
+        else:
+            self._sink.publish(change.events)

@@ -1,6 +1,7 @@
 """Decrypts rows. Callers get the same error for every cause; operators find the reason code in the log."""
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from vault_domain.entities.account import Account, TokenKey
@@ -17,11 +18,20 @@ _log = logging.getLogger(__name__)
 
 
 class TokenOpener:
-    """Decrypts sealed tokens and counts failures."""
+    """Decrypts sealed tokens and counts failures.
 
-    def __init__(self, cipher: Cipher, sink: EventSink) -> None:
+    Args:
+        cipher: opens the values.
+        sink: receives an event for each failure.
+        note: called with each of these events, to store it in the audit log.
+    """
+
+    def __init__(
+        self, cipher: Cipher, sink: EventSink, note: Callable[[AuditEvent], None] = lambda event: None
+    ) -> None:
         self._cipher = cipher
         self._sink = sink
+        self._note = note
         self.failed_reads = FailedReads()
 
     async def open(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
@@ -81,6 +91,7 @@ class TokenOpener:
             code=reason,
         )
         self._sink.publish([event])
+        self._note(event)
         return DecryptionError(account=key.account, keys=[key])
 
 

@@ -136,9 +136,17 @@ CREATE TABLE {{schema}}.audit_event (
     generation {{schema}}.vault_generation,
     actor {{schema}}.vault_short_text,
     code {{schema}}.vault_code,
-    PRIMARY KEY (tenant_id, xid, seq)
-);
+    credential_generation {{schema}}.vault_generation,
+    PRIMARY KEY (tenant_id, xid, seq, occurred_at)
+) PARTITION BY RANGE (occurred_at);
+-- It takes the events of a time for which there is no partition, and so do the events that are kept for ever after
+-- their partition was dropped.
+CREATE TABLE {{schema}}.audit_event_rest PARTITION OF {{schema}}.audit_event DEFAULT;
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
+-- Pruning finds old events from here. Events lie in the order of their times, so the index is a few pages.
+CREATE INDEX audit_event_time ON {{schema}}.audit_event USING brin (occurred_at);
+-- A value that does not decrypt is told once an hour; the literal must stand in the query as it does here.
+CREATE INDEX audit_event_unreadable ON {{schema}}.audit_event (tenant_id, occurred_at) WHERE action = 'decryption_failed';
 -- Reading a key asks the audit log whether the key was replaced, destroyed or retired. The literals must stand in the
 -- queries as they do here.
 CREATE INDEX audit_event_data_key ON {{schema}}.audit_event (tenant_id, code)

@@ -94,8 +94,12 @@ CREATE TABLE token_vault_audit_event (
     kind TEXT CHECK (kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')),
     generation INTEGER CHECK (generation >= 1),
     actor TEXT CHECK (length(actor) <= 255),
-    code TEXT CHECK (length(code) <= 64)
+    code TEXT CHECK (length(code) <= 64),
+    credential_generation INTEGER CHECK (credential_generation >= 1)
 ) STRICT;
+-- A value that does not decrypt is told once an hour; the literal must stand in the query as it does here.
+CREATE INDEX token_vault_audit_event_unreadable ON token_vault_audit_event (tenant_id, occurred_at)
+    WHERE action = 'decryption_failed';
 CREATE INDEX token_vault_audit_event_tenant ON token_vault_audit_event (tenant_id, seq);
 -- Reading a key asks the audit log whether the key was replaced, destroyed or retired. The literals must stand in the
 -- queries as they do here.
