@@ -15,7 +15,6 @@ REFRESHED, FAILED = "refreshed", "failed"
 
 _KINDS: Mapping[str, str] = {
     "token_refreshed": REFRESHED,
-    "token_invalidated": FAILED,
     "refresh_failing": FAILED,
     "reauthorization_required": FAILED,
 }
