@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import urlsplit
 
 from attrs import frozen
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from vault_adapters.web.connecting import begin
 from vault_adapters.web.forms import read_form
 from vault_adapters.web.pages import SPANS, read_account
 from vault_adapters.web.reading import Problem
-from vault_adapters.web.safety import COOKIE, form_proof, form_secret, is_proved
+from vault_adapters.web.safety import COOKIE, cookie_secret, form_proof, is_proved, keep_secret
 from vault_adapters.web.site import Site, account_link, link
 from vault_domain import (
     Account,
@@ -79,19 +77,7 @@ class Acting:
         if action == "revive":
             report = await self._revive(vault, account, form, dry_run=False)
             return await self.site.render(request, "revived.html", account=account, report=report, trouble=None)
-        url = await self._begin(request, account)
-        return await self.site.render(request, "reconnect.html", account=account, url=url, trouble=None)
-
-    async def _begin(self, request: Request, account: Account) -> str:
-        """Return the page of the provider at which the account's user connects it again."""
-        assert self.site.connector is not None  # noqa: S101 - refused before
-        session = await self.site.session_of(request)
-        found: Any = self.site.connector.begin(account.tenant_id, account.provider, session=session, account=account)
-        start = await found if inspect.isawaitable(found) else found
-        url = str(start.url)
-        if urlsplit(url).scheme not in ("https", "http"):
-            raise InvalidInputError("the connector returned no web address")
-        return url
+        return await begin(self.site, request, account)
 
     async def _revive(
         self, vault: TokenVault, account: Account, form: Mapping[str, str], *, dry_run: bool
@@ -109,7 +95,7 @@ class Acting:
         error: VaultError | None = None,
     ) -> Response:
         actor = await self.site.actor_of(request)
-        secret, is_new = form_secret(request)
+        secret, is_new = cookie_secret(request, COOKIE)
         preview, problem = None, None if error is None else Problem.of(error)
         if action == "revive" and error is None:
             preview = await self._preview(account, form)
@@ -131,14 +117,7 @@ class Acting:
             trouble=None,
         )
         if is_new:
-            response.set_cookie(
-                COOKIE,
-                secret,
-                path=link(request, ""),
-                secure=request.url.scheme == "https",
-                httponly=True,
-                samesite="strict",
-            )
+            keep_secret(response, request, COOKIE, secret, path=link(request, ""), strict=True)
         return response
 
     async def _preview(self, account: Account, form: Mapping[str, str]) -> RevivalReport | Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from vault_adapters.web.acting import Acting
+from vault_adapters.web.connecting import finish
 from vault_adapters.web.pages import Pages
 from vault_adapters.web.reading import Problem
 from vault_adapters.web.safety import SafeHeaders
@@ -36,13 +38,14 @@ def dashboard(
 
     Args:
         vault: the vault, or a function that returns it, for a host that opens the vault after it has made its routes.
-        connector: begins the connection of an account whose user must connect it again; None: no such action.
+        connector: a `Connector`, which connects an account again; None: no such action. Its redirect URI may be the
+            page ``connected`` of this application, such as ``https://ops.example.com/vault/connected``.
         actions: whether operators may refresh, reconnect, revive and delete accounts, or a function of the request
             that says so, such as ``lambda request: request.user.is_admin``.
         actor: a function of the request that names who acts, for the audit log. None: the ``display_name`` of
             Starlette's ``request.user``, or ``dashboard``.
-        session: a function of the request that returns the session which the connector binds a connection to. None:
-            the name of the actor.
+        session: a function of the request that returns the session which the connector binds a connection to, for a
+            host whose own page finishes connections. None: a cookie of the dashboard.
 
     Each of the functions may be async.
     """
@@ -57,6 +60,7 @@ def dashboard(
         Route("/keys", pages.keys),
         Route("/ask/{action}", acting.ask),
         Route("/act/{action}", acting.act, methods=["POST"]),
+        Route("/connected", partial(finish, site)),
         Route("/static/{edition}/{name}", _Static(site.edition).serve),
     ]
     handlers = {HTTPException: _Errors(site).http, VaultError: _Errors(site).vault}
@@ -94,7 +98,7 @@ class _Errors:
         """Show an error of the vault; its message repeats no input."""
         if isinstance(error, InvalidInputError):
             return await self._show(request, 400, "Not understood", f"{error}.", None)
-        status = 503 if isinstance(error, StorageError) else 500
+        status = 503 if isinstance(error, StorageError) else 409
         return await self._show(request, status, "Not done", "The vault could not do this.", Problem.of(error))
 
     async def _show(self, request: Request, status: int, title: str, message: str, problem: Problem | None) -> Response:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "token_vault_form"
@@ -52,12 +53,33 @@ class SafeHeaders:
         await self._app(scope, receive, send_safely)
 
 
-def form_secret(request: Request) -> tuple[str, bool]:
-    """Return the secret that proves this browser's forms, from its cookie, and whether it is new."""
-    known = request.cookies.get(COOKIE, "")
+def cookie_secret(request: Request, cookie: str) -> tuple[str, bool]:
+    """Return this browser's secret from a cookie, and whether it is new."""
+    known = request.cookies.get(cookie, "")
     if len(known) == 43 and known.isascii() and known.replace("-", "").replace("_", "").isalnum():
         return known, False
     return secrets.token_urlsafe(32), True
+
+
+def keep_secret(response: Response, request: Request, cookie: str, secret: str, *, path: str, strict: bool) -> None:
+    """Set a cookie that no script reads.
+
+    Args:
+        response: the answer to set it on.
+        request: the request.
+        cookie: the cookie's name.
+        secret: its value.
+        path: the prefix of the pages that get it.
+        strict: whether it is kept from requests that other sites begin, even from their links and redirections.
+    """
+    response.set_cookie(
+        cookie,
+        secret,
+        path=path,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict" if strict else "lax",
+    )
 
 
 def form_proof(secret: str, parts: Sequence[str]) -> str:
@@ -68,7 +90,7 @@ def form_proof(secret: str, parts: Sequence[str]) -> str:
 
 def is_proved(request: Request, proof: str, parts: Sequence[str]) -> bool:
     """Return whether a form was sent by a page that this browser got from here."""
-    secret, is_new = form_secret(request)
+    secret, is_new = cookie_secret(request, COOKIE)
     wanted = form_proof(secret, parts)
     return not is_new and hmac.compare_digest(proof.encode(), wanted.encode()) and is_same_origin(request)
 

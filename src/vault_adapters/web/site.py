@@ -28,10 +28,13 @@ Hook = Callable[[Request], Any]
 
 
 class ConnectorLike(Protocol):
-    """What the dashboard needs of a connector: the beginning of a connection."""
+    """What the dashboard needs of a connector: the beginning of a connection, and its end."""
 
     def begin(self, tenant_id: str, provider: str, **options: Any) -> Awaitable[Any]:
         """Return the start of a connection; its ``url`` is the page of the provider."""
+
+    def finish(self, query: str, **options: Any) -> Awaitable[Any]:
+        """Store the tokens of a callback; return the account."""
 
 
 def content(name: str) -> bytes:
@@ -75,7 +78,7 @@ class Site:
         connector: begins connections, or None.
         actions: whether a request may act on accounts, or a function of the request that says so.
         actor: a function of the request that names the actor, or None.
-        session: a function of the request that names the browser's session for the connector, or None.
+        session: a function of the request that names the browser's session for the connector; None: a cookie does.
     """
 
     source: TokenVault | Callable[[], TokenVault]
@@ -96,19 +99,15 @@ class Site:
 
     async def may_act(self, request: Request) -> bool:
         """Return whether the host allows this request to act on accounts."""
-        return bool(await _answer(self.actions, request) if callable(self.actions) else self.actions)
+        return bool(await answer_of(self.actions, request) if callable(self.actions) else self.actions)
 
     async def actor_of(self, request: Request) -> str:
         """Return who acts, as the host or Starlette's authentication names them."""
         if self.actor is not None:
-            return str(await _answer(self.actor, request))
+            return str(await answer_of(self.actor, request))
         user = request.scope.get("user")
         name = getattr(user, "display_name", "") if getattr(user, "is_authenticated", False) else ""
         return str(name) or "dashboard"
-
-    async def session_of(self, request: Request) -> str:
-        """Return the session that a connection is bound to."""
-        return await self.actor_of(request) if self.session is None else str(await _answer(self.session, request))
 
     async def render(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
         """Return a page."""
@@ -125,7 +124,8 @@ class Site:
         return HTMLResponse(text, status)
 
 
-async def _answer(hook: Hook, request: Request) -> Any:
+async def answer_of(hook: Hook, request: Request) -> Any:
+    """Return what a function of the host answers."""
     found = hook(request)
     return await found if inspect.isawaitable(found) else found
 

@@ -10,7 +10,7 @@ from tests.adapters.web.conftest import browsing
 from tests.adapters.web.reading import Reader
 from tests.adapters.web.test_pages import account_path
 
-from vault_adapters import Account, ConnectionState
+from vault_adapters import Account, AccountInfo, ConnectionState, ReauthorizationRequiredError
 from vault_adapters.testing import memory_vault
 from vault_adapters.web import dashboard
 
@@ -82,6 +82,11 @@ class Connections:
         self.begun.append((tenant_id, provider, session, account))
         return self
 
+    async def finish(self, query, *, session):
+        if session != self.begun[-1][2]:
+            raise ReauthorizationRequiredError("the callback is of another session", reason="state")
+        return AccountInfo(self.begun[-1][3], ConnectionState.CONNECTED)
+
 
 async def test_a_reconnection_is_begun_by_the_connector(vault, stored):
     connector = Connections()
@@ -96,6 +101,21 @@ async def test_a_reconnection_is_begun_by_the_connector(vault, stored):
         answer = await client.post("/act/reconnect", data=form)
         assert answer.status_code == 400
         assert "javascript:" not in answer.text
+
+
+async def test_the_dashboard_finishes_a_connection_of_the_same_browser_only(vault, stored):
+    app = dashboard(vault, connector=Connections(), actions=True)
+    async with browsing(app) as client, browsing(app) as other:
+        answer = await client.post("/act/reconnect", data=await asked(client, "reconnect"))
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=lax" in cookie
+        refused = await other.get("/connected?code=c&state=s")
+        assert refused.status_code == 409
+        assert "reauthorization_required: state" in Reader(refused.text).text
+        assert "is connected" in Reader((await client.get("/connected?code=c&state=s")).text).text
+    async with browsing(dashboard(vault, connector=Connections())) as client:
+        assert (await client.get("/connected?code=c&state=s")).status_code == 404
 
 
 async def test_without_a_connector_there_is_no_reconnection(stored, acting):
