@@ -13,7 +13,8 @@ PICTURES = {
     "overview-wide-light": ("/", 1280, "light"),
     "overview-wide-dark": ("/", 1280, "dark"),
     "account-wide-light": (f"/account?{urlencode(ACCOUNT)}", 1280, "light"),
-    "accounts-narrow-light": ("/accounts?provider=quickbooks", 400, "light"),
+    "accounts-wide-dark": ("/accounts", 1280, "dark"),
+    "account-narrow-light": (f"/account?{urlencode(ACCOUNT)}", 400, "light"),
     "overview-narrow-dark": ("/", 400, "dark"),
 }
 
@@ -23,7 +24,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with running_dashboard(actions=True) as base, start_chromium() as chromium:
         for name, (path, width, scheme) in PICTURES.items():
-            size = {"width": width, "height": 860}
+            size = {"width": width, "height": 800}
             page = chromium.new_page(viewport=size, color_scheme=scheme)
             page.goto(base + path)
             page.screenshot(path=FOLDER / f"{name}.png")

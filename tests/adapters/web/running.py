@@ -41,8 +41,8 @@ async def live_a_day(vault, clock):
 
 
 @contextmanager
-def running_dashboard(**options):
-    """Give the address of a dashboard."""
+def running_dashboard(*, longest=False, **options):
+    """Give the address of a dashboard; ``longest`` adds an account with the longest texts."""
     ready, ended = threading.Event(), threading.Event()
     told = {}
 
@@ -51,6 +51,8 @@ def running_dashboard(**options):
         async with memory_vault(refreshers=sample.refreshers(), clock=clock) as vault:
             await live_a_day(vault, clock)
             await sample.fill(vault)
+            if longest:
+                await sample.add_the_longest(vault)
             app = Starlette(routes=[Mount(PREFIX, dashboard(vault, connector=Connections(), **options))])
             server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
             serving = asyncio.create_task(server.serve())

@@ -59,8 +59,13 @@ async def fill(vault):
     for number, text in enumerate(HOSTILE):
         account = Account("hostile", "google", text)
         await vault.with_actor(text).store_token_set(account, token_set(f"h{number}"), label=text)
-    await vault.store_token_set(Account("t" * 255, "p" * 64, "i" * 255), token_set("long"), label="l" * 255)
     await vault.store_token(Account(TENANTS[0], "stripe").key(TokenKind.API_KEY), f"{CANARY}-api-key")
+
+
+async def add_the_longest(vault):
+    """Store an account whose texts are all as long as they may be."""
+    account = Account("t" * 255, "p" * 64, "i" * 255)
+    await vault.with_actor("a" * 255).store_token_set(account, token_set("long"), label="l" * 255)
 
 
 async def failing(vault, account):

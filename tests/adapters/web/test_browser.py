@@ -8,19 +8,20 @@ from tests.adapters.web.running import running_dashboard
 from tests.support.chromium import find_axe, start_chromium
 
 REFUSED = {"tenant": sample.TENANTS[1], "provider": "quickbooks", "identifier": "team-1"}
-HOSTILE = {"tenant": "hostile", "provider": "google", "identifier": sample.SCRIPT}
+LONGEST = {"tenant": "t" * 255, "provider": "p" * 64, "identifier": "i" * 255}
 PAGES = [
     "/",
     "/accounts",
     "/accounts?tenant=hostile",
-    "/accounts?tenant=nobody",
+    f"/accounts?tenant={'t' * 255}",
     f"/account?{urlencode(REFUSED)}",
-    f"/account?{urlencode(HOSTILE)}",
+    f"/account?{urlencode(LONGEST)}",
     "/expiring?within=30d",
-    "/audit",
+    f"/audit?tenant={'t' * 255}",
+    "/audit?tenant=hostile",
     "/keys",
     "/account",
-    *[f"/ask/{action}?{urlencode(REFUSED)}" for action in ("revive", "delete")],
+    *[f"/ask/{action}?{urlencode(REFUSED)}" for action in ("revive",)],
 ]
 
 
@@ -41,7 +42,7 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def base(chromium):
-    with running_dashboard(actions=True, actor=lambda request: "ops@example.com") as address:
+    with running_dashboard(longest=True, actions=True, actor=lambda request: "ops@example.com") as address:
         yield address
 
 
@@ -90,7 +91,7 @@ def test_everything_works_without_scripts_by_keyboard_alone(chromium, base):
     page.keyboard.type("hostile")
     page.keyboard.press("Enter")
     page.wait_for_url("**/accounts?tenant=hostile**")
-    tab_to(page, "../../etc/passwd")
+    tab_to(page, "google · ../../etc/passwd")
     page.keyboard.press("Enter")
     page.wait_for_url("**/account?**")
     tab_to(page, "Refresh now")

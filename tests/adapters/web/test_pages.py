@@ -36,7 +36,7 @@ def account_path(account, page="/account"):
 async def test_each_page_shows_what_it_is_for(vault, browser):
     await sample.fill(vault)
     overview = Reader((await browser.get("/")).text).text
-    assert "Connected 31 accounts" in overview
+    assert "Connected 30 accounts" in overview
     assert "Retrying 5 accounts" in overview
     assert "Must reconnect 2 accounts" in overview
     assert "salesforce Invalid client" in overview, "the incident is shown"
