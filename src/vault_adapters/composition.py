@@ -21,8 +21,10 @@ from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
+from vault_adapters.runtime.waking import StoreWaker
 from vault_adapters.stores.noticed import remembering
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
+from vault_adapters.stores.port import WatchedStore
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.audit import AuditEvent
@@ -36,6 +38,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
+from vault_domain.ports.waker import Waker
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
@@ -55,6 +58,7 @@ from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.held import HeldAnswers
+from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
@@ -62,6 +66,7 @@ from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.states import StateService
 from vault_domain.services.tokens.uses import UseTracker
 from vault_domain.services.use_cases import KeyServices, VaultServices
 
@@ -88,7 +93,8 @@ async def open_vault(
         pool: the host's own Postgres connection pool; the vault never closes it.
         migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the database's time, also for leases; meant for tests.
-        on_event: called at most once with each audit event after its commit; exceptions that it raises are logged.
+        on_event: called at most once with each audit event after its commit; exceptions that it raises are logged. If
+            it is a coroutine function, the calls run one after the other, beside the vault's work.
 
     Raises:
         ConfigurationError: the configuration is invalid or does not fit the database; nothing was written.
@@ -157,17 +163,21 @@ async def _run(
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
+        waker = StoreWaker(store.watch if isinstance(store, WatchedStore) else None)
+        stack.push_async_callback(waker.aclose)
         held = HeldAnswers(commits)
         memory = remembering(store, config.memory, held, tasks, keyring.holds, clock)
         store, reader = await stack.enter_async_context(memory)
-        sink = held.watching(CallbackSink(on_event))
+        told = CallbackSink(on_event)
+        stack.push_async_callback(told.aclose, config.close_timeout.total_seconds())
+        sink = held.watching(told)
         cipher = AesGcmCipher(keyring, sink)
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
         timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
         auditing = AuditService(
             store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
         )
-        opener, uses = TokenOpener(cipher, sink, auditing.unreadable), UseTracker(store.tokens)
+        opener, uses = TokenOpener(cipher, sink, store.tokens, auditing.unreadable), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
@@ -182,6 +192,7 @@ async def _run(
             tasks=tasks,
             opener=opener,
             auditing=auditing,
+            waker=waker,
             uses=uses,
             keeper=keeper,
             timing=timing,
@@ -296,6 +307,7 @@ def _vault_services(
     tasks: Tasks,
     opener: TokenOpener,
     auditing: AuditService,
+    waker: Waker,
     uses: UseTracker,
     keeper: AnswerKeeper,
     timing: RefreshTiming,
@@ -320,6 +332,7 @@ def _vault_services(
     return VaultServices(
         tokens=tokens,
         auditing=auditing,
+        waker=waker,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
         health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most, policy.notice),
@@ -330,4 +343,6 @@ def _vault_services(
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
         reviving=RevivalService(store.revivals, sink),
+        states=StateService(store.accounts, cipher, store.states),
+        hosts=ApiHosts(refreshers),
     )

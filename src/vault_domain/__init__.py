@@ -8,16 +8,21 @@ import logging
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import (
+    AuthorizationRefusedError,
     ConfigurationError,
+    ConnectError,
     DecryptionError,
     GenerationConflictError,
+    IdentityRefusedError,
     InvalidInputError,
     KeyUnavailableError,
+    OtherAccountError,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
     RefreshNotPersistedError,
     SchemaOutdatedError,
+    StateRefusedError,
     StorageError,
     TokenNotFoundError,
     VaultError,
@@ -41,9 +46,12 @@ from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.token_refresher import ClientNamer, RefreshRequest, TokenRefresher, TokenRevoker
+from vault_domain.services.tokens.states import OpenedState
 
 __version__ = "0.1.0"
 
@@ -56,16 +64,20 @@ __all__ = [
     "AccountInfo",
     "AuditAction",
     "AuditEvent",
+    "AuthorizationRefusedError",
     "ClientNamer",
     "ConfigurationError",
+    "ConnectError",
     "ConnectionState",
     "DataKeyRotation",
     "DataKeyRotations",
     "DecryptionError",
     "ErasureReport",
+    "EventFeed",
     "GenerationConflictError",
     "HealthCount",
     "HealthReport",
+    "IdentityRefusedError",
     "ImportFailure",
     "ImportReport",
     "ImportedToken",
@@ -77,6 +89,8 @@ __all__ = [
     "MasterKeyRotation",
     "MasterKeyState",
     "MasterKeyStatus",
+    "OpenedState",
+    "OtherAccountError",
     "Page",
     "ProviderConfigurationError",
     "ReauthorizationRequiredError",
@@ -89,6 +103,7 @@ __all__ = [
     "Rotation",
     "SchemaOutdatedError",
     "Secret",
+    "StateRefusedError",
     "StorageError",
     "SweepReport",
     "Token",
@@ -106,5 +121,6 @@ __all__ = [
     "UsableToken",
     "VaultError",
     "VaultKeys",
+    "VaultStates",
     "WrongEncryptionSecretError",
 ]

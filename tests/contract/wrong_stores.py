@@ -10,9 +10,9 @@ import pytest
 from attrs import evolve
 from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
-from vault_adapters.testing.contract.audit import AuditCases
 
 from vault_adapters.testing.contract.across import AcrossCases
+from vault_adapters.testing.contract.audit import AuditCases
 from vault_adapters.testing.contract.claims import ClaimCases
 from vault_adapters.testing.contract.clients import ClientCases
 from vault_adapters.testing.contract.commits import CommitCases
@@ -30,11 +30,13 @@ from vault_adapters.testing.contract.reserving import ReserveCases
 from vault_adapters.testing.contract.revival import RevivalCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
 from vault_adapters.testing.contract.schedule import ScheduleCases
+from vault_adapters.testing.contract.states import StateCases
 from vault_adapters.testing.contract.sweeps import SweepCases
 from vault_adapters.testing.contract.token_sets import TokenSetCases
 from vault_adapters.testing.contract.tokens import TokenCases
 from vault_adapters.testing.contract.uses import UseCases
 from vault_domain.entities.token import TokenRef
+from vault_domain.ports.state_ledger import StateUse
 
 METHODS = {
     "tokens": {
@@ -103,6 +105,7 @@ METHODS = {
         "retire_master_key": KeyTableCases,
     },
     "clients": dict.fromkeys(["records", "refuse", "take_probe", "close", "condemn"], ClientCases),
+    "states": {"tenant_of": StateCases, "use": StateCases},
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }
@@ -310,7 +313,21 @@ async def an_account_counts_each_time(store, scope, account, rules):
     return await store.clients.refuse(scope, evolve(account, identifier=uuid4().hex), rules)
 
 
+async def a_state_is_checked_before_it_is_noted(store, state_id, expires_at):
+    database = store.tokens._database
+    was_used = state_id in database.tables.used_states
+    await asyncio.sleep(0)
+    use = await store.states.use(state_id, expires_at)
+    return use if was_used or use is StateUse.EXPIRED else StateUse.FIRST
+
+
+async def a_state_never_expires(store, state_id, expires_at):
+    return await store.states.use(state_id, expires_at + timedelta(days=1))
+
+
 MISTAKES = {
+    a_state_is_checked_before_it_is_noted: ("states", "use", StateCases),
+    a_state_never_expires: ("states", "use", StateCases),
     condemn_spares_no_fleet: ("clients", "condemn", ClientCases),
     condemn_spares_for_ever: ("clients", "condemn", ClientCases),
     condemn_takes_back_what_is_old: ("clients", "condemn", ClientCases),

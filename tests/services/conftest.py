@@ -63,7 +63,7 @@ class Cases:
         self.held = HeldAnswers(tasks)
         sink = self.held.watching(self.sink)
         rules = provider_rules(self.refreshers, self.timing)
-        opener = self.opener = TokenOpener(cipher, sink)
+        opener = self.opener = TokenOpener(cipher, sink, store.tokens)
         self.uses, clients = UseTracker(store.tokens), Clients(self.refreshers)
         self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
         noticed = self.noticed = noticed_store(store, self.rows)

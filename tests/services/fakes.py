@@ -34,14 +34,15 @@ class PlainCipher:
     async def store_new_data_key(self, tenant_id, store):
         return await store(await self.make_data_key(tenant_id))
 
-    async def seal(self, values):
-        return [sealed_by(await self._active(key.tenant_id), key, value) for key, value in values]
+    async def seal(self, values, extras=()):
+        pairs = zip(values, extras or [None] * len(values), strict=True)
+        return [sealed_by(await self._active(key.tenant_id), key, value, extra) for (key, value), extra in pairs]
 
     async def sealer(self, tenant_id):
         active = await self._keys.active_data_key(tenant_id)
         if active is None:
             raise UnreadableError(NO_ACTIVE_KEY)
-        return lambda key, value: sealed_by(active, key, value)
+        return lambda key, value, extra=None: sealed_by(active, key, value, extra)
 
     async def open(self, key, sealed):
         record = await self._keys.data_key(key.tenant_id, sealed.data_key_id)
@@ -49,12 +50,17 @@ class PlainCipher:
             raise UnreadableError("unknown_key" if record is None else DESTROYED_KEY)
         return plain(key, sealed)
 
+    async def open_extra(self, key, sealed):
+        await self.open(key, sealed)
+        return plain_extra(sealed)
+
     async def reseal(self, values):
         results = []
         for key, sealed in values:
             try:
                 value = await self.open(key, sealed)
-                results.append(sealed_by(await self._active(key.tenant_id), key, value))
+                extra = None if sealed.extra is None else await self.open_extra(key, sealed)
+                results.append(sealed_by(await self._active(key.tenant_id), key, value, extra))
             except UnreadableError as error:
                 results.append(error)
         return results
@@ -77,9 +83,10 @@ class PlainCipher:
         return self._known[tenant_id]
 
 
-def sealed_by(record, key, value):
-    """Seal a value under a data key."""
-    return SealedToken(record.key_id, f"{_place(key)}\0{value.reveal()}".encode())
+def sealed_by(record, key, value, extra=None):
+    """Seal a value, and its extra members if it has any, under a data key."""
+    blob = f"{_place(key)}\0{value.reveal()}".encode()
+    return SealedToken(record.key_id, blob, None if extra is None else blob + b"\0\0" + extra.reveal().encode())
 
 
 def plain(key, sealed):
@@ -88,6 +95,14 @@ def plain(key, sealed):
     if place != _place(key):
         raise UnreadableError("tag")
     return Secret(text)
+
+
+def plain_extra(sealed):
+    """Return the extra members that were sealed beside a value."""
+    place, found, text = sealed.extra.rpartition(b"\0\0")
+    if not found or place != sealed.blob:
+        raise UnreadableError("tag")
+    return Secret(text.decode())
 
 
 def _place(key):

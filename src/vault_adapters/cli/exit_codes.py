@@ -6,6 +6,7 @@ import enum
 
 from vault_domain import (
     ConfigurationError,
+    ConnectError,
     DecryptionError,
     GenerationConflictError,
     InvalidInputError,
@@ -38,6 +39,8 @@ class ExitCode(enum.IntEnum):
     PROVIDER_CONFIGURATION = 12
     # The command finished, but some rows or keys could not be read, or a file could not be cleaned.
     INCOMPLETE = 13
+    # The demonstration only: no other command connects an account.
+    CONNECT_FAILED = 14
     # The shell's convention: 128 plus the signal's number.
     INTERRUPTED = 130
     BROKEN_PIPE = 141
@@ -55,6 +58,7 @@ CODES: dict[type[VaultError], ExitCode] = {
     RefreshFailedError: ExitCode.REFRESH_FAILED,
     RefreshNotPersistedError: ExitCode.REFRESH_NOT_PERSISTED,
     ProviderConfigurationError: ExitCode.PROVIDER_CONFIGURATION,
+    ConnectError: ExitCode.CONNECT_FAILED,
 }
 """The exit code of each error class; a subclass without an entry has its parent's code."""
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from vault_adapters.crypto.context import ContextEncoder
+from vault_adapters.crypto.context import ContextEncoder, beside
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import Keyring
@@ -15,7 +15,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.secret import Secret, decoded_secret
 from vault_domain.entities.token import SealedToken
-from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
+from vault_domain.ports.cipher import NO_ACTIVE_KEY, Sealer, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.key_states import RESURRECTED_KEY
 
@@ -38,7 +38,9 @@ class AesGcmCipher:
         self._sink = sink
         self._contexts = ContextEncoder()
 
-    async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
+    async def seal(
+        self, values: Sequence[tuple[TokenKey, Secret]], extras: Sequence[Secret | None] = ()
+    ) -> list[SealedToken]:
         """See `Cipher`.
 
         Raises:
@@ -48,12 +50,13 @@ class AesGcmCipher:
         data_keys = await self._ensure_active_keys({key.tenant_id for key, _ in values})
         sealed = []
         for number, (key, secret) in enumerate(values, 1):
-            sealed.append(self._seal(data_keys[key.tenant_id], key, secret))
+            extra = extras[number - 1] if extras else None
+            sealed.append(self._seal(data_keys[key.tenant_id], key, secret, extra))
             if number % _SEALED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return sealed
 
-    async def sealer(self, tenant_id: str) -> Callable[[TokenKey, Secret], SealedToken]:
+    async def sealer(self, tenant_id: str) -> Sealer:
         """See `Cipher`. The returned function does no I/O, so it works during outages of store and key service.
 
         Raises:
@@ -62,21 +65,28 @@ class AesGcmCipher:
         """
         data_key = await self._undamaged(tenant_id, self._keyring.find_active_key(tenant_id))
 
-        def seal(key: TokenKey, secret: Secret) -> SealedToken:
+        def seal(key: TokenKey, secret: Secret, extra: Secret | None = None) -> SealedToken:
             if key.tenant_id != tenant_id:
                 raise ValueError("a sealer serves one tenant")
-            return self._seal(data_key, key, secret)
+            return self._seal(data_key, key, secret, extra)
 
         return seal
 
     async def open(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """See `Cipher`."""
-        key_id = sealed.data_key_id
+        return await self._open(key, sealed.data_key_id, sealed.blob, self._contexts.encode(key))
+
+    async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
+        """See `Cipher`."""
+        context = beside(self._contexts.encode(key), sealed.blob)
+        return await self._open(key, sealed.data_key_id, sealed.extra or b"", context)
+
+    async def _open(self, key: TokenKey, key_id: bytes, blob: bytes, context: bytes) -> Secret:
         opener = self._keyring.get_held_key(key.tenant_id, key_id) or await self._keyring.find_key(
             key.tenant_id, key_id
         )
         # EnvelopeKey.open refuses an envelope that does not name the row's data key.
-        secret = decoded_secret(opener.open(sealed.blob, self._contexts.encode(key)))
+        secret = decoded_secret(opener.open(blob, context))
         if secret is None:
             raise UnreadableError("encoding")
         return secret
@@ -98,8 +108,12 @@ class AesGcmCipher:
         master_key = await self._keyring.find_active_master_key()
         await master_key.check()
 
-    def _seal(self, data_key: EnvelopeKey, key: TokenKey, secret: Secret) -> SealedToken:
-        return SealedToken(data_key.key_id, data_key.seal(secret.reveal().encode(), self._contexts.encode(key)))
+    def _seal(self, data_key: EnvelopeKey, key: TokenKey, secret: Secret, extra: Secret | None = None) -> SealedToken:
+        context = self._contexts.encode(key)
+        blob = data_key.seal(secret.reveal().encode(), context)
+        if extra is None:
+            return SealedToken(data_key.key_id, blob)
+        return SealedToken(data_key.key_id, blob, data_key.seal(extra.reveal().encode(), beside(context, blob)))
 
     async def _ensure_active_keys(self, tenant_ids: set[str]) -> dict[str, EnvelopeKey]:
         if len(tenant_ids) == 1:

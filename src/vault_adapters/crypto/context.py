@@ -7,6 +7,9 @@ from vault_domain.entities.account import TokenKey
 
 _REMEMBERED = 4096
 
+_EXTRA = b"extra"
+_PLACE = slice(20, 48)  # salt and nonce, random for each sealed value
+
 
 class ContextEncoder:
     """Encodes contexts; it caches the encoding of tenant, provider and kind, because many values share them.
@@ -22,6 +25,21 @@ class ContextEncoder:
         """Return ``encode_context(tenant_id, provider, kind, identifier or "")``."""
         identifier = (key.identifier or "").encode()
         return self._shared_part(key.tenant_id, key.provider, key.kind) + len(identifier).to_bytes(2) + identifier
+
+
+def beside(context: bytes, blob: bytes) -> bytes:
+    """Return the context of the extra members that belong to one sealed value.
+
+    It is the value's own context with two parts more: a constant, and the value's salt and nonce, which no other sealed
+    value has. So neither can take the place of the other, and the members do not open beside another value.
+
+    Args:
+        context: the context of the value.
+        blob: the value's envelope.
+    """
+    place = blob[_PLACE].hex().encode()
+    parts = b"".join(len(part).to_bytes(2) + part for part in (_EXTRA, place))
+    return context[:1] + bytes((context[1] + 2,)) + context[2:] + parts
 
 
 def _shared_part(tenant_id: str, provider: str, kind: str) -> bytes:

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 
-from vault_adapters.crypto.context import ContextEncoder
+from vault_adapters.crypto.context import ContextEncoder, beside
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import Keyring
@@ -36,7 +36,7 @@ async def reseal(
     resealed: list[SealedToken | UnreadableError] = []
     for number, (key, sealed) in enumerate(values, 1):
         opener, sealer = openers[key.tenant_id, sealed.data_key_id], sealers[key.tenant_id]
-        done = _resealed(opener, sealer, sealed.blob, contexts.encode(key))
+        done = _resealed(opener, sealer, sealed, contexts.encode(key))
         if isinstance(done, UnreadableError):
             refused[done.reason] += 1
         resealed.append(done)
@@ -64,7 +64,7 @@ async def _had(fetching: Awaitable[EnvelopeKey]) -> EnvelopeKey | UnreadableErro
 
 
 def _resealed(
-    opener: EnvelopeKey | UnreadableError, sealer: EnvelopeKey | UnreadableError, blob: bytes, context: bytes
+    opener: EnvelopeKey | UnreadableError, sealer: EnvelopeKey | UnreadableError, sealed: SealedToken, context: bytes
 ) -> SealedToken | UnreadableError:
     if isinstance(opener, UnreadableError):
         return opener
@@ -72,6 +72,10 @@ def _resealed(
         return sealer
     try:
         # The opener refuses an envelope that does not name the row's data key.
-        return SealedToken(sealer.key_id, sealer.seal(opener.open(blob, context), context))
+        blob = sealer.seal(opener.open(sealed.blob, context), context)
+        if sealed.extra is None:
+            return SealedToken(sealer.key_id, blob)
+        extra = opener.open(sealed.extra, beside(context, sealed.blob))
+        return SealedToken(sealer.key_id, blob, sealer.seal(extra, beside(context, blob)))
     except UnreadableError as error:
         return UnreadableError(error.reason)  # a new error, without the frames of the caught one

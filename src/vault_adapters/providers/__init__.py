@@ -7,14 +7,22 @@ should have no default parameters, default headers, cookies or retries, because 
 
 from vault_adapters.providers import presets
 from vault_adapters.providers.client_credentials import ClientCredentialsRefresher
+from vault_adapters.providers.custom import CustomRefresher
 from vault_adapters.providers.greeninvoice import GreenInvoiceRefresher
 from vault_adapters.providers.meta import MetaTokenExchangeRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
+from vault_adapters.providers.profiled import refresher
+from vault_adapters.providers.profiles import Profile, load_profile, profiles
 
 __all__ = [
     "ClientCredentialsRefresher",
+    "CustomRefresher",
     "GreenInvoiceRefresher",
     "MetaTokenExchangeRefresher",
     "OAuth2Refresher",
+    "Profile",
+    "load_profile",
     "presets",
+    "profiles",
+    "refresher",
 ]

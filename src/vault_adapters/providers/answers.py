@@ -54,7 +54,7 @@ def read_answer(
     if status == 408 or not 200 <= status < 500:
         wait = retry_after(answer.headers, answer.received_at)
         return RefreshFailedError(reason="server_error", retry_after=wait, outcome_unknown=True)
-    members = _json_object(answer.body)
+    members = json_object(answer.body)
     if dialect is not None:
         members = dialect(status, members)
     if status < 300:
@@ -116,7 +116,8 @@ def _whole_number(digits: str) -> float:
     return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
 
 
-def _json_object(body: bytes | None) -> Members | None:
+def json_object(body: bytes | None) -> Members | None:
+    """Return a body's JSON object; None if it is none."""
     if body is None:
         return None
     try:

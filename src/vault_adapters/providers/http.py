@@ -137,7 +137,7 @@ class _Progress:
     async def read(self, response: Any) -> None:
         """Read a response whose head has arrived."""
         body = None
-        if _body_matters(response.status_code):
+        if body_matters(response.status_code):
             reading = Body(response)
             self._begun = response, reading
             body = await reading.read()
@@ -192,7 +192,8 @@ async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: floa
             await response.aclose()
 
 
-def _body_matters(status: int) -> bool:
+def body_matters(status: int) -> bool:
+    """Return whether the body of an answer is read; that of an outage or a redirect is not."""
     return 200 <= status < 300 or (400 <= status < 500 and status != 429)
 
 

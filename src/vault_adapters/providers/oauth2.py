@@ -138,7 +138,10 @@ class OAuth2Refresher:
         if self.scopes:
             form["scope"] = " ".join(self.scopes)
         answer = await self._post(self.token_url, form, request)
-        return read_answer(answer) if isinstance(answer, Incoming) else answer
+        return self._read(answer) if isinstance(answer, Incoming) else answer
+
+    def _read(self, answer: Incoming) -> TokenSet | VaultError:
+        return read_answer(answer)
 
     async def _post(self, url: str, form: dict[str, str], request: RefreshRequest) -> Incoming | VaultError:
         outgoing = signed_form(

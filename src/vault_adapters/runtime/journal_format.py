@@ -61,7 +61,8 @@ def _encode_write(write: TokenWrite) -> dict[str, Any]:
 
 
 def _encode_sealed(sealed: SealedToken) -> dict[str, str]:
-    return {"data_key_id": sealed.data_key_id.hex(), "blob": sealed.blob.hex()}
+    encoded = {"data_key_id": sealed.data_key_id.hex(), "blob": sealed.blob.hex()}
+    return encoded if sealed.extra is None else encoded | {"extra": sealed.extra.hex()}
 
 
 def _decode(data: dict[str, Any]) -> JournalEntry:
@@ -108,7 +109,12 @@ def _decode_write(account: Account, data: dict[str, Any]) -> TokenWrite:
 
 
 def _decode_sealed(data: dict[str, str]) -> SealedToken:
-    return SealedToken(bytes.fromhex(data["data_key_id"]), bytes.fromhex(data["blob"]))
+    extra = data.get("extra")
+    return SealedToken(
+        bytes.fromhex(data["data_key_id"]),
+        bytes.fromhex(data["blob"]),
+        None if extra is None else bytes.fromhex(extra),
+    )
 
 
 def _decode_time(text: str) -> datetime:

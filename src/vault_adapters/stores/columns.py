@@ -37,8 +37,8 @@ TOKEN: Columns = (
 KEY: Columns = ("t.tenant_id", "t.provider", "t.kind", "t.identifier")
 """The token's key."""
 
-VALUE: Columns = ("t.data_key_id", "t.blob")
-"""The sealed value."""
+VALUE: Columns = ("t.data_key_id", "t.blob", "t.extra")
+"""The sealed value, and its sealed extra members or NULL."""
 
 ACCOUNT: Columns = (
     "a.label",
@@ -57,6 +57,9 @@ ACCOUNT: Columns = (
 
 MOST_BLOB = 65_664
 """Size of the largest sealed value in bytes: an envelope of 64 KiB."""
+
+MOST_EXTRA = 17_504
+"""Size of the largest sealed extra members in bytes: an envelope of 17 KiB, for 16 KiB and the token's type."""
 
 MOST_SCOPES = 1_048_576
 """Size of the longest list of scopes in bytes."""
@@ -78,12 +81,15 @@ def placeholders(size: str) -> dict[str, str]:
         size: the SQL function that returns a value's size.
     """
     blob = f"CASE WHEN {size}(t.blob) <= {MOST_BLOB} THEN t.blob END"
+    # NULL would stand for no members, so members that are too large become an empty value, which counts as damaged.
+    extra = f"CASE WHEN {size}(t.extra) > {MOST_EXTRA} THEN '' ELSE t.extra END"
+    shown = {"t.blob": blob, "t.extra": extra}
     wrapped = f"CASE WHEN {size}(wrapped) <= {MOST_WRAP} THEN wrapped END"
     scopes = f"CASE WHEN {size}(t.scopes) > {MOST_SCOPES} THEN '' ELSE t.scopes END"
     return {
         "token_columns": ", ".join(scopes if name == "t.scopes" else name for name in TOKEN),
         "key_columns": ", ".join(KEY),
-        "value_columns": ", ".join(blob if name == "t.blob" else name for name in VALUE),
+        "value_columns": ", ".join(shown.get(name, name) for name in VALUE),
         "account_columns": ", ".join(ACCOUNT),
         "wrapped": wrapped,
         **{name: f"CASE WHEN {size}({name}) <= {MOST_URI} THEN {name} ELSE '' END" for name in ("uri", "kdf")},

@@ -44,14 +44,17 @@ def refused_account(account: Account, error: Exception) -> DecryptionError:
     return DecryptionError(account=account, keys=[account.key(kind) for kind in TokenKind])
 
 
-def sealed_value(data_key_id: object, blob: object) -> SealedToken:
+def sealed_value(data_key_id: object, blob: object, extra: object) -> SealedToken:
     """Return the sealed value of a row.
 
     Raises:
         ValueError: a column is empty, has another type or another size.
     """
     if type(data_key_id) is bytes and type(blob) is bytes and len(data_key_id) == _ID_SIZE:
-        return SealedToken(data_key_id, blob)
+        if extra is None:
+            return SealedToken(data_key_id, blob)
+        if type(extra) is bytes and extra:
+            return SealedToken(data_key_id, blob, extra)
     raise ValueError
 
 
@@ -111,15 +114,20 @@ def master_key_of_row(
 
 
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
-    """Return a row's key and sealed value, to be sealed again; a value that is too large becomes empty.
+    """Return a row's key and sealed value, to be sealed again; a value or members that are too large become empty.
 
     Raises:
         Exception: the row is damaged or belongs to another tenant.
     """
-    *key, data_key_id, blob = columns
+    *key, data_key_id, blob, extra = columns
     if type(data_key_id) is not bytes:
         raise ValueError
-    return SealedRow(key_of_row(key, tenant_id, None), SealedToken(data_key_id, blob if type(blob) is bytes else b""))
+    sealed = SealedToken(
+        data_key_id,
+        blob if type(blob) is bytes else b"",
+        extra if extra is None or type(extra) is bytes else b"",
+    )
+    return SealedRow(key_of_row(key, tenant_id, None), sealed)
 
 
 def place_of_key(columns: Sequence[Any]) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.revival import RevivalRepository
+from vault_domain.ports.state_ledger import StateLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
@@ -41,6 +42,7 @@ class NoticedStore:
     imports: ImportRepository
     revivals: RevivalRepository
     clients: ClientLedger
+    states: StateLedger
 
 
 @asynccontextmanager
@@ -92,4 +94,5 @@ def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
         imports=ports.imports,
         revivals=store.revivals,
         clients=ports.clients,
+        states=store.states,
     )

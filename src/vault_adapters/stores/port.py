@@ -14,6 +14,7 @@ from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.revival import RevivalRepository
+from vault_domain.ports.state_ledger import StateLedger
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
 
@@ -60,6 +61,10 @@ class Store(Protocol):
     @property
     def clients(self) -> ClientLedger:
         """The refusals of OAuth clients."""
+
+    @property
+    def states(self) -> StateLedger:
+        """The used states of authorization requests."""
 
 
 @runtime_checkable

@@ -19,7 +19,9 @@ from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_label
 from vault_domain.entities.token import TokenInfo
 from vault_domain.facade.arguments import as_reason
+from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.token_refresher import TokenRefresher
@@ -38,6 +40,13 @@ class SyncKeys(View[VaultKeys]):
     rotate_data_keys = blocking(VaultKeys.rotate_data_keys)
     rotate_master_key = blocking(VaultKeys.rotate_master_key)
     reencrypt = blocking(VaultKeys.reencrypt)
+
+
+class SyncStates(View[VaultStates]):
+    """Seals and opens states; it has the methods of `VaultStates`, without await."""
+
+    seal = blocking(VaultStates.seal)
+    open = blocking(VaultStates.open)
 
 
 class SyncVault(View[TokenVault]):
@@ -68,7 +77,12 @@ class SyncVault(View[TokenVault]):
 
     @scrubbed
     def with_actor(self, actor: str | None, *, reason: str | None = None) -> SyncVault:
-        """Return a view of this vault whose audit events carry ``actor``; see `TokenVault.with_actor`."""
+        """Return a view of this vault whose audit events carry ``actor``.
+
+        Args:
+            actor: 1 to 255 characters, or None.
+            reason: why this view reads tokens, as a code ``[a-z0-9_]{1,64}``, for the events of reads.
+        """
         name, why = as_label(actor, "actor"), None if reason is None else as_reason(reason)
         return SyncVault(self._session, lambda vault: vault.with_actor(name, reason=why))
 
@@ -89,6 +103,7 @@ class SyncVault(View[TokenVault]):
     ensure_access_token = blocking(TokenVault.ensure_access_token)
     refresh_account = blocking(TokenVault.refresh_account)
     report_rejected = blocking(TokenVault.report_rejected)
+    api_hosts = blocking(TokenVault.api_hosts)
     refresh_due = blocking(TokenVault.refresh_due)
 
     find_expiring_tokens = blocking(TokenVault.find_expiring_tokens)
@@ -109,6 +124,11 @@ class SyncVault(View[TokenVault]):
     def keys(self) -> SyncKeys:
         """The keys behind this vault: their status and their rotation."""
         return SyncKeys(self._session, lambda vault: self._target(vault).keys)
+
+    @property
+    def states(self) -> SyncStates:
+        """The states of authorization requests, sealed under this vault's keys."""
+        return SyncStates(self._session, lambda vault: self._target(vault).states)
 
     def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[TokenInfo]:
         """Iterate over all pages of `list_tokens`."""
@@ -132,8 +152,40 @@ class SyncVault(View[TokenVault]):
         """Iterate over all pages of `audit_events`."""
         return self._walk(TokenVault.audit_events, tenant_id=tenant_id)
 
+    def event_feed(
+        self,
+        *,
+        tenant_id: str | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+        interval: timedelta = timedelta(seconds=1),
+    ) -> Iterator[Page[AuditEvent]]:
+        """Return a feed that gives the audit events page by page, and waits for the next ones; see `EventFeed`.
+
+        Args:
+            tenant_id: see `audit_events`.
+            after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
+            limit: largest number of events on a page, 1 to 10,000.
+            interval: longest time between two looks at the log, for events that nothing tells of.
+        """
+        wanted = {"tenant_id": tenant_id, "after": after, "limit": limit, "interval": interval}
+        feed = self._session.run(Call(_event_feed, self._target, (), wanted))
+        return self._follow(feed)
+
+    def _follow(self, feed: EventFeed) -> Iterator[Page[AuditEvent]]:
+        while True:
+            yield self._session.run(Call(_next_events, self._target, (feed,), {}))
+
     def _walk(self, method: Callable[..., Awaitable[Page[T]]], *args: Any, **kwargs: Any) -> Iterator[T]:
         return walk_pages(self._session, Call(method, self._target, args, kwargs))
+
+
+async def _event_feed(vault: TokenVault, **wanted: Any) -> EventFeed:
+    return vault.event_feed(**wanted)
+
+
+async def _next_events(_: TokenVault, feed: EventFeed) -> Page[AuditEvent]:
+    return await anext(feed)
 
 
 def open_sync_vault(

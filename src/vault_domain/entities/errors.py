@@ -202,3 +202,46 @@ class StorageError(VaultError):
 
     default_code = "storage"
     default_message = "the database could not do this"
+
+
+class ConnectError(VaultError):
+    """An account could not be connected, and nothing was stored; the user may start again.
+
+    The ``reason`` is a registered code of the provider, such as ``access_denied``, or one of the codes in the page
+    about errors.
+    """
+
+    default_code = "connect_failed"
+    default_message = "the account could not be connected"
+
+
+class StateRefusedError(ConnectError):
+    """The ``state`` of a callback does not belong to this user's request, has expired, or was used before.
+
+    Attributes:
+        reason: ``unreadable`` (forged, changed, or of another session or redirect URI), ``expired`` or ``used``.
+    """
+
+    default_code = "state_refused"
+    default_message = "the state of this callback is not valid; start again"
+
+
+class AuthorizationRefusedError(ConnectError):
+    """The provider or its user refused the authorization; ``reason`` has the registered code, if there was one."""
+
+    default_code = "authorization_refused"
+    default_message = "the provider did not authorize the access"
+
+
+class IdentityRefusedError(ConnectError):
+    """The provider's answer does not prove whose account it is; ``reason`` names the failed check."""
+
+    default_code = "identity_refused"
+    default_message = "the provider's answer does not prove whose account this is"
+
+
+class OtherAccountError(ConnectError):
+    """The user chose another account at the provider than the one to connect again; its tokens were not stored."""
+
+    default_code = "other_account"
+    default_message = "another account was chosen at the provider than the one to connect again"

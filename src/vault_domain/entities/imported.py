@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.extra import NO_EXTRA, Extra
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_error_code, as_scopes, as_time
@@ -93,6 +94,11 @@ class ImportedToken:
     def lifetime(self) -> timedelta | None:
         """Always None, because other systems store the expiry of a token but not its lifetime."""
         return None
+
+    @property
+    def extra(self) -> Extra:
+        """Always empty, because dumps hold no extra members."""
+        return NO_EXTRA
 
     def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> ImportedWrite:
         """Return the write that stores this token with the sealed value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.choice import Choice
+from vault_domain.entities.extra import BEARER, NO_EXTRA, Extra
 from vault_domain.entities.lifetime import capped
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, is_suspect
@@ -137,10 +139,15 @@ class Token:
     Attributes:
         info: the token's metadata.
         value: the decrypted value.
+        extra: the members that the provider's answer gave with this access token, such as ``instance_url``; empty for
+            other kinds. They cannot be changed, pickled or copied; ``dict(extra)`` gives plain ones.
+        token_type: the type that the provider gave to the access token; ``Bearer`` unless it gave another.
     """
 
     info: TokenInfo
     value: Secret
+    extra: Mapping[str, str] = NO_EXTRA
+    token_type: str = BEARER
 
 
 @frozen
@@ -163,10 +170,13 @@ class SealedToken:
     Attributes:
         data_key_id: id of the tenant's data key that encrypts it.
         blob: the envelope that holds the ciphertext; see the format page.
+        extra: the envelope of the extra members, under the same data key, which opens beside this blob only; None if
+            there are none.
     """
 
     data_key_id: bytes
     blob: bytes = field(repr=False)
+    extra: bytes | None = field(default=None, repr=False)
 
 
 @frozen
@@ -216,6 +226,7 @@ class TokenDraft:
         refreshed: whether a refresh stores the value. If so, the store sets `last_refreshed_at` and writes the event
             ``token_refreshed``. The store also sets `last_refreshed_at` for any value that replaces another.
         client: fingerprint of the OAuth client that the value was issued to, or None if unknown.
+        extra: the members to keep with the value; they replace the stored ones.
     """
 
     key: TokenKey
@@ -225,6 +236,7 @@ class TokenDraft:
     scopes: tuple[str, ...] | None = ()
     refreshed: bool = False
     client: bytes | None = None
+    extra: Extra = NO_EXTRA
 
     def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> TokenWrite:
         """Return the write that stores this draft with the sealed value."""

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import field, frozen
 
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.extra import NO_EXTRA, Extra, as_extra, read_token_type
 from vault_domain.entities.lifetime import LONGEST_LIFETIME, limited_expiry, read_epoch, read_lifetime
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret, as_value, is_storable, is_too_long
@@ -65,6 +66,10 @@ def _as_refresh_lifetime(value: object) -> timedelta | None:
     return _as_lifetime(value, "refresh_token_expires_in")
 
 
+def _as_extra(value: Mapping[str, str]) -> Extra:
+    return as_extra(value)  # mypy does not accept a decorated function as a converter
+
+
 def _as_problem(value: object) -> str | None:
     return None if value is None else as_error_code(value)
 
@@ -93,12 +98,15 @@ class TokenSet:
         expires_in: lifetime of the access token, in seconds or as a timedelta, or None; more than 100 years count as
             100 years. Without ``expires_at``, the expiry is the time of storing plus this lifetime.
         scopes: the granted scopes; empty keeps the stored ones.
-        token_type: "Bearer" in practice (RFC 6750); not stored.
+        token_type: "Bearer" in practice (RFC 6750). Another type is stored with the extra members.
         refresh_token_expires_at: expiry of the refresh token, zone-aware, or None.
         refresh_token_expires_in: lifetime of the refresh token, as ``expires_in``, or None. Without
             ``refresh_token_expires_at``, the expiry is the time of storing plus this lifetime.
         refresh_token_problem: error code that says why the answer's refresh token cannot be stored, such as
             ``refresh_token_too_long``; None if there is no such problem.
+        extra: further members of the answer to keep with the access token, as texts: names of up to 255 characters,
+            together up to 16 KiB of JSON. They are sealed like the token. `store_token_set` replaces all stored ones;
+            a refresh replaces those that its answer has.
 
     Raises:
         InvalidInputError: a field breaks its rule; the message repeats no value.
@@ -113,6 +121,7 @@ class TokenSet:
     refresh_token_expires_at: datetime | None = field(default=None, converter=_as_refresh_expires_at)
     refresh_token_problem: str | None = field(default=None, converter=_as_problem)
     refresh_token_expires_in: timedelta | None = field(default=None, converter=_as_refresh_lifetime)
+    extra: Mapping[str, str] = field(default=NO_EXTRA, converter=_as_extra)
 
     @classmethod
     @scrubbed
@@ -151,14 +160,13 @@ class TokenSet:
         if start is not None and refresh_lifetime is not None and refresh_lifetime < LATEST - start:
             refresh_expires_at = start + refresh_lifetime
         refresh_token, problem = _refresh_token(response.get("refresh_token"))
-        token_type = response.get("token_type")
         return cls(
             access_token=response.get("access_token"),
             refresh_token=refresh_token,
             expires_at=expires_at,
             expires_in=lifetime,
             scopes=_scopes(response.get("scope")),
-            token_type=token_type if isinstance(token_type, str) and len(token_type) <= 64 else "Bearer",
+            token_type=read_token_type(response.get("token_type")),
             refresh_token_problem=problem,
             refresh_token_expires_at=refresh_expires_at,
             refresh_token_expires_in=refresh_lifetime,

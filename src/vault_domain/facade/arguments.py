@@ -73,6 +73,13 @@ def as_presented_info(token: object) -> TokenInfo:
     return info
 
 
+def as_token(token: object) -> Token:
+    """Return a token that the vault returned."""
+    if not isinstance(token, Token):
+        raise InvalidInputError("token must be a Token")
+    return token
+
+
 def as_flag(value: object, name: str) -> bool:
     """Return True or False."""
     if not isinstance(value, bool):

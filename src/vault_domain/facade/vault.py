@@ -19,7 +19,9 @@ from vault_domain.entities.token import MarkOutcome, Token, TokenInfo, UsableTok
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
 from vault_domain.facade.arguments import StoreItem
+from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 from vault_domain.services.tokens.importing import ImportOptions, ImportRows, Progress
 from vault_domain.services.use_cases import VaultServices
 
@@ -61,6 +63,11 @@ class TokenVault:
     def keys(self) -> VaultKeys:
         """The keys behind this vault: their status and their rotation."""
         return VaultKeys(self._services.keys, self._actor)
+
+    @property
+    def states(self) -> VaultStates:
+        """The states of authorization requests, sealed under this vault's keys."""
+        return VaultStates(self._services.states)
 
     # Single tokens
 
@@ -279,6 +286,18 @@ class TokenVault:
         return self._noted(await self._services.rejections.report(read.as_presented_info(token), actor=self._actor))
 
     @scrubbed_async
+    async def api_hosts(self, token: Token) -> tuple[str, ...]:
+        """Return the hosts to which an access token may be sent, as its provider's profile names them.
+
+        Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``. Empty:
+        there is no profile, or it names none.
+
+        Args:
+            token: the access token as the vault returned it; its extra members may name the hosts of its account.
+        """
+        return await self._services.hosts.of(read.as_token(token))
+
+    @scrubbed_async
     async def refresh_due(
         self, *, limit: int | None = None, should_stop: Callable[[], bool] | None = None
     ) -> SweepReport:
@@ -491,6 +510,33 @@ class TokenVault:
         tenant = None if tenant_id is None else as_tenant_id(tenant_id)
         sought = read.as_sought(account, action, since)
         return await self._services.listing.latest_events(tenant, sought, limit=read.as_limit(limit))
+
+    @scrubbed
+    def event_feed(
+        self,
+        *,
+        tenant_id: str | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+        interval: timedelta = timedelta(seconds=1),
+    ) -> EventFeed:
+        """Return a feed that gives the audit events page by page, and waits for the next ones; see `EventFeed`.
+
+        Args:
+            tenant_id: see `audit_events`.
+            after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
+            limit: largest number of events on a page, 1 to 10,000.
+            interval: longest time between two looks at the log, for events that nothing tells of.
+        """
+        tenant, most = None if tenant_id is None else as_tenant_id(tenant_id), read.as_limit(limit)
+        pause = as_duration(interval, "interval", positive=True)
+        listing = self._services.listing
+        return EventFeed(
+            lambda place: listing.events(tenant, limit=most, after=place),
+            self._services.waker,
+            after=after,
+            interval=pause,
+        )
 
     @scrubbed_async
     async def prune_audit(self, *, older_than: timedelta) -> int:

@@ -1,6 +1,6 @@
 """Cipher: encrypts each value for one token key; the value decrypts for that key only."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from vault_domain.entities.account import TokenKey
@@ -30,6 +30,13 @@ class UnreadableError(Exception):
         self.data_key_id = data_key_id
 
 
+class Sealer(Protocol):
+    """Seals under one data key, without I/O; see `Cipher.sealer`."""
+
+    def __call__(self, key: TokenKey, secret: Secret, extra: Secret | None = None) -> SealedToken:
+        """Seal a value, and the text of its extra members if there are any, for a key."""
+
+
 class Cipher(Protocol):
     """Encrypts under the tenant's active data key, bound to tenant, provider, kind and identifier.
 
@@ -37,10 +44,18 @@ class Cipher(Protocol):
         KeyUnavailableError: the master key cannot be used now.
     """
 
-    async def seal(self, values: Sequence[tuple[TokenKey, Secret]]) -> list[SealedToken]:
-        """Seal values for their keys; create a data key for each tenant that has none."""
+    async def seal(
+        self, values: Sequence[tuple[TokenKey, Secret]], extras: Sequence[Secret | None] = ()
+    ) -> list[SealedToken]:
+        """Seal values for their keys; create a data key for each tenant that has none.
 
-    async def sealer(self, tenant_id: str) -> Callable[[TokenKey, Secret], SealedToken]:
+        Args:
+            values: the values and their keys.
+            extras: the text of each value's extra members, in the same order, or None; they open beside the same sealed
+                value only. Empty: no value has any.
+        """
+
+    async def sealer(self, tenant_id: str) -> Sealer:
         """Return a function that seals under the data key that is active now, even after a rotation replaces that key.
 
         Raises:
@@ -58,8 +73,21 @@ class Cipher(Protocol):
             UnreadableError: the value belongs to another key, was changed, or its data key is gone.
         """
 
+    async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
+        """Decrypt the extra members that were sealed beside this value; ``sealed`` has some.
+
+        Args:
+            key: see `open`.
+            sealed: see `open`.
+
+        Raises:
+            UnreadableError: the members belong to another key or value, were changed, or their data key is gone.
+        """
+
     async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | UnreadableError]:
-        """Seal values again under their tenants' active data keys; plaintext never leaves the cipher.
+        """Seal values and their extra members again under their tenants' active data keys.
+
+        Plaintext never leaves the cipher.
 
         Unlike `seal`, it creates no data key. A tenant with values has one, unless it was erased meanwhile.
 

@@ -1,12 +1,13 @@
 """TokenRefresher: asks one provider for a new access token."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.extra import NO_EXTRA
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_duration
@@ -26,6 +27,7 @@ class RefreshRequest:
             up: an answer that comes late is stored all the same.
         send_deadline: longest time until the request has left; None: as for ``deadline``. A refresher that has sent
             nothing by then raises `RefreshFailedError`, without ``outcome_unknown``.
+        extra: the extra members of the stored access token, such as the place of the account at the provider.
     """
 
     account: Account
@@ -34,6 +36,7 @@ class RefreshRequest:
     scopes: tuple[str, ...]
     deadline: timedelta
     send_deadline: timedelta | None = None
+    extra: Mapping[str, str] = NO_EXTRA
 
 
 class TokenRefresher(Protocol):
@@ -103,4 +106,16 @@ class ClientNamer(Protocol):
         """Return the id of the client that is presented for an account; None if it has no client that others share.
 
         For the account None, return the client of all accounts; None if the client depends on the account.
+        """
+
+
+@runtime_checkable
+class HostNamer(Protocol):
+    """Optional protocol of a refresher that knows to which hosts its access tokens may be sent."""
+
+    async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> Iterable[str]:
+        """Return the hosts for an account whose access token has these extra members; none if they are not known.
+
+        Each is a name in lower case, such as ``api.example.com``. ``*.example.com`` stands for all hosts below
+        ``example.com``, and ``api.example.com:8443`` for a port other than 443.
         """

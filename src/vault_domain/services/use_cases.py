@@ -2,6 +2,7 @@
 
 from attrs import frozen
 
+from vault_domain.ports.waker import Waker
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
@@ -12,10 +13,12 @@ from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.states import StateService
 
 
 @frozen
@@ -33,6 +36,7 @@ class VaultServices:
 
     tokens: TokenService
     auditing: AuditService
+    waker: Waker
     accounts: AccountService
     listing: ListingService
     health: HealthService
@@ -43,3 +47,5 @@ class VaultServices:
     erasing: ErasureService
     importing: ImportService
     reviving: RevivalService
+    states: StateService
+    hosts: ApiHosts

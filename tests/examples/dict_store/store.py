@@ -13,6 +13,7 @@ from tests.examples.dict_store.key_rotation import DictKeyRotation
 from tests.examples.dict_store.keys import DictKeyRepository
 from tests.examples.dict_store.refreshes import DictRefreshLedger
 from tests.examples.dict_store.revival import DictRevivalRepository
+from tests.examples.dict_store.states import DictStateLedger
 from tests.examples.dict_store.tokens import DictTokenRepository
 
 
@@ -30,6 +31,7 @@ class DictStore:
     imports: object
     revivals: object
     clients: object
+    states: object
 
 
 @asynccontextmanager
@@ -46,5 +48,6 @@ async def open_dict_store(database: DictDatabase, clock):
         DictImportRepository,
         DictRevivalRepository,
         DictClientLedger,
+        DictStateLedger,
     )
     yield DictStore(*(kind(database, clock) for kind in kinds))

@@ -91,6 +91,7 @@ class PostgresImportRun:
             "ids": list(by_id),
             "data_key_ids": [write.sealed.data_key_id for write in writes],
             "blobs": [write.sealed.blob for write in writes],
+            "extras": [write.sealed.extra for write in writes],
             "statuses": [write.status.value for write in writes],
             "error_codes": [write.error_code for write in writes],
             "expires_at": [write.expires_at for write in writes],

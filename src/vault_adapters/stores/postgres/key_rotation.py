@@ -121,6 +121,7 @@ class PostgresKeyRotation:
             "before_blobs": [row.before.blob for row in rows],
             "data_key_ids": [row.after.data_key_id for row in rows],
             "blobs": [row.after.blob for row in rows],
+            "extras": [row.after.extra for row in rows],
         }
         [(guarded, resealed)] = await self._database.write(self._queries["reseal_tokens"], parameters, pace=Pace.BULK)
         if guarded < len(rows):

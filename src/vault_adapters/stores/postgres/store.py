@@ -24,6 +24,7 @@ from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.revival import PostgresRevivalRepository
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
+from vault_adapters.stores.postgres.states import PostgresStateLedger
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_domain.entities.secret import Secret, as_secret
@@ -44,6 +45,7 @@ class PostgresStore:
     imports: PostgresImportRepository
     revivals: PostgresRevivalRepository
     clients: PostgresClientLedger
+    states: PostgresStateLedger
     make_watch: Callable[[ChangeHearer], NotificationWatch]
 
     @asynccontextmanager
@@ -110,6 +112,7 @@ async def open_postgres_store(
                 PostgresImportRepository(database, queries),
                 PostgresRevivalRepository(database, queries),
                 PostgresClientLedger(database, queries),
+                PostgresStateLedger(database, queries),
                 lambda hearer: NotificationWatch(connections, database, schema, hearer, timeout.total_seconds()),
             )
         finally:

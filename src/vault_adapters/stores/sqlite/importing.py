@@ -133,6 +133,7 @@ def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any
         "id": id_.bytes,
         "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
+        "extra": write.sealed.extra,
         "status": write.status.value,
         "error_code": write.error_code,
         "expires_at": to_micros(write.expires_at),

@@ -107,6 +107,7 @@ class SqliteKeyRotation:
                 **key_parameters(row.key),
                 "data_key_id": row.after.data_key_id,
                 "blob": row.after.blob,
+                "extra": row.after.extra,
                 "before_data_key_id": row.before.data_key_id,
                 "before": row.before.blob,
             }

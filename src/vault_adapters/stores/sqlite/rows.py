@@ -209,6 +209,7 @@ def write_parameters(write: TokenWrite, now: datetime) -> Parameters:
         "value_id": (write.value_id or uuid4()).bytes,
         "data_key_id": write.sealed.data_key_id,
         "blob": write.sealed.blob,
+        "extra": write.sealed.extra,
         "expires_at": to_micros(write.expires_at),
         "lifetime": None if write.lifetime is None else write.lifetime // _MICROSECOND,
         "scopes": None if write.scopes is None else json.dumps(write.scopes, separators=(",", ":")),

@@ -2,11 +2,14 @@
 
 from functools import cache
 
-from vault_adapters.stores.columns import ACCOUNT, MOST_BLOB
+from vault_adapters.stores.columns import ACCOUNT, MOST_BLOB, MOST_EXTRA
 from vault_adapters.stores.queries import Queries, load_queries
 
 # A damaged row may hold a text in place of a sealed value. The cast reads it as bytes.
-_VALUE_COLUMNS = f"t.data_key_id, CASE WHEN length(t.blob) <= {MOST_BLOB} THEN CAST(t.blob AS BLOB) END"
+_VALUE_COLUMNS = (
+    f"t.data_key_id, CASE WHEN length(t.blob) <= {MOST_BLOB} THEN CAST(t.blob AS BLOB) END,"
+    f" CASE WHEN length(t.extra) > {MOST_EXTRA} THEN x'' ELSE CAST(t.extra AS BLOB) END"
+)
 
 _LEASE_TIMES = {"a.lease_until", "a.sent_at", "a.next_attempt_at", "a.unknown_since", "a.refused_since"}
 

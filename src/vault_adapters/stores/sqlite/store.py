@@ -21,6 +21,7 @@ from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
 from vault_adapters.stores.sqlite.revival import SqliteRevivalRepository
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
+from vault_adapters.stores.sqlite.states import SqliteStateLedger
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
 from vault_adapters.stores.sqlite.watching import watching
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
@@ -40,6 +41,7 @@ class SqliteStore:
     imports: SqliteImportRepository
     revivals: SqliteRevivalRepository
     clients: SqliteClientLedger
+    states: SqliteStateLedger
     path: str
 
     def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
@@ -87,6 +89,7 @@ async def open_sqlite_store(
                 SqliteImportRepository(database, queries),
                 SqliteRevivalRepository(database, queries),
                 SqliteClientLedger(database, queries),
+                SqliteStateLedger(database, queries),
                 path,
             )
         finally:

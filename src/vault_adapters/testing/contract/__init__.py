@@ -18,22 +18,11 @@ a new store turns them green; the guide "Write a store" has the same order.
 import pytest
 
 _MODULES = (
-    *(
-        "access",
-        "across",
-        "audit",
-        "callers",
-        "claims",
-        "clients",
-        "commits",
-        "concurrency",
-        "decryption",
-        "endings",
-        "events",
-    ),
-    *("exhaustion", "failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings"),
+    *("access", "across", "audit", "callers", "claims", "clients", "commits", "concurrency", "decryption"),
+    *("endings", "events", "exhaustion", "extras", "failures", "fixtures", "importing", "isolation", "keys"),
+    *("late_answers", "listings"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
-    *("rotation", "schedule", "sharing", "sweeps", "token_sets", "tokens", "uses", "values"),
+    *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -51,6 +40,7 @@ from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: 
 from vault_adapters.testing.contract.endings import EndingCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
 from vault_adapters.testing.contract.exhaustion import ExhaustionCases  # noqa: E402
+from vault_adapters.testing.contract.extras import ExtraCases, KeptExtraCases  # noqa: E402
 from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
@@ -68,6 +58,7 @@ from vault_adapters.testing.contract.revival import RevivalCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
+from vault_adapters.testing.contract.states import StateCases  # noqa: E402
 from vault_adapters.testing.contract.sweeps import SweepCases  # noqa: E402
 from vault_adapters.testing.contract.token_sets import TokenSetCases  # noqa: E402
 from vault_adapters.testing.contract.tokens import TokenCases  # noqa: E402
@@ -83,6 +74,7 @@ class FacadeContract(
     UseCases,
     AccessCases,
     TokenSetCases,
+    ExtraCases,
     ListingCases,
     AcrossCases,
     IsolationCases,
@@ -103,6 +95,7 @@ class StoreContract(
     ClaimCases,
     FailureCases,
     CommitCases,
+    KeptExtraCases,
     RefusalCases,
     ExhaustionCases,
     RevivalCases,
@@ -116,6 +109,7 @@ class StoreContract(
     LateAnswerCases,
     ClientCases,
     NeighbourCases,
+    StateCases,
     MigrationCases,
 ):
     """Cases for every store. Override `open_store`, and `check_idle` and `older_schema` if the store supports them."""
@@ -126,10 +120,11 @@ class SharedStoreContract(StoreContract, SharingCases):
 
 
 PARTS: tuple[type[ContractFixtures], ...] = (
-    *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases),
+    *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases, ExtraCases),
     *(ListingCases, AcrossCases, IsolationCases, EventCases, AuditCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases, ReserveCases),
-    *(RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases, ClientCases),
-    *(DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, ConcurrencyCases, SharingCases, MigrationCases),
+    *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases),
+    *(ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases),
+    *(ClientCases, DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, StateCases),
+    *(ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store turns them green."""

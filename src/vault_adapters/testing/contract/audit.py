@@ -13,7 +13,8 @@ from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, CONFIG, ContractFixtures, events_of, key
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import LASTING_ACTIONS, AuditAction, AuditEvent
-from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.errors import DecryptionError, InvalidInputError
+from vault_domain.entities.token import TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.audit_log import Noticed
@@ -116,6 +117,18 @@ class AuditCases(ContractFixtures):
         clock.advance(HOUR)
         await store.audit.append([Noticed(failed)], apart=HOUR)
         assert len((await events_of(vault))[known:]) == len(stored) + 1
+
+    async def test_a_value_that_does_not_decrypt_is_told_once(self, store: Store, vault: TokenVault) -> None:
+        await vault.store_token(ACCESS, "v")
+        row = (await store.tokens.get(ACCESS)).row
+        assert row is not None
+        await store.tokens.store([TokenWrite(key("other"), row.sealed)], actor=None)
+        async with self.vault_over(store) as one, self.vault_over(store) as another:
+            for reader in (one, another, one):
+                with pytest.raises(DecryptionError):
+                    await reader.get_token(key("other"))
+        failed = [event for event in await events_of(vault) if event.action is AuditAction.DECRYPTION_FAILED]
+        assert [(event.account, event.generation) for event in failed] == [(key("other").account, 1)]
 
     @pytest.mark.parametrize(
         ("wanted", "kinds"), [("all", ["access_token", "refresh_token"]), ("secrets", ["refresh_token"]), (None, [])]

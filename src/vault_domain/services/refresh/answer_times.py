@@ -1,4 +1,4 @@
-"""Decides when the tokens of a provider's answer expire. An absurd time is limited, and is never an error."""
+"""Completes a provider's answer: what it keeps, and when its tokens expire. An absurd time is limited, not an error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 from attrs import evolve
 
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.extra import Extra, as_extra
 from vault_domain.entities.jwt import jwt_expiry
 from vault_domain.entities.lifetime import expiry_after, limited_expiry
 from vault_domain.entities.token import TokenDraft
@@ -28,6 +29,11 @@ def with_renewed_credential(request: RefreshRequest, answer: TokenSet) -> TokenS
     if request.kind is not TokenKind.REFRESH_TOKEN or not is_prolonged:
         return answer
     return evolve(answer, refresh_token=request.credential)
+
+
+def with_kept_extra(previous: Extra, answer: TokenSet) -> TokenSet:
+    """Return the answer with the extra members of the access token that it replaces, except for those that it has."""
+    return evolve(answer, extra=as_extra(answer.extra).over(previous)) if previous else answer
 
 
 def drafts_in_time(attempt: Attempt, answer: TokenSet, policy: RefreshPolicy) -> list[TokenDraft]:

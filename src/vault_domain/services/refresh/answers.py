@@ -12,7 +12,7 @@ from attrs import evolve
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.token import Token, TokenWrite
-from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, RefreshJournal
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
@@ -21,7 +21,7 @@ from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.refresh.commits import AnswerCommitter, Refreshed
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 from vault_domain.services.refresh.held_tokens import QUICK_SECONDS, HeldTokens
-from vault_domain.services.refresh.journal_seal import Sealer, seal_entry
+from vault_domain.services.refresh.journal_seal import seal_entry
 from vault_domain.services.tokens.held import Held, HeldAnswers, Moment
 from vault_domain.services.tokens.opening import TokenOpener
 

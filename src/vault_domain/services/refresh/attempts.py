@@ -15,26 +15,26 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
+from vault_domain.entities.extra import NO_EXTRA, Extra
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
-from vault_domain.ports.cipher import Cipher, UnreadableError
+from vault_domain.ports.cipher import Cipher, Sealer, UnreadableError
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import since_first_request
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming
-from vault_domain.services.refresh.answer_times import drafts_in_time, with_renewed_credential
+from vault_domain.services.refresh.answer_times import drafts_in_time, with_kept_extra, with_renewed_credential
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
-from vault_domain.services.refresh.journal_seal import Sealer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
-from vault_domain.services.tokens.sealing import sealed_write
+from vault_domain.services.tokens.sealing import sealed_by, sealed_write
 
 _log = logging.getLogger(__name__)
 
@@ -182,10 +182,11 @@ class AttemptRunner:
         if prepared is None:
             await self._release(attempt)
             return NothingSent()
-        request, state, since_first, sealer = prepared
+        request, state, since_first, sealer, previous = prepared
 
         async def finish(answer: Answer) -> Refreshed | NothingSent:
-            answer = with_renewed_credential(request, answer) if isinstance(answer, TokenSet) else answer
+            if isinstance(answer, TokenSet):
+                answer = with_kept_extra(previous, with_renewed_credential(request, answer))
             return await self._finish(attempt, answer, state, sealer, started, actor)
 
         return await self._exchanges.hold(attempt, request, since_first, finish)
@@ -209,8 +210,12 @@ class AttemptRunner:
 
     async def _prepare(
         self, attempt: Attempt, started: float
-    ) -> tuple[RefreshRequest, RefreshState, timedelta, Sealer] | None:
-        """Read the account again under the lease; prepare request and sealer before the provider is called."""
+    ) -> tuple[RefreshRequest, RefreshState, timedelta, Sealer, Extra] | None:
+        """Read the account again under the lease; prepare request and sealer before the provider is called.
+
+        The extra members of the present access token are opened here too: the answer keeps those that it does not
+        replace, and its commit compares that access token's value id, so no other value's members can be kept.
+        """
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
         if credential is None or snapshot.record is None or self._keeper.is_pending(attempt.account):
@@ -218,6 +223,7 @@ class AttemptRunner:
         kind = attempt.credential.key.kind
         row = StoredToken(credential, snapshot.sealed[kind])
         token = await self._opener.open(attempt.account.key(kind), row, snapshot.now)
+        previous = await self._previous_extra(attempt, snapshot)
         try:
             sealer = await self._cipher.sealer(attempt.account.tenant_id)
         except UnreadableError:
@@ -228,9 +234,16 @@ class AttemptRunner:
         access = snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
         scopes = () if access is None else access.scopes
         timing = self._timing
-        request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline)
+        request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline, previous)
         state = snapshot.record.refresh
-        return request, state, since_first_request(state, snapshot.now), sealer
+        return request, state, since_first_request(state, snapshot.now), sealer, previous
+
+    async def _previous_extra(self, attempt: Attempt, snapshot: Snapshot) -> Extra:
+        kind, record = TokenKind.ACCESS_TOKEN, snapshot.record
+        if record is None or kind not in record.tokens:
+            return NO_EXTRA
+        row = StoredToken(record.tokens[kind], snapshot.sealed[kind])
+        return await self._opener.kept_extra(attempt.account.key(kind), row, snapshot.now)
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
         """Log that an answer's refresh token cannot be stored; return the code if the stored one is spent by now."""
@@ -251,7 +264,7 @@ class AttemptRunner:
         problem: str | None = None,
     ) -> Refreshed:
         drafts = self.guard.clients.sign(drafts)
-        writes = [sealed_write(draft, sealer(draft.key, draft.value), self._policy) for draft in drafts]
+        writes = [sealed_write(draft, sealed_by(sealer, draft), self._policy) for draft in drafts]
         # A provider that is not strict may reject a credential that it has just replaced, without revoking the new one.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]

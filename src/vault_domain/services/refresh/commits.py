@@ -103,8 +103,10 @@ class AnswerCommitter:
         self._cipher.forget_active([entry.attempt.account.tenant_id])
         try:
             keys = [entry.attempt.account.key(write.key.kind) for write in entry.writes]
-            values = [
-                (key, await self._cipher.open(key, write.sealed)) for key, write in zip(keys, entry.writes, strict=True)
+            pairs = [(key, write.sealed) for key, write in zip(keys, entry.writes, strict=True)]
+            values = [(key, await self._cipher.open(key, sealed)) for key, sealed in pairs]
+            extras = [
+                None if sealed.extra is None else await self._cipher.open_extra(key, sealed) for key, sealed in pairs
             ]
         except UnreadableError as error:
             attempt = entry.attempt.attempt_id.hex
@@ -118,7 +120,7 @@ class AnswerCommitter:
             self._sink.publish(change.events)
             _log.error("a refreshed token is lost: its data key was destroyed before the commit (attempt %s)", attempt)
             return None
-        sealed = await self._cipher.seal(values)
+        sealed = await self._cipher.seal(values, extras)
         writes = [evolve(write, sealed=value) for write, value in zip(entry.writes, sealed, strict=True)]
         return evolve(entry, writes=tuple(writes))
 

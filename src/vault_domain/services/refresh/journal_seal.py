@@ -6,20 +6,17 @@ same context, because the identifier in the seal's context holds NUL, and no acc
 
 import hashlib
 import json
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from attrs import evolve
 
 from vault_domain.entities.account import TokenKey, TokenKind, stored_key
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
-from vault_domain.ports.cipher import Cipher
+from vault_domain.entities.token import TokenRef, TokenWrite
+from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.journal import JournalEntry
 
 _MICROSECOND = timedelta(microseconds=1)
-
-Sealer = Callable[[TokenKey, Secret], SealedToken]
 
 
 def seal_entry(entry: JournalEntry, sealer: Sealer) -> JournalEntry:
@@ -80,6 +77,7 @@ def _of_write(write: TokenWrite) -> list[object]:
         None if write.client is None else write.client.hex(),
         write.sealed.data_key_id.hex(),
         write.sealed.blob.hex(),
+        None if write.sealed.extra is None else write.sealed.extra.hex(),
         None if write.expires_at is None else _of_time(write.expires_at),
         None if write.lifetime is None else write.lifetime // _MICROSECOND,
         None if write.scopes is None else list(write.scopes),

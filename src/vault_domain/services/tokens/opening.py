@@ -6,31 +6,43 @@ from datetime import datetime
 
 from vault_domain.entities.account import Account, TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.errors import DecryptionError, StorageError
+from vault_domain.entities.extra import NO_EXTRA, Extra, decoded_extra
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, Token
+from vault_domain.entities.token import WRONG_ROW, DamagedToken, SealedToken, StoredToken, Token
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Snapshot
+from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.services.tokens.failed_reads import FailedReads
 
 _log = logging.getLogger(__name__)
+
+
+class OvertakenError(DecryptionError):
+    """The value does not decrypt, but the store no longer holds it: a write or an erasure overtook the read."""
 
 
 class TokenOpener:
     """Decrypts sealed tokens and counts failures.
 
     Args:
-        cipher: opens the values.
-        sink: receives an event for each failure.
+        cipher: decrypts.
+        sink: takes the events of failed reads.
+        tokens: tells whether a value that does not decrypt is still stored.
         note: called with each of these events, to store it in the audit log.
     """
 
     def __init__(
-        self, cipher: Cipher, sink: EventSink, note: Callable[[AuditEvent], None] = lambda event: None
+        self,
+        cipher: Cipher,
+        sink: EventSink,
+        tokens: TokenRepository,
+        note: Callable[[AuditEvent], None] = lambda event: None,
     ) -> None:
         self._cipher = cipher
         self._sink = sink
+        self._tokens = tokens
         self._note = note
         self.failed_reads = FailedReads()
 
@@ -45,14 +57,50 @@ class TokenOpener:
 
         Raises:
             DecryptionError: the row or the value belongs to another key, was changed, or its data key is gone.
+            OvertakenError: the same, but the store no longer holds the value. Nothing is counted or reported.
             KeyUnavailableError: the master key cannot be used now.
         """
         stored = self.checked(key, row, now)
         try:
-            return Token(stored.info, await self._cipher.open(key, stored.sealed))
+            value = await self._cipher.open(key, stored.sealed)
+            if stored.sealed.extra is None:
+                return Token(stored.info, value)
+            extra = await self._extra(key, stored.sealed)
+            return Token(stored.info, value, extra, extra.token_type)
         except UnreadableError as error:
             reason = error.reason
+        if await self._is_overtaken(key, stored):
+            raise OvertakenError(account=key.account, keys=[key])
         raise self._refusal(key, stored, reason, now)
+
+    async def kept_extra(self, key: TokenKey, stored: StoredToken, now: datetime) -> Extra:
+        """Return the extra members of a row; none, after a report as of a failed read, if they cannot be decrypted.
+
+        Raises:
+            KeyUnavailableError: the master key cannot be used now.
+        """
+        if stored.sealed.extra is None:
+            return NO_EXTRA
+        try:
+            return await self._extra(key, stored.sealed)
+        except UnreadableError as error:
+            reason = error.reason
+        self._refusal(key, stored, reason, now)
+        return NO_EXTRA
+
+    async def _extra(self, key: TokenKey, sealed: SealedToken) -> Extra:
+        extra = decoded_extra(await self._cipher.open_extra(key, sealed))
+        if extra is None:
+            raise UnreadableError("encoding")
+        return extra
+
+    async def _is_overtaken(self, key: TokenKey, stored: StoredToken) -> bool:
+        """Return whether the store holds another value, or none: an erasure destroys the data key with the values."""
+        try:
+            current = (await self._tokens.get(key)).answer
+        except StorageError:
+            return False
+        return current is None or (isinstance(current, StoredToken) and current.sealed != stored.sealed)
 
     def checked(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> StoredToken:
         """Return the row if it is the one that was asked for, so that its metadata may be used.

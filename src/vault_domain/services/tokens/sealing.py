@@ -8,13 +8,14 @@ from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import StorageError
+from vault_domain.entities.extra import Extra, as_extra, sealable_extra
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.jwt import jwt_times
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken, TokenDraft, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.schedule import idle_limit, lead
@@ -46,6 +47,10 @@ class Draft(Protocol[W_co]):
     def lifetime(self) -> timedelta | None:
         """The time for which the provider issued the value, or None if unknown."""
 
+    @property
+    def extra(self) -> Extra:
+        """The members to keep with the value."""
+
     def seal(self, sealed: SealedToken, lead: timedelta | None) -> W_co:
         """Return the write that stores this draft with the sealed value."""
 
@@ -74,7 +79,8 @@ async def write_sealed(
     drafts = [with_expiry(draft, policy) for draft in drafts]
     for _ in range(_ROUNDS):
         if sealed is None:
-            sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts])
+            extras = [sealable_extra(draft.extra) for draft in drafts]
+            sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts], extras)
         try:
             change = await write(
                 [sealed_write(draft, value, policy) for draft, value in zip(drafts, sealed, strict=True)]
@@ -86,6 +92,11 @@ async def write_sealed(
             sink.publish(change.events)
             return change.result
     raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
+
+
+def sealed_by(sealer: Sealer, draft: TokenDraft) -> SealedToken:
+    """Return a draft's value and extra members, sealed by this sealer."""
+    return sealer(draft.key, draft.value, sealable_extra(draft.extra))
 
 
 def sealed_write(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> W:
@@ -122,6 +133,7 @@ def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False)
             token_set.expires_in,
             token_set.scopes or None,
             refreshed,
+            extra=as_extra(token_set.extra).of_type(token_set.token_type),
         )
     ]
     if token_set.refresh_token is not None:

@@ -1,7 +1,9 @@
 """Stores, reads, invalidates and deletes single tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from attrs import frozen
 
@@ -24,10 +26,15 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.sealing import write_sealed
 from vault_domain.services.tokens.uses import UseTracker
+
+T = TypeVar("T")
+
+_READS = 2
+"""Number of reads that a write may overtake before the next one is the last. Data keys are not destroyed that often."""
 
 _ENDING_AT_ONCE = 100
 """Number of refresh tokens that end soon and are noted in one transaction."""
@@ -87,9 +94,13 @@ class TokenService:
 
     async def get(self, key: TokenKey, *, fresh: bool = False) -> Token | None:
         """Return the token, regardless of its status, and record its use."""
-        reading = await self._reader.read(key, fresh=fresh)
-        answer = reading.answer
-        return None if answer is None else await self.hand_out(key, answer, reading.now)
+
+        async def get(*, fresh: bool) -> Token | None:
+            reading = await self._reader.read(key, fresh=fresh)
+            answer = reading.answer
+            return None if answer is None else await self.hand_out(key, answer, reading.now)
+
+        return await _unless_overtaken(get, fresh=fresh)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token]:
         """Return the tokens stored under these keys, in the order of the keys.
@@ -101,18 +112,25 @@ class TokenService:
         answers = _by_question(keys, rows)
         tokens: dict[TokenKey, Token] = {}
         unreadable: list[TokenKey] = []
+        overtaken: list[TokenKey] = []
         for key in keys:
             row = self._reader.over(key, answers.get(key))
             try:
                 if row is not None:
                     tokens[key] = await self._opener.open(key, row, now)
+            except OvertakenError:
+                overtaken.append(key)
             except DecryptionError:
                 unreadable.append(key)
         if unreadable:
             raise DecryptionError(account=unreadable[0].account, keys=unreadable)
         for token in tokens.values():
             self._uses.record(token.info, now)
-        return tokens
+        for key in overtaken:
+            token_now = await self.get(key, fresh=True)
+            if token_now is not None:
+                tokens[key] = token_now
+        return {key: tokens[key] for key in keys if key in tokens} if overtaken else tokens
 
     async def get_access(
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False
@@ -125,20 +143,28 @@ class TokenService:
     ) -> Access:
         """Do the same as `get_access`, and tell how the token was found; see `RowReader.read` for the arguments."""
         key = access_key(account)
-        row, reading = await self._read(key, fresh=fresh, patience=patience)
-        found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
-        if row is None or found is Freshness.UNUSABLE:
-            return Access(None, reading.now, reading.is_stale)
-        token = await self.hand_out(key, row, reading.now)
-        return Access(UsableToken(token, found is Freshness.DUE), reading.now, reading.is_stale)
+
+        async def find(*, fresh: bool) -> Access:
+            row, reading = await self._read(key, fresh=fresh, patience=patience)
+            found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
+            if row is None or found is Freshness.UNUSABLE:
+                return Access(None, reading.now, reading.is_stale)
+            token = await self.hand_out(key, row, reading.now)
+            return Access(UsableToken(token, found is Freshness.DUE), reading.now, reading.is_stale)
+
+        return await _unless_overtaken(find, fresh=fresh)
 
     async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token if it may be used now, else None."""
         key = account.key(TokenKind.REFRESH_TOKEN)
-        row, reading = await self._read(key)
-        if row is None or not is_usable(row.info, reading.now):
-            return None
-        return await self.hand_out(key, row, reading.now)
+
+        async def get(*, fresh: bool) -> Token | None:
+            row, reading = await self._read(key, fresh=fresh)
+            if row is None or not is_usable(row.info, reading.now):
+                return None
+            return await self.hand_out(key, row, reading.now)
+
+        return await _unless_overtaken(get)
 
     async def hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Decrypt the row that was read at ``now`` for this key, and record the token's use."""
@@ -191,6 +217,15 @@ class TokenService:
         change = await self._tokens.delete_provider(tenant_id, provider, actor=actor)
         self._sink.publish(change.events)
         return change.result
+
+
+async def _unless_overtaken(read: Callable[..., Awaitable[T]], *, fresh: bool = False) -> T:
+    """Read again if a write or an erasure overtook the read, because the row's data key may have gone with it."""
+    for _ in range(_READS):
+        with suppress(OvertakenError):
+            return await read(fresh=fresh)
+        fresh = True
+    return await read(fresh=True)
 
 
 def _by_question(

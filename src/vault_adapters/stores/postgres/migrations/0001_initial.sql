@@ -47,6 +47,7 @@ CREATE DOMAIN {{schema}}.vault_status AS text CHECK (VALUE IN ('valid', 'invalid
 CREATE DOMAIN {{schema}}.vault_key_id AS bytea CHECK (octet_length(VALUE) = 16);
 CREATE DOMAIN {{schema}}.vault_client AS bytea CHECK (octet_length(VALUE) = 16);
 CREATE DOMAIN {{schema}}.vault_sealed_value AS bytea CHECK (octet_length(VALUE) <= 65664);
+CREATE DOMAIN {{schema}}.vault_sealed_extra AS bytea CHECK (octet_length(VALUE) <= 17504);
 CREATE DOMAIN {{schema}}.vault_finite_time AS timestamptz CHECK (isfinite(VALUE));
 CREATE DOMAIN {{schema}}.vault_amount AS bigint CHECK (VALUE >= 0);
 CREATE DOMAIN {{schema}}.vault_generation AS bigint CHECK (VALUE >= 1);
@@ -66,6 +67,7 @@ CREATE TABLE {{schema}}.token (
     value_id uuid NOT NULL,
     data_key_id {{schema}}.vault_key_id NOT NULL,
     blob {{schema}}.vault_sealed_value NOT NULL,
+    extra {{schema}}.vault_sealed_extra,
     status {{schema}}.vault_status NOT NULL,
     error_code {{schema}}.vault_code,
     expires_at {{schema}}.vault_finite_time,
@@ -82,6 +84,7 @@ CREATE TABLE {{schema}}.token (
     PRIMARY KEY (tenant_id, provider, kind, identifier)
 ) WITH (fillfactor = 85);
 ALTER TABLE {{schema}}.token ALTER COLUMN blob SET STORAGE EXTERNAL;
+ALTER TABLE {{schema}}.token ALTER COLUMN extra SET STORAGE EXTERNAL;
 -- find_expiring reads its pages from here; the literals must stand in the query as they do here.
 CREATE INDEX token_expiring ON {{schema}}.token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;

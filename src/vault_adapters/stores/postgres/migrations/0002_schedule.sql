@@ -7,3 +7,12 @@ FROM {{schema}}.token
 WHERE kind = 'access_token' AND expires_at IS NOT NULL
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at;
 CREATE INDEX account_due ON {{schema}}.account (provider, due_at) WHERE due_at IS NOT NULL;
+
+-- States of authorization requests that were used, until they expire; each works once. The index finds the tenant of a
+-- state by the data key that sealed it.
+CREATE TABLE {{schema}}.used_state (
+    state_id bytea NOT NULL PRIMARY KEY CHECK (octet_length(state_id) = 32),
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX used_state_expires ON {{schema}}.used_state (expires_at);
+CREATE INDEX data_key_id ON {{schema}}.data_key (data_key_id);

@@ -93,9 +93,10 @@ WITH guarded AS (
     SELECT s.*
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[],
-        %(before_data_key_ids)b::bytea[], %(before_blobs)b::bytea[], %(data_key_ids)b::bytea[], %(blobs)b::bytea[])
+        %(before_data_key_ids)b::bytea[], %(before_blobs)b::bytea[], %(data_key_ids)b::bytea[], %(blobs)b::bytea[],
+        %(extras)b::bytea[])
         WITH ORDINALITY s (
-            tenant_id, provider, kind, identifier, before_data_key_id, before_blob, data_key_id, blob, ord)
+            tenant_id, provider, kind, identifier, before_data_key_id, before_blob, data_key_id, blob, extra, ord)
     JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
@@ -109,7 +110,7 @@ locked AS (
     ORDER BY g.ord
     FOR UPDATE OF t),
 resealed AS (
-    UPDATE {{schema}}.token t SET data_key_id = l.data_key_id, blob = l.blob
+    UPDATE {{schema}}.token t SET data_key_id = l.data_key_id, blob = l.blob, extra = l.extra
     FROM locked l
     WHERE t.tenant_id = l.tenant_id AND t.provider = l.provider AND t.kind = l.kind AND t.identifier = l.identifier
     RETURNING 1)

@@ -165,10 +165,11 @@ WITH was AS (
     FOR UPDATE),
 settled AS (
     UPDATE {{schema}}.account a SET
-        failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL,
-        refused_for = 0, committed_attempt_id = %(attempt_id)b::uuid,
+        failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
+        refused_since = NULL, refused_for = 0,
+        committed_attempt_id = %(attempt_id)b::uuid,
         due_at = CASE WHEN %(wake)b::boolean THEN {{now}} ELSE %(due_at)b::timestamptz END,
-        lease_until = CASE WHEN a.attempt_id = %(attempt_id)b::uuid THEN NULL ELSE a.lease_until END
+        lease_until = CASE WHEN attempt_id = %(attempt_id)b::uuid THEN NULL ELSE lease_until END
     FROM was
     WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
     RETURNING was.failures),

@@ -40,6 +40,7 @@ CREATE TABLE token_vault_token (
     value_id BLOB NOT NULL CHECK (length(value_id) = 16),
     data_key_id BLOB NOT NULL CHECK (length(data_key_id) = 16),
     blob BLOB NOT NULL CHECK (length(blob) <= 65664),
+    extra BLOB CHECK (length(extra) <= 17504),
     status TEXT NOT NULL CHECK (status IN ('valid', 'invalid', 'unknown')),
     error_code TEXT CHECK (length(error_code) <= 64),
     expires_at INTEGER,

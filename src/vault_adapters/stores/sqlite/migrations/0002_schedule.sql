@@ -7,3 +7,12 @@ FROM token_vault_token
 WHERE kind = 'access_token' AND expires_at IS NOT NULL
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at;
 CREATE INDEX token_vault_account_due ON token_vault_account (provider, due_at) WHERE due_at IS NOT NULL;
+
+-- States of authorization requests that were used, until they expire; each works once. The index finds the tenant of a
+-- state by the data key that sealed it.
+CREATE TABLE token_vault_used_state (
+    state_id BLOB NOT NULL PRIMARY KEY CHECK (length(state_id) = 32),
+    expires_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX token_vault_used_state_expires ON token_vault_used_state (expires_at);
+CREATE INDEX token_vault_data_key_id ON token_vault_data_key (data_key_id);

@@ -9,14 +9,14 @@ CROSS JOIN token_vault_token t
 -- name: import_token
 -- Insert or replace one imported value; a replaced token gets a new id and begins at generation 1.
 INSERT INTO token_vault_token (
-    tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, error_code, expires_at, lifetime,
-    scopes, generation, last_refreshed_at, created_at, updated_at)
+    tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, error_code, expires_at,
+    lifetime, scopes, generation, last_refreshed_at, created_at, updated_at)
 VALUES (
-    :tenant_id, :provider, :kind, :identifier, :id, :id, :data_key_id, :blob, :status, :error_code, :expires_at, NULL,
-    :scopes, 1, :last_refreshed_at, :created_at, :updated_at)
+    :tenant_id, :provider, :kind, :identifier, :id, :id, :data_key_id, :blob, :extra, :status, :error_code, :expires_at,
+    NULL, :scopes, 1, :last_refreshed_at, :created_at, :updated_at)
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-    id = excluded.id, value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = excluded.status,
-    error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL, scopes = excluded.scopes,
-    suspect_since = NULL, rejected_at = NULL, client = NULL,
+    id = excluded.id, value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra,
+    status = excluded.status, error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL,
+    scopes = excluded.scopes, suspect_since = NULL, rejected_at = NULL, client = NULL,
     generation = 1, created_at = excluded.created_at, updated_at = excluded.updated_at,
     last_refreshed_at = coalesce(excluded.last_refreshed_at, :replaced_at, token_vault_token.last_refreshed_at)

@@ -77,7 +77,7 @@ LIMIT :limit
 
 -- name: reseal_token
 -- Replace a sealed value, if the row still holds exactly the value that was opened; the rest of the row stays.
-UPDATE token_vault_token SET data_key_id = :data_key_id, blob = :blob
+UPDATE token_vault_token SET data_key_id = :data_key_id, blob = :blob, extra = :extra
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
     AND data_key_id = :before_data_key_id AND blob = :before
 

@@ -40,14 +40,14 @@ WHERE NOT EXISTS (
 -- Insert or replace one value; the generation counts the values stored under one id. A value that replaces another
 -- sets last_refreshed_at, as a refresh does.
 INSERT INTO token_vault_token (
-    tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, error_code, expires_at, lifetime,
+    tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, error_code, expires_at, lifetime,
     scopes, generation, last_refreshed_at, created_at, updated_at, client)
 VALUES (
-    :tenant_id, :provider, :kind, :identifier, :value_id, :value_id, :data_key_id, :blob, 'valid', NULL,
+    :tenant_id, :provider, :kind, :identifier, :value_id, :value_id, :data_key_id, :blob, :extra, 'valid', NULL,
     coalesce(:expires_at, :now + :lifetime), :lifetime, coalesce(:scopes, '[]'),
     1, CASE WHEN :refreshed THEN :now END, :now, :now, :client)
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-    value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, status = 'valid',
+    value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra, status = 'valid',
     error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = excluded.client,
     expires_at = excluded.expires_at, lifetime = excluded.lifetime,
     scopes = coalesce(:scopes, token_vault_token.scopes),

@@ -1,0 +1,236 @@
+"""Refreshers made from profiles, and `refresher`, which makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from vault_adapters.providers.account_variables import AccountVariables, check_variables, values_for
+from vault_adapters.providers.client_auth import AuthMethod, as_auth_method
+from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
+from vault_adapters.providers.oauth2 import OAuth2Refresher
+from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
+from vault_adapters.providers.profiles import Profile, as_profile
+from vault_adapters.providers.shaped_answers import read_shaped
+from vault_adapters.providers.shaped_requests import keyed, members_of, signed
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    ProviderConfigurationError,
+    VaultError,
+)
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.scrub import scrubbed, scrubbed_class
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import as_scopes
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.token_refresher import RefreshRequest
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+
+@scrubbed_class
+@frozen(eq=False, kw_only=True)
+class ProfileRefresher(OAuth2Refresher):
+    """Refreshes at a provider as its profile says; `refresher` makes it.
+
+    ``token_url`` and ``revocation_url`` may hold variables in braces.
+
+    Attributes:
+        profile: the provider's profile.
+        fixed: the values of variables that all accounts share.
+        finder: the host's callable that returns values for an account, or None.
+    """
+
+    profile: Profile = field(repr=lambda profile: repr(profile.name))
+    fixed: Mapping[str, str] = field(factory=dict, repr=False)
+    finder: AccountVariables | None = field(default=None, repr=False)
+
+    @property
+    def spends(self) -> TokenKind:
+        """The kind of credential: a refresh token, or the access token itself if that is exchanged."""
+        exchanges = self.profile.request.grant == "access_token"
+        return TokenKind.ACCESS_TOKEN if exchanges else TokenKind.REFRESH_TOKEN
+
+    async def revoke(self, request: RefreshRequest) -> bool | None:
+        """Revoke a refresh or access token; return whether the provider confirmed, and never raise."""
+        if self.revocation_url is None:
+            return None
+        facts = self.profile.revocation
+        members = {facts.token: request.credential.reveal()}
+        if facts.hint:
+            members["token_type_hint"] = request.kind.value
+        answer = await self._send(self.revocation_url, members, request, shaped=False)
+        return isinstance(answer, Incoming) and 200 <= answer.status < 300
+
+    async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
+        answer = await self._send(self.token_url, None, request, shaped=True)
+        return read_shaped(answer, self.profile) if isinstance(answer, Incoming) else answer
+
+    async def _send(
+        self, template: str, members: dict[str, str] | None, request: RefreshRequest, *, shaped: bool
+    ) -> Incoming | VaultError:
+        values = await values_for(self.profile, request, self.fixed, self.finder)
+        if isinstance(values, VaultError):
+            return values
+        outgoing = self._outgoing(template, members, request, values, shaped=shaped)
+        if members is not None:
+            members.clear()  # a cancellation's traceback keeps this frame, so it must not hold the credential
+        if isinstance(outgoing, VaultError):
+            return outgoing
+        return await exchange(self.client, outgoing, request.deadline, request.send_deadline)
+
+    def _outgoing(
+        self,
+        template: str,
+        members: Mapping[str, str] | None,
+        request: RefreshRequest,
+        values: Mapping[str, Any],
+        *,
+        shaped: bool,
+    ) -> Outgoing | VaultError:
+        try:
+            url = self.profile.filled(template, values)
+            sent = members_of(self.profile, request, self.scopes, self.extra, values) if members is None else members
+        except InvalidInputError as error:
+            return ProviderConfigurationError(str(error), refused=False)
+        return signed(
+            self.profile if shaped else None,
+            url,
+            sent,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            auth_method=self.auth_method,
+        )
+
+
+@scrubbed_class
+@frozen(eq=False, kw_only=True)
+class ProfileKeyRefresher:
+    """Exchanges an account's own API key for an access token as a profile says; `refresher` makes it.
+
+    Attributes:
+        profile: the provider's profile.
+        auth_method: how the key authenticates, if it is a client id with its secret.
+        scopes: the scopes to request.
+        fixed: the values of variables that all accounts share.
+        finder: the host's callable that returns values for an account, or None.
+        client: an HTTP client, which is never closed; None opens one for each call.
+    """
+
+    profile: Profile = field(repr=lambda profile: repr(profile.name))
+    auth_method: AuthMethod = field(default="client_secret_basic", converter=as_auth_method)
+    scopes: tuple[str, ...] = field(default=None, converter=as_scopes)
+    fixed: Mapping[str, str] = field(factory=dict, repr=False)
+    finder: AccountVariables | None = field(default=None, repr=False)
+    client: HttpClient | None = field(default=None, repr=False)
+
+    @property
+    def spends(self) -> TokenKind:
+        """The kind of credential: an API key."""
+        return TokenKind.API_KEY
+
+    @property
+    def rotation(self) -> Rotation:
+        """The rotation policy: a refresh does not change the key."""
+        return Rotation.non_rotating()
+
+    def with_client(self, client: HttpClient) -> ProfileKeyRefresher:
+        """Return a copy that sends its requests through ``client``, which it never closes."""
+        return evolve(self, client=client)
+
+    async def refresh(self, request: RefreshRequest) -> TokenSet:
+        """Ask the provider for a new access token; see `TokenRefresher`."""
+        return settle(await self._refresh(request), request.account)
+
+    async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
+        values = await values_for(self.profile, request, self.fixed, self.finder)
+        outgoing = values if isinstance(values, VaultError) else self._outgoing(request, values)
+        if isinstance(outgoing, VaultError):
+            return outgoing
+        answer = await exchange(self.client, outgoing, request.deadline, request.send_deadline)
+        return read_shaped(answer, self.profile, CONDEMNS_KEY) if isinstance(answer, Incoming) else answer
+
+    def _outgoing(self, request: RefreshRequest, values: Mapping[str, Any]) -> Outgoing | VaultError:
+        try:
+            url = self.profile.filled(self.profile.token_url or "", values)
+            members = members_of(self.profile, request, self.scopes, {}, values)
+        except InvalidInputError as error:
+            return ProviderConfigurationError(str(error), refused=False)
+        return keyed(self.profile, url, members, request.credential, self.auth_method)
+
+
+@scrubbed
+def refresher(
+    name_or_profile: str | PathLike[str] | Profile,
+    client_id: str | None = None,
+    client_secret: Secret | str | None = None,
+    *,
+    scopes: Sequence[str] | None = None,
+    auth_method: AuthMethod | None = None,
+    account_variables: AccountVariables | None = None,
+    client: HttpClient | None = None,
+    **variables: str,
+) -> ProfileRefresher | ProfileKeyRefresher:
+    """Return a refresher for a provider of which there is a profile; `profiles` lists them.
+
+    The refresher carries all that the profile knows: rotation, lifetimes, what a revocation ends.
+
+    Args:
+        name_or_profile: the name of one of the package's profiles, a `Profile` (see `load_profile`), or the path of a
+            profile's file; a text is always a name.
+        client_id: the client id registered with the provider; None if accounts store keys of their own.
+        client_secret: text or `Secret`; None for a public client.
+        scopes: the scopes to request; None requests the scopes of the grant.
+        auth_method: how the client authenticates; None takes the profile's first method that fits.
+        account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values
+            precede those among the account's extras, and these precede ``variables``.
+        client: an HTTP client, which is never closed; None opens one for each call, or the vault's own.
+        variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
+
+    Raises:
+        ConfigurationError: there is no such profile, it has nothing to refresh, or a variable is not known.
+        InvalidInputError: an argument is not valid; the message does not repeat it.
+    """
+    profile = as_profile(name_or_profile)
+    check_variables(profile, variables)
+    if profile.token_url is None:
+        raise ConfigurationError(f"{profile.name}: its API keys do not expire, so that it needs no refresher")
+    own_keys = profile.request.grant in ("client_credentials", "api_key")
+    if own_keys and (client_id is not None or client_secret is not None):
+        raise InvalidInputError("each account stores a key of its own; pass neither client_id nor client_secret")
+    method = auth_method or _method(profile, is_public=client_secret is None and not own_keys)
+    if own_keys:
+        return ProfileKeyRefresher(
+            profile=profile, auth_method=method, scopes=scopes, fixed=variables, finder=account_variables, client=client
+        )
+    return ProfileRefresher(
+        profile=profile,
+        token_url=profile.token_url,
+        client_id=client_id,
+        client_secret=client_secret,
+        auth_method=method,
+        scopes=scopes,
+        rotation=profile.rotation.policy,
+        revocation_url=profile.revocation_url,
+        revocation_scope=profile.revocation.scope,
+        default_lifetime=profile.answer.default_lifetime,
+        idle_lifetime=profile.rotation.idle,
+        old_token_dies=profile.rotation.old_token_dies,
+        fixed=variables,
+        finder=account_variables,
+        client=client,
+    )
+
+
+def _method(profile: Profile, *, is_public: bool) -> AuthMethod:
+    known = [as_auth_method(method) for method in profile.client_auth if method != "private_key_jwt"]
+    if not known and not is_public and profile.request.grant != "api_key":
+        raise ConfigurationError(f"{profile.name}: its clients authenticate with private_key_jwt only")
+    fitting = [method for method in known if (method == "none") == is_public]
+    return (fitting or ["client_secret_basic"])[0]

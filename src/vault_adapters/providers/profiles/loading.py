@@ -1,0 +1,90 @@
+"""Reads profiles: those of the package, and a host's own."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+
+from vault_adapters.providers.profiles.checks import made
+from vault_adapters.providers.profiles.profile import Profile
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+
+_LARGEST = 256 * 1024
+_FILES = "vault_adapters.providers.profiles"
+
+
+def profiles() -> list[str]:
+    """Return the names of the package's profiles, sorted."""
+    return sorted(_packaged())
+
+
+def load_profile(path: str | PathLike[str]) -> Profile:
+    """Read a profile from a TOML file.
+
+    Args:
+        path: the file; the how-to guide "Write a provider's profile" describes its keys.
+
+    Raises:
+        ConfigurationError: the file cannot be read, a key is unknown or missing, or a value breaks its rule. The
+            message names the file, the key and the rule, and does not repeat the value.
+    """
+    problem: str
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        return parse_profile(content, Path(path).name)
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    raise ConfigurationError(f"{Path(path).name}: cannot be read: {problem}")
+
+
+def parse_profile(content: bytes, file_name: str) -> Profile:
+    """Read a profile from a TOML file's content; see `load_profile`."""
+    problem: str
+    try:
+        if len(content) > _LARGEST:
+            raise InvalidInputError(f"must have at most {_LARGEST} bytes")
+        return made("", Profile, tomllib.loads(content.decode()))
+    except InvalidInputError as error:
+        problem = str(error)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        line = str(error) if isinstance(error, tomllib.TOMLDecodeError) else type(error).__name__
+        problem = f"is not TOML: {line}"
+    raise ConfigurationError(f"{file_name}: {problem}")
+
+
+@cache
+def packaged_profile(name: str) -> Profile:
+    """Return one of the package's profiles.
+
+    Raises:
+        ConfigurationError: there is no profile of this name.
+    """
+    if name not in _packaged():
+        raise ConfigurationError(f"there is no profile of this name; known are {', '.join(profiles())}")
+    return parse_profile(_packaged()[name], f"{name}.toml")
+
+
+def as_profile(value: str | PathLike[str] | Profile) -> Profile:
+    """Return a profile: itself, one of the package's by its name, or a host's own by its path.
+
+    A text is always a name, so that a name that is not known never reads a file.
+    """
+    if isinstance(value, Profile):
+        return value
+    return packaged_profile(value) if isinstance(value, str) else load_profile(value)
+
+
+@cache
+def _packaged() -> dict[str, bytes]:
+    return dict(_contents())
+
+
+def _contents() -> Iterator[tuple[str, bytes]]:
+    for file in files(_FILES).joinpath("files").iterdir():
+        if file.name.endswith(".toml"):
+            yield file.name.removesuffix(".toml"), file.read_bytes()

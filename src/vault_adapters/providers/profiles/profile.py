@@ -1,0 +1,176 @@
+"""`Profile`: everything that the vault knows about one provider."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+
+import attrs
+from attrs import field, frozen
+
+from vault_adapters.providers.profiles import checks
+from vault_adapters.providers.profiles.checks import by, checking, refused
+from vault_adapters.providers.profiles.facts import (
+    AuthorizationFacts,
+    ErrorMap,
+    Limits,
+    Place,
+    RevocationFacts,
+    RotationFacts,
+)
+from vault_adapters.providers.profiles.shapes import AnswerShape, RequestShape
+from vault_adapters.providers.profiles.templates import Variable, filled, host, names_in, url
+
+CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "none", "private_key_jwt")
+_page = checks.matching(r"https://[\x21-\x7e]{1,2000}", "must be a page's address that begins with https://")
+_VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# The arguments of `refresher`, among which variables are passed.
+_ARGUMENTS = {"name_or_profile", "client_id", "client_secret", "scopes", "auth_method", "account_variables", "client"}
+_ABOUT_FILE = {"name", "title", "docs", "checked", "unverified", "sources", "quirks", "variables"}
+
+
+def _variable(key: str, value: object) -> Variable:
+    if not _VARIABLE.fullmatch(own := key.rpartition(".")[2]) or own in _ARGUMENTS:
+        raise refused(key, "the name of a variable must match [a-z][a-z0-9_]{0,63} and be no argument of refresher()")
+    return checks.made(key, Variable, value)
+
+
+@frozen(field_transformer=checking)
+class Profile:
+    """One provider's facts.
+
+    A URL or a host may hold variables in braces; an account or the host gives their values.
+
+    Attributes:
+        name: the provider's name, as in `Account.provider`.
+        title: the name that people read.
+        docs: pages of the provider's documentation, which are the source of every fact that `sources` does not name.
+        checked: the day on which the facts were compared with the pages.
+        unverified: the facts that are not from the provider's own pages: a key (``limits``) or a key within a section
+            (``rotation.idle``).
+        sources: for single facts, named as in `unverified`, their pages.
+        quirks: sentences about what surprises.
+        token_url: the token endpoint; None for the grant ``none``.
+        revocation_url: the endpoint for revocation (RFC 7009), or None.
+        authorization_url: the authorization endpoint, or None.
+        userinfo_url: the page that tells who the user is, for a bearer token, or None.
+        issuer: the issuer of OpenID Connect, or None.
+        client_auth: how a client authenticates, by the names of RFC 7591; the first one is used unless the host says
+            otherwise.
+        api_hosts: the hosts to which access tokens may be sent; ``*.`` stands for any name below.
+        variables: the variables in URLs and hosts.
+        request, answer, errors, rotation, revocation, limits, authorization: see their classes.
+        identifier: where the text is that tells this provider's accounts apart, or None.
+        label: where the text is by which a person recognises the account, or None.
+    """
+
+    name: str = field(metadata=by(checks.name))
+    title: str = field(metadata=by(checks.text))
+    docs: tuple[str, ...] = field(metadata=by(checks.items(_page, least=1)))
+    checked: date = field(metadata=by(checks.day))
+    unverified: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.text)))
+    sources: dict[str, tuple[str, ...]] = field(factory=dict, metadata=by(checks.table(checks.items(_page, least=1))))
+    quirks: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.text)))
+    token_url: str | None = field(default=None, metadata=by(checks.optional(url)))
+    revocation_url: str | None = field(default=None, metadata=by(checks.optional(url)))
+    authorization_url: str | None = field(default=None, metadata=by(checks.optional(url)))
+    userinfo_url: str | None = field(default=None, metadata=by(checks.optional(url)))
+    issuer: str | None = field(default=None, metadata=by(checks.optional(url)))
+    client_auth: tuple[str, ...] = field(
+        default=("client_secret_basic",),
+        metadata=by(checks.items(checks.one_of(*CLIENT_AUTH), least=1)),
+    )
+    api_hosts: tuple[str, ...] = field(default=(), metadata=by(checks.items(host)))
+    variables: dict[str, Variable] = field(factory=dict, metadata=by(checks.table(_variable)))
+    request: RequestShape = field(factory=RequestShape, metadata=by(checks.section(RequestShape)))
+    answer: AnswerShape = field(factory=AnswerShape, metadata=by(checks.section(AnswerShape)))
+    errors: ErrorMap = field(factory=ErrorMap, metadata=by(checks.section(ErrorMap)))
+    rotation: RotationFacts = field(factory=RotationFacts, metadata=by(checks.section(RotationFacts)))
+    revocation: RevocationFacts = field(factory=RevocationFacts, metadata=by(checks.section(RevocationFacts)))
+    limits: Limits = field(factory=Limits, metadata=by(checks.section(Limits)))
+    authorization: AuthorizationFacts = field(
+        factory=AuthorizationFacts, metadata=by(checks.section(AuthorizationFacts))
+    )
+    identifier: Place | None = field(default=None, metadata=by(checks.optional(checks.section(Place))))
+    label: Place | None = field(default=None, metadata=by(checks.optional(checks.section(Place))))
+
+    def __attrs_post_init__(self) -> None:
+        if (self.token_url is None) != (self.request.grant == "none"):
+            raise refused("token_url", "must be given unless request.grant is none")
+        used = {variable for key, template in self._templates() for variable in self._declared(key, template)}
+        for variable in self.variables:
+            if variable not in used:
+                raise refused(f"variables.{variable}", "is not used in any URL, host or parameter")
+        for place in (self.identifier, self.label):
+            if place is not None and place.source == "userinfo" and self.userinfo_url is None:
+                raise refused("userinfo_url", "is missing; identifier or label is found there")
+        known = fact_names()
+        for key, named in (("unverified", self.unverified), ("sources", tuple(self.sources))):
+            for fact in named:
+                if fact not in known:
+                    raise refused(f"{key}.{fact}", "is not the key of a fact")
+
+    def url(self, key: str, values: Mapping[str, object]) -> str | None:
+        """Return the URL named ``key``, such as ``token_url``, with its variables replaced; None if there is none.
+
+        Raises:
+            InvalidInputError: a variable has no value or a wrong one; the value is not repeated.
+        """
+        template = getattr(self, key)
+        return None if template is None else self.filled(template, values)
+
+    def filled(self, template: str, values: Mapping[str, object]) -> str:
+        """Return a template of this profile with its variables replaced; see `url`."""
+        return filled(template, self.variables, values)
+
+    def hosts(self, values: Mapping[str, object]) -> tuple[str, ...]:
+        """Return `api_hosts` with their variables replaced; see `url`."""
+        return tuple(self.filled(template, values).lower() for template in self.api_hosts)
+
+    def parameters(self, given: Mapping[str, str], values: Mapping[str, object]) -> dict[str, str]:
+        """Return parameters with their variables replaced; see `url`."""
+        return {key: self.filled(template, values) for key, template in given.items()}
+
+    def is_verified(self, fact: str) -> bool:
+        """Return whether a fact, such as ``rotation.idle``, is from the provider's own pages."""
+        return fact not in self.unverified and fact.partition(".")[0] not in self.unverified
+
+    def sources_of(self, fact: str) -> tuple[str, ...]:
+        """Return the pages that a fact is from: its own, or its section's, or `docs`."""
+        return self.sources.get(fact) or self.sources.get(fact.partition(".")[0]) or self.docs
+
+    def _templates(self) -> Iterator[tuple[str, str]]:
+        for key in ("token_url", "revocation_url", "authorization_url", "userinfo_url", "issuer"):
+            if getattr(self, key) is not None:
+                yield key, getattr(self, key)
+        yield from (("api_hosts", template) for template in self.api_hosts)
+        for key, given in (
+            ("request.extra", self.request.extra),
+            ("authorization.parameters", self.authorization.parameters),
+            ("authorization.exchange", self.authorization.exchange),
+        ):
+            yield from ((f"{key}.{member}", template) for member, template in given.items())
+
+    def _declared(self, key: str, template: str) -> list[str]:
+        for variable in names_in(template):
+            if variable not in self.variables:
+                raise refused(key, f"the variable {variable} is not in variables")
+        return names_in(template)
+
+
+def fact_names() -> frozenset[str]:
+    """Return the names of all facts: each key, and each key within a section."""
+    sections = {
+        "request": RequestShape,
+        "answer": AnswerShape,
+        "errors": ErrorMap,
+        "rotation": RotationFacts,
+        "revocation": RevocationFacts,
+        "limits": Limits,
+        "authorization": AuthorizationFacts,
+        "identifier": Place,
+        "label": Place,
+    }
+    top = {item.name for item in attrs.fields(Profile)} - _ABOUT_FILE
+    return frozenset(top | {f"{key}.{item.name}" for key, cls in sections.items() for item in attrs.fields(cls)})

@@ -1,0 +1,97 @@
+"""URLs and hosts with variables in braces, such as ``https://{subdomain}.zendesk.com/oauth/tokens``.
+
+A value comes from a host's settings or an account, which may be what a user typed. So it must never turn a URL into one
+of another host: it holds only letters, digits, ``.``, ``_``, ``~`` and ``-``, whatever the profile's own pattern says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from vault_adapters.providers.endpoint import as_endpoint
+from vault_adapters.providers.profiles import checks
+from vault_adapters.providers.profiles.checks import by, checking, refused
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.scrub import scrubbed
+from vault_domain.entities.text import plain_text
+
+_VARIABLE = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}")
+_HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?\Z")
+# What may stand in a host's name or in one segment of a path; never a separator of a URL.
+_HARMLESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._~-]{0,252}[A-Za-z0-9])?\Z")
+
+
+@frozen(field_transformer=checking)
+class Variable:
+    """A part of a URL that the host or the account gives.
+
+    Attributes:
+        pattern: the regular expression that a whole value must match.
+        about: what it is and where a user finds it.
+        default: the value to take if none is given, or None.
+    """
+
+    pattern: re.Pattern[str] = field(metadata=by(checks.pattern))
+    about: str = field(metadata=by(checks.text))
+    default: str | None = field(default=None, metadata=by(checks.optional(checks.text)))
+
+    def __attrs_post_init__(self) -> None:
+        if self.default is not None and not self.accepts(self.default):
+            raise refused("default", "must match the pattern, and hold no separator of a URL")
+
+    def accepts(self, value: str) -> bool:
+        """Return whether a value may stand in a URL."""
+        return bool(_HARMLESS.match(value)) and ".." not in value and bool(self.pattern.fullmatch(value))
+
+
+def names_in(template: str) -> list[str]:
+    """Return the names of the variables in a template."""
+    return _VARIABLE.findall(template)
+
+
+def url(key: str, value: object) -> str:
+    """Check a URL with or without variables."""
+    template = checks.text(key, value)
+    example = _VARIABLE.sub("x", template)
+    if {"{", "}"} & set(example):
+        raise refused(key, "a variable must be written {name}, in lower case")
+    try:
+        as_endpoint(example, key)
+    except InvalidInputError as error:
+        problem = str(error).removeprefix(f"{key} ")
+    else:
+        return template
+    raise refused(key, problem)
+
+
+def host(key: str, value: object) -> str:
+    """Check a host's name with or without variables, a port, and ``*.`` in front for all hosts below it."""
+    template = checks.text(key, value)
+    if not _HOST.match(_VARIABLE.sub("x", template)):
+        raise refused(key, "must be a host's name in lower case, such as api.example.com or *.example.com")
+    return template
+
+
+@scrubbed
+def filled(template: str, variables: Mapping[str, Variable], values: Mapping[str, object]) -> str:
+    """Return a template with its variables replaced.
+
+    Raises:
+        InvalidInputError: a variable has no value, or a value that breaks its rule; the value is not repeated.
+    """
+    return _VARIABLE.sub(lambda match: _value(match[1], variables[match[1]], values), template)
+
+
+def _value(name: str, variable: Variable, values: Mapping[str, object]) -> str:
+    given = values.get(name)
+    value = plain_text(variable.default if given is None else given)
+    if value is None:
+        raise InvalidInputError(f"the variable {name} is missing: {variable.about}")
+    if not variable.accepts(value):
+        raise InvalidInputError(
+            f"the variable {name} must match {variable.pattern.pattern}, and hold only letters, digits and any of ._~-"
+        )
+    return value

@@ -1,0 +1,168 @@
+"""Reads the answers of a provider whose profile says where their parts are and what its errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import evolve
+
+from vault_adapters.providers.answers import Members, read_answer
+from vault_adapters.providers.expiry import retry_after
+from vault_adapters.providers.http import Incoming, body_matters
+from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, refusal
+from vault_adapters.providers.profiles.facts import ErrorMap
+from vault_adapters.providers.profiles.profile import Profile
+from vault_adapters.providers.profiles.shapes import UNITS, AnswerShape
+from vault_domain.entities.errors import InvalidInputError, VaultError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token_set import TokenSet
+
+_CODES = {
+    "grant_dead": "invalid_grant",
+    "client_refused": "invalid_client",
+    "user_needed": "interaction_required",
+    "not_now": "temporarily_unavailable",
+    "unknown": "server_error",
+}
+"""The registered OAuth code that each meaning has; no other text of a provider leaves this module."""
+
+_LONGEST_MESSAGE = 4096
+_MILLISECONDS_FROM = 100_000_000_000  # as seconds, this would be the year 5138
+
+
+def read_shaped(answer: Incoming, profile: Profile, condemns: frozenset[str] = CONDEMNS_GRANT) -> TokenSet | VaultError:
+    """Return the token set, or the error to raise; see `read_answer`."""
+    if not body_matters(answer.status):
+        code = _meaning(profile.errors, answer.status, None)
+        if code is not None:
+            return refusal(code, retry_after(answer.headers, answer.received_at), condemns)
+    kept: dict[str, str] = {}
+
+    def dialect(status: int, members: Members | None) -> Members | None:
+        shaped = as_rfc(profile.answer, members) if members is not None else {}
+        if status < 300 and shaped.get("access_token"):
+            kept.update(extras_of(profile.answer, members or {}))
+            return shaped
+        code = _meaning(profile.errors, status, members)
+        if code is not None:
+            return {**shaped, "error": code}
+        return members and {**shaped, "error": _found(members, profile.errors.code)}
+
+    result = read_answer(answer, dialect=dialect, condemns=condemns, default_lifetime=profile.answer.default_lifetime)
+    return _with_extra(result, kept) if isinstance(result, TokenSet) else result
+
+
+def read_token_set(profile: Profile, answer: Mapping[str, Any], received_at: datetime | None = None) -> TokenSet:
+    """Read the tokens of an answer that is no refresh, such as that to an authorization code.
+
+    Args:
+        profile: the provider's profile.
+        answer: the decoded JSON object.
+        received_at: time of the answer, zone-aware; see `TokenSet.from_response`.
+
+    Raises:
+        InvalidInputError: there is no usable access token. The message repeats nothing of the answer.
+    """
+    members = as_rfc(profile.answer, answer)
+    tokens = TokenSet.from_response(members, received_at)
+    if tokens.expires_in is None and tokens.expires_at is None:
+        tokens = evolve(tokens, expires_in=profile.answer.default_lifetime)
+    if tokens.refresh_token is not None and tokens.refresh_token_expires_in is None:
+        tokens = evolve(tokens, refresh_token_expires_in=profile.rotation.absolute)
+    return _with_extra(tokens, extras_of(profile.answer, answer))
+
+
+def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answer's parts under the names that RFC 6749 section 5.1 gives them."""
+    place = _place(shape, answer)
+    usual = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in", "expires_at")
+    members = {name: place[name] for name in usual if name in place}
+    members |= {
+        "access_token": _credential(_found(place, shape.access_token)),
+        "refresh_token": _credential(_found(place, shape.refresh_token)),
+        "scope": _scope(_found(place, shape.scope), shape.scope_separator),
+        "token_type": _found(place, shape.token_type),
+        "expires_in": _seconds(_found(place, shape.lifetime), UNITS[shape.lifetime_unit]),
+    }
+    if shape.expires_at is not None:
+        members["expires_at"] = _epoch(_found(place, shape.expires_at))
+    if shape.refresh_lifetime is not None:
+        members["refresh_token_expires_in"] = _found(place, shape.refresh_lifetime)
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
+    """Return the members that are kept with the token; what is no text or number is left out."""
+    found = {name: _found(answer, path) for name, path in shape.extra.items()}
+    return {name: str(value) for name, value in found.items() if type(value) in (str, int) and value != ""}
+
+
+def _with_extra(tokens: TokenSet, extra: Mapping[str, str]) -> TokenSet:
+    return tokens
+
+
+def _meaning(errors: ErrorMap, status: int, members: Members | None) -> str | None:
+    """Return the code of the first rule that fits, or None. The message is compared here and goes nowhere else."""
+    code = None if members is None else _found(members, errors.code)
+    message = None if members is None else _found(members, errors.message)
+    shown = str(code) if type(code) in (str, int) else None
+    text = message[:_LONGEST_MESSAGE] if isinstance(message, str) else None
+    for rule in errors.rules:
+        if rule.fits(shown, status, text):
+            return _CODES[rule.means]
+    return None
+
+
+def _place(shape: AnswerShape, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    for path in shape.within:
+        place = _found(answer, path)
+        if isinstance(place, Mapping) and _found(place, shape.access_token):
+            return place
+    return answer
+
+
+def _found(members: Mapping[str, Any], path: str) -> Any:
+    """Return the member at a path; None if there is none. A member whose own name has dots comes first."""
+    if path in members:
+        return members[path]
+    value: Any = members
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _credential(value: Any) -> Any:
+    """Return a credential as `Secret`, so that no frame shows it; anything else as it is."""
+    if not isinstance(value, str) or not value:
+        return value
+    try:
+        return Secret(value)
+    except InvalidInputError:  # it is too long, for example; the reader of token sets says so
+        return value
+
+
+def _scope(value: Any, separator: str) -> Any:
+    return value.replace(separator, " ") if isinstance(value, str) else value
+
+
+def _seconds(value: Any, unit: float) -> Any:
+    if unit == 1.0 or isinstance(value, bool):
+        return value
+    try:
+        return float(value) * unit
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _epoch(value: Any) -> Any:
+    """Return a time in Unix seconds; it may be given in milliseconds, or as RFC 3339."""
+    if isinstance(value, str) and not value.isdigit():
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    number = _seconds(value, 1.0)
+    return number / 1000 if isinstance(number, (int, float)) and number >= _MILLISECONDS_FROM else number

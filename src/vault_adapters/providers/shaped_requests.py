@@ -1,0 +1,89 @@
+"""Makes the requests of a provider whose profile says how they look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from vault_adapters.providers.client_auth import AuthMethod, signed_form, signed_json
+from vault_adapters.providers.fields import credential_fields
+from vault_adapters.providers.http import Outgoing
+from vault_adapters.providers.profiles.profile import Profile
+from vault_domain.entities.errors import VaultError
+from vault_domain.entities.secret import Secret
+from vault_domain.ports.token_refresher import RefreshRequest
+
+_GRANT_TYPES = {"refresh_token": "refresh_token", "client_credentials": "client_credentials"}
+
+
+def members_of(
+    profile: Profile,
+    request: RefreshRequest,
+    scopes: tuple[str, ...],
+    extra: Mapping[str, str],
+    values: Mapping[str, Any],
+) -> dict[str, str]:
+    """Return the members of a token request, without those that authenticate the client.
+
+    Raises:
+        InvalidInputError: a variable has no value or a wrong one.
+    """
+    shape = profile.request
+    members = {**profile.parameters(shape.extra, values), **extra}
+    grant_type = shape.grant_type or _GRANT_TYPES.get(shape.grant)
+    if grant_type is not None:
+        members["grant_type"] = grant_type
+    if shape.grant in ("refresh_token", "access_token"):
+        members[shape.credential or "refresh_token"] = request.credential.reveal()
+    wanted = () if shape.scopes == "never" else scopes or (request.scopes if shape.scopes == "stored" else ())
+    if wanted:
+        members["scope"] = shape.scope_separator.join(wanted)
+    return members
+
+
+def signed(
+    profile: Profile | None,
+    url: str,
+    members: Mapping[str, str],
+    *,
+    client_id: str,
+    client_secret: Secret | None,
+    auth_method: AuthMethod,
+) -> Outgoing:
+    """Return an authenticated POST in the profile's format; without a profile, that of a form."""
+    make = signed_json if profile is not None and profile.request.format == "json" else signed_form
+    outgoing = make(url, members, client_id=client_id, client_secret=client_secret, auth_method=auth_method)
+    return outgoing if profile is None else _with_headers(outgoing, profile)
+
+
+def keyed(
+    profile: Profile, url: str, members: Mapping[str, str], credential: Secret, auth_method: AuthMethod
+) -> Outgoing | VaultError:
+    """Return a POST that an account's own API key authenticates, or the error to raise if the key has another form."""
+    if profile.request.grant == "client_credentials":
+        fields = credential_fields(credential, "client_id", "client_secret")
+        if isinstance(fields, VaultError):
+            return fields
+        secret = Secret(fields["client_secret"])
+        return signed(
+            profile, url, members, client_id=fields["client_id"], client_secret=secret, auth_method=auth_method
+        )
+    names = profile.request.fields
+    fields = credential_fields(credential, *names)
+    if isinstance(fields, VaultError):
+        return fields
+    sent = {**members, **{member: fields[name] for name, member in names.items()}}
+    return _with_headers(_plain(url, sent, profile.request.format), profile)
+
+
+def _plain(url: str, members: Mapping[str, str], form: str) -> Outgoing:
+    if form == "json":
+        return Outgoing(url, json.dumps(members).encode(), {"Content-Type": "application/json"})
+    return Outgoing(url, urlencode(members).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
+
+
+def _with_headers(outgoing: Outgoing, profile: Profile) -> Outgoing:
+    headers = {**profile.request.headers, **outgoing.headers}
+    return Outgoing(outgoing.url, outgoing.content, headers)

@@ -1,0 +1,19 @@
+-- name: find_tenant_of_data_key
+-- Find the tenant of a data key.
+SELECT tenant_id FROM {{schema}}.data_key WHERE data_key_id = %(data_key_id)b::bytea
+
+-- name: use_state
+-- Note that a state was used, unless it was used before or has expired; remove some expired records. A caller that comes
+-- second waits for the first one's commit. It returns whether the state has expired, and whether this call is the first.
+WITH gone AS (
+    DELETE FROM {{schema}}.used_state WHERE state_id IN (
+        SELECT state_id FROM {{schema}}.used_state
+        WHERE expires_at <= {{now}}
+        ORDER BY expires_at LIMIT 100
+        FOR UPDATE SKIP LOCKED)),
+used AS (
+    INSERT INTO {{schema}}.used_state (state_id, expires_at)
+    SELECT %(state_id)b::bytea, %(expires_at)b::timestamptz WHERE %(expires_at)b::timestamptz > {{now}}
+    ON CONFLICT (state_id) DO NOTHING
+    RETURNING state_id)
+SELECT %(expires_at)b::timestamptz <= {{now}}, EXISTS (SELECT FROM used), {{durable}}

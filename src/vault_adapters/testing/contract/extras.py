@@ -1,0 +1,201 @@
+"""Extra members of an answer: sealed beside their access token, and replaced together with it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import (
+    ACCESS,
+    ACCOUNT,
+    REFRESH,
+    ContractFixtures,
+    key,
+    rows_of,
+    value_of,
+)
+from vault_adapters.testing.contract.refreshing import HOUR, token_set
+from vault_adapters.testing.contract.sweeps import RefreshFixtures
+from vault_adapters.testing.refresher import ScriptedRefresher
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import DecryptionError
+from vault_domain.entities.imported import ImportedToken
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenWrite
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
+
+EXTRA = {"instance_url": "https://one.example.com", "team": "T1"}
+DAY = timedelta(days=1)
+
+
+class ExtraCases(ContractFixtures):
+    """`TokenSet.extra` and `Token.extra`."""
+
+    async def test_extra_members_are_read_with_their_token(self, vault: TokenVault) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r", expires_in=HOUR, extra=EXTRA))
+        assert await extra_of(vault) == EXTRA
+        assert await extra_of(vault, REFRESH) == {}
+        assert (await vault.get_tokens([ACCESS]))[ACCESS].extra == EXTRA
+        usable = await vault.get_access_token(ACCOUNT)
+        assert usable is not None
+        assert (usable.token.extra, usable.token.value.reveal()) == (EXTRA, "a")
+
+    async def test_members_of_the_greatest_size_are_kept(self, vault: TokenVault) -> None:
+        extra = {"name": "\U0001f511" * ((16 * 1024 - len('{"name":""}')) // 4)}
+        await vault.store_token_set(ACCOUNT, TokenSet("a", extra=extra, token_type='"' * 64))
+        token = await vault.get_token(ACCESS)
+        assert token is not None
+        assert (token.extra, token.token_type) == (extra, '"' * 64)
+
+    async def test_a_type_other_than_bearer_is_kept(self, vault: TokenVault) -> None:
+        for token_type in ("DPoP", "Bearer", "bearer"):
+            await vault.store_token_set(ACCOUNT, TokenSet("a", token_type=token_type))
+            token = await vault.get_token(ACCESS)
+            assert token is not None
+            assert (token.token_type, token.extra) == ("DPoP" if token_type == "DPoP" else "Bearer", {})
+
+    async def test_a_token_without_extra_members_costs_no_ciphertext(self, store: Store, vault: TokenVault) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
+        assert [row.sealed.extra for row in await rows_of(store, [ACCESS, REFRESH])] == [None, None]
+
+    async def test_each_value_that_is_stored_replaces_the_members(self, vault: TokenVault) -> None:
+        ways: list[Callable[[], Awaitable[object]]] = [
+            lambda: vault.store_token_set(ACCOUNT, TokenSet("b")),
+            lambda: vault.store_token(ACCESS, "b"),
+            lambda: vault.store_token(ACCESS, "b", expected_generation=5),
+            lambda: vault.store_tokens([(ACCESS, "b"), (key("other"), "o")]),
+            lambda: vault.import_tokens([ImportedToken(ACCESS, Secret("b"))], overwrite=True),
+        ]
+        for number, store_another in enumerate(ways):
+            await vault.store_token_set(ACCOUNT, TokenSet("a", extra=EXTRA | {"number": str(number)}))
+            assert await extra_of(vault) == EXTRA | {"number": str(number)}
+            await store_another()
+            assert (await extra_of(vault), await value_of(vault, ACCESS)) == ({}, "b")
+
+    async def test_re_encryption_seals_the_members_again(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", extra=EXTRA, token_type="DPoP"))
+        [before] = await rows_of(store, [ACCESS])
+        await vault.keys.rotate_data_key("t1")
+        report = await vault.keys.reencrypt("t1")
+        assert (report.reencrypted, report.unreadable) == (1, ())
+        [after] = await rows_of(store, [ACCESS])
+        assert after.sealed.extra not in (None, before.sealed.extra)
+        clock.advance(2 * DAY)
+        assert (await vault.keys.reencrypt("t1")).destroyed == 1  # the old data key, so nothing is sealed under it
+        assert await extra_of(vault) == EXTRA
+        token = await vault.get_token(ACCESS)
+        assert token is not None
+        assert token.token_type == "DPoP"
+
+    async def test_erasure_removes_the_members(self, store: Store, vault: TokenVault) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", extra=EXTRA))
+        await vault.erase_tenant("t1")
+        assert await rows_of(store, [ACCESS]) == []
+        await vault.store_token(ACCESS, "b")
+        assert await extra_of(vault) == {}
+
+    @pytest.mark.parametrize("attack", ["other_generation", "other_account", "value", "as_value", "changed", "cut"])
+    async def test_members_that_were_moved_or_changed_do_not_open(
+        self, store: Store, vault: TokenVault, attack: str
+    ) -> None:
+        other = key("bob")
+        await vault.store_token_set(ACCOUNT, TokenSet("old", extra=EXTRA))
+        [old] = await rows_of(store, [ACCESS])
+        await vault.store_token_set(other.account, TokenSet("b", extra=EXTRA))
+        await vault.store_token_set(ACCOUNT, TokenSet("new", extra=EXTRA))
+        [row], [bob] = await rows_of(store, [ACCESS]), await rows_of(store, [other])
+        await forge(store, _forged(attack, row, old, bob))
+        with pytest.raises(DecryptionError):
+            await vault.get_token(ACCESS)
+        with pytest.raises(DecryptionError):
+            await vault.get_access_token(ACCOUNT)
+        assert await extra_of(vault, other) == EXTRA
+
+
+class KeptExtraCases(RefreshFixtures):
+    """What a refresh does to the extra members."""
+
+    async def test_a_refresh_brings_new_members_with_the_new_token(
+        self, sweeping: TokenVault, refresher: ScriptedRefresher
+    ) -> None:
+        await sweeping.store_token_set(ACCOUNT, evolve(token_set(0), extra=EXTRA))
+        moved = {"instance_url": "https://two.example.com"}
+        refresher.then(evolve(token_set(1), extra=moved))
+        token = await sweeping.refresh_account(ACCOUNT)
+        assert (token.value.reveal(), token.extra) == ("access-1", EXTRA | moved)
+        assert await extra_of(sweeping) == EXTRA | moved
+
+    async def test_an_answer_without_members_keeps_them(
+        self, sweeping: TokenVault, refresher: ScriptedRefresher, store: Store
+    ) -> None:
+        await sweeping.store_token_set(ACCOUNT, evolve(token_set(0), extra=EXTRA, token_type="DPoP"))
+        [before] = await rows_of(store, [ACCESS])
+        for number in (1, 2):
+            refresher.then(token_set(number))
+            token = await sweeping.refresh_account(ACCOUNT)
+            assert (token.value.reveal(), token.extra, token.token_type) == (f"access-{number}", EXTRA, "Bearer")
+        await forge(store, _beside(before, (await rows_of(store, [ACCESS]))[0]))
+        with pytest.raises(DecryptionError):
+            await sweeping.get_token(ACCESS)
+
+    async def test_members_that_do_not_open_do_not_hinder_a_refresh(
+        self, sweeping: TokenVault, refresher: ScriptedRefresher, store: Store
+    ) -> None:
+        await sweeping.store_token_set(ACCOUNT, evolve(token_set(0), extra=EXTRA))
+        [row] = await rows_of(store, [ACCESS])
+        await forge(store, _forged("changed", row, row, row))
+        refresher.then(evolve(token_set(1), extra={"team": "T2"}))
+        token = await sweeping.refresh_account(ACCOUNT)
+        assert (token.value.reveal(), token.extra) == ("access-1", {"team": "T2"})
+
+    async def test_an_answer_that_was_overtaken_leaves_the_members_of_the_other_value(
+        self, sweeping: TokenVault, vault: TokenVault, refresher: ScriptedRefresher
+    ) -> None:
+        await sweeping.store_token_set(ACCOUNT, evolve(token_set(0), extra=EXTRA))
+        other = {"instance_url": "https://other.example.com"}
+
+        async def overtake(_: object) -> TokenSet:
+            await vault.store_token_set(ACCOUNT, TokenSet("overtaking", expires_in=HOUR, extra=other))
+            return evolve(token_set(1), extra={"team": "T9"})
+
+        refresher.then(overtake)
+        token = await sweeping.refresh_account(ACCOUNT)
+        assert (token.value.reveal(), token.extra) == ("overtaking", other)
+        assert await value_of(sweeping, REFRESH) == "refresh-1"
+
+
+async def extra_of(vault: TokenVault, token_key: TokenKey = ACCESS) -> dict[str, str]:
+    """Return the extra members of a stored token."""
+    token = await vault.get_token(token_key)
+    assert token is not None
+    return dict(token.extra)
+
+
+async def forge(store: Store, sealed: SealedToken) -> TokenInfo:
+    """Store what somebody with write access to the database would put into the row of `ACCESS`."""
+    return (await store.tokens.store([TokenWrite(ACCESS, sealed)], actor=None)).result[0]
+
+
+def _beside(members: StoredToken, value: StoredToken) -> SealedToken:
+    return evolve(value.sealed, extra=members.sealed.extra)
+
+
+def _forged(attack: str, row: StoredToken, old: StoredToken, other: StoredToken) -> SealedToken:
+    sealed = row.sealed
+    extra = sealed.extra or b""
+    return {
+        "other_generation": _beside(old, row),
+        "other_account": _beside(other, row),
+        "value": evolve(sealed, extra=sealed.blob),
+        "as_value": evolve(sealed, blob=extra),
+        "changed": evolve(sealed, extra=extra[:-1] + bytes([extra[-1] ^ 1])),
+        "cut": evolve(sealed, extra=extra[:96]),
+    }[attack]

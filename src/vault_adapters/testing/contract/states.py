@@ -1,0 +1,90 @@
+"""Sealed states of authorization requests: each is opened once, in time, and for what it was bound to."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import timedelta
+
+import pytest
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCOUNT, ContractFixtures
+from vault_domain.entities.account import Account
+from vault_domain.entities.errors import StateRefusedError
+from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.state_ledger import StateUse
+
+LIFETIME = timedelta(minutes=10)
+STEP = timedelta(microseconds=1)
+
+
+def _id(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+class StateCases(ContractFixtures):
+    """`StateLedger`, and `VaultStates` over it."""
+
+    async def refusal_of(self, vault: TokenVault, state: str, bound_to: str = "session") -> str | None:
+        """Open a state; return the reason of the refusal, or None."""
+        try:
+            await vault.states.open(state, bound_to=bound_to)
+        except StateRefusedError as error:
+            return error.reason
+        return None
+
+    async def test_a_state_opens_once(self, vault: TokenVault) -> None:
+        state = await vault.states.seal(ACCOUNT, "what the host must know", bound_to="session")
+        opened = await vault.states.open(state, bound_to="session")
+        assert (opened.tenant_id, opened.content.reveal()) == (ACCOUNT.tenant_id, "what the host must know")
+        assert await self.refusal_of(vault, state) == "used"
+
+    async def test_of_callers_at_once_one_opens_it(self, vault: TokenVault) -> None:
+        state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
+        reasons = await asyncio.gather(*[self.refusal_of(vault, state) for _ in range(8)])
+        assert sorted(reasons, key=str) == [None, *["used"] * 7]
+
+    async def test_a_state_expires_by_the_stores_time(self, vault: TokenVault, clock: ManualClock) -> None:
+        states = [await vault.states.seal(ACCOUNT, "content", bound_to="session") for _ in range(2)]
+        clock.advance(LIFETIME - STEP)
+        assert await self.refusal_of(vault, states[0]) is None
+        clock.advance(STEP)
+        assert [await self.refusal_of(vault, state) for state in states] == ["expired", "expired"]
+
+    async def test_a_state_of_something_else_is_not_used_up(self, vault: TokenVault) -> None:
+        state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
+        changed = state[:-8] + ("A" * 8 if state[-8:] != "A" * 8 else "B" * 8)
+        assert await self.refusal_of(vault, state, "another session") == "unreadable"
+        assert await self.refusal_of(vault, changed) == "unreadable"
+        assert await self.refusal_of(vault, "not a state") == "unreadable"
+        assert await self.refusal_of(vault, state) is None
+
+    async def test_a_state_dies_with_its_tenant(self, vault: TokenVault) -> None:
+        state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
+        other = await vault.states.seal(Account("t2", ACCOUNT.provider), "content", bound_to="session")
+        await vault.erase_tenant(ACCOUNT.tenant_id)
+        assert await self.refusal_of(vault, state) == "unreadable"
+        assert (await vault.states.open(other, bound_to="session")).tenant_id == "t2"
+
+    async def test_a_used_state_is_remembered_until_it_expires(self, store: Store, clock: ManualClock) -> None:
+        ends = clock.now() + LIFETIME
+        assert await store.states.use(_id("first"), ends) is StateUse.FIRST
+        assert await store.states.use(_id("second"), ends + STEP) is StateUse.FIRST
+        assert await store.states.use(_id("first"), ends) is StateUse.USED
+        clock.advance(LIFETIME)
+        assert await store.states.use(_id("first"), ends) is StateUse.EXPIRED
+        assert await store.states.use(_id("second"), ends + STEP) is StateUse.USED
+
+    async def test_a_data_key_names_its_tenant(self, vault: TokenVault, store: Store) -> None:
+        await vault.states.seal(ACCOUNT, "content", bound_to="session")
+        record = await store.keys.active_data_key(ACCOUNT.tenant_id)
+        assert record is not None
+        assert await store.states.tenant_of(record.key_id) == ACCOUNT.tenant_id
+        assert await store.states.tenant_of(b"n" * 16) is None
+
+    @pytest.mark.parametrize("content", ["", "x" * 4097])
+    async def test_a_content_must_fit(self, vault: TokenVault, content: str) -> None:
+        with pytest.raises(ValueError, match="content"):
+            await vault.states.seal(ACCOUNT, content, bound_to="session")

@@ -1,0 +1,169 @@
+"""`Extra`: members of a token endpoint's answer that belong to its access token, such as Salesforce's instance_url."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.scrub import scrubbed
+from vault_domain.entities.secret import Secret
+
+MAX_EXTRA_BYTES = 16 * 1024
+"""The largest extra members together, in bytes of compact JSON in UTF-8."""
+
+BEARER = "Bearer"
+
+_MAX_NAME = 255
+_TOKEN_TYPE = re.compile(r"[!-~]{1,64}", re.ASCII)
+_TOO_LARGE = "extra must not be larger than 16 KiB of JSON"
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Extra(Mapping[str, str]):
+    """Members kept with an access token: names of up to 255 characters, and texts; together up to 16 KiB.
+
+    It cannot be changed, pickled or copied; ``dict(extra)`` gives the plain members. ``str`` and ``repr`` show only the
+    names, because a member may be a credential of its own.
+    """
+
+    __slots__ = ("_members", "_token_type")
+    _members: Mapping[str, str]
+    _token_type: str
+
+    def __getitem__(self, name: str) -> str:
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def token_type(self) -> str:
+        """The type of the access token, such as ``Bearer`` or ``DPoP``, as the provider wrote it."""
+        return self._token_type
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to store: no member, and the type is Bearer."""
+        return not self._members and is_bearer(self._token_type)
+
+    def of_type(self, token_type: str) -> Extra:
+        """Return the same members with this token type."""
+        return self if token_type == self._token_type else _extra(self._members, token_type)
+
+    def over(self, previous: Extra) -> Extra:
+        """Return these members and those of ``previous`` that these do not replace, as far as there is room."""
+        if not previous:
+            return self
+        missing = {name: text for name, text in previous.items() if name not in self}
+        return _extra(fitting({**self, **missing}), self.token_type)
+
+    def __repr__(self) -> str:
+        return f"Extra({', '.join(self._members)})"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("an Extra cannot be changed")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("an Extra cannot be changed")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("an Extra cannot be pickled or copied")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("an Extra cannot be pickled or copied")
+
+
+def _extra(members: Mapping[str, str], token_type: str = BEARER) -> Extra:
+    extra: Extra = object.__new__(Extra)
+    object.__setattr__(extra, "_members", MappingProxyType(dict(members)))
+    object.__setattr__(extra, "_token_type", token_type)
+    return extra
+
+
+NO_EXTRA = _extra({})
+"""No members, and a bearer token."""
+
+
+@scrubbed
+def as_extra(value: object) -> Extra:
+    """Return the members of a mapping.
+
+    Raises:
+        InvalidInputError: a rule is broken; the message repeats no member.
+    """
+    if isinstance(value, Extra):
+        return value
+    if not isinstance(value, Mapping):
+        raise InvalidInputError("extra must be a mapping of names to texts")
+    members = dict(value)
+    problem = _problem_with(members)
+    if problem is not None:
+        raise InvalidInputError(problem)
+    return _extra(members) if members else NO_EXTRA
+
+
+def fitting(members: Mapping[str, Any]) -> dict[str, str]:
+    """Return those members of a provider's answer that `as_extra` takes, in their order.
+
+    An answer must not fail because of a member, since it may hold the only copy of a new refresh token.
+    """
+    kept: dict[str, str] = {}
+    room = MAX_EXTRA_BYTES - len("{}")
+    for name, text in members.items():
+        if _problem_with({name: text}) is None:
+            size = len(_encode({name: text}).encode()) - len("{}") + len(",")
+            if size <= room + len(","):
+                kept[name] = text
+                room -= size
+    return kept
+
+
+def is_bearer(token_type: str) -> bool:
+    """Return whether a token type is Bearer; RFC 6749 section 5.1 says that its case does not matter."""
+    return token_type.lower() == "bearer"
+
+
+def read_token_type(value: object) -> str:
+    """Return the token type of an answer; a missing or malformed one counts as Bearer."""
+    return value if isinstance(value, str) and _TOKEN_TYPE.fullmatch(value) else BEARER
+
+
+def sealable_extra(extra: Extra) -> Secret | None:
+    """Return the text to seal; None if there is nothing to store."""
+    if extra.is_empty:
+        return None
+    document: dict[str, object] = {"extra": dict(extra)}
+    return Secret(_encode(document if is_bearer(extra.token_type) else document | {"token_type": extra.token_type}))
+
+
+def decoded_extra(text: Secret) -> Extra | None:
+    """Return the members in a text of `sealable_extra`; None if it is another text."""
+    try:
+        document = json.loads(text.reveal())
+    except (ValueError, RecursionError):  # the error holds the text, so it must not be another error's context
+        return None
+    if not isinstance(document, dict) or not isinstance(members := document.get("extra"), dict):
+        return None
+    if _problem_with(members) is not None:
+        return None
+    return _extra(members, read_token_type(document.get("token_type")))
+
+
+def _problem_with(members: dict[Any, Any]) -> str | None:
+    for name, text in members.items():
+        if type(name) is not str or type(text) is not str:
+            return "extra must hold texts only"
+        if not 0 < len(name) <= _MAX_NAME:
+            return "the names in extra must have 1 to 255 characters"
+    try:
+        size = len(_encode(members).encode())
+    except UnicodeEncodeError:
+        return "extra must not contain lone surrogates"
+    return _TOO_LARGE if size > MAX_EXTRA_BYTES else None

@@ -1,0 +1,72 @@
+"""`VaultStates`: seals and opens the ``state`` of authorization requests; `TokenVault.states` returns it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from vault_domain.entities.account import Account
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.scrub import scrubbed_async
+from vault_domain.entities.secret import Secret, as_value
+from vault_domain.entities.text import as_duration, plain_text
+from vault_domain.facade.arguments import as_account
+from vault_domain.services.tokens.states import LONGEST_STATE, OpenedState, StateService
+
+_LONGEST_CONTENT = LONGEST_STATE // 2
+"""Largest number of bytes to seal, so that a state is always shorter than `LONGEST_STATE`."""
+
+
+class VaultStates:
+    """Seals what a host must know again when its user comes back from a provider, and opens it once.
+
+    `vault_adapters.connect` uses it; a host that speaks to providers itself may use it too. Any process that has opened
+    the vault can open a state, and only one of them can open it, once.
+    """
+
+    __slots__ = ("_states",)
+
+    def __init__(self, states: StateService) -> None:
+        self._states = states
+
+    @scrubbed_async
+    async def seal(
+        self, account: Account, content: Secret | str, *, bound_to: str, lifetime: timedelta = timedelta(minutes=10)
+    ) -> str:
+        """Return a state: a text of URL-safe characters that shows nothing of its content.
+
+        Args:
+            account: the account that is being connected; the state is sealed under its tenant's data key.
+            content: what to seal, at most 4 KiB of UTF-8.
+            bound_to: a text that `open` must be given again, such as the user's session; it is not in the state.
+            lifetime: the time for which the state is valid, by the store's time.
+        """
+        secret = as_value(content, "content")
+        del content  # tracebacks of later errors must not hold it
+        if len(secret.reveal().encode()) > _LONGEST_CONTENT:
+            raise InvalidInputError(f"content must be at most {_LONGEST_CONTENT} bytes of UTF-8")
+        return await self._states.seal(
+            as_account(account),
+            secret,
+            bound_to=_as_text(bound_to, "bound_to"),
+            lifetime=as_duration(lifetime, "lifetime", positive=True),
+        )
+
+    @scrubbed_async
+    async def open(self, state: str, *, bound_to: str) -> OpenedState:
+        """Return the content of a state, and use it up.
+
+        Args:
+            state: the text that `seal` returned, as it came back.
+            bound_to: the text that the state was bound to.
+
+        Raises:
+            StateRefusedError: the state is not valid; it is used up only if the reason is ``used``.
+        """
+        return await self._states.open(_as_text(state, "state"), bound_to=_as_text(bound_to, "bound_to"))
+
+
+def _as_text(value: object, name: str) -> str:
+    text = plain_text(value)
+    if text is None or not text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidInputError(f"{name} must be a text that is not empty, without lone surrogates")
+    return text

@@ -1,0 +1,31 @@
+"""StateLedger: remembers which sealed states were used, so that each one works once across all processes."""
+
+from datetime import datetime
+from typing import Protocol
+
+from vault_domain.entities.choice import Choice
+
+
+class StateUse(Choice):
+    """What became of an attempt to use a state."""
+
+    FIRST = "first"
+    USED = "used"
+    EXPIRED = "expired"
+
+
+class StateLedger(Protocol):
+    """Records used states until they expire. A record holds neither tenant nor content."""
+
+    async def tenant_of(self, data_key_id: bytes) -> str | None:
+        """Return the tenant whose data key has this id, whatever the key's state; None if there is none."""
+
+    async def use(self, state_id: bytes, expires_at: datetime) -> StateUse:
+        """Use a state, in one transaction; of several callers, exactly one gets FIRST.
+
+        A state expires at ``expires_at`` by the store's time. The same transaction removes some expired records.
+
+        Args:
+            state_id: 32 bytes that name the state.
+            expires_at: the time from which the state is no longer valid, UTC.
+        """

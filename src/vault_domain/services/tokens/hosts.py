@@ -1,0 +1,30 @@
+"""Tells to which hosts an access token may be sent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from vault_domain.entities.token import Token
+from vault_domain.ports.token_refresher import HostNamer, TokenRefresher
+
+_log = logging.getLogger(__name__)
+
+
+class ApiHosts:
+    """The hosts that the refreshers name. A refresher that names none leaves it to the host service."""
+
+    def __init__(self, refreshers: Mapping[str, TokenRefresher]) -> None:
+        self._namers = {name: each for name, each in refreshers.items() if isinstance(each, HostNamer)}
+
+    async def of(self, token: Token) -> tuple[str, ...]:
+        """Return the hosts to which this token may be sent; none if they are not known."""
+        account = token.info.key.account
+        namer = self._namers.get(account.provider)
+        if namer is None:
+            return ()
+        try:
+            return tuple(await namer.hosts_of(account, token.extra))
+        except Exception as error:  # a refresher of the host; log the type only, because the text may hold a secret
+            _log.error("a refresher for %s could not name its hosts (%s)", account.provider, type(error).__qualname__)
+            return ()
