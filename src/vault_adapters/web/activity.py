@@ -19,6 +19,7 @@ _KINDS: Mapping[str, str] = {
     "reauthorization_required": FAILED,
 }
 _KEPT = timedelta(days=8)
+_MOST = 10_000
 _PAGE, _MOST_PAGES = 2000, 10
 
 
@@ -31,30 +32,45 @@ class Slot:
 
 
 class Activity:
-    """Follows the audit log, so that a page reads only the events that are new since the page before."""
+    """Follows the audit log, so that a page reads only the events that are new since the page before.
+
+    Attributes:
+        counted_from: the time before which nothing was counted, UTC; None if all that is shown was counted.
+        is_complete: whether all events up to now were counted.
+    """
 
     def __init__(self) -> None:
         self._lock = anyio.Lock()
+        self._begun = False
         self._after: str | None = None
         self._hours: dict[datetime, Counter[str]] = {}
-        self.counted_to: datetime | None = None
+        self.counted_from: datetime | None = None
         self.is_complete = False
 
     async def follow(self, vault: TokenVault) -> Activity:
         """Read the events that are new, but no more than a page can wait for; return this object."""
         async with self._lock:
+            if not self._begun:
+                await self._begin(vault)
             for _ in range(_MOST_PAGES):
                 page = await vault.audit_events(limit=_PAGE, after=self._after)
                 for event in page.items:
                     self._count(event)
-                if page.items:
-                    self._after, self.counted_to = page.items[-1].cursor, page.items[-1].occurred_at
+                    self._after = event.cursor
                 self.is_complete = page.next is None
                 if self.is_complete:
                     break
-                await anyio.lowlevel.checkpoint()
             self._forget()
         return self
+
+    async def _begin(self, vault: TokenVault) -> None:
+        """Count the latest events, because the beginning of the log may be years ago."""
+        page = await vault.latest_audit_events(since=datetime.now(UTC) - _KEPT, limit=_MOST)
+        for event in page.items:
+            self._count(event)
+        self._after, self._begun = page.next, True
+        if len(page.items) == _MOST:
+            self.counted_from = page.items[0].occurred_at
 
     def slots(self, now: datetime, *, count: int, hours: int) -> list[Slot]:
         """Return the counts of the last ``count`` stretches of ``hours`` hours each, the present one last."""

@@ -18,6 +18,7 @@ from vault_adapters.web.timeline import timeline
 from vault_domain import (
     Account,
     AccountInfo,
+    AuditAction,
     AuditEvent,
     ConnectionState,
     HealthReport,
@@ -28,6 +29,9 @@ from vault_domain import (
 
 ROWS = 50
 """Rows of a page of a list."""
+
+LATEST = 200
+"""Rows of the list of the latest events."""
 
 SPANS = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}
 """Hours of each choice of a span of time."""
@@ -127,15 +131,33 @@ class Pages:
         )
 
     async def audit(self, request: Request) -> Response:
-        """List audit events."""
-        tenant, after = _read(request, "tenant", "after")
+        """List audit events: the latest, newest first, or all from the beginning."""
+        tenant, action, since, order, after = _read(request, "tenant", "action", "since", "order", "after")
         vault = self.site.vault
+        oldest = order == "oldest"
 
         async def question() -> Page[AuditEvent]:
-            return await vault.audit_events(tenant_id=tenant, limit=ROWS, after=after)
+            if oldest:
+                return await vault.audit_events(tenant_id=tenant, limit=ROWS, after=after)
+            hours = SPANS.get(since or "")
+            begin = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
+            wanted = None if action is None else AuditAction(action)
+            page = await vault.latest_audit_events(tenant_id=tenant, action=wanted, since=begin, limit=LATEST)
+            return Page(page.items[::-1])
 
-        answer = await self.site.reader.ask(("audit", tenant, after), question)
-        return await self._list(request, "audit.html", answer, tenant=tenant)
+        answer = await self.site.reader.ask(("audit", tenant, action, since, order, after), question)
+        return await self._list(
+            request,
+            "audit.html",
+            answer,
+            tenant=tenant,
+            action=action,
+            since=since,
+            oldest=oldest,
+            spans=list(SPANS),
+            actions=list(AuditAction),
+            most=LATEST,
+        )
 
     async def keys(self, request: Request) -> Response:
         """Show the master keys and the counts of data keys."""

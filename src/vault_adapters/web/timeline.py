@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from attrs import frozen
 
 from vault_domain import Account, AuditEvent, TokenVault
 
 _SHOWN = 100
-_PAGE, _MOST_PAGES = 1000, 10
 
 
 @frozen
@@ -18,7 +15,7 @@ class Timeline:
 
     Attributes:
         events: the newest events, newest first.
-        is_complete: whether the whole audit log of the tenant was read.
+        is_complete: whether these are all.
     """
 
     events: tuple[AuditEvent, ...]
@@ -27,12 +24,5 @@ class Timeline:
 
 async def timeline(vault: TokenVault, account: Account) -> Timeline:
     """Return the newest events of an account."""
-    found: deque[AuditEvent] = deque(maxlen=_SHOWN)
-    after: str | None = None
-    for _ in range(_MOST_PAGES):
-        page = await vault.audit_events(tenant_id=account.tenant_id, limit=_PAGE, after=after)
-        found.extend(event for event in page.items if event.account == account)
-        after = page.next
-        if after is None:
-            break
-    return Timeline(tuple(reversed(found)), after is None)
+    page = await vault.latest_audit_events(tenant_id=account.tenant_id, account=account, limit=_SHOWN + 1)
+    return Timeline(page.items[::-1][:_SHOWN], len(page.items) <= _SHOWN)

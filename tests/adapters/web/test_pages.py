@@ -55,6 +55,33 @@ async def test_each_page_shows_what_it_is_for(vault, browser):
     assert (await vault.keys.status()).master_keys[0].key_id in keys
 
 
+async def test_the_audit_log_shows_the_latest_first_and_filters(vault, browser):
+    account = Account("tenant-1", "google", "owner")
+    await vault.store_token_set(account, sample.token_set("a"))
+    await vault.store_token_set(Account("tenant-2", "google"), sample.token_set("b"))
+    await vault.refresh_account(account)
+    latest = Reader((await browser.get("/audit")).text).text
+    rows = latest[latest.index("Actor") :]
+    assert rows.index("Token refreshed") < rows.index("Token stored")
+    oldest = Reader((await browser.get("/audit?order=oldest")).text).text
+    rows = oldest[oldest.index("Actor") :]
+    assert rows.index("Token stored") < rows.index("Token refreshed")
+    filtered = Reader((await browser.get("/audit?tenant=tenant-1&action=token_refreshed&since=1h")).text).text
+    rows = filtered[filtered.index("Actor") :]
+    assert "Token refreshed" in rows
+    assert "Token stored" not in rows
+    assert "tenant-2" not in rows
+
+
+async def test_the_chart_counts_each_event_once_however_often_it_is_shown(vault, browser):
+    account = Account("tenant-1", "google", "owner")
+    await vault.store_token_set(account, sample.token_set("a"))
+    for expected in (1, 2, 3):
+        await vault.refresh_account(account)
+        for _ in range(2):
+            assert f"{expected} refreshed" in Reader((await browser.get("/")).text).text
+
+
 async def test_the_page_of_an_account_tells_its_story_newest_first(vault, browser):
     account = Account(sample.TENANTS[1], "google", "owner1@example.com")
     other = Account(sample.TENANTS[1], "google", "somebody-else")
@@ -89,7 +116,7 @@ async def test_a_hostile_text_is_whole_and_its_link_leads_to_it(vault, browser):
     for text in sample.HOSTILE:
         await vault.store_token_set(Account("hostile", "google", text), sample.token_set("h"), label=text)
     page = Reader((await browser.get("/accounts?tenant=hostile")).text)
-    links = [link for link in page.links if link.startswith("/account?")]
+    links = {link for link in page.links if link.startswith("/account?")}
     assert len(links) == len(sample.HOSTILE)
     for link in links:
         assert (await browser.get(link)).status_code == 200
@@ -117,7 +144,7 @@ async def test_pages_are_paged_by_keys_and_each_row_comes_once(vault, browser):
         seen += [word for word in page.text.split() if re.fullmatch(r"t\d{3}", word)]
         path = next((a["href"] for a in page.all("a") if a.get("rel") == "next"), None)
     assert seen == [f"t{number:03}" for number in range(120)]
-    for path in ["/expiring?within=1h", "/audit"]:
+    for path in ["/expiring?within=1h", "/audit?order=oldest"]:
         assert any(a.get("rel") == "next" for a in Reader((await browser.get(path)).text).all("a"))
 
 
@@ -167,7 +194,7 @@ async def test_wrong_input_is_explained_and_not_repeated(browser):
         "/account",
         "/accounts?state=wrong-1234",
         "/accounts?provider=WRONG-1234%20",
-        "/audit?after=wrong-1234",
+        "/audit?order=oldest&after=wrong-1234",
     ]:
         answer = await browser.get(path)
         assert answer.status_code == 400, path
