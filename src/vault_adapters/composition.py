@@ -62,6 +62,7 @@ from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.readiness import ReadinessService
 from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
@@ -326,6 +327,7 @@ def _vault_services(
     failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
     most = config.provider_concurrency
     runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
+    readiness = ReadinessService(store.tokens, cipher, tasks)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
@@ -335,7 +337,8 @@ def _vault_services(
         waker=waker,
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
         listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most, policy.notice),
+        readiness=readiness,
+        health=HealthService(store.tokens, readiness, opener, policy.buffer, store.clients, window.most, policy.notice),
         refreshing=refreshing,
         rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
         sweeping=sweeping,

@@ -41,7 +41,7 @@ from vault_domain.entities.key_reports import (
     UnreadableKey,
 )
 from vault_domain.entities.page import Page
-from vault_domain.entities.reports import HealthCount, HealthReport, Incident, RevivalReport, SweepReport
+from vault_domain.entities.reports import HealthCount, HealthReport, Incident, Readiness, RevivalReport, SweepReport
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
@@ -93,6 +93,7 @@ __all__ = [
     "OtherAccountError",
     "Page",
     "ProviderConfigurationError",
+    "Readiness",
     "ReauthorizationRequiredError",
     "Reencryption",
     "RefreshFailedError",

@@ -68,7 +68,7 @@ class Cases:
         self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
         noticed = self.noticed = noticed_store(store, self.rows)
         ledger = noticed.refreshes
-        self.reader = RowReader(store.tokens, self.rows, self.held, tasks)
+        self.reader = RowReader(noticed.tokens, self.rows, self.held, tasks)
         self.tokens = TokenService(noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.reader, clients)
         self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held)
         guard = ClientGuard(noticed.clients, sink, tasks, clients, ClientRules())

@@ -157,6 +157,7 @@ def report_json(report: HealthReport) -> dict[str, Any]:
     return {
         "ok": report.ok,
         "store_error": report.store_error,
+        "store_reason": report.store_reason,
         "master_key_error": report.master_key_error,
         "failed_reads": report.failed_reads,
         "counts": [

@@ -14,7 +14,9 @@ from vault_adapters.configuration.opening import misuse
 from vault_adapters.sync.session import Call, Session, View, blocking, walk_pages
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.page import Page
+from vault_domain.entities.reports import Readiness
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_label
 from vault_domain.entities.token import TokenInfo
@@ -118,6 +120,19 @@ class SyncVault(View[TokenVault]):
     revive_accounts = blocking(TokenVault.revive_accounts)
 
     health = blocking(TokenVault.health)
+    _ready = blocking(TokenVault.ready)
+
+    @scrubbed
+    def ready(self, *, timeout: timedelta | float = 1.0) -> Readiness:  # noqa: D102 - the docstring is set below
+        try:
+            return self._ready(timeout=timeout)
+        except StorageError as error:  # the vault could not be opened
+            return Readiness(store=error.reason or error.code)
+        except KeyUnavailableError as error:
+            return Readiness(master_key=error.reason or error.code)
+
+    ready.__doc__ = TokenVault.ready.__doc__
+
     erase_tenant = blocking(TokenVault.erase_tenant)
 
     @property

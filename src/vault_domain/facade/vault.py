@@ -11,7 +11,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportReport
 from vault_domain.entities.key_reports import ErasureReport
 from vault_domain.entities.page import Page, walk_pages
-from vault_domain.entities.reports import HealthReport, RevivalReport, SweepReport
+from vault_domain.entities.reports import HealthReport, Readiness, RevivalReport, SweepReport
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
 from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
@@ -554,8 +554,25 @@ class TokenVault:
 
     @scrubbed_async
     async def health(self, *, tenant_id: str | None = None) -> HealthReport:
-        """Return token counts by provider and health, failed reads so far, and errors of store and master key."""
+        """Return token counts by provider and health, failed reads so far, and errors of store and master key.
+
+        It raises no error for an outage. While the database does not answer, it returns within two seconds, without
+        counts.
+        """
         return await self._services.health.report(None if tenant_id is None else as_tenant_id(tenant_id))
+
+    @scrubbed_async
+    async def ready(self, *, timeout: timedelta | float = 1.0) -> Readiness:
+        """Return whether the database, its schema and the master key can be used now, as a probe asks.
+
+        The database is asked whether it takes writes; nothing is counted. It raises no error for an outage.
+
+        Args:
+            timeout: longest time for the answer, as a timedelta or in seconds; a part that takes longer has the cause
+                ``timeout``.
+        """
+        seconds = read.as_seconds(timeout, "timeout")
+        return await self._services.readiness.check(1.0 if seconds is None else seconds)
 
     @scrubbed_async
     async def erase_tenant(self, tenant_id: str) -> ErasureReport:

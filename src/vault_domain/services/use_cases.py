@@ -16,6 +16,7 @@ from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
+from vault_domain.services.tokens.readiness import ReadinessService
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.states import StateService
@@ -40,6 +41,7 @@ class VaultServices:
     accounts: AccountService
     listing: ListingService
     health: HealthService
+    readiness: ReadinessService
     refreshing: RefreshService
     rejections: RejectionService
     sweeping: SweepService

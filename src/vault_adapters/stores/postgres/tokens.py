@@ -17,6 +17,7 @@ from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Tr
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.marks import mark_invalid, note_ending, report_rejected
+from vault_adapters.stores.postgres.probing import probe
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
     account_parameters,
@@ -195,8 +196,8 @@ class PostgresTokenRepository:
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 
     async def ping(self) -> None:
-        """Return normally if the database answers."""
-        await self._database.fetch("SELECT 1")
+        """Return normally if the database answers, takes writes, and has the schema."""
+        await probe(self._database, self._queries)
 
     async def _read(self, reader: Reader, keys: Sequence[TokenKey]) -> list[Reading]:
         now = self._database.now()

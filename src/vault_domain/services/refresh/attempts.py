@@ -196,6 +196,7 @@ class AttemptRunner:
     ) -> Refreshed | NothingSent:
         """Keep the provider's answer, or record how the attempt failed."""
         if isinstance(answer, TokenSet):
+            self._failures.succeeded(attempt.account.provider)
             problem = self._problem_with(attempt, answer)
             drafts = drafts_in_time(attempt, answer, self._policy)
             kept = await self._keep(attempt, drafts, sealer, started, actor, problem)

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from attrs import frozen
 
+from vault_domain.entities.causes import PROVIDER_CAUSES, provider_cause
 from vault_domain.entities.clients import INVALID_CLIENT
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
@@ -32,8 +33,12 @@ from vault_domain.rules.refusals import (
     wait_after,
 )
 from vault_domain.services.refresh.clients import ClientGuard
+from vault_domain.services.tokens.fault_log import FaultLog
 
 _log = logging.getLogger(__name__)
+
+_FAULTS = PROVIDER_CAUSES | {"server_error", "temporarily_unavailable"}
+"""The reasons that concern a provider rather than one account."""
 
 
 @frozen
@@ -66,6 +71,21 @@ class FailureRecorder:
         self._tasks = tasks
         self._guard = guard
         self._exhaustion = exhaustion
+        self._faults: dict[str, FaultLog] = {}
+
+    def succeeded(self, provider: str) -> None:
+        """Note that a provider answered with tokens."""
+        if provider in self._faults:
+            self._faults[provider].worked()
+
+    def _note(self, provider: str, error: VaultError, reason: str | None) -> None:
+        """Log that a provider fails for everybody; a refusal of one account shows that it works."""
+        if reason in _FAULTS or (reason is None and isinstance(error, RefreshFailedError)):
+            name = f"refreshing at {provider}"
+            faults = self._faults.setdefault(provider, FaultLog(_log, name, self._tasks.monotonic))
+            faults.failed(reason or error.code)
+        else:
+            self.succeeded(provider)
 
     async def record(
         self, attempt: Attempt, error: VaultError, state: RefreshState, *, actor: str | None
@@ -81,9 +101,10 @@ class FailureRecorder:
         Returns:
             `NothingSent` if the provider rejected a credential that another writer had replaced meanwhile.
         """
-        account, reason = attempt.account, registered_code(error.reason)
+        account, reason = attempt.account, registered_code(error.reason) or provider_cause(error.reason)
+        self._note(account.provider, error, reason)
         if isinstance(error, ReauthorizationRequiredError):
-            return await self._condemn(attempt, reason, state, actor)
+            return await self._condemn(attempt, registered_code(reason), state, actor)
         if is_refusal(error, reason):
             return await self._refuse(attempt, reason, state, actor)
         if isinstance(error, RefreshFailedError):

@@ -393,3 +393,7 @@ SELECT provider,
 FROM {{schema}}.token
 WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
 GROUP BY 1, 2
+
+-- name: count_migrations
+-- Count the applied migrations that this release knows, for a probe.
+SELECT count(*) FROM {{schema}}.migration WHERE number <= %(known)b::bigint
