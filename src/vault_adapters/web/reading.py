@@ -94,7 +94,7 @@ class Reader:
         if report.store_error is None:
             self._remember(("health",), report)
             return answer
-        problem = Problem(report.store_error, getattr(report, "store_reason", None), "the database does not answer")
+        problem = Problem(report.store_error, report.store_reason, "the database does not answer")
         known = self._recall(("health",), problem)
         if known.value is None:
             return Answer(report, problem)

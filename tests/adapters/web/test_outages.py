@@ -1,12 +1,15 @@
 """While the database is away, pages say why and show what is remembered, instead of an error of the server."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
+import anyio
 import pytest
 from tests.adapters.web import sample
 from tests.adapters.web.conftest import browsing
 from tests.adapters.web.reading import Reader
 from tests.adapters.web.test_pages import account_path
+from tests.support.fault_proxy import fault_proxy
 
 from vault_adapters import Account, StorageError, VaultConfig, generate_encryption_secret, open_vault
 from vault_adapters.web import dashboard, reading
@@ -51,6 +54,29 @@ async def test_pages_show_the_cause_and_what_is_remembered(losable):
         assert "1 accounts" in Reader((await client.get("/")).text).text
 
 
+async def test_the_cause_is_that_of_the_real_database(postgres):
+    with fault_proxy(postgres.create_database("dashboard")) as proxy:
+        config = VaultConfig(
+            proxy.url,
+            encryption_secret=generate_encryption_secret(),
+            scrypt_log2_n=14,
+            storage_timeout=timedelta(seconds=1),
+        )
+        async with open_vault(config) as vault, browsing(dashboard(vault)) as client:
+            await vault.store_token_set(ACCOUNT, sample.token_set("1"))
+            for path in ["/", "/accounts"]:
+                assert (await client.get(path)).status_code == 200
+            proxy.refuse()
+            proxy.reset()
+            for path in ["/", "/accounts"]:
+                answer = await client.get(path)
+                page = Reader(answer.text).text
+                assert answer.status_code == 503
+                assert re.search("did not answer: storage: (connection_refused|connection_lost|timeout)", page), page
+                assert "This page shows what was known" in page
+                assert "tenant-1" in page or path == "/"
+
+
 async def test_pages_that_nothing_is_remembered_of_say_so(losable):
     vault, lose = losable
     async with browsing(dashboard(vault, actions=True)) as client:
@@ -90,8 +116,6 @@ async def test_a_vault_that_never_answers_does_not_hold_a_page(monkeypatch, vaul
     monkeypatch.setattr(reading, "LONGEST_WAIT", 0.05)
 
     async def forever():
-        import anyio
-
         await anyio.sleep_forever()
 
     answer = await reading.Reader().ask("a", forever)
