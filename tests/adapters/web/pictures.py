@@ -12,7 +12,6 @@ ACCOUNT = {"tenant": sample.TENANTS[1], "provider": "google", "identifier": "own
 PICTURES = {
     "overview-wide-light": ("/", 1280, "light"),
     "overview-wide-dark": ("/", 1280, "dark"),
-    "account-wide-light": (f"/account?{urlencode(ACCOUNT)}", 1280, "light"),
     "accounts-wide-dark": ("/accounts", 1280, "dark"),
     "account-narrow-light": (f"/account?{urlencode(ACCOUNT)}", 400, "light"),
     "overview-narrow-dark": ("/", 400, "dark"),
