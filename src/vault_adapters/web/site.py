@@ -30,10 +30,10 @@ Hook = Callable[[Request], Any]
 class ConnectorLike(Protocol):
     """What the dashboard needs of a connector: the beginning of a connection, and its end."""
 
-    def begin(self, tenant_id: str, provider: str, **options: Any) -> Awaitable[Any]:
+    def begin(self, tenant_id: str, provider: str, *, session: str, account: Account | None = None) -> Awaitable[Any]:
         """Return the start of a connection; its ``url`` is the page of the provider."""
 
-    def finish(self, query: str, **options: Any) -> Awaitable[Any]:
+    def finish(self, query: str, *, session: str) -> Awaitable[Any]:
         """Store the tokens of a callback; return the account."""
 
 
