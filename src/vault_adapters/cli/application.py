@@ -11,6 +11,7 @@ from cyclopts.exceptions import CycloptsError
 from vault_adapters.cli.commands import (
     accounts,
     audit,
+    dashboard,
     demo,
     handing_out,
     importing,
@@ -59,6 +60,7 @@ def build() -> App:
         importing,
         keys,
         audit,
+        dashboard,
     ):
         group.add_to(app)
     return app
