@@ -59,7 +59,7 @@ def lint(session):
 @nox.session
 def docs(session):
     """Build the documentation; a warning is an error."""
-    session.install("-e", ".[all,docs]")
+    session.install("-e", ".[all,django,docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", "docs/_build/html")
 
 
@@ -73,6 +73,9 @@ def wheel(session):
         session.install(f"{built}[cli]")
         with session.chdir(folder):
             session.run("python", "-c", SCRIPT_OF_THE_WHEEL)
+            session.run("token-vault", "demo")
+        session.install(f"{built}[cli,connect]")
+        with session.chdir(folder):
             session.run("token-vault", "demo")
 
 

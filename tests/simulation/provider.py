@@ -50,6 +50,7 @@ class Grant:
         current: the credential that works.
         used: time of the latest use.
         family: number of the grant; a user may grant access again.
+        began: time at which the user granted access.
         dead: why the grant is dead, or None.
         died: time of its death.
         spent: the exchange that replaced each earlier credential.
@@ -64,6 +65,7 @@ class Grant:
     current: str
     used: float
     family: int
+    began: float
     dead: str | None = None
     died: float | None = None
     last: Exchange | None = None
@@ -103,7 +105,10 @@ class Provider:
     def connect(self, number):
         """Let a user grant access; return the grant and the members of the token endpoint's answer."""
         self._families += 1
-        grant = Grant(number, self._credential(number, self._families, 0), self._loop.time(), self._families)
+        now, absolute = self._loop.time(), self.kind.absolute
+        # Users granted access on different days, even if a host learns of all of them at once.
+        began = now if absolute is None else now - self._random.uniform(0.0, 0.9) * absolute
+        grant = Grant(number, self._credential(number, self._families, 0), now, self._families, began)
         if number < len(self.grants):  # the user connects again, which ends the earlier grant
             self.revoke(self.grants[number], "replaced")
             self.grants[number] = grant
@@ -235,10 +240,12 @@ class Provider:
         return None if code is None else (400, {}, {"error": code})
 
     def lapse(self, grant):
-        """End a grant that was not used for too long."""
-        idle = self.kind.idle
-        if idle is not None and self._loop.time() - grant.used > idle:
+        """End a grant that was not used for too long, or that is too old."""
+        idle, absolute, now = self.kind.idle, self.kind.absolute, self._loop.time()
+        if idle is not None and now - grant.used > idle:
             self.revoke(grant, "idle")
+        if absolute is not None and now - grant.began > absolute:
+            self.revoke(grant, "absolute")
         if self.kind.grant == "meta" and not self.accepts(grant, grant.current):
             self.revoke(grant, "expired")
 

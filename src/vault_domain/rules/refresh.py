@@ -17,6 +17,7 @@ from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.pacing import spaced
 from vault_domain.rules.refusals import LONGEST_WAIT
 from vault_domain.rules.schedule import expiring_from, idle_due, scheduled
 
@@ -77,12 +78,14 @@ class RefreshRule:
         rotation: the provider's rotation policy.
         timing: time limits of the steps.
         old_token_dies: whether a refresh ends the old access token, so that nobody gets it during an attempt.
+        spacing: the least time between two refreshes of one account, because the provider limits them.
     """
 
     spends: TokenKind
     rotation: Rotation
     timing: RefreshTiming
     old_token_dies: bool = False
+    spacing: timedelta = timedelta(0)
 
     @classmethod
     def of(cls, spends: TokenKind, rotation: Rotation, timing: RefreshTiming) -> RefreshRule:
@@ -212,6 +215,7 @@ def _may_attempt(
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
     when = now if demand.forced else _not_before(state, credential, good, now, rule, store_since)
+    when = spaced(when, None if access is None else access.last_refreshed_at, rule.spacing)
     if when <= now:
         return claim
     return Use(good) if good is not None else BackOff(when - now, state.error_code)
@@ -319,6 +323,7 @@ def next_due(
     while when < _NEVER and is_usable(credential, when):
         good = access if is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, rule, store_since)
+        later = spaced(later, access.last_refreshed_at, rule.spacing)
         if later <= when:
             return when
         when = later

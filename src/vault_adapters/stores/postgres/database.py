@@ -105,11 +105,11 @@ class Reader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await translated(self.close())
+        await translated(self.close(), self._connections.peer)
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows. If the connection is lost, try once more on another connection."""
-        return await translated(self._try_twice(sql, parameters))
+        return await translated(self._try_twice(sql, parameters), self._connections.peer)
 
     async def _try_twice(self, sql: str, parameters: Parameters | None) -> list[Row]:
         if self._connection is None:
@@ -146,7 +146,7 @@ class ReadSession(Generic[A, T]):
         return partial(self._read, self._reader)
 
     async def __aexit__(self, *_: object) -> None:
-        await translated(self._reader.close())
+        await self._reader.__aexit__()
 
 
 class PostgresDatabase:
@@ -185,7 +185,7 @@ class PostgresDatabase:
     async def close(self) -> None:
         """Wait for running statements and close the connections."""
         await self._flights.wait()
-        await translated(self._connections.close())
+        await translated(self._connections.close(), self._connections.peer)
 
     def now(self) -> datetime | None:
         """Return the clock's time; without a clock, return None, which statements replace with the database's time."""
@@ -219,12 +219,22 @@ class PostgresDatabase:
         If the connection is lost, the statement is not repeated, because it may have been committed.
         """
         self._check_loop()
-        return await self._flights.run(translated(self._write(sql, parameters, self._limits[pace])))
+        writing = self._write(sql, parameters, self._limits[pace])
+        return await self._flights.run(translated(writing, self._connections.peer))
 
-    async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, pace: Pace = Pace.QUICK) -> T:
-        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction."""
+    async def transact(
+        self, work: Callable[[Transaction], Awaitable[T]], *, pace: Pace = Pace.QUICK, hasty: bool = False
+    ) -> T:
+        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction.
+
+        Args:
+            work: runs statements.
+            pace: the limits of the statements.
+            hasty: fail at once if the server refuses connections, instead of waiting for it to come back.
+        """
         self._check_loop()
-        return await self._flights.run(translated(self._transact(work, self._limits[pace])))
+        running = self._transact(work, self._limits[pace], hasty=hasty)
+        return await self._flights.run(translated(running, self._connections.peer))
 
     def reader(self, pace: Pace = Pace.QUICK) -> Reader:
         """Return a reader for several queries."""
@@ -247,8 +257,8 @@ class PostgresDatabase:
         finally:
             await self._connections.give(connection)
 
-    async def _transact(self, work: Callable[[Transaction], Awaitable[T]], limits: Limits) -> T:
-        connection = await self._connections.take()
+    async def _transact(self, work: Callable[[Transaction], Awaitable[T]], limits: Limits, *, hasty: bool) -> T:
+        connection = await self._connections.take(hasty=hasty)
         try:
             return await self._enclosed(connection, limits, work)
         finally:

@@ -33,6 +33,7 @@ from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
+from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import sealed_by, sealed_write
 
@@ -61,6 +62,7 @@ class AttemptRunner:
         keeper: AnswerKeeper,
         failures: FailureRecorder,
         guard: ClientGuard,
+        pacer: Pacer,
         tasks: Tasks,
         policy: RefreshPolicy,
         timing: RefreshTiming,
@@ -73,6 +75,7 @@ class AttemptRunner:
         self._keeper = keeper
         self._failures = failures
         self.guard = guard
+        self.pacer = pacer
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
@@ -113,7 +116,9 @@ class AttemptRunner:
 
         The wait comes before the claim, so that no lease runs meanwhile.
         """
-        return await self._tasks.in_turn(("provider", provider), self._concurrency, work)
+        own = getattr(self._refreshers[provider], "concurrency", None)
+        most = min(self._concurrency, own) if isinstance(own, int) and own > 0 else self._concurrency
+        return await self._tasks.in_turn(("provider", provider), most, work)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.
@@ -124,6 +129,7 @@ class AttemptRunner:
         Raises:
             RefreshFailedError: the vault is closing.
             ProviderConfigurationError: the account's client is paused, and this is no probe.
+            RateLimitedError: the provider accepts no more requests now.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
@@ -133,6 +139,7 @@ class AttemptRunner:
         claimed: Attempt | None = None
         try:
             await self.guard.admit(account, decision)
+            await self.pacer.take_turn(account)
             self.refuse_if_stopped(account)
             claimed = await self._claim(account, decision, lease)
         finally:
@@ -196,6 +203,7 @@ class AttemptRunner:
     ) -> Refreshed | NothingSent:
         """Keep the provider's answer, or record how the attempt failed."""
         if isinstance(answer, TokenSet):
+            self._failures.succeeded(attempt.account.provider)
             problem = self._problem_with(attempt, answer)
             drafts = drafts_in_time(attempt, answer, self._policy)
             kept = await self._keep(attempt, drafts, sealer, started, actor, problem)

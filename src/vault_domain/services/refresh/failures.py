@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from attrs import frozen
 
+from vault_domain.entities.causes import PROVIDER_CAUSES, provider_cause
 from vault_domain.entities.clients import INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
@@ -32,8 +33,12 @@ from vault_domain.rules.refusals import (
     wait_after,
 )
 from vault_domain.services.refresh.clients import ClientGuard
+from vault_domain.services.tokens.fault_log import FaultLog
 
 _log = logging.getLogger(__name__)
+
+_FAULTS = PROVIDER_CAUSES | {"server_error", "temporarily_unavailable"}
+"""The reasons that concern a provider rather than one account."""
 
 
 @frozen
@@ -66,6 +71,21 @@ class FailureRecorder:
         self._tasks = tasks
         self._guard = guard
         self._exhaustion = exhaustion
+        self._faults: dict[str, FaultLog] = {}
+
+    def succeeded(self, provider: str) -> None:
+        """Note that a provider answered with tokens."""
+        if provider in self._faults:
+            self._faults[provider].worked()
+
+    def _note(self, provider: str, error: VaultError, reason: str | None) -> None:
+        """Log that a provider fails for everybody; a refusal of one account shows that it works."""
+        if reason in _FAULTS or (reason is None and isinstance(error, RefreshFailedError)):
+            name = f"refreshing at {provider}"
+            faults = self._faults.setdefault(provider, FaultLog(_log, name, self._tasks.monotonic))
+            faults.failed(reason or error.code)
+        else:
+            self.succeeded(provider)
 
     async def record(
         self, attempt: Attempt, error: VaultError, state: RefreshState, *, actor: str | None
@@ -81,23 +101,24 @@ class FailureRecorder:
         Returns:
             `NothingSent` if the provider rejected a credential that another writer had replaced meanwhile.
         """
-        account, reason = attempt.account, registered_code(error.reason)
+        account, reason = attempt.account, registered_code(error.reason) or provider_cause(error.reason)
+        self._note(account.provider, error, reason)
         if isinstance(error, ReauthorizationRequiredError):
-            return await self._condemn(attempt, reason, state, actor)
+            return await self._condemn(attempt, registered_code(reason), state, actor)
         if is_refusal(error, reason):
             return await self._refuse(attempt, reason, state, actor)
         if isinstance(error, RefreshFailedError):
             wait = backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)
-            await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
+            await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown), actor)
             raise RefreshFailedError(
                 account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
             )
         if reason == INVALID_CLIENT:
-            await self._fail_for_client(attempt, reason, state)
+            await self._fail_for_client(attempt, reason, state, actor)
             await self._guard.refused(attempt)
         else:
             wait = backoff(state.failures + 1, self._tasks.jitter(), None)
-            await self._fail(attempt, Failure(reason, wait, unknown=False))
+            await self._fail(attempt, Failure(reason, wait, unknown=False), actor)
         raise ProviderConfigurationError(account=account, reason=reason)
 
     async def _refuse(
@@ -108,7 +129,8 @@ class FailureRecorder:
         if is_exhausted(run, self._exhaustion):
             return await self._condemn(attempt, EXHAUSTED, state, actor)
         wait = wait_after(run, self._tasks.jitter())
-        await self._fail(attempt, Failure(reason, wait, unknown=False, refused=True, refused_for=run))
+        failure = Failure(reason, wait, unknown=False, refused=True, refused_for=run)
+        await self._fail(attempt, failure, actor)
         raise ProviderConfigurationError(account=attempt.account, reason=reason)
 
     async def _condemn(
@@ -125,11 +147,17 @@ class FailureRecorder:
         if isinstance(verdict, Verdict):
             raise ReauthorizationRequiredError(account=attempt.account, reason=reason)
         is_spared = verdict == MASS_REJECTION and reason != EXHAUSTED
-        await self._fail_for_client(attempt, verdict, state, spared_for=run if is_spared else None)
+        await self._fail_for_client(attempt, verdict, state, actor, spared_for=run if is_spared else None)
         raise ProviderConfigurationError(account=attempt.account, reason=verdict)
 
     async def _fail_for_client(
-        self, attempt: Attempt, reason: str, state: RefreshState, *, spared_for: timedelta | None = None
+        self,
+        attempt: Attempt,
+        reason: str,
+        state: RefreshState,
+        actor: str | None,
+        *,
+        spared_for: timedelta | None = None,
     ) -> None:
         """Record a failure for which the account is not to blame; it waits for some minutes at most.
 
@@ -137,11 +165,14 @@ class FailureRecorder:
         """
         wait = min(backoff(state.failures + 1, self._tasks.jitter(), None), LONGEST_WAIT)
         is_spared = spared_for is not None
-        await self._fail(attempt, Failure(reason, wait, unknown=False, refused=is_spared, refused_for=spared_for))
+        failure = Failure(reason, wait, unknown=False, refused=is_spared, refused_for=spared_for)
+        await self._fail(attempt, failure, actor)
 
-    async def _fail(self, attempt: Attempt, failure: Failure) -> None:
+    async def _fail(self, attempt: Attempt, failure: Failure, actor: str | None) -> None:
         try:
-            await self._ledger.fail(attempt, failure)
+            change = await self._ledger.fail(attempt, failure, actor=actor)
         except StorageError as error:
             # The lease then runs out, which counts as an unknown outcome; that is the safe assumption.
             _log.warning("a failed refresh could not be recorded (%s)", error.code)
+        else:
+            self._sink.publish(change.events)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from attrs import evolve
 
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.token_refresher import TokenRefresher, times_of
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import useless_grace
@@ -37,4 +38,6 @@ def policy_of(refreshers: Mapping[str, TokenRefresher], buffer: timedelta, notic
 
 def _rule(refresher: TokenRefresher, timing: RefreshTiming) -> RefreshRule:
     rule = RefreshRule.of(refresher.spends, refresher.rotation, timing)
-    return evolve(rule, old_token_dies=getattr(refresher, "old_token_dies", False) is True)
+    limit = getattr(refresher, "request_limit", None)
+    spacing = limit.spacing if isinstance(limit, RequestLimit) else timedelta(0)
+    return evolve(rule, old_token_dies=getattr(refresher, "old_token_dies", False) is True, spacing=spacing)
