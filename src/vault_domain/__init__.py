@@ -42,10 +42,12 @@ from vault_domain.entities.key_reports import (
 )
 from vault_domain.entities.page import Page
 from vault_domain.entities.reports import HealthCount, HealthReport, Incident, Readiness, RevivalReport, SweepReport
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
@@ -72,6 +74,7 @@ __all__ = [
     "DataKeyRotations",
     "DecryptionError",
     "ErasureReport",
+    "EventFeed",
     "GenerationConflictError",
     "HealthCount",
     "HealthReport",
@@ -97,6 +100,7 @@ __all__ = [
     "RefreshFailedError",
     "RefreshNotPersistedError",
     "RefreshRequest",
+    "RequestLimit",
     "RevivalReport",
     "RevocationScope",
     "Rotation",

@@ -118,7 +118,11 @@ async def test_the_run_of_an_exhausted_account_begins_anew_when_it_is_revived(co
         Condemned("google", begin), dry_run=False, progress=None, actor=None
     )
     assert report.revived == 1
-    assert cases.sink.actions[-2:] == [AuditAction.TOKEN_INVALIDATED, AuditAction.ACCOUNT_REVIVED]
+    assert cases.sink.actions[-3:] == [
+        AuditAction.TOKEN_INVALIDATED,
+        AuditAction.REAUTHORIZATION_REQUIRED,
+        AuditAction.ACCOUNT_REVIVED,
+    ]
     assert (await ask(cases)).reason is None
     cases.clock.advance(DAY)
     assert (await ask(cases)).reason is None

@@ -11,9 +11,12 @@ from cyclopts.exceptions import CycloptsError
 from vault_adapters.cli.commands import (
     accounts,
     audit,
+    dashboard,
     demo,
+    handing_out,
     importing,
     keys,
+    providers,
     refreshing,
     reviving,
     schema,
@@ -50,13 +53,16 @@ def build() -> App:
         schema,
         tokens,
         accounts,
+        handing_out,
         refreshing,
         working,
         reviving,
+        providers,
         watching,
         importing,
         keys,
         audit,
+        dashboard,
     ):
         group.add_to(app)
     return app

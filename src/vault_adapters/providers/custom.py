@@ -73,11 +73,15 @@ class CustomRefresher(OAuth2Refresher):
 
     def _problem(self, status: int, members: Members) -> VaultError | None:
         try:
-            return None if self.read_error is None else self.read_error(status, members)
+            problem = None if self.read_error is None else self.read_error(status, members)
         except VaultError as error:
             return error.with_traceback(None)
         except Exception as error:  # its text may hold a token
             what = type(error).__name__
+        else:
+            if problem is None or isinstance(problem, VaultError):
+                return problem
+            what = "it returned no VaultError"
         return RefreshFailedError(f"read_error failed ({what})", reason=UNREADABLE_ANSWER, outcome_unknown=True)
 
     def _tokens(self, members: Members, answer: Incoming) -> TokenSet | VaultError:

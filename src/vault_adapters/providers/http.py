@@ -47,11 +47,12 @@ class HttpBound(Protocol):
 
 @frozen
 class Outgoing:
-    """A POST to send. Its repr shows only the URL without query, because tracebacks may show locals."""
+    """A request to send. Its repr shows only the URL without query, because tracebacks may show locals."""
 
     url: str = field(repr=lambda url: repr(url.partition("?")[0]))
     content: bytes = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    method: str = "POST"
 
 
 @frozen
@@ -176,11 +177,11 @@ class _Progress:
 
 
 async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:
-    async with _opened(client) as http:
+    async with opened(client) as http:
         # Stop waiting for a connection a little before the limit, so that it is certain that nothing was sent.
         waiting = seconds * 0.9
         request = http.build_request(
-            "POST",
+            outgoing.method,
             outgoing.url,
             content=outgoing.content,
             headers={**_HEADERS, **outgoing.headers},
@@ -202,7 +203,8 @@ def body_matters(status: int) -> bool:
 
 
 @asynccontextmanager
-async def _opened(client: HttpClient | None) -> AsyncIterator[Any]:
+async def opened(client: HttpClient | None) -> AsyncIterator[Any]:
+    """Give a client: the given one, which stays open, or a new one that is closed."""
     if client is not None:
         yield client
         return

@@ -22,6 +22,8 @@ MOST_ACCOUNTS = 10
 _REPEATED = 3
 """Probe intervals that an account waits after its own refused probe, so that other accounts are tried before it."""
 
+_NEVER_A_FLEET = 2**31
+
 LONGEST_WAIT = timedelta(minutes=5)
 """Longest backoff of one account for a fault of the client, so that it is refreshed soon after the fault is mended."""
 
@@ -139,6 +141,11 @@ def may_probe(record: ClientRecord, account: Account | None, now: datetime, rule
 def is_mass(rejected: int, succeeded: int, rules: ClientRules) -> bool:
     """Return whether the provider rejects a fleet: many accounts, and more than half of all attempts."""
     return rejected >= rules.fleet and rejected > succeeded
+
+
+def believing(rules: ClientRules) -> ClientRules:
+    """Return rules under which no mass rejection spares a credential, not even one that pauses the client now."""
+    return evolve(rules, fleet=_NEVER_A_FLEET, longest=timedelta.resolution)
 
 
 def is_abandoned(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:

@@ -12,14 +12,14 @@ from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.lifetime import capped
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState, was_set_back
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.pacing import spaced
 from vault_domain.rules.refusals import LONGEST_WAIT
-from vault_domain.rules.schedule import idle_due, scheduled
+from vault_domain.rules.schedule import expiring_from, idle_due, scheduled
 
 LONGEST_BACKOFF = timedelta(hours=1)
 
@@ -78,12 +78,14 @@ class RefreshRule:
         rotation: the provider's rotation policy.
         timing: time limits of the steps.
         old_token_dies: whether a refresh ends the old access token, so that nobody gets it during an attempt.
+        spacing: the least time between two refreshes of one account, because the provider limits them.
     """
 
     spends: TokenKind
     rotation: Rotation
     timing: RefreshTiming
     old_token_dies: bool = False
+    spacing: timedelta = timedelta(0)
 
     @classmethod
     def of(cls, spends: TokenKind, rotation: Rotation, timing: RefreshTiming) -> RefreshRule:
@@ -151,7 +153,8 @@ class Demand:
     Attributes:
         forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
         replaced: the access token that the caller does not accept, because it was rejected or must be replaced.
-        early: refresh although the access token is fresh, because the refresh token would lapse (`idle_due`).
+        early: refresh although the access token is fresh, because the credential would lapse (`idle_due`) or a sweep
+            looks further ahead than callers (`expiring_from`).
     """
 
     forced: bool = False
@@ -212,6 +215,7 @@ def _may_attempt(
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
     when = now if demand.forced else _not_before(state, credential, good, now, rule, store_since)
+    when = spaced(when, None if access is None else access.last_refreshed_at, rule.spacing)
     if when <= now:
         return claim
     return Use(good) if good is not None else BackOff(when - now, state.error_code)
@@ -289,8 +293,8 @@ def decide_ahead(
     if record is None or access is None:
         return NothingStored()
     credential = credential_of(record, rule.spends)
-    lapses_at = None if credential is None else idle_due(access, credential, policy)
-    demand = Demand(early=lapses_at is not None and lapses_at <= now)
+    ends = [] if credential is None else [expiring_from(access, policy), idle_due(access, credential, policy)]
+    demand = Demand(early=any(at is not None and at <= now for at in ends))
     return decide(record, now, evolve(policy, buffer=policy.horizon), rule, demand, store_since)
 
 
@@ -311,14 +315,15 @@ def next_due(
         return None
     when = now
     if access.status is not TokenStatus.INVALID:
-        expiring = None if access.expires_at is None else access.expires_at - capped(policy.horizon, access.lifetime)
-        known = [at for at in (expiring, idle_due(access, credential, policy)) if at is not None]
+        ends = (expiring_from(access, policy), idle_due(access, credential, policy))
+        known = [at for at in ends if at is not None]
         if not known:
             return None
         when = max(now, min(known))
     while when < _NEVER and is_usable(credential, when):
         good = access if is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, rule, store_since)
+        later = spaced(later, access.last_refreshed_at, rule.spacing)
         if later <= when:
             return when
         when = later

@@ -2,6 +2,7 @@
 
 from attrs import frozen
 
+from vault_domain.ports.waker import Waker
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
@@ -10,6 +11,7 @@ from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.hosts import ApiHosts
@@ -35,6 +37,8 @@ class VaultServices:
     """All use cases of a vault; the composition root creates them."""
 
     tokens: TokenService
+    auditing: AuditService
+    waker: Waker
     accounts: AccountService
     listing: ListingService
     health: HealthService

@@ -115,7 +115,7 @@ async def test_a_refresh_token_that_is_too_long_is_said_to_be_and_the_access_tok
     assert "refresh_token_too_long" in caplog.text
     assert TOO_LONG not in caplog.text
     info = await vault.get_account(ACCOUNT)
-    event = [event async for event in vault.iter_audit_events()][-1]
+    *_, event, required = [event async for event in vault.iter_audit_events()]
     if kept:
         # The provider accepts the stored one as before.
         assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-0"}
@@ -125,6 +125,7 @@ async def test_a_refresh_token_that_is_too_long_is_said_to_be_and_the_access_tok
         assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-0" + mark}
         assert (info.state, info.reason) == (ConnectionState.REAUTHORIZATION_REQUIRED, "refresh_token_too_long")
         assert (event.action, event.code) == (AuditAction.TOKEN_INVALIDATED, "refresh_token_too_long")
+        assert (required.action, required.code) == (AuditAction.REAUTHORIZATION_REQUIRED, "refresh_token_too_long")
         clock.advance(HOUR)
         error = await failure(vault.ensure_access_token(ACCOUNT))
         assert (type(error), error.reason) == (ReauthorizationRequiredError, "refresh_token_too_long")

@@ -13,6 +13,7 @@ import psycopg
 
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import WRONG_LOOP
+from vault_adapters.stores.postgres.clock_watch import ClockWatch
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.errors import translated
@@ -172,6 +173,7 @@ class PostgresDatabase:
         self._limits = limits_of(timeout)
         self._prepare = prepare
         self._clock = clock
+        self.clock_watch = ClockWatch()
         self._flights = Flights()
         self._loop = asyncio.get_running_loop()
 
@@ -189,10 +191,22 @@ class PostgresDatabase:
         """Return the clock's time; without a clock, return None, which statements replace with the database's time."""
         return None if self._clock is None else self._clock()
 
-    def time_since_outage(self) -> timedelta | None:
-        """Return how long ago the last outage ended that this process saw; None without one, or with a clock."""
-        seconds = self._connections.outages.seconds_since_end()
-        return None if seconds is None or self._clock is not None else timedelta(seconds=seconds)
+    def noticed(self, now: datetime, asked: float) -> timedelta | None:
+        """Return how long ago the last outage ended, or the database's clock was last set, as this process saw it.
+
+        Args:
+            now: the database's time, from an answer that has just come.
+            asked: monotonic time in seconds at which the question was asked.
+
+        Returns:
+            The shorter time; None if nothing happened, or if a clock replaces the database's.
+        """
+        if self._clock is not None:
+            return None
+        self.clock_watch.read(now, asked)
+        times = (self._connections.outages.seconds_since_end(), self.clock_watch.seconds_since_step())
+        known = [seconds for seconds in times if seconds is not None]
+        return timedelta(seconds=min(known)) if known else None
 
     async def fetch(self, sql: str, parameters: Parameters | None = None, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run a query outside of any transaction; return its rows."""

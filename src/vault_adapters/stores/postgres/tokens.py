@@ -258,9 +258,13 @@ class PostgresTokenRepository:
 
 
 async def write_tokens(
-    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
+    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None, *, told: bool = True
 ) -> Change[list[TokenInfo]]:
     """Write values whose data keys are active, and their events, in the given transaction.
+
+    Args:
+        transaction, queries, writes, actor: see `TokenRepository.store`.
+        told: False: append no events, because the caller appends one for all values.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
@@ -270,7 +274,7 @@ async def write_tokens(
     infos: dict[tuple[str, ...], TokenInfo] = {}
     for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
         batches = list(_batches(list(alike)))
-        action = _ACTIONS[refreshed].value
+        action = _ACTIONS[refreshed].value if told else None
         common = {"refreshed": refreshed, "action": action, "actor": actor, "now": transaction.now}
         parameters = (writes_parameters(sent) | common for sent in batches)
         async with aclosing(transaction.fetch_each(queries["store_tokens"], parameters)) as answers:
@@ -280,7 +284,9 @@ async def write_tokens(
                     raise DataKeyInactiveError
                 infos.update(await _stored_infos(sent, rows))
     stored = [infos[key_columns(write.key)] for write in writes]
-    events = DeferredEvents(len(stored), lambda number: stored_event(writes[number], stored[number], actor))
+    events = DeferredEvents(
+        len(stored) if told else 0, lambda number: stored_event(writes[number], stored[number], actor)
+    )
     return Change(stored, events)
 
 

@@ -241,7 +241,18 @@ def deletion_events(
 async def write_tokens(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
 ) -> Change[list[TokenInfo]]:
-    """Write values and their events in the given transaction; all data keys of the values must be active.
+    """Write values and their events in the given transaction; see `put_tokens`."""
+    infos = await put_tokens(transaction, queries, writes)
+    events = [
+        token_event(_ACTIONS[write.refreshed], info.key, info.generation, transaction, actor)
+        for info, write in zip(infos, writes, strict=True)
+    ]
+    await append_events(transaction, queries, events)
+    return Change(infos, tuple(events))
+
+
+async def put_tokens(transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite]) -> list[TokenInfo]:
+    """Write values without their events in the given transaction; all data keys of the values must be active.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
@@ -254,12 +265,7 @@ async def write_tokens(
     infos = _written_infos(rows, keys)
     ends = [info.expires_at for info in infos]
     await schedule_accounts(transaction, queries, list(zip(writes, ends, strict=True)))
-    events = [
-        token_event(_ACTIONS[write.refreshed], info.key, info.generation, transaction, actor)
-        for info, write in zip(infos, writes, strict=True)
-    ]
-    await append_events(transaction, queries, events)
-    return Change(infos, tuple(events))
+    return infos
 
 
 def _written_infos(rows: Sequence[Row], keys: Sequence[TokenKey]) -> list[TokenInfo]:

@@ -46,8 +46,9 @@ from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
-from vault_domain.services.refresh.exchange import Patience, still_open
+from vault_domain.services.refresh.exchange import Patience, overdue, still_open
 from vault_domain.services.refresh.failures import NothingSent
+from vault_domain.services.refresh.pacing import RateLimitedError
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.reading import PATIENCE
 from vault_domain.services.tokens.single import Access, TokenService
@@ -154,13 +155,12 @@ class RefreshService:
             return await self._look(account, max(timeout, _LEAST_LOOK), fresh=fresh)
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
-        raise _overdue(account)
+        raise overdue(account)
 
     async def _look(self, account: Account, seconds: float, *, fresh: bool = False) -> Access:
         """Read the access token in a call of its own, because cancelling a read that hangs may hang too."""
         key = ("look", self._tasks.new_id())
-        # A caller with little time gets a remembered token just before its time is over.
-        patience = min(PATIENCE, _LOOK_SHARE * seconds)
+        patience = min(PATIENCE, _LOOK_SHARE * seconds)  # a remembered token comes just before the time is over
         return await self._tasks.share(
             key, lambda: self._tokens.find_access(account, None, fresh=fresh, patience=patience), seconds
         )
@@ -195,13 +195,13 @@ class RefreshService:
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
         if dies:  # a look would find a token that the running attempt may end
-            raise _overdue(account)
+            raise overdue(account)
         with suppress(TimeoutError, StorageError):
             look = await self._look(account, max(_LEAST_LOOK, end - self._tasks.monotonic()))
             found = look.usable
         if found is not None:
             return found.token
-        raise _overdue(account)
+        raise overdue(account)
 
     async def _wait_for(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
         left = None if end == math.inf else max(0.0, end - self._tasks.monotonic())
@@ -259,12 +259,19 @@ class RefreshService:
             return await self._claim_and_run(account, decision, caller)
         except RefreshNotPersistedError:
             raise
+        except RateLimitedError as error:
+            found = await self._current(account, caller)
+            return found.token if found else NothingSent(await self._runner.pacer.rest(error))
         except VaultError as error:
-            found = await self._tokens.get_access(account, None) if caller.demand == Demand() else None
+            found = await self._current(account, caller)
             if found is None:
                 raise
             _log.info("a refresh failed (%s); the stored token is still valid", error.code)
             return found.token
+
+    async def _current(self, account: Account, caller: _Caller) -> UsableToken | None:
+        """Return the stored token if it serves the caller."""
+        return await self._tokens.get_access(account, None) if caller.demand == Demand() else None
 
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
@@ -326,14 +333,6 @@ class RefreshService:
 
 def _access(snapshot: Snapshot) -> TokenInfo | None:
     return None if snapshot.record is None else snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
-
-
-def _overdue(account: Account) -> RefreshFailedError:
-    return RefreshFailedError(
-        "no token was found within the timeout; a running refresh goes on",
-        account=account,
-        retry_after=timedelta(seconds=1),
-    )
 
 
 def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:

@@ -35,6 +35,7 @@ from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
+from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import sealed_by, sealed_write
 
@@ -63,6 +64,7 @@ class AttemptRunner:
         keeper: AnswerKeeper,
         failures: FailureRecorder,
         guard: ClientGuard,
+        pacer: Pacer,
         tasks: Tasks,
         policy: RefreshPolicy,
         timing: RefreshTiming,
@@ -76,6 +78,7 @@ class AttemptRunner:
         self._keeper = keeper
         self._failures = failures
         self.guard = guard
+        self.pacer = pacer
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
@@ -117,7 +120,9 @@ class AttemptRunner:
 
         The wait comes before the claim, so that no lease runs meanwhile.
         """
-        return await self._tasks.in_turn(("provider", provider), self._concurrency, work)
+        own = getattr(self._refreshers[provider], "concurrency", None)
+        most = min(self._concurrency, own) if isinstance(own, int) and own > 0 else self._concurrency
+        return await self._tasks.in_turn(("provider", provider), most, work)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.
@@ -128,6 +133,7 @@ class AttemptRunner:
         Raises:
             RefreshFailedError: the vault is closing.
             ProviderConfigurationError: the account's client is paused, and this is no probe.
+            RateLimitedError: the provider accepts no more requests now.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
@@ -137,6 +143,7 @@ class AttemptRunner:
         claimed: Attempt | None = None
         try:
             await self.guard.admit(account, decision)
+            await self.pacer.take_turn(account)
             self.refuse_if_stopped(account)
             with self._observed.step(Operation.CLAIM, account.provider) as step:
                 claimed = await self._claim(account, decision, lease)

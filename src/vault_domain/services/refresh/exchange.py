@@ -265,3 +265,10 @@ def still_open(account: Account) -> RefreshFailedError:
         retry_after=_AGAIN,
         outcome_unknown=True,
     )
+
+
+def overdue(account: Account) -> RefreshFailedError:
+    """Return the error for a caller whose own time is over before there is a token."""
+    return RefreshFailedError(
+        "no token was found within the timeout; a running refresh goes on", account=account, retry_after=_AGAIN
+    )
