@@ -19,6 +19,7 @@ from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.values import ResealingService
+from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
@@ -61,6 +62,7 @@ class Cases:
 
     def __attrs_post_init__(self):
         store, cipher, tasks = self.store, self.cipher, self.tasks
+        observed = self.observed = Observed()
         self.held = HeldAnswers(tasks)
         sink = self.held.watching(self.sink)
         rules = provider_rules(self.refreshers, self.timing)
@@ -69,22 +71,33 @@ class Cases:
         self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
         noticed = self.noticed = noticed_store(store, self.rows)
         ledger = noticed.refreshes
-        self.reader = RowReader(noticed.tokens, self.rows, self.held, tasks)
+        self.reader = RowReader(noticed.tokens, self.rows, self.held, tasks, observed.reads)
         self.tokens = TokenService(noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.reader, clients)
-        self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held)
+        self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, observed)
         guard = ClientGuard(noticed.clients, sink, tasks, clients, ClientRules())
         failures = FailureRecorder(ledger, sink, tasks, guard)
         pacer = Pacer(noticed.clients, tasks, clients, self.refreshers)
         runner = AttemptRunner(
-            ledger, cipher, opener, self.keeper, failures, guard, pacer, tasks, POLICY, self.timing, self.refreshers
+            ledger,
+            cipher,
+            opener,
+            self.keeper,
+            failures,
+            guard,
+            pacer,
+            tasks,
+            POLICY,
+            self.timing,
+            self.refreshers,
+            observed=observed,
         )
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
         self.accounts = AccountService(noticed.accounts, cipher, sink, revoker, POLICY, {}, clients)
-        self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules)
+        self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
         self.rejections = RejectionService(
             self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()
         )
-        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens)
+        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens, observed)
         self.erasing = ErasureService(noticed.eraser, cipher, sink)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)
