@@ -1,5 +1,6 @@
 """The page about metrics is the table of the code, and the files of the how-to use what exists."""
 
+import asyncio
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from attrs import fields
 
-from vault_adapters import Account, ConnectionState, TokenHealth, TokenSet, VaultConfig
+from vault_adapters import Account, ConnectionState, TokenHealth, TokenSet, VaultConfig, open_sync_vault
 from vault_adapters.cli.application import build
 from vault_adapters.cli.commands.working import as_address
 from vault_adapters.telemetry.prometheus import prometheus_metrics
@@ -182,3 +183,20 @@ def test_the_refreshers_of_the_image_load():
     variables = {**os.environ, "GOOGLE_CLIENT_ID": "id", "GOOGLE_CLIENT_SECRET": "secret"}
     done = subprocess.run([sys.executable, "-c", script], cwd=FILES, env=variables, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "['google']\n")
+
+
+async def test_the_code_of_the_guide_runs(tmp_path):
+    guide = (ROOT / "docs" / "how-to" / "watch-with-opentelemetry.md").read_text()
+    asynchronous, blocking = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    url, secret = f"sqlite:///{tmp_path}/v.db", "a secret of this test, long enough"
+    config = VaultConfig(url, encryption_secret=secret, scrypt_log2_n=14)
+    names = {"config": config, "refreshers": {}, "open_sync_vault": open_sync_vault}
+    lines = asynchronous.splitlines()
+    imports = [line for line in lines if line.startswith("from")]
+    body = [line for line in lines if line not in imports]
+    script = "\n".join([*imports, "async def run():", *(f"    {line}" for line in body)])
+    exec(script, names)
+    await names["run"]()
+    exec(blocking, names)
+    assert await asyncio.to_thread(names["vault"].get_account, Account("t1", "acme")) is None
+    await asyncio.to_thread(names["vault"].close)
