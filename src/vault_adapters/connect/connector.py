@@ -100,7 +100,7 @@ class Connector:
         """
         providers = {name: client.made_of for name, client in self._clients.items()}
         named = Connector(self._vault.with_actor(actor), providers, redirect_uri=self._redirect_uri)
-        named._issuers = self._issuers  # noqa: SLF001 - of the same class; what is known of issuers is shared
+        named._issuers = self._issuers  # what is known of issuers is shared
         return named
 
     @settling

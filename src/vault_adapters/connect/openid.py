@@ -93,6 +93,8 @@ async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
         keys_url = as_endpoint(keys_url, "jwks_uri")
     except InvalidInputError:
         raise unavailable() from None
+    if keys_url.startswith("http:") and not name.startswith("http:"):
+        raise unavailable()  # a provider elsewhere must not make this process call a service of this machine
     sends_iss = document.get("authorization_response_iss_parameter_supported") is True
     return Issuer(name, declared, sends_iss, keys_url, await get_json(client, keys_url), now)
 

@@ -7,6 +7,7 @@ import json
 import time
 from urllib.parse import urlencode
 
+import httpx2
 import pytest
 from attrs import evolve
 from joserfc import jws, jwt
@@ -24,6 +25,7 @@ from vault_adapters import (
 )
 from vault_adapters.connect import Connector
 from vault_adapters.connect.connector import LIFETIME
+from vault_adapters.providers import refresher
 from vault_adapters.providers.profiles.facts import Place
 from vault_adapters.testing.openid import LoopbackOpenIdProvider, openid_provider
 
@@ -198,6 +200,24 @@ async def test_a_provider_that_names_another_issuer(vault, browser):
     with openid_provider(Impostor) as provider:
         connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
         assert await refused(connector, await browser.connect(connector), IdentityRefusedError) == "issuer"
+
+
+async def test_a_provider_elsewhere_does_not_make_this_machine_call_itself(vault):
+    """The keys' address is from the provider's document; http is for a provider of this machine only."""
+    asked = []
+
+    def answer(request):
+        asked.append(request.url.host)
+        return httpx2.Response(200, json={"issuer": "https://id.example", "jwks_uri": "http://127.0.0.1:6379/keys"})
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client:
+        profile = LoopbackOpenIdProvider("https://id.example").profile()
+        providers = {"local": refresher(profile, "client", "secret", client=client)}
+        connector = Connector(vault, providers, redirect_uri=REDIRECT_URI)
+        start = await connector.begin("t1", "local", session="session")
+        query = urlencode({"state": start.state, "code": "c", "iss": "https://id.example"})
+        await refused(connector, query, ConnectError)
+    assert asked == ["id.example"]
 
 
 # The id_token
@@ -421,10 +441,6 @@ async def test_userinfo_of_another_user(vault, browser):
 
     class Mistaken(LoopbackOpenIdProvider):
         def profile(self, name="local"):
-            from attrs import evolve
-
-            from vault_adapters.providers.profiles.facts import Place
-
             return evolve(super().profile(name), label=Place("userinfo", "email"))
 
         def userinfo(self, authorization):
