@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 _LONGEST = timedelta(hours=1)
 _LONGEST_PEM = 4096
-"""Most characters of an account's key: RSA of 4096 bits. Whoever brings a longer one would hold the process: OpenSSL checks
-a key of 8192 bits for seconds."""
+"""Most characters of an account's key, as for RSA of 4096 bits.
+
+OpenSSL checks a key of 8192 bits for seconds, on the event loop, and the key may be a tenant's.
+"""
 _NAMES = {
     "issuer": ("issuer", "client_email"),
     "private_key": ("private_key",),
