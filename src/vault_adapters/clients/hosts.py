@@ -131,7 +131,9 @@ def _ascii(host: str) -> str:
     if host.isascii():
         return host.lower()
     try:
-        return host.encode("idna").decode().lower()
+        encoded = host.lower().encode("idna")
+        # Python's IDNA of 2003 makes fass.de of faß.de, which is another host by the standard of 2008.
+        return encoded.decode().lower() if encoded.decode("idna") == host.lower() else ""
     except UnicodeError:
         return ""
 

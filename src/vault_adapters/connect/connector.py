@@ -16,7 +16,7 @@ from vault_adapters.connect.asking import Members, json_object, send, unavailabl
 from vault_adapters.connect.client import Client, as_clients
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
 from vault_adapters.connect.identity import Answers, Identity, identify
-from vault_adapters.connect.openid import Issuer, Issuers, check_id_token
+from vault_adapters.connect.openid import Issuer, Issuers, check_id_token, is_named
 from vault_adapters.connect.parameters import Callback, Query, read_callback
 from vault_adapters.connect.settling import settling
 from vault_adapters.connect.start import Start
@@ -77,6 +77,7 @@ class Connector:
     @scrubbed
     def __init__(self, vault: TokenVault | SyncVault, providers: Mapping[str, object], *, redirect_uri: str) -> None:
         self._keeper = keeper_of(vault)
+        self._vault = vault
         self._clients = as_clients(providers)
         self._redirect_uri = as_endpoint(redirect_uri, "redirect_uri")
         self._issuers = Issuers()
@@ -90,6 +91,17 @@ class Connector:
     def providers(self) -> tuple[str, ...]:
         """The names of the providers, sorted."""
         return tuple(sorted(self._clients))
+
+    def with_actor(self, actor: str) -> Connector:
+        """Return a connector over the same vault that names an actor in the audit log.
+
+        Raises:
+            InvalidInputError: the actor is not valid.
+        """
+        providers = {name: client.made_of for name, client in self._clients.items()}
+        named = Connector(self._vault.with_actor(actor), providers, redirect_uri=self._redirect_uri)
+        named._issuers = self._issuers  # what is known of issuers is shared
+        return named
 
     @settling
     async def begin(
@@ -284,17 +296,25 @@ def _check_issuer(client: Client, handshake: Handshake, issuer: Issuer | None, c
         IdentityRefusedError: ``iss`` is another issuer's, or is missing although the provider always sends it.
     """
     sends_iss = client.profile.authorization.iss or (issuer is not None and issuer.sends_iss)
-    expected = issuer.name if issuer is not None else client.url("issuer", handshake.variables)
+    expected = client.url("issuer", handshake.variables)
     if callback.iss is None:
         accepted = not sends_iss
+    elif issuer is not None:
+        accepted = is_named(issuer, callback.iss)
     elif expected is not None:
         accepted = callback.iss == expected
     else:
-        asked = urlsplit(client.url("authorization_url", handshake.variables) or "")
-        given = urlsplit(callback.iss)
-        accepted = (given.scheme, given.netloc) == (asked.scheme, asked.netloc)
+        accepted = _origin(callback.iss) == _origin(client.url("authorization_url", handshake.variables) or "")
     if not accepted:
         raise IdentityRefusedError(reason="iss")
+
+
+def _origin(url: str) -> tuple[str, str] | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts.scheme, parts.netloc
 
 
 def _token_set(profile: Profile, answer: Members) -> TokenSet | None:

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -28,6 +29,8 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 _FRESH_SECONDS = 3600.0
 _RETRY_SECONDS = 30.0
 _LEEWAY_SECONDS = 60
+# What joserfc raises for a key or a token that it cannot read.
+_UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError)
 # Microsoft's documents for several directories name the issuer with this part, which a claim replaces.
 _DIRECTORY = "{tenantid}"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -38,13 +41,15 @@ class Issuer:
     """What a provider publishes about itself.
 
     Attributes:
-        name: its issuer identifier.
+        asked_as: the issuer identifier of the profile, where its documents are.
+        name: the issuer identifier that its document declares.
         sends_iss: whether each of its callbacks holds ``iss`` (RFC 9207).
         keys_url: the URL of its keys.
         keys: its keys.
         read_at: when keys and document were read, by the monotonic clock.
     """
 
+    asked_as: str
     name: str
     sends_iss: bool
     keys_url: str
@@ -88,14 +93,25 @@ async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
         keys_url = as_endpoint(keys_url, "jwks_uri")
     except InvalidInputError:
         raise unavailable() from None
+    if keys_url.startswith("http:") and not name.startswith("http:"):
+        raise unavailable()  # a provider elsewhere must not make this process call a service of this machine
     sends_iss = document.get("authorization_response_iss_parameter_supported") is True
-    return Issuer(declared, sends_iss, keys_url, await get_json(client, keys_url), now)
+    return Issuer(name, declared, sends_iss, keys_url, await get_json(client, keys_url), now)
 
 
 def _alike(declared: str, name: str) -> bool:
     """Return whether a name fits an issuer's name with a directory in it, such as ``common`` or ``organizations``."""
     before, _, after = declared.partition(_DIRECTORY)
     return name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
+
+
+def is_named(issuer: Issuer, given: str) -> bool:
+    """Return whether a callback's ``iss`` is this issuer's, or one of its directories'."""
+    if _DIRECTORY not in issuer.name:
+        return given == issuer.name
+    before, _, after = issuer.name.partition(_DIRECTORY)
+    directory = given.removeprefix(before).removesuffix(after)
+    return bool(_UUID.match(directory)) and given == f"{before}{directory}{after}"
 
 
 async def check_id_token(
@@ -119,7 +135,7 @@ async def check_id_token(
     token = _verified(id_token, issuer.keys)
     if token is None:
         # The provider may have new keys.
-        issuer = await issuers.find(issuer.name, client, newer_than=issuer.read_at)
+        issuer = await issuers.find(issuer.asked_as, client, newer_than=issuer.read_at)
         token = _verified(id_token, issuer.keys)
     if token is None:
         raise IdentityRefusedError(reason="signature")
@@ -131,11 +147,21 @@ async def check_id_token(
 
 def _verified(id_token: str, keys: Mapping[str, Any]) -> jwt.Token | None:
     try:
-        usable = [key for key in keys["keys"] if key.get("use", "sig") == "sig" and key.get("kty") != "oct"]
         registry = jws.JWSRegistry(algorithms=list(ALGORITHMS))
-        return jwt.decode(id_token, KeySet.import_key_set({"keys": usable}), registry=registry)
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # the error may hold the token
+        return jwt.decode(id_token, KeySet(_usable(keys)), registry=registry)
+    except _UNREADABLE:  # the error may hold the token
         return None
+
+
+def _usable(keys: Mapping[str, Any]) -> list[Any]:
+    """Return the public keys for signatures; those of unknown kinds are ignored (RFC 7517 section 5)."""
+    found: list[Any] = []
+    listed = keys.get("keys")
+    for key in listed if isinstance(listed, list) else []:
+        with suppress(*_UNREADABLE):
+            if key.get("use", "sig") == "sig" and key.get("kty") != "oct":
+                found += KeySet.import_key_set({"keys": [key]}).keys
+    return found
 
 
 def _problem(token: jwt.Token, issuer: str, client_id: str, nonce: str, access_token: Secret) -> str | None:

@@ -83,8 +83,8 @@ def routes(
         return _with_cookie(own or RedirectResponse(to.url, 303, HEADERS), to.cookie)
 
     return [
-        Route("/callback", callback, methods=["GET"], name="connect-callback"),
-        Route("/{provider}", begin, methods=["GET", "POST"], name="connect-begin"),
+        _route("/callback", "GET", view=callback, name="connect-callback"),
+        _route("/{provider}", "GET", "POST", view=begin, name="connect-begin"),
     ]
 
 
@@ -94,6 +94,13 @@ async def _value(result: Any) -> Any:
 
 async def _text(session: Of | None, request: Request) -> str:
     return "" if session is None else str(await _value(session(request)) or "")
+
+
+def _route(path: str, *methods: str, view: Callable[[Request], Awaitable[Response]], name: str) -> Route:
+    """Return a route without HEAD, because a preview of a link must not use up a state or a code."""
+    route = Route(path, view, methods=list(methods), name=name)
+    route.methods = set(methods)
+    return route
 
 
 def _nobody() -> Response:

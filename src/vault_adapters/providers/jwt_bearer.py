@@ -16,7 +16,7 @@ from vault_adapters.providers.http import Incoming, exchange, settle
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, CONDEMNS_KEY
 from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.account import TokenKind
-from vault_domain.entities.errors import InvalidInputError, ReauthorizationRequiredError, VaultError
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError, ReauthorizationRequiredError, VaultError
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
 _LONGEST = timedelta(hours=1)
+_LONGEST_PEM = 4096
+"""Most characters of an account's key, as for RSA of 4096 bits.
+
+OpenSSL checks a key of 8192 bits for seconds, on the event loop, and the key may be a tenant's.
+"""
 _NAMES = {
     "issuer": ("issuer", "client_email"),
     "private_key": ("private_key",),
@@ -62,7 +67,8 @@ class JwtBearerRefresher:
       ``private_key_id``. Add ``subject`` for a user of a Workspace domain.
 
     The fields are ``issuer`` (or ``client_email``), ``private_key`` (PEM), ``key_id`` (or ``private_key_id``) and
-    ``subject``. If the account has a key of its own, ``invalid_client`` condemns that key.
+    ``subject``. An account's key has at most 4096 characters (RSA of 4096 bits). If the account has a key of its own,
+    ``invalid_client`` condemns that key.
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
@@ -131,6 +137,8 @@ class JwtBearerRefresher:
 
     async def _signed(self, fields: dict[str, str], request: RefreshRequest) -> Signed | VaultError:
         key = self._key(fields)
+        if isinstance(key, VaultError):
+            return key
         issuer = fields.get("issuer") or self.issuer
         if key is None or issuer is None:
             return ReauthorizationRequiredError(
@@ -144,14 +152,18 @@ class JwtBearerRefresher:
             claims["scope"] = " ".join(self.scopes)
         return await timely(key, claims, request)
 
-    def _key(self, fields: dict[str, str]) -> SigningKey | None:
+    def _key(self, fields: dict[str, str]) -> SigningKey | ConfigurationError | None:
         pem = fields.get("private_key")
         if pem is None:
             return self.signing_key
+        if len(pem) > _LONGEST_PEM:
+            return None
         try:
             return SigningKey.from_pem(Secret(pem), key_id=fields.get("key_id"))
         except InvalidInputError:
             return None
+        except ConfigurationError as error:  # without joserfc; this frame holds the key, so the error must not leave it
+            return error.with_traceback(None)
 
 
 def _named(fields: dict[str, str]) -> dict[str, str]:

@@ -42,10 +42,10 @@ def dashboard(
             page ``connected`` of this application, such as ``https://ops.example.com/vault/connected``.
         actions: whether operators may refresh, reconnect, revive and delete accounts, or a function of the request
             that says so, such as ``lambda request: request.user.is_admin``.
-        actor: a function of the request that names who acts, for the audit log. None: the ``display_name`` of
-            Starlette's ``request.user``, or ``dashboard``.
+        actor: a function of the request that names who acts, for the audit log. None, or if it returns None: the
+            ``display_name`` of Starlette's ``request.user``, or ``dashboard``.
         session: a function of the request that returns the session which the connector binds a connection to, for a
-            host whose own page finishes connections. None: a cookie of the dashboard.
+            host whose own page finishes connections; it must return a text. None: a cookie of the dashboard.
 
     Each of the functions may be async.
     """

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vault_adapters.web.safety import cookie_secret, keep_secret
-from vault_adapters.web.site import Site, answer_of, link
+from vault_adapters.web.site import ConnectorLike, Site, answer_of, link
 from vault_domain import Account, InvalidInputError
 
 COOKIE = "token_vault_connecting"
@@ -43,8 +43,13 @@ async def finish(site: Site, request: Request) -> Response:
     """
     if site.connector is None or not await site.may_act(request):
         raise HTTPException(404)
+    if request.method == "HEAD":  # a preview of a link must not use up a state and a code
+        raise HTTPException(405)
     session, _ = await _session(site, request)
-    found = site.connector.finish(request.url.query, session=session)
+    # A connector of another kind names its actor itself.
+    named = getattr(site.connector, "with_actor", None)
+    connector: ConnectorLike = site.connector if named is None else named(await site.actor_of(request))
+    found = connector.finish(request.url.query, session=session)
     info = await found if inspect.isawaitable(found) else found
     return await site.render(request, "connected.html", account=info.account, trouble=None)
 
@@ -52,5 +57,8 @@ async def finish(site: Site, request: Request) -> Response:
 async def _session(site: Site, request: Request) -> tuple[str, bool]:
     """Return the session that a connection is bound to, and whether a cookie must keep it."""
     if site.session is not None:
-        return str(await answer_of(site.session, request)), False
+        known = await answer_of(site.session, request)
+        if known is None or known == "":  # every browser would have the same one
+            raise InvalidInputError("the session of this browser is not known; sign in first")
+        return str(known), False
     return cookie_secret(request, COOKIE)

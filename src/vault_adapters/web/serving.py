@@ -15,6 +15,8 @@ from starlette.types import ASGIApp
 from vault_adapters.web.loopback import OneTimeDoor
 from vault_domain import ConfigurationError, InvalidInputError
 
+_HTTP_PORT = 80  # browsers leave it out of the header Host
+
 
 async def serve(app: ASGIApp, *, host: str, port: int, announce: Callable[[str], object]) -> None:
     """Serve an application behind a one-time link until SIGTERM or Ctrl-C.
@@ -31,8 +33,7 @@ async def serve(app: ASGIApp, *, host: str, port: int, announce: Callable[[str],
     """
     with _listening(host, port) as listener:
         taken = listener.getsockname()[1]
-        place = f"[{host}]:{taken}" if ":" in host else f"{host}:{taken}"
-        names = {place, f"localhost:{taken}"} if _is_loopback(host) else {place}
+        names = host_names(host, taken)
         door = OneTimeDoor(app, hosts=frozenset(names), cookie=f"token_vault_{taken}")
         config = uvicorn.Config(
             door,
@@ -44,8 +45,17 @@ async def serve(app: ASGIApp, *, host: str, port: int, announce: Callable[[str],
             proxy_headers=False,
         )
         server = _Server(config)
-        announce(f"http://{place}{door.path}")
+        announce(f"http://{names[0]}{door.path}")
         await server.serve(sockets=[listener])
+
+
+def host_names(host: str, port: int) -> list[str]:
+    """Return the values of the header Host that browsers send for an address; the first is for the link."""
+    address = None if host == "localhost" else ipaddress.ip_address(host)
+    shown = host if address is None else f"[{address}]" if address.version == 6 else str(address)
+    names = [shown, "localhost"] if address is not None and address.is_loopback else [shown]
+    with_port = [f"{name}:{port}" for name in names]
+    return [*with_port, *names] if port == _HTTP_PORT else with_port
 
 
 class _Server(uvicorn.Server):
@@ -95,7 +105,3 @@ def _bound(listener: socket.socket, address: str, port: int) -> str | None:
     except OSError as error:
         return type(error).__name__ if error.strerror is None else error.strerror.lower()
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or ipaddress.ip_address(host).is_loopback

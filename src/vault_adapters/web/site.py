@@ -103,8 +103,9 @@ class Site:
 
     async def actor_of(self, request: Request) -> str:
         """Return who acts, as the host or Starlette's authentication names them."""
-        if self.actor is not None:
-            return str(await answer_of(self.actor, request))
+        named = None if self.actor is None else await answer_of(self.actor, request)
+        if named is not None:
+            return str(named)
         user = request.scope.get("user")
         name = getattr(user, "display_name", "") if getattr(user, "is_authenticated", False) else ""
         return str(name) or "dashboard"

@@ -135,7 +135,19 @@ async def test_a_token_that_needs_a_proof_is_not_sent_as_a_bearer_token(ask, api
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize(
     "hosts",
-    ["api.example.com", [], [""], ["*"], ["*.com"], ["https://api.example.com"], ["a.b/c"], ["user@a.b"], ["a b"], [1]],
+    [
+        "api.example.com",
+        [],
+        [""],
+        ["*"],
+        ["*.com"],
+        ["https://api.example.com"],
+        ["a.b/c"],
+        ["user@a.b"],
+        ["a b"],
+        [1],
+        ["fa\u00df.example"],
+    ],
 )
 def test_hosts_that_are_no_names_are_refused(client, hosts):
     with pytest.raises(InvalidInputError) as caught:

@@ -7,7 +7,9 @@ import json
 import time
 from urllib.parse import urlencode
 
+import httpx2
 import pytest
+from attrs import evolve
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey
 from tests.adapters.connect.browser import REDIRECT_URI, parameters
@@ -23,6 +25,8 @@ from vault_adapters import (
 )
 from vault_adapters.connect import Connector
 from vault_adapters.connect.connector import LIFETIME
+from vault_adapters.providers import refresher
+from vault_adapters.providers.profiles.facts import Place
 from vault_adapters.testing.openid import LoopbackOpenIdProvider, openid_provider
 
 
@@ -160,7 +164,7 @@ async def test_a_mix_up(vault, provider, browser):
         assert (dishonest.refused, dishonest.exchanged) == (0, 0)
 
 
-@pytest.mark.parametrize("iss", [None, "", "https://evil.example"])
+@pytest.mark.parametrize("iss", [None, "", "https://evil.example", "http://["])
 async def test_an_issuer_that_is_missing_or_wrong(connector, browser, provider, iss):
     query = parameters(await browser.connect(connector))
     del query["iss"]
@@ -168,6 +172,24 @@ async def test_an_issuer_that_is_missing_or_wrong(connector, browser, provider, 
         query["iss"] = iss
     assert await refused(connector, urlencode(query), IdentityRefusedError) == "iss"
     assert (provider.exchanged, provider.refused) == (0, 0)
+
+
+@pytest.mark.parametrize("iss", ["http://[", "https://evil.example", "http://127.0.0.1:9", ""])
+async def test_an_issuer_of_another_host_where_none_is_known(vault, browser, iss):
+    class Plain(LoopbackOpenIdProvider):
+        sends_iss = False
+
+        def profile(self, name="local"):
+            userinfo = Place("userinfo", "sub")
+            return evolve(super().profile(name), issuer=None, identifier=userinfo, label=None)
+
+        def common(self, request):
+            return super().common(request) | {"iss": iss}
+
+    with openid_provider(Plain) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        assert await refused(connector, await browser.connect(connector), IdentityRefusedError) == "iss"
+        assert (provider.exchanged, provider.refused) == (0, 0)
 
 
 async def test_a_provider_that_names_another_issuer(vault, browser):
@@ -178,6 +200,24 @@ async def test_a_provider_that_names_another_issuer(vault, browser):
     with openid_provider(Impostor) as provider:
         connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
         assert await refused(connector, await browser.connect(connector), IdentityRefusedError) == "issuer"
+
+
+async def test_a_provider_elsewhere_does_not_make_this_machine_call_itself(vault):
+    """The keys' address is from the provider's document; http is for a provider of this machine only."""
+    asked = []
+
+    def answer(request):
+        asked.append(request.url.host)
+        return httpx2.Response(200, json={"issuer": "https://id.example", "jwks_uri": "http://127.0.0.1:6379/keys"})
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client:
+        profile = LoopbackOpenIdProvider("https://id.example").profile()
+        providers = {"local": refresher(profile, "client", "secret", client=client)}
+        connector = Connector(vault, providers, redirect_uri=REDIRECT_URI)
+        start = await connector.begin("t1", "local", session="session")
+        query = urlencode({"state": start.state, "code": "c", "iss": "https://id.example"})
+        await refused(connector, query, ConnectError)
+    assert asked == ["id.example"]
 
 
 # The id_token
@@ -282,10 +322,62 @@ async def test_keys_that_the_provider_has_rotated_are_read_again(liar, lied_to, 
     await lied_to.finish(await browser.connect(lied_to), session="session")
     liar.key = ECKey.generate_key("P-256", {"use": "sig", "kid": "new"}, private=True)
     [(name, known)] = lied_to._issuers._known.items()
-    from attrs import evolve
-
     lied_to._issuers._known[name] = evolve(known, read_at=known.read_at - 31)
     assert (await lied_to.finish(await browser.connect(lied_to), session="session")).label == "Ana"
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"kty": "OKP", "kid": "new", "crv": "of tomorrow", "x": "AAAA"},
+        {"kty": "RSA", "kid": "new", "n": 1, "e": "AQAB"},
+        {"kty": "of tomorrow", "kid": "new"},
+        "no key",
+    ],
+    ids=["curve", "member", "kind", "text"],
+)
+async def test_a_key_that_cannot_be_read_does_not_spoil_the_others(vault, browser, stored_one, strange):
+    """RFC 7517 section 5: keys of kinds that are not understood are ignored."""
+
+    class Tomorrow(LoopbackOpenIdProvider):
+        def keys(self):
+            return {"keys": [strange, *super().keys()["keys"]]}
+
+    with openid_provider(Tomorrow) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        assert (await connector.finish(await browser.connect(connector), session="session")).label == "Ana"
+
+
+async def test_an_issuer_with_directories(vault, browser, stored_one):
+    """Microsoft's document for several directories declares an issuer that is no address of a document."""
+    directory = "11111111-2222-3333-4444-555555555555"
+
+    class Directories(LoopbackOpenIdProvider):
+        named = "/" + directory
+
+        def profile(self, name="local"):
+            return evolve(super().profile(name), issuer=f"{self.issuer}//")
+
+        def metadata(self):
+            return super().metadata() | {"issuer": f"{self.issuer}/{{tenantid}}"}
+
+        def claims(self, grant):
+            return super().claims(grant) | {"iss": f"{self.issuer}/{directory}", "tid": directory}
+
+        def common(self, request):
+            return super().common(request) | {"iss": self.issuer + self.named}
+
+    with openid_provider(Directories) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        assert (await connector.finish(await browser.connect(connector), session="session")).label == "Ana"
+
+        provider.key = ECKey.generate_key("P-256", {"use": "sig", "kid": "new"}, private=True)
+        [(name, known)] = connector._issuers._known.items()
+        connector._issuers._known[name] = evolve(known, read_at=known.read_at - 31)
+        assert (await connector.finish(await browser.connect(connector), session="session")).label == "Ana"
+
+        for provider.named in ("/{tenantid}", "/", "/evil", f"/{directory}/more"):
+            assert await refused(connector, await browser.connect(connector), IdentityRefusedError) == "iss"
 
 
 # Identifier and label
@@ -349,10 +441,6 @@ async def test_userinfo_of_another_user(vault, browser):
 
     class Mistaken(LoopbackOpenIdProvider):
         def profile(self, name="local"):
-            from attrs import evolve
-
-            from vault_adapters.providers.profiles.facts import Place
-
             return evolve(super().profile(name), label=Place("userinfo", "email"))
 
         def userinfo(self, authorization):

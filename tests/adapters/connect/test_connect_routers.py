@@ -140,6 +140,16 @@ async def test_nobody_is_signed_in(make_app, connector):
         assert (await browser.get("http://localhost/connect/callback?code=a&state=b")).status_code == 401
 
 
+async def test_a_preview_of_a_link_uses_nothing_up(make_app, connector, vault, provider):
+    async with client_of(make_app(connector)) as browser:
+        assert (await browser.head("http://localhost/connect/local")).status_code == 405
+        assert not browser.cookies
+        callback = await agree(browser, "http://localhost/connect/local")
+        assert (await browser.head(callback)).status_code == 405
+        assert provider.exchanged == 0
+        assert (await browser.get(callback)).status_code == 303
+
+
 async def test_the_user_refuses(make_app, connector):
     async with client_of(make_app(connector)) as browser:
         refused = await browser.get(await agree(browser, "http://localhost/connect/local", "deny"))

@@ -4,6 +4,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+import pytest
 from tests.adapters.postgres.samples import SCHEMA
 
 from vault_adapters import Account, TokenKind, VaultConfig, open_vault
@@ -94,3 +95,23 @@ async def test_a_role_without_the_right_to_create_writes_and_prunes(url, execute
         assert names(execute) == ["audit_event_2020_01", "audit_event_rest"]
     finally:
         execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("audit_event_2026_11", datetime(2026, 12, 1, tzinfo=UTC)),
+        ("audit_event_2026_12", datetime(2027, 1, 1, tzinfo=UTC)),
+        ("audit_event_2028_02", datetime(2028, 3, 1, tzinfo=UTC)),
+        ("audit_event_2026_13", None),
+        ("audit_event_0000_01", None),
+        ("audit_event_9999_12", None),
+        ("audit_event_\u0662\u0660\u0662\u0666_01", None),
+        ("audit_event_rest", None),
+        ("my_audit_event_2026_11", None),
+    ],
+    ids=ascii,
+)
+def test_only_a_month_that_the_vault_names_is_dropped(name, end):
+    """A table that an administrator attached is none of ours, and its name must not end a pruning."""
+    assert end_of(name) == end

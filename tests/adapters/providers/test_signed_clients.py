@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from tests.adapters.providers.asking import failure, refreshed, request_for
+from tests.security.reporters import reports
 from tests.support.answers import Answer
 from tests.support.authlib_peer import authlib_peer
 
@@ -196,6 +198,22 @@ def client_of_loopback(provider):
 
 
 # The JWT bearer grant
+
+
+async def test_without_joserfc_no_report_of_the_error_shows_the_accounts_key(monkeypatch):
+    monkeypatch.setitem(sys.modules, "joserfc.jwk", None)
+    secret = Secret.from_fields(issuer="client", private_key=PEM)
+    error = await failure(JwtBearerRefresher("https://acme.example/token"), secret)
+    assert isinstance(error, ConfigurationError)
+    assert PEM.splitlines()[1] not in "\n".join(reports(error).values())
+
+
+async def test_an_accounts_key_that_is_too_long_is_not_even_parsed(peer):
+    """A key of 8192 bits, which a tenant may bring, would hold the process for seconds."""
+    bearer = JwtBearerRefresher(peer.token_url)
+    assert await refreshed(bearer, Secret.from_fields(issuer="client", private_key=PEM + "\n" * 2000))
+    error = await failure(bearer, Secret.from_fields(issuer="client", private_key=PEM + "\n" * 4096))
+    assert isinstance(error, ReauthorizationRequiredError)
 
 
 async def test_the_hosts_key_asks_for_the_accounts_user(peer):

@@ -14,6 +14,7 @@ from tests.adapters.cli.conftest import SECRET, variables_for
 from tests.adapters.web.conftest import browsing
 
 from vault_adapters.web.loopback import OneTimeDoor
+from vault_adapters.web.serving import host_names
 
 HOST = "127.0.0.1:8321"
 
@@ -46,6 +47,21 @@ async def test_a_foreign_name_of_this_machine_is_refused(door, host):
         assert (await client.get(door.path)).status_code == 303, "and the link was not used up"
         assert (await client.get("/", headers={"Host": host})).status_code == 421
         assert (await client.get("/", headers={"Host": "LOCALHOST:8321"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "names"),
+    [
+        ("127.0.0.1", 8321, ["127.0.0.1:8321", "localhost:8321"]),
+        ("localhost", 80, ["localhost:80", "localhost"]),
+        ("127.0.0.1", 80, ["127.0.0.1:80", "localhost:80", "127.0.0.1", "localhost"]),
+        ("0:0:0:0:0:0:0:1", 8321, ["[::1]:8321", "localhost:8321"]),
+        ("192.0.2.1", 8321, ["192.0.2.1:8321"]),
+    ],
+)
+def test_the_names_are_those_that_browsers_send(host, port, names):
+    """Browsers shorten an address of IPv6, and leave out port 80."""
+    assert host_names(host, port) == names
 
 
 async def test_answers_of_the_door_have_the_headers_too(door):

@@ -85,8 +85,10 @@ def member(key: str, value: object) -> str:
 def pattern(key: str, value: object) -> re.Pattern[str]:
     """Check a regular expression and compile it."""
     try:
-        return re.compile(value if isinstance(value, re.Pattern) else text(key, value))
-    except re.error:
+        found = value if isinstance(value, re.Pattern) else re.compile(text(key, value))
+        if isinstance(found.pattern, str):
+            return found
+    except (re.error, OverflowError, RecursionError):
         pass
     raise refused(key, "must be a regular expression")
 

@@ -16,6 +16,9 @@ from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import plain_text
 
 _LARGEST = 256 * 1024
+_MOST_DOTS = 100
+"""Most dots of a line; reading a key of n dotted parts takes time and memory that grow with the square of n."""
+
 _FILES = "vault_adapters.providers.profiles"
 
 
@@ -54,10 +57,12 @@ def parse_profile(content: bytes, file_name: str) -> Profile:
     try:
         if len(content) > _LARGEST:
             raise InvalidInputError(f"must have at most {_LARGEST} bytes")
+        if any(line.count(b".") > _MOST_DOTS for line in content.splitlines()):
+            raise InvalidInputError(f"must have at most {_MOST_DOTS} dots in a line")
         return made("", Profile, tomllib.loads(content.decode()))
     except InvalidInputError as error:
         problem = str(error)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of numbers with thousands of digits too
         line = str(error) if isinstance(error, tomllib.TOMLDecodeError) else type(error).__name__
         problem = f"is not TOML: {line}"
     raise ConfigurationError(f"{file_name}: {problem}")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 AHEAD = 3
 """Number of months for which partitions are made: this month and the next two."""
 
-_NAME = re.compile(r"audit_event_(\d{4})_(\d{2})\Z")
+_NAME = re.compile(r"audit_event_([1-8][0-9]{3})_(0[1-9]|1[0-2])\Z")
 
 
 def months_ahead(now: datetime) -> Iterator[datetime]:

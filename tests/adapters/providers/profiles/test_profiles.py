@@ -1,6 +1,7 @@
 """Profiles of hosts: mistakes in a file, values for accounts, and what the vault is told."""
 
 import asyncio
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -81,6 +82,33 @@ def test_a_mistake_names_file_key_and_rule(tmp_path, text, key, rule):
     assert str(caught.value).startswith(f"acme.toml: {key}{': ' if key else ''}")
     assert rule in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("number = " + "1" * 5000, "is not TOML"),
+        (".".join(["a"] * 120_000) + " = 1", "must have at most 100 dots in a line"),
+        ("deep = " + "[" * 200_000, "is not TOML: RecursionError"),
+        ("[errors]\nrules = [{message = 'a{99999999999}', means = 'unknown'}]", "must be a regular expression"),
+        (
+            f"[errors]\nrules = [{{message = '{'(' * 900 + ')' * 900}', means = 'unknown'}}]",
+            "must be a regular expression",
+        ),
+    ],
+    ids=["digits", "dots", "depth", "repetition", "groups"],
+)
+def test_a_hostile_file_is_refused_quickly(tmp_path, text, rule):
+    """Reading the dots took many gigabytes of memory."""
+    file = tmp_path / "acme.toml"
+    file.write_text(LEAST + URL + text + "\n")
+    with pytest.raises(ConfigurationError, match=rule):
+        load_profile(file)
+
+
+def test_a_pattern_of_bytes_is_refused():
+    with pytest.raises(InvalidInputError, match="must be a regular expression"):
+        ErrorRule("unknown", message=re.compile(b"x"))
 
 
 def test_files_that_are_not_there_or_too_large(tmp_path):
