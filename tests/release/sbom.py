@@ -15,7 +15,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 from tests.release.lock import LOCK, PROJECT, ROOT, Pin, below, normalised, read_lock
 
-_EXTRAS: Final = ("postgres", "cli", "http", "httpx", "requests", "google", "aws")
+_EXTRAS: Final = (
+    *("postgres", "cli", "http", "httpx", "requests", "google", "aiohttp", "aws"),
+    *("jwt", "connect", "starlette", "django", "web", "otel", "metrics"),
+)
 """The extras that hosts install; the others serve the tests and the documentation."""
 
 

@@ -31,7 +31,7 @@ def test_every_extra_for_hosts_is_in_it():
 
 
 def test_what_only_the_tests_need_is_not_in_it():
-    assert not {"pytest", "hypothesis", "moto", "django", "sphinx", "hatchling", "mypy"} & COMPONENTS.keys()
+    assert not {"pytest", "hypothesis", "moto", "sphinx", "hatchling", "mypy"} & COMPONENTS.keys()
 
 
 def test_each_component_has_its_version_and_hashes_from_the_lock():
