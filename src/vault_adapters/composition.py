@@ -164,7 +164,12 @@ async def _run(
         sink = held.watching(CallbackSink(on_event))
         cipher = AesGcmCipher(keyring, sink)
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
-        timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
+        timing = RefreshTiming(
+            config.refresh_deadline,
+            config.quiescence,
+            answer_deadline=config.answer_deadline,
+            hold=config.hold_answers,
+        )
         opener, uses = TokenOpener(cipher, sink, store.tokens), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)

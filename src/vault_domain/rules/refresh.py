@@ -26,6 +26,9 @@ LONGEST_BACKOFF = timedelta(hours=1)
 DEFAULT_CONCURRENCY = 32
 """Largest number of refreshes that one process runs at one provider at the same time."""
 
+DEFAULT_HOLD = timedelta(seconds=15)
+"""A little longer than a promotion by the usual tools takes, and than a caller waits for a provider."""
+
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -40,6 +43,8 @@ class RefreshTiming:
         slack: longest time between claim and request. After it, the rest of the lease would be shorter than deadline
             and commit budget together, so the provider is not called.
         answer_deadline: time after the deadline for which the exchange goes on, so that a late answer is stored.
+        hold: time for which a committed answer is held, in case that the store loses the commit; and the time after a
+            change of the store's timeline for which no credential of a strict provider is presented.
     """
 
     deadline: timedelta = timedelta(seconds=10)
@@ -47,6 +52,7 @@ class RefreshTiming:
     commit_budget: timedelta = timedelta(seconds=5)
     slack: timedelta = timedelta(seconds=5)
     answer_deadline: timedelta = timedelta(seconds=60)
+    hold: timedelta = DEFAULT_HOLD
 
     @property
     def exchange(self) -> timedelta:
@@ -64,7 +70,7 @@ class RefreshTiming:
         return self.slack + self.deadline + self.commit_budget
 
     def __attrs_post_init__(self) -> None:
-        others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline)
+        others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline, self.hold)
         if self.deadline <= timedelta(0) or min(others) < timedelta(0):
             raise InvalidInputError("the deadline of a refresh must be positive, and its other times not negative")
 
@@ -166,6 +172,7 @@ def decide(
     rule: RefreshRule | None,
     demand: Demand = Demand(),
     store_since: datetime | None = None,
+    turned_at: datetime | None = None,
 ) -> Decision:
     """Decide what to do for a caller who needs an access token.
 
@@ -176,6 +183,7 @@ def decide(
         rule: the provider's rule; None if there is no refresher for the provider.
         demand: what the caller demands in addition to a usable token.
         store_since: time since which the store has been reachable; see `Snapshot`.
+        turned_at: time at which the store's timeline changed; see `Snapshot`.
     """
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
     credential = None if record is None else credential_of(record, rule.spends if rule else None)
@@ -192,7 +200,7 @@ def decide(
         return Use(good) if good is not None else Reauthorize(_why(credential, access))
     if rule is None:
         return NoRefresher()
-    return _may_attempt(record, credential, access, good, now, rule, demand, store_since)
+    return _may_attempt(record, credential, access, good, now, rule, demand, store_since, turned_at)
 
 
 def _may_attempt(
@@ -204,6 +212,7 @@ def _may_attempt(
     rule: RefreshRule,
     demand: Demand,
     store_since: datetime | None,
+    turned_at: datetime | None,
 ) -> Decision:
     state = record.refresh
     access_ref = None if access is None else TokenRef.of(access)
@@ -212,6 +221,7 @@ def _may_attempt(
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
     when = now if demand.forced else _not_before(state, credential, good, now, rule, store_since)
+    when = max(when, settled_at(rule.rotation, rule.timing, turned_at, now))
     if when <= now:
         return claim
     return Use(good) if good is not None else BackOff(when - now, state.error_code)
@@ -220,6 +230,19 @@ def _may_attempt(
 def _held_until(state: RefreshState, credential: TokenInfo | None, now: datetime) -> datetime | None:
     """Return the end of a running lease on this credential, or None."""
     return state.leased_until(now) if state.concerns(credential) else None
+
+
+def settled_at(rotation: Rotation, timing: RefreshTiming, turned_at: datetime | None, now: datetime) -> datetime:
+    """Return the time from which a provider's credentials may be presented after the store's timeline changed.
+
+    The store may have lost its last commits: a claim whose request is open, or an answer whose credential is stored
+    again although it is spent. Meanwhile, the processes that hold these answers store them again. A provider that is
+    not strict need not wait: it accepts a credential that was spent a moment ago.
+    """
+    if turned_at is None or rotation.kind is not RotationKind.STRICT:
+        return now
+    end = turned_at + timing.hold
+    return end if now < end <= now + timing.hold else now  # a later end: the clock was set back since
 
 
 def _not_before(
@@ -271,6 +294,7 @@ def decide_ahead(
     policy: RefreshPolicy,
     rule: RefreshRule,
     store_since: datetime | None = None,
+    turned_at: datetime | None = None,
 ) -> Decision:
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
@@ -284,6 +308,7 @@ def decide_ahead(
         policy: when a token is due.
         rule: the provider's rule.
         store_since: time since which the store has been reachable; see `Snapshot`.
+        turned_at: time at which the store's timeline changed; see `Snapshot`.
     """
     access = scheduled(record, policy)
     if record is None or access is None:
@@ -291,7 +316,7 @@ def decide_ahead(
     credential = credential_of(record, rule.spends)
     lapses_at = None if credential is None else idle_due(access, credential, policy)
     demand = Demand(early=lapses_at is not None and lapses_at <= now)
-    return decide(record, now, evolve(policy, buffer=policy.horizon), rule, demand, store_since)
+    return decide(record, now, evolve(policy, buffer=policy.horizon), rule, demand, store_since, turned_at)
 
 
 def next_due(
@@ -300,6 +325,7 @@ def next_due(
     policy: RefreshPolicy,
     rule: RefreshRule,
     store_since: datetime | None = None,
+    turned_at: datetime | None = None,
 ) -> datetime | None:
     """Return the next time at which `decide_ahead` returns `Claim` if nothing changes; None: never.
 
@@ -319,6 +345,7 @@ def next_due(
     while when < _NEVER and is_usable(credential, when):
         good = access if is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, rule, store_since)
+        later = max(later, settled_at(rule.rotation, rule.timing, turned_at, when))
         if later <= when:
             return when
         when = later

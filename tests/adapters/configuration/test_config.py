@@ -55,6 +55,7 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_FLEET_GUARD_WINDOW="120",
         TOKEN_VAULT_FLEET_GUARD_LIMIT="86400",
         TOKEN_VAULT_READ_CACHE="30",
+        TOKEN_VAULT_HOLD_ANSWERS="60",
         TOKEN_VAULT_SERVE_STALE="60",
         TOKEN_VAULT_READ_CACHE_SIZE="50",
     )
@@ -88,6 +89,7 @@ def test_every_field_has_a_variable(tmp_path):
         "fleet_guard_window": timedelta(minutes=2),
         "fleet_guard_limit": timedelta(days=1),
         "read_cache": timedelta(seconds=30),
+        "hold_answers": timedelta(seconds=60),
         "serve_stale": timedelta(seconds=60),
         "read_cache_size": 50,
     }

@@ -208,10 +208,9 @@ class RefreshService:
         poll, attempts, patience = _FIRST_POLL, 0, Patience()
         end = self._tasks.monotonic() + _MOST_LEASES * self._lease(account).total_seconds()
         while self._tasks.monotonic() < end and attempts < _MOST_ATTEMPTS:
-            held = await self._keeper.settle(account)
-            if held is not None:
-                return held
-            snapshot = checked_snapshot(account, await self._ledger.read(account))
+            snapshot = await self._keeper.read_settled(account)
+            if isinstance(snapshot, Token):
+                return snapshot
             decision = self._decide(account, snapshot, caller.demand)
             if isinstance(decision, Use):
                 return await self._open(account, snapshot, decision.access)
@@ -300,7 +299,9 @@ class RefreshService:
 
     def _decide(self, account: Account, snapshot: Snapshot, demand: Demand) -> Decision:
         rule = self._rules.get(account.provider)
-        return decide(snapshot.record, snapshot.now, self._policy, rule, demand, snapshot.store_since)
+        return decide(
+            snapshot.record, snapshot.now, self._policy, rule, demand, snapshot.store_since, snapshot.turned_at
+        )
 
     def _old_token_dies(self, account: Account) -> bool:
         rule = self._rules.get(account.provider)
