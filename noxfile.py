@@ -59,7 +59,7 @@ def lint(session):
 @nox.session
 def docs(session):
     """Build the documentation; a warning is an error."""
-    session.install("-e", ".[all,docs]")
+    session.install("-e", ".[all,django,docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", "docs/_build/html")
 
 
@@ -73,6 +73,9 @@ def wheel(session):
         session.install(f"{built}[cli]")
         with session.chdir(folder):
             session.run("python", "-c", SCRIPT_OF_THE_WHEEL)
+            session.run("token-vault", "demo")
+        session.install(f"{built}[cli,connect]")
+        with session.chdir(folder):
             session.run("token-vault", "demo")
 
 
@@ -137,8 +140,7 @@ def simulate(session):
         session.run("python", "-m", "tests.simulation", *session.posargs)
         return
     session.run("python", "-m", "tests.simulation", "--seed", "1", "--seeds", "1")
-    # What new seeds find may be older than a change. It is shown, with the commands that replay it, and fails nothing.
-    session.run("python", "-m", "tests.simulation", "--seeds", "1000", "--wall", "45", success_codes=[0, 1])
+    session.run("python", "-m", "tests.simulation", "--seeds", "1000", "--wall", "45")
 
 
 @nox.session

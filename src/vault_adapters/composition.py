@@ -21,50 +21,27 @@ from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
+from vault_adapters.runtime.waking import StoreWaker
 from vault_adapters.stores.noticed import remembering
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
+from vault_adapters.stores.port import WatchedStore
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
+from vault_adapters.wiring import key_services, vault_services
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
-from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.master_key import MasterKeys
-from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshTiming
-from vault_domain.services.keys.data_keys import RotationService
-from vault_domain.services.keys.master_keys import RewrappingService
-from vault_domain.services.keys.values import ResealingService
-from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
-from vault_domain.services.refresh.attempts import AttemptRunner
-from vault_domain.services.refresh.clients import ClientGuard
-from vault_domain.services.refresh.failures import FailureRecorder
-from vault_domain.services.refresh.provider_rules import policy_of, provider_rules
-from vault_domain.services.refresh.rejections import RejectionService
-from vault_domain.services.refresh.sweep import SweepService
-from vault_domain.services.tokens.accounts import AccountService
-from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.erasing import ErasureService
-from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.refresh.provider_rules import policy_of
+from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.held import HeldAnswers
-from vault_domain.services.tokens.hosts import ApiHosts
-from vault_domain.services.tokens.importing import ImportService
-from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
-from vault_domain.services.tokens.reading import RowReader
-from vault_domain.services.tokens.revival import RevivalService
-from vault_domain.services.tokens.revocation import RevocationService
-from vault_domain.services.tokens.single import TokenService
-from vault_domain.services.tokens.states import StateService
 from vault_domain.services.tokens.uses import UseTracker
-from vault_domain.services.use_cases import KeyServices, VaultServices
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +66,8 @@ async def open_vault(
         pool: the host's own Postgres connection pool; the vault never closes it.
         migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the database's time, also for leases; meant for tests.
-        on_event: called at most once with each audit event after its commit; exceptions that it raises are logged.
+        on_event: called at most once with each audit event after its commit; exceptions that it raises are logged. If
+            it is a coroutine function, the calls run one after the other, beside the vault's work.
 
     Raises:
         ConfigurationError: the configuration is invalid or does not fit the database; nothing was written.
@@ -158,10 +136,14 @@ async def _run(
         keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
+        waker = StoreWaker(store.watch if isinstance(store, WatchedStore) else None)
+        stack.push_async_callback(waker.aclose)
         held = HeldAnswers(commits)
         memory = remembering(store, config.memory, held, tasks, keyring.holds, clock)
         store, reader = await stack.enter_async_context(memory)
-        sink = held.watching(CallbackSink(on_event))
+        told = CallbackSink(on_event)
+        stack.push_async_callback(told.aclose, config.close_timeout.total_seconds())
+        sink = held.watching(told)
         cipher = AesGcmCipher(keyring, sink)
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
         timing = RefreshTiming(
@@ -170,20 +152,25 @@ async def _run(
             answer_deadline=config.answer_deadline,
             hold=config.hold_answers,
         )
-        opener, uses = TokenOpener(cipher, sink, store.tokens), UseTracker(store.tokens)
+        auditing = AuditService(
+            store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
+        )
+        opener, uses = TokenOpener(cipher, sink, store.tokens, auditing.unreadable), UseTracker(store.tokens)
         keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held)
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
         await keeper.recover()
-        keys = _key_services(
+        keys = key_services(
             store=store, keyring=keyring, cipher=cipher, sink=sink, tasks=tasks, master_keys=master_keys
         )
-        services = _vault_services(
+        services = vault_services(
             store=store,
             cipher=cipher,
             sink=sink,
             tasks=tasks,
             opener=opener,
+            auditing=auditing,
+            waker=waker,
             uses=uses,
             keeper=keeper,
             timing=timing,
@@ -195,7 +182,9 @@ async def _run(
             window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
-        await stack.enter_async_context(running(services.refreshing, keeper, uses, tasks, limit=limit, lease=lease))
+        await stack.enter_async_context(
+            running(services.refreshing, keeper, (uses, auditing), tasks, limit=limit, lease=lease)
+        )
         yield TokenVault(services)
 
 
@@ -275,59 +264,4 @@ def _open_postgres_store(
         pool_size=config.pool_size,
         prepare=config.prepared_statements,
         timeout=config.storage_timeout,
-    )
-
-
-def _key_services(
-    *, store: Store, keyring: Keyring, cipher: Cipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
-) -> KeyServices:
-    return KeyServices(
-        rotating=RotationService(store.keys, store.key_rotation, keyring, cipher, sink, tasks, master_keys),
-        resealing=ResealingService(store.key_rotation, cipher, sink, tasks),
-        rewrapping=RewrappingService(store.keys, store.key_rotation, keyring, sink, tasks, master_keys),
-    )
-
-
-def _vault_services(
-    *,
-    store: Store,
-    cipher: Cipher,
-    sink: EventSink,
-    tasks: Tasks,
-    opener: TokenOpener,
-    uses: UseTracker,
-    keeper: AnswerKeeper,
-    timing: RefreshTiming,
-    config: VaultConfig,
-    policy: RefreshPolicy,
-    refreshers: Mapping[str, TokenRefresher],
-    keys: KeyServices,
-    reader: RowReader,
-    window: ConfirmationWindow,
-) -> VaultServices:
-    rules = provider_rules(refreshers, timing)
-    spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, clients = store.refreshes, Clients(refreshers)
-    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
-    guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
-    failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
-    most = config.provider_concurrency
-    runner = AttemptRunner(ledger, cipher, opener, keeper, failures, guard, tasks, policy, timing, refreshers, most)
-    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
-    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
-    sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
-    return VaultServices(
-        tokens=tokens,
-        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
-        listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
-        health=HealthService(store.tokens, cipher, opener, policy.buffer, store.clients, window.most, policy.notice),
-        refreshing=refreshing,
-        rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
-        sweeping=sweeping,
-        keys=keys,
-        erasing=ErasureService(store.eraser, cipher, sink),
-        importing=ImportService(store.imports, cipher, sink, tasks, policy),
-        reviving=RevivalService(store.revivals, sink),
-        states=StateService(store.accounts, cipher, store.states),
-        hosts=ApiHosts(refreshers),
     )

@@ -41,11 +41,13 @@ from vault_domain.entities.key_reports import (
     UnreadableKey,
 )
 from vault_domain.entities.page import Page
-from vault_domain.entities.reports import HealthCount, HealthReport, Incident, RevivalReport, SweepReport
+from vault_domain.entities.reports import HealthCount, HealthReport, Incident, Readiness, RevivalReport, SweepReport
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
@@ -72,6 +74,7 @@ __all__ = [
     "DataKeyRotations",
     "DecryptionError",
     "ErasureReport",
+    "EventFeed",
     "GenerationConflictError",
     "HealthCount",
     "HealthReport",
@@ -91,11 +94,13 @@ __all__ = [
     "OtherAccountError",
     "Page",
     "ProviderConfigurationError",
+    "Readiness",
     "ReauthorizationRequiredError",
     "Reencryption",
     "RefreshFailedError",
     "RefreshNotPersistedError",
     "RefreshRequest",
+    "RequestLimit",
     "RevivalReport",
     "RevocationScope",
     "Rotation",

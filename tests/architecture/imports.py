@@ -10,6 +10,9 @@ from attrs import frozen
 from tests.architecture.tree import SOURCE, python_files
 
 PACKAGES = ("vault_domain", "vault_adapters")
+WITH = {"vault_adapters.wiring": "vault_adapters.composition"}
+"""The composition root consists of two modules, which are one part."""
+
 SPLIT = "vault_adapters.stores"
 """Each folder in this folder is a part of its own; the modules beside these folders form one more part."""
 
@@ -60,7 +63,8 @@ def read_contents(source: Path = SOURCE) -> dict[str, tuple[str, ...]]:
 def part_of(module: str, source: Path = SOURCE) -> str:
     """Return the part that a module belongs to."""
     if not module.startswith(f"{SPLIT}."):
-        return ".".join(module.split(".")[:2])
+        part = ".".join(module.split(".")[:2])
+        return WITH.get(part, part)
     folder = ".".join(module.split(".")[:3])
     return folder if source.joinpath(*folder.split(".")).is_dir() else SPLIT
 

@@ -30,8 +30,10 @@ ROOMS = {
 FOLDERS = {
     "cli": "the command token-vault",
     "clients": "auth for HTTP; takes any vault",
+    "connect": "connects accounts; pages",
     "sync": "the vault without an event loop",
     "testing": "for hosts' tests; the contract",
+    "web": "the dashboard, to be mounted",
     "composition": "open_vault: wires everything",
     "stores.postgres": "psycopg and SQL files",
     "stores.sqlite": "aiosqlite and SQL files",

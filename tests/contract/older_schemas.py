@@ -9,7 +9,17 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 
 # Each table comes after those that it references.
-TABLES = ["master_key", "data_key", "data_key_wrap", "token", "token_use", "audit_event", "account", "client_refusal"]
+TABLES = [
+    "master_key",
+    "data_key",
+    "data_key_wrap",
+    "token",
+    "token_use",
+    "audit_event",
+    "account",
+    "client_refusal",
+    "client_turn",
+]
 # The first release kept no row for an account with neither label nor attempt.
 UNKNOWN_ACCOUNT = "label IS NULL AND attempt_id IS NULL"
 

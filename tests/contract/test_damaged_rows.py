@@ -134,6 +134,18 @@ async def test_an_id_of_another_size_fails_only_its_own_value(filled, key_id):
         assert [type(result) for result in results] == [DecryptionError, Token]
 
 
+@pytest.mark.parametrize("extra", [b"", bytes(17_505), b"\xe7" * 128])
+async def test_damaged_extra_members_fail_only_their_own_value(filled, extra):
+    filled.execute("UPDATE {token} SET extra = ? WHERE tenant_id = 'bad' AND kind = 'access_token'", [extra])
+    keys = [account.key(TokenKind.ACCESS_TOKEN) for account in (BAD, GOOD)] + [BAD.key(TokenKind.REFRESH_TOKEN)]
+    async with open_vault(filled.config()) as vault:
+        results = await asyncio.gather(*map(vault.get_token, keys), return_exceptions=True)
+        assert [type(result) for result in results] == [DecryptionError, Token, Token]
+        await vault.keys.rotate_data_key("bad")
+        report = await vault.keys.reencrypt("bad")
+        assert (report.reencrypted, report.unreadable_tokens) == (1, (keys[0],))
+
+
 async def test_a_value_beyond_the_format_stays_in_the_database(filled):
     size = 50_000_000
     filled.execute("UPDATE {token} SET blob = ? WHERE tenant_id = 'bad'", [bytes(size)])
@@ -251,6 +263,7 @@ async def test_a_damaged_data_key_is_an_error_of_its_own_tenant(filled):
 
 REFUSED = [
     "UPDATE {token} SET blob = zeroblob(65665)",
+    "UPDATE {token} SET extra = zeroblob(17505)",
     "UPDATE {token} SET scopes = 'x'",
     "UPDATE {token} SET scopes = '{}'",
     "UPDATE {token} SET scopes = '\"a\"'",

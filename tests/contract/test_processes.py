@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from tests.support.processes import Call, run_processes
 
-from vault_adapters import Account, TokenKey, TokenKind, TokenSet, VaultConfig, open_vault
+from vault_adapters import Account, StateRefusedError, TokenKey, TokenKind, TokenSet, VaultConfig, open_vault
 
 SECRET = "an encryption secret for tests, long enough"
 
@@ -152,3 +152,20 @@ async def test_a_vault_keeps_to_its_event_loop(database):
             await asyncio.to_thread(elsewhere)
         assert caught.value.code == "wrong_event_loop"
         assert await vault.get_token(TokenKey("t1", "google", TokenKind.API_KEY)) is not None
+
+
+async def open_state(settings, state):
+    config = VaultConfig(encryption_secret=SECRET, scrypt_log2_n=14, pool_size=2, **settings)
+    async with open_vault(config) as vault:
+        try:
+            return (await vault.states.open(state, bound_to="session")).content.reveal()
+        except StateRefusedError as error:
+            return error.reason
+
+
+@pytest.mark.real_scrypt
+async def test_a_callback_that_comes_to_several_processes_is_finished_by_one(database):
+    async with open_vault(database.config()) as vault:
+        state = await vault.states.seal(Account("t1", "google"), "content", bound_to="session")
+    results = run_processes([Call(open_state, [described(database.config()), state])] * 6)
+    assert sorted(results) == ["content", *["used"] * 5]

@@ -34,7 +34,7 @@ class AsyncAgain:
             return functools.partial(_in_a_thread, method)
         if name.startswith("iter_"):
             return functools.partial(_walk_in_a_thread, method)
-        return lambda *args: AsyncAgain(method(*args))
+        return lambda *args, **kwargs: AsyncAgain(method(*args, **kwargs))
 
 
 async def _in_a_thread(method, *args, **kwargs):

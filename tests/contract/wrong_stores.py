@@ -12,6 +12,7 @@ from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
 
 from vault_adapters.testing.contract.across import AcrossCases
+from vault_adapters.testing.contract.audit import AuditCases
 from vault_adapters.testing.contract.claims import ClaimCases
 from vault_adapters.testing.contract.clients import ClientCases
 from vault_adapters.testing.contract.commits import CommitCases
@@ -73,7 +74,7 @@ METHODS = {
         ],
         KeyTableCases,
     ),
-    "audit": {"page": EventCases},
+    "audit": {"page": EventCases, "latest": AuditCases, "append": AuditCases, "prune": AuditCases},
     "refreshes": {
         "read": ClaimCases,
         "claim": ClaimCases,
@@ -103,8 +104,8 @@ METHODS = {
         "delete_wraps": MasterKeyCases,
         "retire_master_key": KeyTableCases,
     },
-    "clients": dict.fromkeys(["records", "refuse", "take_probe", "close", "condemn"], ClientCases),
-    "states": {"tenant_of": StateCases, "use": StateCases},
+    "clients": dict.fromkeys(["records", "refuse", "take_probe", "take_turn", "close", "condemn"], ClientCases),
+    "states": {"now": StateCases, "tenant_of": StateCases, "use": StateCases},
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }
@@ -149,10 +150,10 @@ async def commit_forgets_what_it_committed(store, attempt, writes, *, actor):
     return change
 
 
-async def fail_ends_whatever_attempt_is_the_latest(store, attempt, failure):
+async def fail_ends_whatever_attempt_is_the_latest(store, attempt, failure, *, actor=None):
     record, _ = await store.accounts.get(attempt.account)
-    if record is not None:
-        await store.refreshes.fail(evolve(attempt, attempt_id=record.refresh.attempt_id), failure)
+    latest = attempt.attempt_id if record is None else record.refresh.attempt_id
+    return await store.refreshes.fail(evolve(attempt, attempt_id=latest), failure, actor=actor)
 
 
 async def reject_hits_whatever_credential_is_stored(store, attempt, code, *, actor):
@@ -308,6 +309,10 @@ async def each_process_takes_the_probe(store, scope, seen):
     return bool(latest) and await store.clients.take_probe(scope, latest[0])
 
 
+async def each_process_has_turns_of_its_own(store, provider, client, limit):
+    return await store.clients.take_turn(provider, uuid4().bytes, limit)
+
+
 async def an_account_counts_each_time(store, scope, account, rules):
     return await store.clients.refuse(scope, evolve(account, identifier=uuid4().hex), rules)
 
@@ -331,6 +336,7 @@ MISTAKES = {
     condemn_spares_for_ever: ("clients", "condemn", ClientCases),
     condemn_takes_back_what_is_old: ("clients", "condemn", ClientCases),
     each_process_takes_the_probe: ("clients", "take_probe", ClientCases),
+    each_process_has_turns_of_its_own: ("clients", "take_turn", ClientCases),
     an_account_counts_each_time: ("clients", "refuse", ClientCases),
     claim_ignores_what_was_seen: ("refreshes", "claim", ClaimCases),
     claim_ignores_a_running_lease: ("refreshes", "claim", ClaimCases),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import vault_adapters
 from vault_adapters import VaultError
+from vault_domain.entities.causes import PROVIDER_CAUSES, STORAGE_CAUSES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 
@@ -20,3 +21,9 @@ def test_what_is_said_to_be_retryable_is():
     for name, said in re.findall(r"^\| `(\w+)` \| `\w+`[^|]*\| (\w+)", PAGE.read_text(), re.MULTILINE):
         if said in ("yes", "no"):
             assert getattr(vault_adapters, name)().retryable == (said == "yes"), name
+
+
+def test_every_cause_stands_there_once():
+    for head, causes in (("`StorageError.reason`", STORAGE_CAUSES), ("refresh `.reason`", PROVIDER_CAUSES)):
+        table = PAGE.read_text().partition(f"| {head} | means | what to do |\n")[2].partition("\n\n")[0]
+        assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(causes)

@@ -81,6 +81,7 @@ def test_the_documentation_begins_with_the_same_program():
 def test_the_second_program_calls_an_api(tmp_path):
     with scripted_provider(accept_the_example) as api:
         program = blocks_of(README, "python")[1].replace("https://www.googleapis.com", api.base_url)
+        program = program.replace("VaultAuth(vault, account)", 'VaultAuth(vault, account, hosts=["127.0.0.1"])')
         done = save_and_run(program, tmp_path, configured(tmp_path))
     assert (done.stdout, done.stderr) == ("200\n", "")
 

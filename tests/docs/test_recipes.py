@@ -1,16 +1,31 @@
 """Each recipe of the how-to guide runs, in the framework that it is for."""
 
+import base64
+import hmac
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import anyio
 import pytest
+from attrs import frozen
 
-from vault_adapters import Account, TokenSet, VaultConfig, generate_encryption_secret, open_vault
+from vault_adapters import (
+    Account,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    TokenSet,
+    VaultConfig,
+    generate_encryption_secret,
+    open_vault,
+)
+from vault_adapters.testing import ScriptedRefresher
 
 RECIPES = Path(__file__).parents[2] / "docs" / "how-to" / "recipes"
 SOURCE = Path(__file__).parents[2] / "src"
@@ -120,7 +135,109 @@ async def test_host_tests(environment):
     assert (await run(script, environment)).strip() == "passed"
 
 
-def test_every_recipe_stands_in_the_guide():
-    guide = (RECIPES.parent / "use-in-your-framework.md").read_text()
+async def test_webhooks_come_in_order_once_each(environment, tmp_path):
+    refresher = ScriptedRefresher(RefreshFailedError(), TokenSet("v", "r2"), ReauthorizationRequiredError())
+    config = VaultConfig.from_env(environment)
+    account = Account("tenant-2", "google")
+    async with open_vault(config, refreshers={"google": refresher}) as vault:
+        await vault.store_token_set(account, TokenSet("v", "r1"))
+        for error in (RefreshFailedError, None, ReauthorizationRequiredError):
+            with pytest.raises(error) if error else nullcontext():
+                await vault.refresh_account(account)
+    secret, place = b"a secret of twenty-four bytes", tmp_path / "cursor"
+    environment |= {
+        "WEBHOOK_SECRET": "whsec_" + base64.b64encode(secret).decode(),
+        "WEBHOOK_CURSOR_FILE": str(place),
+    }
+    with receiver(failures=2) as (url, requests):
+        environment["WEBHOOK_URL"] = url
+        recipe = [sys.executable, str(RECIPES / "webhooks.py")]
+        until_taken(recipe, environment, requests, 3)
+        # A sender that starts again goes on behind the stored cursor.
+        async with open_vault(config) as vault:
+            await vault.store_token_set(account, TokenSet("v", "r3"))
+        async with open_vault(config, refreshers={"google": ScriptedRefresher(RefreshFailedError())}) as vault:
+            with pytest.raises(RefreshFailedError):
+                await vault.refresh_account(account)
+        until_taken(recipe, environment, requests, 4)
+    taken = [request for request in requests if request.taken]
+    assert [request.body["type"] for request in taken] == [
+        "refresh_failing",
+        "refresh_recovered",
+        "reauthorization_required",
+        "refresh_failing",
+    ]
+    assert [request.taken for request in requests] == [False, False, True, True, True, True]
+    assert len({request.id for request in requests}) == len({request.id for request in taken}) == 4
+    assert {request.body["data"]["tenant_id"] for request in requests} == {"tenant-2"}
+    for request in requests:
+        signed = f"{request.id}.{request.timestamp}.".encode() + request.raw
+        expected = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
+        assert request.signature == f"v1,{expected}"
+        assert abs(time.time() - int(request.timestamp)) < 300
+
+
+@frozen
+class Posted:
+    id: str
+    timestamp: str
+    signature: str
+    raw: bytes
+    taken: bool
+
+    @property
+    def body(self):
+        return json.loads(self.raw)
+
+
+@contextmanager
+def receiver(*, failures: int):
+    """Run a receiver on loopback that refuses its first requests; give its URL and what it got."""
+    requests: list[Posted] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            raw = self.rfile.read(int(self.headers["content-length"]))
+            headers = [self.headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature")]
+            taken = len(requests) >= failures
+            requests.append(Posted(*headers, raw, taken))
+            self.send_response(204 if taken else 503)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Be silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook", requests
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(20)
+
+
+def until_taken(command, environment, requests, number):
+    """Run a command until the receiver has taken this many events, and the command has stored the last cursor."""
+    place, deadline = Path(environment["WEBHOOK_CURSOR_FILE"]), time.monotonic() + 60
+    before = place.read_text() if place.exists() else ""
+
+    def is_done():
+        return sum(request.taken for request in requests) >= number and place.exists() and place.read_text() != before
+
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        try:
+            while not is_done():
+                assert process.poll() is None, process.stderr.read().decode()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(0.5)  # the cursor of the last event is stored after the receiver has taken it
+        finally:
+            process.kill()
+
+
+def test_every_recipe_stands_in_a_guide():
+    guides = "".join(page.read_text() for page in RECIPES.parent.glob("*.md"))
     for recipe in RECIPES.glob("*.py"):
-        assert f"recipes/{recipe.name}" in guide
+        assert f"recipes/{recipe.name}" in guides

@@ -27,11 +27,11 @@ from vault_domain.rules.refresh import (
     RefreshTiming,
     Use,
     Wait,
-    backoff,
     decide,
     decide_ahead,
     next_due,
 )
+from vault_domain.rules.refusals import backoff
 from vault_domain.rules.schedule import lead
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -376,6 +376,7 @@ def test_backoff_doubles():
 WATCHED = [NOW + seconds * SECOND for seconds in range(0, 9000, 90)]
 
 
+EXCHANGING = RefreshPolicy(exchanging=frozenset({"acme"}))
 IDLE = RefreshPolicy(idle_lifetimes={"acme": timedelta(hours=31)})
 """A grant that was stored a day ago is due in 48 minutes."""
 
@@ -450,13 +451,26 @@ def test_a_rejected_access_token_is_due_now(expires_at):
     assert isinstance(decide_ahead(stored, NOW, POLICY, STRICT), Claim)
 
 
-@given(st.integers(-600, 7200), st.none() | st.integers(1, 7200))
-def test_a_new_value_is_scheduled_when_it_is_due(left, lifetime):
+@given(st.integers(-600, 7200), st.none() | st.integers(1, 7200), st.sampled_from([POLICY, EXCHANGING]))
+def test_a_new_value_is_scheduled_when_it_is_due(left, lifetime, policy):
     """A store computes the due time from the lead alone; the rule gives the same for an account without a history."""
     lifetime = None if lifetime is None else lifetime * SECOND
     access = token(expires_at=NOW + left * SECOND, lifetime=lifetime)
-    known = max(NOW, access.expires_at - lead(TokenKind.ACCESS_TOKEN, lifetime, POLICY))
-    assert next_due(record(access, REFRESH), NOW, POLICY, STRICT) == known
+    known = max(NOW, access.expires_at - lead(TokenKind.ACCESS_TOKEN, lifetime, policy, "acme"))
+    assert next_due(record(access, REFRESH), NOW, policy, STRICT) == known
+
+
+def test_a_token_that_is_its_own_credential_is_refreshed_while_a_fifth_of_its_life_is_left():
+    """Its expiry ends the grant, so days of faults must not cost it. Callers still take it until it is nearly over."""
+    days = timedelta(days=1)
+    rule = evolve(STEADY, spends=TokenKind.ACCESS_TOKEN)
+    access = token(expires_at=NOW + 12 * days, lifetime=60 * days)
+    stored = record(access)
+    assert next_due(stored, NOW - days, EXCHANGING, rule) == NOW
+    assert isinstance(decide_ahead(stored, NOW, EXCHANGING, rule), Claim)
+    assert decide_ahead(stored, NOW - SECOND, EXCHANGING, rule) == Use(access)
+    assert decide(stored, NOW, EXCHANGING, rule) == Use(access)
+    assert decide_ahead(stored, NOW, POLICY, rule) == Use(access)
 
 
 @pytest.mark.parametrize(
@@ -495,6 +509,24 @@ def test_a_grace_period_that_is_over_when_the_backoff_is_does_not_help():
     state = {"sent_at": NOW - 40 * SECOND, "unknown_since": NOW - SECOND, "next_attempt_at": NOW + 10 * SECOND}
     stored = record(EXPIRED, REFRESH, **state_of(REFRESH, **state))
     assert decide(stored, NOW, POLICY, GRACE) == BackOff(59 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "policy", "expected"),
+    [
+        (None, POLICY, 10),
+        (60, POLICY, 10),
+        (4, POLICY, 2),
+        (60, EXCHANGING, 12),
+        (40, EXCHANGING, 10),
+        (4, EXCHANGING, 2),
+    ],
+)
+def test_a_lead_is_the_horizon_or_half_of_the_lifetime_or_a_fifth_of_it_for_a_token_that_is_exchanged(
+    minutes, policy, expected
+):
+    lifetime = None if minutes is None else timedelta(minutes=minutes)
+    assert lead(TokenKind.ACCESS_TOKEN, lifetime, policy, "acme") == timedelta(minutes=expected)
 
 
 @pytest.mark.parametrize("kind", [TokenKind.REFRESH_TOKEN, TokenKind.API_KEY, TokenKind.WEBHOOK_SECRET])

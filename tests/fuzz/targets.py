@@ -1,9 +1,10 @@
 """All fuzz targets."""
 
+from tests.fuzz.reading.callbacks import CALLBACKS
 from tests.fuzz.reading.cursors import CURSORS
 from tests.fuzz.reading.dumps import DUMPS
 from tests.fuzz.reading.envelope import ENVELOPE
 from tests.fuzz.reading.journal import JOURNAL
 from tests.fuzz.reading.providers import PROVIDERS
 
-TARGETS = {target.name: target for target in (CURSORS, DUMPS, ENVELOPE, JOURNAL, PROVIDERS)}
+TARGETS = {target.name: target for target in (CALLBACKS, CURSORS, DUMPS, ENVELOPE, JOURNAL, PROVIDERS)}

@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = ("vault_adapters", "vault_domain")
 
 _METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
-_SUFFIXES = {".py", ".sql", ".typed"}
+_SUFFIXES = {".css", ".html", ".py", ".sql", ".svg", ".toml", ".typed"}
 _COMMAND_LINE = "vault_adapters/cli/"
 _DEMO = "vault_adapters.cli.demo"
 _ATTACK_WORDS = ("demo", "intruder", "attack")

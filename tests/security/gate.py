@@ -9,7 +9,7 @@ from attrs import define, field
 from tests.security.canaries import leaks_in, make_canaries
 from tests.security.reporters import reports
 
-from vault_adapters import Account, ImportedToken, Secret, TokenKind, TokenSet, VaultConfig
+from vault_adapters import Account, EventFeed, ImportedToken, Secret, TokenKind, TokenSet, VaultConfig
 
 CANARY, OTHER = make_canaries(2)
 ACCOUNT = Account("t1", "google", "ann")
@@ -57,6 +57,8 @@ async def driven(result: Any) -> None:
     """Await what a call returned, enter it, or take its first item."""
     if isinstance(result, Awaitable):
         await result
+    elif isinstance(result, EventFeed):
+        await anext(result)
     elif hasattr(result, "__aenter__"):
         async with result:
             pass
@@ -82,27 +84,44 @@ def right_value(name: str) -> Any:
         "access_token": CANARY,
         "actor": "me",
         "after": None,
+        "algorithm": "RS256",
+        "claims": {"iss": CANARY},
+        "jwk": {"kty": "RSA", "d": CANARY},
+        "pem": CANARY,
+        "make": None,
+        "sign": str,
+        "signing_key": CANARY,
         "answers": TokenSet(CANARY),
         "app_id": "1",
         "app_secret": CANARY,
         "by": timedelta(1),
+        "bound_to": CANARY,
         "client": None,
         "client_id": "client",
         "client_secret": CANARY,
         "config": VaultConfig("sqlite:///:memory:", encryption_secret=OTHER * 2, scrypt_log2_n=14),
+        "content": CANARY,
         "credential": CANARY,
         "error_code": "x",
         "expected_generation": 7,
         "items": [(KEY, CANARY)],
         "key": KEY,
+        "key_id": "k1",
         "keys": [KEY],
         "kind": "api_key",
+        "older_than": timedelta(days=400),
+        "per": timedelta(1),
         "provider": "google",
+        "name_or_profile": "zendesk",
+        "path": "none.toml",
+        "read_answer": dict,
+        "requests": 1,
         "response": {"access_token": CANARY},
         "rows": [ImportedToken(KEY, CANARY)],
         "seconds": 1.0,
         "since": datetime(2030, 1, 1, tzinfo=UTC),
         "tenant_id": "t1",
+        "state": CANARY,
         "text": CANARY,
         "token_set": TokenSet(CANARY, OTHER),
         "token_url": "https://provider.invalid/token",

@@ -14,7 +14,7 @@ import vault_adapters.testing
 from vault_adapters import VaultError
 from vault_adapters.cli.application import build
 
-CLIENTS = ("httpx", "httpx2", "requests", "google")
+CLIENTS = ("httpx", "httpx2", "requests", "google", "aiohttp")
 
 
 def public_names() -> dict[str, Any]:

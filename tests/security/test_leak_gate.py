@@ -15,6 +15,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pytest
+from attrs import evolve
 from tests.security.canaries import leaks_in
 from tests.security.gate import ACCOUNT, CANARY, KEY, OTHER, Gate, right_call, right_value, wrong_calls
 from tests.security.surface import commands, public_names
@@ -30,6 +31,7 @@ from vault_adapters import (
     RefreshWorker,
     Secret,
     SyncKeys,
+    SyncStates,
     SyncVault,
     TokenInfo,
     TokenKind,
@@ -38,6 +40,7 @@ from vault_adapters import (
     TokenVault,
     VaultError,
     VaultKeys,
+    VaultStates,
     open_sync_vault,
     open_vault,
 )
@@ -46,30 +49,44 @@ from vault_adapters.importing.formats import FERNET, ORIGINAL, TOKENS
 from vault_adapters.importing.reading import open_plain, read_dump
 from vault_adapters.providers import (
     ClientCredentialsRefresher,
+    CustomRefresher,
+    GitHubAppRefresher,
     GreenInvoiceRefresher,
     MetaTokenExchangeRefresher,
     OAuth2Refresher,
+    SigningKey,
+    refresher,
 )
+from vault_adapters.providers.profiles import packaged_profile
 from vault_adapters.testing import ManualClock, RecordedCall, ScriptedRefresher
 
-VAULTS = {"TokenVault": TokenVault, "VaultKeys": VaultKeys, "SyncVault": SyncVault, "SyncKeys": SyncKeys}
+VAULTS = {
+    "TokenVault": TokenVault,
+    "VaultKeys": VaultKeys,
+    "VaultStates": VaultStates,
+    "SyncVault": SyncVault,
+    "SyncKeys": SyncKeys,
+    "SyncStates": SyncStates,
+}
 """Classes whose instances come only from opening a vault; tests of their own call their methods."""
 
 # They never raise: they take no argument that they could refuse, and `revoke` returns a provider's failure.
 CANNOT_RAISE = {
     *("Secret.reveal", "generate_encryption_secret", "SyncVault.close", "RefreshWorker.stop", "ManualClock.now"),
-    *("Rotation.strict", "Rotation.non_rotating", "OAuth2Refresher.revoke"),
-    *("OAuth2Refresher.client_id_of", "MetaTokenExchangeRefresher.client_id_of"),
+    *("Rotation.strict", "Rotation.non_rotating", "OAuth2Refresher.revoke", "CustomRefresher.revoke", "profiles"),
+    *(f"{cls}Refresher.client_id_of" for cls in ("OAuth2", "MetaTokenExchange", "Custom", "GitHubApp")),
 }
 # They may raise, but they take no text from a host, only times, clients, and values that the vault itself passes. Other
 # tests below and in tests/adapters/providers make refreshers and clients fail.
 TAKES_NO_TEXT = {
-    *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run"),
-    *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh"),
+    "SigningKey.jwt",
+    *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run", "EventFeed"),
+    *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh", "aiohttp.VaultAuth.__call__"),
     *(
         f"{cls}.{method}"
         for cls in (
-            *("OAuth2Refresher", "ClientCredentialsRefresher"),
+            *("OAuth2Refresher", "ClientCredentialsRefresher", "CustomRefresher"),
+            *("GitHubAppRefresher", "JwtBearerRefresher"),
             *("GreenInvoiceRefresher", "MetaTokenExchangeRefresher"),
         )
         for method in ("refresh", "with_client")
@@ -102,6 +119,14 @@ class _NoVault:
         return "vault"
 
 
+def by_service(content):
+    raise ValueError(CANARY)
+
+
+def key_of(sign):
+    return SigningKey.from_signer(sign, algorithm="RS256")
+
+
 def instance_of(name):
     """Return an instance of a public class for calls of its methods; a new class with methods needs a line here."""
     made = {
@@ -114,6 +139,9 @@ def instance_of(name):
         "RecordedCall": lambda: RecordedCall(ACCOUNT, TokenKind.API_KEY, (), timedelta(1), Secret(CANARY)),
         "ScriptedRefresher": ScriptedRefresher,
         "OAuth2Refresher": lambda: OAuth2Refresher("http://127.0.0.1:1", "client", CANARY),
+        "GitHubAppRefresher": lambda: GitHubAppRefresher("1", key_of(by_service)),
+        "SigningKey": lambda: key_of(by_service),
+        "CustomRefresher": lambda: CustomRefresher("http://127.0.0.1:1", "client", CANARY, read_answer=dict),
         "ClientCredentialsRefresher": lambda: ClientCredentialsRefresher("http://127.0.0.1:1"),
         "GreenInvoiceRefresher": lambda: GreenInvoiceRefresher(token_url="http://127.0.0.1:1"),
         "MetaTokenExchangeRefresher": lambda: MetaTokenExchangeRefresher("1", CANARY, token_url="http://127.0.0.1:1"),
@@ -150,15 +178,19 @@ async def test_a_wrong_argument(name, tmp_path, monkeypatch):
     assert gate.raised, f"{name} raised nothing: make it raise here, or name it in CANNOT_RAISE"
 
 
+ASYNC = ("TokenVault", "VaultKeys", "VaultStates")
+
+
 class _Calls:
     """The methods of an open vault, sync or async, with the names that `public_names` gives them."""
 
     def __init__(self, vault, *, is_sync):
-        first, second = ("SyncVault", "SyncKeys") if is_sync else ("TokenVault", "VaultKeys")
+        first, *others = ("SyncVault", "SyncKeys", "SyncStates") if is_sync else ASYNC
+        parts = dict(zip((first, *others), (vault, vault.keys, vault.states), strict=True))
         self.methods = {
-            name: getattr(vault if name.startswith(first) else vault.keys, name.partition(".")[2])
+            name: getattr(parts[name.partition(".")[0]], name.partition(".")[2])
             for name in public_names()
-            if name.startswith((f"{first}.", f"{second}.")) and name not in CANNOT_RAISE | {f"{first}.open"}
+            if name.partition(".")[0] in parts and "." in name and name not in CANNOT_RAISE | {f"{first}.open"}
         }
 
 
@@ -208,13 +240,13 @@ def _tamper(database):
     database.execute("UPDATE {token} SET blob = (SELECT blob FROM {token} ORDER BY blob LIMIT 1)")
 
 
-WORKS_WITHOUT_TABLES = {"with_actor", "health"}
+WORKS_WITHOUT_TABLES = {"with_actor", "health", "ready", "seal"}
 
 
 def test_a_vault(database):
     gate = Gate()
     asyncio.run(_all_of_a_vault(database, gate))
-    methods = {name for name in public_names() if name.startswith(("TokenVault.", "VaultKeys."))}
+    methods = {name for name in public_names() if name.startswith(tuple(f"{part}." for part in ASYNC))}
     assert set(gate.raised) == methods
     assert sum(gate.raised.values()) > 2 * len(methods)
 
@@ -276,7 +308,7 @@ def test_a_sync_vault(database):
             assert raised or name.partition(".")[2] in WORKS_WITHOUT_TABLES, name
     refused = open_sync_vault(database.config(encryption_secret=CANARY[:9]), migrate=False)
     assert gate.expect_now("SyncVault.open", refused.open)
-    methods = {name for name in public_names() if name.startswith(("SyncVault.", "SyncKeys."))}
+    methods = {name for name in public_names() if name.startswith(("SyncVault.", "SyncKeys.", "SyncStates."))}
     assert set(gate.raised) == methods - CANNOT_RAISE
 
 
@@ -300,7 +332,20 @@ def refreshers_at(url):
         ),
         "GreenInvoiceRefresher": (GreenInvoiceRefresher(url), fields(id=OTHER, secret=CANARY)),
         "MetaTokenExchangeRefresher": (MetaTokenExchangeRefresher("1", CANARY, token_url=url), Secret(OTHER)),
+        "CustomRefresher": (CustomRefresher(url, "client", CANARY, read_answer=_read_badly), Secret(OTHER)),
+        "refresher": (_at(url), Secret(OTHER)),
     }
+
+
+def _read_badly(answer):
+    raise LookupError(answer)
+
+
+def _at(url):
+    """Return a profile's refresher at another place, which reads all that a profile may say of errors."""
+    rules = [{"message": ".", "means": "unknown"}]
+    profile = evolve(packaged_profile("google"), errors={"message": "error", "rules": rules})
+    return evolve(refresher(profile, "client", CANARY), token_url=url)
 
 
 @pytest.mark.parametrize("cls", list(refreshers_at("http://127.0.0.1:1")))
@@ -327,8 +372,12 @@ async def test_a_refresher_that_is_refused(cls):
 
 # The frames of an HTTP client hold the header that it sends. They belong to the host's client, with or without a vault.
 HTTP_CLIENTS = tuple(
-    f"/{name}/" for name in ("google/auth", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "http")
+    f"/{name}/"
+    for name in ("aiohttp", "google/auth", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "http")
 )
+
+
+LOOPBACK = ["127.0.0.1"]
 
 
 def _client_calls(client, vault):
@@ -337,9 +386,31 @@ def _client_calls(client, vault):
     if client == "google":
         from google.auth.transport.requests import AuthorizedSession
 
-        return lambda url: AuthorizedSession(module.VaultCredentials(vault, ACCOUNT)).get(url)
+        return lambda url: AuthorizedSession(module.VaultCredentials(vault, ACCOUNT, hosts=LOOPBACK)).get(url)
     library = importlib.import_module(client)
-    return lambda url: library.get(url, auth=module.VaultAuth(vault, ACCOUNT))
+    return lambda url: library.get(url, auth=module.VaultAuth(vault, ACCOUNT, hosts=LOOPBACK))
+
+
+async def test_the_client_for_aiohttp(tmp_path):
+    import aiohttp
+
+    from vault_adapters.clients.aiohttp import VaultAuth
+
+    gate, database, name = Gate(), SqliteFile(tmp_path / "vault.db"), "aiohttp.VaultAuth"
+    for call in wrong_calls(VaultAuth, right):
+        gate.expect_now(name, call)
+    config = database.config(encryption_secret=CANARY * 2)
+    async with open_vault(config, refreshers={"google": _script()}) as vault:
+
+        async def send():
+            async with aiohttp.ClientSession(middlewares=[VaultAuth(vault, ACCOUNT, hosts=LOOPBACK)]) as session:
+                await session.get("http://127.0.0.1:1/")
+
+        assert await gate.expect(name, send)  # nothing is stored
+        await vault.store_token_set(ACCOUNT, TokenSet(CANARY.replace("?>", "aa"), OTHER, expires_in=3600))
+        assert await gate.expect(name, send, skip=HTTP_CLIENTS)
+        _break(database)
+        assert await gate.expect(name, send)
 
 
 @pytest.mark.parametrize("client", ["httpx", "httpx2", "requests", "google"])
@@ -365,6 +436,7 @@ def test_every_client_is_tested():
         "httpx2",
         "requests",
         "google",
+        "aiohttp",
     }
 
 
@@ -375,15 +447,18 @@ ARGUMENTS = {
     "invalidate": ("t1", "google", "access_token"),
     "delete": ("t1", "google", "api_key"),
     "delete-provider": ("t1", "google"),
+    "delete-account": ("t1", "google"),
+    "audit prune": ("--older-than", "400d"),
     "accounts": ("t1",),
     "refresh": ("t1", "google"),
+    "token": ("t1", "google"),
     "revive": ("google", "--since", "2030-01-01T00:00:00Z"),
     "worker": (),
     "import": ("--format", "tokens", "-"),
     "export": ("t1",),
     "erase-tenant": ("t1",),
 }
-WITHOUT_CONFIGURATION = {"demo", "generate-secret"}
+WITHOUT_CONFIGURATION = {"demo", "generate-secret", "providers"}
 WITHOUT_DATABASE = {"schema"}
 
 

@@ -22,6 +22,7 @@ from vault_adapters import (
 )
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_domain.facade.keys import VaultKeys
+from vault_domain.facade.states import VaultStates
 
 HOUR = timedelta(hours=1)
 
@@ -117,6 +118,7 @@ def _wrong(text: str) -> list[Any]:
 async def _pass_wrong_arguments(vault: TokenVault, supply: Iterator[str], watcher: Watcher) -> None:
     methods = [(vault, *found) for found in inspect.getmembers(TokenVault, inspect.iscoroutinefunction)]
     methods += [(vault.keys, *found) for found in inspect.getmembers(VaultKeys, inspect.iscoroutinefunction)]
+    methods += [(vault.states, *found) for found in inspect.getmembers(VaultStates, inspect.iscoroutinefunction)]
     for target, name, method in methods:
         parameters = list(inspect.signature(method).parameters.values())[1:]
         for parameter in parameters:
@@ -149,6 +151,10 @@ def _right(name: str) -> Any:
         "account": account(1),
         "token_set": TokenSet("v"),
         "within": HOUR,
+        "older_than": 24 * HOUR,
+        "content": "v",
+        "bound_to": "v",
+        "state": "v",
         "tenant_id": "nobody",
         "provider": "nobody",
         "error_code": "x",

@@ -24,6 +24,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.refresh.provider_rules import provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
@@ -68,13 +69,14 @@ class Cases:
         self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
         noticed = self.noticed = noticed_store(store, self.rows)
         ledger = noticed.refreshes
-        self.reader = RowReader(store.tokens, self.rows, self.held, tasks)
+        self.reader = RowReader(noticed.tokens, self.rows, self.held, tasks)
         self.tokens = TokenService(noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.reader, clients)
         self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held)
         guard = ClientGuard(noticed.clients, sink, tasks, clients, ClientRules())
         failures = FailureRecorder(ledger, sink, tasks, guard)
+        pacer = Pacer(noticed.clients, tasks, clients, self.refreshers)
         runner = AttemptRunner(
-            ledger, cipher, opener, self.keeper, failures, guard, tasks, POLICY, self.timing, self.refreshers
+            ledger, cipher, opener, self.keeper, failures, guard, pacer, tasks, POLICY, self.timing, self.refreshers
         )
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
         self.accounts = AccountService(noticed.accounts, cipher, sink, revoker, POLICY, {}, clients)

@@ -40,7 +40,7 @@ async def test_an_expired_token_is_refreshed_once_for_all_who_ask(connected, ref
     refresher.then(answer(1))
     assert await asyncio.gather(*(ensure(connected) for _ in range(9))) == ["access-1"] * 9
     assert len(refresher.calls) == 1
-    assert connected.sink.actions[-2:] == [AuditAction.TOKEN_REFRESHED] * 2
+    assert connected.sink.actions.count(AuditAction.TOKEN_REFRESHED) == 1
     assert connected.sink.events[-1].actor == "me"
 
 

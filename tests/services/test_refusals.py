@@ -20,7 +20,7 @@ from vault_adapters import (
     VaultError,
 )
 from vault_domain.ports.revival import Condemned
-from vault_domain.rules.refresh import LONGEST_BACKOFF
+from vault_domain.rules.refusals import LONGEST_BACKOFF
 from vault_domain.services.tokens.revival import RevivalService
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -118,7 +118,11 @@ async def test_the_run_of_an_exhausted_account_begins_anew_when_it_is_revived(co
         Condemned("google", begin), dry_run=False, progress=None, actor=None
     )
     assert report.revived == 1
-    assert cases.sink.actions[-2:] == [AuditAction.TOKEN_INVALIDATED, AuditAction.ACCOUNT_REVIVED]
+    assert cases.sink.actions[-3:] == [
+        AuditAction.TOKEN_INVALIDATED,
+        AuditAction.REAUTHORIZATION_REQUIRED,
+        AuditAction.ACCOUNT_REVIVED,
+    ]
     assert (await ask(cases)).reason is None
     cases.clock.advance(DAY)
     assert (await ask(cases)).reason is None

@@ -1,10 +1,14 @@
 """The database server, and each process's connections to it."""
 
 import asyncio
+from datetime import timedelta
 
+from attrs import evolve
 from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase, Transaction
+from tests.simulation.loop import PROCESS
 
+from vault_adapters.stores.postgres.clock_watch import ClockWatch
 from vault_domain.entities.errors import StorageError
 
 MOST_EVENTS = 20
@@ -147,12 +151,34 @@ class Linked:
         return call
 
 
-async def linked_store(server, clock, link):
+class WatchingLedger(Linked):
+    """The ledger of refreshes, which watches the server's clock as that of Postgres does."""
+
+    def __init__(self, repository, link, monotonic):
+        super().__init__(repository, link)
+        self._watch = ClockWatch(monotonic)
+
+    async def read(self, account):
+        """Read an account, and tell since when the server's clock has not been set."""
+        asked = self._watch.monotonic()
+        if self._link.is_calm:
+            snapshot = await self._repository.read(account)
+        else:
+            snapshot = await self._link.run(lambda: self._repository.read(account))
+        process = PROCESS.get()
+        process.first_read_at = min(process.first_read_at, asked)
+        self._watch.read(snapshot.now, asked)
+        seconds = self._watch.seconds_since_step()
+        return snapshot if seconds is None else evolve(snapshot, store_since=snapshot.now - timedelta(seconds=seconds))
+
+
+async def linked_store(server, clock, link, monotonic):
     """Return a store whose statements go through a link."""
     async with open_dict_store(server, clock) as store:
         for name in type(store).__slots__:
             if not name.startswith("_"):
                 setattr(store, name, Linked(getattr(store, name), link))
+        store.refreshes = WatchingLedger(store.refreshes._repository, link, monotonic)
         return store
 
 

@@ -111,7 +111,7 @@ class Host:
         world = self._world
         if world.peer is not None:
             return open_peer(world.peer, world, self.link, self.is_lying)
-        store = await linked_store(world.server, world.clock, self.link)
+        store = await linked_store(world.server, world.clock, self.link, world.loop.time)
         refreshers = {PROVIDER: refresher_of(world.kind, **self.is_lying)}
         client = SimulatedClient(world.provider, world.random, world.ambush)
         return open_vault_over(store, _CONFIG, refreshers=refreshers, http_client=client)

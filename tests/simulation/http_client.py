@@ -42,13 +42,15 @@ class SimulatedClient:
         """Send a request and return the response."""
         if self._ambush.is_set:
             await self._ambush.point()
-        delay = self._random.uniform(0.02, 0.3)
-        if self._random.random() < self._provider.weather.down / 2:
+        delay, headers = self._random.uniform(0.02, 0.3), plain_headers(request.headers)
+        is_refused = self._random.random() < self._provider.weather.down / 2
+        self._provider.attempted(headers, request.content, is_refused=is_refused)
+        if is_refused:
             await asyncio.sleep(delay)
             raise ConnectError
         await request.extensions["trace"]("http11.send_request_headers.started", {})
         reply = asyncio.get_running_loop().create_future()
-        self._provider.receive(plain_headers(request.headers), request.content, delay, reply)
+        self._provider.receive(headers, request.content, delay, reply)
         status, headers, members = await reply
         if self._ambush.is_set:
             await self._ambush.point()

@@ -1,6 +1,7 @@
 """The kinds of providers that the simulation plays."""
 
 from attrs import frozen
+from tests.simulation.profile_kinds import kinds_of_profiles
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -17,6 +18,7 @@ class Kind:
         tells_lifetime: whether the answer has ``expires_in``.
         old_token_dies: a refresh ends the previous access token.
         idle: seconds after which a refresh token that is not used lapses; None: never.
+        absolute: seconds after which a grant ends, however it is used; None: never.
         dead: status and members of the answer for a dead grant; None: the body is no JSON.
         grant: which refresher is used: ``oauth2``, ``client_credentials`` or ``meta``.
         rotation: what the host declares: ``strict``, ``grace`` (with ``grace`` seconds) or ``non_rotating``.
@@ -33,6 +35,7 @@ class Kind:
     tells_lifetime: bool = True
     old_token_dies: bool = False
     idle: float | None = None
+    absolute: float | None = None
     dead: tuple[int, dict | None] = (400, {"error": "invalid_grant"})
     grant: str = "oauth2"
     rotation: str = "strict"
@@ -72,8 +75,16 @@ KINDS = {
         Kind("directory", faults=("directory_refuses", "outage")),
         Kind("one_tenant_scope", faults=("invalid_scope", "outage")),
         _non_rotating("api_key", grant="client_credentials", lifetime=DAY),
+        Kind("renews_freely", lifetime=HOUR, days=3.0, idle=90 * DAY, grace=None, revokes=False,
+             rotation="non_rotating"),
+        Kind("absolute", lifetime=4 * HOUR, absolute=8 * DAY),
         Kind("meta", rotates=1.0, grace=None, revokes=False, grant="meta", lifetime=60 * DAY, days=150.0,
              rotation="non_rotating"),
     )
 }  # fmt: skip
-"""`directory` is a provider that answers ``unauthorized_client`` for all accounts of one tenant, as Entra does."""
+"""`directory` is a provider that answers ``unauthorized_client`` for all accounts of one tenant, as Entra does.
+`renews_freely` gives a new refresh token with each refresh and leaves the old one valid, as Entra does too."""
+
+_OF_PROFILES, PLAYED_BY = kinds_of_profiles(Kind)
+"""`PLAYED_BY`: the name of the kind that plays each of the packaged profiles."""
+KINDS |= _OF_PROFILES

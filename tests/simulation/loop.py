@@ -37,6 +37,7 @@ class Process:
         thawed_at: time at which it last continued.
         frozen_at: time at which it was stopped, unless it has continued.
         last_stop: beginning and end of its latest stop; no end while it lasts.
+        first_read_at: time of its first read of an account's refresh state; infinite until then.
         tasks: its tasks; kept, because the garbage collector would close the coroutines of a dead process.
     """
 
@@ -45,6 +46,7 @@ class Process:
         self.life, self.kept, self.stopped_seconds = Life.RUNNING, [], 0.0
         self.tasks, self._most_tasks = [], _FEW_TASKS
         self.thawed_at, self.frozen_at, self.last_stop = -1e9, None, None
+        self.first_read_at = float("inf")
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, self)
 
@@ -188,6 +190,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
+                if process is None:  # a fault of the simulation
+                    raise
                 self.call_exception_handler({"message": f"exception in {callback}", "exception": error})
         elif process.life is Life.FROZEN:
             process.kept.append(handle)

@@ -11,6 +11,7 @@ from vault_adapters import (
     TokenNotFoundError,
     VaultError,
 )
+from vault_domain.entities.clients import MASS_REJECTION
 
 HANGS = 200.0
 """Seconds that no call of a caller may take."""
@@ -28,12 +29,15 @@ SHOWN_AFTER = 5 * 86_400.0
 """Seconds after which a dead grant must be shown as one, once its access token has expired."""
 
 
+LONGEST_REFUSAL, _RETRY = 900.0, 30.0
+"""Seconds for which an account may be refused because the provider rejects most others, and between its calls."""
+
 LONGEST_WAIT = 2 * 86_400.0
 """Seconds after a refusal within which an account may wait for its next attempt, unless a person asks for one."""
 
 RULES = (
     *("reuse", "condemned", "stuck", "dead token", "not shown", "lapsed", "neighbour", "rejected again", "dying token"),
-    *("expired token", "wrong token", "load", "hang", "not found", "bare error", "crash", "not serving"),
+    *("expired token", "wrong token", "load", "impatient", "hang", "not found", "bare error", "crash", "not serving"),
 )
 """The names of the rules; docs/explanation/no-false-reconnects.md says what they mean."""
 
@@ -44,6 +48,7 @@ class Oracle:
     def __init__(self, world):
         self._world = world
         self.violations = world.violations
+        self._refused_since = {}
 
     def violated(self, rule, text):
         """Note a violation."""
@@ -78,11 +83,15 @@ class Oracle:
             if grant.last is not None and grant.last.process in self._world.processes_of(host):
                 grant.last.lost = grant.last.lost or "its host was lost"
 
-    def is_out_of_reach(self, exchange):
-        """Return whether the holder of an answer could not store it for longer than the others must wait for it."""
+    def is_out_of_reach(self, exchange, reader):
+        """Return whether the holder of an answer could not store it for longer than the others must wait for it.
+
+        A step of the database's clock ends the wait early for a ``reader`` who has not seen the clock before the step.
+        """
         now = self._world.loop.time()
-        # A step of the database's clock may end the others' wait early.
-        if now - exchange.at < POLICY_SECONDS and not self._world.clock_was_stepped:
+        if reader is not None and exchange.at < self._world.stepped_at <= reader.first_read_at:
+            return True
+        if now - exchange.at < POLICY_SECONDS:
             return False
         process, host = exchange.process, self._host_of(exchange)
         if host.process is not process:
@@ -110,6 +119,7 @@ class Oracle:
         """Judge an access token that a caller got."""
         now = self._world.loop.time()
         self._judge_duration(account, asked_at)
+        self._refused_since.pop(grant.number, None)
         text = token.value.reveal()
         grant = self._world.provider.grants[grant.number]
         if not text.startswith(f"at-{grant.number}-"):
@@ -133,7 +143,26 @@ class Oracle:
         elif isinstance(error, TokenNotFoundError):
             self.violated("not found", f"account {grant.number}")
         elif isinstance(error, ProviderConfigurationError) and self._is_innocent(grant):
-            self.violated("neighbour", f"account {grant.number} is refused: {error.reason}")
+            self._judge_refusal(grant, error.reason)
+
+    def _judge_refusal(self, grant, reason):
+        """Judge that a vault sends no request for an account because of others.
+
+        It may do so only while the provider rejects most of the accounts, as it would if it were at fault, and not for
+        long: the user tries again every half a minute.
+        """
+        now, number = self._world.loop.time(), grant.number
+        if reason != MASS_REJECTION or not self._world.provider.rejects_most():
+            self.violated("neighbour", f"account {number} is refused: {reason}")
+            return
+        since = self._refused_since.setdefault(number, now)
+        if since == now:
+            for tries in range(1, int(LONGEST_REFUSAL / _RETRY) + 2):
+                self._world.later(tries * _RETRY, self._world.callers.ask, grant)
+        elif now - since > 2 * LONGEST_REFUSAL:  # nobody could be asked meanwhile
+            del self._refused_since[number]
+        elif now - since > LONGEST_REFUSAL:
+            self.violated("neighbour", f"account {number} is refused for {now - since:.0f} s: {reason}")
 
     def _is_innocent(self, grant):
         world = self._world
@@ -172,7 +201,7 @@ class Oracle:
                 continue
             if grant.dead is None:
                 await self._judge_alive(vault, account, grant, shown, info.reason)
-            elif grant.dead != "reuse":
+            else:
                 self._judge_dead(grant, shown)
 
     async def _judge_alive(self, vault, account, grant, shown, reason):

@@ -12,6 +12,9 @@ MOST_PER_HOUR = 60
 """Requests per hour that the provider may see for an account."""
 
 CLIENT_ID, CLIENT_SECRET, WRONG = "client", "client-secret", "wrong"
+MASS_ACCOUNTS, MASS_SECONDS, MASS_MEMORY = 5, 600.0, 6 * 3600.0
+"""So many different accounts rejected within so many seconds may be a fault of the provider, for a while."""
+
 STORE_SECONDS = 3.0
 """Seconds that a process needs to store an answer in the database."""
 
@@ -47,6 +50,7 @@ class Grant:
         current: the credential that works.
         used: time of the latest use.
         family: number of the grant; a user may grant access again.
+        began: time at which the user granted access.
         dead: why the grant is dead, or None.
         died: time of its death.
         spent: the exchange that replaced each earlier credential.
@@ -61,6 +65,7 @@ class Grant:
     current: str
     used: float
     family: int
+    began: float
     dead: str | None = None
     died: float | None = None
     last: Exchange | None = None
@@ -88,18 +93,22 @@ class Weather:
 class Provider:
     """Answers token requests by the rules of its kind."""
 
-    def __init__(self, loop, kind, random, history, oracle):
-        self._loop, self.kind, self._random = loop, kind, random
+    def __init__(self, loop, kind, random, history, oracle, patience):
+        self._loop, self.kind, self._random, self._patience = loop, kind, random, patience
         self._history, self._oracle = history, oracle
         self.grants, self._by_credential = [], {}
         self.weather = Weather()
         self.requests, self._families, self._tokens = 0, 0, 0
         self.at_next_exchange, self.at_next_request = [], []
+        self._verdicts, self._most_rejected_at = {}, float("-inf")
 
     def connect(self, number):
         """Let a user grant access; return the grant and the members of the token endpoint's answer."""
         self._families += 1
-        grant = Grant(number, self._credential(number, self._families, 0), self._loop.time(), self._families)
+        now, absolute = self._loop.time(), self.kind.absolute
+        # Users granted access on different days, even if a host learns of all of them at once.
+        began = now if absolute is None else now - self._random.uniform(0.0, 0.9) * absolute
+        grant = Grant(number, self._credential(number, self._families, 0), now, self._families, began)
         if number < len(self.grants):  # the user connects again, which ends the earlier grant
             self.revoke(self.grants[number], "replaced")
             self.grants[number] = grant
@@ -143,11 +152,12 @@ class Provider:
         back = random.uniform(0.02, 0.3)
         exchange = None
         if random.random() < weather.throttle:
-            answer = 429, {"retry-after": str(random.randint(1, 300))}, {}
-            self._count(form, headers)
+            seconds = random.randint(1, 300)
+            answer = 429, {"retry-after": str(seconds)}, {}
+            self._fail(form, headers, process, back, seconds)
         elif random.random() < weather.down:
             answer = random.choice((500, 503, 503)), {}, {}
-            self._count(form, headers)
+            self._fail(form, headers, process, back, None if answer[0] == 500 else 0.0)
         else:
             answer, exchange = self._decide(process, headers, form)
         if exchange is not None and random.random() < weather.lost_answers:
@@ -180,11 +190,21 @@ class Provider:
         grant.requests.append(self._loop.time())
         self._oracle.judge_load(grant)
 
-    def _count(self, form, headers):
-        grant = self._named(form, headers)
+    def _fail(self, form, headers, process, back, retry_after):
+        """Count a request that fails; None: the vault cannot know whether it took effect."""
+        grant, _ = self._named(form, headers)
         if grant is not None:
             self._count_request(grant)
-        return grant
+            if retry_after is not None:
+                self._loop.outside(back, self._patience.on_failure, grant, process, retry_after)
+
+    def attempted(self, headers, content, *, is_refused):
+        """Take note that a process tries to send a request, and whether its connection is refused."""
+        grant, _ = self._named(dict(parse_qsl(content.decode())), headers)
+        if grant is not None:
+            self._patience.on_attempt(grant)
+            if is_refused:
+                self._patience.on_failure(grant, PROCESS.get())
 
     def _named(self, form, headers):
         credential = form.get("refresh_token") or form.get("fb_exchange_token") or headers.get("Authorization")
@@ -205,6 +225,7 @@ class Provider:
             self._replayed(grant, credential, process)
         if grant.dead is not None:
             self._note(f"account {grant.number} is dead: {grant.dead}")
+            self._note_verdict(grant, is_rejected=True)
             status, members = self.kind.dead
             return (status, {}, members), None
         return self._granted(grant, process)
@@ -219,10 +240,12 @@ class Provider:
         return None if code is None else (400, {}, {"error": code})
 
     def lapse(self, grant):
-        """End a grant that was not used for too long."""
-        idle = self.kind.idle
-        if idle is not None and self._loop.time() - grant.used > idle:
+        """End a grant that was not used for too long, or that is too old."""
+        idle, absolute, now = self.kind.idle, self.kind.absolute, self._loop.time()
+        if idle is not None and now - grant.used > idle:
             self.revoke(grant, "idle")
+        if absolute is not None and now - grant.began > absolute:
+            self.revoke(grant, "absolute")
         if self.kind.grant == "meta" and not self.accepts(grant, grant.current):
             self.revoke(grant, "expired")
 
@@ -235,13 +258,30 @@ class Provider:
             return
         exchange.out_of_reach = exchange is grant.last and self._oracle.was_out_of_reach(exchange)
         self.revoke(grant, "reuse")
-        if grant.last.lost is None and not self._oracle.is_out_of_reach(grant.last):
+        if grant.last.lost is None and not self._oracle.is_out_of_reach(grant.last, process):
             self._oracle.violated(
                 "reuse", f"account {grant.number}, spent at {exchange.at:.1f}, and its successor was not lost"
             )
 
+    def _note_verdict(self, grant, *, is_rejected):
+        """Remember that a grant was rejected or not, and when most of the accounts last were."""
+        now, verdicts = self._loop.time(), self._verdicts
+        verdicts.pop(grant.number, None)
+        verdicts[grant.number] = now, is_rejected
+        if not is_rejected:
+            return
+        lately = [each for at, each in verdicts.values() if at > now - MASS_SECONDS]
+        if sum(lately) >= MASS_ACCOUNTS and 2 * sum(lately) > len(lately):
+            self._most_rejected_at = now
+
+    def rejects_most(self):
+        """Return whether the grants of so many accounts are dead that a vault cannot tell this from a fault."""
+        return self._loop.time() - self._most_rejected_at < MASS_MEMORY
+
     def _granted(self, grant, process):
         now, kind = self._loop.time(), self.kind
+        self._note_verdict(grant, is_rejected=False)
+        self._patience.on_success(grant)
         rotated = None
         grant.used = now
         if kind.grant != "meta" and self._random.random() < kind.rotates:

@@ -22,6 +22,7 @@ from tests.simulation.kinds import DAY, KINDS
 from tests.simulation.loop import Life, Process, VirtualLoop
 from tests.simulation.measures import Measures
 from tests.simulation.oracle import Oracle
+from tests.simulation.patience import Patience
 from tests.simulation.peers import BUFFER, PeerTables, is_due
 from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, Provider
 
@@ -76,7 +77,8 @@ class World:
         self.violations, self.processes = [], []
         self.server = Server(MOST_EVENTS)
         self.oracle, self.measures = Oracle(self), Measures()
-        self.provider = Provider(self.loop, self.kind, self.random, self.history, self.oracle)
+        self.patience = Patience(self)
+        self.provider = Provider(self.loop, self.kind, self.random, self.history, self.oracle, self.patience)
         self.peer, self.is_measured, self.peer_tables = peer, is_measured, PeerTables({}, {}, self.clock)
         self.ambush = Ambush(self.loop)
         self.faults, self.callers = Faults(self), Callers(self)
@@ -85,7 +87,8 @@ class World:
         self.sweeps_together = self.random.random() < 0.5
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
         self.naps = Naps(self.loop, [host.disk for host in self.hosts])
-        self.is_client_wrong, self.clock_was_stepped, self.ever_refused = False, False, set()
+        self.is_client_wrong, self.ever_refused = False, set()
+        self.clock_was_stepped, self.stepped_at = False, float("-inf")
         self._only_fault = only_fault
         self._busy_until, self.is_recovering = 0.0, False
 
@@ -151,7 +154,8 @@ class World:
     def step_clock(self, seconds):
         """Step the database's clock."""
         self.clock.offset += seconds
-        self.clock_was_stepped = True
+        self.clock_was_stepped, self.stepped_at = True, self.loop.time()
+        self.patience.on_step()
 
     def on_some_vault(self, action):
         """Run a coroutine function with a vault, in the vault's process."""
@@ -249,7 +253,7 @@ class World:
 
     def _end_faults(self):
         self.provider.weather = type(self.provider.weather)()
-        self.clock.offset, self.is_client_wrong = 0.0, False
+        self.clock.offset, self.is_client_wrong, self.stepped_at = 0.0, False, self.loop.time()
         self.is_recovering = True
         for host in self.hosts:
             if host.is_lying.get("client_id", CLIENT_ID) != CLIENT_ID or host.is_lying.get("client_secret"):
@@ -297,8 +301,8 @@ def _close(coroutine):
     for _ in range(_MOST_WAITS):
         try:
             coroutine.close()
-        except RuntimeError:
-            continue  # it waits in a ``finally``, which the process that was killed never reached
+        except Exception:
+            continue
         return
 
 

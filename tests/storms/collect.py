@@ -34,6 +34,9 @@ async def events_of(vault) -> AsyncIterator[Event]:
         if event.account is not None and event.kind is not None:
             at = event.occurred_at.timestamp()
             yield Event(_name(event.account), event.kind.value, event.action.value, event.generation, at)
+            if event.credential_generation is not None:
+                kind = TokenKind.REFRESH_TOKEN.value
+                yield Event(_name(event.account), kind, event.action.value, event.credential_generation, at)
 
 
 async def accounts_of(

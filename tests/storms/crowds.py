@@ -1,7 +1,10 @@
 """What one process of a busy service does, for the tests that count requests and what the process holds."""
 
 import asyncio
+import ctypes
+import gc
 import os
+import sys
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +16,8 @@ from vault_adapters import Account, TokenKind, TokenSet, VaultConfig, open_vault
 from vault_adapters.providers import OAuth2Refresher
 
 PAUSE = 0.02
+
+_LARGE, _LARGE_SIZE = 100, 40_000
 
 
 def account(number):
@@ -49,6 +54,7 @@ async def work_for(store, url, journal, pairs, seconds, every):
     samples, number = [], 0
     async with vault_of(store, url, journal) as vault:
         await fill(vault, pairs, seconds=1)
+        await _fill_page_caches(vault)
         begin = time.monotonic()
         while time.monotonic() < begin + seconds:
             due = begin + every * (len(samples) + 1)
@@ -56,8 +62,17 @@ async def work_for(store, url, journal, pairs, seconds, every):
                 number += 1
                 await asyncio.gather(*(_mixed(vault, number + each, len(pairs)) for each in range(8)))
                 await asyncio.sleep(PAUSE)
-            samples.append(_held())
+            samples.append({**held(), "calls": 8 * number})
     return samples
+
+
+async def _fill_page_caches(vault):
+    """Write and read more than SQLite keeps in memory: it holds up to 2 MB of the file for each connection."""
+    keys = [Account("t2", PROVIDER, f"user-{number}").key(TokenKind.API_KEY) for number in range(_LARGE)]
+    for key in keys:
+        await vault.store_token(key, "v" * _LARGE_SIZE)
+    for key in keys:
+        await vault.get_token(key)
 
 
 async def _mixed(vault, number, accounts):
@@ -69,10 +84,39 @@ async def _mixed(vault, number, accounts):
         await vault.refresh_due(limit=5)
 
 
-def _held():
+def held():
+    """Return what this process holds now.
+
+    ``blocks`` are those that Python's allocator has given out, and ``bytes`` those of C (None where the C library does
+    not tell). ``memory`` is what the kernel counts; it includes free memory that the allocators keep.
+    """
+    gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
+        "blocks": sys.getallocatedblocks(),
+        "bytes": _given_by_malloc(),
         "memory": pages * os.sysconf("SC_PAGE_SIZE"),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "tasks": len(asyncio.all_tasks()),
     }
+
+
+class _MallocInfo(ctypes.Structure):
+    """What glibc's ``mallinfo2`` returns."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks"),
+            "keepcost",
+        )
+    ]
+
+
+def _given_by_malloc():
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None:
+        return None
+    mallinfo.restype = _MallocInfo
+    info = mallinfo()
+    return info.uordblks + info.hblkhd

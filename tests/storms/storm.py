@@ -16,6 +16,7 @@ from tests.storms.weather import Weather
 from tests.storms.worker import Settings, account_of, vault_of
 from tests.support.fault_proxy import fault_proxy
 from tests.support.history import Evidence, Finding, Limits, check
+from tests.support.history.rules_ends import UNKNOWN
 from tests.support.postgres import start_postgres
 from tests.support.strict_provider import ANSWERED, REUSED, StrictProvider, digest, strict_provider
 
@@ -200,7 +201,7 @@ async def _is_settled(plan: Plan, vault, provider: StrictProvider, name: str, ca
     info = await vault.get_account(account)
     if info is None or info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
         return True
-    if not plan.scale.patient and info.reason == "outcome_unknown":
+    if not plan.scale.patient and info.reason in UNKNOWN:
         return True
     token = await vault.get_token(account.key(TokenKind.ACCESS_TOKEN))
     if token is None:

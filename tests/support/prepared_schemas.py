@@ -30,7 +30,7 @@ SELECT string_agg(line, ';' ORDER BY line) FROM (
 """
 _TABLES: Final = """
 SELECT string_agg(format('DELETE FROM %%I.%%I', %(schema)s::text, relname), ';') FROM pg_class
-WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind = 'r' AND relname <> 'migration'
+WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'p') AND relname <> 'migration'
 """
 
 

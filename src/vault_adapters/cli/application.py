@@ -11,9 +11,12 @@ from cyclopts.exceptions import CycloptsError
 from vault_adapters.cli.commands import (
     accounts,
     audit,
+    dashboard,
     demo,
+    handing_out,
     importing,
     keys,
+    providers,
     refreshing,
     reviving,
     schema,
@@ -43,7 +46,22 @@ def build() -> App:
         # Offer no negative flags such as --no-json and --empty-scope, because one way to set an option is enough.
         default_parameter=Parameter(negative=()),
     )
-    for group in (demo, setup, schema, tokens, accounts, refreshing, reviving, watching, importing, keys, audit):
+    for group in (
+        demo,
+        setup,
+        schema,
+        tokens,
+        accounts,
+        handing_out,
+        refreshing,
+        reviving,
+        providers,
+        watching,
+        importing,
+        keys,
+        audit,
+        dashboard,
+    ):
         group.add_to(app)
     return app
 

@@ -39,6 +39,13 @@ def as_moment(text: str, name: str) -> datetime:
     return moment
 
 
+def as_moment_or_age(text: str, name: str) -> datetime:
+    """Return a time such as ``2030-01-31T12:00:00Z``, or the time that lies a duration such as ``2d`` back."""
+    if _DURATION.match(text) and text:
+        return datetime.now(UTC) - as_duration(text, name)
+    return as_moment(text, name)
+
+
 def as_expiry(expires_in: str | None, expires_at: str | None) -> datetime | None:
     """Return the expiry from the parameter that was given; the two exclude each other."""
     if expires_in is not None and expires_at is not None:

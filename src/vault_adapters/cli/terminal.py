@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
@@ -18,8 +19,14 @@ _STYLES = {"good": "green", "warning": "yellow", "bad": "bold red", "quiet": "di
 _SIDE_BY_SIDE = 100
 """Smallest terminal width, in columns, for two blocks beside each other."""
 
-_FOLDED = {"identifier", "label", "get_token"}
-"""Columns that wrap if the terminal is too narrow; the other columns are short."""
+_PROSE = {"get_token", "blob"}
+"""Names of texts that may be wrapped between words; any other text is shown whole, because it may be an id."""
+
+_GAP = 2
+"""Columns of the terminal between two columns of a table."""
+
+_FRAME = 4
+"""Columns of the terminal that the frame of a panel takes."""
 
 _NOTHING = printable(None)
 _UNITS = ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, "h"), (float("inf"), 86400, "days"))
@@ -56,25 +63,53 @@ class TerminalScreen:
         lines = [[_styled(cell) for cell in row] for row in rows]
         # Drop empty columns, to give their width to the others.
         kept = [at for at in range(len(columns)) if any(line[at].plain != _NOTHING for line in lines)]
-        table = Table(box=box.SIMPLE_HEAD, border_style="dim", header_style="bold", pad_edge=False)
-        for at in kept:
-            table.add_column(columns[at], overflow="fold", no_wrap=columns[at] not in _FOLDED)
-        for line in lines:
-            table.add_row(*[line[at] for at in kept])
-        self._console.print(table)
+        names = [columns[at] for at in kept]
+        cells = [[line[at] for at in kept] for line in lines]
+        if len(cells) > 1 and _width(names, cells) > self._console.width:
+            names, cells = self._say_once(names, cells)
+        if _width(names, cells) <= self._console.width:
+            self._console.print(_table(names, cells))
+        else:
+            self._stack(names, cells)
 
     def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:
         """Show names and their values, one below the other."""
-        grid = _grid(pairs)
-        self._console.print(_panel(title, grid) if title else grid)
+        styled = [(name, _styled(value)) for name, value in pairs]
+        if title and _inner_width(styled) + _FRAME <= self._console.width:
+            self._console.print(_panel(title, _grid(styled)))
+            return
+        if title:
+            self._console.print(Text(title, "bold"))
+        self._lines(styled)
+
+    def _say_once(self, names: list[str], cells: list[list[Text]]) -> tuple[list[str], list[list[Text]]]:
+        """Show above a table what is the same in all rows, such as the tenant; return the other columns."""
+        same = [at for at in range(len(names)) if len({line[at].plain for line in cells}) == 1]
+        self._lines([(names[at], cells[0][at]) for at in same])
+        others = [at for at in range(len(names)) if at not in same]
+        return [names[at] for at in others], [[line[at] for at in others] for line in cells]
+
+    def _stack(self, names: list[str], cells: list[list[Text]]) -> None:
+        """Show each row as lines, because a table would cut or break its texts."""
+        for line in cells:
+            self._lines([pair for pair in zip(names, line, strict=True) if pair[1].plain != _NOTHING])
+            self._console.print()
+
+    def _lines(self, pairs: Sequence[tuple[str, Text]]) -> None:
+        """Show names and values as lines; the terminal wraps a long one itself, so that a copy of it is whole."""
+        width = max((cell_len(name) for name, _ in pairs), default=0)
+        for name, value in pairs:
+            self._console.print(Text(name.ljust(width), "dim"), value, sep="  ", soft_wrap=True)
 
     def beside(self, *blocks: tuple[str, Sequence[tuple[str, Content]]]) -> None:
         """Show blocks of names and values beside each other if the width allows it."""
-        panels = [_panel(title, _grid(pairs)) for title, pairs in blocks]
-        if self._console.width < _SIDE_BY_SIDE:
-            for panel in panels:
-                self._console.print(panel)
+        styled = [(title, [(name, _styled(value)) for name, value in pairs]) for title, pairs in blocks]
+        widest = max((_inner_width(pairs) for _, pairs in styled), default=0) + _FRAME
+        if self._console.width < max(_SIDE_BY_SIDE, widest * len(blocks)):
+            for title, pairs in blocks:
+                self.fields(pairs, title)
             return
+        panels = [_panel(title, _grid(pairs)) for title, pairs in styled]
         row = Table.grid(expand=True)
         for _ in panels:
             row.add_column(ratio=1)
@@ -101,12 +136,38 @@ def _styled(content: Content) -> Text:
     return Text(printable(content), _STYLES[meaning])
 
 
-def _grid(pairs: Sequence[tuple[str, Content]]) -> Table:
+def _table(names: Sequence[str], cells: Sequence[Sequence[Text]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, border_style="dim", header_style="bold", pad_edge=False)
+    for name in names:
+        table.add_column(name, no_wrap=name not in _PROSE)
+    for line in cells:
+        table.add_row(*line)
+    return table
+
+
+def _width(names: Sequence[str], cells: Sequence[Sequence[Text]]) -> int:
+    """Return the width that a table needs to show each text whole, on one line."""
+    columns = [[cell_len(name), *(_least(name, line[at]) for line in cells)] for at, name in enumerate(names)]
+    return sum(map(max, columns)) + _GAP * len(columns)
+
+
+def _least(name: str, value: Text) -> int:
+    """Return the width that a text needs at least."""
+    parts = value.plain.split() if name in _PROSE else [value.plain]
+    return max(map(cell_len, parts), default=0)
+
+
+def _inner_width(pairs: Sequence[tuple[str, Text]]) -> int:
+    names = max((cell_len(name) for name, _ in pairs), default=0)
+    return names + 2 * _GAP + max((_least(name, value) for name, value in pairs), default=0)
+
+
+def _grid(pairs: Sequence[tuple[str, Text]]) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
+    grid.add_column()
     for name, value in pairs:
-        grid.add_row(Text(name), _styled(value))
+        grid.add_row(Text(name), value)
     return grid
 
 

@@ -135,6 +135,7 @@ def event_json(event: AuditEvent) -> dict[str, Any]:
         "identifier": None if event.account is None else event.account.identifier,
         "kind": None if event.kind is None else event.kind.value,
         "generation": event.generation,
+        "credential_generation": event.credential_generation,
         "actor": event.actor,
         "code": event.code,
         "cursor": event.cursor,
@@ -156,6 +157,7 @@ def report_json(report: HealthReport) -> dict[str, Any]:
     return {
         "ok": report.ok,
         "store_error": report.store_error,
+        "store_reason": report.store_reason,
         "master_key_error": report.master_key_error,
         "failed_reads": report.failed_reads,
         "counts": [

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
+from vault_adapters.clients.hosts import problem_with
 from vault_domain import Account, InvalidInputError, VaultError
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ class AccessTokens(Protocol):
     def report_rejected(self, token: Token) -> Awaitable[Token]:
         """Report that a resource server rejected the token; return the next token to try."""
 
+    def api_hosts(self, token: Token) -> Awaitable[tuple[str, ...]]:
+        """Return the hosts to which the token may be sent; empty if they are not known."""
+
 
 class SyncAccessTokens(Protocol):
     """The part of `SyncVault` that a sync client uses."""
@@ -31,9 +35,16 @@ class SyncAccessTokens(Protocol):
     def report_rejected(self, token: Token) -> Token:
         """Report that a resource server rejected the token; return the next token to try."""
 
+    def api_hosts(self, token: Token) -> tuple[str, ...]:
+        """Return the hosts to which the token may be sent; empty if they are not known."""
 
-# RFC 6750's b64token is narrower, but real providers issue tokens with characters such as "!" and "|".
-_SENDABLE = re.compile(r"[\x21-\x7e]+\Z")
+
+# RFC 6750's b64token, and what real providers issue besides: the other characters of an HTTP token (Salesforce's "!",
+# Meta's "|", eBay's "^" and "#") and ":". None of them ends a value or begins another one.
+_SENDABLE = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~/:]+=*\Z")
+
+_PROOF_TYPES = frozenset({"dpop", "pop", "mac"})
+"""Types of tokens that are sent with a proof that the sender holds a key; as bearer tokens they do not work."""
 
 
 def bearer(token: Token) -> str:
@@ -47,15 +58,23 @@ def bearer(token: Token) -> str:
 
 
 def check_sendable(token: Token) -> None:
-    """Refuse a token that a header cannot carry, because the errors of HTTP libraries print such a header.
+    """Refuse a token that cannot be sent as a bearer token; the errors of HTTP libraries would print it.
 
     Raises:
-        VaultError: the token is empty or holds other characters than visible ASCII; the code is
-            ``token_not_sendable``. The value is not repeated.
+        VaultError: the token is empty or holds characters that no provider's tokens hold, such as a space; the code is
+            ``token_not_sendable``. The value is not repeated. Or the token is bound to a key, as of DPoP (RFC 9449);
+            the code is ``token_needs_proof``.
     """
+    if token.token_type.lower() in _PROOF_TYPES:
+        raise VaultError(
+            "the provider issued an access token that needs a proof of possession (such as DPoP), so it was not sent as"
+            " a bearer token",
+            code="token_needs_proof",
+            account=token.info.key.account,
+        )
     if not _is_sendable(token):
         raise VaultError(
-            "the access token holds characters that an HTTP header cannot carry; nothing was sent",
+            "the access token holds characters that a bearer token cannot have; nothing was sent",
             code="token_not_sendable",
             account=token.info.key.account,
         )
@@ -65,11 +84,11 @@ def _is_sendable(token: Token) -> bool:
     return _SENDABLE.match(token.value.reveal()) is not None
 
 
-def misuse(vault: object, account: object) -> InvalidInputError | None:
-    """Return the error for an argument of a wrong type, or None.
+def misuse(vault: object, account: object, hosts: object) -> InvalidInputError | None:
+    """Return the error for an argument that is not valid, or None.
 
     It raises nothing, because its frame holds the arguments, one of which may be a secret.
     """
     if not hasattr(vault, "ensure_access_token"):
         return InvalidInputError("vault must be a TokenVault or a SyncVault")
-    return None if isinstance(account, Account) else InvalidInputError("account must be an Account")
+    return problem_with(hosts) if isinstance(account, Account) else InvalidInputError("account must be an Account")

@@ -10,6 +10,7 @@ from vault_adapters.clients.access import bearer
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import AccessTokens, SyncAccessTokens
+    from vault_adapters.clients.hosts import Hosts, Place
     from vault_domain.entities.account import Account
     from vault_domain.entities.token import Token
 
@@ -23,40 +24,66 @@ class BearerFlow(Generic[Request, Response]):
     Args:
         vault: a `TokenVault` for async clients, a `SyncVault` for sync ones.
         account: the account whose token is sent.
+        hosts: the hosts that may get it.
         rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
             and headers only, because the body has not been read yet.
         replayable: function that returns whether a request can be sent again.
+        place_of: function that returns the place that a request goes to.
     """
 
     def __init__(
         self,
         vault: AccessTokens | SyncAccessTokens,
         account: Account,
+        hosts: Hosts,
         rejected: Callable[[Response], bool] | None,
         replayable: Callable[[Request], bool],
+        place_of: Callable[[Request], Place],
     ) -> None:
         self._vault: Any = vault
         self._account = account
+        self._hosts = hosts
+        self._place_of = place_of
         self._rejected = rejected or _is_unauthorized
         self._replayable = replayable
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
         """Authenticate a request of an async client."""
-        token = await _awaitable(self._vault.ensure_access_token(self._account))
+        self._check_named(request)
+        token = await awaitable(self._vault.ensure_access_token(self._account))
+        await self._check_told(request, token)
         response = yield _signed(request, token)
         if self._refused(response, token):
-            fresh = await _awaitable(self._vault.report_rejected(token))
+            fresh = await awaitable(self._vault.report_rejected(token))
             if self._replayable(request):
+                await self._check_told(request, fresh)
                 yield _signed(request, fresh)
 
     def sync_auth_flow(self, request: Request) -> Generator[Request, Response, None]:
         """Authenticate a request of a sync client."""
+        self._check_named(request)
         token = _immediate(self._vault.ensure_access_token(self._account))
+        self._check_told_now(request, token)
         response = yield _signed(request, token)
         if self._refused(response, token):
             fresh = _immediate(self._vault.report_rejected(token))
             if self._replayable(request):
+                self._check_told_now(request, fresh)
                 yield _signed(request, fresh)
+
+    def _check_named(self, request: Request) -> None:
+        """Refuse a request before the vault is asked for a token, if the host service named the hosts."""
+        if self._hosts.named is not None:
+            self._hosts.check(self._place_of(request), self._account)
+
+    async def _check_told(self, request: Request, token: Token) -> None:
+        if self._hosts.named is None:
+            told = await awaitable(self._vault.api_hosts(token))
+            self._hosts.check(self._place_of(request), self._account, told)
+
+    def _check_told_now(self, request: Request, token: Token) -> None:
+        if self._hosts.named is None:
+            self._hosts.check(self._place_of(request), self._account, _immediate(self._vault.api_hosts(token)))
 
     def _refused(self, response: Response, token: Token) -> bool:
         # A request that was redirected to another origin lacks the header, and its answer says nothing about the token.
@@ -73,7 +100,12 @@ def _signed(request: Request, token: Token) -> Request:
     return request
 
 
-def _awaitable(answer: Any) -> Any:
+def awaitable(answer: Any) -> Any:
+    """Return the answer of an async vault.
+
+    Raises:
+        RuntimeError: the vault is a `SyncVault`.
+    """
     if not inspect.isawaitable(answer):
         _misused("an async client needs an async vault: open it with open_vault")
     return answer

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from google.auth.credentials import Credentials
 
 from vault_adapters.clients.access import check_sendable, misuse
+from vault_adapters.clients.hosts import Hosts, place_of
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens
@@ -21,26 +23,35 @@ class VaultCredentials(Credentials):
     Every request asks the vault for the token, and the vault refreshes it if it is due. If an API answers 401,
     google-auth calls `refresh`, which reports the token to the vault. The vault then refreshes at most once.
 
-    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and `VaultError` with the
-    code ``token_not_sendable`` if a header cannot carry the token.
+    Only https requests to the account's hosts get the token; a request to another host is refused before anything is
+    sent. The hosts are those of ``hosts``, else those of the provider's profile. A loopback host may use http too.
+
+    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
+
+    - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
+    - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
+      it is bound to a key, as of DPoP.
 
     Args:
         vault: a `SyncVault`.
         account: the account whose token is sent.
+        hosts: the hosts that may get the token, such as ``["*.googleapis.com"]``; ``*.`` stands for all names below,
+            and ``:8443`` for a port other than 443. None: the ``api_hosts`` of the provider's profile.
 
     Attributes:
         token: the plaintext access token, as google-auth requires; None before the first use.
         expiry: the token's expiry in naive UTC, as google-auth requires; None if no expiry is known.
     """
 
-    def __init__(self, vault: SyncAccessTokens, account: Account) -> None:
-        refusal = misuse(vault, account)
+    def __init__(self, vault: SyncAccessTokens, account: Account, *, hosts: Collection[str] | None = None) -> None:
+        refusal = misuse(vault, account, hosts)
         if refusal is not None:
-            del vault, account  # tracebacks must not hold them
+            del vault, account, hosts  # tracebacks must not hold them
             raise refusal
         super().__init__()  # type: ignore[no-untyped-call]  # google-auth has no annotations here
         self._vault = vault
         self._account = account
+        self._hosts = Hosts(hosts)
         self._held: Token | None = None
 
     def refresh(self, request: Any) -> None:
@@ -60,7 +71,13 @@ class VaultCredentials(Credentials):
 
     def before_request(self, request: Any, method: str, url: str, headers: dict[str, str]) -> None:
         """Put the token into the headers of a request; see google-auth."""
-        self._hold(self._vault.ensure_access_token(self._account))
+        place = place_of(url)
+        if self._hosts.named is not None:
+            self._hosts.check(place, self._account)  # before the vault is asked for a token
+        token = self._vault.ensure_access_token(self._account)
+        if self._hosts.named is None:
+            self._hosts.check(place, self._account, self._vault.api_hosts(token))
+        self._hold(token)
         self.apply(headers)  # type: ignore[no-untyped-call]
 
     def _hold(self, token: Token) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import httpx
 
 from vault_adapters.clients.access import misuse
 from vault_adapters.clients.bearer_flow import BearerFlow
+from vault_adapters.clients.hosts import Hosts, Place
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import AccessTokens, SyncAccessTokens
@@ -22,17 +23,27 @@ class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
       request once more with the next token.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
       first answer.
+    - Only https requests to the account's hosts get the token; a request to another host is refused before anything is
+      sent. The hosts are those of ``hosts``, else those of the provider's profile. A loopback host may use http too.
     - Only the request's origin gets the token; httpx removes the header when a redirect leads to another origin.
 
     Args:
         vault: a `TokenVault` with `httpx.AsyncClient`, a `SyncVault` with `httpx.Client`.
         account: the account whose token is sent.
+        hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``; ``*.`` stands for all
+            names below, and ``:8443`` for a port other than 443. None: the ``api_hosts`` of the provider's profile.
         rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
             and headers only, because the body has not been read yet.
 
-    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, `VaultError` with the code
-    ``token_not_sendable`` if a header cannot carry the token, and `RuntimeError` if one of client and vault is
-    async and the other is sync.
+    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
+
+    - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
+    - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
+      it is bound to a key, as of DPoP;
+    - `RuntimeError` if one of client and vault is async and the other is sync.
+
+    Raises:
+        InvalidInputError: an argument is not valid.
     """
 
     def __init__(
@@ -40,15 +51,21 @@ class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
         vault: AccessTokens | SyncAccessTokens,
         account: Account,
         *,
+        hosts: Collection[str] | None = None,
         rejected: Callable[[httpx.Response], bool] | None = None,
     ) -> None:
-        refusal = misuse(vault, account)
+        refusal = misuse(vault, account, hosts)
         if refusal is not None:
-            del vault, account  # tracebacks must not hold them
+            del vault, account, hosts  # tracebacks must not hold them
             raise refusal
-        super().__init__(vault, account, rejected, _is_replayable)
+        super().__init__(vault, account, Hosts(hosts), rejected, _is_replayable, _place)
 
 
 def _is_replayable(request: httpx.Request) -> bool:
     # Only a body in memory can be sent again; the first try uses up generators, files and multipart streams.
     return isinstance(request.stream, httpx.ByteStream)
+
+
+def _place(request: httpx.Request) -> Place:
+    url = request.url
+    return Place(url.scheme, url.raw_host.decode("ascii").strip("[]"), url.port)

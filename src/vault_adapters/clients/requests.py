@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,11 @@ import requests
 from requests.auth import AuthBase
 
 from vault_adapters.clients.access import bearer, misuse
+from vault_adapters.clients.hosts import Hosts, place_of
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens
+    from vault_adapters.clients.hosts import Place
     from vault_domain.entities.account import Account
     from vault_domain.entities.token import Token
 
@@ -24,15 +26,25 @@ class VaultAuth(AuthBase):
       token. The vault refreshes at most once.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
       first answer.
+    - Only https requests to the account's hosts get the token; a request to another host is refused before anything is
+      sent. The hosts are those of ``hosts``, else those of the provider's profile. A loopback host may use http too.
     - The library `requests` removes the header when a redirect leads to another host.
 
     Args:
         vault: a `SyncVault`.
         account: the account whose token is sent.
+        hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``; ``*.`` stands for all
+            names below, and ``:8443`` for a port other than 443. None: the ``api_hosts`` of the provider's profile.
         rejected: function that returns whether a response rejects the token; None: status 401 does.
 
-    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and `VaultError` with the
-    code ``token_not_sendable`` if a header cannot carry the token.
+    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
+
+    - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
+    - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
+      it is bound to a key, as of DPoP.
+
+    Raises:
+        InvalidInputError: an argument is not valid.
     """
 
     def __init__(
@@ -40,19 +52,25 @@ class VaultAuth(AuthBase):
         vault: SyncAccessTokens,
         account: Account,
         *,
+        hosts: Collection[str] | None = None,
         rejected: Callable[[requests.Response], bool] | None = None,
     ) -> None:
-        refusal = misuse(vault, account)
+        refusal = misuse(vault, account, hosts)
         if refusal is not None:
-            del vault, account  # tracebacks must not hold them
+            del vault, account, hosts  # tracebacks must not hold them
             raise refusal
         self._vault = vault
         self._account = account
+        self._hosts = Hosts(hosts)
         self._rejected = rejected or _is_unauthorized
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Put the token into a request, and register a hook for its answer."""
+        place = place_of(request.url or "")
+        if self._hosts.named is not None:
+            self._hosts.check(place, self._account)  # before the vault is asked for a token
         token = self._vault.ensure_access_token(self._account)
+        self._check_told(place, token)
         request.headers["Authorization"] = bearer(token)
         request.register_hook("response", partial(self._answered, token))
         return request
@@ -62,10 +80,19 @@ class VaultAuth(AuthBase):
         sent = response.request.headers.get("Authorization") == bearer(token)
         if not sent or not self._rejected(response):
             return response
-        fresh = self._vault.report_rejected(token)
+        try:
+            fresh = self._vault.report_rejected(token)
+            self._check_told(place_of(response.request.url or ""), fresh)
+        except BaseException:
+            response.close()  # nobody gets it, so nobody else can give its connection back
+            raise
         if not isinstance(response.request.body, str | bytes | None):
             return response
         return _sent_again(response, fresh, settings)
+
+    def _check_told(self, place: Place | None, token: Token) -> None:
+        if self._hosts.named is None:
+            self._hosts.check(place, self._account, self._vault.api_hosts(token))
 
 
 def _sent_again(response: requests.Response, token: Token, settings: dict[str, Any]) -> requests.Response:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
 from attrs.validators import optional
 
 from vault_adapters.configuration.database_url import ConfiguredUrl, as_configured_url
-from vault_adapters.configuration.environment import read_environment
+from vault_adapters.configuration.environment import LEAST_SECRET, read_environment, with_variable
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
@@ -23,9 +23,10 @@ from vault_domain.entities.text import plain_text
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, RECONNECT_NOTICE
 from vault_domain.ports.client_ledger import MOST_COUNTED
 from vault_domain.rules.clients import MOST_ACCOUNTS, ClientRules
-from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, DEFAULT_HOLD
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
 from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
 from vault_domain.rules.remembering import MemoryPolicy
+from vault_domain.rules.turns import DEFAULT_HOLD
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
@@ -35,37 +36,44 @@ _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
 DEFAULT_DATABASE_URL = ConfiguredUrl("sqlite:///token-vault.db", is_default=True)
 
 
-def _as_optional_secret(value: object) -> Secret | None:
+def _as_optional_secret(value: Secret | str | None) -> Secret | None:
     if value is None:
         return None
+    secret: Secret | None = None
     with suppress(InvalidInputError):
-        return as_secret(value)
-    raise ConfigurationError("an encryption secret must be a string of at most 64 KiB, without lone surrogates")
+        secret = as_secret(value)
+    if secret is None:
+        raise ConfigurationError("an encryption secret must be a string of at most 64 KiB, without lone surrogates")
+    if len(secret.reveal().encode("utf-16-le")) // 2 < LEAST_SECRET:
+        raise ConfigurationError(
+            f"an encryption secret must have at least {LEAST_SECRET} characters", code="encryption_secret_short"
+        )
+    return secret
 
 
-def _as_url(value: object) -> ConfiguredUrl:
+def _as_url(value: ConfiguredUrl | str) -> ConfiguredUrl:
     return as_configured_url(value)  # mypy does not accept a decorated function as a converter
 
 
-def _as_master_key(value: object) -> str:
+def _as_master_key(value: str) -> str:
     text = plain_text(value)
     if text is None or not _MASTER_KEY.match(text):
         raise ConfigurationError('master_key must be "local" or "aws-kms:" and a key id, alias or ARN')
     return text
 
 
-def _as_optional_master_key(value: object) -> str | None:
+def _as_optional_master_key(value: str | None) -> str | None:
     return None if value is None else _as_master_key(value)
 
 
-def _as_schema(value: object) -> str:
+def _as_schema(value: str) -> str:
     text = plain_text(value)
     if text is None or not _SCHEMA.match(text) or text.startswith("pg_"):
         raise ConfigurationError("postgres_schema must match [a-z_][a-z0-9_]{0,62} and not start with pg_")
     return text
 
 
-def _as_directory(value: object) -> Path | None:
+def _as_directory(value: Path | str | None) -> Path | None:
     if value is None or isinstance(value, Path):
         return value
     text = plain_text(value)
@@ -83,6 +91,14 @@ def _duration(least: timedelta, most: timedelta) -> Callable[[Any, Attribute[Any
     return validate
 
 
+def _one_of(*choices: str) -> Callable[[Any, Attribute[Any], Any], None]:
+    def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, str) or value not in choices:
+            raise ConfigurationError(f"{attribute.name} must be {' or '.join(choices)}")
+
+    return validate
+
+
 def _whole(least: int, most: int) -> Callable[[Any, Attribute[Any], Any], None]:
     def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -91,7 +107,7 @@ def _whole(least: int, most: int) -> Callable[[Any, Attribute[Any], Any], None]:
     return validate
 
 
-def _as_flag(value: object) -> bool:
+def _as_flag(value: bool) -> bool:
     if not isinstance(value, bool):
         raise ConfigurationError("prepared_statements must be True or False")
     return value
@@ -143,6 +159,9 @@ class VaultConfig:
         serve_stale: time since the database last confirmed a token for which this process may hand it out from memory
             while the database does not answer; zero: never. An expired token is never handed out.
         read_cache_size: largest number of tokens that this process remembers.
+        audit_retention: age from which sweeps delete audit events, a day at least; None: never.
+        audit_reads: ``all`` writes an audit event for reads of every token, ``secrets`` only for reads of those that
+            are not access tokens; None: for no read.
         exhausted_after: time of nothing but definite refusals, an hour to a year, after which the vault no longer asks
             the provider and shows the account as one to connect again.
         provider_concurrency: largest number of refreshes that this process runs at one provider at the same time.
@@ -191,6 +210,8 @@ class VaultConfig:
     read_cache: timedelta | None = field(default=None, validator=optional(_duration(_ZERO, _DAY)))
     serve_stale: timedelta = field(default=timedelta(minutes=10), validator=_duration(_ZERO, _DAY))
     read_cache_size: int = field(default=10_000, validator=_whole(1, 10_000_000))
+    audit_retention: timedelta | None = field(default=None, validator=optional(_duration(_DAY, 36_600 * _DAY)))
+    audit_reads: Literal["all", "secrets"] | None = field(default=None, validator=optional(_one_of("all", "secrets")))
     exhausted_after: timedelta = field(
         default=DEFAULT_EXHAUSTION,
         validator=_duration(timedelta(hours=1), 365 * _DAY),
@@ -247,7 +268,13 @@ class VaultConfig:
         Raises:
             ConfigurationError: a variable is not valid; the message names it and does not repeat its value.
         """
-        return cls(**read_environment(os.environ if environ is None else environ))
+        variables = os.environ if environ is None else environ
+        fields = read_environment(variables)
+        try:
+            return cls(**fields)
+        except ConfigurationError as error:
+            failure = ConfigurationError(with_variable(str(error), variables), code=error.code)
+        raise failure
 
     @property
     def uses_default_database(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,14 @@ _BARE = {
 }
 # Only these variables are read, so that nothing else of the environment is copied; `_variable` adds to them.
 _NAMES = set(_BARE)
+# Further variables with the prefix: the command line reads the first one. Kubernetes adds the others to the pods beside
+# a Service that is called token-vault.
+_OTHERS = re.compile(r"TOKEN_VAULT_(REFRESHERS|TEST_.*|SERVICE_(HOST|PORT).*|PORT(_.*)?)\Z")
+_PLAIN = re.compile(r"[A-Z0-9_]{1,100}\Z")
+
+LEAST_SECRET = 32
+"""Smallest number of characters of an encryption secret, counted as UTF-16 units."""
+
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -42,6 +52,16 @@ _MOST_FILE_BYTES = 65_536
 """Size of the largest file of a secret in bytes."""
 
 
+def _secret(value: str) -> str:
+    try:
+        is_short = len(value.encode("utf-16-le")) // 2 < LEAST_SECRET
+    except UnicodeEncodeError:  # `VaultConfig` refuses it
+        return value
+    if is_short:
+        raise ConfigurationError(f"must have at least {LEAST_SECRET} characters", code="encryption_secret_short")
+    return value
+
+
 def _flag(value: str) -> bool:
     if value.lower() not in _TRUE | _FALSE:
         raise ConfigurationError("must be true or false")
@@ -53,7 +73,7 @@ def _file(value: str) -> str:
     if text is None:
         raise ConfigurationError("must name a readable file of UTF-8 text, 64 KiB at most")
     # Strip exactly one line end, because editors and `echo` add one; strip nothing else.
-    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+    return _secret(text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text)
 
 
 def _read_file(name: str) -> str | None:
@@ -69,7 +89,7 @@ def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
     """Declare an optional variable whose errors name the variable and do not show its value."""
 
     def convert(value: str | None) -> Any:
-        problem = None
+        problem = code = None
         if not value:  # compose files and shells pass a variable without a value as empty text
             return None
         if type(value) is not str:
@@ -77,9 +97,9 @@ def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
         try:
             return converter(value)
         except ConfigurationError as error:
-            problem = str(error)
+            problem, code = str(error), error.code
         del value
-        raise ConfigurationError(f"{_PREFIX}{name.upper()} {problem}")
+        raise ConfigurationError(f"{_PREFIX}{name.upper()} {problem}", code=code)
 
     _NAMES.add(_PREFIX + name.upper())
     return environ.var(default=None, name=_PREFIX + name.upper(), converter=convert)
@@ -90,9 +110,9 @@ class _Variables:
     """All variables, named by the field of `VaultConfig` that they set; a secret may come from a file instead."""
 
     database_url: str | None = _variable("database_url")
-    encryption_secret: str | None = _variable("encryption_secret")
+    encryption_secret: str | None = _variable("encryption_secret", _secret)
     encryption_secret_file: str | None = _variable("encryption_secret_file", _file)
-    previous_encryption_secret: str | None = _variable("encryption_secret_previous")
+    previous_encryption_secret: str | None = _variable("encryption_secret_previous", _secret)
     previous_encryption_secret_file: str | None = _variable("encryption_secret_previous_file", _file)
     master_key: str | None = _variable("master_key")
     previous_master_key: str | None = _variable("previous_master_key")
@@ -121,6 +141,8 @@ class _Variables:
     fleet_guard_limit: timedelta | None = _variable("fleet_guard_limit", _seconds)
     read_cache: timedelta | None = _variable("read_cache", _seconds)
     serve_stale: timedelta | None = _variable("serve_stale", _seconds)
+    audit_retention: timedelta | None = _variable("audit_retention", _seconds)
+    audit_reads: str | None = _variable("audit_reads")
     read_cache_size: int | None = _variable("read_cache_size", _whole)
 
 
@@ -130,18 +152,62 @@ def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     The frames of its errors hold the variables, so the caller drops these frames.
 
     Raises:
-        ConfigurationError: a variable is not valid, or a secret is given both directly and as a file.
+        ConfigurationError: a variable is not valid or not known, or a secret is given both directly and as a file.
     """
     if not isinstance(variables, Mapping):
         raise ConfigurationError("environ must be a mapping of texts")
-    found = environ.to_config(_Variables, _with_bare_names(variables))
+    _refuse_unknown(variables)
+    found, failure = None, ConfigurationError()
+    try:
+        found = environ.to_config(_Variables, _with_bare_names(variables))
+    except ConfigurationError as error:
+        failure = ConfigurationError(_as_set(str(error), variables), code=error.code)
+    if found is None:
+        raise failure
     fields: dict[str, Any] = {name: getattr(found, name) for name in _Variables.__annotations__}
     for name in ("encryption_secret", "previous_encryption_secret"):
         from_file = fields.pop(f"{name}_file")
         if from_file is not None and fields[name] is not None:
-            raise ConfigurationError(f"{name} is set both directly and as a file; set only one of them")
+            variable = _as_set(_PREFIX + _VARIABLE_OF[name], variables)
+            raise ConfigurationError(f"{variable} is set both directly and as a file; set only one of them")
         fields[name] = from_file if fields[name] is None else fields[name]
     return {name: value for name, value in fields.items() if value is not None}
+
+
+_VARIABLE_OF = {
+    "encryption_secret": "ENCRYPTION_SECRET",
+    "previous_encryption_secret": "ENCRYPTION_SECRET_PREVIOUS",
+}
+
+
+def with_variable(text: str, variables: Mapping[str, str]) -> str:
+    """Return the text of an error that begins with a field of `VaultConfig`, with the variable that set the field."""
+    field, space, rest = text.partition(" ")
+    if field not in _Variables.__annotations__:
+        return text
+    variable = _as_set(_PREFIX + _VARIABLE_OF.get(field, field.upper()), variables)
+    return f"{variable} ({field}){space}{rest}"
+
+
+def _refuse_unknown(variables: Mapping[str, str]) -> None:
+    """Raise an error for a variable with the vault's prefix that nothing reads, because it is probably misspelt."""
+    for name in variables:
+        if type(name) is not str or not name.startswith(_PREFIX) or name in _NAMES or not variables[name]:
+            continue
+        if _OTHERS.match(name):
+            continue
+        near = get_close_matches(name, _NAMES, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        shown = name if _PLAIN.match(name) else f"a variable that begins with {_PREFIX}"
+        raise ConfigurationError(f"{shown} is not known{hint}", code="unknown_variable")
+
+
+def _as_set(text: str, variables: Mapping[str, str]) -> str:
+    """Return a text that begins with a variable's name, with the name under which the variable was set."""
+    name, space, rest = text.partition(" ")
+    bare = name.removeprefix(_PREFIX)
+    is_bare = bare in _BARE and not any(variables.get(_PREFIX + each) for each in (bare, f"{bare}_FILE"))
+    return (bare if is_bare else name) + space + rest
 
 
 def _with_bare_names(variables: Mapping[str, str]) -> dict[str, str]:

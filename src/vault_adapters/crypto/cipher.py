@@ -74,22 +74,26 @@ class AesGcmCipher:
 
     async def open(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """See `Cipher`."""
-        return await self._open(key, sealed.data_key_id, sealed.blob, self._contexts.encode(key))
-
-    async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
-        """See `Cipher`."""
-        context = beside(self._contexts.encode(key), sealed.blob)
-        return await self._open(key, sealed.data_key_id, sealed.extra or b"", context)
-
-    async def _open(self, key: TokenKey, key_id: bytes, blob: bytes, context: bytes) -> Secret:
+        key_id = sealed.data_key_id
         opener = self._keyring.get_held_key(key.tenant_id, key_id) or await self._keyring.find_key(
             key.tenant_id, key_id
         )
         # EnvelopeKey.open refuses an envelope that does not name the row's data key.
-        secret = decoded_secret(opener.open(blob, context))
+        secret = decoded_secret(opener.open(sealed.blob, self._contexts.encode(key)))
         if secret is None:
             raise UnreadableError("encoding")
         return secret
+
+    async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
+        """See `Cipher`."""
+        key_id = sealed.data_key_id
+        opener = self._keyring.get_held_key(key.tenant_id, key_id) or await self._keyring.find_key(
+            key.tenant_id, key_id
+        )
+        text = decoded_secret(opener.open(sealed.extra or b"", beside(self._contexts.encode(key), sealed.blob)))
+        if text is None:
+            raise UnreadableError("encoding")
+        return text
 
     async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | UnreadableError]:
         """See `Cipher`."""

@@ -8,19 +8,24 @@ should have no default parameters, default headers, cookies or retries, because 
 from vault_adapters.providers import presets
 from vault_adapters.providers.client_credentials import ClientCredentialsRefresher
 from vault_adapters.providers.custom import CustomRefresher
+from vault_adapters.providers.github_app import GitHubAppRefresher
 from vault_adapters.providers.greeninvoice import GreenInvoiceRefresher
+from vault_adapters.providers.jwt_bearer import JwtBearerRefresher
 from vault_adapters.providers.meta import MetaTokenExchangeRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
 from vault_adapters.providers.profiled import refresher
-from vault_adapters.providers.profiles import Profile, load_profile, profiles
+from vault_adapters.providers.profiles import load_profile, profiles
+from vault_adapters.providers.signing_key import SigningKey
 
 __all__ = [
     "ClientCredentialsRefresher",
     "CustomRefresher",
+    "GitHubAppRefresher",
     "GreenInvoiceRefresher",
+    "JwtBearerRefresher",
     "MetaTokenExchangeRefresher",
     "OAuth2Refresher",
-    "Profile",
+    "SigningKey",
     "load_profile",
     "presets",
     "profiles",

@@ -13,6 +13,7 @@ from attrs import evolve
 from vault_adapters.providers.expiry import retry_after
 from vault_adapters.providers.http import Incoming
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
+from vault_domain.entities import causes
 from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
 from vault_domain.entities.jwt import jwt_expiry
 from vault_domain.entities.lifetime import limited_expiry
@@ -49,7 +50,9 @@ def read_answer(
         wait = retry_after(answer.headers, answer.received_at)
         return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
     if 300 <= status < 400:
-        return ProviderConfigurationError("the provider redirects; a token endpoint must not redirect", refused=False)
+        return ProviderConfigurationError(
+            "the provider redirects; a token endpoint must not redirect", reason=causes.REDIRECT, refused=False
+        )
     # A gateway sends 408 if client or provider is too slow, so the provider may have got the request.
     if status == 408 or not 200 <= status < 500:
         wait = retry_after(answer.headers, answer.received_at)
@@ -66,7 +69,7 @@ def _read_success(
     answer: Incoming, members: Members | None, condemns: frozenset[str], default_lifetime: timedelta | None
 ) -> TokenSet | VaultError:
     if members is None:
-        return RefreshFailedError("the provider's answer cannot be read", outcome_unknown=True)
+        return _unreadable("the provider's answer cannot be read")
     access_token, refresh_token = _secret(members.get("access_token")), _secret(members.get("refresh_token"))
     if access_token is not None:
         # A refresh token that cannot be stored is left out and reported by `from_response`.
@@ -80,11 +83,20 @@ def _read_success(
         )
     if members.get("error"):
         return _refused(answer, members, condemns)
-    return RefreshFailedError("the provider's answer holds no access token", outcome_unknown=True)
+    return _unreadable("the provider's answer holds no access token")
+
+
+def _unreadable(message: str) -> RefreshFailedError:
+    return RefreshFailedError(message, reason=causes.UNREADABLE_ANSWER, outcome_unknown=True)
 
 
 def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]) -> VaultError:
-    return refusal(error_code(members), retry_after(answer.headers, answer.received_at), condemns)
+    code = error_code(members)
+    if code is None and answer.status == 404:
+        return ProviderConfigurationError("the token endpoint does not exist (404)", reason=causes.HTTP_404)
+    if members is None and answer.status >= 400:  # no OAuth server answers without JSON; the URL may be wrong
+        return ProviderConfigurationError("the provider's refusal cannot be read", reason=causes.UNREADABLE_ANSWER)
+    return refusal(code, retry_after(answer.headers, answer.received_at), condemns)
 
 
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:

@@ -10,16 +10,17 @@ from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote_plus, urlencode
 
 from vault_adapters.providers.http import Outgoing
+from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret, as_secret
 
-AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
+AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 """The authentication methods, as RFC 7591 section 2 names them."""
 
 _METHODS: tuple[AuthMethod, ...] = get_args(AuthMethod)
 
 
-def as_auth_method(value: object) -> AuthMethod:
+def as_auth_method(value: str) -> AuthMethod:
     """Check an authentication method and return it.
 
     Raises:
@@ -31,19 +32,19 @@ def as_auth_method(value: object) -> AuthMethod:
     raise InvalidInputError(f"auth_method must be one of {', '.join(_METHODS)}")
 
 
-def as_secret_method(value: object) -> AuthMethod:
+def as_secret_method(value: str) -> AuthMethod:
     """Check that a value is an authentication method that uses a secret; return the method.
 
     Raises:
         InvalidInputError: the value is not a method that uses a secret.
     """
     method = as_auth_method(value)
-    if method == "none":
+    if method not in ("client_secret_basic", "client_secret_post"):
         raise InvalidInputError("auth_method must be client_secret_basic or client_secret_post")
     return method
 
 
-def as_client_secret(value: object) -> Secret | None:
+def as_client_secret(value: Secret | str | None) -> Secret | None:
     """Return a client secret as `Secret`, or None.
 
     Raises:
@@ -59,16 +60,38 @@ def as_client_secret(value: object) -> Secret | None:
     return secret
 
 
-def check_client(auth_method: str, client_secret: Secret | None) -> None:
-    """Check that method and secret fit: ``none`` without a secret, every other method with one.
+def as_signing_key(value: object) -> SigningKey | None:
+    """Check a client's key and return it, or None.
 
     Raises:
-        InvalidInputError: method and secret do not fit.
+        InvalidInputError: the value is something else.
     """
+    if value is not None and not isinstance(value, SigningKey):
+        raise InvalidInputError("signing_key must be a SigningKey, made by from_pem, from_jwk or from_signer")
+    return value
+
+
+def check_client(auth_method: str, client_secret: Secret | None, signing_key: SigningKey | None = None) -> None:
+    """Check that a method has what it needs and nothing else: a secret, a key, or for ``none`` neither.
+
+    Raises:
+        InvalidInputError: the method and the rest do not fit.
+    """
+    if (auth_method == "private_key_jwt") != (signing_key is not None):
+        raise InvalidInputError("auth_method 'private_key_jwt' needs a signing_key, and no other method takes one")
+    if auth_method == "private_key_jwt":
+        if client_secret is not None:
+            raise InvalidInputError("auth_method 'private_key_jwt' takes no client_secret")
+        return
     if auth_method == "none" and client_secret is not None:
         raise InvalidInputError("auth_method 'none' is for public clients, which have no client_secret")
     if auth_method != "none" and client_secret is None:
         raise InvalidInputError("client_secret is missing; for a public client, pass auth_method='none'")
+
+
+def plain_form(url: str, form: Mapping[str, str]) -> Outgoing:
+    """Return a POST of a form that authenticates no client."""
+    return Outgoing(url, urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
 
 
 def signed_form(

@@ -12,6 +12,7 @@ from vault_adapters.providers.expiry import retry_after
 from vault_adapters.providers.http import Incoming, body_matters
 from vault_adapters.providers.oauth2 import OAuth2Refresher
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
+from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import InvalidInputError, RefreshFailedError, VaultError
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.token_set import TokenSet
@@ -72,12 +73,16 @@ class CustomRefresher(OAuth2Refresher):
 
     def _problem(self, status: int, members: Members) -> VaultError | None:
         try:
-            return None if self.read_error is None else self.read_error(status, members)
+            problem = None if self.read_error is None else self.read_error(status, members)
         except VaultError as error:
             return error.with_traceback(None)
         except Exception as error:  # its text may hold a token
             what = type(error).__name__
-        return RefreshFailedError(f"read_error failed ({what})", outcome_unknown=True)
+        else:
+            if problem is None or isinstance(problem, VaultError):
+                return problem
+            what = "it returned no VaultError"
+        return RefreshFailedError(f"read_error failed ({what})", reason=UNREADABLE_ANSWER, outcome_unknown=True)
 
     def _tokens(self, members: Members, answer: Incoming) -> TokenSet | VaultError:
         try:
@@ -95,4 +100,5 @@ class CustomRefresher(OAuth2Refresher):
         if members.get("error"):
             wait = retry_after(answer.headers, answer.received_at)
             return refusal(error_code(members), wait, CONDEMNS_GRANT)
-        return RefreshFailedError(f"the provider's answer cannot be read by read_answer ({what})", outcome_unknown=True)
+        message = f"the provider's answer cannot be read by read_answer ({what})"
+        return RefreshFailedError(message, reason=UNREADABLE_ANSWER, outcome_unknown=True)

@@ -33,17 +33,25 @@ def as_endpoint(value: object, name: str) -> str:
     return text
 
 
-def as_token_url(value: object) -> str:
+def as_token_url(value: str) -> str:
     """Check a token endpoint's URL and return it."""
     return as_endpoint(value, "token_url")
 
 
-def as_revocation_url(value: object) -> str | None:
+def as_revocation_url(value: str | None) -> str | None:
     """Check a revocation endpoint's URL and return it; None if the provider has no such endpoint."""
     return None if value is None else as_endpoint(value, "revocation_url")
 
 
-def as_client_id(value: object) -> str:
+def as_audience(value: str | None) -> str | None:
+    """Check an audience and return it: a printable text of 1 to 4096 characters, or None."""
+    text = None if value is None else plain_text(value)
+    if value is not None and (text is None or not 1 <= len(text) <= _LONGEST_TEXT or not text.isprintable()):
+        raise InvalidInputError(f"audience must be a printable text of 1 to {_LONGEST_TEXT} characters, or None")
+    return text
+
+
+def as_client_id(value: str) -> str:
     """Check a client id and return it: a printable text of 1 to 4096 characters, without lone surrogates."""
     text = plain_text(value)
     if text is None or not 1 <= len(text) <= _LONGEST_TEXT or not text.isprintable():
@@ -51,7 +59,7 @@ def as_client_id(value: object) -> str:
     return text
 
 
-def as_parameters(value: object) -> dict[str, str]:
+def as_parameters(value: Mapping[str, str] | None) -> dict[str, str]:
     """Check extra form parameters and return them; they must not set parameters that refreshers set themselves."""
     if value is None:
         return {}

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from vault_adapters.providers.answers import Members, read_answer
 from vault_adapters.providers.endpoint import as_token_url, shown
-from vault_adapters.providers.fields import credential_fields
-from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
+from vault_adapters.providers.http import Incoming, exchange, settle
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
+from vault_adapters.providers.profiles import packaged_profile
+from vault_adapters.providers.shaped_answers import read_shaped
+from vault_adapters.providers.shaped_requests import keyed
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed_class
-from vault_domain.entities.secret import Secret
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
-GREENINVOICE_TOKEN_URL = "https://api.greeninvoice.co.il/api/v1/account/token"
+_PROFILE = packaged_profile("greeninvoice")
+
+GREENINVOICE_TOKEN_URL = _PROFILE.url("token_url", {}) or ""
 
 
 @scrubbed_class
@@ -35,7 +36,7 @@ class GreenInvoiceRefresher:
     without ``expires``, the token's ``exp`` claim is used. Status 401 means that the key is permanently invalid, and so
     do OAuth error codes that condemn a client id and secret (`CONDEMNS_KEY`).
 
-    Source: the provider's API reference, greeninvoice.docs.apiary.io ("Account", obtain token); its sandbox is
+    The profile ``greeninvoice`` names the sources. The sandbox is
     ``https://sandbox.d.greeninvoice.co.il/api/v1/account/token``.
 
     Args:
@@ -68,24 +69,8 @@ class GreenInvoiceRefresher:
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        outgoing = self._outgoing(request.credential)
+        outgoing = keyed(_PROFILE, self.token_url, {}, request.credential, "client_secret_post")
         if isinstance(outgoing, VaultError):
             return outgoing
         answer = await exchange(self.client, outgoing, request.deadline, request.send_deadline)
-        if not isinstance(answer, Incoming):
-            return answer
-        return read_answer(answer, dialect=_as_oauth, condemns=CONDEMNS_KEY)
-
-    def _outgoing(self, credential: Secret) -> Outgoing | VaultError:
-        fields = credential_fields(credential, "id", "secret")
-        if isinstance(fields, VaultError):
-            return fields
-        return Outgoing(self.token_url, json.dumps(fields).encode(), {"Content-Type": "application/json"})
-
-
-def _as_oauth(status: int, members: Members | None) -> Members | None:
-    if status == 401:
-        return {"error": "invalid_client"}
-    if members is None or "token" not in members:
-        return members
-    return {"access_token": members["token"], "expires_at": members.get("expires")}
+        return read_shaped(answer, _PROFILE, CONDEMNS_KEY) if isinstance(answer, Incoming) else answer

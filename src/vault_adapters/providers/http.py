@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from vault_adapters.providers.body import Body
 from vault_adapters.providers.quiet import quiet_exchange
+from vault_adapters.providers.reasons import cause_of_failure
 from vault_adapters.runtime.time_limit import OVERSLEPT, Beat, TimeLimit
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConfigurationError, RefreshFailedError, VaultError
@@ -46,11 +47,12 @@ class HttpBound(Protocol):
 
 @frozen
 class Outgoing:
-    """A POST to send. Its repr shows only the URL without query, because tracebacks may show locals."""
+    """A request to send. Its repr shows only the URL without query, because tracebacks may show locals."""
 
     url: str = field(repr=lambda url: repr(url.partition("?")[0]))
     content: bytes = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    method: str = "POST"
 
 
 @frozen
@@ -103,7 +105,7 @@ async def exchange(
         failure = error.with_traceback(None)
     except Exception as error:  # any error of the client may hold the request
         what = "it did not answer in time" if limit.is_over else type(error).__name__
-        failure = progress.failed(what, not_sent=not _NOT_SENT.isdisjoint(_names(error)))
+        failure = progress.failed(what, error, not_sent=not _NOT_SENT.isdisjoint(_names(error)))
     except BaseException as error:  # raise a cancellation below, without the frames that hold credentials
         stopped = error.with_traceback(None)
     if stopped is not None:
@@ -111,7 +113,7 @@ async def exchange(
     # A complete answer counts, even if closing the connection failed or took too long.
     answer = progress.answer or progress.complete_despite_the_break()
     if answer is None:
-        return failure or progress.failed("no answer")
+        return failure or progress.failed("no answer", TimeoutError())
     _log.debug("the provider answered %d", answer.status)
     return answer
 
@@ -164,19 +166,22 @@ class _Progress:
         """Return whether the request has left, or may have; ``late`` tells how long the process was stopped."""
         return self.sending or (not self.traced and late < OVERSLEPT)
 
-    def failed(self, what: str, *, not_sent: bool = False) -> RefreshFailedError:
+    def failed(self, what: str, error: BaseException, *, not_sent: bool = False) -> RefreshFailedError:
         # A client with a transport other than httpcore does not trace, so assume that the request may have been sent.
-        if not_sent or (self.traced and not self.sending):
-            return RefreshFailedError(f"the provider could not be reached ({what})")
-        return RefreshFailedError(f"the exchange with the provider broke off ({what})", outcome_unknown=True)
+        sent = not (not_sent or (self.traced and not self.sending))
+        reason = cause_of_failure(error, sent=sent)
+        if not sent:
+            return RefreshFailedError(f"the provider could not be reached ({what})", reason=reason)
+        message = f"the exchange with the provider broke off ({what})"
+        return RefreshFailedError(message, reason=reason, outcome_unknown=True)
 
 
 async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:
-    async with _opened(client) as http:
+    async with opened(client) as http:
         # Stop waiting for a connection a little before the limit, so that it is certain that nothing was sent.
         waiting = seconds * 0.9
         request = http.build_request(
-            "POST",
+            outgoing.method,
             outgoing.url,
             content=outgoing.content,
             headers={**_HEADERS, **outgoing.headers},
@@ -198,7 +203,8 @@ def body_matters(status: int) -> bool:
 
 
 @asynccontextmanager
-async def _opened(client: HttpClient | None) -> AsyncIterator[Any]:
+async def opened(client: HttpClient | None) -> AsyncIterator[Any]:
+    """Give a client: the given one, which stays open, or a new one that is closed."""
     if client is not None:
         yield client
         return

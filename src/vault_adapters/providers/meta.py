@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from attrs import evolve, field, frozen
 
-from vault_adapters.providers.answers import Members, read_answer
+from vault_adapters.providers.answers import Members
 from vault_adapters.providers.client_auth import as_client_secret, check_client
 from vault_adapters.providers.endpoint import as_client_id, as_token_url, shown
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
+from vault_adapters.providers.profiles import packaged_profile
+from vault_adapters.providers.shaped_answers import read_shaped
+from vault_adapters.providers.shaped_requests import members_of, signed
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.rotation_policy import Rotation
@@ -23,12 +24,11 @@ from vault_domain.ports.token_refresher import RefreshRequest
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
-META_TOKEN_URL = "https://graph.facebook.com/oauth/access_token"
+_PROFILE = packaged_profile("whatsapp")
+_CODES = frozenset(rule.code for rule in _PROFILE.errors.rules)
+_BUSY = 2
 
-_LIFETIME = timedelta(days=60)
-_DEAD_TOKEN = frozenset({102, 190})
-_BUSY = frozenset({1, 2, 4, 17, 32, 341, 613})
-_WRONG_APP = 101
+META_TOKEN_URL = _PROFILE.token_url or ""
 
 
 @scrubbed_class
@@ -42,8 +42,7 @@ class MetaTokenExchangeRefresher:
     Meta documents the exchange as a GET with the app's secret in the query. This class sends the same parameters as a
     form, as Meta's PHP SDK did, because clients, proxies and traces log URLs.
 
-    Sources: developers.facebook.com/docs/pages/access-tokens ("valid for 60 days") and
-    developers.facebook.com/docs/graph-api/guides/error-handling (error codes).
+    The profile ``whatsapp`` holds the lifetime and the meaning of error codes, with their sources.
 
     Args:
         client_id: the app's id.
@@ -92,37 +91,27 @@ class MetaTokenExchangeRefresher:
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        answer = await exchange(
-            self.client, self._outgoing(request.credential), request.deadline, request.send_deadline
+        answer = await exchange(self.client, self._outgoing(request), request.deadline, request.send_deadline)
+        return read_shaped(answer, _PROFILE, prepared=_numbered) if isinstance(answer, Incoming) else answer
+
+    def _outgoing(self, request: RefreshRequest) -> Outgoing:
+        return signed(
+            _PROFILE,
+            self.token_url,
+            members_of(_PROFILE, request, (), {}, {}),
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            auth_method="client_secret_post",
         )
-        if not isinstance(answer, Incoming):
-            return answer
-        return read_answer(answer, dialect=_graph_errors, default_lifetime=_LIFETIME)
-
-    def _outgoing(self, credential: Secret) -> Outgoing:
-        form = {
-            "grant_type": "fb_exchange_token",
-            "client_id": self.client_id,
-            "client_secret": self.client_secret.reveal() if self.client_secret else "",
-            "fb_exchange_token": credential.reveal(),
-        }
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return Outgoing(self.token_url, urlencode(form).encode(), headers)
 
 
-def _graph_errors(status: int, members: Members | None) -> Members | None:
-    """Replace the Graph API's error numbers by OAuth error codes; its rate limits have status 400."""
-    error = members.get("error") if members is not None else None
-    if members is None or not isinstance(error, dict):
+def _numbered(members: Members) -> Members:
+    """Give the Graph API's error the number that decides: 2 if it is transient and its own number says nothing."""
+    error = members.get("error")
+    if not isinstance(error, dict):
         return members
-    return {**members, "error": _oauth_code(error)}
-
-
-def _oauth_code(error: Members) -> str:
-    code = error.get("code")
-    number = code if isinstance(code, int) else 0
-    if number in _DEAD_TOKEN:
-        return "invalid_grant"
-    if error.get("is_transient") is True or number in _BUSY:
-        return "temporarily_unavailable"
-    return "invalid_client" if number == _WRONG_APP else "invalid_request"
+    number = error.get("code")
+    is_known = type(number) is int and str(number) in _CODES
+    if not is_known:
+        number = _BUSY if error.get("is_transient") is True else "invalid_request"
+    return {**members, "error": {"code": number}}

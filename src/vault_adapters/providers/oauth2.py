@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from vault_adapters.providers.answers import read_answer
+from vault_adapters.providers.assertions import Proof, proof_of
 from vault_adapters.providers.client_auth import (
     AuthMethod,
     as_auth_method,
     as_client_secret,
+    as_signing_key,
     check_client,
     signed_form,
 )
-from vault_adapters.providers.endpoint import as_client_id, as_parameters, as_revocation_url, as_token_url, shown
+from vault_adapters.providers.endpoint import (
+    as_audience,
+    as_client_id,
+    as_parameters,
+    as_revocation_url,
+    as_token_url,
+    shown,
+)
 from vault_adapters.providers.http import Incoming, exchange, settle
+from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import InvalidInputError, VaultError
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
@@ -30,7 +41,7 @@ if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
 
-def _as_rotation(value: object) -> Rotation:
+def _as_rotation(value: Rotation) -> Rotation:
     if not isinstance(value, Rotation):
         raise InvalidInputError("rotation must be Rotation.strict(), Rotation.grace(...) or Rotation.non_rotating()")
     return value
@@ -44,13 +55,19 @@ def _as_idle_lifetime(value: object) -> timedelta | None:
     return None if value is None else as_duration(value, "idle_lifetime", positive=True)
 
 
-def _as_flag(value: object) -> bool:
+def _as_flag(value: bool) -> bool:
     if not isinstance(value, bool):
         raise InvalidInputError("old_token_dies must be True or False")
     return value
 
 
-def _as_scope(value: object) -> RevocationScope:
+def _as_limit(value: RequestLimit | None) -> RequestLimit | None:
+    if value is not None and not isinstance(value, RequestLimit):
+        raise InvalidInputError("request_limit must be a RequestLimit or None")
+    return value
+
+
+def _as_scope(value: RevocationScope | str) -> RevocationScope:
     text = plain_text(value)
     if text not in set(RevocationScope):
         raise InvalidInputError("revocation_scope must be grant or user_and_client")
@@ -66,7 +83,10 @@ class OAuth2Refresher:
         token_url: the token endpoint; https, or http on loopback.
         client_id: the client id registered with the provider.
         client_secret: text or `Secret`; None for a public client, together with ``auth_method="none"``.
-        auth_method: ``client_secret_basic`` (the RFC's default), ``client_secret_post`` or ``none``.
+        auth_method: ``client_secret_basic`` (the RFC's default), ``client_secret_post``, ``private_key_jwt`` (RFC 7523
+            section 2.2) or ``none``.
+        signing_key: the client's key for ``private_key_jwt``, instead of a secret.
+        audience: the ``aud`` of the client's JWT; None: ``token_url``. Some providers want their issuer's URL.
         scopes: the scopes to request; None requests the scopes of the grant.
         extra: further form parameters, such as ``{"resource": "..."}``.
         rotation: the provider's rotation policy; it decides whether to retry after an unknown outcome. The default,
@@ -80,6 +100,7 @@ class OAuth2Refresher:
             grant when 80 % of this time have passed since its last refresh.
         old_token_dies: whether a refresh ends the old access token at once (RingCentral). Then nobody gets it while an
             attempt is under way: `ensure_access_token` waits, within its timeout.
+        request_limit: a `RequestLimit` that the provider sets on token requests, or None; the whole fleet keeps it.
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:
@@ -90,6 +111,8 @@ class OAuth2Refresher:
     client_id: str = field(converter=as_client_id)
     client_secret: Secret | None = field(default=None, converter=as_client_secret)
     auth_method: AuthMethod = field(default="client_secret_basic", converter=as_auth_method, kw_only=True)
+    signing_key: SigningKey | None = field(default=None, converter=as_signing_key, kw_only=True)
+    audience: str | None = field(default=None, converter=as_audience, kw_only=True)
     scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
     extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
     rotation: Rotation = field(factory=Rotation.strict, converter=_as_rotation, kw_only=True)
@@ -103,10 +126,11 @@ class OAuth2Refresher:
     default_lifetime: timedelta | None = field(default=None, converter=_as_default_lifetime, kw_only=True)
     idle_lifetime: timedelta | None = field(default=None, converter=_as_idle_lifetime, kw_only=True)
     old_token_dies: bool = field(default=False, converter=_as_flag, kw_only=True)
+    request_limit: RequestLimit | None = field(default=None, converter=_as_limit, kw_only=True)
     client: HttpClient | None = field(default=None, kw_only=True, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        check_client(self.auth_method, self.client_secret)
+        check_client(self.auth_method, self.client_secret, self.signing_key)
 
     @property
     def spends(self) -> TokenKind:
@@ -144,8 +168,19 @@ class OAuth2Refresher:
         return read_answer(answer)
 
     async def _post(self, url: str, form: dict[str, str], request: RefreshRequest) -> Incoming | VaultError:
+        proof = await self._proof(request, self.token_url)
+        if isinstance(proof, VaultError):
+            return proof
         outgoing = signed_form(
-            url, form, client_id=self.client_id, client_secret=self.client_secret, auth_method=self.auth_method
+            url,
+            {**form, **proof.members},
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            auth_method=self.auth_method,
         )
         form.clear()  # a cancellation's traceback keeps this frame, so the form must not hold the credential
-        return await exchange(self.client, outgoing, request.deadline, request.send_deadline)
+        return await exchange(self.client, outgoing, proof.deadline, proof.send_deadline)
+
+    async def _proof(self, request: RefreshRequest, token_url: str) -> Proof | VaultError:
+        """Return what authenticates the client beside its secret, or the error to raise."""
+        return await proof_of(self.signing_key, self.client_id, self.audience or token_url, request)

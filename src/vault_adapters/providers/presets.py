@@ -1,4 +1,4 @@
-"""Ready-made refreshers for well-known providers, according to the providers' documentation.
+"""Ready-made refreshers for some of the providers of which there are profiles; `refresher` serves all.
 
 ``voicenter``, ``icount`` and ``clerk`` need no refresher, because their API keys do not expire. Store such a key as
 `TokenKind.API_KEY` and read it with ``get_token``. If the provider withdraws it, call ``mark_token_invalid``.
@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from vault_adapters.providers.greeninvoice import GREENINVOICE_TOKEN_URL, GreenInvoiceRefresher
 from vault_adapters.providers.meta import META_TOKEN_URL, MetaTokenExchangeRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
-from vault_domain.entities.rotation_policy import Rotation
+from vault_adapters.providers.profiled import with_client
+from vault_adapters.providers.profiles import packaged_profile
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.secret import Secret
 
-GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"
-GOOGLE_REVOCATION_URL = "https://oauth2.googleapis.com/revoke"
+_GOOGLE = packaged_profile("google")
+
+GOOGLE_TOKEN_URL = _GOOGLE.token_url or ""
+GOOGLE_REVOCATION_URL = _GOOGLE.revocation_url or ""
 
 __all__ = ["google", "greeninvoice", "whatsapp"]
 
@@ -39,8 +42,7 @@ def google(
     - A refresh token becomes invalid after six months without use, when the user revokes it, or after seven days while
       the app's consent screen is in testing.
 
-    Source: developers.google.com/identity/protocols/oauth2/web-server ("Refreshing an access token", "Revoking a
-    token"). Its examples send the client's id and secret in the body.
+    The profile ``google`` holds these facts, with their sources.
 
     Args:
         client_id: the client id from the Google Cloud console.
@@ -52,15 +54,14 @@ def google(
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.
     """
-    return OAuth2Refresher(
-        token_url,
+    return with_client(
+        _GOOGLE,
         client_id,
         client_secret,
         auth_method="client_secret_post",
         scopes=scopes,
-        rotation=Rotation.non_rotating(),
+        token_url=token_url,
         revocation_url=revocation_url,
-        revocation_scope="user_and_client",
     )
 
 

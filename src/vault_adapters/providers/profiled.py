@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from vault_adapters.providers.account_variables import AccountVariables, check_variables, values_for
+from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, prepared
+from vault_adapters.providers.assertions import Proof
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method
 from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
 from vault_adapters.providers.oauth2 import OAuth2Refresher
@@ -16,13 +17,15 @@ from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_adapters.providers.profiles import Profile, as_profile
 from vault_adapters.providers.shaped_answers import read_shaped
 from vault_adapters.providers.shaped_requests import keyed, members_of, signed
-from vault_domain.entities.account import TokenKind
+from vault_adapters.providers.signing_key import SigningKey
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import (
     ConfigurationError,
     InvalidInputError,
     ProviderConfigurationError,
     VaultError,
 )
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret
@@ -57,6 +60,15 @@ class ProfileRefresher(OAuth2Refresher):
         exchanges = self.profile.request.grant == "access_token"
         return TokenKind.ACCESS_TOKEN if exchanges else TokenKind.REFRESH_TOKEN
 
+    @property
+    def concurrency(self) -> int | None:
+        """How many requests a process may have open at the provider, or None."""
+        return self.profile.limits.concurrency
+
+    async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
+        return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
+
     async def revoke(self, request: RefreshRequest) -> bool | None:
         """Revoke a refresh or access token; return whether the provider confirmed, and never raise."""
         if self.revocation_url is None:
@@ -75,15 +87,25 @@ class ProfileRefresher(OAuth2Refresher):
     async def _send(
         self, template: str, members: dict[str, str] | None, request: RefreshRequest, *, shaped: bool
     ) -> Incoming | VaultError:
-        values = await values_for(self.profile, request, self.fixed, self.finder)
-        if isinstance(values, VaultError):
-            return values
-        outgoing = self._outgoing(template, members, request, values, shaped=shaped)
+        ready = await prepared(self.profile, request, self.fixed, self.finder)
+        if isinstance(ready, VaultError):
+            return ready
+        request, values = ready
+        proof = await self._proof_at(values, request)
+        if isinstance(proof, VaultError):
+            return proof
+        outgoing = self._outgoing(template, members, request, values, proof.members, shaped=shaped)
         if members is not None:
             members.clear()  # a cancellation's traceback keeps this frame, so it must not hold the credential
         if isinstance(outgoing, VaultError):
             return outgoing
-        return await exchange(self.client, outgoing, request.deadline, request.send_deadline)
+        return await exchange(self.client, outgoing, proof.deadline, proof.send_deadline)
+
+    async def _proof_at(self, values: Mapping[str, Any], request: RefreshRequest) -> Proof | VaultError:
+        try:
+            return await self._proof(request, self.profile.filled(self.token_url, values))
+        except InvalidInputError as error:
+            return ProviderConfigurationError(str(error), refused=False)
 
     def _outgoing(
         self,
@@ -91,6 +113,7 @@ class ProfileRefresher(OAuth2Refresher):
         members: Mapping[str, str] | None,
         request: RefreshRequest,
         values: Mapping[str, Any],
+        proof: Mapping[str, str],
         *,
         shaped: bool,
     ) -> Outgoing | VaultError:
@@ -102,7 +125,7 @@ class ProfileRefresher(OAuth2Refresher):
         return signed(
             self.profile if shaped else None,
             url,
-            sent,
+            {**sent, **proof},
             client_id=self.client_id,
             client_secret=self.client_secret,
             auth_method=self.auth_method,
@@ -140,17 +163,29 @@ class ProfileKeyRefresher:
         """The rotation policy: a refresh does not change the key."""
         return Rotation.non_rotating()
 
+    @property
+    def request_limit(self) -> RequestLimit | None:
+        """How many token requests the provider accepts, or None."""
+        return self.profile.limits.request_limit
+
     def with_client(self, client: HttpClient) -> ProfileKeyRefresher:
         """Return a copy that sends its requests through ``client``, which it never closes."""
         return evolve(self, client=client)
+
+    async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
+        return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
         """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        values = await values_for(self.profile, request, self.fixed, self.finder)
-        outgoing = values if isinstance(values, VaultError) else self._outgoing(request, values)
+        ready = await prepared(self.profile, request, self.fixed, self.finder)
+        if isinstance(ready, VaultError):
+            return ready
+        request, values = ready
+        outgoing = self._outgoing(request, values)
         if isinstance(outgoing, VaultError):
             return outgoing
         answer = await exchange(self.client, outgoing, request.deadline, request.send_deadline)
@@ -173,6 +208,8 @@ def refresher(
     *,
     scopes: Sequence[str] | None = None,
     auth_method: AuthMethod | None = None,
+    signing_key: SigningKey | None = None,
+    audience: str | None = None,
     account_variables: AccountVariables | None = None,
     client: HttpClient | None = None,
     **variables: str,
@@ -188,6 +225,8 @@ def refresher(
         client_secret: text or `Secret`; None for a public client.
         scopes: the scopes to request; None requests the scopes of the grant.
         auth_method: how the client authenticates; None takes the profile's first method that fits.
+        signing_key: the client's key for ``private_key_jwt``, instead of a secret.
+        audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values
             precede those among the account's extras, and these precede ``variables``.
         client: an HTTP client, which is never closed; None opens one for each call, or the vault's own.
@@ -204,33 +243,47 @@ def refresher(
     own_keys = profile.request.grant in ("client_credentials", "api_key")
     if own_keys and (client_id is not None or client_secret is not None):
         raise InvalidInputError("each account stores a key of its own; pass neither client_id nor client_secret")
-    method = auth_method or _method(profile, is_public=client_secret is None and not own_keys)
+    if own_keys and signing_key is not None:
+        raise InvalidInputError("each account stores a key of its own; pass no signing_key")
+    is_public = client_secret is None and not own_keys
+    by_key: AuthMethod | None = None if signing_key is None else "private_key_jwt"
+    method = auth_method or by_key or _method(profile, is_public=is_public)
     if own_keys:
         return ProfileKeyRefresher(
             profile=profile, auth_method=method, scopes=scopes, fixed=variables, finder=account_variables, client=client
         )
-    return ProfileRefresher(
-        profile=profile,
-        token_url=profile.token_url,
-        client_id=client_id,
-        client_secret=client_secret,
+    return with_client(
+        profile,
+        client_id or "",  # is refused
+        client_secret,
         auth_method=method,
+        signing_key=signing_key,
+        audience=audience,
         scopes=scopes,
-        rotation=profile.rotation.policy,
-        revocation_url=profile.revocation_url,
-        revocation_scope=profile.revocation.scope,
-        default_lifetime=profile.answer.default_lifetime,
-        idle_lifetime=profile.rotation.idle,
-        old_token_dies=profile.rotation.old_token_dies,
         fixed=variables,
         finder=account_variables,
         client=client,
     )
 
 
+def with_client(profile: Profile, client_id: Any, client_secret: Any, **options: Any) -> ProfileRefresher:
+    """Return the refresher of a client's grants; the options are fields of `ProfileRefresher`."""
+    facts = {
+        "token_url": profile.token_url,
+        "rotation": profile.rotation.policy,
+        "revocation_url": profile.revocation_url,
+        "revocation_scope": profile.revocation.scope,
+        "default_lifetime": profile.answer.default_lifetime,
+        "idle_lifetime": profile.rotation.idle,
+        "old_token_dies": profile.rotation.old_token_dies,
+        "request_limit": profile.limits.request_limit,
+    }
+    return ProfileRefresher(profile=profile, client_id=client_id, client_secret=client_secret, **{**facts, **options})
+
+
 def _method(profile: Profile, *, is_public: bool) -> AuthMethod:
     known = [as_auth_method(method) for method in profile.client_auth if method != "private_key_jwt"]
     if not known and not is_public and profile.request.grant != "api_key":
-        raise ConfigurationError(f"{profile.name}: its clients authenticate with private_key_jwt only")
+        raise ConfigurationError(f"{profile.name}: its clients authenticate with private_key_jwt; pass a signing_key")
     fitting = [method for method in known if (method == "none") == is_public]
     return (fitting or ["client_secret_basic"])[0]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import evolve
 
@@ -15,9 +15,11 @@ from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, refusal
 from vault_adapters.providers.profiles.facts import ErrorMap
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.profiles.shapes import UNITS, AnswerShape
-from vault_domain.entities.errors import InvalidInputError, VaultError
-from vault_domain.entities.secret import Secret
+from vault_domain.entities.errors import VaultError
+from vault_domain.entities.extra import fitting
 from vault_domain.entities.token_set import TokenSet
+
+Prepared: TypeAlias = Callable[[Members], Members]
 
 _CODES = {
     "grant_dead": "invalid_grant",
@@ -29,11 +31,24 @@ _CODES = {
 """The registered OAuth code that each meaning has; no other text of a provider leaves this module."""
 
 _LONGEST_MESSAGE = 4096
+_LARGEST_NUMBER = 10**100
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds, this would be the year 5138
 
 
-def read_shaped(answer: Incoming, profile: Profile, condemns: frozenset[str] = CONDEMNS_GRANT) -> TokenSet | VaultError:
-    """Return the token set, or the error to raise; see `read_answer`."""
+def read_shaped(
+    answer: Incoming,
+    profile: Profile,
+    condemns: frozenset[str] = CONDEMNS_GRANT,
+    prepared: Prepared | None = None,
+) -> TokenSet | VaultError:
+    """Return the token set, or the error to raise; see `read_answer`.
+
+    Args:
+        answer: status, headers, body and time of receipt.
+        profile: says where the parts of an answer are, and what errors mean.
+        condemns: the error codes of a permanently invalid credential.
+        prepared: changes the members of an answer before the profile is asked.
+    """
     if not body_matters(answer.status):
         code = _meaning(profile.errors, answer.status, None)
         if code is not None:
@@ -41,6 +56,7 @@ def read_shaped(answer: Incoming, profile: Profile, condemns: frozenset[str] = C
     kept: dict[str, str] = {}
 
     def dialect(status: int, members: Members | None) -> Members | None:
+        members = prepared(members) if prepared is not None and members is not None else members
         shaped = as_rfc(profile.answer, members) if members is not None else {}
         if status < 300 and shaped.get("access_token"):
             kept.update(extras_of(profile.answer, members or {}))
@@ -48,10 +64,10 @@ def read_shaped(answer: Incoming, profile: Profile, condemns: frozenset[str] = C
         code = _meaning(profile.errors, status, members)
         if code is not None:
             return {**shaped, "error": code}
-        return members and {**shaped, "error": _found(members, profile.errors.code)}
+        return None if members is None else {**shaped, "error": _found(members, profile.errors.code)}
 
     result = read_answer(answer, dialect=dialect, condemns=condemns, default_lifetime=profile.answer.default_lifetime)
-    return _with_extra(result, kept) if isinstance(result, TokenSet) else result
+    return evolve(result, extra=kept) if isinstance(result, TokenSet) and kept else result
 
 
 def read_token_set(profile: Profile, answer: Mapping[str, Any], received_at: datetime | None = None) -> TokenSet:
@@ -71,7 +87,7 @@ def read_token_set(profile: Profile, answer: Mapping[str, Any], received_at: dat
         tokens = evolve(tokens, expires_in=profile.answer.default_lifetime)
     if tokens.refresh_token is not None and tokens.refresh_token_expires_in is None:
         tokens = evolve(tokens, refresh_token_expires_in=profile.rotation.absolute)
-    return _with_extra(tokens, extras_of(profile.answer, answer))
+    return evolve(tokens, extra=extras_of(profile.answer, answer))
 
 
 def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,8 +96,8 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
     usual = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in", "expires_at")
     members = {name: place[name] for name in usual if name in place}
     members |= {
-        "access_token": _credential(_found(place, shape.access_token)),
-        "refresh_token": _credential(_found(place, shape.refresh_token)),
+        "access_token": _found(place, shape.access_token),
+        "refresh_token": _found(place, shape.refresh_token),
         "scope": _scope(_found(place, shape.scope), shape.scope_separator),
         "token_type": _found(place, shape.token_type),
         "expires_in": _seconds(_found(place, shape.lifetime), UNITS[shape.lifetime_unit]),
@@ -96,18 +112,15 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
 def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
     """Return the members that are kept with the token; what is no text or number is left out."""
     found = {name: _found(answer, path) for name, path in shape.extra.items()}
-    return {name: str(value) for name, value in found.items() if type(value) in (str, int) and value != ""}
-
-
-def _with_extra(tokens: TokenSet, extra: Mapping[str, str]) -> TokenSet:
-    return tokens
+    texts = {name: _text(value) for name, value in found.items()}
+    return fitting({name: text for name, text in texts.items() if text})
 
 
 def _meaning(errors: ErrorMap, status: int, members: Members | None) -> str | None:
     """Return the code of the first rule that fits, or None. The message is compared here and goes nowhere else."""
     code = None if members is None else _found(members, errors.code)
     message = None if members is None else _found(members, errors.message)
-    shown = str(code) if type(code) in (str, int) else None
+    shown = _text(code)
     text = message[:_LONGEST_MESSAGE] if isinstance(message, str) else None
     for rule in errors.rules:
         if rule.fits(shown, status, text):
@@ -123,6 +136,12 @@ def _place(shape: AnswerShape, answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return answer
 
 
+def _text(value: Any) -> str | None:
+    """Return a text, or a number as its digits; None for anything else, such as a number of thousands of digits."""
+    is_number = type(value) is int and abs(value) < _LARGEST_NUMBER
+    return str(value) if is_number or type(value) is str else None
+
+
 def _found(members: Mapping[str, Any], path: str) -> Any:
     """Return the member at a path; None if there is none. A member whose own name has dots comes first."""
     if path in members:
@@ -131,16 +150,6 @@ def _found(members: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def _credential(value: Any) -> Any:
-    """Return a credential as `Secret`, so that no frame shows it; anything else as it is."""
-    if not isinstance(value, str) or not value:
-        return value
-    try:
-        return Secret(value)
-    except InvalidInputError:  # it is too long, for example; the reader of token sets says so
-        return value
 
 
 def _scope(value: Any, separator: str) -> Any:

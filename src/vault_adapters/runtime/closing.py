@@ -1,6 +1,6 @@
 """The periodic work of an open vault, and the order in which a vault closes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
@@ -22,7 +22,7 @@ class _Keeper(Protocol):
     async def close(self, seconds: float) -> None: ...
 
 
-class _Uses(Protocol):
+class _Noted(Protocol):
     async def flush(self) -> None: ...
 
 
@@ -34,7 +34,7 @@ _RETRY_SECONDS = 1.0
 async def running(
     refreshing: _Refreshing,
     keeper: _Keeper,
-    uses: _Uses,
+    noted: Sequence[_Noted],
     tasks: AsyncioTasks,
     *,
     limit: float,
@@ -48,17 +48,22 @@ async def running(
     Args:
         refreshing: the refreshes.
         keeper: the waiting answers.
-        uses: the uses of tokens, which are stored every ten seconds.
+        noted: what reads have noted, such as the uses of tokens; it is stored every ten seconds.
         tasks: runs the refreshes.
         limit: longest time in seconds for the waiting answers.
         lease: longest time in seconds that a refresh takes.
     """
     async with repeating(keeper.retry_all, _RETRY_SECONDS, last=partial(keeper.close, limit)):
         try:
-            async with repeating(uses.flush, _FLUSH_SECONDS, limit=limit / 4):
+            async with repeating(partial(_flush, noted), _FLUSH_SECONDS, limit=limit / 4):
                 try:
                     yield
                 finally:
                     refreshing.stop()
         finally:
             await tasks.drain(min(limit, lease), longest=lease, is_needed=lambda: refreshing.is_running)
+
+
+async def _flush(noted: Sequence[_Noted]) -> None:
+    for each in noted:
+        await each.flush()

@@ -1,7 +1,9 @@
 """Passes audit events to the host, and runs periodic work, such as storing when tokens were last used."""
 
 import asyncio
+import inspect
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -12,26 +14,63 @@ from vault_domain.entities.audit import AuditEvent
 _log = logging.getLogger(__name__)
 
 
+_MOST_WAITING = 10_000
+"""Largest number of calls of an async callback that wait for their turn; beyond it, events are dropped and logged."""
+
+
 class CallbackSink:
     """Implements `EventSink` over a host's function.
 
     Args:
-        callback: called once per event, after the commit; exceptions that it raises are logged and dropped.
+        callback: called once per event, after the commit; exceptions that it raises are logged and dropped. If it
+            returns an awaitable, the awaitables run one after the other, in the order of the events.
     """
 
     def __init__(self, callback: Callable[[AuditEvent], object] | None) -> None:
         self._callback = callback
+        self._waiting: deque[tuple[Awaitable[object], AuditEvent]] = deque()
+        self._task: asyncio.Task[None] | None = None
 
     def publish(self, events: Sequence[AuditEvent]) -> None:
         """Pass the events to the callback."""
         if self._callback is None:
             return
         for event in events:
+            if len(self._waiting) >= _MOST_WAITING:
+                _log.error("on_event is too slow; %s was not passed to it", event.action)
+                continue
             try:
-                self._callback(event)
+                result = self._callback(event)
             except Exception as error:
-                # Log no text and no traceback, because the host's frames may hold secrets.
-                _log.error("on_event raised %s for %s", type(error).__qualname__, event.action)
+                _report(error, event)
+                continue
+            if inspect.isawaitable(result):
+                self._waiting.append((result, event))
+        if self._waiting and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def aclose(self, seconds: float) -> None:
+        """Wait for the running calls, but no longer than this time."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=seconds)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for waiting, _ in self._waiting:
+            if inspect.iscoroutine(waiting):
+                waiting.close()
+
+    async def _run(self) -> None:
+        while self._waiting:
+            waiting, event = self._waiting.popleft()
+            try:
+                await waiting
+            except Exception as error:
+                _report(error, event)
+
+
+def _report(error: Exception, event: AuditEvent) -> None:
+    # Log no text and no traceback, because the host's frames may hold secrets.
+    _log.error("on_event raised %s for %s", type(error).__qualname__, event.action)
 
 
 @asynccontextmanager

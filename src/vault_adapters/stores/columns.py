@@ -11,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from vault_domain.entities.account import ConnectionState
+from vault_domain.ports.audit_log import Sought
 
 Columns = tuple[str, ...]
 
@@ -170,3 +171,14 @@ _LISTS = {
 def list_of_state(state: ConnectionState | None) -> str:
     """Return the name of the query whose page holds all accounts of this state, and few others if they are rare."""
     return "list_all_accounts" if state is None else _LISTS.get(state, "list_all_accounts")
+
+
+def sought_parameters(sought: Sought) -> dict[str, Any]:
+    """Return what selects audit events, except for the time."""
+    account = sought.account
+    return {
+        "account_tenant_id": None if account is None else account.tenant_id,
+        "provider": None if account is None else account.provider,
+        "identifier": None if account is None else account.identifier or "",
+        "action": None if sought.action is None else sought.action.value,
+    }

@@ -14,10 +14,14 @@ from vault_adapters.configuration.opening import misuse
 from vault_adapters.sync.session import Call, Session, View, blocking, walk_pages
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.page import Page
+from vault_domain.entities.reports import Readiness
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_label
 from vault_domain.entities.token import TokenInfo
+from vault_domain.facade.arguments import as_reason
+from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
@@ -74,10 +78,15 @@ class SyncVault(View[TokenVault]):
         self.close()
 
     @scrubbed
-    def with_actor(self, actor: str | None) -> SyncVault:
-        """Return a view of this vault whose audit events carry ``actor`` (1 to 255 characters, or None)."""
-        name = as_label(actor, "actor")
-        return SyncVault(self._session, lambda vault: vault.with_actor(name))
+    def with_actor(self, actor: str | None, *, reason: str | None = None) -> SyncVault:
+        """Return a view of this vault whose audit events carry ``actor``.
+
+        Args:
+            actor: 1 to 255 characters, or None.
+            reason: why this view reads tokens, as a code ``[a-z0-9_]{1,64}``, for the events of reads.
+        """
+        name, why = as_label(actor, "actor"), None if reason is None else as_reason(reason)
+        return SyncVault(self._session, lambda vault: vault.with_actor(name, reason=why))
 
     store_token = blocking(TokenVault.store_token)
     store_tokens = blocking(TokenVault.store_tokens)
@@ -104,11 +113,26 @@ class SyncVault(View[TokenVault]):
     list_tenants = blocking(TokenVault.list_tenants)
     list_accounts = blocking(TokenVault.list_accounts)
     audit_events = blocking(TokenVault.audit_events)
+    latest_audit_events = blocking(TokenVault.latest_audit_events)
+    prune_audit = blocking(TokenVault.prune_audit)
 
     import_tokens = blocking(TokenVault.import_tokens)
     revive_accounts = blocking(TokenVault.revive_accounts)
 
     health = blocking(TokenVault.health)
+    _ready = blocking(TokenVault.ready)
+
+    @scrubbed
+    def ready(self, *, timeout: timedelta | float = 1.0) -> Readiness:  # noqa: D102 - the docstring is set below
+        try:
+            return self._ready(timeout=timeout)
+        except StorageError as error:  # the vault could not be opened
+            return Readiness(store=error.reason or error.code)
+        except KeyUnavailableError as error:
+            return Readiness(master_key=error.reason or error.code)
+
+    ready.__doc__ = TokenVault.ready.__doc__
+
     erase_tenant = blocking(TokenVault.erase_tenant)
 
     @property
@@ -143,8 +167,41 @@ class SyncVault(View[TokenVault]):
         """Iterate over all pages of `audit_events`."""
         return self._walk(TokenVault.audit_events, tenant_id=tenant_id)
 
+    @scrubbed
+    def event_feed(
+        self,
+        *,
+        tenant_id: str | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+        interval: timedelta = timedelta(seconds=1),
+    ) -> Iterator[Page[AuditEvent]]:
+        """Return a feed that gives the audit events page by page, and waits for the next ones; see `EventFeed`.
+
+        Args:
+            tenant_id: see `audit_events`.
+            after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
+            limit: largest number of events on a page, 1 to 10,000.
+            interval: longest time between two looks at the log, for events that nothing tells of.
+        """
+        wanted = {"tenant_id": tenant_id, "after": after, "limit": limit, "interval": interval}
+        feed = self._session.run(Call(_event_feed, self._target, (), wanted))
+        return self._follow(feed)
+
+    def _follow(self, feed: EventFeed) -> Iterator[Page[AuditEvent]]:
+        while True:
+            yield self._session.run(Call(_next_events, self._target, (feed,), {}))
+
     def _walk(self, method: Callable[..., Awaitable[Page[T]]], *args: Any, **kwargs: Any) -> Iterator[T]:
         return walk_pages(self._session, Call(method, self._target, args, kwargs))
+
+
+async def _event_feed(vault: TokenVault, **wanted: Any) -> EventFeed:
+    return vault.event_feed(**wanted)
+
+
+async def _next_events(_: TokenVault, feed: EventFeed) -> Page[AuditEvent]:
+    return await anext(feed)
 
 
 def open_sync_vault(

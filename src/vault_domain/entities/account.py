@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from attrs import field, frozen
 
@@ -34,6 +36,17 @@ def _as_kind(value: object) -> TokenKind:
     return kind
 
 
+if TYPE_CHECKING:
+    # Type checkers take the parameters' types of a constructor from the converters, which check any object.
+
+    def _tenant_id(value: str | int | UUID) -> str: ...
+    def _provider(value: str) -> str: ...
+    def _identifier(value: str | None) -> str | None: ...
+    def _kind(value: TokenKind | str) -> TokenKind: ...
+else:
+    _tenant_id, _provider, _identifier, _kind = as_tenant_id, as_provider, as_identifier, _as_kind
+
+
 @scrubbed_class
 @frozen
 class Account:
@@ -49,9 +62,9 @@ class Account:
         InvalidInputError: a rule is broken; the value is not repeated.
     """
 
-    tenant_id: str = field(converter=as_tenant_id)
-    provider: str = field(converter=as_provider)
-    identifier: str | None = field(default=None, converter=as_identifier)
+    tenant_id: str = field(converter=_tenant_id)
+    provider: str = field(converter=_provider)
+    identifier: str | None = field(default=None, converter=_identifier)
 
     @scrubbed
     def key(self, kind: TokenKind) -> TokenKey:
@@ -74,10 +87,10 @@ class TokenKey:
         InvalidInputError: a rule is broken; the value is not repeated.
     """
 
-    tenant_id: str = field(converter=as_tenant_id)
-    provider: str = field(converter=as_provider)
-    kind: TokenKind = field(converter=_as_kind)
-    identifier: str | None = field(default=None, converter=as_identifier)
+    tenant_id: str = field(converter=_tenant_id)
+    provider: str = field(converter=_provider)
+    kind: TokenKind = field(converter=_kind)
+    identifier: str | None = field(default=None, converter=_identifier)
 
     @property
     def account(self) -> Account:

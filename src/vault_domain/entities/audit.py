@@ -13,6 +13,9 @@ class AuditAction(Choice):
 
     TOKEN_STORED = "token_stored"
     TOKEN_REFRESHED = "token_refreshed"
+    REFRESH_FAILING = "refresh_failing"
+    REFRESH_RECOVERED = "refresh_recovered"
+    REAUTHORIZATION_REQUIRED = "reauthorization_required"
     TOKEN_INVALIDATED = "token_invalidated"
     TOKEN_SUSPECTED = "token_suspected"
     REFRESH_TOKEN_EXPIRING = "refresh_token_expiring"
@@ -30,17 +33,34 @@ class AuditAction(Choice):
     DECRYPTION_FAILED = "decryption_failed"
     CLIENT_PAUSED = "client_paused"
     CLIENT_RESUMED = "client_resumed"
+    TOKEN_READ = "token_read"
+    AUDIT_PRUNED = "audit_pruned"
 
 
 CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
 """The actions that concern an OAuth client at a provider, and no tenant."""
+
+LASTING_ACTIONS = frozenset(
+    {
+        AuditAction.TENANT_ERASED,
+        AuditAction.DATA_KEY_REPLACED,
+        AuditAction.DATA_KEY_DESTROYED,
+        AuditAction.MASTER_KEY_INTRODUCED,
+        AuditAction.MASTER_KEY_ACTIVATED,
+        AuditAction.MASTER_KEY_RETIRED,
+        AuditAction.AUDIT_PRUNED,
+    }
+)
+"""The actions whose events are never pruned: they confirm the states of keys, or tell what was erased or pruned."""
 
 
 @frozen
 class AuditEvent:
     """One change, written in the transaction that made it.
 
-    DECRYPTION_FAILED differs: a read writes no row, so this event reaches only `on_event` and the log.
+    Reads write no row, so two actions differ. DECRYPTION_FAILED reaches `on_event` and the log at once, and is stored a
+    few seconds later, once per value and hour. TOKEN_READ is stored a few seconds later if the configuration has
+    `audit_reads`; the reads of one value by one actor for one reason within a minute are one event.
 
     Attributes:
         action: the kind of change.
@@ -50,9 +70,13 @@ class AuditEvent:
         account: the account, if the event concerns one.
         kind: the token's kind, if the event concerns one token.
         generation: the token's generation after the change, if it has one.
+        credential_generation: for TOKEN_REFRESHED, the new generation of the refresh token, if the refresh also stored
+            one; `generation` is then the access token's.
         actor: who made the change, as given to `with_actor`, or None.
         code: an error code, a reason code or a key id in hexadecimal, depending on the action; None if there is none.
-            ACCOUNT_REVIVED has the error code that was cleared.
+            ACCOUNT_REVIVED has the error code that was cleared. REFRESH_FAILING and REAUTHORIZATION_REQUIRED have the
+            cause, and TOKEN_READ the reason that was given to `with_actor`. AUDIT_PRUNED has the time before which
+            events were removed.
             DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
             only decrypts from now on. Other events about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` of the same listing to continue after this event. It shows
@@ -70,3 +94,4 @@ class AuditEvent:
     code: str | None = None
     cursor: str | None = None
     provider: str | None = None
+    credential_generation: int | None = None

@@ -198,7 +198,11 @@ class KeyUnavailableError(VaultError):
 
 
 class StorageError(VaultError):
-    """The database failed or could not be reached; `retryable` says whether a retry may succeed."""
+    """The database failed or could not be reached; `retryable` says whether a retry may succeed.
+
+    The ``reason`` is one of `vault_domain.entities.causes.STORAGE_CAUSES`, or the database's own code, such as an
+    SQLSTATE. The message names host, port and database.
+    """
 
     default_code = "storage"
     default_message = "the database could not do this"

@@ -34,6 +34,27 @@ class Incident:
 
 
 @frozen
+class Readiness:
+    """Whether a vault can do its work now, as a probe asks; each part is None if it is in order, else a cause.
+
+    Attributes:
+        store: cause for which the database does not answer or takes no writes: the `StorageError.reason`.
+        schema: ``schema_outdated`` if the database's schema is missing or older than this release. It is also None
+            while the database does not answer, because nothing says that the schema has changed.
+        master_key: cause for which the master key cannot be used.
+    """
+
+    store: str | None = None
+    schema: str | None = None
+    master_key: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether all parts are in order."""
+        return self.store is None and self.schema is None and self.master_key is None
+
+
+@frozen
 class HealthReport:
     """The result of a health check.
 
@@ -44,6 +65,7 @@ class HealthReport:
         store_error: error code of the database check; None if the database answered.
         master_key_error: error code of the master key check; None if the master key can be used.
         incidents: the pauses of OAuth clients, of all tenants, sorted by provider.
+        store_reason: why the database check failed: the `StorageError.reason`; None if the database answered.
     """
 
     counts: tuple[HealthCount, ...] = ()
@@ -51,6 +73,7 @@ class HealthReport:
     store_error: str | None = None
     master_key_error: str | None = None
     incidents: tuple[Incident, ...] = ()
+    store_reason: str | None = None
 
     @property
     def ok(self) -> bool:

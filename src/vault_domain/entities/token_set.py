@@ -32,26 +32,26 @@ REFRESH_TOKEN_MALFORMED = "refresh_token_malformed"
 """Code of an answer whose refresh token is no text, or a text with lone surrogates, so that it cannot be stored."""
 
 
-def _as_credential(value: object) -> Secret:
+def _as_credential(value: Secret | str) -> Secret:
     return as_value(value, "access_token")
 
 
-def _as_optional_credential(value: object) -> Secret | None:
+def _as_optional_credential(value: Secret | str | None) -> Secret | None:
     # RFC 6749 section 6 lets a server omit the refresh token; some send null or an empty string instead.
     if value is None or plain_text(value) == "" or (isinstance(value, Secret) and not value.reveal()):
         return None
     return as_secret(value)
 
 
-def _as_expires_at(value: object) -> datetime | None:
+def _as_expires_at(value: datetime | None) -> datetime | None:
     return as_time(value, "expires_at")
 
 
-def _as_refresh_expires_at(value: object) -> datetime | None:
+def _as_refresh_expires_at(value: datetime | None) -> datetime | None:
     return as_time(value, "refresh_token_expires_at")
 
 
-def _as_lifetime(value: object, name: str = "expires_in") -> timedelta | None:
+def _as_lifetime(value: timedelta | float | None, name: str = "expires_in") -> timedelta | None:
     if value is None:
         return None
     if isinstance(value, timedelta):
@@ -62,7 +62,7 @@ def _as_lifetime(value: object, name: str = "expires_in") -> timedelta | None:
     return lifetime
 
 
-def _as_refresh_lifetime(value: object) -> timedelta | None:
+def _as_refresh_lifetime(value: timedelta | float | None) -> timedelta | None:
     return _as_lifetime(value, "refresh_token_expires_in")
 
 
@@ -74,7 +74,7 @@ def _as_problem(value: object) -> str | None:
     return None if value is None else as_error_code(value)
 
 
-def _refresh_token(value: object) -> tuple[object, str | None]:
+def _refresh_token(value: object) -> tuple[Any, str | None]:
     """Return an answer's refresh token, or None and the code of its problem.
 
     An error would lose the access token, and often the only copy of the new refresh token too.
@@ -160,8 +160,9 @@ class TokenSet:
         if start is not None and refresh_lifetime is not None and refresh_lifetime < LATEST - start:
             refresh_expires_at = start + refresh_lifetime
         refresh_token, problem = _refresh_token(response.get("refresh_token"))
+        access_token: Any = response.get("access_token")
         return cls(
-            access_token=response.get("access_token"),
+            access_token=access_token,
             refresh_token=refresh_token,
             expires_at=expires_at,
             expires_in=lifetime,

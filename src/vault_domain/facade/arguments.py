@@ -6,12 +6,22 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
+from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.page import MAX_PAGE
 from vault_domain.entities.secret import Secret, as_value
-from vault_domain.entities.text import as_count, as_duration, as_provider, as_scopes, as_tenant_id, as_time
+from vault_domain.entities.text import (
+    as_count,
+    as_duration,
+    as_error_code,
+    as_provider,
+    as_scopes,
+    as_tenant_id,
+    as_time,
+)
 from vault_domain.entities.token import Token, TokenDraft, TokenInfo
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.audit_log import Sought
 from vault_domain.ports.revival import Condemned
 
 StoreItem = tuple[TokenKey, Secret | str] | tuple[TokenKey, Secret | str, datetime | None]
@@ -22,6 +32,8 @@ MAX_ITEMS = 10_000
 """Largest number of keys or values in one call. Checking this many takes less than a tenth of a second."""
 
 _MOST_GENERATIONS = 2**63 - 1
+
+_LEAST_AGE = timedelta(days=1)
 
 
 def as_key(key: object) -> TokenKey:
@@ -132,6 +144,30 @@ def as_condemned(provider: object, since: object, until: object, tenant_id: obje
     if end is not None and end < begin:
         raise InvalidInputError("until must not be earlier than since")
     return Condemned(as_provider(provider), begin, end, as_optional_tenant_id(tenant_id))
+
+
+def as_reason(reason: object) -> str:
+    """Return the reason of a read; it has the form of an error code, because free text may hold anything."""
+    try:
+        return as_error_code(reason)
+    except InvalidInputError:
+        pass
+    raise InvalidInputError("reason must match [a-z0-9_]{1,64}; free text is not accepted")
+
+
+def as_sought(account: object, action: object, since: object) -> Sought:
+    """Return the selection of audit events for `latest_audit_events`."""
+    if action is not None and not isinstance(action, AuditAction):
+        raise InvalidInputError("action must be an AuditAction")
+    return Sought(None if account is None else as_account(account), action, as_time(since, "since"))
+
+
+def as_age(older_than: object) -> timedelta:
+    """Return the age from which `prune_audit` deletes events; one day at least."""
+    age = as_duration(older_than, "older_than", positive=True)
+    if age < _LEAST_AGE:
+        raise InvalidInputError("older_than must be one day at least")
+    return age
 
 
 def as_limit(limit: object) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from vault_domain.entities.account import Account
-from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.errors import InvalidInputError, StateRefusedError
 from vault_domain.entities.scrub import scrubbed_async
 from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_duration, plain_text
@@ -40,16 +40,12 @@ class VaultStates:
             bound_to: a text that `open` must be given again, such as the user's session; it is not in the state.
             lifetime: the time for which the state is valid, by the store's time.
         """
-        secret = as_value(content, "content")
-        del content  # tracebacks of later errors must not hold it
+        secret, bound = as_value(content, "content"), _as_text(bound_to, "bound_to")
+        del content, bound_to  # tracebacks of later errors must not hold them
         if len(secret.reveal().encode()) > _LONGEST_CONTENT:
             raise InvalidInputError(f"content must be at most {_LONGEST_CONTENT} bytes of UTF-8")
-        return await self._states.seal(
-            as_account(account),
-            secret,
-            bound_to=_as_text(bound_to, "bound_to"),
-            lifetime=as_duration(lifetime, "lifetime", positive=True),
-        )
+        owner, time = as_account(account), as_duration(lifetime, "lifetime", positive=True)
+        return await self._states.seal(owner, secret, bound_to=bound, lifetime=time)
 
     @scrubbed_async
     async def open(self, state: str, *, bound_to: str) -> OpenedState:
@@ -62,11 +58,13 @@ class VaultStates:
         Raises:
             StateRefusedError: the state is not valid; it is used up only if the reason is ``used``.
         """
-        return await self._states.open(_as_text(state, "state"), bound_to=_as_text(bound_to, "bound_to"))
+        text, bound = _as_text(state, "state"), _as_text(bound_to, "bound_to")
+        del state, bound_to  # tracebacks of later errors must not hold them
+        opened = await self._states.open(text, bound_to=bound)
+        if isinstance(opened, StateRefusedError):
+            raise opened
+        return opened
 
 
-def _as_text(value: object, name: str) -> str:
-    text = plain_text(value)
-    if text is None or not text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidInputError(f"{name} must be a text that is not empty, without lone surrogates")
-    return text
+def _as_text(value: object, name: str) -> Secret:
+    return as_value(plain_text(value), name)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey
-from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportReport
 from vault_domain.entities.key_reports import ErasureReport
 from vault_domain.entities.page import Page, walk_pages
-from vault_domain.entities.reports import HealthReport, RevivalReport, SweepReport
+from vault_domain.entities.reports import HealthReport, Readiness, RevivalReport, SweepReport
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
 from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
@@ -18,10 +19,13 @@ from vault_domain.entities.token import MarkOutcome, Token, TokenInfo, UsableTok
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
 from vault_domain.facade.arguments import StoreItem
+from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.states import VaultStates
 from vault_domain.services.tokens.importing import ImportOptions, ImportRows, Progress
 from vault_domain.services.use_cases import VaultServices
+
+T = TypeVar("T", Token, Token | None)
 
 
 class TokenVault:
@@ -31,16 +35,29 @@ class TokenVault:
     value may also raise `KeyUnavailableError`. A key reaches only its own tenant's tokens.
     """
 
-    __slots__ = ("_actor", "_services")
+    __slots__ = ("_actor", "_reason", "_services")
 
-    def __init__(self, services: VaultServices, actor: str | None = None) -> None:
+    def __init__(self, services: VaultServices, actor: str | None = None, reason: str | None = None) -> None:
         self._services = services
         self._actor = actor
+        self._reason = reason
 
     @scrubbed
-    def with_actor(self, actor: str | None) -> TokenVault:
-        """Return a view of this vault whose audit events carry ``actor`` (1 to 255 characters, or None)."""
-        return TokenVault(self._services, as_label(actor, "actor"))
+    def with_actor(self, actor: str | None, *, reason: str | None = None) -> TokenVault:
+        """Return a view of this vault whose audit events carry ``actor``.
+
+        Args:
+            actor: 1 to 255 characters, or None.
+            reason: why this view reads tokens, as a code ``[a-z0-9_]{1,64}``, for the events of reads.
+        """
+        why = None if reason is None else read.as_reason(reason)
+        return TokenVault(self._services, as_label(actor, "actor"), why)
+
+    def _noted(self, token: T) -> T:
+        """Return a token that a caller gets, after the audit log has noted the read."""
+        if token is not None:
+            self._services.auditing.read((token.info,), self._actor, self._reason)
+        return token
 
     @property
     def keys(self) -> VaultKeys:
@@ -107,7 +124,7 @@ class TokenVault:
         Raises:
             DecryptionError: the stored value cannot be decrypted.
         """
-        return await self._services.tokens.get(read.as_key(key), fresh=read.as_flag(fresh, "fresh"))
+        return self._noted(await self._services.tokens.get(read.as_key(key), fresh=read.as_flag(fresh, "fresh")))
 
     @scrubbed_async
     async def get_tokens(self, keys: Iterable[TokenKey]) -> dict[TokenKey, Token]:
@@ -116,7 +133,9 @@ class TokenVault:
         Raises:
             DecryptionError: at least one value cannot be decrypted; the error's ``keys`` name all of them.
         """
-        return await self._services.tokens.get_many(read.as_keys(keys))
+        found = await self._services.tokens.get_many(read.as_keys(keys))
+        self._services.auditing.read((token.info for token in found.values()), self._actor, self._reason)
+        return found
 
     @scrubbed_async
     async def get_access_token(
@@ -134,9 +153,10 @@ class TokenVault:
             DecryptionError: the stored value cannot be decrypted.
         """
         buffer = None if refresh_buffer is None else as_duration(refresh_buffer, "refresh_buffer")
-        return await self._services.tokens.get_access(
-            read.as_account(account), buffer, fresh=read.as_flag(fresh, "fresh")
-        )
+        known, anew = read.as_account(account), read.as_flag(fresh, "fresh")
+        usable = await self._services.tokens.get_access(known, buffer, fresh=anew)
+        self._noted(None if usable is None else usable.token)
+        return usable
 
     @scrubbed_async
     async def get_refresh_token(self, account: Account) -> Token | None:
@@ -145,7 +165,7 @@ class TokenVault:
         Raises:
             DecryptionError: the stored value cannot be decrypted.
         """
-        return await self._services.tokens.get_refresh(read.as_account(account))
+        return self._noted(await self._services.tokens.get_refresh(read.as_account(account)))
 
     @scrubbed_async
     async def mark_token_invalid(self, token: Token | TokenInfo, error_code: str) -> MarkOutcome:
@@ -231,9 +251,8 @@ class TokenVault:
             DecryptionError: a stored value cannot be decrypted.
         """
         seconds = read.as_seconds(timeout, "timeout")
-        return await self._services.refreshing.ensure(
-            read.as_account(account), seconds, actor=self._actor, fresh=read.as_flag(fresh, "fresh")
-        )
+        known, anew = read.as_account(account), read.as_flag(fresh, "fresh")
+        return self._noted(await self._services.refreshing.ensure(known, seconds, actor=self._actor, fresh=anew))
 
     @scrubbed_async
     async def refresh_account(self, account: Account) -> Token:
@@ -242,7 +261,7 @@ class TokenVault:
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
         """
-        return await self._services.refreshing.refresh(read.as_account(account), actor=self._actor)
+        return self._noted(await self._services.refreshing.refresh(read.as_account(account), actor=self._actor))
 
     @scrubbed_async
     async def report_rejected(self, token: Token) -> Token:
@@ -264,7 +283,7 @@ class TokenVault:
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
         """
-        return await self._services.rejections.report(read.as_presented_info(token), actor=self._actor)
+        return self._noted(await self._services.rejections.report(read.as_presented_info(token), actor=self._actor))
 
     @scrubbed_async
     async def api_hosts(self, token: Token) -> tuple[str, ...]:
@@ -289,7 +308,9 @@ class TokenVault:
             should_stop: called repeatedly; after it returns True, the sweep finishes running refreshes and ends.
         """
         most, stop = None if limit is None else read.as_limit(limit), read.as_function(should_stop, "should_stop")
-        return await self._services.sweeping.sweep(most, stop, actor=self._actor)
+        report = await self._services.sweeping.sweep(most, stop, actor=self._actor)
+        await self._services.auditing.prune_after_sweep(actor=self._actor)
+        return report
 
     # Lists, by page or as iterators; they decrypt nothing
 
@@ -463,12 +484,95 @@ class TokenVault:
             actor=self._actor,
         )
 
+    # The audit log
+
+    @scrubbed_async
+    async def latest_audit_events(
+        self,
+        *,
+        tenant_id: str | None = None,
+        account: Account | None = None,
+        action: AuditAction | None = None,
+        since: datetime | None = None,
+        limit: int = 1000,
+    ) -> Page[AuditEvent]:
+        """Return the latest audit events, latest last; `audit_events` continues after the page's ``next``.
+
+        ``next`` is the end of the log at this moment, whatever was selected.
+
+        Args:
+            tenant_id: see `audit_events`.
+            account: only events of this account.
+            action: only events of this kind.
+            since: only events that occurred at this time or later, zone-aware.
+            limit: largest number of events, 1 to 10,000.
+        """
+        tenant = None if tenant_id is None else as_tenant_id(tenant_id)
+        sought = read.as_sought(account, action, since)
+        return await self._services.listing.latest_events(tenant, sought, limit=read.as_limit(limit))
+
+    @scrubbed
+    def event_feed(
+        self,
+        *,
+        tenant_id: str | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+        interval: timedelta = timedelta(seconds=1),
+    ) -> EventFeed:
+        """Return a feed that gives the audit events page by page, and waits for the next ones; see `EventFeed`.
+
+        Args:
+            tenant_id: see `audit_events`.
+            after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
+            limit: largest number of events on a page, 1 to 10,000.
+            interval: longest time between two looks at the log, for events that nothing tells of.
+        """
+        tenant, most = None if tenant_id is None else as_tenant_id(tenant_id), read.as_limit(limit)
+        pause = as_duration(interval, "interval", positive=True)
+        listing = self._services.listing
+        return EventFeed(
+            lambda place: listing.events(tenant, limit=most, after=place),
+            self._services.waker,
+            after=after,
+            interval=pause,
+        )
+
+    @scrubbed_async
+    async def prune_audit(self, *, older_than: timedelta) -> int:
+        """Delete the audit events that are older than this; return their number.
+
+        Events that confirm the states of keys, and those of erasures and prunings, stay. If any event was deleted, the
+        event ``audit_pruned`` is appended. On Postgres, a month that is old as a whole goes with its partition.
+
+        Args:
+            older_than: one day at least.
+        """
+        return await self._services.auditing.prune(read.as_age(older_than), actor=self._actor)
+
     # The vault itself
 
     @scrubbed_async
     async def health(self, *, tenant_id: str | None = None) -> HealthReport:
-        """Return token counts by provider and health, failed reads so far, and errors of store and master key."""
+        """Return token counts by provider and health, failed reads so far, and errors of store and master key.
+
+        It raises no error for an outage. While the database does not answer, it returns within two seconds, without
+        counts.
+        """
         return await self._services.health.report(None if tenant_id is None else as_tenant_id(tenant_id))
+
+    @scrubbed_async
+    async def ready(self, *, timeout: timedelta | float = 1.0) -> Readiness:
+        """Return whether the database, its schema and the master key can be used now, as a probe asks.
+
+        The database is asked whether it takes writes; nothing is counted. It raises no error for an outage.
+
+        Args:
+            timeout: longest time for the answer, as a timedelta or in seconds; a part that takes longer has the cause
+                ``timeout``.
+        """
+        seconds = read.as_seconds(timeout, "timeout")
+        return await self._services.readiness.check(1.0 if seconds is None else seconds)
 
     @scrubbed_async
     async def erase_tenant(self, tenant_id: str) -> ErasureReport:

@@ -1,13 +1,47 @@
 """AuditLog: reads audit events in pages. Each mutation appends its events in its own transaction."""
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
-from vault_domain.entities.audit import AuditEvent
+from attrs import frozen
+
+from vault_domain.entities.account import Account
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor
+from vault_domain.ports.change import Change
+
+
+@frozen
+class Sought:
+    """Selects audit events; None selects all.
+
+    Attributes:
+        account: only events of this account.
+        action: only events of this kind.
+        since: only events that occurred at this time or later, UTC.
+    """
+
+    account: Account | None = None
+    action: AuditAction | None = None
+    since: datetime | None = None
+
+
+@frozen
+class Noticed:
+    """An event that no mutation writes, such as a read, and how long ago it happened.
+
+    Attributes:
+        event: the event; its `occurred_at` is ignored.
+        age: time since it happened.
+    """
+
+    event: AuditEvent
+    age: timedelta = timedelta(0)
 
 
 class AuditLog(Protocol):
-    """Reads the audit events."""
+    """Reads and prunes the audit events."""
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
         """Return events in a lasting order; each event carries its cursor, which has two integers.
@@ -20,4 +54,23 @@ class AuditLog(Protocol):
 
         A page ends before the oldest transaction that may still add events. So a caller who follows the cursors misses
         no event.
+        """
+
+    async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
+        """Return the latest events that `page` would return and that are sought, in the same order."""
+
+    async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> None:
+        """Append events that no mutation writes.
+
+        Args:
+            noticed: the events.
+            apart: skip an event if the same was stored less than this time before: an event with the same action, key,
+                generation and code. It concerns ``decryption_failed`` only. None: append all events.
+        """
+
+    async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
+        """Delete the events that occurred more than ``older_than`` ago; return their number.
+
+        Events of `LASTING_ACTIONS` stay. If any event was deleted, the event ``audit_pruned`` is appended; its code is
+        the time before which events were deleted. It works in batches, and an interrupted call may be repeated.
         """

@@ -1,11 +1,12 @@
 """ClientLedger: counts refusals of OAuth clients across processes, and guards the fleet of a client's accounts."""
 
 import enum
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from vault_domain.entities.account import Account
 from vault_domain.entities.clients import ClientRecord, ClientScope
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
 from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules
@@ -48,6 +49,15 @@ class ClientLedger(Protocol):
         """Set the time of the latest probe to now; return False if it is not ``seen`` any more, or nothing is paused.
 
         So only one process probes a client at a time.
+        """
+
+    async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
+        """Take the turn for one token request of a client by `rules.pacing.next_turn`, and store the new shared time.
+
+        Processes that ask at the same time get different turns.
+
+        Returns:
+            Zero if a request may be sent now; else the time to wait, and nothing was stored.
         """
 
     async def close(self, scope: ClientScope) -> Change[bool]:

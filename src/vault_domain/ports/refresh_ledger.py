@@ -22,8 +22,9 @@ class Snapshot:
         record: the account without its values; None if nothing is stored.
         sealed: the sealed values of its tokens, by kind.
         now: the store's time.
-        store_since: time since which the store has been reachable without a break, UTC: the start of its server, or the
-            end of the last outage that this process saw. None for a store that is always reachable.
+        store_since: time since which the store has been reachable and its clock has not been set, UTC: the start of its
+            server, or the end of the last outage or the last step of its clock that this process saw. None for a store
+            to which neither happens.
         timeline: names the history of the store's commits; another name means that the store may have lost its last
             commits, because a standby was promoted. None for a store that loses none, or cannot tell.
         turned_at: time at which a vault first met this timeline, UTC; None if `timeline` is None.
@@ -260,13 +261,18 @@ class RefreshLedger(Protocol):
     async def release(self, attempt: Attempt) -> None:
         """End the attempt's own lease, because nothing was sent to the provider."""
 
-    async def fail(self, attempt: Attempt, failure: Failure) -> None:
-        """Record that the attempt failed; nothing changes if it is no longer the latest attempt."""
+    async def fail(self, attempt: Attempt, failure: Failure, *, actor: str | None = None) -> Change[None]:
+        """Record that the attempt failed; nothing changes if it is no longer the latest attempt.
+
+        The first failure of a run appends the event ``refresh_failing``; later failures append none.
+        """
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         """End the attempt, mark the credential invalid and set its `TokenInfo.rejected_at`.
 
         A credential that is invalid already keeps its mark, and the time of its rejection if it has one.
+
+        It appends the event ``token_invalidated`` for the credential, and ``reauthorization_required`` for the account.
 
         The vault calls this in three cases:
 
@@ -283,6 +289,9 @@ class RefreshLedger(Protocol):
 
         A repeated commit of the same attempt changes nothing and returns WRITTEN without a token. A commit clears
         failures and unknown outcome; it ends the lease if the lease still belongs to this attempt.
+
+        It appends one event ``token_refreshed`` for all values of the answer, and then ``refresh_recovered`` if the
+        account had failed before.
 
         If the credential was marked invalid since the claim, its new value is stored as `TokenWrite.keeps_mark` says.
 

@@ -17,6 +17,9 @@ class StateUse(Choice):
 class StateLedger(Protocol):
     """Records used states until they expire. A record holds neither tenant nor content."""
 
+    async def now(self) -> datetime:
+        """Return the store's time, UTC."""
+
     async def tenant_of(self, data_key_id: bytes) -> str | None:
         """Return the tenant whose data key has this id, whatever the key's state; None if there is none."""
 

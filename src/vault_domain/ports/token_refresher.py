@@ -60,13 +60,15 @@ class TokenRefresher(Protocol):
             RefreshFailedError: the refresh failed this time; see its ``outcome_unknown`` and ``retry_after``.
 
         Any other error counts as an unknown outcome. An error's ``reason`` is stored if it is a registered OAuth error
-        code.
+        code or one of `vault_domain.entities.causes.PROVIDER_CAUSES`.
         """
 
     # Optional attributes of a refresher:
     # - `old_token_dies`: True if a refresh ends the old access token at once. Nobody gets it during an attempt.
     # - `revocation_scope`: a `RevocationScope`; USER_AND_CLIENT if the provider ends all grants of the user for this
     #   client when one token is revoked.
+    # - `request_limit`: a `RequestLimit`; the fleet sends no more token requests than it allows.
+    # - `concurrency`: the largest number of requests that one process has open at the provider.
     # Each of the others is a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
     # - `idle_lifetime`: the time after which a refresh token that is not used lapses. A grant is refreshed before.

@@ -146,4 +146,9 @@ class TokenRepository(Protocol):
         """Count tokens by provider and health, as `TokenInfo.health` judges them, without decrypting."""
 
     async def ping(self) -> None:
-        """Return normally if the database answers; raise otherwise."""
+        """Return normally if the database answers, takes writes, and has the schema; it reads no token.
+
+        Raises:
+            StorageError: it does not answer or takes no writes.
+            SchemaOutdatedError: the schema is missing or older than this release.
+        """

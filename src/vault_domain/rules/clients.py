@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import sys
 from datetime import datetime, timedelta
 
 from attrs import evolve, frozen
@@ -139,6 +140,11 @@ def may_probe(record: ClientRecord, account: Account | None, now: datetime, rule
 def is_mass(rejected: int, succeeded: int, rules: ClientRules) -> bool:
     """Return whether the provider rejects a fleet: many accounts, and more than half of all attempts."""
     return rejected >= rules.fleet and rejected > succeeded
+
+
+def believing(rules: ClientRules) -> ClientRules:
+    """Return rules under which no mass rejection spares a credential, not even one that pauses the client now."""
+    return evolve(rules, fleet=sys.maxsize, longest=timedelta.resolution)
 
 
 def is_abandoned(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:

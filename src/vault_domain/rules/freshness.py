@@ -30,12 +30,14 @@ class RefreshPolicy:
         notice: time before the expiry of a refresh token from which its user is to connect the account again.
         default_lifetimes: by provider, the lifetime of access tokens whose expiry nothing tells.
         idle_lifetimes: by provider, the time after which a refresh token that is not used lapses.
+        exchanging: the providers at which an access token is its own credential.
     """
 
     buffer: timedelta = DEFAULT_REFRESH_BUFFER
     notice: timedelta = RECONNECT_NOTICE
     default_lifetimes: Mapping[str, timedelta] = field(factory=dict)
     idle_lifetimes: Mapping[str, timedelta] = field(factory=dict)
+    exchanging: frozenset[str] = frozenset()
 
     @property
     def horizon(self) -> timedelta:

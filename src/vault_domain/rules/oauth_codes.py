@@ -1,5 +1,6 @@
 """The registered OAuth error codes; the vault stores and logs no other error code of a provider."""
 
+from vault_domain.entities.causes import HTTP_404, REDIRECT
 from vault_domain.entities.text import plain_text
 
 REGISTERED_CODES = frozenset(
@@ -46,8 +47,11 @@ REGISTERED_CODES = frozenset(
 )
 """The codes of the IANA registry "OAuth Extensions Error", without draft and vendor codes."""
 
-CLIENT_CODES = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
-"""Codes that reject the client or the request of one account; waiting does not help, but another configuration does."""
+CLIENT_CODES = frozenset({"invalid_client", "unauthorized_client", "invalid_scope", HTTP_404, REDIRECT})
+"""Codes that reject the client or the request of one account, or show that the token URL is wrong.
+
+Waiting does not help, but another configuration does.
+"""
 
 
 def registered_code(code: str | None) -> str | None:

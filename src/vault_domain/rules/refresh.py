@@ -12,22 +12,18 @@ from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.lifetime import capped
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState, was_set_back
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
-from vault_domain.rules.refusals import LONGEST_WAIT
-from vault_domain.rules.schedule import idle_due, scheduled
-
-LONGEST_BACKOFF = timedelta(hours=1)
+from vault_domain.rules.pacing import spaced
+from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
+from vault_domain.rules.schedule import expiring_from, idle_due, scheduled
+from vault_domain.rules.turns import DEFAULT_HOLD, settled_at
 
 DEFAULT_CONCURRENCY = 32
 """Largest number of refreshes that one process runs at one provider at the same time."""
-
-DEFAULT_HOLD = timedelta(seconds=15)
-"""A little longer than a promotion by the usual tools takes, and than a caller waits for a provider."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -84,12 +80,14 @@ class RefreshRule:
         rotation: the provider's rotation policy.
         timing: time limits of the steps.
         old_token_dies: whether a refresh ends the old access token, so that nobody gets it during an attempt.
+        spacing: the least time between two refreshes of one account, because the provider limits them.
     """
 
     spends: TokenKind
     rotation: Rotation
     timing: RefreshTiming
     old_token_dies: bool = False
+    spacing: timedelta = timedelta(0)
 
     @classmethod
     def of(cls, spends: TokenKind, rotation: Rotation, timing: RefreshTiming) -> RefreshRule:
@@ -157,7 +155,8 @@ class Demand:
     Attributes:
         forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
         replaced: the access token that the caller does not accept, because it was rejected or must be replaced.
-        early: refresh although the access token is fresh, because the refresh token would lapse (`idle_due`).
+        early: refresh although the access token is fresh, because the credential would lapse (`idle_due`) or a sweep
+            looks further ahead than callers (`expiring_from`).
     """
 
     forced: bool = False
@@ -221,7 +220,8 @@ def _may_attempt(
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
     when = now if demand.forced else _not_before(state, credential, good, now, rule, store_since)
-    when = max(when, settled_at(rule.rotation, rule.timing, turned_at, now))
+    when = max(when, settled_at(rule.rotation, rule.timing.hold, turned_at, now))
+    when = spaced(when, None if access is None else access.last_refreshed_at, rule.spacing)
     if when <= now:
         return claim
     return Use(good) if good is not None else BackOff(when - now, state.error_code)
@@ -230,19 +230,6 @@ def _may_attempt(
 def _held_until(state: RefreshState, credential: TokenInfo | None, now: datetime) -> datetime | None:
     """Return the end of a running lease on this credential, or None."""
     return state.leased_until(now) if state.concerns(credential) else None
-
-
-def settled_at(rotation: Rotation, timing: RefreshTiming, turned_at: datetime | None, now: datetime) -> datetime:
-    """Return the time from which a provider's credentials may be presented after the store's timeline changed.
-
-    The store may have lost its last commits: a claim whose request is open, or an answer whose credential is stored
-    again although it is spent. Meanwhile, the processes that hold these answers store them again. A provider that is
-    not strict need not wait: it accepts a credential that was spent a moment ago.
-    """
-    if turned_at is None or rotation.kind is not RotationKind.STRICT:
-        return now
-    end = turned_at + timing.hold
-    return end if now < end <= now + timing.hold else now  # a later end: the clock was set back since
 
 
 def _not_before(
@@ -314,8 +301,8 @@ def decide_ahead(
     if record is None or access is None:
         return NothingStored()
     credential = credential_of(record, rule.spends)
-    lapses_at = None if credential is None else idle_due(access, credential, policy)
-    demand = Demand(early=lapses_at is not None and lapses_at <= now)
+    ends = [] if credential is None else [expiring_from(access, policy), idle_due(access, credential, policy)]
+    demand = Demand(early=any(at is not None and at <= now for at in ends))
     return decide(record, now, evolve(policy, buffer=policy.horizon), rule, demand, store_since, turned_at)
 
 
@@ -337,15 +324,16 @@ def next_due(
         return None
     when = now
     if access.status is not TokenStatus.INVALID:
-        expiring = None if access.expires_at is None else access.expires_at - capped(policy.horizon, access.lifetime)
-        known = [at for at in (expiring, idle_due(access, credential, policy)) if at is not None]
+        ends = (expiring_from(access, policy), idle_due(access, credential, policy))
+        known = [at for at in ends if at is not None]
         if not known:
             return None
         when = max(now, min(known))
     while when < _NEVER and is_usable(credential, when):
         good = access if is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, rule, store_since)
-        later = max(later, settled_at(rule.rotation, rule.timing, turned_at, when))
+        later = max(later, settled_at(rule.rotation, rule.timing.hold, turned_at, when))
+        later = spaced(later, access.last_refreshed_at, rule.spacing)
         if later <= when:
             return when
         when = later
@@ -356,15 +344,3 @@ def _why(credential: TokenInfo | None, access: TokenInfo | None) -> str | None:
     if credential is not None and credential.error_code is not None:
         return credential.error_code
     return None if access is None else access.error_code
-
-
-def backoff(failures: int, jitter: float, retry_after: timedelta | None) -> timedelta:
-    """Return the time to wait after a failure.
-
-    Args:
-        failures: number of consecutive failures, including this one.
-        jitter: random number from 0 to 1, so that accounts that failed together do not retry together.
-        retry_after: the time that the provider asked for, or None.
-    """
-    wanted = timedelta(seconds=2 ** min(failures - 1, 12)) * (0.5 + jitter / 2)
-    return min(max(wanted, retry_after or timedelta(0)), LONGEST_BACKOFF)

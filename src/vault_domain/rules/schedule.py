@@ -29,19 +29,34 @@ def idle_due(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) ->
     return max(_stored_at(access), _stored_at(credential)) + limit
 
 
-def lead(kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy) -> timedelta | None:
+def lead(
+    kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy, provider: str | None = None
+) -> timedelta | None:
     """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
 
     A store subtracts the returned time from the expiry that it stores. The result is never too late. It may be too
     early, because the store does not look at the rest of the account; so a sweep asks `decide_ahead` before it calls
     the provider.
 
+    A token that is its own credential cannot be refreshed after its expiry, which ends the grant. So a fifth of its
+    lifetime is left for faults.
+
     Args:
         kind: the value's kind.
         lifetime: the time for which the provider issued the value, if known.
         policy: when a token is due.
+        provider: the provider that issued the value.
     """
-    return capped(policy.horizon, lifetime) if kind is TokenKind.ACCESS_TOKEN else None
+    if kind is not TokenKind.ACCESS_TOKEN:
+        return None
+    ahead = capped(policy.horizon, lifetime)
+    return ahead if lifetime is None or provider not in policy.exchanging else max(ahead, lifetime // 5)
+
+
+def expiring_from(access: TokenInfo, policy: RefreshPolicy) -> datetime | None:
+    """Return the time from which sweeps refresh a valid access token because it expires; None: never."""
+    ahead = lead(TokenKind.ACCESS_TOKEN, access.lifetime, policy, access.key.provider)
+    return None if access.expires_at is None or ahead is None else access.expires_at - ahead
 
 
 def scheduled(record: AccountRecord | None, policy: RefreshPolicy) -> TokenInfo | None:

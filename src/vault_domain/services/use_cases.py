@@ -2,6 +2,7 @@
 
 from attrs import frozen
 
+from vault_domain.ports.waker import Waker
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
@@ -9,11 +10,13 @@ from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
+from vault_domain.services.tokens.readiness import ReadinessService
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.states import StateService
@@ -33,9 +36,12 @@ class VaultServices:
     """All use cases of a vault; the composition root creates them."""
 
     tokens: TokenService
+    auditing: AuditService
+    waker: Waker
     accounts: AccountService
     listing: ListingService
     health: HealthService
+    readiness: ReadinessService
     refreshing: RefreshService
     rejections: RejectionService
     sweeping: SweepService

@@ -5,6 +5,8 @@ import os
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -145,3 +147,21 @@ def test_a_refresh_happened_once_and_is_stored(demo, variables):
     token = with_vault(variables, lambda vault: vault.get_token(account.key(TokenKind.ACCESS_TOKEN)))
     assert str(token.info.generation) == field(demo[1], "generation now stored") == "2"
     assert token.value.reveal().startswith("demo-access-")
+
+
+WITHOUT_CONNECT = """
+import sys
+sys.modules["authlib"] = None
+from vault_adapters.cli.__main__ import main
+main()
+"""
+
+
+def test_it_connects_at_a_provider_if_the_packages_for_that_are_installed(demo, tmp_path):
+    connected = "at an OpenID provider on loopback"
+    assert connected in demo[1]
+    command = [sys.executable, "-c", WITHOUT_CONNECT, "demo", "--directory", str(tmp_path / "here")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert connected not in done.stdout
+    assert "pip install 'token-vault[cli,connect]'" in done.stdout

@@ -231,6 +231,15 @@ def test_audit(stored):
     later = json.loads(stored("audit", "--tenant", "t1", "--after", events[0]["cursor"], "--json").out)
     assert [event["action"] for event in later] == ["token_deleted"]
     assert stored("audit", "--after", events[0]["cursor"]).code == 2, "the cursor of another listing was taken"
+    assert [event["action"] for event in json.loads(stored("audit", "--tail", "1", "--json").out)] == ["token_deleted"]
+    selected = stored("audit", "--account", "t1/google", "--action", "token_stored", "--since", "1h", "--json")
+    assert [event["cursor"] for event in json.loads(selected.out)] != [events[0]["cursor"]], "a cursor of all tenants"
+    assert [event["action"] for event in json.loads(selected.out)] == ["token_stored"]
+    assert json.loads(stored("audit", "--account", "t1/google/ann", "--json").out) == []
+    for wrong in (["--account", "t1"], ["--action", "x"], ["--since", "x"], ["--tail", "1", "--after", "x"]):
+        assert stored("audit", *wrong).code == 2
+    assert json.loads(stored("audit", "prune", "--older-than", "400d", "--json").out) == {"pruned": 0}
+    assert stored("audit", "prune", "--older-than", "1h").code == 2
     limited = stored("audit", "--limit", "1")
     assert len(limited.out.splitlines()) == 2
     assert "there are more" in limited.stderr

@@ -13,8 +13,11 @@ from vault_domain.ports.token_refresher import RefreshRequest
 
 ACCOUNT = Account("tenant", "acme", "ann@example.com")
 
+LOOPBACK = ["127.0.0.1", "localhost"]
+"""The hosts of the tests' servers."""
 
-def token_of(text, *, lifetime=timedelta(hours=1), generation=1):
+
+def token_of(text, *, lifetime=timedelta(hours=1), generation=1, token_type="Bearer"):
     now = datetime.now(UTC)
     info = TokenInfo(
         id=uuid4(),
@@ -30,7 +33,7 @@ def token_of(text, *, lifetime=timedelta(hours=1), generation=1):
         created_at=now,
         updated_at=now,
     )
-    return Token(info, Secret(text))
+    return Token(info, Secret(text), token_type=token_type)
 
 
 class SmallVault:
@@ -80,28 +83,52 @@ class SmallSyncVault:
 class ListedVault:
     """Returns the first of the listed tokens. A report moves on to the next one; a report of the last one raises."""
 
-    def __init__(self, *texts, lifetime=timedelta(hours=1)):
+    def __init__(self, *texts, lifetime=timedelta(hours=1), hosts=(), token_type="Bearer"):
         self._texts = list(texts)
         self._lifetime = lifetime
+        self._hosts = hosts
+        self._type = token_type
+        self.asked = 0
+        self.after_report = hosts
         self.reported = []
 
     def ensure_access_token(self, account):
-        return token_of(self._texts[0], lifetime=self._lifetime)
+        self.asked += 1
+        return token_of(self._texts[0], lifetime=self._lifetime, token_type=self._type)
+
+    def api_hosts(self, token):
+        return self._hosts
 
     def report_rejected(self, token):
         self.reported.append(token.value.reveal())
         if len(self._texts) == 1:
             raise ReauthorizationRequiredError(account=ACCOUNT)
         self._texts.pop(0)
+        self._hosts = self.after_report
         return self.ensure_access_token(ACCOUNT)
 
 
 class AsyncListedVault:
     """A `ListedVault` whose methods are coroutines."""
 
-    def __init__(self, *texts):
-        self._vault = ListedVault(*texts)
+    def __init__(self, *texts, **options):
+        self.blocking = self._vault = ListedVault(*texts, **options)
         self.reported = self._vault.reported
+
+    @property
+    def asked(self):
+        return self._vault.asked
+
+    @property
+    def after_report(self):
+        return self._vault.after_report
+
+    @after_report.setter
+    def after_report(self, hosts):
+        self._vault.after_report = hosts
+
+    async def api_hosts(self, token):
+        return self._vault.api_hosts(token)
 
     async def ensure_access_token(self, account):
         return self._vault.ensure_access_token(account)

@@ -4,7 +4,14 @@ import anyio
 import httpx
 import httpx2
 import pytest
-from tests.adapters.clients.small_vault import ACCOUNT, AsyncListedVault, ListedVault, SmallSyncVault, SmallVault
+from tests.adapters.clients.small_vault import (
+    ACCOUNT,
+    LOOPBACK,
+    AsyncListedVault,
+    ListedVault,
+    SmallSyncVault,
+    SmallVault,
+)
 from tests.support.scripted_provider import Answer, redirect_answer, scripted_provider
 
 from vault_adapters.clients.httpx import VaultAuth as HttpxVaultAuth
@@ -25,7 +32,7 @@ def library(flavour):
 @pytest.fixture
 def auth(flavour):
     def build(vault, **options):
-        return flavour[1](vault, ACCOUNT, **options)
+        return flavour[1](vault, ACCOUNT, hosts=LOOPBACK, **options)
 
     return build
 

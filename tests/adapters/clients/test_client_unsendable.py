@@ -5,7 +5,7 @@ import httpx
 import httpx2
 import pytest
 import requests
-from tests.adapters.clients.small_vault import ACCOUNT, AsyncListedVault, ListedVault
+from tests.adapters.clients.small_vault import ACCOUNT, LOOPBACK, AsyncListedVault, ListedVault
 
 from vault_adapters import VaultError
 from vault_adapters.clients.google import VaultCredentials
@@ -21,6 +21,9 @@ UNSENDABLE = {
     "a space": f"{CANARY} and more",
     "a leading tab": f"\t{CANARY}",
     "DEL": f"{CANARY}\x7f",
+    "a comma": f"{CANARY},Basic",
+    "a quote": f'{CANARY}"',
+    "padding in the middle": f"{CANARY}=a",
     "Latin-1": f"{CANARY}\xe9",
     "an emoji": f"{CANARY}\U0001f511",
     "nothing": "",
@@ -29,7 +32,7 @@ UNSENDABLE = {
 
 def ask_httpx(library, auth):
     def ask(url, *texts):
-        with library.Client(auth=auth(ListedVault(*texts), ACCOUNT)) as client:
+        with library.Client(auth=auth(ListedVault(*texts), ACCOUNT, hosts=LOOPBACK)) as client:
             return client.get(url).status_code
 
     return ask
@@ -38,11 +41,13 @@ def ask_httpx(library, auth):
 def ask_requests(url, *texts):
     with requests.Session() as session:
         session.trust_env = False
-        return session.get(url, auth=RequestsVaultAuth(ListedVault(*texts), ACCOUNT)).status_code
+        return session.get(url, auth=RequestsVaultAuth(ListedVault(*texts), ACCOUNT, hosts=LOOPBACK)).status_code
 
 
 def ask_google(url, *texts):
-    with google.auth.transport.requests.AuthorizedSession(VaultCredentials(ListedVault(*texts), ACCOUNT)) as session:
+    with google.auth.transport.requests.AuthorizedSession(
+        VaultCredentials(ListedVault(*texts), ACCOUNT, hosts=LOOPBACK)
+    ) as session:
         session.trust_env = False
         return session.get(url).status_code
 
@@ -87,7 +92,7 @@ def test_the_next_token_is_checked_too(ask, text, api):
 
 @pytest.mark.parametrize("texts", [(UNSENDABLE["a line break"],), ("old", UNSENDABLE["a line break"])])
 async def test_no_frame_of_the_vault_shows_it(texts, api):
-    async with httpx2.AsyncClient(auth=Httpx2VaultAuth(AsyncListedVault(*texts), ACCOUNT)) as client:
+    async with httpx2.AsyncClient(auth=Httpx2VaultAuth(AsyncListedVault(*texts), ACCOUNT, hosts=LOOPBACK)) as client:
         with pytest.raises(VaultError) as caught:
             await client.get(api.resource_url)
     error = caught.value
@@ -99,7 +104,7 @@ async def test_no_frame_of_the_vault_shows_it(texts, api):
         frame = frame.tb_next
 
 
-@pytest.mark.parametrize("text", ["00D5!AQ4.x", "123|app-secret", "a:b", "ya29.a0~_-/+=="])
+@pytest.mark.parametrize("text", ["00D5!AQ4.x", "123|app-secret", "a:b", "v^1.1#i^1", "ya29.a0~_-/+=="])
 def test_what_providers_really_issue_is_sent(ask, text, api):
     assert ask(api.resource_url, text, "good") == 200
     assert api.requests[0].headers["authorization"] == f"Bearer {text}"

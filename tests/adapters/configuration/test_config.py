@@ -7,6 +7,8 @@ import attrs
 import pytest
 
 from vault_adapters import ConfigurationError, VaultConfig
+from vault_adapters.configuration.environment import LEAST_SECRET
+from vault_adapters.crypto.local_key import MIN_SECRET_LENGTH
 from vault_domain.rules.clients import ClientRules
 
 SECRET = "a-secret-of-more-than-32-characters-0123"
@@ -57,6 +59,8 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_READ_CACHE="30",
         TOKEN_VAULT_HOLD_ANSWERS="60",
         TOKEN_VAULT_SERVE_STALE="60",
+        TOKEN_VAULT_AUDIT_RETENTION="34560000",
+        TOKEN_VAULT_AUDIT_READS="secrets",
         TOKEN_VAULT_READ_CACHE_SIZE="50",
     )
     assert config.encryption_secret.reveal() == SECRET
@@ -92,6 +96,8 @@ def test_every_field_has_a_variable(tmp_path):
         "hold_answers": timedelta(seconds=60),
         "serve_stale": timedelta(seconds=60),
         "read_cache_size": 50,
+        "audit_retention": timedelta(days=400),
+        "audit_reads": "secrets",
     }
     day, minute = timedelta(days=1), timedelta(minutes=1)
     assert config.client_rules == ClientRules(4, minute / 2, 8, 2 * minute, day)
@@ -156,7 +162,10 @@ def test_a_prefixed_secret_wins_over_a_bare_file(tmp_path):
         ({"TOKEN_VAULT_POSTGRES_SCHEMA": "pg_vault"}, "postgres_schema"),
         ({"TOKEN_VAULT_SCRYPT_LOG2_N": "19"}, "scrypt_log2_n"),
         ({"ENCRYPTION_SECRET_FILE": f"/nonexistent/{CANARY}"}, "ENCRYPTION_SECRET_FILE"),
-        ({"ENCRYPTION_SECRET": CANARY, "ENCRYPTION_SECRET_FILE": "/dev/null"}, "encryption_secret"),
+        ({"ENCRYPTION_SECRET": CANARY, "ENCRYPTION_SECRET_FILE": "/dev/null"}, "ENCRYPTION_SECRET"),
+        ({"TOKEN_VAULT_POSTGRES_SCHEMA": "pg_vault"}, "TOKEN_VAULT_POSTGRES_SCHEMA (postgres_schema) must"),
+        ({"DATABASE_URL": f"mysql://{CANARY}"}, "DATABASE_URL (database_url) must"),
+        ({"TOKEN_VAULT_DATABASE_URL": f"mysql://{CANARY}"}, "TOKEN_VAULT_DATABASE_URL (database_url) must"),
     ],
 )
 def test_what_cannot_be_used_is_named_and_not_repeated(variables, named):
@@ -165,6 +174,46 @@ def test_what_cannot_be_used_is_named_and_not_repeated(variables, named):
     assert named in str(caught.value)
     assert CANARY not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["ENCRYPTION_SECRET", "TOKEN_VAULT_ENCRYPTION_SECRET_PREVIOUS"])
+def test_a_short_secret_is_refused_at_once_by_the_name_of_its_variable(tmp_path, name):
+    path = tmp_path / "secret"
+    path.write_text("x" * 31 + "\n")
+    for variable, value in ((name, "x" * 31), (f"{name}_FILE", str(path))):
+        with pytest.raises(ConfigurationError) as caught:
+            read(**{variable: value})
+        assert str(caught.value) == f"{variable} must have at least 32 characters"
+        assert caught.value.code == "encryption_secret_short"
+    for field in ("encryption_secret", "previous_encryption_secret"):
+        with pytest.raises(ConfigurationError) as caught:
+            VaultConfig(**{field: "x" * 31})
+        assert caught.value.code == "encryption_secret_short"
+    assert LEAST_SECRET == MIN_SECRET_LENGTH
+
+
+def test_a_secret_that_is_set_twice_is_named_as_it_was_set(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    with pytest.raises(ConfigurationError, match=r"^ENCRYPTION_SECRET is set both directly and as a file"):
+        read(ENCRYPTION_SECRET=SECRET, ENCRYPTION_SECRET_FILE=str(path))
+
+
+def test_a_misspelt_variable_is_refused_with_the_near_one():
+    with pytest.raises(ConfigurationError) as caught:
+        read(TOKEN_VAULT_REFRESH_BUFFR="60")
+    assert str(caught.value) == "TOKEN_VAULT_REFRESH_BUFFR is not known; did you mean TOKEN_VAULT_REFRESH_BUFFER?"
+    assert caught.value.code == "unknown_variable"
+    with pytest.raises(ConfigurationError) as caught:
+        read(**{f"TOKEN_VAULT_{CANARY}": "60"})
+    assert CANARY not in str(caught.value)
+    read(  # the command line's, an empty one, and what Kubernetes adds beside a Service called token-vault
+        TOKEN_VAULT_REFRESHERS="app:refreshers",
+        TOKEN_VAULT_OTHER="",
+        TOKEN_VAULT_SERVICE_HOST="10.0.0.1",
+        TOKEN_VAULT_PORT="tcp://10.0.0.1:80",
+        TOKEN_VAULT_PORT_80_TCP_ADDR="10.0.0.1",
+    )
 
 
 def test_a_file_that_is_not_text(tmp_path):

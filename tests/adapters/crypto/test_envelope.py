@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.adapters.crypto.vectors import read_vectors
 
-from vault_adapters.crypto.context import ContextEncoder
+from vault_adapters.crypto.context import ContextEncoder, beside
 from vault_adapters.crypto.envelope import EnvelopeKey, Purpose, encode_context
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.extra import decoded_extra
+from vault_domain.entities.secret import Secret
 from vault_domain.ports.cipher import UnreadableError
 
-VECTORS = read_vectors("envelope-v1")
+VECTORS = read_vectors("envelope-v1") + read_vectors("extra-v1")
 KEY = bytes(range(32))
 KEY_ID = bytes(range(100, 116))
 PLACE = ("tenant-1", "github", "access_token", "alice@example.com")
@@ -234,3 +236,15 @@ def held_bytes(thing, depth=3):
             yield other
         elif not isinstance(other, type):
             yield from held_bytes(other, depth - 1)
+
+
+@pytest.mark.parametrize("vector", read_vectors("extra-v1"), ids=lambda vector: vector["name"])
+def test_extra_members_are_bound_to_the_value_beside_them(vector):
+    *place, _, _ = vector["context"]
+    key = TokenKey(place[0], place[1], TokenKind(place[2]), place[3])
+    value = bytes.fromhex(vector["value_blob"])
+    context = beside(ContextEncoder().encode(key), value)
+    assert context.hex() == vector["context_encoded"]
+    extra = decoded_extra(Secret(key_of(vector).open(bytes.fromhex(vector["blob"]), context).decode()))
+    assert (dict(extra), extra.token_type) == (vector["extra"], vector["token_type"])
+    assert beside(ContextEncoder().encode(key), value[:47] + b"\0" + value[48:]) != context

@@ -7,6 +7,7 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 from uuid import uuid4
 
 import psycopg
@@ -14,6 +15,7 @@ import psycopg_pool.base
 import pytest
 from psycopg_pool import AsyncConnectionPool
 from tests.adapters.postgres.samples import ACCESS, ACCOUNT, REFRESH, SCHEMA, prepare, write
+from tests.support.fault_proxy import fault_proxy
 from tests.support.pgbouncer import start_pgbouncer
 from tests.support.postgres import start_postgres
 
@@ -147,12 +149,20 @@ async def test_work_on_many_rows_has_a_limit_of_its_own(store, url):
             lambda pace: database.transact(lambda transaction: transaction.fetch(slow), pace=pace),
         )
         await asyncio.gather(*(way(pace) for way in ways for pace in (Pace.BULK, Pace.MIGRATION)))
-        assert await refused(lambda: database.fetch("SELECT pg_sleep(9)")) == [None]
+        assert await refused(lambda: database.fetch("SELECT pg_sleep(9)")) == ["timeout"]
 
 
 async def test_a_statement_that_the_server_ended_may_be_repeated(url):
     async with open_postgres_store(f"{url}&options=-cstatement_timeout%3D900ms", migrate=True) as store:
-        assert await refused(lambda: store.tokens._database.fetch("SELECT pg_sleep(9)")) == ["57014"]
+        assert await refused(lambda: store.tokens._database.fetch("SELECT pg_sleep(9)")) == ["timeout"]
+
+
+async def test_the_server_ends_a_statement_before_its_connection_is_dropped(store, url):
+    async with open_postgres_store(url, migrate=False, timeout=SHORT, pool_size=1) as short:
+        slow = short.tokens._database.transact(lambda transaction: transaction.fetch("SELECT pg_sleep(9)"))
+        assert await refused(lambda: slow) == ["timeout"]
+        [connection] = short.tokens._database._connections._plain
+        assert not connection.closed
 
 
 @pytest.mark.parametrize("work", ["single", "transaction", "erasure"])
@@ -168,7 +178,7 @@ async def test_a_lock_that_nobody_releases_is_not_waited_for(store, url, raw, wo
     await raw.execute(f"SELECT FROM {SCHEMA}.token, {SCHEMA}.data_key FOR UPDATE")
     async with open_postgres_store(url, migrate=False, timeout=SHORT) as short:
         # The server ends the wait, so that it does not go on after its caller has left.
-        assert await refused(lambda: works[work](short)) == ["55P03"]
+        assert await refused(lambda: works[work](short)) == ["locked"]
         await raw.execute("ROLLBACK")
         await works[work](short)
 
@@ -192,7 +202,7 @@ async def test_a_holder_that_was_stopped_loses_its_locks(store, url):
                 await store.tokens.store([write()], actor=None)
         finally:
             is_over.set()
-        assert await refused(lambda: holder) in (["25P03"], [None])
+        assert await refused(lambda: holder) == ["timeout"]
 
 
 async def test_a_claim_that_waited_longer_than_its_caller_is_released(store, url, raw):
@@ -243,14 +253,25 @@ async def test_a_standby_is_left_for_the_primary():
         owner = server.data_dir.stat()
         os.chown(server.data_dir / "standby.signal", owner.st_uid, owner.st_gid)
         server.start()
+        place = quote(str(server.data_dir.parent))
+        several = server.url.replace(place, f"{place},{place}")
+        with pytest.raises(StorageError) as caught:  # of several hosts, one has to take writes
+            async with open_postgres_store(several, migrate=False):
+                pass
+        assert caught.value.reason == "read_only"
+        async with open_postgres_store(f"{several}&target_session_attrs=any&connect_timeout=7", migrate=False) as store:
+            await store.tokens.get(ACCESS)
+            [connection] = store.tokens._database._connections._plain
+            assert connection.info.get_parameters()["connect_timeout"] == "7"
         async with open_postgres_store(server.url, migrate=False, pool_size=1) as store:
             for work in (
                 lambda: store.tokens.store([write()], actor=None),
                 lambda: store.tokens.delete(ACCESS, actor=None),
             ):
-                await store.tokens.ping()
+                assert await refused(store.tokens.ping) == ["read_only"]
+                await store.tokens.get(ACCESS)
                 [connection] = [each for each in store.tokens._database._connections._plain if not each.closed]
-                assert await refused(work) == ["25006"]
+                assert await refused(work) == ["read_only"]
                 assert connection.closed
             with psycopg.connect(server.url, autocommit=True) as connection:
                 connection.execute("SELECT pg_promote()")
@@ -275,3 +296,21 @@ async def test_connections_notice_a_dead_peer_unless_the_url_says_how(url):
     )
     assert (theirs["keepalives_idle"], theirs["tcp_user_timeout"], theirs["connect_timeout"]) == ("99", "7", "9")
     assert rows == [("5s", "UTC")]
+
+
+async def test_the_first_of_several_hosts_is_frozen_or_a_standby(own_url, server):
+    """Each host has two seconds, and the one that takes writes is used, also after they have changed places."""
+    database = own_url.split("?")[0].rsplit("/", 1)[1]
+    with fault_proxy(own_url) as frozen_one, fault_proxy(own_url) as working:
+        both = ",".join(proxy.url.rpartition("@")[2].partition("/")[0] for proxy in (frozen_one, working))
+        url = f"postgresql://postgres@{both}/{database}"
+        frozen_one.freeze()
+        async with asyncio.timeout(GENEROUS_SECONDS), open_postgres_store(url, migrate=True, pool_size=1) as store:
+            await prepare(store)
+            await store.tokens.store([write()], actor=None)
+            [connection] = [each for each in store.tokens._database._connections._plain if not each.closed]
+            parameters = connection.info.get_parameters()
+            assert parameters["connect_timeout"] == "2"
+            working.refuse()
+            frozen_one.heal()
+            await stored_at_last(store)

@@ -75,7 +75,7 @@ async def test_of_two_revivals_at_the_same_time_one_reports_it(store, raw, execu
     counts = sorted(change.result.revived for change in await asyncio.gather(*both))
     assert sum(counts) == 1
     events = [event for event in await store.audit.page(None, limit=100, after=None) if event.code is not None]
-    assert [event.action for event in events] == ["token_invalidated", "account_revived"]
+    assert [event.action for event in events] == ["token_invalidated", "reauthorization_required", "account_revived"]
     assert (await stored(store)).status is TokenStatus.VALID
     assert condemned.rejected_at is not None
 

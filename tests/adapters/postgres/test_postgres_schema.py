@@ -14,21 +14,23 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 from vault_domain.entities.secret import Secret
 
-# Everything that makes a table: columns in order, constraints, also of domains, indexes, storage and fill factors.
+# Everything that makes a table: columns in order, constraints, also of domains, indexes, storage and fill factors. The
+# monthly partitions depend on the time, and tests of their own look at them.
 DUMP = """
 SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attstorage,
        a.attidentity, co.collname, pg_get_expr(d.adbin, d.adrelid), c.reloptions::text
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 LEFT JOIN pg_collation co ON co.oid = a.attcollation
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-WHERE c.relnamespace = 'token_vault'::regnamespace AND c.relkind IN ('r', 'S')
+WHERE c.relnamespace = 'token_vault'::regnamespace AND c.relkind IN ('r', 'S', 'p')
+    AND c.relname !~ '^audit_event_[0-9]'
 UNION ALL
 SELECT coalesce(nullif(c.conrelid, 0)::regclass::text, c.contypid::regtype::text), NULL, c.conname,
        pg_get_constraintdef(c.oid), NULL, NULL, NULL, NULL, NULL, NULL
-FROM pg_constraint c WHERE c.connamespace = 'token_vault'::regnamespace
+FROM pg_constraint c WHERE c.connamespace = 'token_vault'::regnamespace AND c.conname !~ '^audit_event_[0-9]'
 UNION ALL
 SELECT tablename, NULL, indexname, indexdef, NULL, NULL, NULL, NULL, NULL, NULL
-FROM pg_indexes WHERE schemaname = 'token_vault'
+FROM pg_indexes WHERE schemaname = 'token_vault' AND tablename !~ '^audit_event_[0-9]'
 ORDER BY 1, 2, 3
 """
 

@@ -304,17 +304,19 @@ async def test_a_redirect_is_not_followed(provider, refresher, status):
     provider.answer(redirect_answer(f"{provider.base_url}/elsewhere", status=status))
     error = await failure(refresher)
     assert isinstance(error, ProviderConfigurationError)
+    assert error.reason == "redirect"
     assert not error.refused  # a moved endpoint says nothing about the account
     assert len(provider.requests) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 418, 451])
-@pytest.mark.parametrize("body", [b"", b"<html>no</html>", b"[]"])
+@pytest.mark.parametrize("body", [b"", b"<html>no</html>", b"[]", b"{}"])
 async def test_other_client_errors(provider, refresher, status, body):
     provider.answer(Answer(status=status, body=body))
     error = await failure(refresher)
     assert isinstance(error, ProviderConfigurationError)
-    assert error.reason is None
+    assert error.refused
+    assert error.reason == ("http_404" if status == 404 else None if body == b"{}" else "unreadable_answer")
 
 
 @pytest.mark.parametrize(

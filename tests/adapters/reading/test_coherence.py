@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from attrs import evolve
 from psycopg_pool import AsyncConnectionPool
 from tests.adapters.reading.reading_kit import has_listener, terminate_listeners
 from tests.support.fault_proxy import fault_proxy
@@ -155,6 +156,20 @@ async def test_this_processs_own_changes_are_seen_at_once(database, make_config)
             await vault.store_token_set(ACCOUNT, answer(0))
             assert await value_of(vault) == ("access-0", "valid")
             assert await change(vault) == await value_of(vault)
+
+
+async def test_cached_rows_hold_the_extra_members_sealed(database, make_config):
+    async with (
+        open_vault(make_config(database)) as other,
+        cached_vault(make_config(database, read_cache=LONG)) as vault,
+    ):
+        for number in range(2):
+            await other.store_token_set(ACCOUNT, evolve(answer(number), extra={"place": f"canary-{number}"}))
+            await sees(vault, (f"access-{number}", "valid"))
+            for _ in range(2):
+                assert (await vault.get_token(ACCESS)).extra == {"place": f"canary-{number}"}
+            rows = vault._services.tokens._reader._rows
+            assert f"canary-{number}".encode() not in rows.cached(ACCESS).row.sealed.extra
 
 
 async def test_cached_reads_send_nothing_to_the_database(url, make_config):

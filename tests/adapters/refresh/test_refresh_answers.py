@@ -115,7 +115,7 @@ async def test_a_refresh_token_that_is_too_long_is_said_to_be_and_the_access_tok
     assert "refresh_token_too_long" in caplog.text
     assert TOO_LONG not in caplog.text
     info = await vault.get_account(ACCOUNT)
-    event = [event async for event in vault.iter_audit_events()][-1]
+    *_, event, required = [event async for event in vault.iter_audit_events()]
     if kept:
         # The provider accepts the stored one as before.
         assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-0"}
@@ -125,6 +125,7 @@ async def test_a_refresh_token_that_is_too_long_is_said_to_be_and_the_access_tok
         assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-0" + mark}
         assert (info.state, info.reason) == (ConnectionState.REAUTHORIZATION_REQUIRED, "refresh_token_too_long")
         assert (event.action, event.code) == (AuditAction.TOKEN_INVALIDATED, "refresh_token_too_long")
+        assert (required.action, required.code) == (AuditAction.REAUTHORIZATION_REQUIRED, "refresh_token_too_long")
         clock.advance(HOUR)
         error = await failure(vault.ensure_access_token(ACCOUNT))
         assert (type(error), error.reason) == (ReauthorizationRequiredError, "refresh_token_too_long")
@@ -235,20 +236,29 @@ async def test_a_refused_client_is_no_other_providers_matter(provider, sqlite_co
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [redirect_answer("https://elsewhere.example/?refresh_token=x"), redirect_answer("/", status=307),
-     error_answer("invalid_request"), error_answer("no_such_code"), Answer(status=404, body=b"<html>"),
-     Answer(status=401, body=b"")],
-)  # fmt: skip
-async def test_a_wrong_address_or_request_touches_nothing(vault, provider, clock, answer):
+    ("answer", "reason"),
+    [
+        (redirect_answer("https://elsewhere.example/?refresh_token=x"), "redirect"),
+        (redirect_answer("/", status=307), "redirect"),
+        (error_answer("invalid_request"), "invalid_request"),
+        (error_answer("no_such_code"), None),
+        (Answer(status=404, body=b"<html>"), "http_404"),
+        (Answer(status=401, body=b""), "unreadable_answer"),
+    ],
+)
+async def test_a_wrong_address_or_request_touches_nothing(vault, provider, clock, answer, reason):
     provider.answer(answer)
     clock.advance(HOUR)
     error = await failure(vault.ensure_access_token(ACCOUNT))
     assert type(error) is ProviderConfigurationError
-    assert error.reason in (None, "invalid_request")
+    assert error.reason == reason
     assert await stored(vault) == OLD
     assert len(provider.requests) == 1
-    assert (await vault.get_account(ACCOUNT)).state is ConnectionState.RETRYING
+    info = await vault.get_account(ACCOUNT)
+    assert (info.state, info.reason) == (ConnectionState.RETRYING, reason or "refused")
+    again = await failure(vault.ensure_access_token(ACCOUNT))
+    assert again.reason == reason
+    assert isinstance(again, ProviderConfigurationError) == (reason in ("redirect", "http_404"))
 
 
 # The provider asks to try later
@@ -338,7 +348,7 @@ async def test_nobody_knows(vault, provider, config, clock, answer):
     assert state["unknown_since"] is not None
     info = await vault.get_account(ACCOUNT)
     assert info.state is ConnectionState.RETRYING
-    assert info.reason in ("outcome_unknown", "server_error")
+    assert info.reason in ("server_error", "unreadable_answer", "connection_lost")
     # The credential is not risked before the access token has expired and the quiescence is over.
     clock.advance(3 * MINUTE)
     assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-0"

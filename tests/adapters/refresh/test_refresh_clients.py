@@ -145,6 +145,25 @@ async def test_an_hour_with_a_wrong_client_id_and_then_a_wrong_secret(config, cl
         assert len(errors_in(caplog)) == 2
 
 
+async def test_a_grant_that_is_rejected_for_days_is_shown_though_others_keep_ending_the_pause(opened, clock, server):
+    """Most grants of a small fleet have ended: a mass rejection, which each success of the other accounts ends."""
+    dead, alive = FLEET[:6], FLEET[6:8]
+    server.dead = dict.fromkeys(dead, ReauthorizationRequiredError(reason="invalid_grant"))
+    vault = await opened(server.refresher())
+    await connect(vault, [*dead, *alive])
+
+    async def days(count):
+        for _ in range(12 * count):
+            clock.advance(2 * HOUR)
+            await vault.refresh_due()
+        return (await states_of(vault, dead))[ConnectionState.REAUTHORIZATION_REQUIRED]
+
+    assert await days(3) == 0
+    assert {AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED} == {action for action, _ in await events_of(vault)}
+    assert await days(3) == len(dead)
+    assert ConnectionState.REAUTHORIZATION_REQUIRED not in await states_of(vault, alive)
+
+
 CODES = ["unauthorized_client", "invalid_scope", "invalid_grant", "invalid_client", "invalid_request", None]
 
 

@@ -440,13 +440,13 @@ async def test_events_carry_the_actor_and_uses_are_recorded(opened, clock):
     await vault.with_actor("user:42").ensure_access_token(ACCOUNT)
     assert [(event.action, event.kind, event.actor) for event in events] == [
         (AuditAction.TOKEN_REFRESHED, TokenKind.ACCESS_TOKEN, "user:42"),
-        (AuditAction.TOKEN_REFRESHED, TokenKind.REFRESH_TOKEN, "user:42"),
     ]
     clock.advance(HOUR)
     events.clear()
     await failure(vault.with_actor("user:43").ensure_access_token(ACCOUNT))
     assert [(event.action, event.kind, event.actor, event.code) for event in events] == [
-        (AuditAction.TOKEN_INVALIDATED, TokenKind.REFRESH_TOKEN, "user:43", "invalid_grant")
+        (AuditAction.TOKEN_INVALIDATED, TokenKind.REFRESH_TOKEN, "user:43", "invalid_grant"),
+        (AuditAction.REAUTHORIZATION_REQUIRED, None, "user:43", "invalid_grant"),
     ]
 
 

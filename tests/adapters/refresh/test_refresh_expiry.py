@@ -113,6 +113,18 @@ async def test_a_grant_without_an_expiry_is_refreshed_before_its_refresh_token_l
         assert (await vault.get_token(REFRESH)).value.reveal() == f"refresh-{number}"
 
 
+async def test_a_token_that_is_its_own_credential_is_refreshed_with_a_fifth_of_its_life_left(opened, clock):
+    answers = [TokenSet(f"access-{number}", expires_in=60 * DAY.total_seconds()) for number in (1, 2)]
+    vault = await opened(ScriptedRefresher(*answers, spends=TokenKind.ACCESS_TOKEN))
+    await vault.store_token_set(ACCOUNT, TokenSet("access-0", expires_in=60 * DAY.total_seconds()))
+    for number in (1, 2):
+        clock.advance(48 * DAY - MINUTE)
+        assert (await vault.refresh_due()).claimed == 0
+        clock.advance(MINUTE)
+        assert (await vault.refresh_due()).refreshed == 1
+        assert (await vault.get_token(ACCESS)).value.reveal() == f"access-{number}"
+
+
 @pytest.mark.parametrize("order", [(ACCESS, REFRESH), (REFRESH, ACCESS), None], ids=["access", "refresh", "together"])
 async def test_single_tokens_of_an_idle_grant_are_scheduled(opened, clock, order):
     vault = await opened(Idle(TokenSet("access-1", "refresh-1")))

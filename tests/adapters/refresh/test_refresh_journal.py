@@ -315,6 +315,48 @@ async def test_a_damaged_file_is_set_aside(config, clock, journal_dir, caplog, d
     assert path.name in caplog.text
 
 
+EXTRA = {"instance_url": "https://two.example.com"}
+
+
+async def left_with_extra(config, clock, database):
+    """Let a process end while an answer with extra members waits; return the token that its caller got."""
+
+    async def act_then_answer(request):
+        database.down()
+        return evolve(answer(1), extra=EXTRA)
+
+    async with opened_over(config, clock, ScriptedRefresher(act_then_answer)) as vault:
+        await vault.store_token_set(ACCOUNT, evolve(answer(0), extra={"instance_url": "https://one.example.com"}))
+        clock.advance(HOUR)
+        token = await vault.ensure_access_token(ACCOUNT)
+    database.up()
+    return token
+
+
+async def test_extra_members_wait_with_their_token(config, clock, database, journal_dir):
+    token = await left_with_extra(config, clock, database)
+    assert (token.value.reveal(), token.extra) == ("access-1", EXTRA)
+    [path] = journal_dir.iterdir()
+    assert "two.example" not in path.read_text()
+    async with opened_over(evolve(config, journal_dir=None), clock) as vault:
+        await vault.keys.rotate_data_key(ACCOUNT.tenant_id)  # so the answer must be sealed again before its commit
+    async with opened_over(config, clock) as vault:
+        found = await vault.ensure_access_token(ACCOUNT)
+        assert (found.value.reveal(), found.extra) == ("access-1", EXTRA)
+    assert files(journal_dir) == []
+
+
+async def test_an_entry_without_its_extra_members_is_not_committed(config, clock, database, journal_dir, caplog):
+    await left_with_extra(config, clock, database)
+    [path] = journal_dir.iterdir()
+    data = json.loads(path.read_text())
+    assert [write.pop("extra") is not None for write in data["writes"] if "extra" in write] == [True]
+    path.write_text(json.dumps(data))
+    async with opened_over(config, clock) as vault:
+        assert (await stored(vault))["refresh_token"] == "refresh-0"
+    assert "changed or forged" in caplog.text
+
+
 @pytest.mark.usefixtures("drained")
 async def test_a_changed_value_is_not_committed(config, clock, journal_dir, caplog):
     [path] = journal_dir.iterdir()

@@ -50,7 +50,7 @@ def public(cls):
 def without_await(signature):
     """Return a signature's parameters and return type, with async types replaced by sync ones."""
     returned = str(signature.return_annotation).replace("AsyncIterator", "Iterator")
-    returned = returned.replace("TokenVault", "SyncVault")
+    returned = returned.replace("TokenVault", "SyncVault").replace("EventFeed", "Iterator[Page[AuditEvent]]")
     return [(p.name, p.kind, p.default, p.annotation) for p in signature.parameters.values()], returned
 
 
@@ -65,6 +65,16 @@ def test_the_methods_and_signatures_are_those_of_the_async_vault():
             assert sync.__doc__ == member.__doc__, name
         else:
             assert isinstance(found[name], property | View), name
+
+
+def test_the_event_feed_waits_for_events(vault):
+    vault.store_token(KEY, "v")
+    feed = vault.event_feed(tenant_id="t1", interval=timedelta(seconds=0.05))
+    assert [event.generation for event in next(feed).items] == [1]
+    later = threading.Timer(0.1, lambda: vault.store_token(KEY, "w"))
+    later.start()
+    assert [event.generation for event in next(feed).items] == [2]
+    later.join()
 
 
 def test_opening_takes_the_same_arguments():

@@ -10,6 +10,7 @@ from vault_domain.entities.token import TokenStatus
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.rules.clients import counted, is_mass, is_paused, opened
+from vault_domain.rules.pacing import next_turn
 
 
 class DictClientLedger:
@@ -42,6 +43,16 @@ class DictClientLedger:
                 return False
             transaction.tables.clients[scope] = evolve(row, probe_at=transaction.now)
             return True
+
+        return await self._database.transact(work, self._clock)
+
+    async def take_turn(self, provider, client, limit):
+        def work(transaction):
+            turns = transaction.tables.turns
+            free_at, wait = next_turn(turns.get((provider, client)), transaction.now, limit)
+            if not wait:
+                turns[provider, client] = free_at
+            return wait
 
         return await self._database.transact(work, self._clock)
 

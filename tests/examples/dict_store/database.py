@@ -30,6 +30,7 @@ class Tables:
     imported: dict = field(factory=dict)  # (source, token id) by TokenKey
     noted: set = field(factory=set)  # value ids of the refresh tokens whose end an event has told
     clients: dict = field(factory=dict)  # ClientRecord by ClientScope
+    turns: dict = field(factory=dict)  # time by provider and client
     used_states: dict = field(factory=dict)  # expiry by the state's id
     events: list = field(factory=list)  # AuditEvent; the first has number 1
 

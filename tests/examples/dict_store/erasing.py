@@ -54,7 +54,7 @@ def _forget(events, tenant_id):
     """Remove tenant and account from the tenant's events, except those of erasures and destroyed keys."""
     emptied = 0
     for number, event in enumerate(events):
-        if event.tenant_id == tenant_id and event.action not in _KEPT:
+        if event is not None and event.tenant_id == tenant_id and event.action not in _KEPT:
             events[number] = evolve(event, tenant_id=None, account=None)
             emptied += 1
     return emptied

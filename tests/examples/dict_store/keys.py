@@ -64,7 +64,7 @@ def active_data_key(tables, tenant_id):
 def confirmed(tables, record):
     """Return a data key with the state that the audit log confirms."""
     code = record.key_id.hex()
-    events = {(event.action, event.tenant_id) for event in tables.events if event.code == code}
+    events = {(event.action, event.tenant_id) for event in tables.events if event is not None and event.code == code}
     if not events and record.confirmed is None:
         return record
     states = {
@@ -77,7 +77,11 @@ def confirmed(tables, record):
 
 def master_keys(tables):
     """Return all master keys, each with the state that the audit log confirms."""
-    events = [(event.action, event.code) for event in tables.events if event.action.startswith("master_key")]
+    events = [
+        (event.action, event.code)
+        for event in tables.events
+        if event is not None and event.action.startswith("master_key")
+    ]
     activated = [code for action, code in events if action is AuditAction.MASTER_KEY_ACTIVATED]
     return [
         evolve(key, confirmed=_confirmed(key.key_id.hex(), events, activated)) for key in tables.master_keys.values()

@@ -5,12 +5,13 @@ from datetime import timedelta
 from attrs import evolve
 from tests.examples.dict_store.accounts import account_record, rows_of
 from tests.examples.dict_store.database import AccountRow
-from tests.examples.dict_store.tokens import invalidate, write_tokens
+from tests.examples.dict_store.tokens import invalidate, put_tokens
 
 from vault_adapters.stores.schedule import due_at_of
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenRef, TokenStatus
 from vault_domain.ports.change import Change
+from vault_domain.ports.refresh_events import failing_event, recovered_event, refreshed_event, required_event
 from vault_domain.ports.refresh_ledger import (
     Commit,
     CommitOutcome,
@@ -105,11 +106,11 @@ class DictRefreshLedger:
     async def release(self, attempt):
         await self._database.transact(lambda transaction: _release(transaction, attempt), self._clock)
 
-    async def fail(self, attempt, failure):
+    async def fail(self, attempt, failure, *, actor=None):
         def work(transaction):
             own = _own(transaction, attempt)
             if own is None:
-                return
+                return Change(None)
             next_attempt_at = transaction.now + failure.retry_in
             refresh = evolve(
                 own,
@@ -123,8 +124,11 @@ class DictRefreshLedger:
             stored_due_at = transaction.tables.accounts[attempt.account].due_at
             due_at = _due_after_failure(stored_due_at, own.lease_until, next_attempt_at)
             transaction.change_account(attempt.account, refresh=refresh, due_at=due_at)
+            events = (failing_event(attempt, failure, transaction.now, actor),) if refresh.failures == 1 else ()
+            transaction.append(events)
+            return Change(None, events)
 
-        await self._database.transact(work, self._clock)
+        return await self._database.transact(work, self._clock)
 
     async def reject(self, attempt, code, *, actor):
         return await self._database.transact(lambda transaction: reject(transaction, attempt, code, actor), self._clock)
@@ -141,7 +145,11 @@ class DictRefreshLedger:
                 _release(transaction, attempt)
                 return Change(Commit(outcome))
             mark = mark_of(tables.tokens[attempt.credential.key].info)
-            written = write_tokens(transaction, wanted, actor)
+            written = put_tokens(transaction, wanted)
+            events = [refreshed_event(attempt, written, transaction.now, actor)] if written else []
+            if tables.accounts[attempt.account].refresh.failures:
+                events.append(recovered_event(attempt, transaction.now, actor))
+            transaction.append(events)
             new = suspect(attempt, mark, wanted)
             if new is not None:
                 row = tables.tokens[new.key]
@@ -151,9 +159,9 @@ class DictRefreshLedger:
                 attempt.account,
                 refresh=_settled(tables.accounts[attempt.account].refresh, attempt),
                 committed_attempt_id=attempt.attempt_id,
-                due_at=_due_after(wanted, written.result, transaction.now),
+                due_at=_due_after(wanted, written, transaction.now),
             )
-            return Change(Commit(outcome, stored_access(zip(wanted, written.result, strict=True))), written.events)
+            return Change(Commit(outcome, stored_access(zip(wanted, written, strict=True))), tuple(events))
 
         return await self._database.transact(work, self._clock)
 
@@ -167,7 +175,10 @@ def reject(transaction, attempt, code, actor):
     if stored.info.status is TokenStatus.INVALID:
         return Change(result=True)
     stored = evolve(stored, info=evolve(stored.info, rejected_at=transaction.now))
-    return Change(result=True, events=invalidate(transaction, stored, code, actor))
+    required = required_event(attempt, code, transaction.now, actor)
+    events = (*invalidate(transaction, stored, code, actor), required)
+    transaction.append([required])
+    return Change(result=True, events=events)
 
 
 def _own(transaction, attempt):

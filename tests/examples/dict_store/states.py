@@ -9,6 +9,9 @@ class DictStateLedger:
     def __init__(self, database, clock):
         self._database, self._clock = database, clock
 
+    async def now(self):
+        return self._clock.now()
+
     async def tenant_of(self, data_key_id):
         keys = self._database.tables.data_keys
         return next((tenant_id for tenant_id, key_id in keys if key_id == data_key_id), None)

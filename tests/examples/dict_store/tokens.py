@@ -160,9 +160,7 @@ class DictTokenRepository:
 
 def write_tokens(transaction, writes, actor):
     """Insert or replace values, schedule their accounts and append the events."""
-    require_active_data_keys(transaction, writes)
-    infos = [_write(transaction, write) for write in writes]
-    schedule_accounts(transaction, list(zip(writes, [info.expires_at for info in infos], strict=True)))
+    infos = put_tokens(transaction, writes)
     events = tuple(
         token_event(
             AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED, info, transaction, actor
@@ -171,6 +169,14 @@ def write_tokens(transaction, writes, actor):
     )
     transaction.append(events)
     return Change(infos, events)
+
+
+def put_tokens(transaction, writes):
+    """Insert or replace values and schedule their accounts, without events."""
+    require_active_data_keys(transaction, writes)
+    infos = [_write(transaction, write) for write in writes]
+    schedule_accounts(transaction, list(zip(writes, [info.expires_at for info in infos], strict=True)))
+    return infos
 
 
 def _write(transaction, write):

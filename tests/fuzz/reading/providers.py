@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import httpx2
 from tests.fuzz.target import CANARY, Run, Target
 
+from vault_adapters.providers import load_profile
+from vault_adapters.providers import refresher as refresher_of
 from vault_adapters.providers.greeninvoice import GreenInvoiceRefresher
 from vault_adapters.providers.meta import MetaTokenExchangeRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
@@ -28,6 +31,7 @@ from vault_domain.ports.token_refresher import RefreshRequest
 REFUSALS = (ProviderConfigurationError, ReauthorizationRequiredError, RefreshFailedError)
 _URL = "https://provider.invalid/token"
 _ACCOUNT = Account("tenant", "acme", "ann")
+_EXAMPLE = load_profile(Path(__file__).parents[3] / "docs" / "how-to" / "example-provider.toml")
 _FIELDS = Secret.from_fields(id="id", secret=CANARY)
 
 
@@ -63,6 +67,7 @@ async def _read(data: bytes) -> None:
             OAuth2Refresher(_URL, "client", CANARY, revocation_url=_URL, client=client),
             MetaTokenExchangeRefresher("client", CANARY, token_url=_URL, client=client),
             GreenInvoiceRefresher(_URL, client=client),
+            refresher_of(_EXAMPLE, "client", CANARY, client=client, subdomain="acme"),
         ):
             request = RefreshRequest(_ACCOUNT, _FIELDS, refresher.spends, (), timedelta(seconds=60))
             try:
@@ -71,7 +76,7 @@ async def _read(data: bytes) -> None:
                 _check_wait(error)
                 refused = error
             if isinstance(refresher, OAuth2Refresher):
-                assert await refresher.revoke(request) in (True, False)
+                assert await refresher.revoke(request) in (True, False, None)
     if refused is not None:
         raise refused
 

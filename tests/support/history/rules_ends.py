@@ -42,6 +42,10 @@ def _doubled(evidence: Evidence, refreshed: dict[str, int]) -> Iterator[str]:
             yield f"{account}: {count} refreshes for {answered[account]} answers"
 
 
+UNKNOWN = {"outcome_unknown", "connection_lost", "timeout", "unreadable_answer"}
+"""The reasons of an account whose last attempt may have consumed its refresh token."""
+
+
 def state_against_provider(evidence: Evidence) -> Iterator[str]:
     """Find accounts that are shown as connected without a live grant, or as to be connected again with one."""
     for account in evidence.accounts:
@@ -56,7 +60,7 @@ def state_against_provider(evidence: Evidence) -> Iterator[str]:
 def not_settled(evidence: Evidence) -> Iterator[str]:
     """Find accounts that got no new token in time after the last fault."""
     for account in evidence.accounts:
-        if account.reason == "outcome_unknown" and not evidence.limits.patient:
+        if account.reason in UNKNOWN and not evidence.limits.patient:
             continue
         if account.state == "reauthorization_required":
             continue

@@ -1,22 +1,32 @@
-"""`audit`: lists audit events."""
+"""`audit` and `audit prune`: lists audit events, follows them, and deletes old ones."""
 
 from __future__ import annotations
 
+import json as json_lines
+import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.failures import complain
+from vault_adapters.cli.inputs import as_duration, as_moment_or_age
 from vault_adapters.cli.parameters import Json, OnlyTenant
 from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import EVENT_COLUMNS, event_json, event_row
 from vault_adapters.configuration.config import VaultConfig
+from vault_domain import Account, AuditAction, AuditEvent, InvalidInputError, TokenVault
+
+_Account = Annotated[str | None, Parameter(help="Only this account, as TENANT/PROVIDER or TENANT/PROVIDER/IDENTIFIER.")]
 
 
 def add_to(app: App) -> None:
     """Add this module's commands."""
-    app.command(audit)
+    group = App(name="audit", help="List the audit events of tokens and keys, follow them, and delete old ones.")
+    app.command(group)
+    group.default(audit)
+    group.command(prune)
 
 
 def audit(
@@ -27,19 +37,99 @@ def audit(
         str | None,
         Parameter(help="Continue after the event with this cursor; take it from --json with the same --tenant."),
     ] = None,
+    tail: Annotated[int | None, Parameter(help="Only this many latest events; the newest comes last.")] = None,
+    follow: Annotated[bool, Parameter(help="Go on showing new events as they come.", show_default=False)] = False,
+    since: Annotated[str | None, Parameter(help="Only events since a time, or since a duration ago.")] = None,
+    account: _Account = None,
+    action: Annotated[str | None, Parameter(help="Only events of this kind, such as refresh_failing.")] = None,
     json: Json = False,
 ) -> None:
-    """List the audit events of tokens and keys, oldest first."""
+    """List the audit events of tokens and keys, the newest last.
+
+    Without --tail, --follow, --since, --account and --action, it lists them from the beginning, or behind --after.
+    --follow with --json writes one object per line.
+    """
+    filters = _Filters(account, action, since)
+    if tail is None and not follow and not filters.is_set:
+        _list(tenant, limit, after, json=json)
+        return
+    if after is not None:
+        raise InvalidInputError("--after goes with none of --tail, --follow, --since, --account and --action")
+    most = limit if tail is None else tail
+
+    async def work(vault: TokenVault) -> None:
+        page = await vault.latest_audit_events(
+            tenant_id=tenant, account=filters.account, action=filters.action, since=filters.since, limit=most
+        )
+        _show(page.items, json=json, lines=follow)
+        if not follow:
+            return
+        async for new in vault.event_feed(tenant_id=tenant, after=page.next):
+            _show([event for event in new.items if filters.take(event)], json=json, lines=True)
+            sys.stdout.flush()
+
+    with_vault(work, VaultConfig.from_env())
+
+
+def prune(
+    *,
+    older_than: Annotated[str, Parameter(help="The age from which events are deleted, such as 400d.")],
+    json: Json = False,
+) -> None:
+    """Delete old audit events.
+
+    Events that confirm the states of keys stay, and so do those of erasures and prunings. The command may be repeated,
+    also while the service runs.
+    """
+    age = as_duration(older_than, "--older-than")
+    pruned = with_vault(lambda vault: vault.prune_audit(older_than=age), VaultConfig.from_env())
+    if json:
+        print_json({"pruned": pruned})
+    else:
+        open_screen().text(f"deleted {pruned} {'event' if pruned == 1 else 'events'}")
+
+
+class _Filters:
+    """The selection of events, for the log and for new events alike."""
+
+    def __init__(self, account: str | None, action: str | None, since: str | None) -> None:
+        self.account = None if account is None else _account(account)
+        self.action = None if action is None else AuditAction(action)
+        self.since = None if since is None else as_moment_or_age(since, "--since")
+        self.is_set = (account, action, since) != (None, None, None)
+
+    def take(self, event: AuditEvent) -> bool:
+        """Return whether a new event is selected."""
+        return self.account in (None, event.account) and self.action in (None, event.action)
+
+
+def _account(text: str) -> Account:
+    tenant, *rest = text.split("/", 2)
+    if not rest:
+        raise InvalidInputError("--account must be TENANT/PROVIDER or TENANT/PROVIDER/IDENTIFIER")
+    return Account(tenant, *rest)
+
+
+def _list(tenant: str | None, limit: int, after: str | None, *, json: bool) -> None:
     page = with_vault(
         lambda vault: vault.audit_events(tenant_id=tenant, limit=limit, after=after), VaultConfig.from_env()
     )
     if json:
         print_json([event_json(event) for event in page.items])
         return
-    if page.items:
-        screen = open_screen()
-        screen.table(EVENT_COLUMNS, [event_row(event, screen) for event in page.items])
+    _show(page.items, json=False, lines=False, said=page.next is None)
     if page.next is not None:
         complain("there are more events; continue with --after and the last event's cursor, which --json shows")
-    elif not page.items:
+
+
+def _show(events: Sequence[AuditEvent], *, json: bool, lines: bool, said: bool = True) -> None:
+    if json and lines:
+        for event in events:
+            sys.stdout.write(json_lines.dumps(event_json(event)) + "\n")
+    elif json:
+        print_json([event_json(event) for event in events])
+    elif events:
+        screen = open_screen()
+        screen.table(EVENT_COLUMNS, [event_row(event, screen) for event in events])
+    elif said and not lines:
         complain("no events")

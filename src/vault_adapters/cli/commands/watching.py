@@ -60,7 +60,12 @@ def show_report(report: HealthReport, screen: Screen) -> None:
     columns, rows = report_table(report)
     if rows:
         screen.table(columns, rows)
-    screen.fields([("database", _answer(report.store_error)), ("master key", _answer(report.master_key_error))])
+    screen.fields(
+        [
+            ("database", _answer(report.store_reason or report.store_error)),
+            ("master key", _answer(report.master_key_error)),
+        ]
+    )
     if report.incidents:
         incidents: list[list[Content]] = [
             [incident.provider, Cell(incident.reason, "bad"), screen.moment(incident.since)]

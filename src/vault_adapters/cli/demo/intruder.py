@@ -59,7 +59,7 @@ class Intruder:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._database)) as connection:
+        with closing(sqlite3.connect(self._database, timeout=30)) as connection:
             yield connection
 
 

@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 from vault_adapters.cli.commands.watching import show_report
+from vault_adapters.cli.demo.connecting import can_connect, connect_all
 from vault_adapters.cli.demo.sample import ACME_GOOGLE, INITECH_WHATSAPP, TENANTS, api_keys, connections
 from vault_adapters.cli.demo.stage import Stage
 from vault_adapters.cli.screen import Content, iso
 from vault_adapters.cli.session import gather
 from vault_adapters.cli.views import ACCOUNT_COLUMNS, TOKEN_COLUMNS, account_row, colored, token_row
-from vault_domain import Token, TokenKind, TokenSet
+from vault_domain import Account, Token, TokenKind, TokenSet
 
 _SOON = timedelta(hours=1)
 _BUFFER = timedelta(minutes=5)
@@ -20,19 +21,25 @@ _SHOWN_BYTES = 48
 
 
 async def connect(stage: Stage) -> None:
-    """Store tokens of several tenants and providers."""
-    stage.screen.heading(
-        "Three tenants connect their accounts",
-        "invented values, by store_token_set and store_tokens; list_accounts:",
-    )
+    """Connect accounts of several tenants and providers."""
+    through = can_connect()
+    how = "at an OpenID provider on loopback that plays Google" if through else "with invented answers of Google"
+    stage.screen.heading("Three tenants connect their accounts", f"{how}; keys by store_tokens; list_accounts:")
+    google = [connection for connection in connections() if connection.account.provider == "google"]
+    if through:
+        for info in await connect_all(stage.vault, google):
+            await _remember_stored(stage, info.account)
     for connection in connections():
-        await stage.vault.store_token_set(connection.account, connection.token_set, label=connection.label)
-        _remember(stage, connection.account.key(TokenKind.ACCESS_TOKEN), connection.token_set)
+        if connection.account.provider != "google" or not through:
+            await stage.vault.store_token_set(connection.account, connection.token_set, label=connection.label)
+            _remember(stage, connection.account.key(TokenKind.ACCESS_TOKEN), connection.token_set)
     keys = api_keys()
     await stage.vault.store_tokens(keys)
     stage.stored.update(keys)
     infos = [info for tenant in TENANTS for info in await gather(stage.vault.iter_accounts(tenant))]
     stage.screen.table(ACCOUNT_COLUMNS, [account_row(info, stage.screen) for info in infos])
+    if not through:
+        stage.screen.text("With `pip install 'token-vault[cli,connect]'`, the demo connects at a real OpenID provider.")
     stage.screen.text(f"{len(await stage.tokens())} tokens are stored, each bound to its own tenant, account and kind.")
 
 
@@ -82,6 +89,14 @@ async def invalidate(stage: Stage) -> None:
             ("the account's state", None if account is None else colored(account.state)),
         ]
     )
+
+
+async def _remember_stored(stage: Stage, account: Account) -> None:
+    """Note the values that the provider has sent; only the connector has seen them."""
+    for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):
+        token = await stage.vault.get_token(account.key(kind))
+        if token is not None:
+            stage.stored[token.info.key] = token.value
 
 
 def _remember(stage: Stage, key: Any, token_set: TokenSet) -> None:

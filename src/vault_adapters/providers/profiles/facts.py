@@ -10,6 +10,7 @@ from attrs import field, frozen
 from vault_adapters.providers.profiles import checks
 from vault_adapters.providers.profiles.checks import by, checking, refused
 from vault_adapters.providers.profiles.shapes import checked_parameters
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 
 MEANINGS = ("grant_dead", "client_refused", "user_needed", "not_now", "unknown")
@@ -138,6 +139,13 @@ class Limits:
     per: timedelta | None = field(default=None, metadata=by(checks.optional(checks.duration)))
     counted: str = field(default="client", metadata=by(checks.one_of("client", "account")))
     concurrency: int | None = field(default=None, metadata=by(checks.optional(checks.whole(1, 1000))))
+
+    @property
+    def request_limit(self) -> RequestLimit | None:
+        """The limit that refreshes keep, or None."""
+        if self.requests is None or self.per is None:
+            return None
+        return RequestLimit(self.requests, self.per, self.counted)
 
     def __attrs_post_init__(self) -> None:
         if (self.requests is None) != (self.per is None):

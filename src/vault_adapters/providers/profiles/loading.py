@@ -12,6 +12,8 @@ from pathlib import Path
 from vault_adapters.providers.profiles.checks import made
 from vault_adapters.providers.profiles.profile import Profile
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.entities.scrub import scrubbed
+from vault_domain.entities.text import plain_text
 
 _LARGEST = 256 * 1024
 _FILES = "vault_adapters.providers.profiles"
@@ -22,6 +24,7 @@ def profiles() -> list[str]:
     return sorted(_packaged())
 
 
+@scrubbed
 def load_profile(path: str | PathLike[str]) -> Profile:
     """Read a profile from a TOML file.
 
@@ -29,22 +32,25 @@ def load_profile(path: str | PathLike[str]) -> Profile:
         path: the file; the how-to guide "Write a provider's profile" describes its keys.
 
     Raises:
+        InvalidInputError: this is no path.
         ConfigurationError: the file cannot be read, a key is unknown or missing, or a value breaks its rule. The
             message names the file, the key and the rule, and does not repeat the value.
     """
-    problem: str
+    if not isinstance(path, (str, PathLike)):
+        raise InvalidInputError("path must be a text or a path")
+    name = Path(path).name
+    if not name.isprintable():  # no system call takes a text with NUL
+        raise InvalidInputError("path must be printable")
     try:
         with Path(path).open("rb") as file:
-            content = file.read(_LARGEST + 1)
-        return parse_profile(content, Path(path).name)
+            return parse_profile(file.read(_LARGEST + 1), name)
     except OSError as error:
         problem = error.strerror or type(error).__name__
-    raise ConfigurationError(f"{Path(path).name}: cannot be read: {problem}")
+    raise ConfigurationError(f"{name}: cannot be read: {problem}")
 
 
 def parse_profile(content: bytes, file_name: str) -> Profile:
     """Read a profile from a TOML file's content; see `load_profile`."""
-    problem: str
     try:
         if len(content) > _LARGEST:
             raise InvalidInputError(f"must have at most {_LARGEST} bytes")
@@ -76,7 +82,8 @@ def as_profile(value: str | PathLike[str] | Profile) -> Profile:
     """
     if isinstance(value, Profile):
         return value
-    return packaged_profile(value) if isinstance(value, str) else load_profile(value)
+    name = plain_text(value)
+    return load_profile(value) if name is None else packaged_profile(name)
 
 
 @cache

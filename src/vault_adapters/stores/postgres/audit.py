@@ -1,14 +1,23 @@
 """The audit log on Postgres. Each SQL statement that changes a token also appends its event."""
 
-from datetime import datetime
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from vault_adapters.stores.damage import WrongRowError, sound_page
+from vault_adapters.stores.columns import sought_parameters
+from vault_adapters.stores.damage import WrongRowError, sound, sound_page
+from vault_adapters.stores.postgres.audit_partitions import drop_partitions, make_partitions
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.limits import Pace
+from vault_adapters.stores.postgres.rows import micros
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor, encode_cursor
+from vault_domain.ports.audit_log import Noticed, Sought
+from vault_domain.ports.change import Change
 
 
 def token_event(
@@ -35,9 +44,10 @@ def token_event(
 class PostgresAuditLog:
     """Implements `AuditLog`."""
 
-    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+    def __init__(self, database: PostgresDatabase, queries: Queries, schema: str) -> None:
         self._database = database
         self._queries = queries
+        self._schema = schema
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
         """Return events by place and number; see ``audit_place`` in the first migration."""
@@ -54,6 +64,75 @@ class PostgresAuditLog:
         start = int(xid), int(seq)
         return await sound_page(fetch, lambda row: _event(row, tenant_id), _place, start, limit)
 
+    async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
+        """Return the latest events that are sought, latest last."""
+        parameters = {
+            **sought_parameters(sought),
+            "tenant_id": tenant_id,
+            "since": sought.since,
+            "limit": int8(limit),
+        }
+        rows = await self._database.fetch(self._queries["latest_audit_events"], parameters, pace=Pace.BULK)
+        return sound(rows[::-1], lambda row: _event(row, tenant_id))
+
+    async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> None:
+        """Append events that no mutation writes."""
+        parameters: dict[str, Any] = {
+            "tenant_ids": [each.event.tenant_id or "" for each in noticed],
+            "actions": [each.event.action.value for each in noticed],
+            "ages": [each.age // _MICROSECOND for each in noticed],
+            "providers": [each.event.account.provider if each.event.account else None for each in noticed],
+            "identifiers": [_identifier_of(each.event) for each in noticed],
+            "kinds": [each.event.kind.value if each.event.kind else None for each in noticed],
+            "generations": [each.event.generation for each in noticed],
+            "actors": [each.event.actor for each in noticed],
+            "codes": [each.event.code for each in noticed],
+            "apart": None if apart is None else micros(apart),
+        }
+
+        async def work(transaction: Transaction) -> None:
+            if apart is not None:  # two processes must not both find that nothing is stored yet
+                await transaction.fetch(_LOCK)
+            await transaction.execute(self._queries["append_audit_events"], parameters | {"now": transaction.now})
+
+        await self._database.transact(work)
+
+    async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
+        """Drop the partitions that are old as a whole, and delete the other old events in batches."""
+        parameters = {"older_than": micros(older_than), "now": self._database.now()}
+        [(before,)] = await self._database.fetch(self._queries["find_old_audit_events"], parameters)
+        await make_partitions(self._database, self._schema)
+        pruned = await drop_partitions(self._database, self._schema, before)
+        batch = {"before": before, "limit": int8(_PRUNED_AT_ONCE)}
+        while deleted := await self._prune_some(batch):
+            pruned += deleted
+            await asyncio.sleep(0)
+        if not pruned:
+            return Change(0)
+        code = before.astimezone(UTC).isoformat(timespec="seconds")
+        return Change(pruned, (await self._tell_pruned(code, actor),))
+
+    async def _tell_pruned(self, code: str, actor: str | None) -> AuditEvent:
+        action = AuditAction.AUDIT_PRUNED
+        parameters: dict[str, Any] = {"tenant_id": None, "action": action.value, "actor": actor, "code": code}
+        parameters |= {"now": self._database.now()}
+        [(now,)] = await self._database.write(self._queries["append_key_event"], parameters)
+        return AuditEvent(action, now, actor=actor, code=code)
+
+    async def _prune_some(self, batch: dict[str, Any]) -> int:
+        return await self._database.transact(
+            lambda transaction: transaction.execute(self._queries["prune_audit_events"], batch), pace=Pace.BULK
+        )
+
+
+_MICROSECOND = timedelta(microseconds=1)
+_PRUNED_AT_ONCE = 10_000
+_LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7220213406120954)"
+
+
+def _identifier_of(event: AuditEvent) -> str | None:
+    return None if event.account is None else event.account.identifier or ""
+
 
 def _place(row: Row) -> tuple[int, int]:
     xid, seq, *_ = row
@@ -66,7 +145,7 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
     Raises:
         Exception: the row is damaged or belongs to another tenant, or its action is that of a newer release.
     """
-    xid, seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code = row
+    xid, seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, other = row
     if asked is not None and tenant_id != asked:
         raise WrongRowError
     return AuditEvent(
@@ -80,4 +159,5 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
         code=code,
         cursor=encode_cursor((int(xid), seq)),
         provider=provider if action in CLIENT_ACTIONS else None,
+        credential_generation=other,
     )

@@ -1,6 +1,6 @@
 """The refusals of OAuth clients on Postgres."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,12 @@ from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules, counted, is_paused, opened
+from vault_domain.rules.pacing import FREE, next_turn
 
 
 class PostgresClientLedger:
@@ -53,6 +55,20 @@ class PostgresClientLedger:
         """Set the time of the latest probe to now, unless another process was faster."""
         parameters = scope_columns(scope) | {"seen": seen, "now": self._database.now()}
         return bool(await self._database.write(self._queries["take_client_probe"], parameters))
+
+    async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
+        """Take the turn for one token request of a client; return the time to wait if there is none now."""
+        key = {"provider": provider, "client": client or b""}
+
+        async def work(transaction: Transaction) -> timedelta:
+            parameters = key | {"now": transaction.now}
+            [(locked, now)] = await transaction.fetch(self._queries["lock_client_turn"], parameters)
+            free_at, wait = next_turn(locked, now, limit)
+            if wait <= FREE:
+                await transaction.execute(self._queries["put_client_turn"], key | {"free_at": free_at})
+            return wait
+
+        return await self._database.transact(work)
 
     async def close(self, scope: ClientScope) -> Change[bool]:
         """Delete a record; if it was paused, write the event."""

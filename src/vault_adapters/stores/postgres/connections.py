@@ -18,12 +18,16 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from vault_adapters.stores.postgres.cursors import Connection, VaultCursor
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, answered
 from vault_adapters.stores.postgres.outages import OutageTracker
+from vault_adapters.stores.postgres.peer import Peer
 from vault_domain.entities.errors import ConfigurationError
 
 Pool = AsyncConnectionPool[Any]
 
 _CHECK_SECONDS = 2.0
 """Longest time for a connection to tell whether it can be used."""
+
+_HASTE_SECONDS = 0.2
+"""Time for the pool to try to connect; a server that refuses does so within milliseconds."""
 
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
@@ -42,12 +46,14 @@ class Connections:
 
     Args:
         pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
+        peer: the database; it learns from a host's pool where it is.
         is_ours: whether `close` closes the pool.
         timeout: longest time to wait for a free connection, and for the server while a connection is given back.
     """
 
-    def __init__(self, pool: Pool, *, is_ours: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> None:
+    def __init__(self, pool: Pool, peer: Peer, *, is_ours: bool, timeout: timedelta = DEFAULT_TIMEOUT) -> None:
         self._pool = pool
+        self.peer = peer
         self._is_ours = is_ours
         self._seconds = timeout.total_seconds()
         self._plain: WeakKeyDictionary[Connection, bool] = WeakKeyDictionary()
@@ -62,7 +68,7 @@ class Connections:
         """The largest number of connections."""
         return self._pool.max_size
 
-    async def take(self, *, fresh: bool = False) -> Connection:
+    async def take(self, *, fresh: bool = False, hasty: bool = False) -> Connection:
         """Return a connection in autocommit mode, outside of any transaction; the caller gives it back with `give`.
 
         After a connection was lost, every other connection that was not used since then is first asked whether it
@@ -70,10 +76,11 @@ class Connections:
 
         Args:
             fresh: ask the connection first in any case.
+            hasty: raise an error as soon as it is known that the server refuses connections.
         """
         end = time.monotonic() + self._seconds
         while (left := end - time.monotonic()) > 0:
-            connection = await self._get(left)
+            connection = await (self._get_in_haste(left) if hasty else self._get(left))
             is_known = connection in self._plain
             is_suspect = fresh or (is_known and self._used_at.get(connection, math.inf) < self._lost_at)
             self._used_at[connection] = time.monotonic()
@@ -130,6 +137,16 @@ class Connections:
             raise
         return connection
 
+    async def _get_in_haste(self, seconds: float) -> Connection:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > _HASTE_SECONDS:
+            try:
+                return await self._get(_HASTE_SECONDS)
+            except PoolTimeout:
+                if self.peer.refusal is not None:
+                    raise
+        return await self._get(max(left, 0.001))
+
     def _refusals(self) -> int:
         return self._pool.get_stats().get("connections_errors", 0)
 
@@ -159,6 +176,7 @@ class Connections:
             cursor = await VaultCursor(connection).execute(_SETTINGS)
             [(isolation, read_only, search_path)] = await cursor.fetchall()
             _refuse_foreign_operators(search_path)
+            self.peer.met(connection)
             self._plain[connection] = (isolation, read_only) == ("read committed", "off")
         elif fresh:
             await VaultCursor(connection).execute("SELECT 1")

@@ -13,6 +13,7 @@ import psycopg
 
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import WRONG_LOOP
+from vault_adapters.stores.postgres.clock_watch import ClockWatch
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.errors import translated
@@ -104,11 +105,11 @@ class Reader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await translated(self.close())
+        await translated(self.close(), self._connections.peer)
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows. If the connection is lost, try once more on another connection."""
-        return await translated(self._try_twice(sql, parameters))
+        return await translated(self._try_twice(sql, parameters), self._connections.peer)
 
     async def _try_twice(self, sql: str, parameters: Parameters | None) -> list[Row]:
         if self._connection is None:
@@ -145,7 +146,7 @@ class ReadSession(Generic[A, T]):
         return partial(self._read, self._reader)
 
     async def __aexit__(self, *_: object) -> None:
-        await translated(self._reader.close())
+        await self._reader.__aexit__()
 
 
 class PostgresDatabase:
@@ -172,6 +173,7 @@ class PostgresDatabase:
         self._limits = limits_of(timeout)
         self._prepare = prepare
         self._clock = clock
+        self.clock_watch = ClockWatch()
         self._flights = Flights()
         self._loop = asyncio.get_running_loop()
 
@@ -183,16 +185,28 @@ class PostgresDatabase:
     async def close(self) -> None:
         """Wait for running statements and close the connections."""
         await self._flights.wait()
-        await translated(self._connections.close())
+        await translated(self._connections.close(), self._connections.peer)
 
     def now(self) -> datetime | None:
         """Return the clock's time; without a clock, return None, which statements replace with the database's time."""
         return None if self._clock is None else self._clock()
 
-    def time_since_outage(self) -> timedelta | None:
-        """Return how long ago the last outage ended that this process saw; None without one, or with a clock."""
-        seconds = self._connections.outages.seconds_since_end()
-        return None if seconds is None or self._clock is not None else timedelta(seconds=seconds)
+    def noticed(self, now: datetime, asked: float) -> timedelta | None:
+        """Return how long ago the last outage ended, or the database's clock was last set, as this process saw it.
+
+        Args:
+            now: the database's time, from an answer that has just come.
+            asked: monotonic time in seconds at which the question was asked.
+
+        Returns:
+            The shorter time; None if nothing happened, or if a clock replaces the database's.
+        """
+        if self._clock is not None:
+            return None
+        self.clock_watch.read(now, asked)
+        times = (self._connections.outages.seconds_since_end(), self.clock_watch.seconds_since_step())
+        known = [seconds for seconds in times if seconds is not None]
+        return timedelta(seconds=min(known)) if known else None
 
     async def fetch(self, sql: str, parameters: Parameters | None = None, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run a query outside of any transaction; return its rows."""
@@ -205,12 +219,22 @@ class PostgresDatabase:
         If the connection is lost, the statement is not repeated, because it may have been committed.
         """
         self._check_loop()
-        return await self._flights.run(translated(self._write(sql, parameters, self._limits[pace])))
+        writing = self._write(sql, parameters, self._limits[pace])
+        return await self._flights.run(translated(writing, self._connections.peer))
 
-    async def transact(self, work: Callable[[Transaction], Awaitable[T]], *, pace: Pace = Pace.QUICK) -> T:
-        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction."""
+    async def transact(
+        self, work: Callable[[Transaction], Awaitable[T]], *, pace: Pace = Pace.QUICK, hasty: bool = False
+    ) -> T:
+        """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction.
+
+        Args:
+            work: runs statements.
+            pace: the limits of the statements.
+            hasty: fail at once if the server refuses connections, instead of waiting for it to come back.
+        """
         self._check_loop()
-        return await self._flights.run(translated(self._transact(work, self._limits[pace])))
+        running = self._transact(work, self._limits[pace], hasty=hasty)
+        return await self._flights.run(translated(running, self._connections.peer))
 
     def reader(self, pace: Pace = Pace.QUICK) -> Reader:
         """Return a reader for several queries."""
@@ -233,8 +257,8 @@ class PostgresDatabase:
         finally:
             await self._connections.give(connection)
 
-    async def _transact(self, work: Callable[[Transaction], Awaitable[T]], limits: Limits) -> T:
-        connection = await self._connections.take()
+    async def _transact(self, work: Callable[[Transaction], Awaitable[T]], limits: Limits, *, hasty: bool) -> T:
+        connection = await self._connections.take(hasty=hasty)
         try:
             return await self._enclosed(connection, limits, work)
         finally:

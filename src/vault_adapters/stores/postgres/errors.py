@@ -6,7 +6,10 @@ from typing import TypeVar
 import psycopg
 import psycopg_pool
 
+from vault_adapters.stores.postgres.causes import cause_of, cause_of_refusal
 from vault_adapters.stores.postgres.limits import OverdueError
+from vault_adapters.stores.postgres.peer import Peer
+from vault_domain.entities import causes
 from vault_domain.entities.errors import StorageError, VaultError
 
 T = TypeVar("T")
@@ -19,8 +22,8 @@ _PASSING = {
 }
 
 
-async def translated(work: Awaitable[T], *, foreign: bool = False) -> T:
-    """Await ``work``; raise each error of the driver as a `StorageError` that holds only its SQLSTATE.
+async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False) -> T:
+    """Await ``work``; raise each error of the driver as a `StorageError` that holds only its cause and SQLSTATE.
 
     - A server's message and DETAIL may repeat values that were sent.
     - A cancellation loses its traceback, because the driver's frames hold the connection's password.
@@ -29,32 +32,51 @@ async def translated(work: Awaitable[T], *, foreign: bool = False) -> T:
 
     Args:
         work: calls the driver.
-        foreign: translate errors of other libraries too, such as those of the resolver for a bad host name.
+        peer: the database; it is told about failures and successes.
+        opening: ``work`` connects; translate errors of other libraries too, such as those of the resolver.
     """
     failure: BaseException
     try:
-        return await work
+        result = await work
     except psycopg.Error as error:
-        failure = translate(error)
+        failure = translate(error, peer, opening=opening)
     except VaultError:
         raise
     except Exception as error:
-        if not foreign:
+        if not opening:
             raise
-        failure = StorageError(f"the Postgres database could not be opened ({type(error).__name__})")
+        cause = cause_of_refusal(error)
+        failure = StorageError(f"{peer.name} could not be opened ({cause}, {type(error).__name__})", reason=cause)
+        peer.faults.failed(cause)
     except BaseException as error:
         error.__context__ = None
         failure = error.with_traceback(None)
+    else:
+        peer.faults.worked()
+        return result
     finally:
         del work  # releases the coroutine with its frames
     raise failure
 
 
-def translate(error: psycopg.Error) -> StorageError:
+def translate(error: psycopg.Error, peer: Peer, *, opening: bool = False) -> StorageError:
     """Return the vault's error for an error of the driver."""
-    name, retryable = _describe(error)
-    message = f"the Postgres database could not do this ({name})"
-    return StorageError(message, retryable=retryable, reason=error.sqlstate)
+    cause = _cause(error, peer, opening=opening)
+    code, retryable = _describe(error)
+    if cause is not None and cause != causes.CLOSED:
+        peer.faults.failed(cause)
+    detail = code if cause is None else f"{cause}, {code}"
+    return StorageError(
+        f"{peer.name} could not do this ({detail})", retryable=retryable, reason=cause or error.sqlstate
+    )
+
+
+def _cause(error: psycopg.Error, peer: Peer, *, opening: bool) -> str | None:
+    if opening and error.sqlstate is None and not isinstance(error, psycopg_pool.PoolTimeout):
+        return cause_of_refusal(error)
+    if isinstance(error, psycopg_pool.PoolTimeout) and peer.refusal is not None:
+        return peer.refusal
+    return cause_of(error)
 
 
 def _describe(error: psycopg.Error) -> tuple[str, bool]:

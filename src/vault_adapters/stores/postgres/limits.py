@@ -67,11 +67,13 @@ class Limits:
 
         The isolation level is named each time, because a role, a database or a host may have set another default. The
         search path too: it could lead to other operators than those of pg_catalog. All settings last for the
-        transaction, so that neither a host's pool nor a pooler keeps them.
+        transaction, so that neither a host's pool nor a pooler keeps them. The server ends a statement a little before
+        this process would drop the connection, so that it does not work on for nobody.
         """
         return (
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; "
             f"SET LOCAL lock_timeout = {_millis(self.lock)}; "
+            f"SET LOCAL statement_timeout = {_millis(self.answer * 0.9)}; "
             f"SET LOCAL idle_in_transaction_session_timeout = {_millis(self.idle)}"
         )
 

@@ -18,6 +18,8 @@ from vault_adapters.stores.postgres.connections import Connections, Pool
 from vault_adapters.stores.postgres.cursors import Connection
 from vault_adapters.stores.postgres.errors import translated
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Pace, limits_of
+from vault_adapters.stores.postgres.peer import Peer, noting, peer_of
+from vault_adapters.stores.postgres.quiet import POOL_NAME, quieten_pool
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import Secret
 
@@ -25,6 +27,13 @@ _log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 4
 """Longest time to connect to one host. It is short, because an attempt may go on after an outage has ended."""
+
+_SECONDS_PER_HOST = 2
+"""The same if the URL names several hosts, so that `storage_timeout` suffices to reach the second one."""
+
+_ATTRIBUTES = "target_session_attrs"
+_SEVERAL = "several hosts"
+"""No parameter of libpq has this name."""
 
 _RECONNECT_SECONDS = 1.0
 """Time for which the pool repeats a failed attempt to connect."""
@@ -51,15 +60,17 @@ async def open_connections(
         StorageError: the server cannot be reached.
     """
     settings = _settings(url, timeout, prepare=prepare)
-    pool = await translated(_open_pool(url, size, settings, timeout), foreign=True)
-    return Connections(pool, is_ours=True, timeout=timeout)
+    peer = peer_of(url)
+    pool = await translated(_open_pool(url, size, settings, timeout, peer), peer, opening=True)
+    return Connections(pool, peer, is_ours=True, timeout=timeout)
 
 
-async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: timedelta) -> Pool:
+async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: timedelta, peer: Peer) -> Pool:
     # Connect once before opening the pool, because a pool keeps retrying and would not report the reason.
     connection = await _first_connection(url, settings)
     _warn_of_sslmode({option.keyword.decode(): (option.val or b"").decode() for option in connection.pgconn.info})
     await connection.close()
+    quieten_pool()
     patience = max(timeout.total_seconds(), settings.get("connect_timeout", 0))
     pool: Pool = AsyncConnectionPool(
         url.reveal(),
@@ -67,7 +78,8 @@ async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: 
         min_size=1,
         max_size=size,
         open=False,
-        name="token-vault",
+        name=POOL_NAME,
+        connection_class=noting(peer),
         timeout=patience,
         # The pool doubles the time between its attempts until it gives up. So it gives up early, and begins anew while
         # somebody waits; a later caller begins anew too.
@@ -129,7 +141,7 @@ def adopt_pool(pool: object, *, timeout: timedelta = DEFAULT_TIMEOUT) -> Connect
         raise ConfigurationError("pool must be a psycopg_pool.AsyncConnectionPool", code="host_pool")
     if pool.closed:
         raise ConfigurationError("the pool is not open; open it before the vault", code="host_pool")
-    return Connections(pool, is_ours=False, timeout=timeout)
+    return Connections(pool, Peer(None), is_ours=False, timeout=timeout)
 
 
 def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, Any]:
@@ -145,8 +157,13 @@ def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, An
     }
     if not prepare:
         settings["prepare_threshold"] = None
-    defaults = {
-        "connect_timeout": max(2, min(_CONNECT_SECONDS, int(timeout.total_seconds()))),
+    seconds = _CONNECT_SECONDS
+    defaults: dict[str, Any] = {}
+    if given[_SEVERAL]:
+        seconds = _SECONDS_PER_HOST
+        defaults[_ATTRIBUTES] = "read-write"  # after a failover, the first host may be a standby
+    defaults |= {
+        "connect_timeout": max(2, min(seconds, int(timeout.total_seconds()))),
         "tcp_user_timeout": max(1, round(timeout.total_seconds() * 1000)),
         **_KEEPALIVES,
     }
@@ -157,12 +174,15 @@ def _parameters(url: Secret) -> dict[str, str] | None:
     """Return the parameters that a URL or libpq's environment sets; None for a bad URL.
 
     The values of all parameters except ``options`` are left out, because they may hold the password. For the same
-    reason it raises no error.
+    reason it raises no error. `_SEVERAL` is empty unless they name several hosts.
     """
     try:
         given = conninfo_to_dict(url.reveal())
     except (psycopg.Error, ValueError):  # ValueError: the URL cannot be passed to C as a string
         return None
     defaults = {option.keyword.decode(): option.val for option in Conninfo.get_defaults() if option.val is not None}
+    if defaults.get(_ATTRIBUTES) == b"any":  # libpq's own default, not the environment's
+        del defaults[_ATTRIBUTES]
     options = given.get("options") or defaults.get("options", b"").decode()
-    return dict.fromkeys((*given, *defaults), "") | {"options": str(options)}
+    hosts = str(given.get("host") or given.get("hostaddr") or (defaults.get("host") or b"").decode())
+    return dict.fromkeys((*given, *defaults), "") | {"options": str(options), _SEVERAL: "," * hosts.count(",")}

@@ -22,14 +22,21 @@ from vault_adapters.stores.postgres.rows import (
     write_parameters,
 )
 from vault_adapters.stores.postgres.timelines import Timelines
-from vault_adapters.stores.postgres.tokens import stored_event, write_tokens
+from vault_adapters.stores.postgres.tokens import write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import committed_schedule
 from vault_domain.entities.account import Account, TokenKind, stored_account
-from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.refresh_events import (
+    cause_of,
+    failing_event,
+    recovered_event,
+    refreshed_event,
+    required_event,
+)
 from vault_domain.ports.refresh_ledger import (
     Attempt,
     Commit,
@@ -57,12 +64,13 @@ class PostgresRefreshLedger:
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
         parameters = account_parameters(account) | {"now": self._database.now()}
+        asked = self._database.clock_watch.monotonic()
         rows = await self._database.fetch(self._queries["get_account_values"], parameters)
         snapshot = account_snapshot(rows, account)
         if snapshot.timeline is not None and snapshot.turned_at is None:
             turned_at = await self._timelines.meet(snapshot.timeline)
             snapshot = evolve(snapshot, turned_at=turned_at or snapshot.now)
-        age = self._database.time_since_outage()
+        age = self._database.noticed(snapshot.now, asked)
         if age is None:
             return snapshot
         back = snapshot.now - age
@@ -128,7 +136,7 @@ class PostgresRefreshLedger:
 
         await self._database.transact(work)
 
-    async def fail(self, attempt: Attempt, failure: Failure) -> None:
+    async def fail(self, attempt: Attempt, failure: Failure, *, actor: str | None = None) -> Change[None]:
         """Record that the attempt failed."""
         parameters = self._parameters(attempt) | {
             "retry_in": micros(failure.retry_in),
@@ -136,10 +144,15 @@ class PostgresRefreshLedger:
             "unknown": failure.unknown,
             "refused": failure.refused,
             "refused_for": None if failure.refused_for is None else micros(failure.refused_for),
+            "actor": actor,
+            "cause": cause_of(failure),
         }
-        await self._database.transact(
-            lambda transaction: transaction.execute(self._queries["fail_account"], parameters)
-        )
+
+        async def work(transaction: Transaction) -> Change[None]:
+            rows = await transaction.fetch(self._queries["fail_account"], parameters)
+            return Change(None, tuple(failing_event(attempt, failure, now, actor) for (now,) in rows))
+
+        return await self._database.transact(work)
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         """Mark the credential invalid and end the attempt."""
@@ -170,13 +183,28 @@ class PostgresRefreshLedger:
             if new is not None:
                 parameters = key_parameters(new.key) | {"error_code": mark}
                 await transaction.execute(self._queries["suspect_token"], parameters)
-            schedule = committed_schedule(written)
-            settled = {"due_at": schedule.due_at, "wake": schedule.wake}
-            await transaction.execute(self._queries["settle_account"], own | settled)
-            events = tuple(stored_event(write, info, actor) for write, info in written)
+            events = await self._settle(transaction, attempt, written, actor)
             return Change(Commit(outcome, stored_access(written)), events)
 
         return await self._database.transact(work)
+
+    async def _settle(
+        self, transaction: Transaction, attempt: Attempt, written: list[tuple[TokenWrite, TokenInfo]], actor: str | None
+    ) -> tuple[AuditEvent, ...]:
+        """End the attempt, schedule the account and append the events."""
+        schedule, stored = committed_schedule(written), [info for _, info in written]
+        told = refreshed_event(attempt, stored, attempt.claimed_at, actor) if stored else None
+        parameters = self._parameters(attempt) | {
+            "due_at": schedule.due_at,
+            "wake": schedule.wake,
+            "actor": actor,
+            "kind": None if told is None or told.kind is None else told.kind.value,
+            "generation": None if told is None else told.generation,
+            "credential_generation": None if told is None else told.credential_generation,
+        }
+        [(now, had_failed)] = await transaction.fetch(self._queries["settle_account"], parameters)
+        refreshed = () if told is None else (evolve(told, occurred_at=now),)
+        return (*refreshed, recovered_event(attempt, now, actor)) if had_failed else refreshed
 
     async def _write(
         self,
@@ -192,14 +220,14 @@ class PostgresRefreshLedger:
         for write in new:
             # A missing row cannot be locked, so another writer may insert one now. That value must not be overwritten.
             parameters = write_parameters(write) | {"actor": actor, "now": transaction.now}
-            parameters["action"] = AuditAction.TOKEN_REFRESHED.value
+            parameters["action"] = None  # one event tells of all values
             [row] = await transaction.fetch(self._queries["store_new_token"], parameters)
             if has_token(row):
                 written.append((write, stored_info(row, write.key)))
             else:
                 outcome = CommitOutcome.ACCESS_MOVED
         if others:
-            change = await write_tokens(transaction, self._queries, others, actor)
+            change = await write_tokens(transaction, self._queries, others, actor, told=False)
             written += zip(others, change.result, strict=True)
         return written, outcome
 
@@ -237,6 +265,6 @@ async def reject_attempt(
         action = AuditAction.TOKEN_INVALIDATED
         [(occurred_at, generation)] = rows
         event = token_event(action, credential.key, generation, occurred_at, actor, code)
-        return Change(result=True, events=(event,))
+        return Change(result=True, events=(event, required_event(attempt, code, occurred_at, actor)))
     [(is_invalid,)] = await transaction.fetch(queries["is_invalid"], parameters)
     return Change(result=bool(is_invalid))

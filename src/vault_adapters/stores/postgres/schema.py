@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 
 from vault_adapters.stores.migrations import Migration, load_migrations, pending_migrations, refuse_pending
+from vault_adapters.stores.postgres.audit_months import months_ahead, partition_sql
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.queries import Queries
@@ -105,7 +107,8 @@ def schema_sql(schema: str) -> str:
     for migration in load_migrations(_PACKAGE):
         title = f"-- Migration {migration.number:04d}: {migration.name.replace('_', ' ')}"
         steps += [title, _filled(migration.sql, schema).strip(), _record_sql(migration, schema)]
-    return "\n\n".join(["BEGIN;", *steps, "COMMIT;"]) + "\n"
+    months = [partition_sql(quoted(schema), month) + ";" for month in months_ahead(datetime.now(UTC))]
+    return "\n\n".join(["BEGIN;", *steps, "\n".join(months), "COMMIT;"]) + "\n"
 
 
 def _record_sql(migration: Migration, schema: str) -> str:

@@ -1,6 +1,6 @@
 """The used states of authorization requests on Postgres."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.queries import Queries
@@ -13,6 +13,12 @@ class PostgresStateLedger:
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
+
+    async def now(self) -> datetime:
+        """Return the clock's time, or else the database's."""
+        [(now,)] = await self._database.fetch(self._queries["get_time"], {"now": self._database.now()})
+        moment: datetime = now.astimezone(UTC)
+        return moment
 
     async def tenant_of(self, data_key_id: bytes) -> str | None:
         """Return the tenant of a data key, or None."""

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
+from vault_adapters.stores.postgres.audit_partitions import make_partitions
 from vault_adapters.stores.postgres.clients import PostgresClientLedger
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
@@ -96,6 +97,7 @@ async def open_postgres_store(
         timeline = await timeline_sql(database)
         queries = load_statements(schema, timeline=timeline)
         if migrate:
+            await make_partitions(database, schema)
             await adopt_restored(database, queries, schema)
         await warn_of_old_trigger(database, schema)
         timelines = Timelines(database, queries)
@@ -107,7 +109,7 @@ async def open_postgres_store(
                 tokens,
                 PostgresAccountRepository(database, queries),
                 keys,
-                PostgresAuditLog(database, queries),
+                PostgresAuditLog(database, queries, schema),
                 PostgresRefreshLedger(database, queries, timelines),
                 PostgresKeyRotation(database, queries),
                 PostgresTenantEraser(database, queries),

@@ -17,6 +17,7 @@ from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Tr
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.marks import mark_invalid, note_ending, report_rejected
+from vault_adapters.stores.postgres.probing import probe
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
     account_parameters,
@@ -195,8 +196,8 @@ class PostgresTokenRepository:
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 
     async def ping(self) -> None:
-        """Return normally if the database answers."""
-        await self._database.fetch("SELECT 1")
+        """Return normally if the database answers, takes writes, and has the schema."""
+        await probe(self._database, self._queries)
 
     async def _read(self, reader: Reader, keys: Sequence[TokenKey]) -> list[Reading]:
         now = self._database.now()
@@ -257,9 +258,13 @@ class PostgresTokenRepository:
 
 
 async def write_tokens(
-    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
+    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None, *, told: bool = True
 ) -> Change[list[TokenInfo]]:
     """Write values whose data keys are active, and their events, in the given transaction.
+
+    Args:
+        transaction, queries, writes, actor: see `TokenRepository.store`.
+        told: False: append no events, because the caller appends one for all values.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
@@ -269,7 +274,7 @@ async def write_tokens(
     infos: dict[tuple[str, ...], TokenInfo] = {}
     for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
         batches = list(_batches(list(alike)))
-        action = _ACTIONS[refreshed].value
+        action = _ACTIONS[refreshed].value if told else None
         common = {"refreshed": refreshed, "action": action, "actor": actor, "now": transaction.now}
         parameters = (writes_parameters(sent) | common for sent in batches)
         async with aclosing(transaction.fetch_each(queries["store_tokens"], parameters)) as answers:
@@ -279,7 +284,9 @@ async def write_tokens(
                     raise DataKeyInactiveError
                 infos.update(await _stored_infos(sent, rows))
     stored = [infos[key_columns(write.key)] for write in writes]
-    events = DeferredEvents(len(stored), lambda number: stored_event(writes[number], stored[number], actor))
+    events = DeferredEvents(
+        len(stored) if told else 0, lambda number: stored_event(writes[number], stored[number], actor)
+    )
     return Change(stored, events)
 
 

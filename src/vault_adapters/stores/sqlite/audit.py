@@ -1,15 +1,21 @@
 """The audit log on SQLite."""
 
 from collections.abc import Sequence
+from datetime import UTC, timedelta
 from typing import Any
 
-from vault_adapters.stores.damage import WrongRowError, sound_page
+from attrs import evolve
+
+from vault_adapters.stores.columns import sought_parameters
+from vault_adapters.stores.damage import WrongRowError, sound, sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import text, to_micros, to_time, whole
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor, encode_cursor
+from vault_domain.ports.audit_log import Noticed, Sought
+from vault_domain.ports.change import Change
 
 
 async def append_events(transaction: Transaction, queries: Queries, events: Sequence[AuditEvent]) -> None:
@@ -55,6 +61,50 @@ class SqliteAuditLog:
         start = 0 if after is None else after[1]
         return await sound_page(fetch, lambda row: _event(row, tenant_id), _place, start, limit)
 
+    async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
+        """Return the latest events that are sought, latest last."""
+        parameters = sought_parameters(sought) | {"tenant_id": tenant_id, "since": to_micros(sought.since)}
+        rows = await self._database.fetch(self._queries["latest_audit_events"], parameters | {"limit": limit})
+        return sound(rows[::-1], lambda row: _event(row, tenant_id))
+
+    async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> None:
+        """Append events that no mutation writes."""
+
+        async def work(transaction: Transaction) -> None:
+            for each in noticed:
+                event = evolve(each.event, occurred_at=transaction.now - each.age)
+                after = None if apart is None else {"after": to_micros(transaction.now - apart)}
+                if after is None or not await self._was_told(transaction, _parameters(event) | after):
+                    await append_events(transaction, self._queries, [event])
+
+        await self._database.transact(work)
+
+    async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
+        """Delete old events in batches, so that other writers get their turn between two of them."""
+        before, pruned = self._database.now() - older_than, 0
+        batch = {"before": to_micros(before), "limit": _PRUNED_AT_ONCE}
+        while deleted := await self._database.transact(
+            lambda transaction: transaction.execute(self._queries["prune_audit_events"], batch)
+        ):
+            pruned += deleted
+        if not pruned:
+            return Change(0)
+        code = before.astimezone(UTC).isoformat(timespec="seconds")
+
+        async def tell(transaction: Transaction) -> AuditEvent:
+            event = AuditEvent(AuditAction.AUDIT_PRUNED, transaction.now, actor=actor, code=code)
+            await append_events(transaction, self._queries, [event])
+            return event
+
+        return Change(pruned, (await self._database.transact(tell),))
+
+    async def _was_told(self, transaction: Transaction, parameters: dict[str, Any]) -> bool:
+        [(told,)] = await transaction.fetch(self._queries["was_told"], parameters)
+        return bool(told)
+
+
+_PRUNED_AT_ONCE = 2000
+
 
 def _parameters(event: AuditEvent) -> dict[str, Any]:
     account = event.account
@@ -68,6 +118,7 @@ def _parameters(event: AuditEvent) -> dict[str, Any]:
         "generation": event.generation,
         "actor": event.actor,
         "code": event.code,
+        "credential_generation": event.credential_generation,
     }
 
 
@@ -82,7 +133,7 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
     Raises:
         Exception: the row is damaged or belongs to another tenant, or its action is that of a newer release.
     """
-    seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code = row
+    seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, other = row
     if asked is not None and tenant_id != asked:
         raise WrongRowError
     occurred = to_time(occurred_at)
@@ -98,4 +149,5 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
         code=text(code),
         cursor=encode_cursor((0, seq)),
         provider=text(provider) if action in CLIENT_ACTIONS else None,
+        credential_generation=None if other is None else whole(other),
     )

@@ -1,6 +1,6 @@
 """The refusals of OAuth clients on SQLite."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,12 @@ from vault_adapters.stores.sqlite.rows import account_parameters, to_micros, to_
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules, counted, is_paused, opened
+from vault_domain.rules.pacing import FREE, next_turn
 
 
 class SqliteClientLedger:
@@ -53,6 +55,20 @@ class SqliteClientLedger:
         async def work(transaction: Transaction) -> bool:
             parameters = scope_columns(scope) | {"now": to_micros(transaction.now), "seen": to_micros(seen)}
             return await transaction.execute(self._queries["take_client_probe"], parameters) == 1
+
+        return await self._database.transact(work)
+
+    async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
+        """Take the turn for one token request of a client; return the time to wait if there is none now."""
+        key = {"provider": provider, "client": client or b""}
+
+        async def work(transaction: Transaction) -> timedelta:
+            rows = await transaction.fetch(self._queries["get_client_turn"], key)
+            times = [to_time(free_at) for (free_at,) in rows]
+            free_at, wait = next_turn(next(iter(times), None), transaction.now, limit)
+            if wait <= FREE:
+                await transaction.execute(self._queries["put_client_turn"], key | {"free_at": to_micros(free_at)})
+            return wait
 
         return await self._database.transact(work)
 

@@ -15,9 +15,10 @@ import aiosqlite
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import WRONG_LOOP
 from vault_adapters.stores.sqlite.boot_clock import BootClock, clock_functions, machine_boot_clock, no_boot_clock
-from vault_adapters.stores.sqlite.errors import translated_errors
+from vault_adapters.stores.sqlite.errors import FileErrors
 from vault_adapters.stores.sqlite.identity import FileIdentity
 from vault_adapters.stores.sqlite.permissions import tighten
+from vault_domain.entities.causes import LOCKED, TIMEOUT
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError, StorageError
 
 T = TypeVar("T")
@@ -91,6 +92,7 @@ class SqliteDatabase:
         boot: BootClock | None = None,
     ) -> None:
         self._path = path
+        self._errors = FileErrors(path)
         self._now = clock or _utc_now
         self._boot = boot or (machine_boot_clock if clock is None else no_boot_clock)
         self._timeout = timeout.total_seconds()
@@ -111,7 +113,7 @@ class SqliteDatabase:
         """
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigurationError("SQLite 3.37 or newer is needed", code="sqlite_too_old")
-        with translated_errors():
+        with self._errors.translated():
             if self._path != MEMORY:
                 _find(Path(self._path), create=create)
                 tighten(Path(self._path))
@@ -129,7 +131,7 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Wait for running transactions and close the connections."""
         await self._writes.wait()
-        with translated_errors():
+        with self._errors.translated():
             if self._reader is not self._writer:
                 await _close(self._reader)
             await _close(self._writer)
@@ -147,7 +149,7 @@ class SqliteDatabase:
         self._check_loop()
         end = self._end()
         query = partial(self._reader.execute_fetchall, sql, parameters or {})
-        with translated_errors():
+        with self._errors.translated():
             if self._identity is not None:
                 self._identity.check_for_read()
             if self._reader is not self._writer:
@@ -168,7 +170,7 @@ class SqliteDatabase:
     async def checkpoint(self) -> bool:
         """Move the write-ahead log into the file and empty it; return False if a reader prevents that."""
         self._check_loop()
-        with translated_errors():
+        with self._errors.translated():
             async with self._turn(self._end()):
                 await self._writer.execute_fetchall(_SHORT_PATIENCE)
                 try:
@@ -178,7 +180,7 @@ class SqliteDatabase:
                 return not busy
 
     async def _run(self, work: Callable[[Transaction], Awaitable[T]], end: float) -> T:
-        with translated_errors():
+        with self._errors.translated():
             async with self._turn(end):
                 self._check_file()
                 await _patiently(lambda: self._writer.execute("BEGIN IMMEDIATE"), end)
@@ -206,7 +208,7 @@ class SqliteDatabase:
             finally:
                 self._lock.release()
             return
-        raise StorageError("other transactions on the SQLite database took too long", retryable=True)
+        raise StorageError(f"other transactions on {self._errors.name} took too long", retryable=True, reason=LOCKED)
 
     async def _in_time(self, reading: Awaitable[T], end: float) -> T:
         """Await a query, but not beyond the limit: SQLite itself waits up to ten seconds for some locks.
@@ -219,7 +221,7 @@ class SqliteDatabase:
                 return await reading
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
-        raise StorageError("the SQLite database did not answer in time", retryable=True)
+        raise StorageError(f"{self._errors.name} did not answer in time", retryable=True, reason=TIMEOUT)
 
     def _end(self) -> float:
         return self._loop.time() + self._timeout

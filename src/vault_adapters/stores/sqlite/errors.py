@@ -1,10 +1,18 @@
 """Translates errors of the driver into errors of the vault."""
 
+import errno
+import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from vault_domain.entities import causes
 from vault_domain.entities.errors import StorageError
+from vault_domain.services.tokens.fault_log import FaultLog
+
+_log = logging.getLogger(__name__)
 
 # Errors that a retry may avoid: another process holds a lock of the file, or the schema changed during a statement.
 _PASSING = {
@@ -17,22 +25,74 @@ _PASSING = {
     "SQLITE_SCHEMA",
 }
 
+_CAUSES = {
+    "SQLITE_AUTH": causes.PERMISSION_DENIED,
+    "SQLITE_BUSY": causes.LOCKED,
+    "SQLITE_CORRUPT": causes.CORRUPT,
+    "SQLITE_FULL": causes.DISK_FULL,
+    "SQLITE_LOCKED": causes.LOCKED,
+    "SQLITE_NOTADB": causes.CORRUPT,
+    "SQLITE_PERM": causes.PERMISSION_DENIED,
+    "SQLITE_PROTOCOL": causes.LOCKED,
+    "SQLITE_READONLY": causes.READ_ONLY,
+}
+
+_BY_ERRNO = {
+    errno.EACCES: causes.PERMISSION_DENIED,
+    errno.EPERM: causes.PERMISSION_DENIED,
+    errno.EROFS: causes.READ_ONLY,
+    errno.ENOSPC: causes.DISK_FULL,
+    errno.EDQUOT: causes.DISK_FULL,
+}
+
+_CANNOT_OPEN = "SQLITE_CANTOPEN"
 
 # The texts of the ValueError that aiosqlite raises for a closed connection.
 _CLOSED = {"no active connection", "Connection closed"}
 
 
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Raise each error of the driver as a `StorageError` that holds only the error's name."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-    except ValueError as error:
-        if str(error) not in _CLOSED:
+class FileErrors:
+    """Translates the errors of one database file, and logs when it begins or ceases to fail.
+
+    Args:
+        path: the file, or ``:memory:``.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.name = f"the SQLite database {path}"
+        self.faults = FaultLog(_log, self.name, time.monotonic)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise each error of the driver as a `StorageError` that holds only its cause and the error's name."""
+        try:
+            yield
+        except StorageError as error:
+            self.faults.failed(error.reason or error.code)
             raise
-        name = "closed"
-    else:
-        return
-    raise StorageError(f"the SQLite database could not do this ({name})", retryable=name in _PASSING) from None
+        except sqlite3.Error as error:
+            name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+            cause = self._cause(name)
+        except OSError as error:  # the file could not be created, or its mode could not be changed
+            name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+            cause = _BY_ERRNO.get(error.errno or 0, name.lower())
+        except ValueError as error:
+            if str(error) not in _CLOSED:
+                raise
+            name = cause = causes.CLOSED
+        else:
+            self.faults.worked()
+            return
+        if cause != causes.CLOSED:
+            self.faults.failed(cause)
+        detail = name if name == cause or name.lower() == cause else f"{cause}, {name}"
+        raise StorageError(
+            f"{self.name} could not do this ({detail})", retryable=name in _PASSING, reason=cause
+        ) from None
+
+    def _cause(self, name: str) -> str:
+        if name.startswith(_CANNOT_OPEN):
+            return causes.PERMISSION_DENIED if Path(self._path).exists() else causes.DATABASE_MISSING
+        primary = "_".join(name.split("_")[:2])
+        return _CAUSES.get(primary, name.lower())

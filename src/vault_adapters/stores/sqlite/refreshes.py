@@ -17,12 +17,13 @@ from vault_adapters.stores.sqlite.rows import (
     key_parameters,
     to_micros,
 )
-from vault_adapters.stores.sqlite.tokens import write_tokens
+from vault_adapters.stores.sqlite.tokens import put_tokens
 from vault_domain.entities.account import Account, TokenKind, stored_account
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import LONGEST_LEASE, AccountRecord
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus, TokenWrite
 from vault_domain.ports.change import Change
+from vault_domain.ports.refresh_events import failing_event, recovered_event, refreshed_event, required_event
 from vault_domain.ports.refresh_ledger import (
     Attempt,
     Commit,
@@ -108,17 +109,22 @@ class SqliteRefreshLedger:
             lambda transaction: transaction.execute(self._queries["release_account"], _parameters(attempt, transaction))
         )
 
-    async def fail(self, attempt: Attempt, failure: Failure) -> None:
+    async def fail(self, attempt: Attempt, failure: Failure, *, actor: str | None = None) -> Change[None]:
         """Record that the attempt failed."""
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> Change[None]:
             parameters = _parameters(attempt, transaction)
             parameters |= {"retry_in": failure.retry_in // _MICROSECOND, "error_code": failure.code}
             run = None if failure.refused_for is None else failure.refused_for // _MICROSECOND
             how = {"unknown": failure.unknown, "refused": failure.refused, "refused_for": run}
-            await transaction.execute(self._queries["fail_account"], parameters | how)
+            changed = await transaction.execute(self._queries["fail_account"], parameters | how)
+            if not changed or await self._failures(transaction, parameters) != 1:
+                return Change(None)
+            event = failing_event(attempt, failure, transaction.now, actor)
+            await append_events(transaction, self._queries, [event])
+            return Change(None, (event,))
 
-        await self._database.transact(work)
+        return await self._database.transact(work)
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         """Mark the credential invalid and end the attempt."""
@@ -142,15 +148,23 @@ class SqliteRefreshLedger:
             if outcome is CommitOutcome.CREDENTIAL_MOVED:
                 await transaction.execute(self._queries["release_account"], parameters)
                 return Change(Commit(outcome))
-            written = await write_tokens(transaction, self._queries, wanted, actor) if wanted else Change([])
-            stored_now = list(zip(wanted, written.result, strict=True))
+            written = await put_tokens(transaction, self._queries, wanted) if wanted else []
+            stored_now = list(zip(wanted, written, strict=True))
             await self._keep_mark(transaction, attempt, tokens, wanted)
             schedule = committed_schedule(stored_now)
             settled = {"due_at": to_micros(schedule.due_at), "wake": schedule.wake}
+            events = [refreshed_event(attempt, written, transaction.now, actor)] if written else []
+            if await self._failures(transaction, parameters):
+                events.append(recovered_event(attempt, transaction.now, actor))
+            await append_events(transaction, self._queries, events)
             await transaction.execute(self._queries["settle_account"], parameters | settled)
-            return Change(Commit(outcome, stored_access(stored_now)), written.events)
+            return Change(Commit(outcome, stored_access(stored_now)), tuple(events))
 
         return await self._database.transact(work)
+
+    async def _failures(self, transaction: Transaction, parameters: Mapping[str, Any]) -> int:
+        rows = await transaction.fetch(self._queries["count_failures"], parameters)
+        return sum(failures for (failures,) in rows)
 
     async def _keep_mark(
         self,
@@ -194,8 +208,9 @@ async def reject_attempt(
     await transaction.execute(queries["invalidate_token"], parameters)
     await transaction.execute(queries["note_rejection"], parameters)
     event = token_event(AuditAction.TOKEN_INVALIDATED, credential.key, credential.generation, transaction, actor, code)
-    await append_events(transaction, queries, [event])
-    return Change(result=True, events=(event,))
+    events = (event, required_event(attempt, code, transaction.now, actor))
+    await append_events(transaction, queries, events)
+    return Change(result=True, events=events)
 
 
 async def _read_record(transaction: Transaction, queries: Queries, account: Account) -> AccountRecord | None:

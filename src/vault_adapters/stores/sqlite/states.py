@@ -15,6 +15,10 @@ class SqliteStateLedger:
         self._database = database
         self._queries = queries
 
+    async def now(self) -> datetime:
+        """Return the store's time."""
+        return self._database.now()
+
     async def tenant_of(self, data_key_id: bytes) -> str | None:
         """Return the tenant of a data key, or None."""
         rows = await self._database.fetch(self._queries["find_tenant_of_data_key"], {"data_key_id": data_key_id})

@@ -11,6 +11,7 @@ from typing import Any
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.damage import refused_account, sound_page
+from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import due_at_of
 from vault_adapters.stores.sqlite.audit import append_events, token_event
@@ -28,7 +29,7 @@ from vault_adapters.stores.sqlite.rows import (
 )
 from vault_domain.entities.account import Account, TokenKey, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.errors import GenerationConflictError
+from vault_domain.entities.errors import GenerationConflictError, SchemaOutdatedError, StorageError
 from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
@@ -47,6 +48,8 @@ from vault_domain.entities.token import (
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import Reading
 
+_KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
+_NO_TABLE = "sqlite_error"
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -184,8 +187,18 @@ class SqliteTokenRepository:
         return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
 
     async def ping(self) -> None:
-        """Return normally if the database answers."""
-        await self._database.fetch("SELECT 1")
+        """Return normally if the database answers and has the schema.
+
+        It does not wait for the lock of writers, which one of them may have for a while.
+        """
+        try:
+            [(applied,)] = await self._database.fetch(self._queries["count_migrations"], {"known": _KNOWN})
+        except StorageError as error:
+            if error.reason != _NO_TABLE:
+                raise
+            applied = 0
+        if applied < _KNOWN:
+            raise SchemaOutdatedError
 
     async def _read(self, keys: Sequence[TokenKey]) -> list[Reading]:
         tokens = await self._tokens(keys)
@@ -228,7 +241,18 @@ def deletion_events(
 async def write_tokens(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None
 ) -> Change[list[TokenInfo]]:
-    """Write values and their events in the given transaction; all data keys of the values must be active.
+    """Write values and their events in the given transaction; see `put_tokens`."""
+    infos = await put_tokens(transaction, queries, writes)
+    events = [
+        token_event(_ACTIONS[write.refreshed], info.key, info.generation, transaction, actor)
+        for info, write in zip(infos, writes, strict=True)
+    ]
+    await append_events(transaction, queries, events)
+    return Change(infos, tuple(events))
+
+
+async def put_tokens(transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite]) -> list[TokenInfo]:
+    """Write values without their events in the given transaction; all data keys of the values must be active.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
@@ -241,12 +265,7 @@ async def write_tokens(
     infos = _written_infos(rows, keys)
     ends = [info.expires_at for info in infos]
     await schedule_accounts(transaction, queries, list(zip(writes, ends, strict=True)))
-    events = [
-        token_event(_ACTIONS[write.refreshed], info.key, info.generation, transaction, actor)
-        for info, write in zip(infos, writes, strict=True)
-    ]
-    await append_events(transaction, queries, events)
-    return Change(infos, tuple(events))
+    return infos
 
 
 def _written_infos(rows: Sequence[Row], keys: Sequence[TokenKey]) -> list[TokenInfo]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from vault_adapters.stores.sqlite.database import MEMORY
-from vault_adapters.stores.sqlite.errors import translated_errors
+from vault_adapters.stores.sqlite.errors import FileErrors
 from vault_domain.entities.account import TokenKey
 from vault_domain.ports.change_watch import ChangeHearer
 
@@ -69,7 +69,7 @@ async def watching(path: str, hearer: ChangeHearer) -> AsyncIterator[FileWatch |
     if path == MEMORY:
         yield OwnWatch()
         return
-    with translated_errors():
+    with FileErrors(path).translated():
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
     try:
         yield FileWatch(connection, hearer)

@@ -18,8 +18,9 @@ a new store turns them green; the guide "Write a store" has the same order.
 import pytest
 
 _MODULES = (
-    *("access", "across", "callers", "claims", "clients", "commits", "concurrency", "decryption", "endings", "events"),
-    *("exhaustion", "extras", "failures", "fixtures", "importing", "isolation", "keys", "late_answers", "listings"),
+    *("access", "across", "audit", "callers", "claims", "clients", "commits", "concurrency", "decryption"),
+    *("endings", "events", "exhaustion", "extras", "failures", "fixtures", "importing", "isolation", "keys"),
+    *("late_answers", "listings"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
     *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "uses", "values"),
 )
@@ -29,6 +30,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
 from vault_adapters.composition import Store  # noqa: E402
 from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
 from vault_adapters.testing.contract.across import AcrossCases  # noqa: E402
+from vault_adapters.testing.contract.audit import AuditCases  # noqa: E402
 from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
 from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
 from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
@@ -78,6 +80,7 @@ class FacadeContract(
     IsolationCases,
     DecryptionCases,
     EventCases,
+    AuditCases,
     DataKeyCases,
     MasterKeyCases,
     ImportCases,
@@ -118,7 +121,7 @@ class SharedStoreContract(StoreContract, SharingCases):
 
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases, ExtraCases),
-    *(ListingCases, AcrossCases, IsolationCases, EventCases, DecryptionCases),
+    *(ListingCases, AcrossCases, IsolationCases, EventCases, AuditCases, DecryptionCases),
     *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases),
     *(ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases),
     *(ClientCases, DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, StateCases),

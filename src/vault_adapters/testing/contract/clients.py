@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from vault_adapters.testing.contract.refreshing import LEASE, MINUTE, SECOND, an
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION, ClientRecord, ClientScope
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.token import TokenInfo, TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.client_ledger import Verdict
@@ -109,6 +111,20 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         assert not await store.clients.take_probe(REFUSED, paused.probe_at)
         [record], _ = await store.clients.records("google")
         assert record == evolve(paused, probe_at=clock.now())
+
+    async def test_turns_are_shared_and_limited(self, store: Store, clock: ManualClock) -> None:
+        limit = RequestLimit(8, timedelta(minutes=10))
+        start = clock.now()
+        waits = await asyncio.gather(*(store.clients.take_turn("google", CLIENT, limit) for _ in range(5)))
+        assert sorted(waits) == [timedelta(0)] * 2 + [limit.interval] * 3
+        assert await store.clients.take_turn("google", OTHER, limit) == timedelta(0)
+        assert await store.clients.take_turn("google", None, limit) == timedelta(0)
+        assert await store.clients.take_turn("google2", CLIENT, limit) == timedelta(0)
+        clock.advance(limit.interval)
+        assert await store.clients.take_turn("google", CLIENT, limit) == timedelta(0)
+        assert await store.clients.take_turn("google", CLIENT, limit) == limit.interval
+        clock.set(start - timedelta(days=1))
+        assert await store.clients.take_turn("google", CLIENT, limit) == timedelta(0)
 
     async def test_what_is_not_paused_has_no_probe(self, store: Store) -> None:
         assert not await store.clients.take_probe(REFUSED, None)

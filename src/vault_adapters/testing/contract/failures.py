@@ -9,7 +9,8 @@ from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, events_of, tokens_of
 from vault_adapters.testing.contract.refreshing import HOUR, LEASE, MINUTE, SECOND, answer, claimed, state_of
-from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.refresh_ledger import Failure
@@ -36,7 +37,52 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
             error_code="server_error",
             unknown_since=clock.now() if unknown else None,
         )
-        assert (await tokens_of(vault), await events_of(vault)) == (before, events)
+        assert await tokens_of(vault) == before
+        assert len(await events_of(vault)) == len(events) + 1
+
+    async def test_events_tell_changes_of_the_state_only(self, store: Store, vault: TokenVault) -> None:
+        known = len(await events_of(vault))
+        told: list[AuditEvent] = []
+        for code in ("server_error", "server_error", None):
+            change = await store.refreshes.fail(await claimed(store), Failure(code, SECOND, unknown=False), actor="me")
+            told += change.events
+        attempt = await claimed(store)
+        change_of_commit = await store.refreshes.commit(attempt, await answer(store), actor="you")
+        told += change_of_commit.events
+        told += (await store.refreshes.commit(await claimed(store), await answer(store, 2), actor="you")).events
+        told += (await store.refreshes.fail(await claimed(store), Failure(None, SECOND, unknown=True))).events
+        told += (await store.refreshes.fail(attempt, Failure(None, SECOND, unknown=True))).events
+        told += (await store.refreshes.reject(await claimed(store), "invalid_grant", actor=None)).events
+        stored = [evolve(event, cursor=None) for event in (await events_of(vault))[known:]]
+        assert stored == told
+        assert [(event.action, event.kind, event.actor, event.code) for event in stored] == [
+            (AuditAction.REFRESH_FAILING, None, "me", "server_error"),
+            (AuditAction.TOKEN_REFRESHED, ACCESS.kind, "you", None),
+            (AuditAction.REFRESH_RECOVERED, None, "you", None),
+            (AuditAction.TOKEN_REFRESHED, ACCESS.kind, "you", None),
+            (AuditAction.REFRESH_FAILING, None, None, "outcome_unknown"),
+            (AuditAction.TOKEN_INVALIDATED, REFRESH.kind, None, "invalid_grant"),
+            (AuditAction.REAUTHORIZATION_REQUIRED, None, None, "invalid_grant"),
+        ]
+        assert {event.account for event in stored} == {ACCOUNT}
+
+    @pytest.mark.parametrize("kind", [ACCESS.kind, REFRESH.kind])
+    async def test_a_refresh_of_one_token_tells_of_that_one(
+        self, store: Store, vault: TokenVault, kind: TokenKind
+    ) -> None:
+        attempt = await claimed(store)
+        change = await store.refreshes.commit(attempt, await answer(store, keys=[ACCOUNT.key(kind)]), actor=None)
+        [event] = change.events
+        assert (event.kind, event.generation, event.credential_generation) == (kind, 2, None)
+        assert evolve((await events_of(vault))[-1], cursor=None) == event
+
+    async def test_a_refresh_that_adds_the_access_token_is_one_event(self, store: Store, vault: TokenVault) -> None:
+        await vault.delete_token(ACCESS)
+        known = len(await events_of(vault))
+        change = await store.refreshes.commit(await claimed(store), await answer(store), actor=None)
+        [event] = change.events
+        assert (event.kind, event.generation, event.credential_generation) == (ACCESS.kind, 1, 2)
+        assert [evolve(each, cursor=None) for each in (await events_of(vault))[known:]] == [event]
 
     async def test_failures_are_counted_and_the_latest_code_is_stored(self, store: Store) -> None:
         for code in ("server_error", None, "temporarily_unavailable"):
@@ -98,8 +144,9 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         dead = evolve(before[REFRESH], status=TokenStatus.INVALID, error_code="invalid_grant", updated_at=now)
         assert await tokens_of(vault) == {ACCESS: before[ACCESS], REFRESH: evolve(dead, rejected_at=now)}
         assert (await state_of(store)).lease_until is None
-        event = (await events_of(vault))[-1]
-        assert [evolve(event, cursor=None)] == [evolve(each, cursor=None) for each in change.events]
+        event, required = (await events_of(vault))[-2:]
+        assert [evolve(event, cursor=None), evolve(required, cursor=None)] == list(change.events)
+        assert (required.action, required.code) == (AuditAction.REAUTHORIZATION_REQUIRED, "invalid_grant")
         assert (event.action, event.account, event.kind) == (AuditAction.TOKEN_INVALIDATED, ACCOUNT, REFRESH.kind)
         assert (event.generation, event.actor, event.code) == (1, "me", "invalid_grant")
 

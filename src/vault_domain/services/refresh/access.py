@@ -46,6 +46,7 @@ from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Patience, still_open
 from vault_domain.services.refresh.failures import NothingSent
+from vault_domain.services.refresh.pacing import RateLimitedError
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.reading import PATIENCE
 from vault_domain.services.tokens.single import Access, TokenService
@@ -155,8 +156,7 @@ class RefreshService:
     async def _look(self, account: Account, seconds: float, *, fresh: bool = False) -> Access:
         """Read the access token in a call of its own, because cancelling a read that hangs may hang too."""
         key = ("look", self._tasks.new_id())
-        # A caller with little time gets a remembered token just before its time is over.
-        patience = min(PATIENCE, _LOOK_SHARE * seconds)
+        patience = min(PATIENCE, _LOOK_SHARE * seconds)  # a remembered token comes just before the time is over
         return await self._tasks.share(
             key, lambda: self._tokens.find_access(account, None, fresh=fresh, patience=patience), seconds
         )
@@ -253,12 +253,19 @@ class RefreshService:
             return await self._claim_and_run(account, decision, caller)
         except RefreshNotPersistedError:
             raise
+        except RateLimitedError as error:
+            found = await self._current(account, caller)
+            return found.token if found else NothingSent(await self._runner.pacer.rest(error))
         except VaultError as error:
-            found = await self._tokens.get_access(account, None) if caller.demand == Demand() else None
+            found = await self._current(account, caller)
             if found is None:
                 raise
             _log.info("a refresh failed (%s); the stored token is still valid", error.code)
             return found.token
+
+    async def _current(self, account: Account, caller: _Caller) -> UsableToken | None:
+        """Return the stored token if it serves the caller."""
+        return await self._tokens.get_access(account, None) if caller.demand == Demand() else None
 
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
@@ -297,11 +304,9 @@ class RefreshService:
         key = account.key(TokenKind.ACCESS_TOKEN)
         return await self._tokens.hand_out(key, row, now) if is_usable(row.info, now) else refreshed
 
-    def _decide(self, account: Account, snapshot: Snapshot, demand: Demand) -> Decision:
+    def _decide(self, account: Account, read: Snapshot, demand: Demand) -> Decision:
         rule = self._rules.get(account.provider)
-        return decide(
-            snapshot.record, snapshot.now, self._policy, rule, demand, snapshot.store_since, snapshot.turned_at
-        )
+        return decide(read.record, read.now, self._policy, rule, demand, read.store_since, read.turned_at)
 
     def _old_token_dies(self, account: Account) -> bool:
         rule = self._rules.get(account.provider)

@@ -26,13 +26,15 @@ from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import since_first_request
-from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming, settled_at
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming
+from vault_domain.rules.turns import settled_at
 from vault_domain.services.refresh.answer_times import drafts_in_time, with_kept_extra, with_renewed_credential
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
+from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import sealed_by, sealed_write
 
@@ -61,6 +63,7 @@ class AttemptRunner:
         keeper: AnswerKeeper,
         failures: FailureRecorder,
         guard: ClientGuard,
+        pacer: Pacer,
         tasks: Tasks,
         policy: RefreshPolicy,
         timing: RefreshTiming,
@@ -73,6 +76,7 @@ class AttemptRunner:
         self._keeper = keeper
         self._failures = failures
         self.guard = guard
+        self.pacer = pacer
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
@@ -113,7 +117,9 @@ class AttemptRunner:
 
         The wait comes before the claim, so that no lease runs meanwhile.
         """
-        return await self._tasks.in_turn(("provider", provider), self._concurrency, work)
+        own = getattr(self._refreshers[provider], "concurrency", None)
+        most = min(self._concurrency, own) if isinstance(own, int) and own > 0 else self._concurrency
+        return await self._tasks.in_turn(("provider", provider), most, work)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.
@@ -124,6 +130,7 @@ class AttemptRunner:
         Raises:
             RefreshFailedError: the vault is closing.
             ProviderConfigurationError: the account's client is paused, and this is no probe.
+            RateLimitedError: the provider accepts no more requests now.
             StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
         """
         self.refuse_if_stopped(account)
@@ -133,6 +140,7 @@ class AttemptRunner:
         claimed: Attempt | None = None
         try:
             await self.guard.admit(account, decision)
+            await self.pacer.take_turn(account)
             self.refuse_if_stopped(account)
             claimed = await self._claim(account, decision, lease)
         finally:
@@ -197,6 +205,7 @@ class AttemptRunner:
     ) -> Refreshed | NothingSent:
         """Keep the provider's answer, or record how the attempt failed."""
         if isinstance(answer, TokenSet):
+            self._failures.succeeded(attempt.account.provider)
             problem = self._problem_with(attempt, answer)
             drafts = drafts_in_time(attempt, answer, self._policy)
             kept = await self._keep(attempt, drafts, sealer, started, actor, problem)
@@ -244,7 +253,7 @@ class AttemptRunner:
 
     def _is_settled(self, account: Account, snapshot: Snapshot) -> bool:
         rotation, now = self._refreshers[account.provider].rotation, snapshot.now
-        return settled_at(rotation, self._timing, snapshot.turned_at, now) <= now
+        return settled_at(rotation, self._timing.hold, snapshot.turned_at, now) <= now
 
     async def _previous_extra(self, attempt: Attempt, snapshot: Snapshot) -> Extra:
         kind, record = TokenKind.ACCESS_TOKEN, snapshot.record

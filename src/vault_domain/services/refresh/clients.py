@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attrs import evolve, frozen
 
@@ -21,7 +21,7 @@ from vault_domain.ports.client_ledger import ClientLedger, Verdict
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.ports.tasks import Tasks
-from vault_domain.rules.clients import ClientRules, concerns, is_abandoned, is_mismatch, is_paused, may_probe
+from vault_domain.rules.clients import ClientRules, believing, concerns, is_abandoned, is_mismatch, is_paused, may_probe
 from vault_domain.rules.refresh import Claim
 from vault_domain.rules.refusals import EXHAUSTED
 from vault_domain.services.tokens.clients import Clients
@@ -119,8 +119,21 @@ class ClientGuard:
         scope = ClientScope(attempt.account.provider, self.clients.of(attempt.account), INVALID_CLIENT)
         await self._count(scope, attempt.account)
 
-    async def condemn(self, attempt: Attempt, code: str | None, *, actor: str | None) -> Verdict | str:
+    @property
+    def longest(self) -> timedelta:
+        """Time after which a mass rejection is believed, also for one account that is rejected each time."""
+        return self._rules.longest
+
+    async def condemn(
+        self, attempt: Attempt, code: str | None, *, actor: str | None, is_believed: bool = False
+    ) -> Verdict | str:
         """Condemn the credential of an attempt that the provider rejected for good, unless its client is at fault.
+
+        Args:
+            attempt: the attempt.
+            code: the provider's error code, or None.
+            actor: who asked for the refresh, for the audit log.
+            is_believed: whether the provider has rejected this credential for so long that no mass rejection spares it.
 
         Returns:
             The verdict; or, if nothing was condemned, the reason.
@@ -133,7 +146,8 @@ class ClientGuard:
             await self._count(ClientScope(account.provider, client, CLIENT_MISMATCH), account)
             return CLIENT_MISMATCH
         scope = ClientScope(account.provider, client, MASS_REJECTION)
-        change = await self._ledger.condemn(attempt, code or "invalid_grant", scope, self._rules, actor=actor)
+        rules = believing(self._rules) if is_believed else self._rules
+        change = await self._ledger.condemn(attempt, code or "invalid_grant", scope, rules, actor=actor)
         self._sink.publish(change.events)
         if change.result is not Verdict.SPARED:
             return change.result

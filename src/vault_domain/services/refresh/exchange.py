@@ -10,6 +10,7 @@ from uuid import UUID
 from attrs import define, evolve
 
 from vault_domain.entities.account import Account
+from vault_domain.entities.causes import TIMEOUT
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -181,6 +182,8 @@ class Exchanges:
             )
         except (ReauthorizationRequiredError, ProviderConfigurationError, RefreshFailedError) as error:
             return error
+        except TimeoutError:
+            return RefreshFailedError(reason=TIMEOUT, outcome_unknown=True)
         except Exception as error:
             # Log the type only, because the error's text and traceback may hold a token that the provider echoed.
             _log.warning("a refresher for %s raised %s", request.account.provider, type(error).__qualname__)
@@ -242,6 +245,7 @@ def still_open(account: Account) -> RefreshFailedError:
     return RefreshFailedError(
         "the provider has not answered in time; its answer is still awaited",
         account=account,
+        reason=TIMEOUT,
         retry_after=_AGAIN,
         outcome_unknown=True,
     )

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from attrs import frozen
 
-from vault_domain.entities.clients import INVALID_CLIENT
+from vault_domain.entities.causes import PROVIDER_CAUSES, provider_cause
+from vault_domain.entities.clients import INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -22,18 +23,22 @@ from vault_domain.ports.refresh_ledger import Attempt, Failure, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.oauth_codes import registered_code
-from vault_domain.rules.refresh import backoff
 from vault_domain.rules.refusals import (
     DEFAULT_EXHAUSTION,
     EXHAUSTED,
+    backoff,
     is_exhausted,
     is_refusal,
     refused_for,
     wait_after,
 )
 from vault_domain.services.refresh.clients import ClientGuard
+from vault_domain.services.tokens.fault_log import FaultLog
 
 _log = logging.getLogger(__name__)
+
+_FAULTS = PROVIDER_CAUSES | {"server_error", "temporarily_unavailable"}
+"""The reasons that concern a provider rather than one account."""
 
 
 @frozen
@@ -66,6 +71,21 @@ class FailureRecorder:
         self._tasks = tasks
         self._guard = guard
         self._exhaustion = exhaustion
+        self._faults: dict[str, FaultLog] = {}
+
+    def succeeded(self, provider: str) -> None:
+        """Note that a provider answered with tokens."""
+        if provider in self._faults:
+            self._faults[provider].worked()
+
+    def _note(self, provider: str, error: VaultError, reason: str | None) -> None:
+        """Log that a provider fails for everybody; a refusal of one account shows that it works."""
+        if reason in _FAULTS or (reason is None and isinstance(error, RefreshFailedError)):
+            name = f"refreshing at {provider}"
+            faults = self._faults.setdefault(provider, FaultLog(_log, name, self._tasks.monotonic))
+            faults.failed(reason or error.code)
+        else:
+            self.succeeded(provider)
 
     async def record(
         self, attempt: Attempt, error: VaultError, state: RefreshState, *, actor: str | None
@@ -81,23 +101,24 @@ class FailureRecorder:
         Returns:
             `NothingSent` if the provider rejected a credential that another writer had replaced meanwhile.
         """
-        account, reason = attempt.account, registered_code(error.reason)
+        account, reason = attempt.account, registered_code(error.reason) or provider_cause(error.reason)
+        self._note(account.provider, error, reason)
         if isinstance(error, ReauthorizationRequiredError):
-            return await self._condemn(attempt, reason, state, actor)
+            return await self._condemn(attempt, registered_code(reason), state, actor)
         if is_refusal(error, reason):
             return await self._refuse(attempt, reason, state, actor)
         if isinstance(error, RefreshFailedError):
             wait = backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)
-            await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown))
+            await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown), actor)
             raise RefreshFailedError(
                 account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
             )
         if reason == INVALID_CLIENT:
-            await self._fail_for_client(attempt, reason, state)
+            await self._fail_for_client(attempt, reason, state, actor)
             await self._guard.refused(attempt)
         else:
             wait = backoff(state.failures + 1, self._tasks.jitter(), None)
-            await self._fail(attempt, Failure(reason, wait, unknown=False))
+            await self._fail(attempt, Failure(reason, wait, unknown=False), actor)
         raise ProviderConfigurationError(account=account, reason=reason)
 
     async def _refuse(
@@ -108,29 +129,50 @@ class FailureRecorder:
         if is_exhausted(run, self._exhaustion):
             return await self._condemn(attempt, EXHAUSTED, state, actor)
         wait = wait_after(run, self._tasks.jitter())
-        await self._fail(attempt, Failure(reason, wait, unknown=False, refused=True, refused_for=run))
+        failure = Failure(reason, wait, unknown=False, refused=True, refused_for=run)
+        await self._fail(attempt, failure, actor)
         raise ProviderConfigurationError(account=attempt.account, reason=reason)
 
     async def _condemn(
         self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
     ) -> NothingSent:
         """Condemn the credential, unless another writer replaced it or the client is at fault; raise the error."""
-        verdict = await self._guard.condemn(attempt, reason, actor=actor)
+        longest = self._guard.longest
+        # An exhausted credential has a run of other refusals, which says nothing about this rejection.
+        was_spared = state.error_code == MASS_REJECTION and reason != EXHAUSTED
+        run = refused_for(state, attempt.claimed_at, longest) if was_spared else timedelta(0)
+        verdict = await self._guard.condemn(attempt, reason, actor=actor, is_believed=is_exhausted(run, longest))
         if verdict is Verdict.MOVED:
             return NothingSent()
         if isinstance(verdict, Verdict):
             raise ReauthorizationRequiredError(account=attempt.account, reason=reason)
-        await self._fail_for_client(attempt, verdict, state)
+        is_spared = verdict == MASS_REJECTION and reason != EXHAUSTED
+        await self._fail_for_client(attempt, verdict, state, actor, spared_for=run if is_spared else None)
         raise ProviderConfigurationError(account=attempt.account, reason=verdict)
 
-    async def _fail_for_client(self, attempt: Attempt, reason: str, state: RefreshState) -> None:
-        """Record a failure for which the account is not to blame; it waits for some minutes at most."""
-        wait = min(backoff(state.failures + 1, self._tasks.jitter(), None), LONGEST_WAIT)
-        await self._fail(attempt, Failure(reason, wait, unknown=False))
+    async def _fail_for_client(
+        self,
+        attempt: Attempt,
+        reason: str,
+        state: RefreshState,
+        actor: str | None,
+        *,
+        spared_for: timedelta | None = None,
+    ) -> None:
+        """Record a failure for which the account is not to blame; it waits for some minutes at most.
 
-    async def _fail(self, attempt: Attempt, failure: Failure) -> None:
+        ``spared_for`` is the length of a run of rejections that condemned nothing.
+        """
+        wait = min(backoff(state.failures + 1, self._tasks.jitter(), None), LONGEST_WAIT)
+        is_spared = spared_for is not None
+        failure = Failure(reason, wait, unknown=False, refused=is_spared, refused_for=spared_for)
+        await self._fail(attempt, failure, actor)
+
+    async def _fail(self, attempt: Attempt, failure: Failure, actor: str | None) -> None:
         try:
-            await self._ledger.fail(attempt, failure)
+            change = await self._ledger.fail(attempt, failure, actor=actor)
         except StorageError as error:
             # The lease then runs out, which counts as an unknown outcome; that is the safe assumption.
             _log.warning("a failed refresh could not be recorded (%s)", error.code)
+        else:
+            self._sink.publish(change.events)

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 from attrs import evolve
 
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.token_refresher import TokenRefresher, times_of
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import useless_grace
@@ -30,9 +32,12 @@ def policy_of(refreshers: Mapping[str, TokenRefresher], buffer: timedelta, notic
         InvalidInputError: a refresher names a lifetime that is no positive duration.
     """
     defaults, idle = times_of(refreshers, "default_lifetime"), times_of(refreshers, "idle_lifetime")
-    return RefreshPolicy(buffer, notice, defaults, idle)
+    exchanging = frozenset(name for name, each in refreshers.items() if each.spends is TokenKind.ACCESS_TOKEN)
+    return RefreshPolicy(buffer, notice, defaults, idle, exchanging)
 
 
 def _rule(refresher: TokenRefresher, timing: RefreshTiming) -> RefreshRule:
     rule = RefreshRule.of(refresher.spends, refresher.rotation, timing)
-    return evolve(rule, old_token_dies=getattr(refresher, "old_token_dies", False) is True)
+    limit = getattr(refresher, "request_limit", None)
+    spacing = limit.spacing if isinstance(limit, RequestLimit) else timedelta(0)
+    return evolve(rule, old_token_dies=getattr(refresher, "old_token_dies", False) is True, spacing=spacing)

@@ -27,6 +27,7 @@ from vault_domain.rules.refresh import Claim, RefreshRule, decide_ahead, next_du
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
+from vault_domain.services.refresh.pacing import RateLimitedError
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
 
@@ -120,7 +121,8 @@ class SweepService:
         position = sweep.positions[provider]
         due: list[DueAccount] = []
         places = await self._runner.guard.places(provider)
-        wanted = wanted if places is None else min(wanted, places)
+        room = self._runner.pacer.room(provider)
+        wanted = min(each for each in (wanted, places, room) if each is not None)
         if wanted > 0:
             # Two leases, because the second half of a batch waits for the first.
             hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)
@@ -144,6 +146,8 @@ class SweepService:
             outcome = await self._runner.in_turn(account.provider, lambda: self._refresh(account, rule, sweep))
         except ReauthorizationRequiredError:
             counts["reauthorization_required"] += 1
+        except RateLimitedError:
+            counts["skipped"] += 1
         except DecryptionError:
             counts["unreadable"] += 1
         except VaultError as error:
@@ -175,12 +179,16 @@ class SweepService:
         return await self._runner.run(attempt, started=started, actor=sweep.actor)
 
     async def _claim(self, account: Account, decision: Claim, rule: RefreshRule) -> Attempt | None:
-        """Claim an account. If its client is paused, make it due later, so that not each sweep reads it again."""
+        """Claim an account. If its client is paused or must wait, make it due later: not each sweep is to read it."""
         try:
             return await self._runner.claim(account, decision, rule.timing.lease)
         except ProviderConfigurationError:
             wait = LONGEST_WAIT * max(0.2, self._tasks.jitter())
             await self._ledger.reschedule(account, lambda _, now: now + wait)
+            raise
+        except RateLimitedError as error:
+            turn = (error.retry_after or timedelta(0)) * (1 + self._tasks.jitter())
+            await self._ledger.reschedule(account, lambda _, now: now + turn)
             raise
 
     def _judge(self, rule: RefreshRule, read: Snapshot, record: AccountRecord | None, now: datetime) -> datetime | None:

@@ -6,10 +6,13 @@ from vault_domain.entities.errors import VaultError
 from vault_domain.entities.reports import HealthCount, HealthReport, Incident
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
-from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.readiness import MASTER_KEY, STORE, ReadinessService, cause_of
+
+_PATIENCE = 1.5
+"""Longest time in seconds for store and master key to answer."""
 
 
 class HealthService:
@@ -18,7 +21,7 @@ class HealthService:
     def __init__(
         self,
         tokens: TokenRepository,
-        cipher: Cipher,
+        readiness: ReadinessService,
         opener: TokenOpener,
         buffer: timedelta,
         ledger: ClientLedger,
@@ -26,7 +29,7 @@ class HealthService:
         notice: timedelta = RECONNECT_NOTICE,
     ) -> None:
         self._tokens = tokens
-        self._cipher = cipher
+        self._readiness = readiness
         self._opener = opener
         self._buffer = buffer
         self._ledger = ledger
@@ -34,10 +37,23 @@ class HealthService:
         self._notice = notice
 
     async def report(self, tenant_id: str | None) -> HealthReport:
-        """Return the health of the tokens (of one tenant or of all), the store and the master key."""
-        counts, store_error = await self._count(tenant_id)
-        failed_reads, key_error = self._opener.failed_reads.count(tenant_id), await self._check_key()
-        return HealthReport(counts, failed_reads, store_error, key_error, await self._incidents())
+        """Return the health of the tokens (of one tenant or of all), the store and the master key.
+
+        If the store does not answer a quick question, nothing is counted, so that the report comes within two seconds.
+        """
+        errors = await self._readiness.errors(_PATIENCE)
+        store, key = errors.get(STORE), errors.get(MASTER_KEY)
+        counts: tuple[HealthCount, ...] = ()
+        if store is None:
+            counts, store = await self._count(tenant_id)
+        return HealthReport(
+            counts,
+            self._opener.failed_reads.count(tenant_id),
+            None if store is None else store.code,
+            None if key is None else key.code,
+            await self._incidents() if store is None else (),
+            store_reason=cause_of(store),
+        )
 
     async def _incidents(self) -> tuple[Incident, ...]:
         try:
@@ -51,16 +67,9 @@ class HealthService:
         ]
         return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since)))
 
-    async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], str | None]:
+    async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], VaultError | None]:
         try:
             counts = await self._tokens.count_health(tenant_id, self._buffer, self._suspicion, self._notice)
         except VaultError as error:
-            return (), error.code
+            return (), error
         return tuple(sorted(counts, key=lambda count: (count.provider, count.health.value))), None
-
-    async def _check_key(self) -> str | None:
-        try:
-            await self._cipher.check()
-        except VaultError as error:
-            return error.code
-        return None

@@ -11,7 +11,7 @@ from vault_domain.entities.page import Cursor, Page, decode_cursor, make_page
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenInfo
 from vault_domain.ports.account_repository import AccountRepository
-from vault_domain.ports.audit_log import AuditLog
+from vault_domain.ports.audit_log import AuditLog, Sought
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.rules.connection import describe_account
@@ -101,6 +101,16 @@ class ListingService:
     ) -> list[AccountInfo]:
         infos = [describe_account(record, now, self._spends.get(record.account.provider)) for record in records]
         return [info for info in infos if state is None or info.state is state]
+
+    async def latest_events(self, tenant_id: str | None, sought: Sought, *, limit: int) -> Page[AuditEvent]:
+        """Return the latest events that are sought; the page's ``next`` is the end of the log at this moment."""
+        seal = await self._seal.get()
+        end = await self._audit.latest(tenant_id, Sought(), limit=1)
+        last = (0, 0) if not end else _of_event(end[0])
+        found = await self._audit.latest(tenant_id, sought, limit=limit)
+        places = [(event, _of_event(event)) for event in found]
+        events = [evolve(event, cursor=seal.seal(place, tenant_id)) for event, place in places if place <= last]
+        return Page(events, seal.seal(last, tenant_id))
 
     async def events(self, tenant_id: str | None, *, limit: int, after: str | None) -> Page[AuditEvent]:
         """Return audit events; the events of each key come in the order of its generations."""

@@ -1,6 +1,7 @@
 """Decrypts rows. Callers get the same error for every cause; operators find the reason code in the log."""
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from vault_domain.entities.account import Account, TokenKey
@@ -29,12 +30,20 @@ class TokenOpener:
         cipher: decrypts.
         sink: takes the events of failed reads.
         tokens: tells whether a value that does not decrypt is still stored.
+        note: called with each of these events, to store it in the audit log.
     """
 
-    def __init__(self, cipher: Cipher, sink: EventSink, tokens: TokenRepository) -> None:
+    def __init__(
+        self,
+        cipher: Cipher,
+        sink: EventSink,
+        tokens: TokenRepository,
+        note: Callable[[AuditEvent], None] = lambda event: None,
+    ) -> None:
         self._cipher = cipher
         self._sink = sink
         self._tokens = tokens
+        self._note = note
         self.failed_reads = FailedReads()
 
     async def open(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
@@ -130,6 +139,7 @@ class TokenOpener:
             code=reason,
         )
         self._sink.publish([event])
+        self._note(event)
         return DecryptionError(account=key.account, keys=[key])
 
 

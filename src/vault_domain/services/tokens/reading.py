@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import StorageError
-from vault_domain.entities.token import DamagedToken, StoredToken, TokenInfo
+from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, TokenInfo
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.services.tokens.held import HeldAnswers
@@ -74,9 +75,34 @@ class RowReader:
             raise failure
         return self._handed_out(answer)
 
-    def over(self, key: TokenKey, row: StoredToken | DamagedToken | None) -> StoredToken | DamagedToken | None:
-        """See `HeldAnswers.over`."""
-        return self._held.over(key, row)
+    async def read_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Reading]:
+        """Read the rows of several keys; remembered rows answer as in `read`, but only if they answer for every key.
+
+        Raises:
+            StorageError: the store failed, and not all keys have a remembered row that may be used.
+        """
+        name, failure = ("read of many", self._tasks.new_id()), None
+        try:
+            return await self._tasks.share(name, lambda: self._many_from_store(keys), PATIENCE)
+        except TimeoutError:
+            pass  # answer below, so that an error there has no ``__context__``
+        except StorageError as error:
+            failure = error
+        readings: dict[TokenKey, Reading] = {}
+        for key in keys:
+            answer = self._without_store(key, fresh=False, retryable=failure is None or failure.retryable)
+            if answer is not None:
+                readings[key] = answer
+            elif failure is not None:
+                raise failure
+            else:
+                return await self._tasks.share(name, lambda: self._many_from_store(keys))
+        return {key: self._handed_out(reading) for key, reading in readings.items()}
+
+    async def _many_from_store(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Reading]:
+        rows, now = await self._tokens.get_many(keys)
+        answers = _by_question(keys, rows)
+        return {key: Reading.of(self._held.over(key, answers.get(key)), now) for key in keys}
 
     def refuse(self, info: TokenInfo) -> None:
         """Never answer with this value from memory again, because a resource rejected it."""
@@ -126,3 +152,18 @@ class RowReader:
 
 def _flight(key: TokenKey) -> tuple[str, TokenKey]:
     return "overdue read", key
+
+
+def _by_question(
+    keys: Sequence[TokenKey], rows: Sequence[StoredToken | DamagedToken]
+) -> dict[TokenKey, StoredToken | DamagedToken]:
+    """Return the rows by requested key.
+
+    A row whose key was not requested has taken the place of a requested key's row, but the row does not tell which key
+    that is. So each requested key without a row gets an error instead of counting as not stored.
+    """
+    answers = {row.key: row for row in rows}
+    if answers.keys() <= set(keys):
+        return answers
+    unanswered = [key for key in keys if key not in answers] or keys
+    return answers | {key: DamagedToken(key, WRONG_ROW) for key in unanswered}

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import VaultError
+from vault_domain.entities.extra import NO_EXTRA, Extra
 from vault_domain.entities.rotation_policy import RevocationScope
 from vault_domain.ports.account_repository import AccountRepository
-from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
@@ -71,5 +73,15 @@ class RevocationService:
                 token = await self._opener.open(account.key(kind), row, snapshot.now)
             except VaultError:
                 continue
-            return RefreshRequest(account, token.value, kind, row.info.scopes, self._deadline)
+            extra = await self._extra(account, snapshot)
+            return RefreshRequest(account, token.value, kind, row.info.scopes, self._deadline, extra=extra)
         return None
+
+    async def _extra(self, account: Account, snapshot: Snapshot) -> Extra:
+        """Return the extra members, which may name the provider's host for this account."""
+        row = snapshot.token(TokenKind.ACCESS_TOKEN)
+        if row is None:
+            return NO_EXTRA
+        with suppress(VaultError):
+            return await self._opener.kept_extra(account.key(TokenKind.ACCESS_TOKEN), row, snapshot.now)
+        return NO_EXTRA

@@ -101,7 +101,7 @@ def sealed_by(sealer: Sealer, draft: TokenDraft) -> SealedToken:
 
 def sealed_write(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> W:
     """Return the write that stores a draft with its sealed value, and tells when its account is due."""
-    write = draft.seal(value, lead(draft.key.kind, draft.lifetime, policy))
+    write = draft.seal(value, lead(draft.key.kind, draft.lifetime, policy, draft.key.provider))
     due_in = idle_limit(draft.key.provider, policy) if draft.key.kind is TokenKind.ACCESS_TOKEN else None
     return write if due_in is None or not isinstance(write, TokenWrite) else evolve(write, due_in=due_in)
 

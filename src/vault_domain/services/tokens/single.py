@@ -11,7 +11,6 @@ from vault_domain.entities.account import Account, TokenKey, TokenKind, access_k
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import (
-    WRONG_ROW,
     DamagedToken,
     MarkOutcome,
     StoredToken,
@@ -108,24 +107,24 @@ class TokenService:
         Raises:
             DecryptionError: at least one value cannot be decrypted; its `keys` names all of them.
         """
-        rows, now = await self._tokens.get_many(keys)
-        answers = _by_question(keys, rows)
+        readings = await self._reader.read_many(keys)
         tokens: dict[TokenKey, Token] = {}
         unreadable: list[TokenKey] = []
         overtaken: list[TokenKey] = []
         for key in keys:
-            row = self._reader.over(key, answers.get(key))
+            reading = readings[key]
+            row = reading.answer
             try:
                 if row is not None:
-                    tokens[key] = await self._opener.open(key, row, now)
+                    tokens[key] = await self._opener.open(key, row, reading.now)
             except OvertakenError:
                 overtaken.append(key)
             except DecryptionError:
                 unreadable.append(key)
         if unreadable:
             raise DecryptionError(account=unreadable[0].account, keys=unreadable)
-        for token in tokens.values():
-            self._uses.record(token.info, now)
+        for key, token in tokens.items():
+            self._uses.record(token.info, readings[key].now)
         for key in overtaken:
             token_now = await self.get(key, fresh=True)
             if token_now is not None:
@@ -226,18 +225,3 @@ async def _unless_overtaken(read: Callable[..., Awaitable[T]], *, fresh: bool = 
             return await read(fresh=fresh)
         fresh = True
     return await read(fresh=True)
-
-
-def _by_question(
-    keys: Sequence[TokenKey], rows: Sequence[StoredToken | DamagedToken]
-) -> dict[TokenKey, StoredToken | DamagedToken]:
-    """Return the rows by requested key.
-
-    A row whose key was not requested has taken the place of a requested key's row, but the row does not tell which key
-    that is. So each requested key without a row gets an error instead of counting as not stored.
-    """
-    answers = {row.key: row for row in rows}
-    if answers.keys() <= set(keys):
-        return answers
-    unanswered = [key for key in keys if key not in answers] or keys
-    return answers | {key: DamagedToken(key, WRONG_ROW) for key in unanswered}

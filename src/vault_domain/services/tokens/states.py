@@ -7,6 +7,7 @@ entry has the same context, because the identifier in it begins with NUL, and is
 import base64
 import hashlib
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from attrs import field, frozen
@@ -15,7 +16,6 @@ from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_k
 from vault_domain.entities.errors import DecryptionError, StateRefusedError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken
-from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.state_ledger import StateLedger, StateUse
 
@@ -43,55 +43,60 @@ class OpenedState:
 class StateService:
     """Seals and opens states. The facade has validated the arguments."""
 
-    def __init__(self, accounts: AccountRepository, cipher: Cipher, ledger: StateLedger) -> None:
-        self._accounts = accounts
+    def __init__(self, cipher: Cipher, ledger: StateLedger) -> None:
         self._cipher = cipher
         self._ledger = ledger
 
-    async def seal(self, account: Account, content: Secret, *, bound_to: str, lifetime: timedelta) -> str:
+    async def seal(self, account: Account, content: Secret, *, bound_to: Secret, lifetime: timedelta) -> str:
         """Return a state that is valid for ``lifetime`` by the store's time."""
-        _, now = await self._accounts.get(account)
-        ends = (now + lifetime - _EPOCH) // _MICROSECOND
+        ends = (await self._ledger.now() + lifetime - _EPOCH) // _MICROSECOND
         text = Secret(json.dumps([ends, content.reveal()]))
         [sealed] = await self._cipher.seal([(_context(account.tenant_id, bound_to), text)])
         return base64.urlsafe_b64encode(sealed.data_key_id + sealed.blob).decode().rstrip("=")
 
-    async def open(self, state: str, *, bound_to: str) -> OpenedState:
-        """Open a state and use it up.
+    async def open(self, state: Secret, *, bound_to: Secret) -> OpenedState | StateRefusedError:
+        """Open a state and use it up; return the error to raise if it is not valid.
 
-        Raises:
-            StateRefusedError: ``unreadable``, ``expired`` or ``used``, in its reason.
+        No frame of an error that is raised meanwhile shows the state.
         """
-        raw = _bytes_of(state)
-        sealed = SealedToken(raw[:_KEY_ID_SIZE], raw[_KEY_ID_SIZE:])
-        tenant_id = await self._ledger.tenant_of(sealed.data_key_id) if sealed.blob else None
-        content = None if tenant_id is None else await self._read(tenant_id, sealed, bound_to)
-        if tenant_id is None or content is None:
-            raise StateRefusedError(reason="unreadable")
-        ends, text = json.loads(content.reveal())
-        # All of these bytes are authenticated, so that nobody can make other bytes that open to the same content.
-        use = await self._ledger.use(hashlib.sha256(raw).digest(), _EPOCH + ends * _MICROSECOND)
+        state_id, sealed = _parts(state)
+        tenant_id = None if sealed is None else await self._ledger.tenant_of(sealed.data_key_id)
+        if sealed is None or tenant_id is None:
+            return StateRefusedError(reason="unreadable")
+        content = await self._read(tenant_id, sealed, bound_to)
+        if content is None:
+            return StateRefusedError(reason="unreadable")
+        ends, text = _content(content)
+        use = await self._ledger.use(state_id, _EPOCH + ends * _MICROSECOND)
         if use is not StateUse.FIRST:
-            raise StateRefusedError(reason=use.value)
-        return OpenedState(tenant_id, Secret(text))
+            return StateRefusedError(reason=use.value)
+        return OpenedState(tenant_id, text)
 
-    async def _read(self, tenant_id: str, sealed: SealedToken, bound_to: str) -> Secret | None:
+    async def _read(self, tenant_id: str, sealed: SealedToken, bound_to: Secret) -> Secret | None:
         try:
             return await self._cipher.open(_context(tenant_id, bound_to), sealed)
         except (UnreadableError, DecryptionError):
             return None
 
 
-def _context(tenant_id: str, bound_to: str) -> TokenKey:
-    digest = hashlib.sha256(bound_to.encode()).hexdigest()
+def _context(tenant_id: str, bound_to: Secret) -> TokenKey:
+    digest = hashlib.sha256(bound_to.reveal().encode()).hexdigest()
     return stored_key(tenant_id, "state", TokenKind.ACCESS_TOKEN, f"\0state\0{digest}")
 
 
-def _bytes_of(state: str) -> bytes:
-    """Return the bytes of a state; none if it is not in base64."""
-    if not 1 <= len(state) <= LONGEST_STATE or not state.isascii():
-        return b""
-    try:
-        return base64.b64decode(state + "=" * (-len(state) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        return b""
+def _content(content: Secret) -> tuple[int, Secret]:
+    ends, text = json.loads(content.reveal())
+    return ends, Secret(text)
+
+
+def _parts(state: Secret) -> tuple[bytes, SealedToken | None]:
+    """Return a state's id and its envelope; no envelope if the state is not in base64.
+
+    All bytes of an envelope are authenticated, so that nobody can make another id that opens to the same content.
+    """
+    text, raw = state.reveal(), b""
+    if len(text) <= LONGEST_STATE and text.isascii():
+        with suppress(ValueError):
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    blob = raw[_KEY_ID_SIZE:]
+    return hashlib.sha256(raw).digest(), SealedToken(raw[:_KEY_ID_SIZE], blob) if blob else None

@@ -139,9 +139,17 @@ CREATE TABLE {{schema}}.audit_event (
     generation {{schema}}.vault_generation,
     actor {{schema}}.vault_short_text,
     code {{schema}}.vault_code,
-    PRIMARY KEY (tenant_id, xid, seq)
-);
+    credential_generation {{schema}}.vault_generation,
+    PRIMARY KEY (tenant_id, xid, seq, occurred_at)
+) PARTITION BY RANGE (occurred_at);
+-- It takes the events of a time for which there is no partition, and so do the events that are kept for ever after
+-- their partition was dropped.
+CREATE TABLE {{schema}}.audit_event_rest PARTITION OF {{schema}}.audit_event DEFAULT;
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
+-- Pruning finds old events from here. Events lie in the order of their times, so the index is a few pages.
+CREATE INDEX audit_event_time ON {{schema}}.audit_event USING brin (occurred_at);
+-- A value that does not decrypt is told once an hour; the literal must stand in the query as it does here.
+CREATE INDEX audit_event_unreadable ON {{schema}}.audit_event (tenant_id, occurred_at) WHERE action = 'decryption_failed';
 -- Reading a key asks the audit log whether the key was replaced, destroyed or retired. The literals must stand in the
 -- queries as they do here.
 CREATE INDEX audit_event_data_key ON {{schema}}.audit_event (tenant_id, code)
@@ -187,6 +195,13 @@ CREATE TABLE {{schema}}.client_refusal (
     opened_at timestamptz,
     probe_at timestamptz,
     PRIMARY KEY (provider, client, reason)
+);
+-- When a client may send its next token request, at providers that limit them; few rows.
+CREATE TABLE {{schema}}.client_turn (
+    provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
+    client bytea NOT NULL CHECK (octet_length(client) IN (0, 16)),
+    free_at timestamptz NOT NULL,
+    PRIMARY KEY (provider, client)
 );
 -- The guard of a client's accounts counts rejections and successes of the last minutes from here, and reviving reads
 -- rejected credentials; the literals must stand in the queries as they do here.

@@ -2,7 +2,8 @@
 -- List events after a position. The list ends before the events of the oldest transaction that still runs in this
 -- database, so that no event that is committed late is skipped. The condition for this end stands outside of the sorted
 -- page, because the planner's estimates would be wrong if it stood inside.
-SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
+SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
+    credential_generation
 FROM (
     SELECT *
     FROM {{schema}}.audit_event e
@@ -14,7 +15,8 @@ ORDER BY p.xid, p.seq
 
 -- name: list_tenant_audit_events
 -- List one tenant's events; see list_audit_events.
-SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code
+SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
+    credential_generation
 FROM (
     SELECT *
     FROM {{schema}}.audit_event e
@@ -35,3 +37,53 @@ SELECT coalesce(
 -- name: adopt_audit_events
 -- Assign all events to transaction 2, which is older than any transaction of this server; seq keeps their order.
 UPDATE {{schema}}.audit_event SET xid = '2'::xid8 WHERE xid <> '2'::xid8
+
+-- name: latest_audit_events
+-- List the latest events that are sought, latest first; see list_audit_events.
+SELECT e.xid::text, e.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
+    credential_generation
+FROM {{schema}}.audit_event e
+WHERE (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b::text)
+    AND (%(account_tenant_id)b::text IS NULL OR tenant_id = %(account_tenant_id)b::text)
+    AND (%(provider)b::text IS NULL OR provider = %(provider)b::text)
+    AND (%(identifier)b::text IS NULL OR identifier = %(identifier)b::text)
+    AND (%(action)b::text IS NULL OR action = %(action)b::text)
+    AND (%(since)b::timestamptz IS NULL OR occurred_at >= %(since)b::timestamptz)
+    AND e.xid < {{horizon}}
+ORDER BY e.xid DESC, e.seq DESC
+LIMIT %(limit)b::bigint
+
+-- name: append_audit_events
+-- Append events that no mutation writes. With a time between two of them, an event is skipped that was stored already;
+-- the query reads the partial index.
+INSERT INTO {{schema}}.audit_event (
+    tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
+SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,
+    n.generation, n.actor, n.code
+FROM unnest(%(tenant_ids)b::text[], %(actions)b::text[], %(ages)b::bigint[], %(providers)b::text[],
+    %(identifiers)b::text[], %(kinds)b::text[], %(generations)b::bigint[], %(actors)b::text[], %(codes)b::text[])
+    WITH ORDINALITY n (tenant_id, action, age, provider, identifier, kind, generation, actor, code, ord)
+WHERE %(apart)b::bigint IS NULL OR NOT EXISTS (
+    SELECT FROM {{schema}}.audit_event e
+    WHERE e.action = 'decryption_failed' AND e.tenant_id = n.tenant_id
+        AND e.occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond'
+        AND e.provider = n.provider AND e.identifier = n.identifier AND e.kind = n.kind
+        AND e.generation IS NOT DISTINCT FROM n.generation AND e.code IS NOT DISTINCT FROM n.code)
+ORDER BY n.ord
+
+-- name: find_old_audit_events
+-- Get the time before which events are deleted.
+SELECT {{now}} - %(older_than)b::bigint::float8 * interval '1 microsecond'
+
+-- name: prune_audit_events
+-- Delete some of the old events. Rows that others have locked, such as an erasure, are left to the next batch.
+WITH doomed AS MATERIALIZED (
+    SELECT tenant_id, xid, seq, occurred_at FROM {{schema}}.audit_event
+    WHERE occurred_at < %(before)b::timestamptz
+        AND action NOT IN (
+            'tenant_erased', 'data_key_replaced', 'data_key_destroyed', 'master_key_introduced', 'master_key_activated',
+            'master_key_retired', 'audit_pruned')
+    LIMIT %(limit)b::bigint
+    FOR UPDATE SKIP LOCKED)
+DELETE FROM {{schema}}.audit_event e USING doomed d
+WHERE e.tenant_id = d.tenant_id AND e.xid = d.xid AND e.seq = d.seq AND e.occurred_at = d.occurred_at

@@ -28,6 +28,18 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AN
     AND probe_at IS NOT DISTINCT FROM %(seen)b::timestamptz
 RETURNING true
 
+-- name: lock_client_turn
+-- Lock the time of a client's next token request until the transaction ends; it is now if there was none.
+INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
+VALUES (%(provider)b, %(client)b, {{now}})
+ON CONFLICT (provider, client) DO UPDATE SET free_at = t.free_at
+RETURNING t.free_at, {{now}}
+
+-- name: put_client_turn
+-- Store the time of a client's next token request, whose row is locked.
+UPDATE {{schema}}.client_turn SET free_at = %(free_at)b::timestamptz
+WHERE provider = %(provider)b AND client = %(client)b
+
 -- name: delete_client_refusal
 -- Forget the refusals of one scope.
 DELETE FROM {{schema}}.client_refusal

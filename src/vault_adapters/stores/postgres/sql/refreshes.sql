@@ -103,25 +103,32 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
     AND attempt_id = %(attempt_id)b::uuid
 
 -- name: fail_account
--- Record that the attempt failed.
-UPDATE {{schema}}.account SET
-    lease_until = NULL, failures = failures + 1, error_code = %(error_code)b::text,
-    next_attempt_at = {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond',
-    due_at = CASE
-        WHEN due_at = lease_until THEN {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond'
-        ELSE least(due_at, {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond') END,
-    unknown_since = CASE
-        WHEN %(unknown)b::boolean THEN {{now}}
-        ELSE unknown_since END,
-    refused_since = CASE
-        WHEN NOT %(refused)b::boolean THEN refused_since
-        WHEN refused_since IS NULL THEN {{now}}
-        ELSE coalesce({{now}} - %(refused_for)b::bigint::float8 * interval '1 microsecond', refused_since) END,
-    refused_for = CASE
-        WHEN %(refused)b::boolean AND refused_since IS NOT NULL THEN coalesce(%(refused_for)b::bigint, refused_for)
-        ELSE refused_for END
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-    AND attempt_id = %(attempt_id)b::uuid
+-- Record that the attempt failed; the first failure of a run appends an event.
+WITH failed AS (
+    UPDATE {{schema}}.account SET
+        lease_until = NULL, failures = failures + 1, error_code = %(error_code)b::text,
+        next_attempt_at = {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond',
+        due_at = CASE
+            WHEN due_at = lease_until THEN {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond'
+            ELSE least(due_at, {{now}} + %(retry_in)b::bigint::float8 * interval '1 microsecond') END,
+        unknown_since = CASE
+            WHEN %(unknown)b::boolean THEN {{now}}
+            ELSE unknown_since END,
+        refused_since = CASE
+            WHEN NOT %(refused)b::boolean THEN refused_since
+            WHEN refused_since IS NULL THEN {{now}}
+            ELSE coalesce({{now}} - %(refused_for)b::bigint::float8 * interval '1 microsecond', refused_since) END,
+        refused_for = CASE
+            WHEN %(refused)b::boolean AND refused_since IS NOT NULL THEN coalesce(%(refused_for)b::bigint, refused_for)
+            ELSE refused_for END
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+        AND attempt_id = %(attempt_id)b::uuid
+    RETURNING tenant_id, provider, identifier, failures)
+INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, actor, code)
+SELECT tenant_id, 'refresh_failing', {{now}}, provider, identifier, %(actor)b::text, %(cause)b::text
+FROM failed
+WHERE failures = 1
+RETURNING occurred_at
 
 -- name: make_commit_durable
 -- Make this transaction's commit durable; see `_DURABLE` in statements.py.
@@ -150,16 +157,43 @@ SELECT committed_attempt_id FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: settle_account
--- Record a committed attempt: clear failures and unknown outcome, and end the lease if it is this attempt's.
-UPDATE {{schema}}.account SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    committed_attempt_id = %(attempt_id)b::uuid,
-    due_at = CASE WHEN %(wake)b::boolean THEN {{now}} ELSE %(due_at)b::timestamptz END,
-    lease_until = CASE WHEN attempt_id = %(attempt_id)b::uuid THEN NULL ELSE lease_until END
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+-- Record a committed attempt: clear failures and unknown outcome, end the lease if it is this attempt's, and append the
+-- events. Values that are stored give one event, unless the generation is NULL. The last column tells whether the
+-- account had failed before.
+WITH was AS (
+    SELECT failures FROM {{schema}}.account
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+    FOR UPDATE),
+settled AS (
+    UPDATE {{schema}}.account a SET
+        failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
+        refused_since = NULL, refused_for = 0,
+        committed_attempt_id = %(attempt_id)b::uuid,
+        due_at = CASE WHEN %(wake)b::boolean THEN {{now}} ELSE %(due_at)b::timestamptz END,
+        lease_until = CASE WHEN attempt_id = %(attempt_id)b::uuid THEN NULL ELSE lease_until END
+    FROM was
+    WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+    RETURNING was.failures),
+audited AS (
+    INSERT INTO {{schema}}.audit_event (
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, credential_generation, actor)
+    SELECT %(tenant_id)b::text, 'token_refreshed', {{now}}, %(provider)b::text, %(identifier)b::text, %(kind)b::text,
+        %(generation)b::bigint, %(credential_generation)b::bigint, %(actor)b::text
+    WHERE %(generation)b::bigint IS NOT NULL
+    UNION ALL
+    SELECT %(tenant_id)b::text, 'refresh_recovered', {{now}}, %(provider)b::text, %(identifier)b::text, NULL,
+        NULL, NULL, %(actor)b::text
+    FROM settled
+    WHERE failures > 0)
+SELECT {{now}}, EXISTS (SELECT FROM settled WHERE failures > 0)
 
 -- name: note_rejection
--- Record when a refresh condemned a credential, which a host's own mark does not.
-UPDATE {{schema}}.token SET rejected_at = updated_at
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-    AND value_id = %(value_id)b
+-- Record when a refresh condemned a credential, which a host's own mark does not, and append the account's event.
+WITH noted AS (
+    UPDATE {{schema}}.token SET rejected_at = updated_at
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+        AND value_id = %(value_id)b
+    RETURNING tenant_id, provider, identifier, updated_at)
+INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, actor, code)
+SELECT tenant_id, 'reauthorization_required', updated_at, provider, identifier, %(actor)b::text, %(error_code)b::text
+FROM noted

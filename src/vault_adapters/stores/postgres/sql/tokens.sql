@@ -59,7 +59,7 @@ LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
 -- name: store_new_token
 -- Store one value under a key that must hold nothing; see store_token. It returns one row: the stored token, and
--- whether the data key was active.
+-- whether the data key was active. Without an action, no event is appended.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -79,7 +79,8 @@ stored AS (
 {{scheduled}},
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
+    SELECT tenant_id, %(action)b::text, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored
+    WHERE %(action)b::text IS NOT NULL)
 SELECT {{token_columns}}, EXISTS (SELECT FROM guarded)
 FROM (SELECT NULL::timestamptz AS last_used_at) u
 LEFT JOIN stored t ON true
@@ -115,7 +116,7 @@ LEFT JOIN {{schema}}.token_use u
 
 -- name: store_tokens
 -- Store many values, which the caller gives in the order of their keys. Values whose data key is not active are neither
--- stored nor returned.
+-- stored nor returned. Without an action, no event is appended.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
@@ -167,10 +168,11 @@ told AS MATERIALIZED (
 audited AS (
     INSERT INTO {{schema}}.audit_event (
         tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, xid)
-    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text,
+    SELECT tenant_id, %(action)b::text, updated_at, provider, identifier, kind, generation, %(actor)b::text,
         -- Computed once, when all rows are locked; the column's default would be computed for each row.
         (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored)
-    FROM stored)
+    FROM stored
+    WHERE %(action)b::text IS NOT NULL)
 SELECT {{token_columns}}, {{key_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
@@ -391,3 +393,7 @@ SELECT provider,
 FROM {{schema}}.token
 WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
 GROUP BY 1, 2
+
+-- name: count_migrations
+-- Count the applied migrations that this release knows, for a probe.
+SELECT count(*) FROM {{schema}}.migration WHERE number <= %(known)b::bigint

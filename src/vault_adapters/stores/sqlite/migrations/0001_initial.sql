@@ -95,8 +95,12 @@ CREATE TABLE token_vault_audit_event (
     kind TEXT CHECK (kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')),
     generation INTEGER CHECK (generation >= 1),
     actor TEXT CHECK (length(actor) <= 255),
-    code TEXT CHECK (length(code) <= 64)
+    code TEXT CHECK (length(code) <= 64),
+    credential_generation INTEGER CHECK (credential_generation >= 1)
 ) STRICT;
+-- A value that does not decrypt is told once an hour; the literal must stand in the query as it does here.
+CREATE INDEX token_vault_audit_event_unreadable ON token_vault_audit_event (tenant_id, occurred_at)
+    WHERE action = 'decryption_failed';
 CREATE INDEX token_vault_audit_event_tenant ON token_vault_audit_event (tenant_id, seq);
 -- Reading a key asks the audit log whether the key was replaced, destroyed or retired. The literals must stand in the
 -- queries as they do here.
@@ -142,6 +146,13 @@ CREATE TABLE token_vault_client_refusal (
     opened_at INTEGER,
     probe_at INTEGER,
     PRIMARY KEY (provider, client, reason)
+) STRICT, WITHOUT ROWID;
+-- When a client may send its next token request, at providers that limit them; few rows.
+CREATE TABLE token_vault_client_turn (
+    provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+    client BLOB NOT NULL CHECK (length(client) IN (0, 16)),
+    free_at INTEGER NOT NULL,
+    PRIMARY KEY (provider, client)
 ) STRICT, WITHOUT ROWID;
 -- The guard of a client's accounts counts rejections and successes of the last minutes from here, and reviving reads
 -- rejected credentials; the literals must stand in the queries as they do here.

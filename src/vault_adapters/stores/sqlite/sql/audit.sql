@@ -1,13 +1,48 @@
 -- name: insert_audit_event
 -- Append one event in the transaction of the change.
 INSERT INTO token_vault_audit_event (
-    action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code)
-VALUES (:action, :occurred_at, :tenant_id, :provider, :identifier, :kind, :generation, :actor, :code)
+    action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code,
+    credential_generation)
+VALUES (:action, :occurred_at, :tenant_id, :provider, :identifier, :kind, :generation, :actor, :code,
+    :credential_generation)
 
 -- name: list_audit_events
 -- List events after a position. SQLite has one writer, so seq follows the order of commits.
-SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code
+SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, credential_generation
 FROM token_vault_audit_event
 WHERE seq > :after AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
 ORDER BY seq
 LIMIT :limit
+
+-- name: latest_audit_events
+-- List the latest events that are sought, latest first.
+SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, credential_generation
+FROM token_vault_audit_event
+WHERE (:tenant_id IS NULL OR tenant_id = :tenant_id)
+    AND (:account_tenant_id IS NULL OR tenant_id = :account_tenant_id)
+    AND (:provider IS NULL OR provider = :provider)
+    AND (:identifier IS NULL OR identifier = :identifier)
+    AND (:action IS NULL OR action = :action)
+    AND (:since IS NULL OR occurred_at >= :since)
+ORDER BY seq DESC
+LIMIT :limit
+
+-- name: was_told
+-- Tell whether an event of a value that does not decrypt was stored after a time; the query reads the partial index.
+SELECT EXISTS (
+    SELECT 1 FROM token_vault_audit_event INDEXED BY token_vault_audit_event_unreadable
+    WHERE action = 'decryption_failed' AND tenant_id = :tenant_id AND occurred_at > :after
+        AND provider = :provider AND identifier = :identifier AND kind = :kind
+        AND generation IS :generation AND code IS :code)
+
+-- name: prune_audit_events
+-- Delete some of the old events.
+DELETE FROM token_vault_audit_event
+WHERE seq IN (
+    SELECT seq FROM token_vault_audit_event
+    WHERE occurred_at < :before
+        AND action NOT IN (
+            'tenant_erased', 'data_key_replaced', 'data_key_destroyed', 'master_key_introduced', 'master_key_activated',
+            'master_key_retired', 'audit_pruned')
+    ORDER BY seq
+    LIMIT :limit)

@@ -111,6 +111,11 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifi
 SELECT committed_attempt_id FROM token_vault_account
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
+-- name: count_failures
+-- Count the failures of an account since its last refresh.
+SELECT failures FROM token_vault_account
+WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
+
 -- name: settle_account
 -- Record a committed attempt: clear failures and unknown outcome, and end the lease if it is this attempt's.
 UPDATE token_vault_account SET

@@ -144,3 +144,7 @@ SELECT provider,
 FROM token_vault_token
 WHERE :tenant_id IS NULL OR tenant_id = :tenant_id
 GROUP BY 1, 2
+
+-- name: count_migrations
+-- Count the applied migrations that this release knows, for a probe.
+SELECT count(*) FROM token_vault_migration WHERE number <= :known

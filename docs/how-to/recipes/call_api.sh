@@ -1,0 +1,8 @@
+#!/bin/sh
+# Calls an API with an account's access token: call_api.sh TENANT PROVIDER URL
+set -eu
+answer=$(token-vault token -- "$1" "$2") # on an error, its exit code becomes the script's
+token=$(printf %s "$answer" | jq --raw-output --exit-status .access_token)
+# Other users of the machine can see arguments, so curl reads the header from standard input.
+printf 'header = "Authorization: Bearer %s"\n' "$token" |
+    curl --config - --silent --show-error --fail-with-body -- "$3"

@@ -1,0 +1,69 @@
+"""Posts the vault's events to a URL, signed as the Standard Webhooks specification says."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import time
+
+import anyio
+import httpx
+
+from vault_adapters import AuditEvent, VaultConfig, open_vault
+
+TOLD = {"refresh_failing", "refresh_recovered", "reauthorization_required", "client_paused", "client_resumed"}
+LONGEST_PAUSE = 60.0
+
+
+def message(event: AuditEvent) -> bytes:
+    """Return the body: what happened to which account, and never a token."""
+    account = event.account
+    data = {
+        "tenant_id": event.tenant_id,
+        "provider": event.provider if account is None else account.provider,
+        "identifier": None if account is None else account.identifier,
+        "code": event.code,
+    }
+    body = {"type": event.action.value, "timestamp": event.occurred_at.isoformat(), "data": data}
+    return json.dumps(body).encode()
+
+
+def signed(secret: bytes, message_id: str, body: bytes) -> dict[str, str]:
+    """Return the headers of Standard Webhooks."""
+    moment = str(int(time.time()))
+    digest = hmac.new(secret, f"{message_id}.{moment}.".encode() + body, hashlib.sha256).digest()
+    signature = "v1," + base64.b64encode(digest).decode()
+    return {"webhook-id": message_id, "webhook-timestamp": moment, "webhook-signature": signature}
+
+
+async def post(client: httpx.AsyncClient, url: str, secret: bytes, event: AuditEvent) -> None:
+    """Post one event until the receiver takes it; the id stays the same, so that it can drop what comes twice."""
+    body, pause = message(event), 0.5
+    while True:
+        try:
+            headers = {"content-type": "application/json", **signed(secret, f"msg_{event.cursor}", body)}
+            answer = await client.post(url, content=body, headers=headers)
+            if answer.is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        await anyio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def main(url: str, secret: bytes, place: anyio.Path) -> None:
+    """Post all events behind the stored cursor, in order, and store the cursor of each when it was taken."""
+    after = await place.read_text() if await place.exists() else None
+    async with open_vault(VaultConfig.from_env()) as vault, httpx.AsyncClient(timeout=10) as client:
+        async for page in vault.event_feed(after=after):
+            for event in page.items:
+                if event.action in TOLD:
+                    await post(client, url, secret, event)
+                await place.write_text(event.cursor)
+
+
+if __name__ == "__main__":
+    # A secret of Standard Webhooks is "whsec_" and 24 to 64 random bytes in base64.
+    key = base64.b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_"))
+    anyio.run(main, os.environ["WEBHOOK_URL"], key, anyio.Path(os.environ["WEBHOOK_CURSOR_FILE"]))

@@ -1,0 +1,53 @@
+"""`dashboard`: shows the vault in a browser on this machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vault_adapters.cli.refreshers import Refreshers, load_refreshers
+from vault_adapters.cli.session import with_vault
+from vault_adapters.configuration.config import VaultConfig
+from vault_domain import ConfigurationError, TokenVault
+
+
+def add_to(app: App) -> None:
+    """Add this module's commands."""
+    app.command(dashboard)
+
+
+def dashboard(
+    *,
+    port: Annotated[int, Parameter(help="Port to listen at; 0 takes a free one.")] = 8321,
+    host: Annotated[str, Parameter(help="Address of this machine to listen at.")] = "127.0.0.1",
+    actions: Annotated[
+        bool, Parameter(help="Allow to refresh, revive and delete accounts.", show_default=False)
+    ] = False,
+    actor: Annotated[str, Parameter(help="Who acts, for the audit log.")] = "dashboard",
+    refreshers: Refreshers = None,
+) -> None:
+    """Show accounts, events and keys in a browser until SIGTERM or Ctrl-C.
+
+    It prints a link that works once, for one browser. No page shows a token. It listens at 127.0.0.1 only, unless
+    --host names another address; the connection is not encrypted.
+    """
+    try:
+        from vault_adapters.web import dashboard as make
+        from vault_adapters.web.serving import serve
+    except ImportError:
+        raise ConfigurationError(
+            "the dashboard needs Starlette, Jinja2 and uvicorn: install token-vault[web]", code="missing_extra"
+        ) from None
+
+    async def work(vault: TokenVault) -> None:
+        app = make(vault, actions=actions, actor=lambda _: actor)
+        await serve(app, host=host, port=port, announce=_announce)
+
+    with_vault(work, VaultConfig.from_env(), refreshers=load_refreshers(refreshers) if refreshers else None)
+
+
+def _announce(link: str) -> None:
+    sys.stdout.write(f"Open this link; it works once. Ctrl-C ends the dashboard.\n{link}\n")
+    sys.stdout.flush()

@@ -1,0 +1,50 @@
+"""`token`: prints a fresh access token as JSON, for programs that cannot open the vault themselves."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vault_adapters.cli.parameters import Identifier, Provider, Tenant
+from vault_adapters.cli.refreshers import Refreshers, load_refreshers
+from vault_adapters.cli.screen import iso, print_json
+from vault_adapters.cli.session import with_vault
+from vault_adapters.configuration.config import VaultConfig
+from vault_domain import Account, InvalidInputError
+
+
+def add_to(app: App) -> None:
+    """Add this module's command."""
+    app.command(token)
+
+
+def token(
+    tenant: Tenant,
+    provider: Provider,
+    /,
+    *,
+    identifier: Identifier = None,
+    refreshers: Refreshers = None,
+    reveal: Annotated[bool, Parameter(help="Print it even on a terminal.", show_default=False)] = False,
+) -> None:
+    """Print an access token for another program, refreshed if it is due.
+
+    The output is one JSON object: access_token, expires_at (ISO 8601, or null), token_type and extra. A terminal gets
+    it with --reveal only, because a terminal keeps what it shows. Without refreshers, a token that is due is not
+    refreshed, and an expired one is an error.
+    """
+    account = Account(tenant, provider, identifier)
+    if sys.stdout.isatty() and not reveal:
+        raise InvalidInputError("a terminal shows a token with --reveal only; a program reads it from a pipe")
+    known = {} if refreshers is None else load_refreshers(refreshers)
+    found = with_vault(lambda vault: vault.ensure_access_token(account), VaultConfig.from_env(), refreshers=known)
+    print_json(
+        {
+            "access_token": found.value.reveal(),
+            "expires_at": iso(found.info.expires_at),
+            "token_type": found.token_type,
+            "extra": dict(found.extra),
+        }
+    )

@@ -1,0 +1,145 @@
+"""Bearer tokens for aiohttp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.payload import BytesPayload
+from yarl import URL
+
+from vault_adapters.clients.access import bearer, misuse
+from vault_adapters.clients.bearer_flow import awaitable
+from vault_adapters.clients.hosts import Hosts, Place
+
+if TYPE_CHECKING:
+    from vault_adapters.clients.access import AccessTokens
+    from vault_domain.entities.account import Account
+    from vault_domain.entities.token import Token
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+# aiohttp calls a middleware for each hop of a chain of redirects, in the task of the request, and does not tell which
+# hop it is. This holds the middleware, and the URLs to which the task's last answer sent it on without the token.
+_forsaken: ContextVar[tuple[int, frozenset[URL]]] = ContextVar("forsaken", default=(0, frozenset()))
+
+
+class VaultAuth:
+    """Authenticates the requests of an aiohttp session with an account's access token.
+
+    It is a client middleware: ``aiohttp.ClientSession(middlewares=[VaultAuth(vault, account)])``.
+
+    - If an answer rejects the token, this class reports that to the vault, which refreshes at most once, and sends the
+      request once more with the next token.
+    - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
+      first answer.
+    - Only https requests to the account's hosts get the token; a request to another host is refused before anything is
+      sent. The hosts are those of ``hosts``, else those of the provider's profile. A loopback host may use http too.
+    - Only the request's origin gets the token: a redirect to another origin is followed without it.
+
+    Args:
+        vault: a `TokenVault`.
+        account: the account whose token is sent.
+        hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``; ``*.`` stands for all
+            names below, and ``:8443`` for a port other than 443. None: the ``api_hosts`` of the provider's profile.
+        rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
+            and headers only, because the body has not been read yet.
+
+    A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
+
+    - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
+    - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
+      it is bound to a key, as of DPoP;
+    - `RuntimeError` if the vault is a `SyncVault`.
+
+    Raises:
+        InvalidInputError: an argument is not valid.
+    """
+
+    def __init__(
+        self,
+        vault: AccessTokens,
+        account: Account,
+        *,
+        hosts: Collection[str] | None = None,
+        rejected: Callable[[aiohttp.ClientResponse], bool] | None = None,
+    ) -> None:
+        refusal = misuse(vault, account, hosts)
+        if refusal is not None:
+            del vault, account, hosts  # tracebacks must not hold them
+            raise refusal
+        self._vault = vault
+        self._account = account
+        self._hosts = Hosts(hosts)
+        self._rejected = rejected or _is_unauthorized
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send a request with the token, or without it if another origin redirected to it."""
+        leaving, targets = _forsaken.get()
+        if leaving == id(self) and request.url in targets:
+            response = await handler(request)
+            self._forsake(_targets(response))  # a chain that has left the origin does not get the token back
+            return response
+        self._forsake(frozenset())
+        if self._hosts.named is not None:
+            self._hosts.check(_place(request), self._account)  # before the vault is asked for a token
+        token = await awaitable(self._vault.ensure_access_token(self._account))
+        response = await self._send(request, handler, token)
+        if self._rejected(response):
+            try:
+                fresh = await awaitable(self._vault.report_rejected(token))
+            except BaseException:
+                response.close()  # nobody gets it, so nobody else can give its connection back
+                raise
+            if isinstance(request.body, (bytes, BytesPayload)):
+                response.release()
+                response = await self._send(request, handler, fresh)
+        origin = request.url.origin()
+        self._forsake(frozenset(url for url in _targets(response) if _origin(url) != origin))
+        return response
+
+    def _forsake(self, targets: frozenset[URL]) -> None:
+        _forsaken.set((id(self), targets))
+
+    async def _send(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, token: Token
+    ) -> aiohttp.ClientResponse:
+        if self._hosts.named is None:
+            told = await awaitable(self._vault.api_hosts(token))
+            self._hosts.check(_place(request), self._account, told)
+        request.headers["Authorization"] = bearer(token)
+        return await handler(request)
+
+
+def _targets(response: aiohttp.ClientResponse) -> frozenset[URL]:
+    """Return the URLs that aiohttp may read from a redirect: with its reserved characters quoted again, or as it is."""
+    location = response.headers.get("Location") or response.headers.get("URI")
+    if response.status not in _REDIRECTS or location is None:
+        return frozenset()
+    found = set()
+    for encoded in (False, True):
+        try:
+            found.add(response.url.join(URL(location, encoded=encoded)).with_fragment(None))
+        except ValueError:  # aiohttp refuses it too
+            continue
+    return frozenset(found)
+
+
+def _origin(url: URL) -> URL | None:
+    try:
+        return url.origin()
+    except ValueError:
+        return None
+
+
+def _place(request: aiohttp.ClientRequest) -> Place:
+    url = request.url
+    return Place(url.scheme, (url.raw_host or "").strip("[]"), url.port)
+
+
+def _is_unauthorized(response: aiohttp.ClientResponse) -> bool:
+    return response.status == 401

@@ -1,0 +1,149 @@
+"""Decides whether a request may carry an account's access token, by the place that the request goes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from ipaddress import ip_address
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from vault_domain import Account, ConfigurationError, InvalidInputError
+
+_NAME = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
+_HOST = re.compile(rf"(?P<below>\*\.)?(?P<name>{_NAME}|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?\Z")
+_HTTPS_PORT = 443
+# Libraries disagree about what such a URL means, so one could be sent to another host than the one that was checked.
+_AMBIGUOUS = re.compile(r"[^\x21-\x7e]|\\")
+
+
+class Place(NamedTuple):
+    """The place that a request goes to.
+
+    Attributes:
+        scheme: in lower case.
+        host: the name in ASCII, or an address without brackets.
+        port: the port, or None for the scheme's own.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the host is this machine."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class Hosts:
+    """The hosts that may get an account's token.
+
+    Args:
+        hosts: the hosts that the host service named; None: the hosts that the vault tells.
+
+    """
+
+    def __init__(self, hosts: Collection[str] | None) -> None:
+        self.named = None if hosts is None else parsed(hosts)
+
+    def check(self, place: Place | None, account: Account, told: Iterable[str] = ()) -> None:
+        """Refuse a place that may not get the token.
+
+        Args:
+            place: where the request goes; None: its URL is ambiguous.
+            account: the account of the token, for the error.
+            told: the hosts that the vault tells, if no hosts were named.
+
+        Raises:
+            ConfigurationError: the code is ``hosts_unknown`` if nothing says where the token may be sent, and
+                ``host_not_allowed`` otherwise.
+        """
+        allowed = parsed(told) if self.named is None else self.named
+        if self.named is None and not allowed:
+            raise ConfigurationError(
+                "nothing says to which hosts this token may be sent: pass hosts=[...], or register a refresher whose"
+                " profile has api_hosts; nothing was sent",
+                code="hosts_unknown",
+                account=account,
+            )
+        if place is None or not any(_covers(entry, place) for entry in allowed):
+            raise ConfigurationError(
+                "the access token may not be sent to the host of this request, or not without TLS; nothing was sent",
+                code="host_not_allowed",
+                account=account,
+            )
+
+
+class _Entry(NamedTuple):
+    name: str
+    below: bool
+    port: int | None
+
+
+def parsed(hosts: Iterable[str]) -> tuple[_Entry, ...]:
+    """Return entries of a list of hosts.
+
+    Raises:
+        InvalidInputError: an entry is no host's name; it is not repeated.
+    """
+    return tuple(_entry(host) for host in hosts)
+
+
+def problem_with(hosts: object) -> InvalidInputError | None:
+    """Return the error for hosts that the host service named, or None. It raises nothing; see `access.misuse`."""
+    if hosts is None:
+        return None
+    if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Collection):
+        return InvalidInputError("hosts must be a list of hosts' names")
+    try:
+        return None if parsed(hosts) else InvalidInputError("hosts must name at least one host")
+    except InvalidInputError as error:
+        return InvalidInputError(str(error))
+
+
+def place_of(url: str) -> Place | None:
+    """Return the place that a URL names; None if libraries could read it in several ways."""
+    if _AMBIGUOUS.search(url):
+        return None
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return None if host is None else Place(parts.scheme, host, port)
+
+
+def _entry(host: object) -> _Entry:
+    found = _HOST.match(_ascii(host)) if isinstance(host, str) else None
+    if found is None or (found["below"] and "." not in found["name"]):
+        raise InvalidInputError(
+            "each of the hosts must be a name such as api.example.com, *.example.com or localhost:8080, without scheme"
+        )
+    port = found["port"]
+    return _Entry(found["name"].strip("[]"), bool(found["below"]), None if port is None else int(port))
+
+
+def _ascii(host: str) -> str:
+    if host.isascii():
+        return host.lower()
+    try:
+        return host.encode("idna").decode().lower()
+    except UnicodeError:
+        return ""
+
+
+def _covers(entry: _Entry, place: Place) -> bool:
+    host = place.host.lower()
+    if not (host.endswith(f".{entry.name}") if entry.below else host == entry.name):
+        return False
+    if place.is_loopback:
+        return place.scheme in ("https", "http") and entry.port in (None, _port(place))
+    return place.scheme == "https" and _port(place) == (entry.port or _HTTPS_PORT)
+
+
+def _port(place: Place) -> int:
+    return place.port or (_HTTPS_PORT if place.scheme == "https" else 80)

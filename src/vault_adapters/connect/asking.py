@@ -1,0 +1,75 @@
+"""Asks a provider: exchanges a code, and reads JSON documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from vault_adapters.providers.http import Incoming, Outgoing, exchange
+from vault_domain.entities.errors import ConfigurationError, ConnectError, VaultError
+from vault_domain.entities.secret import Secret
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+Members: TypeAlias = Mapping[str, Any]
+
+DEADLINE = timedelta(seconds=10)
+"""Longest time for one request to a provider."""
+
+
+async def send(client: HttpClient | None, outgoing: Outgoing) -> Incoming:
+    """Send a request once and return the answer.
+
+    Raises:
+        ConnectError: the provider did not answer (code ``provider_unavailable``).
+        ConfigurationError: httpx2 is not installed.
+    """
+    answer = await exchange(client, outgoing, DEADLINE)
+    if isinstance(answer, Incoming):
+        return answer
+    if isinstance(answer, ConfigurationError):
+        raise answer
+    raise unavailable()
+
+
+async def get_json(client: HttpClient | None, url: str, access_token: Secret | None = None) -> Members:
+    """Return the JSON object at a URL, which is asked for with a bearer token if there is one.
+
+    Raises:
+        ConnectError: there is none (code ``provider_unavailable``).
+    """
+    headers = {} if access_token is None else {"Authorization": f"Bearer {_sendable(access_token)}"}
+    answer = await send(client, Outgoing(url, b"", headers, method="GET"))
+    members = json_object(answer) if answer.status == 200 else None
+    if members is None:
+        raise unavailable()
+    return members
+
+
+def json_object(answer: Incoming) -> Members | None:
+    """Return the JSON object of an answer, or None."""
+    try:
+        members = json.loads(answer.body or b"", parse_int=_whole_number)
+    except (ValueError, RecursionError):  # the error holds the body, so no other error may refer to it
+        return None
+    return members if isinstance(members, dict) else None
+
+
+def unavailable() -> VaultError:
+    """Return the error for a provider that gives no usable answer."""
+    return ConnectError("the provider gave no usable answer; start again", code="provider_unavailable")
+
+
+def _sendable(token: Secret) -> str:
+    text = token.reveal()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise unavailable()
+    return text
+
+
+def _whole_number(digits: str) -> float:
+    # Python refuses to read an integer of thousands of digits.
+    return int(digits) if len(digits) <= 100 else float("inf")

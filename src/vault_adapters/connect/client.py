@@ -1,0 +1,109 @@
+"""The client that a provider knows: its profile, its id and its secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from vault_adapters.providers.client_auth import AuthMethod
+from vault_adapters.providers.profiles.profile import Profile
+from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import as_provider
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+
+@runtime_checkable
+class MadeOfProfile(Protocol):
+    """A refresher that a profile made; see `vault_adapters.providers.refresher`."""
+
+    @property
+    def profile(self) -> Profile:
+        """The provider's profile."""
+
+    @property
+    def client_id(self) -> str:
+        """The client id registered with the provider."""
+
+    @property
+    def client_secret(self) -> Secret | None:
+        """The client secret; None for a public client."""
+
+    @property
+    def auth_method(self) -> AuthMethod:
+        """How the client authenticates."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes that the host asks for."""
+
+    @property
+    def fixed(self) -> Mapping[str, str]:
+        """The values of variables that all accounts share."""
+
+    @property
+    def client(self) -> HttpClient | None:
+        """An HTTP client, or None."""
+
+
+@frozen
+class Client:
+    """A provider, and this host's client there.
+
+    Attributes:
+        name: the provider's name in the vault.
+        made_of: the refresher that the host gave.
+    """
+
+    name: str
+    made_of: MadeOfProfile = field(repr=False)
+
+    @property
+    def profile(self) -> Profile:
+        """The provider's profile."""
+        return self.made_of.profile
+
+    def url(self, key: str, values: Mapping[str, str]) -> str | None:
+        """Return the profile's URL of this name with its variables replaced, or None."""
+        template = getattr(self.profile, key)
+        return None if template is None else self.profile.filled(template, self.values(values))
+
+    def values(self, own: Mapping[str, str]) -> dict[str, str]:
+        """Return the values of all variables: those of the account, and those that all accounts share."""
+        return {**self.made_of.fixed, **own}
+
+    @property
+    def uses_openid(self) -> bool:
+        """Whether the id_token is read, and so checked; otherwise userinfo or the answer tells whose account it is."""
+        places = (self.profile.identifier, self.profile.label)
+        return any(place is not None and place.source == "id_token" for place in places)
+
+
+def as_clients(providers: object) -> dict[str, Client]:
+    """Check the host's providers.
+
+    Raises:
+        ConfigurationError: a provider cannot be connected with what is known of it; the message says what is missing.
+    """
+    if not isinstance(providers, Mapping) or not providers:
+        raise ConfigurationError("providers must map names to refreshers made by vault_adapters.providers.refresher")
+    return {as_provider(name): _as_client(as_provider(name), given) for name, given in providers.items()}
+
+
+def _as_client(name: str, given: object) -> Client:
+    if isinstance(given, Profile) or not isinstance(given, MadeOfProfile):
+        raise ConfigurationError(
+            f"{name}: pass refresher(profile, client_id, client_secret), because connecting needs profile and client"
+        )
+    profile = given.profile
+    lacking = [key for key in ("authorization_url", "token_url", "identifier") if getattr(profile, key) is None]
+    places = [place for place in (profile.identifier, profile.label) if place is not None]
+    if any(place.source == "id_token" for place in places) and profile.issuer is None:
+        lacking.append("issuer")
+    if lacking:
+        raise ConfigurationError(f"{name}: its profile lacks {', '.join(lacking)}, so accounts cannot be connected")
+    return Client(name, given)

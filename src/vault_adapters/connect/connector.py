@@ -1,0 +1,325 @@
+"""`Connector`: begins and finishes the connection of an account (RFC 6749 section 4.1, RFC 7636, RFC 9207)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from attrs import evolve
+from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped]
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # type: ignore[import-untyped]
+from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
+
+from vault_adapters.connect.asking import Members, json_object, send, unavailable
+from vault_adapters.connect.client import Client, as_clients
+from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
+from vault_adapters.connect.identity import Answers, Identity, identify
+from vault_adapters.connect.openid import Issuer, Issuers, check_id_token
+from vault_adapters.connect.parameters import Callback, Query, read_callback
+from vault_adapters.connect.settling import settling
+from vault_adapters.connect.start import Start
+from vault_adapters.connect.vaults import keeper_of
+from vault_adapters.providers.endpoint import as_endpoint
+from vault_adapters.providers.http import opened
+from vault_adapters.providers.profiles.profile import Profile
+from vault_adapters.providers.shaped_answers import read_shaped, read_token_set
+from vault_adapters.providers.shaped_requests import signed
+from vault_adapters.sync.vault import SyncVault
+from vault_domain.entities.account import Account, AccountInfo
+from vault_domain.entities.errors import (
+    AuthorizationRefusedError,
+    IdentityRefusedError,
+    InvalidInputError,
+    OtherAccountError,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    StateRefusedError,
+    VaultError,
+)
+from vault_domain.entities.scrub import scrubbed
+from vault_domain.entities.text import as_provider, as_scopes, as_tenant_id, plain_text
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
+from vault_domain.rules.oauth_codes import registered_code
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+LIFETIME = timedelta(minutes=10)
+"""The time that a user has between `Connector.begin` and `Connector.finish`."""
+
+_OWN = frozenset(
+    {
+        *("client_id", "client_secret", "code_challenge", "code_challenge_method", "nonce", "redirect_uri"),
+        *("request", "request_uri", "response_mode", "response_type", "scope", "state"),
+    }
+)
+_LONGEST = 2048
+
+
+class Connector:
+    """Connects accounts of a vault's tenants at providers.
+
+    Any process with the same vault, providers and redirect URI can finish what another process has begun.
+
+    Args:
+        vault: a `TokenVault` or `SyncVault`; pass ``vault.with_actor(...)`` to name an actor in the audit log.
+        providers: by the provider's name in the vault, a refresher that `vault_adapters.providers.refresher` made.
+        redirect_uri: the address that the provider sends the user back to; https, or http on loopback.
+
+    Raises:
+        ConfigurationError: a provider cannot be connected with what is known of it.
+        InvalidInputError: an argument is not valid; the message does not repeat it.
+    """
+
+    @scrubbed
+    def __init__(self, vault: TokenVault | SyncVault, providers: Mapping[str, object], *, redirect_uri: str) -> None:
+        self._keeper = keeper_of(vault)
+        self._clients = as_clients(providers)
+        self._redirect_uri = as_endpoint(redirect_uri, "redirect_uri")
+        self._issuers = Issuers()
+
+    @property
+    def redirect_uri(self) -> str:
+        """The address that providers send users back to."""
+        return self._redirect_uri
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The names of the providers, sorted."""
+        return tuple(sorted(self._clients))
+
+    @settling
+    async def begin(
+        self,
+        tenant_id: str,
+        provider: str,
+        *,
+        session: str,
+        scopes: Iterable[str] | None = None,
+        account: Account | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Start:
+        """Return the address to send the user to.
+
+        Args:
+            tenant_id: the tenant that the account will belong to.
+            provider: one of this connector's providers.
+            session: a text that only this user's browser session has, such as the session's id; at the callback it
+                must be the same.
+            scopes: the scopes to ask for; None takes those of the refresher. Those without which an account cannot be
+                kept or told apart are added.
+            account: the account to connect again; `finish` then refuses any other.
+            extra: further parameters for the provider (``{"login_hint": "ann@example.com"}``), and the values of the
+                profile's variables (``{"subdomain": "acme"}``).
+
+        Raises:
+            InvalidInputError: an argument is not valid; the message does not repeat it.
+            KeyUnavailableError, StorageError: the state cannot be sealed now.
+        """
+        owner = Account(as_tenant_id(tenant_id), as_provider(provider))
+        client = self._client(owner.provider)
+        wanted = as_scopes(scopes) if scopes is not None else client.made_of.scopes
+        asked = tuple(dict.fromkeys([*wanted, *client.profile.authorization.scopes]))
+        parameters, variables = _divided(client, extra)
+        again = None if account is None else _identifier_of(account, owner)
+        handshake = Handshake(owner.provider, new_seed(), again, asked, variables)
+        sealed = await self._keeper.seal(
+            owner, handshake.encoded(), bound_to=bound_to(_session(session), self._redirect_uri), lifetime=LIFETIME
+        )
+        return Start(self._authorization_url(client, handshake, sealed, parameters), sealed)
+
+    @settling
+    async def finish(self, query: Query, *, session: str) -> AccountInfo:
+        """Exchange the code of a callback for tokens, and store them; return the account.
+
+        Args:
+            query: the callback's query, best as the string that came, because a mapping cannot show a parameter that
+                came twice.
+            session: the text that was given to `begin`.
+
+        Raises:
+            StateRefusedError: the callback does not belong to this session's request, is late, or came before.
+            AuthorizationRefusedError: the provider or the user refused; see its ``reason``.
+            IdentityRefusedError: the answer does not prove whose account it is; see its ``reason``.
+            OtherAccountError: the user chose another account than the one to connect again.
+            ConnectError: the provider did not answer (``provider_unavailable``).
+            ProviderConfigurationError: the provider rejects this client.
+            KeyUnavailableError, StorageError: state or tokens cannot be opened or stored now.
+        """
+        callback = read_callback(query)
+        if not callback.state:
+            raise StateRefusedError(reason="unreadable")
+        opened_state = await self._keeper.open(callback.state, bound_to=bound_to(_session(session), self._redirect_uri))
+        handshake = decoded(opened_state.content)
+        client = self._client(handshake.provider)
+        async with opened(client.made_of.client) as http:
+            token_set, identity = await self._authorized(client, handshake, callback, http)
+        if handshake.reconnected not in (None, identity.identifier):
+            raise OtherAccountError(account=Account(opened_state.tenant_id, client.name, handshake.reconnected))
+        account = Account(opened_state.tenant_id, client.name, identity.identifier)
+        return await self._keeper.store(account, _completed(token_set, handshake), identity.label)
+
+    async def _authorized(
+        self, client: Client, handshake: Handshake, callback: Callback, http: HttpClient
+    ) -> tuple[TokenSet, Identity]:
+        """Check a callback, exchange its code, and find out whose account the tokens are of."""
+        issuer = await self._issuer(client, handshake, http)
+        _check_issuer(client, handshake, issuer, callback)
+        if callback.error or not callback.code:
+            raise AuthorizationRefusedError(reason=registered_code(callback.error))
+        token_set, answer = await self._exchanged(client, handshake, callback.code, http)
+        claims = None
+        if issuer is not None:
+            claims = await check_id_token(
+                self._issuers,
+                issuer,
+                answer.get("id_token"),
+                client_id=client.made_of.client_id,
+                nonce=handshake.nonce,
+                access_token=token_set.access_token,
+                client=http,
+            )
+        return token_set, await identify(
+            client, Answers(answer, claims, token_set.access_token, handshake.variables), http
+        )
+
+    def _client(self, provider: str) -> Client:
+        client = self._clients.get(provider)
+        if client is None:
+            raise InvalidInputError(f"provider must be one of {', '.join(sorted(self._clients))}")
+        return client
+
+    def _authorization_url(self, client: Client, handshake: Handshake, state: str, extra: Mapping[str, str]) -> str:
+        facts = client.profile.authorization
+        parameters = {**client.profile.parameters(facts.parameters, client.values(handshake.variables)), **extra}
+        if handshake.scopes:
+            parameters[facts.scopes_parameter] = facts.scope_separator.join(handshake.scopes)
+        if facts.pkce != "unsupported":
+            parameters["code_challenge"] = create_s256_code_challenge(handshake.verifier)
+            parameters["code_challenge_method"] = "S256"
+        if client.uses_openid:
+            parameters["nonce"] = handshake.nonce
+        base = client.url("authorization_url", handshake.variables) or ""
+        url = prepare_grant_uri(base, client.made_of.client_id, "code", redirect_uri=self._redirect_uri, state=state)
+        return str(add_params_to_uri(url, list(parameters.items())))
+
+    async def _issuer(self, client: Client, handshake: Handshake, http: HttpClient) -> Issuer | None:
+        name = client.url("issuer", handshake.variables)
+        if name is None or not client.uses_openid:
+            return None
+        return await self._issuers.find(name, http)
+
+    async def _exchanged(
+        self, client: Client, handshake: Handshake, code: str, http: HttpClient
+    ) -> tuple[TokenSet, Members]:
+        profile, values = client.profile, client.values(handshake.variables)
+        members = profile.parameters(profile.authorization.exchange, values)
+        members |= {"grant_type": "authorization_code", "code": code, "redirect_uri": self._redirect_uri}
+        if profile.authorization.pkce != "unsupported":
+            members["code_verifier"] = handshake.verifier
+        outgoing = signed(
+            profile,
+            client.url("token_url", handshake.variables) or "",
+            members,
+            client_id=client.made_of.client_id,
+            client_secret=client.made_of.client_secret,
+            auth_method=client.made_of.auth_method,
+        )
+        answer = await send(http, outgoing)
+        found = json_object(answer) if 200 <= answer.status < 300 else None
+        token_set = None if found is None else _token_set(profile, found)
+        if found is not None and token_set is not None:
+            return token_set, found
+        result = read_shaped(answer, profile)
+        raise unavailable() if isinstance(result, TokenSet) else _refusal(result)
+
+
+def _session(session: object) -> str:
+    text = plain_text(session)
+    if text is None or not 1 <= len(text) <= _LONGEST:
+        raise InvalidInputError(f"session must be a text of 1 to {_LONGEST} characters")
+    return text
+
+
+def _identifier_of(account: object, owner: Account) -> str:
+    if not isinstance(account, Account):
+        raise InvalidInputError("account must be an Account")
+    if (account.tenant_id, account.provider) != (owner.tenant_id, owner.provider) or account.identifier is None:
+        raise InvalidInputError("account must be of the same tenant and provider, and have an identifier")
+    return account.identifier
+
+
+def _divided(client: Client, extra: object) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the parameters for the provider, and the values of variables.
+
+    Raises:
+        InvalidInputError: ``extra`` has another form, or names a parameter that the connector sets.
+    """
+    given = {} if extra is None else extra
+    items: dict[str, str] = {}
+    if isinstance(given, Mapping):
+        items = {name: text for name, text in given.items() if _is_short(name) and _is_short(text)}
+    if not isinstance(given, Mapping) or len(items) != len(given):
+        raise InvalidInputError(f"extra must map texts to texts of at most {_LONGEST} characters")
+    taken = _OWN | {client.profile.authorization.scopes_parameter}
+    if not taken.isdisjoint(items):
+        raise InvalidInputError(f"extra must not set any of {', '.join(sorted(taken))}")
+    variables = {name: value for name, value in items.items() if name in client.profile.variables}
+    return {name: value for name, value in items.items() if name not in variables}, variables
+
+
+def _is_short(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= _LONGEST
+
+
+def _check_issuer(client: Client, handshake: Handshake, issuer: Issuer | None, callback: Callback) -> None:
+    """Refuse a callback of another provider than the one that the user was sent to (RFC 9207 section 2.4).
+
+    Without a known issuer, an ``iss`` must at least be of the host that the user was sent to.
+
+    Raises:
+        IdentityRefusedError: ``iss`` is another issuer's, or is missing although the provider always sends it.
+    """
+    sends_iss = client.profile.authorization.iss or (issuer is not None and issuer.sends_iss)
+    expected = issuer.name if issuer is not None else client.url("issuer", handshake.variables)
+    if callback.iss is None:
+        accepted = not sends_iss
+    elif expected is not None:
+        accepted = callback.iss == expected
+    else:
+        asked = urlsplit(client.url("authorization_url", handshake.variables) or "")
+        given = urlsplit(callback.iss)
+        accepted = (given.scheme, given.netloc) == (asked.scheme, asked.netloc)
+    if not accepted:
+        raise IdentityRefusedError(reason="iss")
+
+
+def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
+    """Return the tokens of an answer; None if it holds no access token."""
+    try:
+        return read_token_set(profile, answer)
+    except InvalidInputError:
+        return None
+
+
+def _refusal(error: VaultError) -> VaultError:
+    """Return the error for a code that was not exchanged; the errors of refreshes speak of refreshing."""
+    if isinstance(error, ReauthorizationRequiredError):
+        return AuthorizationRefusedError(reason=error.reason)
+    if isinstance(error, ProviderConfigurationError):
+        if error.reason is None and error.refused:
+            return AuthorizationRefusedError()
+        return error
+    return unavailable()
+
+
+def _completed(token_set: TokenSet, handshake: Handshake) -> TokenSet:
+    """Return the tokens with the scopes that were asked for, if the answer names none, and the account's variables."""
+    if not token_set.scopes:
+        token_set = evolve(token_set, scopes=handshake.scopes)
+    if handshake.variables:
+        token_set = evolve(token_set, extra={**token_set.extra, **handshake.variables})
+    return token_set

@@ -1,0 +1,142 @@
+"""The pages of a connection for Django; needs ``token-vault[connect,django]``.
+
+    urlpatterns = [path("connect/", include(urls(connector, tenant=tenant_of)))]
+
+Then ``/connect/google`` sends the user to Google, and ``/connect/callback`` must be the connector's redirect URI. The
+views are asynchronous; under WSGI, Django runs each on an event loop of its own, so give the connector a `SyncVault`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from asgiref.sync import sync_to_async
+from django.http import (  # type: ignore[import-untyped]
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.urls import URLPattern, path  # type: ignore[import-untyped]
+
+from vault_adapters.connect.connector import Connector
+from vault_adapters.connect.pages import HEADERS, Cookie, Pages, status_of, text_of
+from vault_domain.entities.account import AccountInfo
+from vault_domain.entities.errors import VaultError
+
+Of: TypeAlias = Callable[[HttpRequest], Any]
+View: TypeAlias = Callable[..., Awaitable[HttpResponse]]
+
+
+def urls(
+    connector: Connector,
+    *,
+    tenant: Of,
+    session: Of | None = None,
+    done: str = "/",
+    connected: Callable[[HttpRequest, AccountInfo], HttpResponse | Awaitable[HttpResponse | None] | None] | None = None,
+    failed: Callable[[HttpRequest, VaultError], HttpResponse | Awaitable[HttpResponse]] | None = None,
+) -> list[URLPattern]:
+    """Return the patterns ``callback`` and ``<provider>``, for `django.urls.include`.
+
+    ``<provider>`` takes two optional parameters: ``next``, the path of the page to show afterwards, and ``account``,
+    the identifier of the account to connect again.
+
+    Args:
+        connector: the connector; its redirect URI must be the address of ``callback``.
+        tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
+            may be a coroutine function. A function that is none runs on Django's thread, so it may use the database.
+        session: returns a text that only the user's session has, or None, such as ``request.session.session_key``. A
+            cookie binds each request to its browser in any case; a session binds it to the signed-in user too.
+        done: the path of the page to show afterwards, unless ``next`` names another.
+        connected: called with each connected account; a response that it returns replaces the redirection.
+        failed: returns the page for an error; None: a line of plain text with the error's code.
+
+    Raises:
+        InvalidInputError: ``done`` is not a path of this site.
+    """
+    pages = Pages(connector, done)
+
+    async def fail(request: HttpRequest, error: VaultError) -> HttpResponse:
+        if failed is None:
+            return _text(text_of(error), status_of(error))
+        return _with_headers(await _value(failed, request, error))
+
+    async def begin(request: HttpRequest, provider: str) -> HttpResponse:
+        owner = await _value(tenant, request)
+        if owner is None:
+            return _text("Sign in first.\n", 401)
+        try:
+            to = await pages.begin(owner, provider, request.GET.dict(), await _session(session, request))
+        except VaultError as error:
+            return await fail(request, error)
+        return _with_cookie(_redirect(to.url), to.cookie)
+
+    async def callback(request: HttpRequest) -> HttpResponse:
+        owner = await _value(tenant, request)
+        if owner is None:
+            return _text("Sign in first.\n", 401)
+        query, cookies = request.META.get("QUERY_STRING", ""), request.COOKIES
+        try:
+            info, to = await pages.finish(owner, query, cookies, await _session(session, request))
+        except VaultError as error:
+            return await fail(request, error)
+        own = None if connected is None else await _value(connected, request, info)
+        return _with_cookie(own or _redirect(to.url), to.cookie)
+
+    return [
+        path("callback", _for("GET", view=callback), name="connect-callback"),
+        path("<str:provider>", _for("GET", "POST", view=begin), name="connect-begin"),
+    ]
+
+
+def _for(*methods: str, view: View) -> View:
+    """Return a view for these methods only; Django 4.2 has no decorator for asynchronous views."""
+
+    async def checked(request: HttpRequest, **arguments: str) -> HttpResponse:
+        if request.method not in methods:
+            return HttpResponseNotAllowed(methods)
+        return await view(request, **arguments)
+
+    return checked
+
+
+async def _value(function: Callable[..., Any], *arguments: Any) -> Any:
+    if inspect.iscoroutinefunction(function):
+        return await function(*arguments)
+    return await sync_to_async(function)(*arguments)
+
+
+async def _session(session: Of | None, request: HttpRequest) -> str:
+    return "" if session is None else str(await _value(session, request) or "")
+
+
+def _redirect(url: str) -> HttpResponse:
+    response = HttpResponseRedirect(url)
+    response.status_code = 303
+    return _with_headers(response)
+
+
+def _text(text: str, status: int) -> HttpResponse:
+    return _with_headers(HttpResponse(text, status=status, content_type="text/plain; charset=utf-8"))
+
+
+def _with_headers(response: HttpResponse) -> HttpResponse:
+    for name, value in HEADERS.items():
+        response[name] = value
+    return response
+
+
+def _with_cookie(response: HttpResponse, cookie: Cookie) -> HttpResponse:
+    response.set_cookie(
+        cookie.name,
+        cookie.value,
+        max_age=cookie.max_age,
+        path=cookie.path,
+        secure=cookie.secure,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response

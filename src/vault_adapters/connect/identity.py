@@ -1,0 +1,103 @@
+"""Whose account was connected: its identifier and its label, from where the profile says."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from vault_adapters.connect.asking import Members, get_json
+from vault_adapters.connect.client import Client
+from vault_adapters.providers.profiles.facts import Place
+from vault_domain.entities.errors import IdentityRefusedError, InvalidInputError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import MAX_NAME_LENGTH, as_identifier
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+
+@frozen
+class Identity:
+    """An account at a provider.
+
+    Attributes:
+        identifier: the text that tells it apart.
+        label: a text by which its user recognises it, or None. It proves nothing, and may be anything.
+    """
+
+    identifier: str
+    label: str | None
+
+
+@frozen
+class Answers:
+    """What a provider has said about an account.
+
+    Attributes:
+        answer: the token endpoint's answer.
+        claims: the checked claims of the id_token, or None.
+        access_token: the access token.
+        variables: the values of the profile's variables.
+    """
+
+    answer: Members = field(repr=False)
+    claims: Members | None = field(repr=False)
+    access_token: Secret = field(repr=False)
+    variables: Mapping[str, str] = field(repr=False)
+
+
+async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
+    """Return whose account this is.
+
+    Raises:
+        IdentityRefusedError: the provider told no usable identifier (``identifier``), or the userinfo is of another
+            user than the id_token (``sub``).
+        ConnectError: userinfo is needed, and cannot be read.
+    """
+    profile = client.profile
+    places = [place for place in (profile.identifier, profile.label) if place is not None]
+    userinfo = None
+    if any(place.source == "userinfo" for place in places):
+        userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", said.access_token)
+        # OpenID Connect Core 1.0 section 5.3.2
+        if said.claims is not None and userinfo.get("sub", said.claims["sub"]) != said.claims["sub"]:
+            raise IdentityRefusedError(reason="sub")
+    sources = {"answer": said.answer, "id_token": said.claims, "userinfo": userinfo}
+    return Identity(_identifier(_found(sources, profile.identifier)), _label(_found(sources, profile.label)))
+
+
+def _found(sources: Mapping[str, Members | None], place: Place | None) -> Any:
+    members: Any = None if place is None else sources[place.source]
+    if place is None or members is None:
+        return None
+    if place.member in members:
+        return members[place.member]
+    for name in place.member.split("."):
+        members = members.get(name) if isinstance(members, Mapping) else None
+    return members
+
+
+def _identifier(value: Any) -> str:
+    """Return an identifier as the provider writes it.
+
+    A text that the vault would write differently is refused, because two accounts could become one.
+    """
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and text.isprintable() and text == text.strip():
+        try:
+            if as_identifier(text) == text:
+                return text
+        except InvalidInputError:
+            pass
+    raise IdentityRefusedError(reason="identifier")
+
+
+def _label(value: Any) -> str | None:
+    """Return a text that is harmless to show: one line, without characters that hide or reorder others."""
+    if not isinstance(value, str):
+        return None
+    shown = "".join(character for character in value if unicodedata.category(character)[0] != "C")
+    return " ".join(shown.split())[:MAX_NAME_LENGTH].strip() or None

@@ -1,0 +1,177 @@
+"""OpenID Connect: finds a provider's keys, and checks its id_tokens (OpenID Connect Core 1.0 section 3.1.3.7)."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+from authlib.oidc.core.util import create_half_hash  # type: ignore[import-untyped]
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from vault_adapters.connect.asking import Members, get_json, unavailable
+from vault_adapters.providers.endpoint import as_endpoint
+from vault_domain.entities.errors import IdentityRefusedError, InvalidInputError
+from vault_domain.entities.secret import Secret
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
+"""The signatures that are accepted: those with a public key. ``none`` and those with the client secret are not."""
+
+_FRESH_SECONDS = 3600.0
+_RETRY_SECONDS = 30.0
+_LEEWAY_SECONDS = 60
+# Microsoft's documents for several directories name the issuer with this part, which a claim replaces.
+_DIRECTORY = "{tenantid}"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+
+@frozen
+class Issuer:
+    """What a provider publishes about itself.
+
+    Attributes:
+        name: its issuer identifier.
+        sends_iss: whether each of its callbacks holds ``iss`` (RFC 9207).
+        keys_url: the URL of its keys.
+        keys: its keys.
+        read_at: when keys and document were read, by the monotonic clock.
+    """
+
+    name: str
+    sends_iss: bool
+    keys_url: str
+    keys: Mapping[str, Any] = field(repr=False)
+    read_at: float
+
+
+class Issuers:
+    """The issuers that this process knows; each is read again after an hour, or for a key that it did not have."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Issuer] = {}
+
+    async def find(self, name: str, client: HttpClient | None, *, newer_than: float | None = None) -> Issuer:
+        """Return an issuer.
+
+        Args:
+            name: the issuer identifier.
+            client: the HTTP client.
+            newer_than: read it again if it was read at this time or earlier, but not every few seconds.
+
+        Raises:
+            ConnectError: its documents cannot be read.
+            IdentityRefusedError: its document names another issuer (``issuer``).
+        """
+        known, now = self._known.get(name), time.monotonic()
+        age = None if known is None else now - known.read_at
+        wanted = _FRESH_SECONDS if newer_than is None else _RETRY_SECONDS
+        if known is not None and age is not None and age < wanted:
+            return known
+        self._known[name] = found = await _read(name, client, now)
+        return found
+
+
+async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
+    document = await get_json(client, name.rstrip("/") + "/.well-known/openid-configuration")
+    declared, keys_url = document.get("issuer"), document.get("jwks_uri")
+    if declared != name and not (isinstance(declared, str) and _DIRECTORY in declared and _alike(declared, name)):
+        raise IdentityRefusedError(reason="issuer")
+    try:
+        keys_url = as_endpoint(keys_url, "jwks_uri")
+    except InvalidInputError:
+        raise unavailable() from None
+    sends_iss = document.get("authorization_response_iss_parameter_supported") is True
+    return Issuer(declared, sends_iss, keys_url, await get_json(client, keys_url), now)
+
+
+def _alike(declared: str, name: str) -> bool:
+    """Return whether a name fits an issuer's name with a directory in it, such as ``common`` or ``organizations``."""
+    before, _, after = declared.partition(_DIRECTORY)
+    return name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
+
+
+async def check_id_token(
+    issuers: Issuers,
+    issuer: Issuer,
+    id_token: object,
+    *,
+    client_id: str,
+    nonce: str,
+    access_token: Secret,
+    client: HttpClient | None,
+) -> Members:
+    """Return the claims of an id_token that this provider issued now, for this client and this request.
+
+    Raises:
+        IdentityRefusedError: its ``reason`` names the check: id_token (missing or unreadable), signature, iss, aud,
+            azp, exp, nonce, at_hash or sub.
+    """
+    if not isinstance(id_token, str):
+        raise IdentityRefusedError(reason="id_token")
+    token = _verified(id_token, issuer.keys)
+    if token is None:
+        # The provider may have new keys.
+        issuer = await issuers.find(issuer.name, client, newer_than=issuer.read_at)
+        token = _verified(id_token, issuer.keys)
+    if token is None:
+        raise IdentityRefusedError(reason="signature")
+    problem = _problem(token, issuer.name, client_id, nonce, access_token)
+    if problem is not None:
+        raise IdentityRefusedError(reason=problem)
+    return dict(token.claims)
+
+
+def _verified(id_token: str, keys: Mapping[str, Any]) -> jwt.Token | None:
+    try:
+        usable = [key for key in keys["keys"] if key.get("use", "sig") == "sig" and key.get("kty") != "oct"]
+        registry = jws.JWSRegistry(algorithms=list(ALGORITHMS))
+        return jwt.decode(id_token, KeySet.import_key_set({"keys": usable}), registry=registry)
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # the error may hold the token
+        return None
+
+
+def _problem(token: jwt.Token, issuer: str, client_id: str, nonce: str, access_token: Secret) -> str | None:
+    """Return the name of the first check that fails, or None."""
+    claims, now = token.claims, time.time()
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    azp = claims.get("azp")
+    if claims.get("iss") != _expected(issuer, claims):
+        return "iss"
+    if client_id not in audiences:
+        return "aud"
+    if azp != client_id and (azp is not None or len(audiences) > 1):
+        return "azp"
+    if not _number(claims.get("nbf", 0)) - _LEEWAY_SECONDS <= now < _number(claims.get("exp")) + _LEEWAY_SECONDS:
+        return "exp"
+    if claims.get("nonce") != nonce:
+        return "nonce"
+    if "at_hash" in claims and not _fits(claims["at_hash"], access_token, token.header.get("alg")):
+        return "at_hash"
+    return None if isinstance(claims.get("sub"), str) and claims["sub"] else "sub"
+
+
+def _expected(issuer: str, claims: Mapping[str, Any]) -> str:
+    if _DIRECTORY not in issuer:
+        return issuer
+    directory = claims.get("tid")
+    return issuer.replace(_DIRECTORY, directory) if isinstance(directory, str) and _UUID.match(directory) else ""
+
+
+def _number(value: object) -> float:
+    """Return a number; anything else as NaN, which no comparison accepts."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+
+
+def _fits(at_hash: object, access_token: Secret, algorithm: Any) -> bool:
+    expected = create_half_hash(access_token.reveal(), algorithm)
+    # None: the algorithm names no hash, as EdDSA's, so that nothing can be compared.
+    return expected is None or at_hash == expected.decode()

@@ -1,0 +1,180 @@
+"""What the pages of every web framework share: the cookie of a request, and where a user goes afterwards.
+
+A request for authorization leaves one cookie in the browser, named by the state, so that two tabs do not disturb each
+other. The state is bound to the cookie's random value, to the tenant, and to the host's own session if it names one. So
+nobody can make another user finish what they have begun.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlsplit
+
+from attrs import field, frozen
+
+from vault_adapters.connect.connector import LIFETIME, Connector
+from vault_domain.entities.account import Account, AccountInfo
+from vault_domain.entities.errors import (
+    AuthorizationRefusedError,
+    ConfigurationError,
+    ConnectError,
+    InvalidInputError,
+    KeyUnavailableError,
+    ProviderConfigurationError,
+    StateRefusedError,
+    StorageError,
+    VaultError,
+)
+
+HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+"""Headers of every page, because the address of a callback holds a code."""
+
+_LONGEST_PATH = 2000
+
+
+@frozen
+class Cookie:
+    """A cookie to set.
+
+    Attributes:
+        name, value: its name and value.
+        max_age: its life in seconds; 0 removes it.
+        path: the path that it is sent to: the callback's only.
+        secure: whether it is sent over TLS only.
+    """
+
+    name: str
+    value: str = field(repr=False)
+    max_age: int
+    path: str
+    secure: bool
+
+
+@frozen
+class Redirection:
+    """Where to send the user, and the cookie to set."""
+
+    url: str = field(repr=False)
+    cookie: Cookie
+
+
+class Pages:
+    """The two pages: one begins a connection, one finishes it.
+
+    Args:
+        connector: the connector.
+        done: the path of the page to show afterwards, unless the begin was given another.
+    """
+
+    def __init__(self, connector: Connector, done: str) -> None:
+        if not isinstance(connector, Connector):
+            raise InvalidInputError("connector must be a Connector")
+        if not is_local(done):
+            raise InvalidInputError("done must be a path of this site, such as /settings")
+        self._connector = connector
+        self._done = done
+        redirect_uri = urlsplit(connector.redirect_uri)
+        self._path, self._secure = redirect_uri.path or "/", redirect_uri.scheme == "https"
+
+    async def begin(self, tenant_id: str, provider: str, query: Mapping[str, str], session: str) -> Redirection:
+        """Begin a connection.
+
+        Args:
+            tenant_id: the tenant of the signed-in user.
+            provider: the provider's name.
+            query: ``next``: the path of the page to show afterwards. ``account``: the identifier of the account to
+                connect again. All else is ignored.
+            session: the host's own session, or ``""``.
+        """
+        following, again = query.get("next", ""), query.get("account", "")
+        if following and not is_local(following):
+            raise InvalidInputError("next must be a path of this site")
+        random = secrets.token_urlsafe(24)
+        start = await self._connector.begin(
+            tenant_id,
+            provider,
+            session=_bound(random, tenant_id, session),
+            account=Account(tenant_id, provider, again) if again else None,
+        )
+        value = f"{random}.{base64.urlsafe_b64encode(following.encode()).decode().rstrip('=')}"
+        return Redirection(start.url, self._cookie(start.state, value, int(LIFETIME.total_seconds())))
+
+    async def finish(
+        self, tenant_id: str, query: str, cookies: Mapping[str, str], session: str
+    ) -> tuple[AccountInfo, Redirection]:
+        """Finish a connection; the arguments are those of the callback.
+
+        Raises:
+            StateRefusedError: the browser did not begin this connection.
+        """
+        state = dict(parse_qsl(query)).get("state", "")
+        name = _name(state)
+        random, separator, following = cookies.get(name, "").partition(".")
+        if not separator:
+            raise StateRefusedError(reason="unreadable")
+        info = await self._connector.finish(query, session=_bound(random, tenant_id, session))
+        # The cookie comes from the browser, so the path is checked again.
+        path = _decoded(following)
+        return info, Redirection(path if is_local(path) else self._done, self._cookie(state, "", 0))
+
+    def _cookie(self, state: str, value: str, max_age: int) -> Cookie:
+        return Cookie(_name(state), value, max_age, self._path, self._secure)
+
+
+def is_local(path: object) -> bool:
+    """Return whether a text is the path of a page of this site, for every browser.
+
+    Browsers read ``//host`` and ``/\\host`` as another site, and ignore tabs and line breaks within an address.
+    """
+    return (
+        isinstance(path, str)
+        and len(path) <= _LONGEST_PATH
+        and path.startswith("/")
+        and not path.startswith(("//", "/\\"))
+        and path.isascii()
+        and path.isprintable()
+        and "\\" not in path
+        and " " not in path
+    )
+
+
+def status_of(error: VaultError) -> int:
+    """Return the HTTP status for an error of a connection."""
+    if isinstance(error, AuthorizationRefusedError):
+        return 403
+    if isinstance(error, (KeyUnavailableError, StorageError)):
+        return 503
+    if isinstance(error, (ConfigurationError, ProviderConfigurationError)):
+        return 500
+    if isinstance(error, ConnectError) and error.code == "provider_unavailable":
+        return 502
+    return 400
+
+
+def text_of(error: VaultError) -> str:
+    """Return the text of the plain page that tells a user of an error; it repeats nothing that came."""
+    if isinstance(error, InvalidInputError):
+        return "This request is not valid. Go back and start again.\n"
+    if isinstance(error, (ConfigurationError, ProviderConfigurationError, KeyUnavailableError, StorageError)):
+        return f"The account could not be connected ({error.code}). Try again later.\n"
+    reason = f", {error.reason}" if error.reason else ""
+    return f"The account was not connected ({error.code}{reason}). Go back and start again.\n"
+
+
+def _bound(random: str, tenant_id: str, session: str) -> str:
+    return json.dumps([random, str(tenant_id), session])
+
+
+def _name(state: str) -> str:
+    return f"token_vault_{hashlib.sha256(state.encode(errors='replace')).hexdigest()[:24]}"
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except ValueError:
+        return ""

@@ -1,0 +1,77 @@
+"""Reads the parameters that a provider sends to the redirect URI (RFC 6749 section 4.1.2, RFC 9207)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+from urllib.parse import parse_qsl
+
+from attrs import field, frozen
+
+from vault_domain.entities.errors import InvalidInputError
+
+Query: TypeAlias = str | Mapping[str, str] | Iterable[tuple[str, str]]
+"""A query string, a mapping of texts, or pairs; pairs show a parameter that came twice."""
+
+_READ = frozenset({"code", "state", "error", "iss"})
+_MOST_PARAMETERS = 100
+_LONGEST = 64 * 1024
+
+
+@frozen
+class Callback:
+    """The parameters of a callback that matter; ``""`` stands for one that is missing.
+
+    Attributes:
+        code: the authorization code.
+        state: the state.
+        error: the provider's error code; it may be any text.
+        iss: the issuer that the provider names, or None if it names none.
+    """
+
+    code: str = field(repr=False)
+    state: str = field(repr=False)
+    error: str = field(repr=False)
+    iss: str | None = field(repr=False)
+
+
+def read_callback(query: object) -> Callback:
+    """Read a callback's parameters.
+
+    Raises:
+        InvalidInputError: the query has another form, or names a parameter twice (RFC 6749 section 3.1).
+    """
+    found: dict[str, str] = {}
+    for name, value in _pairs(query):
+        if name not in _READ:
+            continue
+        if name in found:
+            raise InvalidInputError("query must not name a parameter twice")
+        found[name] = value
+    return Callback(found.get("code", ""), found.get("state", ""), found.get("error", ""), found.get("iss"))
+
+
+def _pairs(query: object) -> list[tuple[str, str]]:
+    pairs: list[object]
+    if isinstance(query, str):
+        if len(query) > _LONGEST:
+            raise InvalidInputError(f"query must be at most {_LONGEST} characters long")
+        pairs = _parsed(query.removeprefix("?"))
+    elif isinstance(query, Mapping):
+        pairs = list(query.items())
+    elif isinstance(query, Iterable) and not isinstance(query, (bytes, bytearray)):
+        pairs = list(query)
+    else:
+        pairs = [None]
+    checked = [(pair[0], pair[1]) for pair in pairs if isinstance(pair, tuple) and len(pair) == 2]
+    if len(checked) != len(pairs) or not all(isinstance(text, str) for pair in checked for text in pair):
+        raise InvalidInputError("query must be a query string, or names and texts")
+    return checked
+
+
+def _parsed(query: str) -> list[object]:
+    try:
+        return list(parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS))
+    except ValueError:
+        pass
+    raise InvalidInputError(f"query must have at most {_MOST_PARAMETERS} parameters")

@@ -1,0 +1,38 @@
+"""Raises the vault's errors from a frame that holds neither codes, states nor tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from vault_domain.entities.errors import ConnectError, VaultError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def settling(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Make a coroutine function raise without the frames of its callees, which hold the callback's parameters.
+
+    Any other error, which may repeat what a provider sent, becomes a `ConnectError` that names its class only. A
+    cancellation stays one.
+    """
+
+    @functools.wraps(method)
+    async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        failure: BaseException
+        try:
+            return await method(*args, **kwargs)
+        except (VaultError, asyncio.CancelledError) as error:
+            failure = error.with_traceback(None)
+        except Exception as error:
+            failure = ConnectError(f"connecting broke off ({type(error).__name__})", code="connect_broken")
+        finally:
+            del args, kwargs
+        # Raise outside of the handler, so that the error has no `__context__`, which would hold frames too.
+        failure.__context__ = failure.__cause__ = None
+        raise failure
+
+    return wrapper

@@ -1,0 +1,113 @@
+"""The pages of a connection for Starlette and FastAPI; needs ``token-vault[connect,starlette]``.
+
+    app.mount("/connect", Router(routes(connector, tenant=tenant_of)))
+
+Then ``/connect/google`` sends the user to Google, and ``/connect/callback`` must be the connector's redirect URI.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from vault_adapters.connect.connector import Connector
+from vault_adapters.connect.pages import HEADERS, Cookie, Pages, status_of, text_of
+from vault_domain.entities.account import AccountInfo
+from vault_domain.entities.errors import VaultError
+
+Of: TypeAlias = Callable[[Request], Any]
+
+
+def routes(
+    connector: Connector,
+    *,
+    tenant: Of,
+    session: Of | None = None,
+    done: str = "/",
+    connected: Callable[[Request, AccountInfo], Response | Awaitable[Response | None] | None] | None = None,
+    failed: Callable[[Request, VaultError], Response | Awaitable[Response]] | None = None,
+) -> list[Route]:
+    """Return the routes ``/callback`` and ``/{provider}``.
+
+    ``/{provider}`` takes two optional parameters: ``next``, the path of the page to show afterwards, and ``account``,
+    the identifier of the account to connect again.
+
+    Args:
+        connector: the connector; its redirect URI must be the address of ``/callback``.
+        tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
+            may be a coroutine function.
+        session: returns a text that only the user's session has, or None. A cookie binds each request to its browser in
+            any case; a session binds it to the signed-in user too, so that it ends with signing out.
+        done: the path of the page to show afterwards, unless ``next`` names another.
+        connected: called with each connected account; a response that it returns replaces the redirection.
+        failed: returns the page for an error; None: a line of plain text with the error's code.
+
+    Raises:
+        InvalidInputError: ``done`` is not a path of this site.
+    """
+    pages = Pages(connector, done)
+
+    async def fail(request: Request, error: VaultError) -> Response:
+        if failed is None:
+            return PlainTextResponse(text_of(error), status_of(error), HEADERS)
+        response: Response = await _value(failed(request, error))
+        response.headers.update(HEADERS)
+        return response
+
+    async def begin(request: Request) -> Response:
+        owner = await _value(tenant(request))
+        if owner is None:
+            return _nobody()
+        try:
+            to = await pages.begin(
+                owner, request.path_params["provider"], request.query_params, await _text(session, request)
+            )
+        except VaultError as error:
+            return await fail(request, error)
+        return _with_cookie(RedirectResponse(to.url, 303, HEADERS), to.cookie)
+
+    async def callback(request: Request) -> Response:
+        owner = await _value(tenant(request))
+        if owner is None:
+            return _nobody()
+        try:
+            info, to = await pages.finish(owner, request.url.query, request.cookies, await _text(session, request))
+        except VaultError as error:
+            return await fail(request, error)
+        own = None if connected is None else await _value(connected(request, info))
+        return _with_cookie(own or RedirectResponse(to.url, 303, HEADERS), to.cookie)
+
+    return [
+        Route("/callback", callback, methods=["GET"], name="connect-callback"),
+        Route("/{provider}", begin, methods=["GET", "POST"], name="connect-begin"),
+    ]
+
+
+async def _value(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _text(session: Of | None, request: Request) -> str:
+    return "" if session is None else str(await _value(session(request)) or "")
+
+
+def _nobody() -> Response:
+    return PlainTextResponse("Sign in first.\n", 401, HEADERS)
+
+
+def _with_cookie(response: Response, cookie: Cookie) -> Response:
+    response.set_cookie(
+        cookie.name,
+        cookie.value,
+        max_age=cookie.max_age,
+        path=cookie.path,
+        secure=cookie.secure,
+        httponly=True,
+        samesite="lax",
+    )
+    return response

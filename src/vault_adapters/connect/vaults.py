@@ -1,0 +1,76 @@
+"""What a connector needs of a vault; a `SyncVault` is called on a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import anyio.to_thread
+
+from vault_adapters.sync.vault import SyncVault
+from vault_domain.entities.account import Account, AccountInfo
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.facade.vault import TokenVault
+from vault_domain.services.tokens.states import OpenedState
+
+T = TypeVar("T")
+
+
+class Keeper(Protocol):
+    """Keeps states and tokens."""
+
+    async def seal(self, account: Account, content: Secret, *, bound_to: str, lifetime: timedelta) -> str:
+        """See `VaultStates.seal`."""
+
+    async def open(self, state: str, *, bound_to: str) -> OpenedState:
+        """See `VaultStates.open`."""
+
+    async def store(self, account: Account, token_set: TokenSet, label: str | None) -> AccountInfo:
+        """See `TokenVault.store_token_set`."""
+
+
+def keeper_of(vault: object) -> Keeper:
+    """Return the keeper over a vault.
+
+    Raises:
+        InvalidInputError: it is no vault.
+    """
+    if isinstance(vault, TokenVault):
+        return _Direct(vault)
+    if isinstance(vault, SyncVault):
+        return _OnThreads(vault)
+    raise InvalidInputError("vault must be a TokenVault or a SyncVault")
+
+
+class _Direct:
+    def __init__(self, vault: TokenVault) -> None:
+        self._vault = vault
+        self.seal = vault.states.seal
+        self.open = vault.states.open
+
+    async def store(self, account: Account, token_set: TokenSet, label: str | None) -> AccountInfo:
+        return await self._vault.store_token_set(account, token_set, label=label)
+
+
+class _OnThreads:
+    """A `SyncVault` refuses calls from a running event loop, so each call gets a thread."""
+
+    def __init__(self, vault: SyncVault) -> None:
+        self._vault = vault
+
+    async def seal(self, account: Account, content: Secret, *, bound_to: str, lifetime: timedelta) -> str:
+        return await _on_thread(self._vault.states.seal, account, content, bound_to=bound_to, lifetime=lifetime)
+
+    async def open(self, state: str, *, bound_to: str) -> OpenedState:
+        return await _on_thread(self._vault.states.open, state, bound_to=bound_to)
+
+    async def store(self, account: Account, token_set: TokenSet, label: str | None) -> AccountInfo:
+        return await _on_thread(self._vault.store_token_set, account, token_set, label=label)
+
+
+async def _on_thread(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    return await anyio.to_thread.run_sync(partial(call, *args, **kwargs))

@@ -1,0 +1,104 @@
+"""Makes the JWTs of RFC 7523: a client's authentication (section 2.2), and an assertion as a grant (section 2.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from attrs import field, frozen
+
+from vault_adapters.providers.signing_key import SigningKey
+from vault_domain.entities.errors import RefreshFailedError
+from vault_domain.ports.token_refresher import RefreshRequest
+
+CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+DEFAULT_LIFETIME = timedelta(minutes=5)
+"""Lifetime of an assertion. Providers refuse long ones; a clock that is a few minutes wrong still works."""
+
+
+def new_claims(issuer: str, subject: str | None, audience: str, lifetime: timedelta) -> dict[str, Any]:
+    """Return the claims of a new assertion (RFC 7523 section 3).
+
+    Args:
+        issuer: who signs.
+        subject: for whom a token is asked; None leaves the claim out.
+        audience: the provider, by its token endpoint's URL or its issuer's.
+        lifetime: the time until the assertion ends.
+    """
+    now = int(time.time())
+    claims = {
+        "iss": issuer,
+        "aud": audience,
+        "iat": now,
+        "exp": now + int(lifetime.total_seconds()),
+        "jti": secrets.token_urlsafe(24),
+    }
+    return claims if subject is None else {**claims, "sub": subject}
+
+
+@frozen
+class Signed:
+    """A signed JWT, and what is left of the time for the request that takes it."""
+
+    jwt: str = field(repr=False)
+    deadline: timedelta
+    send_deadline: timedelta
+
+
+async def timely(key: SigningKey, claims: Mapping[str, Any], request: RefreshRequest) -> Signed | RefreshFailedError:
+    """Return a signed JWT, or the error to raise if the key does not sign until the request should have left.
+
+    Nothing was sent by then, so the attempt may be repeated. The error holds no text of the signer's error.
+    """
+    clock = asyncio.get_running_loop().time
+    sending = min(request.send_deadline or request.deadline, request.deadline)
+    began = clock()
+    try:
+        async with asyncio.timeout(sending.total_seconds()):
+            jwt = await key.jwt(claims)
+        passed = timedelta(seconds=clock() - began)
+        if passed < sending:
+            return Signed(jwt, request.deadline - passed, sending - passed)
+        what = "the signer did not answer in time"
+    except TimeoutError:
+        what = "the signer did not answer in time"
+    except Exception as error:  # a key service's client raises errors of its own
+        what = type(error).__name__
+    return RefreshFailedError(f"the request could not be signed ({what})")
+
+
+@frozen
+class Proof:
+    """What authenticates a client in one request.
+
+    Attributes:
+        members: members to add to the request; none for a client with a secret, and for a public client.
+        deadline, send_deadline: what is left of the request's after signing.
+    """
+
+    members: dict[str, str] = field(repr=False)
+    deadline: timedelta
+    send_deadline: timedelta | None
+
+
+async def proof_of(
+    key: SigningKey | None, client_id: str, audience: str, request: RefreshRequest
+) -> Proof | RefreshFailedError:
+    """Return what ``private_key_jwt`` adds to a request: nothing without a key.
+
+    Every request has a JWT of its own, because a provider accepts each only once.
+    """
+    if key is None:
+        return Proof({}, request.deadline, request.send_deadline)
+    claims = new_claims(client_id, client_id, audience, DEFAULT_LIFETIME)
+    signed = await timely(key, claims, request)
+    if isinstance(signed, RefreshFailedError):
+        return signed
+    members = {"client_assertion_type": CLIENT_ASSERTION, "client_assertion": signed.jwt}
+    return Proof(members, signed.deadline, signed.send_deadline)

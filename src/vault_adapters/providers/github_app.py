@@ -1,0 +1,163 @@
+"""`GitHubAppRefresher`: installation access tokens of a GitHub App."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from vault_adapters.providers.answers import Members, json_object, read_answer
+from vault_adapters.providers.assertions import Signed, timely
+from vault_adapters.providers.client_auth import as_signing_key
+from vault_adapters.providers.endpoint import as_client_id, as_endpoint, shown
+from vault_adapters.providers.expiry import retry_after
+from vault_adapters.providers.fields import credential_fields
+from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
+from vault_adapters.providers.signing_key import SigningKey
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import (
+    InvalidInputError,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    VaultError,
+)
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.token_refresher import RefreshRequest
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+GITHUB_API_URL = "https://api.github.com"
+
+_BEFORE_SECONDS, _LIFETIME_SECONDS = 60, 540
+_INSTALLATION = re.compile(r"[0-9]{1,20}\Z")
+
+
+def _as_api_url(value: object) -> str:
+    return as_endpoint(value, "api_url").rstrip("/")
+
+
+@scrubbed_class
+@frozen(eq=False)
+class GitHubAppRefresher:
+    """Asks GitHub for the access token of an installation, which lasts an hour.
+
+    Store the installation as ``Secret.from_fields(installation_id="123")``, of the kind API key. Further fields
+    ``repositories`` (names, separated by spaces) and ``permissions`` (such as ``"contents:read issues:write"``)
+    restrict the token.
+
+    GitHub documents the request under "Generating an installation access token for a GitHub App". The JWT's ``iat``
+    lies a minute in the past, as GitHub advises, because clocks differ, and it lasts less than ten minutes.
+
+    Args:
+        app_id: the App's client id or id, the ``iss`` of the JWT.
+        signing_key: the App's private key: RS256.
+        api_url: the API; a GitHub Enterprise Server's is ``https://HOST/api/v3``.
+        client: an HTTP client, which is never closed; None opens one for each call.
+
+    Raises:
+        InvalidInputError: an argument is not valid; the message does not repeat it.
+    """
+
+    app_id: str = field(converter=as_client_id)
+    signing_key: SigningKey = field(converter=as_signing_key)
+    api_url: str = field(default=GITHUB_API_URL, converter=_as_api_url, kw_only=True, repr=shown)
+    client: HttpClient | None = field(default=None, kw_only=True, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.signing_key is None or self.signing_key.algorithm != "RS256":
+            raise InvalidInputError("signing_key must be a SigningKey with the algorithm RS256")
+
+    @property
+    def spends(self) -> TokenKind:
+        """The kind of credential: an API key that names the installation."""
+        return TokenKind.API_KEY
+
+    @property
+    def rotation(self) -> Rotation:
+        """The rotation policy: a request changes nothing, and earlier tokens stay valid."""
+        return Rotation.non_rotating()
+
+    def client_id_of(self, account: Account | None) -> str | None:
+        """Return the App's id, which all accounts share; see `ClientNamer`."""
+        return self.app_id
+
+    def with_client(self, client: HttpClient) -> GitHubAppRefresher:
+        """Return a copy that sends its requests through ``client``, which it never closes."""
+        return evolve(self, client=client)
+
+    async def refresh(self, request: RefreshRequest) -> TokenSet:
+        """Ask GitHub for a new access token; see `TokenRefresher`."""
+        return settle(await self._refresh(request), request.account)
+
+    async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
+        fields = credential_fields(request.credential, "installation_id", optional=("repositories", "permissions"))
+        if isinstance(fields, VaultError):
+            return fields
+        if not _INSTALLATION.match(fields["installation_id"]):
+            return ReauthorizationRequiredError("installation_id must be a number", reason="invalid_request")
+        now = int(time.time())
+        claims = {"iss": self.app_id, "iat": now - _BEFORE_SECONDS, "exp": now + _LIFETIME_SECONDS}
+        signed = await timely(self.signing_key, claims, request)
+        if not isinstance(signed, Signed):
+            return signed
+        outgoing = self._outgoing(fields, signed.jwt)
+        answer = await exchange(self.client, outgoing, signed.deadline, signed.send_deadline)
+        return _read(answer) if isinstance(answer, Incoming) else answer
+
+    def _outgoing(self, fields: dict[str, str], jwt: str) -> Outgoing:
+        body: dict[str, Any] = {}
+        if fields.get("repositories"):
+            body["repositories"] = fields["repositories"].split()
+        if fields.get("permissions"):
+            pairs = [part.partition(":") for part in fields["permissions"].split()]
+            body["permissions"] = {name: level for name, _, level in pairs}
+        headers = {
+            "Accept": "application/vnd.github+json",
+            "Authorization": f"Bearer {jwt}",
+            "Content-Type": "application/json",
+            "X-GitHub-Api-Version": "2022-11-28",
+        }
+        url = f"{self.api_url}/app/installations/{fields['installation_id']}/access_tokens"
+        return Outgoing(url, json.dumps(body).encode(), headers)
+
+
+def _read(answer: Incoming) -> TokenSet | VaultError:
+    """Read GitHub's answer. Its errors have no codes, so the status decides."""
+    wait = retry_after(answer.headers, answer.received_at)
+    if answer.status == 403:
+        return _forbidden(answer, wait)
+    if answer.status in (404, 410):  # the installation was removed, or belongs to another App
+        return ReauthorizationRequiredError(reason="invalid_grant")
+    if answer.status == 401:  # the App's JWT: another key or id, or a clock that is wrong
+        return ProviderConfigurationError(reason="invalid_client")
+    if answer.status == 422:  # repositories or permissions that the installation does not have
+        return ProviderConfigurationError(reason="invalid_scope")
+    return read_answer(answer, dialect=_dialect)
+
+
+def _forbidden(answer: Incoming, wait: Any) -> VaultError:
+    message = str((json_object(answer.body) or {}).get("message", "")).lower()
+    if "suspended" in message:
+        return ReauthorizationRequiredError(reason="access_denied")
+    if wait is not None or "rate limit" in message or answer.headers.get("x-ratelimit-remaining") == "0":
+        return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
+    return ProviderConfigurationError(reason="unauthorized_client")
+
+
+def _dialect(status: int, members: Members | None) -> Members | None:
+    if members is None or "token" not in members:
+        return members
+    named: dict[str, Any] = {"access_token": members["token"]}
+    try:
+        named["expires_at"] = int(datetime.fromisoformat(str(members.get("expires_at"))).timestamp())
+    except ValueError:
+        named["expires_in"] = 3600  # as documented
+    return named

@@ -1,0 +1,160 @@
+"""`JwtBearerRefresher`: asks for access tokens with a signed JWT instead of a refresh token (RFC 7523 section 2.1)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from vault_adapters.providers.answers import read_answer
+from vault_adapters.providers.assertions import DEFAULT_LIFETIME, JWT_BEARER, Signed, new_claims, timely
+from vault_adapters.providers.client_auth import as_signing_key, plain_form
+from vault_adapters.providers.endpoint import as_audience, as_parameters, as_token_url, shown
+from vault_adapters.providers.fields import fields_of
+from vault_adapters.providers.http import Incoming, exchange, settle
+from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, CONDEMNS_KEY
+from vault_adapters.providers.signing_key import SigningKey
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.errors import InvalidInputError, ReauthorizationRequiredError, VaultError
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import as_duration, as_scopes, plain_text
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.token_refresher import RefreshRequest
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+_LONGEST = timedelta(hours=1)
+_NAMES = {
+    "issuer": ("issuer", "client_email"),
+    "private_key": ("private_key",),
+    "key_id": ("key_id", "private_key_id"),
+    "subject": ("subject",),
+}
+
+
+def _as_name(value: object) -> str | None:
+    text = None if value is None else plain_text(value)
+    if value is not None and (not text or not text.isprintable()):
+        raise InvalidInputError("issuer and subject must be printable texts, or None")
+    return text
+
+
+def _as_lifetime(value: object) -> timedelta:
+    lifetime = as_duration(value, "lifetime", positive=True)
+    if lifetime > _LONGEST:
+        raise InvalidInputError("lifetime must be an hour at most, because providers refuse longer ones")
+    return lifetime
+
+
+@scrubbed_class
+@frozen(eq=False)
+class JwtBearerRefresher:
+    """Exchanges a JWT that is signed for each request for an access token; the provider knows the public key.
+
+    The account's credential is an API key of fields, and what it does not hold is taken from the refresher:
+
+    - ``Secret.from_fields(subject="ann@example.com")``: the host's key and issuer ask for this user (Salesforce).
+    - The text of a service account's JSON file (Google): its own ``client_email``, ``private_key`` and
+      ``private_key_id``. Add ``subject`` for a user of a Workspace domain.
+
+    The fields are ``issuer`` (or ``client_email``), ``private_key`` (PEM), ``key_id`` (or ``private_key_id``) and
+    ``subject``. If the account has a key of its own, ``invalid_client`` condemns that key.
+
+    Args:
+        token_url: the token endpoint; https, or http on loopback.
+        issuer: the ``iss`` of accounts that have none of their own: the client id, as a rule.
+        signing_key: the key of accounts that have none of their own.
+        audience: the ``aud``; None: ``token_url``. Salesforce wants its login host.
+        scopes: the scopes to request.
+        scope_claim: whether the scopes are a claim of the JWT (Google) instead of a parameter of the request.
+        lifetime: lifetime of a JWT, an hour at most.
+        extra: further form parameters.
+        default_lifetime: the documented lifetime of access tokens, for answers that tell none (Salesforce).
+        client: an HTTP client, which is never closed; None opens one for each call.
+
+    Raises:
+        InvalidInputError: an argument is not valid; the message does not repeat it.
+    """
+
+    token_url: str = field(converter=as_token_url, repr=shown)
+    issuer: str | None = field(default=None, converter=_as_name, kw_only=True)
+    signing_key: SigningKey | None = field(default=None, converter=as_signing_key, kw_only=True)
+    audience: str | None = field(default=None, converter=as_audience, kw_only=True)
+    scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
+    scope_claim: bool = field(default=False, converter=bool, kw_only=True)
+    lifetime: timedelta = field(default=DEFAULT_LIFETIME, converter=_as_lifetime, kw_only=True)
+    extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
+    default_lifetime: timedelta | None = field(default=None, kw_only=True)
+    client: HttpClient | None = field(default=None, kw_only=True, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.default_lifetime is not None:
+            as_duration(self.default_lifetime, "default_lifetime", positive=True)
+
+    @property
+    def spends(self) -> TokenKind:
+        """The kind of credential: an API key."""
+        return TokenKind.API_KEY
+
+    @property
+    def rotation(self) -> Rotation:
+        """The rotation policy: a refresh does not change the key."""
+        return Rotation.non_rotating()
+
+    def with_client(self, client: HttpClient) -> JwtBearerRefresher:
+        """Return a copy that sends its requests through ``client``, which it never closes."""
+        return evolve(self, client=client)
+
+    async def refresh(self, request: RefreshRequest) -> TokenSet:
+        """Ask the provider for a new access token; see `TokenRefresher`."""
+        return settle(await self._refresh(request), request.account)
+
+    async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
+        fields = _named(fields_of(request.credential))
+        signed = await self._signed(fields, request)
+        has_own_key = "private_key" in fields
+        fields.clear()  # a cancellation's traceback keeps this frame, so it must not hold the key
+        if not isinstance(signed, Signed):
+            return signed
+        form = {**self.extra, "grant_type": JWT_BEARER, "assertion": signed.jwt}
+        if self.scopes and not self.scope_claim:
+            form["scope"] = " ".join(self.scopes)
+        answer = await exchange(self.client, plain_form(self.token_url, form), signed.deadline, signed.send_deadline)
+        if not isinstance(answer, Incoming):
+            return answer
+        condemns = CONDEMNS_KEY if has_own_key else CONDEMNS_GRANT
+        return read_answer(answer, condemns=condemns, default_lifetime=self.default_lifetime)
+
+    async def _signed(self, fields: dict[str, str], request: RefreshRequest) -> Signed | VaultError:
+        key = self._key(fields)
+        issuer = fields.get("issuer") or self.issuer
+        if key is None or issuer is None:
+            return ReauthorizationRequiredError(
+                "the stored API key must hold issuer and private_key (PEM), or the refresher must have them",
+                reason="invalid_client",
+            )
+        claims: dict[str, Any] = new_claims(
+            issuer, fields.get("subject"), self.audience or self.token_url, self.lifetime
+        )
+        if self.scopes and self.scope_claim:
+            claims["scope"] = " ".join(self.scopes)
+        return await timely(key, claims, request)
+
+    def _key(self, fields: dict[str, str]) -> SigningKey | None:
+        pem = fields.get("private_key")
+        if pem is None:
+            return self.signing_key
+        try:
+            return SigningKey.from_pem(Secret(pem), key_id=fields.get("key_id"))
+        except InvalidInputError:
+            return None
+
+
+def _named(fields: dict[str, str]) -> dict[str, str]:
+    """Return the fields by the vault's names, without those that are missing or empty."""
+    found = {name: [fields[alias] for alias in known if fields.get(alias)] for name, known in _NAMES.items()}
+    return {name: values[0] for name, values in found.items() if values}

@@ -1,0 +1,141 @@
+"""Shows a profile's facts as plain values and as texts, for the command line and the documentation."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import attrs
+
+from vault_adapters.providers.profiles.profile import Profile, fact_names
+
+_UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+# Facts that are shown even where the careful value holds that a profile has without saying anything.
+_ALWAYS = ("client_auth", "rotation.kind", "rotation.old_token_dies", "revocation.scope", "authorization.pkce")
+
+
+def plain(value: Any) -> Any:
+    """Return a part of a profile as JSON has it; durations are in seconds."""
+    if attrs.has(type(value)):
+        return {item.name: plain(getattr(value, item.name)) for item in attrs.fields(type(value))}
+    if isinstance(value, Mapping):
+        return {key: plain(found) for key, found in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, re.Pattern):
+        return value.pattern
+    if isinstance(value, enum.Enum):
+        return value.value
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def facts(profile: Profile) -> list[tuple[str, str]]:
+    """Return the names of the facts that the profile has, and their values as texts; errors have a table of their own.
+
+    A key with its default value is left out, unless it matters to everybody.
+    """
+    refreshes, authorizes = profile.request.grant != "none", profile.authorization_url is not None
+    left_out = {
+        "errors.rules",
+        *(() if refreshes else _ALWAYS),
+        *(() if profile.revocation_url else ("revocation.scope",)),
+        *(() if authorizes else ("authorization.pkce",)),
+    }
+    return [
+        (name, text(value))
+        for name in sorted(fact_names() - left_out)
+        if (value := _value(profile, name)) is not None and (name in _ALWAYS or value != _default(name))
+    ]
+
+
+def errors(profile: Profile) -> list[tuple[str, str]]:
+    """Return the provider's own errors as texts, and what each means."""
+    return [
+        (
+            ", ".join(
+                part
+                for part in (
+                    rule.code or "",
+                    f"status {rule.status}" if rule.status else "",
+                    f"message: {rule.message.pattern}" if rule.message else "",
+                )
+                if part
+            ),
+            rule.means.replace("_", " "),
+        )
+        for rule in profile.errors.rules
+    ]
+
+
+def _value(profile: Profile, name: str) -> Any:
+    section, _, key = name.partition(".")
+    value = getattr(profile, section)
+    if key:
+        return None if value is None else getattr(value, key)
+    return None if attrs.has(type(value)) else value
+
+
+def _default(name: str) -> Any:
+    section, _, key = name.partition(".")
+    default: Any = getattr(attrs.fields(Profile), section).default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # it is a class
+        default = default.factory()
+    return getattr(default, key, None) if key else default
+
+
+def text(value: Any) -> str:
+    """Return a value as a short text."""
+    if isinstance(value, timedelta):
+        return duration(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {text(found)}" for key, found in value.items())
+    if isinstance(value, (tuple, list)):
+        return "; ".join(text(item) for item in value)
+    if attrs.has(type(value)):
+        parts = ((item.name, getattr(value, item.name)) for item in attrs.fields(type(value)))
+        return ", ".join(f"{name} {text(found)}" for name, found in parts if found is not None)
+    found = plain(value)
+    return repr(found) if isinstance(found, str) and not found.strip() else str(found)
+
+
+def duration(value: timedelta | None) -> str:
+    """Return a time in its largest whole unit; a dash for none."""
+    if value is None:
+        return "-"
+    seconds = round(value.total_seconds())
+    name, size = next((name, size) for name, size in _UNITS if seconds % size == 0)
+    return f"{seconds // size} {name}{'' if seconds == size else 's'}"
+
+
+def rotation(profile: Profile) -> str:
+    """Return what a refresh does, in a few words."""
+    facts = profile.rotation
+    if profile.request.grant == "none":
+        return "nothing to refresh"
+    kind = f"grace, {duration(facts.grace)}" if facts.grace else facts.kind.replace("_", "-")
+    return f"{kind}; the old token dies" if facts.old_token_dies else kind
+
+
+def limits(profile: Profile) -> str:
+    """Return how many requests are accepted, in a few words."""
+    found = profile.limits
+    parts = []
+    if found.requests is not None:
+        parts.append(f"{found.requests} in {duration(found.per)} for each {found.counted}")
+    if found.concurrency is not None:
+        parts.append(f"{found.concurrency} at a time")
+    return ", ".join(parts) or "-"
+
+
+def revocation(profile: Profile) -> str:
+    """Return what a revocation ends."""
+    if profile.revocation_url is None:
+        return "-"
+    return "all of the user" if profile.revocation.scope == "user_and_client" else "the grant"

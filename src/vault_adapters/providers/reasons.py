@@ -1,0 +1,52 @@
+"""Tells why a provider gave no usable answer, in the codes of `vault_domain.entities.causes`.
+
+Only the types of errors are looked at, because their texts may hold the request.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+from vault_domain.entities import causes
+
+_MOST_ERRORS = 50
+
+_BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
+    (socket.gaierror, causes.UNKNOWN_HOST),
+    (ssl.SSLError, causes.TLS),
+    (ConnectionRefusedError, causes.CONNECTION_REFUSED),
+    (TimeoutError, causes.TIMEOUT),
+)
+# Compare class names, so that a host may use httpx or httpx2 and neither has to be imported here.
+_TIMEOUTS = {"ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout"}
+
+
+def cause_of_failure(error: BaseException, *, sent: bool) -> str:
+    """Return the cause for which an exchange failed.
+
+    Args:
+        error: the HTTP client's error, with the errors that led to it.
+        sent: whether the request may have left.
+    """
+    chain = list(_chain(error))
+    for kind, cause in _BY_TYPE:
+        if any(isinstance(each, kind) for each in chain):
+            return cause
+    if any(cls.__name__ in _TIMEOUTS for each in chain for cls in type(each).__mro__):
+        return causes.TIMEOUT
+    return causes.CONNECTION_LOST if sent else causes.CONNECTION_FAILED
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and the errors that led to it."""
+    waiting, seen = [error], set[int]()
+    while waiting and len(seen) < _MOST_ERRORS:
+        each = waiting.pop(0)
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        more = (each.__cause__, each.__context__, *getattr(each, "exceptions", ()))
+        waiting += [other for other in more if isinstance(other, BaseException)]

@@ -1,0 +1,138 @@
+"""Monthly partitions of the audit log: made ahead, and dropped when they are old."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from vault_adapters.stores.postgres.audit_months import end_of, months_ahead, name_of, partition_sql
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.limits import Pace
+from vault_adapters.stores.postgres.schema import quoted
+from vault_domain.entities.audit import LASTING_ACTIONS
+from vault_domain.entities.errors import StorageError
+
+_log = logging.getLogger(__name__)
+
+_MOST_REST_PAGES = 8192
+"""Number of pages of the default partition up to which partitions are made: 64 MiB.
+
+Postgres reads the whole default partition when another one is made, and meanwhile no event can be written. The default
+partition is small, unless the vault's role had no right to make partitions for a long time.
+"""
+
+_KNOWN = """
+SELECT p.relname FROM pg_catalog.pg_inherits i
+JOIN pg_catalog.pg_class p ON p.oid = i.inhrelid
+JOIN pg_catalog.pg_class c ON c.oid = i.inhparent
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)b AND c.relname = 'audit_event'
+"""
+_MAY_MAKE = """
+SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') AND pg_catalog.has_schema_privilege(n.oid, 'CREATE')
+    AND coalesce((
+        SELECT r.relpages FROM pg_catalog.pg_class r
+        WHERE r.relnamespace = n.oid AND r.relname = 'audit_event_rest'), 0) <= %(most)b::bigint,
+    statement_timestamp()
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)b AND c.relname = 'audit_event'
+"""
+_LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7220213406120955)"
+_WAIT = "SET LOCAL lock_timeout = '500ms'"
+"""Making or dropping a partition waits for the running writers, and new writers wait behind it, but not for long.
+
+An erasure may wait for the partition while the drop waits for the erasure. The drop gives up before the server looks
+for deadlocks, which it does after a second by default, so the erasure never fails.
+"""
+
+_DROPS = 5
+"""Number of attempts to drop a partition; after them, its events are deleted one by one."""
+
+_DROP_PAUSE = 0.5
+
+_LASTING = ", ".join(f"'{action.value}'" for action in sorted(LASTING_ACTIONS))
+_COLUMNS = (
+    "tenant_id, xid, seq, action, occurred_at, provider, identifier, kind, generation, actor, code,"
+    " credential_generation"
+)
+
+_KEEP_STILL = "LOCK TABLE {partition} IN SHARE ROW EXCLUSIVE MODE"
+"""An erasure that changes events must not come between the copy and the drop."""
+
+_COUNT = "SELECT count(*) FROM {partition} WHERE action NOT IN ({lasting})"
+_REPLACE = """
+CREATE TEMP TABLE token_vault_lasting ON COMMIT DROP AS SELECT * FROM {partition} WHERE action IN ({lasting});
+ALTER TABLE {parent} DETACH PARTITION {partition};
+INSERT INTO {parent} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp.token_vault_lasting;
+DROP TABLE {partition};
+"""
+
+
+async def make_partitions(database: PostgresDatabase, schema: str) -> None:
+    """Make the partitions of this month and the next ones, if the role may do so.
+
+    Events of a month without a partition go to the default partition, so nothing depends on the success.
+    """
+    found = await database.fetch(_MAY_MAKE, {"schema": schema, "most": _MOST_REST_PAGES})
+    [(may_make, now)] = found or [(False, datetime.now(UTC))]
+    known = {name for (name,) in await database.fetch(_KNOWN, {"schema": schema})}
+    missing = [month for month in months_ahead(now.astimezone(UTC)) if name_of(month) not in known]
+    if not may_make or not missing:
+        return
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.run_script(_WAIT)
+        await transaction.fetch(_LOCK)
+        there = {name for (name,) in await transaction.fetch(_KNOWN, {"schema": schema})}
+        for month in missing:
+            if name_of(month) not in there:
+                await transaction.run_script(partition_sql(quoted(schema), month))
+
+    try:
+        await database.transact(work, pace=Pace.BULK)
+    except StorageError as error:
+        _log.info("no partition of the audit log was made (%s); its events go to the default partition", error.reason)
+
+
+async def drop_partitions(database: PostgresDatabase, schema: str, before: datetime) -> int:
+    """Drop the partitions whose events are all older than ``before``; return the number of the deleted events.
+
+    The events of `LASTING_ACTIONS` move to the default partition.
+    """
+    found = await database.fetch(_MAY_MAKE, {"schema": schema, "most": _MOST_REST_PAGES})
+    if not found or not found[0][0]:
+        return 0
+    known = sorted(name for (name,) in await database.fetch(_KNOWN, {"schema": schema}))
+    pruned = 0
+    for name in known:
+        end = end_of(name)
+        if end is not None and end <= before:
+            pruned += await _try_to_drop(database, schema, name)
+    return pruned
+
+
+async def _try_to_drop(database: PostgresDatabase, schema: str, name: str) -> int:
+    for _ in range(_DROPS):
+        try:
+            return await _drop(database, schema, name)
+        except StorageError as error:
+            reason = error.reason
+        await asyncio.sleep(_DROP_PAUSE)
+    _log.info("a partition of the audit log stays (%s); its events are deleted one by one", reason)
+    return 0
+
+
+async def _drop(database: PostgresDatabase, schema: str, name: str) -> int:
+    names = {"parent": f"{quoted(schema)}.audit_event", "partition": f"{quoted(schema)}.{quoted(name)}"}
+    names |= {"lasting": _LASTING, "columns": _COLUMNS}
+
+    async def work(transaction: Transaction) -> int:
+        await transaction.run_script(_WAIT)
+        await transaction.fetch(_LOCK)
+        await transaction.run_script(_KEEP_STILL.format(**names))
+        [(count,)] = await transaction.fetch(_COUNT.format(**names))
+        await transaction.run_script(_REPLACE.format(**names))
+        return int(count)
+
+    return await database.transact(work, pace=Pace.BULK)

@@ -1,0 +1,216 @@
+"""The rules of the loopback provider: codes, PKCE, id_tokens and refresh tokens that work once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from attrs import field, frozen
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from vault_adapters.providers import refresher
+from vault_adapters.providers.profiled import ProfileRefresher
+from vault_adapters.providers.profiles import Profile
+from vault_adapters.providers.profiles.facts import AuthorizationFacts, Place
+
+LIFETIME = 3600
+_SCOPES = ("openid", "email", "profile", "offline_access")
+
+
+@frozen
+class User:
+    """A user of the provider.
+
+    Attributes:
+        sub: the identifier that never changes.
+        email: the address; as a ``login_hint`` it signs the user in without a page.
+        name: the name that the page shows.
+    """
+
+    sub: str
+    email: str
+    name: str
+
+
+@frozen
+class Grant:
+    """What a user agreed to.
+
+    Attributes:
+        user: the user.
+        scope: the scopes, separated by spaces.
+        request: the parameters of the authorization request.
+    """
+
+    user: User
+    scope: str
+    request: Mapping[str, str] = field(repr=False)
+
+
+class LoopbackOpenIdProvider:
+    """Answers as a provider does. Override a method to make it answer as it should not.
+
+    Attributes:
+        issuer: its issuer identifier, which is the begin of all its URLs.
+        client_id, client_secret: the registered client.
+        users: those who can sign in.
+        lifetimes: by a user's ``sub``, the lifetime of the access tokens in seconds, where it is not an hour.
+        exchanged: number of codes that were exchanged.
+        refreshed: number of refresh tokens that were exchanged.
+        refused: number of token requests that were refused.
+    """
+
+    sends_iss = True
+
+    def __init__(self, issuer: str) -> None:
+        self.issuer = issuer
+        self.client_id, self.client_secret = "loopback-client", secrets.token_urlsafe(24)
+        self.users = [User("user-1", "ana@example.com", "Ana"), User("user-2", "ben@example.com", "Ben")]
+        self.lifetimes: dict[str, int] = {}
+        self.exchanged = self.refreshed = self.refused = 0
+        self.key = ECKey.generate_key("P-256", {"use": "sig", "kid": secrets.token_hex(8)}, private=True)
+        self._codes: dict[str, Grant] = {}
+        self._refresh_tokens: dict[str, Grant] = {}
+        self._access_tokens: dict[str, Grant] = {}
+        self._lock = threading.Lock()
+
+    def profile(self, name: str = "local") -> Profile:
+        """Return the profile of this provider."""
+        return Profile(
+            name=name,
+            title="Loopback",
+            docs=("https://openid.net/specs/openid-connect-core-1_0.html",),
+            checked=date(2026, 11, 26),
+            token_url=f"{self.issuer}/token",
+            authorization_url=f"{self.issuer}/authorize",
+            userinfo_url=f"{self.issuer}/userinfo",
+            issuer=self.issuer,
+            client_auth=("client_secret_basic",),
+            api_hosts=("127.0.0.1",),
+            authorization=AuthorizationFacts(scopes=_SCOPES, pkce="required", iss=self.sends_iss),
+            identifier=Place("id_token", "sub"),
+            label=Place("id_token", "name"),
+        )
+
+    def refresher(self, name: str = "local") -> ProfileRefresher:
+        """Return the refresher of this provider's client, for `open_vault` and for a connector."""
+        made = refresher(self.profile(name), self.client_id, self.client_secret)
+        if not isinstance(made, ProfileRefresher):
+            raise TypeError("the profile is one of refresh tokens")
+        return made
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the discovery document (OpenID Connect Discovery 1.0)."""
+        return {
+            "issuer": self.issuer,
+            **{
+                f"{name}_endpoint": f"{self.issuer}/{path}"
+                for name, path in (("authorization", "authorize"), ("token", "token"), ("userinfo", "userinfo"))
+            },
+            "jwks_uri": f"{self.issuer}/jwks",
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": self.sends_iss,
+        }
+
+    def keys(self) -> dict[str, Any]:
+        """Return the public keys."""
+        return {"keys": [self.key.as_dict(private=False)]}
+
+    def check(self, request: Mapping[str, str]) -> str | None:
+        """Return the error of an authorization request, or None."""
+        if request.get("client_id") != self.client_id or not request.get("redirect_uri", "").startswith("http"):
+            return "invalid_request"
+        if request.get("response_type") != "code":
+            return "unsupported_response_type"
+        if request.get("code_challenge_method") != "S256" or not request.get("code_challenge"):
+            return "invalid_request"
+        return None
+
+    def consent(self, user: User, request: Mapping[str, str]) -> dict[str, str]:
+        """Return the parameters of the callback after a user has agreed."""
+        code = "demo-code-" + secrets.token_urlsafe(18)
+        with self._lock:
+            self._codes[code] = Grant(user, request.get("scope", ""), request)
+        return {"code": code, **self.common(request)}
+
+    def denial(self, error: str, request: Mapping[str, str]) -> dict[str, str]:
+        """Return the parameters of the callback with an error."""
+        return {"error": error, **self.common(request)}
+
+    def common(self, request: Mapping[str, str]) -> dict[str, str]:
+        """Return the parameters of every callback."""
+        return {"state": request.get("state", ""), **({"iss": self.issuer} if self.sends_iss else {})}
+
+    def token(self, form: Mapping[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
+        """Return status and members of the answer to a token request."""
+        pair = base64.b64encode(f"{self.client_id}:{self.client_secret}".encode()).decode()
+        if not secrets.compare_digest(authorization.encode(), f"Basic {pair}".encode()):
+            return self._refuse("invalid_client")
+        with self._lock:
+            if form.get("grant_type") == "authorization_code":
+                grant = self._codes.pop(form.get("code", ""), None)
+                if grant is None or not _fits(grant.request, form):
+                    return self._refuse("invalid_grant")
+                self.exchanged += 1
+            elif form.get("grant_type") == "refresh_token":
+                grant = self._refresh_tokens.pop(form.get("refresh_token", ""), None)
+                if grant is None:
+                    return self._refuse("invalid_grant")
+                self.refreshed += 1
+            else:
+                return self._refuse("unsupported_grant_type")
+            return 200, self._issue(grant)
+
+    def userinfo(self, authorization: str) -> dict[str, Any] | None:
+        """Return the claims about the user of an access token, or None."""
+        grant = self._access_tokens.get(authorization.removeprefix("Bearer "))
+        return None if grant is None else _about(grant.user)
+
+    def claims(self, grant: Grant) -> dict[str, Any]:
+        """Return the claims of an id_token."""
+        now = int(time.time())
+        nonce = {"nonce": grant.request["nonce"]} if "nonce" in grant.request else {}
+        about = {"iss": self.issuer, "aud": self.client_id, "iat": now, "exp": now + 300}
+        return {**about, **nonce, **_about(grant.user)}
+
+    def signed(self, claims: dict[str, Any]) -> str:
+        """Return an id_token."""
+        return jwt.encode({"alg": "ES256", "kid": self.key.kid}, claims, self.key)
+
+    def _issue(self, grant: Grant) -> dict[str, Any]:
+        access_token = "demo-access-" + secrets.token_urlsafe(18)
+        refresh_token = "demo-refresh-" + secrets.token_urlsafe(18)
+        self._access_tokens[access_token] = self._refresh_tokens[refresh_token] = grant
+        return {
+            "access_token": access_token,
+            "refresh_token": refresh_token,
+            "token_type": "Bearer",
+            "expires_in": self.lifetimes.get(grant.user.sub, LIFETIME),
+            "scope": grant.scope,
+            "id_token": self.signed(self.claims(grant)),
+        }
+
+    def _refuse(self, error: str) -> tuple[int, dict[str, Any]]:
+        self.refused += 1
+        return 401 if error == "invalid_client" else 400, {"error": error}
+
+
+def _about(user: User) -> dict[str, Any]:
+    return {"sub": user.sub, "email": user.email, "email_verified": True, "name": user.name}
+
+
+def _fits(request: Mapping[str, str], form: Mapping[str, str]) -> bool:
+    """Return whether redirect URI and PKCE verifier are those of the authorization request (RFC 7636 section 4.6)."""
+    digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+    challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return request.get("code_challenge") == challenge and request.get("redirect_uri") == form.get("redirect_uri")

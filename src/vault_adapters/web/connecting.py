@@ -1,0 +1,56 @@
+"""Connects an account again: the page with the link to the provider, and the page that the provider sends back to."""
+
+from __future__ import annotations
+
+import inspect
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vault_adapters.web.safety import cookie_secret, keep_secret
+from vault_adapters.web.site import Site, answer_of, link
+from vault_domain import Account, InvalidInputError
+
+COOKIE = "token_vault_connecting"
+
+
+async def begin(site: Site, request: Request, account: Account) -> Response:
+    """Return the page with the link at which the account's user gives consent again.
+
+    Raises:
+        VaultError: the connector cannot begin.
+    """
+    assert site.connector is not None  # noqa: S101 - the action is refused without one
+    session, is_new = await _session(site, request)
+    found = site.connector.begin(account.tenant_id, account.provider, session=session, account=account)
+    url = str((await found if inspect.isawaitable(found) else found).url)
+    if urlsplit(url).scheme not in ("https", "http"):
+        raise InvalidInputError("the connector returned no web address")
+    response = await site.render(request, "reconnect.html", account=account, url=url, trouble=None)
+    if is_new:
+        # The provider's redirection comes from another site, so a strict cookie would not come with it.
+        keep_secret(response, request, COOKIE, session, path=link(request, ""), strict=False)
+    return response
+
+
+async def finish(site: Site, request: Request) -> Response:
+    """Store what the provider's callback brings; the address of this page may be the connector's redirect URI.
+
+    Raises:
+        VaultError: the callback is not this browser's, or the provider refused.
+    """
+    if site.connector is None or not await site.may_act(request):
+        raise HTTPException(404)
+    session, _ = await _session(site, request)
+    found = site.connector.finish(request.url.query, session=session)
+    info = await found if inspect.isawaitable(found) else found
+    return await site.render(request, "connected.html", account=info.account, trouble=None)
+
+
+async def _session(site: Site, request: Request) -> tuple[str, bool]:
+    """Return the session that a connection is bound to, and whether a cookie must keep it."""
+    if site.session is not None:
+        return str(await answer_of(site.session, request)), False
+    return cookie_secret(request, COOKIE)

@@ -1,0 +1,204 @@
+"""The pages that show: overview, accounts, one account, expiring soon, audit, keys. They change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from attrs import frozen
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vault_adapters.web.census import Counts
+from vault_adapters.web.charts import NARROW, columns
+from vault_adapters.web.reading import Answer
+from vault_adapters.web.site import Site, link
+from vault_adapters.web.timeline import timeline
+from vault_domain import (
+    Account,
+    AccountInfo,
+    AuditAction,
+    AuditEvent,
+    ConnectionState,
+    HealthReport,
+    Page,
+    TokenHealth,
+    TokenInfo,
+)
+
+ROWS = 50
+"""Rows of a page of a list."""
+
+LATEST = 200
+"""Rows of the list of the latest events."""
+
+SPANS = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}
+"""Hours of each choice of a span of time."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@frozen
+class Pages:
+    """The handlers of the pages of a site."""
+
+    site: Site
+
+    async def overview(self, request: Request) -> Response:
+        """Show accounts, refreshes and failures over time, incidents, and whether store and master key answer."""
+        site = self.site
+        vault = site.vault
+        now = datetime.now(UTC)
+        health: Answer[HealthReport] = await site.reader.health(vault)
+        census, followed = site.reader.known("census"), False
+        if health.problem is None:  # else each further question would wait for the same database
+            census = (await site.reader.ask("census", self._census)).value
+            followed = (await site.reader.ask("activity", lambda: site.activity.follow(vault))).problem is None
+        week = request.query_params.get("span") == "7d"
+        hours = 6 if week else 1
+        slots = site.activity.slots(now, count=28 if week else 24, hours=hours)
+        names = [(f"{slot.begins:%d %b}" if week else f"{slot.begins:%H}:00", slot.counts) for slot in slots]
+        return await self._show(
+            request,
+            "overview.html",
+            [health],
+            now=now,
+            report=health.value,
+            census=census,
+            slots=slots,
+            week=week,
+            drawings=[
+                columns(names, ("refreshed", "failed"), every=4),
+                columns(names, ("refreshed", "failed"), every=8, width=NARROW),
+            ],
+            activity=site.activity,
+            followed=followed,
+            healths=list(reversed(TokenHealth)),
+            states=list(ConnectionState),
+        )
+
+    async def accounts(self, request: Request) -> Response:
+        """List accounts of a tenant or of all, with filters."""
+        tenant, provider, state, after = _read(request, "tenant", "provider", "state", "after")
+        vault = self.site.vault
+
+        async def question() -> Page[AccountInfo]:
+            wanted = None if state is None else ConnectionState(state)
+            return await vault.list_accounts(tenant, provider=provider, state=wanted, limit=ROWS, after=after)
+
+        answer = await self.site.reader.ask(("accounts", tenant, provider, state, after), question)
+        return await self._list(
+            request,
+            "accounts.html",
+            answer,
+            tenant=tenant,
+            provider=provider,
+            state=state,
+            states=list(ConnectionState),
+        )
+
+    async def account(self, request: Request) -> Response:
+        """Show one account with its timeline."""
+        account = read_account(request)
+        vault = self.site.vault
+        found = await self.site.reader.ask(("account", account), lambda: vault.get_account(account))
+        if found.value is None and found.problem is None:
+            return await self._missing(request, "The vault holds nothing for this account.")
+        events = await self.site.reader.ask(("timeline", account), lambda: timeline(vault, account))
+        return await self._show(
+            request,
+            "account.html",
+            [found, events],
+            account=account,
+            info=found.value,
+            timeline=events.value,
+            done=request.query_params.get("done"),
+        )
+
+    async def expiring(self, request: Request) -> Response:
+        """List access tokens that expire soon or have expired."""
+        within, provider, after = _read(request, "within", "provider", "after")
+        hours = SPANS.get(within or "24h", 24)
+        vault = self.site.vault
+
+        async def question() -> Page[TokenInfo]:
+            return await vault.find_expiring_tokens(timedelta(hours=hours), provider=provider, limit=ROWS, after=after)
+
+        answer = await self.site.reader.ask(("expiring", hours, provider, after), question)
+        return await self._list(
+            request, "expiring.html", answer, within=within or "24h", provider=provider, spans=list(SPANS)
+        )
+
+    async def audit(self, request: Request) -> Response:
+        """List audit events: the latest, newest first, or all from the beginning."""
+        tenant, action, since, order, after = _read(request, "tenant", "action", "since", "order", "after")
+        vault = self.site.vault
+        oldest = order == "oldest"
+
+        async def question() -> Page[AuditEvent]:
+            if oldest:
+                return await vault.audit_events(tenant_id=tenant, limit=ROWS, after=after)
+            hours = SPANS.get(since or "")
+            begin = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
+            wanted = None if action is None else AuditAction(action)
+            page = await vault.latest_audit_events(tenant_id=tenant, action=wanted, since=begin, limit=LATEST)
+            return Page(page.items[::-1])
+
+        answer = await self.site.reader.ask(("audit", tenant, action, since, order, after), question)
+        return await self._list(
+            request,
+            "audit.html",
+            answer,
+            tenant=tenant,
+            action=action,
+            since=since,
+            oldest=oldest,
+            spans=list(SPANS),
+            actions=list(AuditAction),
+            most=LATEST,
+        )
+
+    async def keys(self, request: Request) -> Response:
+        """Show the master keys and the counts of data keys."""
+        vault = self.site.vault
+        answer = await self.site.reader.ask("keys", vault.keys.status)
+        return await self._show(request, "keys.html", [answer], status_of=answer.value)
+
+    async def _census(self) -> Counts:
+        return await self.site.census.follow(self.site.vault)
+
+    async def _list(self, request: Request, template: str, answer: Answer[Any], **context: Any) -> Response:
+        page = answer.value
+        query = {name: value for name, value in request.query_params.items() if name != "after"}
+        name = template.removesuffix(".html")
+        onward = link(request, name, **query, after=page.next) if page is not None and page.next else None
+        start = link(request, name, **query) if "after" in request.query_params else None
+        items = () if page is None else page.items
+        return await self._show(request, template, [answer], items=items, onward=onward, start=start, **context)
+
+    async def _show(self, request: Request, template: str, answers: list[Answer[Any]], **context: Any) -> Response:
+        trouble = next((answer for answer in answers if answer.problem is not None), None)
+        # A program that watches the page sees the outage, and a person reads what is remembered.
+        status = 200 if trouble is None else 503
+        return await self.site.render(request, template, status=status, trouble=trouble, **context)
+
+    async def _missing(self, request: Request, message: str) -> Response:
+        return await self.site.render(
+            request, "error.html", status=404, title="Not found", message=message, problem=None, trouble=None
+        )
+
+
+def read_account(request: Request) -> Account:
+    """Return the account that a request names.
+
+    Raises:
+        InvalidInputError: it names none.
+    """
+    tenant, provider, identifier = _read(request, "tenant", "provider", "identifier")
+    return Account(tenant or "", provider or "", identifier)
+
+
+def _read(request: Request, *names: str) -> list[str | None]:
+    """Return parameters of the query; an empty one is not given."""
+    return [request.query_params.get(name) or None for name in names]

@@ -1,0 +1,114 @@
+"""Asks the vault for what a page shows, and remembers the answers for the time when the database is away."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+import anyio
+from attrs import evolve, frozen
+
+from vault_domain import HealthReport, InvalidInputError, StorageError, TokenVault, VaultError
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 10.0
+"""Seconds after which a page stops to wait for an answer."""
+
+_MOST_REMEMBERED = 64
+_REMEMBERED_FOR = timedelta(minutes=15)
+"""Age up to which an answer is shown while the database is away; so an erased tenant is not shown for longer."""
+
+
+@frozen
+class Problem:
+    """Why the vault did not answer: the code and the reason of its error, and its message, which repeats no input."""
+
+    code: str
+    reason: str | None = None
+    message: str = ""
+
+    @classmethod
+    def of(cls, error: VaultError) -> Problem:
+        """Return what an error of the vault tells."""
+        return cls(error.code, error.reason, str(error))
+
+
+@frozen
+class Answer(Generic[T]):
+    """An answer of the vault, or what is remembered of an earlier one.
+
+    Attributes:
+        value: the answer; None if there is none and none is remembered.
+        problem: why the vault did not answer now, or None.
+        known_at: time of the remembered answer, UTC; None if the answer is from now.
+    """
+
+    value: T | None
+    problem: Problem | None = None
+    known_at: datetime | None = None
+
+
+class Reader:
+    """Asks questions to a vault. An error of the vault becomes a part of the answer, except for wrong input."""
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._remembered: OrderedDict[Hashable, tuple[datetime, Any]] = OrderedDict()
+
+    async def ask(self, name: Hashable, question: Callable[[], Awaitable[T]]) -> Answer[T]:
+        """Return the answer to a question.
+
+        Args:
+            name: names the question and its arguments; an earlier answer is remembered under it.
+            question: asks the vault.
+
+        Raises:
+            InvalidInputError: an argument of the question breaks a rule.
+        """
+        try:
+            with anyio.fail_after(LONGEST_WAIT):
+                value = await question()
+        except InvalidInputError:
+            raise
+        except VaultError as error:
+            return self._recall(name, Problem.of(error))
+        except TimeoutError:
+            late = f"the vault did not answer within {LONGEST_WAIT:.0f} seconds"
+            return self._recall(name, Problem(StorageError.default_code, "timeout", late))
+        self._remember(name, value)
+        return Answer(value)
+
+    def known(self, name: Hashable) -> Any:
+        """Return the answer that is remembered under a name, or None."""
+        return self._recall(name, Problem("")).value
+
+    async def health(self, vault: TokenVault) -> Answer[HealthReport]:
+        """Return the health report; while the store fails, the counts are those that are remembered."""
+        answer = await self.ask(("health, now",), vault.health)
+        report = answer.value
+        if report is None or answer.problem is not None:
+            return answer
+        if report.store_error is None:
+            self._remember(("health",), report)
+            return answer
+        problem = Problem(report.store_error, report.store_reason, "the database does not answer")
+        known = self._recall(("health",), problem)
+        if known.value is None:
+            return Answer(report, problem)
+        errors = {"store_error": report.store_error, "master_key_error": report.master_key_error}
+        return evolve(known, value=evolve(known.value, **errors))
+
+    def _remember(self, name: Hashable, value: object) -> None:
+        self._remembered[name] = (self._clock(), value)
+        self._remembered.move_to_end(name)
+        while len(self._remembered) > _MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def _recall(self, name: Hashable, problem: Problem) -> Answer[Any]:
+        known_at, value = self._remembered.get(name, (None, None))
+        if known_at is None or self._clock() - known_at > _REMEMBERED_FOR:
+            return Answer(None, problem)
+        return Answer(value, problem, known_at)

@@ -1,0 +1,107 @@
+"""What keeps the pages safe in a browser: headers of each answer, and the proof that a form came from our page."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "token_vault_form"
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Browsers hide the origin of a form's request under a stricter policy, and the origin is checked.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Robots-Tag": "noindex, nofollow",
+}
+
+
+class SafeHeaders:
+    """Adds the headers to every answer of an application, its errors included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, send_safely)
+
+
+def cookie_secret(request: Request, cookie: str) -> tuple[str, bool]:
+    """Return this browser's secret from a cookie, and whether it is new."""
+    known = request.cookies.get(cookie, "")
+    if len(known) == 43 and known.isascii() and known.replace("-", "").replace("_", "").isalnum():
+        return known, False
+    return secrets.token_urlsafe(32), True
+
+
+def keep_secret(response: Response, request: Request, cookie: str, secret: str, *, path: str, strict: bool) -> None:
+    """Set a cookie that no script reads.
+
+    Args:
+        response: the answer to set it on.
+        request: the request.
+        cookie: the cookie's name.
+        secret: its value.
+        path: the prefix of the pages that get it.
+        strict: whether it is kept from requests that other sites begin, even from their links and redirections.
+    """
+    response.set_cookie(
+        cookie,
+        secret,
+        path=path,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict" if strict else "lax",
+    )
+
+
+def form_proof(secret: str, parts: Sequence[str]) -> str:
+    """Return the proof for one form: it fits only its action, its account and its actor."""
+    text = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+    return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
+
+
+def is_proved(request: Request, proof: str, parts: Sequence[str]) -> bool:
+    """Return whether a form was sent by a page that this browser got from here."""
+    secret, is_new = cookie_secret(request, COOKIE)
+    wanted = form_proof(secret, parts)
+    return not is_new and hmac.compare_digest(proof.encode(), wanted.encode()) and is_same_origin(request)
+
+
+def is_same_origin(request: Request) -> bool:
+    """Return whether the browser says that a page of this origin sent the request; a browser cannot be made to lie.
+
+    Sec-Fetch-Site counts first, because a proxy may change the host that Origin is compared with.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")

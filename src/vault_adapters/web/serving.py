@@ -1,0 +1,101 @@
+"""Serves a dashboard on this machine until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from vault_adapters.web.loopback import OneTimeDoor
+from vault_domain import ConfigurationError, InvalidInputError
+
+
+async def serve(app: ASGIApp, *, host: str, port: int, announce: Callable[[str], object]) -> None:
+    """Serve an application behind a one-time link until SIGTERM or Ctrl-C.
+
+    Args:
+        app: the application.
+        host: the address to listen at, as browsers name it.
+        port: the port; 0: a free one.
+        announce: called with the link.
+
+    Raises:
+        InvalidInputError: the host stands for all addresses, or it is no address.
+        ConfigurationError: the system does not give the port.
+    """
+    with _listening(host, port) as listener:
+        taken = listener.getsockname()[1]
+        place = f"[{host}]:{taken}" if ":" in host else f"{host}:{taken}"
+        names = {place, f"localhost:{taken}"} if _is_loopback(host) else {place}
+        door = OneTimeDoor(app, hosts=frozenset(names), cookie=f"token_vault_{taken}")
+        config = uvicorn.Config(
+            door,
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=5,
+            server_header=False,
+            proxy_headers=False,
+        )
+        server = _Server(config)
+        announce(f"http://{place}{door.path}")
+        await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends without raising the signal again, so that the vault is closed in order."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop serving on a signal."""
+        loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+            for number in numbers:
+                loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                for number in numbers:
+                    loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    if not 0 <= port <= 65_535:
+        raise InvalidInputError("port must be a whole number from 0 to 65535")
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        address = None
+    if address is None or address.is_unspecified:
+        raise InvalidInputError("host must be one IP address of this machine, as browsers will name it")
+    listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        problem = _bound(listener, str(address), port)
+        if problem is not None:
+            raise ConfigurationError(f"the dashboard cannot listen at this host and port ({problem})")
+        yield listener
+    finally:
+        listener.close()
+
+
+def _bound(listener: socket.socket, address: str, port: int) -> str | None:
+    """Bind a socket; return the name of the error if the system refuses."""
+    try:
+        listener.bind((address, port))
+        listener.listen(64)
+    except OSError as error:
+        return type(error).__name__ if error.strerror is None else error.strerror.lower()
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -1,0 +1,113 @@
+"""Wires the use cases over their ports; `composition` chooses the adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.crypto.keyring import Keyring
+from vault_adapters.stores.port import Store
+from vault_domain.entities.suspicion import ConfirmationWindow
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.master_key import MasterKeys
+from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.token_refresher import TokenRefresher
+from vault_domain.ports.waker import Waker
+from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.services.keys.data_keys import RotationService
+from vault_domain.services.keys.master_keys import RewrappingService
+from vault_domain.services.keys.values import ResealingService
+from vault_domain.services.refresh.access import RefreshService
+from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.clients import ClientGuard
+from vault_domain.services.refresh.failures import FailureRecorder
+from vault_domain.services.refresh.pacing import Pacer
+from vault_domain.services.refresh.provider_rules import provider_rules
+from vault_domain.services.refresh.rejections import RejectionService
+from vault_domain.services.refresh.sweep import SweepService
+from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.auditing import AuditService
+from vault_domain.services.tokens.clients import Clients
+from vault_domain.services.tokens.erasing import ErasureService
+from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.hosts import ApiHosts
+from vault_domain.services.tokens.importing import ImportService
+from vault_domain.services.tokens.listing import ListingService
+from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.readiness import ReadinessService
+from vault_domain.services.tokens.reading import RowReader
+from vault_domain.services.tokens.revival import RevivalService
+from vault_domain.services.tokens.revocation import RevocationService
+from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.states import StateService
+from vault_domain.services.tokens.uses import UseTracker
+from vault_domain.services.use_cases import KeyServices, VaultServices
+
+
+def key_services(
+    *, store: Store, keyring: Keyring, cipher: Cipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
+) -> KeyServices:
+    """Return the use cases of keys."""
+    return KeyServices(
+        rotating=RotationService(store.keys, store.key_rotation, keyring, cipher, sink, tasks, master_keys),
+        resealing=ResealingService(store.key_rotation, cipher, sink, tasks),
+        rewrapping=RewrappingService(store.keys, store.key_rotation, keyring, sink, tasks, master_keys),
+    )
+
+
+def vault_services(
+    *,
+    store: Store,
+    cipher: Cipher,
+    sink: EventSink,
+    tasks: Tasks,
+    opener: TokenOpener,
+    auditing: AuditService,
+    waker: Waker,
+    uses: UseTracker,
+    keeper: AnswerKeeper,
+    timing: RefreshTiming,
+    config: VaultConfig,
+    policy: RefreshPolicy,
+    refreshers: Mapping[str, TokenRefresher],
+    keys: KeyServices,
+    reader: RowReader,
+    window: ConfirmationWindow,
+) -> VaultServices:
+    """Return the use cases of a vault."""
+    rules = provider_rules(refreshers, timing)
+    spends = {name: rule.spends for name, rule in rules.items()}
+    ledger, clients = store.refreshes, Clients(refreshers)
+    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
+    guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
+    failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
+    most = config.provider_concurrency
+    pacer = Pacer(store.clients, tasks, clients, refreshers)
+    runner = AttemptRunner(
+        ledger, cipher, opener, keeper, failures, guard, pacer, tasks, policy, timing, refreshers, most
+    )
+    readiness = ReadinessService(store.tokens, cipher, tasks)
+    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
+    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules)
+    sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens)
+    return VaultServices(
+        tokens=tokens,
+        auditing=auditing,
+        waker=waker,
+        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
+        listing=ListingService(store.tokens, store.accounts, store.audit, spends, store.keys),
+        readiness=readiness,
+        health=HealthService(store.tokens, readiness, opener, policy.buffer, store.clients, window.most, policy.notice),
+        refreshing=refreshing,
+        rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
+        sweeping=sweeping,
+        keys=keys,
+        erasing=ErasureService(store.eraser, cipher, sink),
+        importing=ImportService(store.imports, cipher, sink, tasks, policy),
+        reviving=RevivalService(store.revivals, sink),
+        hosts=ApiHosts(refreshers),
+        states=StateService(cipher, store.states),
+    )

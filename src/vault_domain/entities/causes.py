@@ -1,0 +1,42 @@
+"""The codes that say why the database or a provider could not be used; errors, logs, accounts and events show them."""
+
+from __future__ import annotations
+
+from vault_domain.entities.text import plain_text
+
+CONNECTION_REFUSED = "connection_refused"
+CONNECTION_FAILED = "connection_failed"
+CONNECTION_LOST = "connection_lost"
+UNKNOWN_HOST = "unknown_host"
+AUTHENTICATION_FAILED = "authentication_failed"
+DATABASE_MISSING = "database_missing"
+PERMISSION_DENIED = "permission_denied"
+TLS = "tls"
+TIMEOUT = "timeout"
+TOO_MANY_CONNECTIONS = "too_many_connections"
+READ_ONLY = "read_only"
+DISK_FULL = "disk_full"
+LOCKED = "locked"
+CORRUPT = "corrupt"
+SHUTTING_DOWN = "shutting_down"
+CLOSED = "closed"
+HTTP_404 = "http_404"
+REDIRECT = "redirect"
+UNREADABLE_ANSWER = "unreadable_answer"
+
+_OF_ANY_CONNECTION = frozenset({CONNECTION_REFUSED, CONNECTION_FAILED, CONNECTION_LOST, UNKNOWN_HOST, TLS, TIMEOUT})
+
+STORAGE_CAUSES = _OF_ANY_CONNECTION | {
+    *(AUTHENTICATION_FAILED, DATABASE_MISSING, PERMISSION_DENIED, TOO_MANY_CONNECTIONS, READ_ONLY, DISK_FULL),
+    *(LOCKED, CORRUPT, SHUTTING_DOWN, CLOSED),
+}
+"""The causes of a `StorageError`. Any other cause is the database's own code, such as an SQLSTATE."""
+
+PROVIDER_CAUSES = _OF_ANY_CONNECTION | {HTTP_404, REDIRECT, UNREADABLE_ANSWER}
+"""The causes of a failed refresh, beside the registered OAuth error codes."""
+
+
+def provider_cause(code: str | None) -> str | None:
+    """Return a cause of a failed refresh unchanged; return None for anything else, because it may be free text."""
+    text = plain_text(code)
+    return text if text in PROVIDER_CAUSES else None

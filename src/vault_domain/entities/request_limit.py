@@ -1,0 +1,63 @@
+"""`RequestLimit`: how many token requests a provider accepts within a time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attrs import field, frozen
+
+from vault_domain.entities.choice import Choice
+from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.text import as_count, as_duration
+
+_MOST = 1_000_000
+_MARGIN = 1.05  # requests arrive later than they were allowed, some by more than others
+
+
+class Counted(Choice):
+    """Whose requests a provider counts together."""
+
+    CLIENT = "client"
+    ACCOUNT = "account"
+
+
+def _as_requests(value: object) -> int:
+    return as_count(value, "requests", least=1, most=_MOST)
+
+
+def _as_per(value: object) -> timedelta:
+    return as_duration(value, "per", positive=True)
+
+
+@scrubbed_class
+@frozen
+class RequestLimit:
+    """A limit of token requests, which all processes of a fleet keep together.
+
+    Args:
+        requests: the number of requests that are accepted within ``per``.
+        per: the time.
+        counted: a `Counted` or its text: ``client``, the requests of a client for all of its accounts, or ``account``.
+
+    Raises:
+        InvalidInputError: an argument is not valid.
+    """
+
+    requests: int = field(converter=_as_requests)
+    per: timedelta = field(converter=_as_per)
+    counted: Counted = field(default=Counted.CLIENT, converter=Counted)
+
+    @property
+    def burst(self) -> int:
+        """The number of requests that may follow each other at once: a quarter."""
+        return max(1, self.requests // 4)
+
+    @property
+    def interval(self) -> timedelta:
+        """The time after which one more request is allowed; any time ``per`` then has at most ``requests``."""
+        return _MARGIN * self.per / max(1, self.requests - self.burst)
+
+    @property
+    def spacing(self) -> timedelta:
+        """The least time between two requests for one account, if those of an account are counted."""
+        return self.per / self.requests if self.counted is Counted.ACCOUNT else timedelta(0)

@@ -1,0 +1,49 @@
+"""`EventFeed`: follows the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.page import Page
+from vault_domain.entities.scrub import scrubbed_async
+from vault_domain.ports.waker import Waker
+
+
+class EventFeed:
+    """Gives the pages of the audit log as events come, for ever: ``async for page in vault.event_feed(...)``.
+
+    It loses no event: each page begins behind the page before. A host stores the ``cursor`` of an event when it has
+    handled the event, and passes it as ``after`` when it starts again; then events that it handled, but whose cursor it
+    did not store, come again. On Postgres, notifications wake the feed; without them it looks at an interval.
+
+    Attributes:
+        cursor: the cursor of the last event that was given, or the one at which the feed began.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[str | None], Awaitable[Page[AuditEvent]]],
+        waker: Waker,
+        *,
+        after: str | None,
+        interval: timedelta,
+    ) -> None:
+        self._fetch = fetch
+        self._waker = waker
+        self._seconds = interval.total_seconds()
+        self.cursor = after
+
+    def __aiter__(self) -> EventFeed:
+        return self
+
+    @scrubbed_async
+    async def __anext__(self) -> Page[AuditEvent]:
+        """Wait for the next events and return them; the page is never empty."""
+        while True:
+            page = await self._fetch(self.cursor)
+            if page.items:
+                self.cursor = page.items[-1].cursor
+                return page
+            await self._waker.wait(self._seconds)

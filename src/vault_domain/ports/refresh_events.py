@@ -1,0 +1,60 @@
+"""The audit events of refreshes. A store appends them in the transaction of the change that they report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.token import TokenInfo
+from vault_domain.ports.refresh_ledger import Attempt, Failure
+
+
+def refreshed_event(attempt: Attempt, stored: Iterable[TokenInfo], now: datetime, actor: str | None) -> AuditEvent:
+    """Return the event of a commit that stored at least one value: one event, whatever the number of the values."""
+    infos = {info.key.kind: info for info in stored}
+    access = infos.get(TokenKind.ACCESS_TOKEN)
+    others = [info for info in infos.values() if info is not access]
+    first = access or others[0]
+    return AuditEvent(
+        AuditAction.TOKEN_REFRESHED,
+        now,
+        tenant_id=attempt.account.tenant_id,
+        account=attempt.account,
+        kind=first.key.kind,
+        generation=first.generation,
+        credential_generation=others[0].generation if access is not None and others else None,
+        actor=actor,
+    )
+
+
+def recovered_event(attempt: Attempt, now: datetime, actor: str | None) -> AuditEvent:
+    """Return the event of a commit that ends a run of failures."""
+    return _about_account(AuditAction.REFRESH_RECOVERED, attempt, now, actor, None)
+
+
+def failing_event(attempt: Attempt, failure: Failure, now: datetime, actor: str | None) -> AuditEvent:
+    """Return the event of the first failure of a run."""
+    return _about_account(AuditAction.REFRESH_FAILING, attempt, now, actor, cause_of(failure))
+
+
+def required_event(attempt: Attempt, code: str, now: datetime, actor: str | None) -> AuditEvent:
+    """Return the event of a refresh that condemned the credential."""
+    return _about_account(AuditAction.REAUTHORIZATION_REQUIRED, attempt, now, actor, code)
+
+
+def cause_of(failure: Failure) -> str:
+    """Return the cause of a failure as a code; it is the reason that the account shows meanwhile."""
+    if failure.code is not None:
+        return failure.code
+    if failure.unknown:
+        return "outcome_unknown"
+    return "refused" if failure.refused else "temporarily_unavailable"
+
+
+def _about_account(
+    action: AuditAction, attempt: Attempt, now: datetime, actor: str | None, code: str | None
+) -> AuditEvent:
+    account = attempt.account
+    return AuditEvent(action, now, tenant_id=account.tenant_id, account=account, actor=actor, code=code)

@@ -1,0 +1,37 @@
+"""Decides when a client may send its next token request, by one time that all processes share."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from vault_domain.entities.request_limit import RequestLimit
+
+FREE = timedelta(0)
+
+
+def next_turn(free_at: datetime | None, now: datetime, limit: RequestLimit) -> tuple[datetime | None, timedelta]:
+    """Return the new shared time and zero if a request may be sent now; else the old one, and the time to wait.
+
+    The shared time moves by one interval per request and never lies in the past. A request may be sent while it is less
+    than a burst ahead (the generic cell rate algorithm).
+
+    Args:
+        free_at: the shared time; None if no request was sent yet.
+        now: the store's time.
+        limit: the provider's limit.
+    """
+    room = (limit.burst - 1) * limit.interval
+    was_set_back = free_at is not None and free_at > now + room + limit.interval
+    start = now if free_at is None or was_set_back else max(free_at, now)
+    wait = start - now - room
+    if wait > FREE:
+        return free_at, wait
+    return start + limit.interval, FREE
+
+
+def spaced(when: datetime, refreshed_at: datetime | None, spacing: timedelta) -> datetime:
+    """Return the earliest time, from ``when`` on, for another refresh of an account that was refreshed before.
+
+    A refresh that seems to lie in the future counts for nothing, because the clock was set back.
+    """
+    return when if refreshed_at is None or refreshed_at > when else max(when, refreshed_at + spacing)

@@ -1,0 +1,92 @@
+"""Keeps the limits that providers set on token requests, together with all other processes of the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from vault_domain.entities.account import Account
+from vault_domain.entities.errors import RefreshFailedError
+from vault_domain.entities.request_limit import Counted, RequestLimit
+from vault_domain.ports.client_ledger import ClientLedger
+from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.token_refresher import TokenRefresher
+from vault_domain.rules.pacing import FREE
+from vault_domain.services.tokens.clients import Clients
+
+RATE_LIMITED = "rate_limited"
+"""The reason of an attempt that was not begun, because the provider accepts no more requests now."""
+
+_NEAR = timedelta(seconds=10)
+"""Longest time for which a caller without a token waits for a turn."""
+
+_SPREAD_SECONDS = 0.1
+
+
+class RateLimitedError(RefreshFailedError):
+    """Nothing was sent: the provider accepts no more requests now. ``retry_after`` is the time to wait."""
+
+
+class Pacer:
+    """Gives turns for requests to providers that limit those of a client."""
+
+    def __init__(
+        self, ledger: ClientLedger, tasks: Tasks, clients: Clients, refreshers: Mapping[str, TokenRefresher]
+    ) -> None:
+        self._ledger = ledger
+        self._tasks = tasks
+        self._clients = clients
+        self._limits = {
+            provider: limit
+            for provider, refresher in refreshers.items()
+            if isinstance(limit := getattr(refresher, "request_limit", None), RequestLimit)
+            and limit.counted is Counted.CLIENT
+        }
+        self._closed: dict[tuple[str, bytes | None], float] = {}
+
+    async def take_turn(self, account: Account) -> None:
+        """Take the turn for one request.
+
+        Raises:
+            RateLimitedError: no request may be sent now.
+            StorageError: the store failed.
+        """
+        limit = self._limits.get(account.provider)
+        if limit is None:
+            return
+        client = self._clients.of(account)
+        wait = self._remembered(account.provider, client)
+        if wait <= FREE:
+            wait = await self._ledger.take_turn(account.provider, client, limit)
+        if wait > FREE:
+            self._closed[account.provider, client] = self._tasks.monotonic() + wait.total_seconds()
+            what = "the provider accepts no more requests of this client now"
+            raise RateLimitedError(what, account=account, reason=RATE_LIMITED, retry_after=wait)
+
+    async def rest(self, limited: RateLimitedError) -> float:
+        """Wait for a turn that is near; return the seconds that passed. For one that is far, raise the error."""
+        wait = limited.retry_after or FREE
+        if wait > _NEAR:
+            raise limited
+        seconds = wait.total_seconds() + _SPREAD_SECONDS * self._tasks.jitter()
+        await self._tasks.sleep(seconds)
+        return seconds
+
+    def room(self, provider: str) -> int | None:
+        """Return how many accounts of a provider a sweep should take next; None: any number."""
+        limit = self._limits.get(provider)
+        if limit is None:
+            return None
+        if not self._clients.is_shared(provider):
+            return limit.burst
+        return 0 if self._remembered(provider, self._clients.shared(provider)) > FREE else limit.burst
+
+    def _remembered(self, provider: str, client: bytes | None) -> timedelta:
+        """Return the rest of the wait that the store told last; others may only lengthen it."""
+        until = self._closed.get((provider, client))
+        if until is None:
+            return FREE
+        left = timedelta(seconds=until - self._tasks.monotonic())
+        if left <= FREE:
+            del self._closed[provider, client]
+        return left

@@ -1,0 +1,150 @@
+"""Keeps the audit log: notes reads and values that do not decrypt, and prunes old events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import StorageError
+from vault_domain.entities.token import TokenInfo
+from vault_domain.ports.audit_log import AuditLog, Noticed
+from vault_domain.ports.event_sink import EventSink
+
+_log = logging.getLogger(__name__)
+
+AuditReads = Literal["all", "secrets"]
+"""The reads that are audited: all, or only those of long-lived secrets, which are all kinds but access tokens."""
+
+_READ_SECONDS = 60.0
+"""Reads of one value by one actor for one reason within this time are one event."""
+
+_HOUR = timedelta(hours=1)
+"""A value that does not decrypt is stored in the audit log once in this time."""
+
+_MOST_PENDING = 10_000
+"""Largest number of events that wait for the database; beyond it, the newest are dropped and counted in the log."""
+
+_PRUNE_SECONDS = 3600.0
+"""Shortest time between two prunings of a process by its sweeps."""
+
+_BATCH = 1000
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class AuditService:
+    """Collects events that no mutation writes, and prunes the log.
+
+    A crash loses the events since the last flush, as it loses the uses.
+
+    Args:
+        log: the audit log.
+        sink: takes the events of prunings.
+        monotonic: a monotonic clock, in seconds.
+        reads: which reads are audited; None: none.
+        retention: age from which sweeps prune events; None: never.
+    """
+
+    def __init__(
+        self,
+        log: AuditLog,
+        sink: EventSink,
+        monotonic: Callable[[], float],
+        *,
+        reads: AuditReads | None = None,
+        retention: timedelta | None = None,
+    ) -> None:
+        self._audit = log
+        self._sink = sink
+        self._monotonic = monotonic
+        self._reads = reads
+        self._retention = retention
+        self._seen: dict[tuple[object, ...], float] = {}
+        self._pending: list[tuple[AuditEvent, float]] = []
+        self._dropped = 0
+        self._pruned_at: float | None = None
+
+    def read(self, infos: Iterable[TokenInfo], actor: str | None, reason: str | None) -> None:
+        """Note that values were returned to a caller."""
+        if self._reads is None:
+            return
+        for info in infos:
+            if self._reads == "all" or info.key.kind is not TokenKind.ACCESS_TOKEN:
+                self._note_read(info, actor, reason)
+
+    def _note_read(self, info: TokenInfo, actor: str | None, reason: str | None) -> None:
+        key = info.key
+        event = AuditEvent(
+            AuditAction.TOKEN_READ,
+            _LONG_AGO,
+            tenant_id=key.tenant_id,
+            account=key.account,
+            kind=key.kind,
+            generation=info.generation,
+            actor=actor,
+            code=reason,
+        )
+        self._note(event, (info.value_id, actor, reason), _READ_SECONDS)
+
+    def unreadable(self, event: AuditEvent) -> None:
+        """Note that a value did not decrypt."""
+        place = (event.account, event.kind, event.generation, event.code)
+        self._note(event, place, _HOUR.total_seconds())
+
+    def _note(self, event: AuditEvent, place: tuple[object, ...], seconds: float) -> None:
+        now = self._monotonic()
+        if now < self._seen.get(place, now):
+            return
+        if len(self._pending) >= _MOST_PENDING:
+            self._dropped += 1
+            return
+        self._seen[place] = now + seconds
+        self._pending.append((event, now))
+
+    async def flush(self) -> None:
+        """Store the collected events; if the database fails, keep them for the next flush."""
+        pending, self._pending = self._pending, []
+        now = self._monotonic()
+        self._seen = {place: until for place, until in self._seen.items() if until > now}
+        if self._dropped:
+            _log.warning("%d audit events of reads were dropped, because the database did not answer", self._dropped)
+            self._dropped = 0
+        for start in range(0, len(pending), _BATCH):
+            batch = pending[start : start + _BATCH]
+            try:
+                await self._store(batch, now)
+            except StorageError as error:
+                self._pending = pending[start:] + self._pending
+                _log.warning("audit events of reads wait for the database (%s)", error.code)
+                return
+
+    async def _store(self, batch: list[tuple[AuditEvent, float]], now: float) -> None:
+        noticed = [Noticed(event, timedelta(seconds=max(now - noted, 0.0))) for event, noted in batch]
+        unreadable = [each for each in noticed if each.event.action is AuditAction.DECRYPTION_FAILED]
+        others = [each for each in noticed if each.event.action is not AuditAction.DECRYPTION_FAILED]
+        if unreadable:
+            await self._audit.append(unreadable, apart=_HOUR)
+            batch[:] = [pair for pair in batch if pair[0].action is not AuditAction.DECRYPTION_FAILED]
+        if others:
+            await self._audit.append(others, apart=None)
+
+    async def prune(self, older_than: timedelta, *, actor: str | None) -> int:
+        """Delete old events; return their number."""
+        change = await self._audit.prune(older_than, actor=actor)
+        self._sink.publish(change.events)
+        return change.result
+
+    async def prune_after_sweep(self, *, actor: str | None) -> None:
+        """Prune the log if it has a retention, and if this process did not do so within the last hour."""
+        now = self._monotonic()
+        is_early = self._pruned_at is not None and now - self._pruned_at < _PRUNE_SECONDS
+        if self._retention is None or is_early:
+            return
+        self._pruned_at = now
+        try:
+            await self.prune(self._retention, actor=actor)
+        except StorageError as error:
+            _log.warning("the audit log was not pruned (%s)", error.code)

@@ -1,0 +1,50 @@
+"""Logs faults: one warning when something begins to fail, fails for another reason, or works again."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+_QUIET_SECONDS = 60.0
+"""Shortest time in seconds between two lines about the same cause, if what fails works now and then."""
+
+
+class FaultLog:
+    """The faults of one thing, such as the database or a provider.
+
+    Args:
+        log: gets the lines.
+        name: how the lines call the thing; no secret and no tenant.
+        monotonic: returns the seconds of a monotonic clock.
+    """
+
+    def __init__(self, log: logging.Logger, name: str, monotonic: Callable[[], float]) -> None:
+        self.name = name
+        self._log = log
+        self._monotonic = monotonic
+        self._cause: str | None = None
+        self._is_told = False
+        self._count = 0
+        self._said_at: dict[str, float] = {}
+
+    def failed(self, cause: str) -> None:
+        """Count a failure; log it if the cause before was another one, or none."""
+        self._count += 1
+        if cause == self._cause:
+            return
+        self._cause, now = cause, self._monotonic()
+        if now - self._said_at.get(cause, -math.inf) < _QUIET_SECONDS:
+            return
+        self._said_at[cause] = now
+        self._is_told = True
+        self._log.warning("%s fails: %s", self.name, cause)
+
+    def worked(self) -> None:
+        """Note a success; log it with the number of failures if they were logged."""
+        if self._cause is None:
+            return
+        if self._is_told:
+            self._log.warning("%s works again; failures: %d, the last one: %s", self.name, self._count, self._cause)
+            self._count = 0
+        self._cause, self._is_told = None, False

@@ -1,0 +1,66 @@
+"""Tells within a given time whether store and master key can be used."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from vault_domain.entities.causes import TIMEOUT
+from vault_domain.entities.errors import SchemaOutdatedError, StorageError, VaultError
+from vault_domain.entities.reports import Readiness
+from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.token_repository import TokenRepository
+
+STORE, MASTER_KEY = "store", "master key"
+
+
+class ReadinessService:
+    """Checks store and master key at the same time. Probes that overlap share their checks."""
+
+    def __init__(self, tokens: TokenRepository, cipher: Cipher, tasks: Tasks) -> None:
+        self._tokens = tokens
+        self._cipher = cipher
+        self._tasks = tasks
+
+    async def check(self, seconds: float) -> Readiness:
+        """Return the readiness; what takes longer than the given time gets the cause ``timeout``."""
+        errors = await self.errors(seconds)
+        store, key = errors.get(STORE), errors.get(MASTER_KEY)
+        if isinstance(store, SchemaOutdatedError):
+            return Readiness(schema=store.code, master_key=cause_of(key))
+        return Readiness(store=cause_of(store), master_key=cause_of(key))
+
+    async def errors(self, seconds: float) -> dict[str, VaultError]:
+        """Return the errors of the failed checks, by `STORE` and `MASTER_KEY`.
+
+        The state of the master key is read from the store. So while the store fails, only an error of the master key
+        itself counts.
+        """
+        errors: dict[str, VaultError] = {}
+        checks = {STORE: self._tokens.ping, MASTER_KEY: self._cipher.check}
+
+        async def check(name: str) -> None:
+            error = await self._error(name, checks[name], seconds)
+            if error is not None:
+                errors[name] = error
+
+        await self._tasks.run_all([(name, partial(check, name)) for name in checks], 1)
+        if STORE in errors and isinstance(errors.get(MASTER_KEY), StorageError):
+            del errors[MASTER_KEY]
+        return errors
+
+    async def _error(self, name: str, work: Callable[[], Awaitable[None]], seconds: float) -> VaultError | None:
+        async def run() -> None:
+            await work()
+
+        try:
+            await self._tasks.share(("readiness", name), run, seconds)
+        except VaultError as error:
+            return error
+        except TimeoutError:
+            return StorageError(f"the {name} did not answer in time", reason=TIMEOUT, retryable=True)
+        return None
+
+
+def cause_of(error: VaultError | None) -> str | None:
+    """Return the cause that an error names, or its code; None without an error."""
+    return None if error is None else error.reason or error.code

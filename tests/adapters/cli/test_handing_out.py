@@ -1,0 +1,84 @@
+"""`token`: what another program reads from it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import anyio
+from tests.support.scripted_provider import error_answer, scripted_provider, token_answer
+
+from vault_adapters import Account, TokenSet, VaultConfig, open_vault
+
+MODULE = """
+from vault_adapters.providers import OAuth2Refresher
+refreshers = {{"acme": OAuth2Refresher({url!r}, "id", "secret")}}
+"""
+
+
+def stored(token_vault, token_set, identifier="ann"):
+    async def store():
+        async with open_vault(VaultConfig.from_env(token_vault.variables)) as vault:
+            await vault.store_token_set(Account("t1", "acme", identifier), token_set)
+
+    anyio.run(store)
+
+
+def soon():
+    return datetime.now(UTC) + timedelta(minutes=2)
+
+
+def test_a_token_is_printed_with_all_that_belongs_to_it(token_vault):
+    until = datetime(2040, 1, 31, 12, tzinfo=UTC)
+    extra = {"instance_url": "https://one.example.com"}
+    stored(token_vault, TokenSet("a1", expires_at=until, token_type="DPoP", extra=extra))
+    done = token_vault("token", "t1", "acme", "--identifier", "ann")
+    assert (done.code, done.stderr) == (0, "")
+    assert json.loads(done.out) == {
+        "access_token": "a1",
+        "expires_at": "2040-01-31T12:00:00.000000Z",
+        "token_type": "DPoP",
+        "extra": extra,
+    }
+    stored(token_vault, TokenSet("a2"), None)
+    assert json.loads(token_vault("token", "t1", "acme", "--reveal").out) == {
+        "access_token": "a2",
+        "expires_at": None,
+        "token_type": "Bearer",
+        "extra": {},
+    }
+
+
+def test_a_token_that_is_due_is_refreshed(token_vault):
+    stored(token_vault, TokenSet("old", "r0", expires_at=soon(), extra={"team": "T1"}))
+    with scripted_provider(token_answer("new", refresh_token="r1", expires_in=3600)) as provider:
+        (token_vault.folder / "acme_tokens.py").write_text(MODULE.format(url=provider.token_url))
+        place = "acme_tokens:refreshers"
+        for _ in range(2):
+            done = token_vault("token", "t1", "acme", "--identifier", "ann", TOKEN_VAULT_REFRESHERS=place)
+            found = json.loads(done.out)
+            assert (found["access_token"], found["extra"]) == ("new", {"team": "T1"})
+        assert len(provider.requests) == 1
+
+
+def test_without_refreshers_a_token_that_still_works_is_printed(token_vault):
+    stored(token_vault, TokenSet("old", "r0", expires_at=soon()))
+    assert json.loads(token_vault("token", "t1", "acme", "--identifier", "ann").out)["access_token"] == "old"
+
+
+def test_exit_codes_tell_what_is_wrong(token_vault):
+    assert token_vault("token", "t1", "acme").code == 4
+    stored(token_vault, TokenSet("old", "r0", expires_in=0))
+    done = token_vault("token", "t1", "acme", "--identifier", "ann")
+    assert (done.code, done.out) == (12, "")
+    with scripted_provider(error_answer("invalid_grant")) as provider:
+        (token_vault.folder / "acme_tokens.py").write_text(MODULE.format(url=provider.token_url))
+        done = token_vault("token", "t1", "acme", "--identifier", "ann", "--refreshers", "acme_tokens:refreshers")
+    assert (done.code, done.out) == (9, "")
+    assert "old" not in done.stderr
+
+
+def test_a_terminal_shows_it_on_demand_only(token_vault):
+    stored(token_vault, TokenSet("canary-value"), None)
+    refused = token_vault.on_terminal("token", "t1", "acme")
+    assert (refused.code, "canary" in refused.out) == (2, False)
+    shown = token_vault.on_terminal("token", "t1", "acme", "--reveal")
+    assert (shown.code, "canary-value" in shown.out) == (0, True)

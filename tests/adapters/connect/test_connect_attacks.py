@@ -1,0 +1,391 @@
+"""Attacks on a connection; nothing is stored by any of them."""
+
+import asyncio
+import base64
+import hmac
+import json
+import time
+from urllib.parse import urlencode
+
+import pytest
+from joserfc import jws, jwt
+from joserfc.jwk import ECKey, OctKey
+from tests.adapters.connect.browser import REDIRECT_URI, parameters
+from tests.security.reporters import reports
+
+from vault_adapters import (
+    Account,
+    AuthorizationRefusedError,
+    ConnectError,
+    IdentityRefusedError,
+    InvalidInputError,
+    StateRefusedError,
+)
+from vault_adapters.connect import Connector
+from vault_adapters.connect.connector import LIFETIME
+from vault_adapters.testing.openid import LoopbackOpenIdProvider, openid_provider
+
+
+async def refused(connector, query, error=StateRefusedError, session="session"):
+    """Finish, expect an error, and return its reason; the error shows nothing of the query."""
+    with pytest.raises(error) as caught:
+        await connector.finish(query, session=session)
+    shown = repr((caught.value, caught.value.args, caught.value.__cause__, caught.value.__context__))
+    secrets = [value for value in parameters(query).values() if len(value) > 12] if isinstance(query, str) else []
+    assert not any(value in shown for value in secrets)
+    return caught.value.reason
+
+
+@pytest.fixture(autouse=True)
+async def nothing_was_stored(vault):
+    yield
+    assert (await vault.list_accounts("t1")).items == ()
+
+
+@pytest.fixture
+async def stored_one(vault, nothing_was_stored):
+    """For the tests in which the right user's callback succeeds as well."""
+    yield
+    await vault.delete_account(Account("t1", "local", "user-1"))
+
+
+# The state
+
+
+async def test_a_forged_state(connector, browser):
+    query = parameters(await browser.connect(connector))
+    for state in ("", "forged", "A" * 400, query["state"][:-4] + "AAAA", query["state"] + "AAAA", "é" * 40, "A" * 9000):
+        assert await refused(connector, urlencode(query | {"state": state})) == "unreadable"
+    del query["state"]
+    assert await refused(connector, urlencode(query)) == "unreadable"
+
+
+async def test_a_replayed_state(connector, browser, provider, stored_one):
+    query = await browser.connect(connector)
+    await connector.finish(query, session="session")
+    assert await refused(connector, query) == "used"
+    other = parameters(await browser.connect(connector))
+    assert await refused(connector, urlencode(other | {"state": parameters(query)["state"]})) == "used"
+    assert provider.exchanged == 1
+
+
+async def test_a_callback_twice_at_once(connector, browser, provider, stored_one):
+    query = await browser.connect(connector)
+    results = await asyncio.gather(
+        *[connector.finish(query, session="session") for _ in range(5)], return_exceptions=True
+    )
+    assert sorted(getattr(result, "reason", None) or "" for result in results) == ["", *["used"] * 4]
+    assert (provider.exchanged, provider.refused) == (1, 0)
+
+
+async def test_a_state_that_has_expired(connector, browser, clock):
+    query = await browser.connect(connector)
+    clock.advance(LIFETIME)
+    assert await refused(connector, query) == "expired"
+
+
+async def test_a_state_of_another_session(connector, browser, stored_one):
+    """An attacker makes the victim finish what the attacker has begun, or finishes what the victim has begun."""
+    query = await browser.connect(connector, session="the victim's")
+    assert await refused(connector, query, session="the attacker's") == "unreadable"
+    assert (await connector.finish(query, session="the victim's")).label == "Ana"
+
+
+async def test_a_state_of_another_redirect_uri(vault, provider, connector, browser):
+    query = await browser.connect(connector)
+    other = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI + "/other")
+    assert await refused(other, query) == "unreadable"
+
+
+async def test_a_state_of_another_tenant(vault, provider, connector, browser):
+    """The tenant is in the state, so tokens of a user of t2 cannot get to t1, whoever calls."""
+    query = await browser.connect(connector, tenant="t2")
+    info = await connector.finish(query, session="session")
+    assert info.account.tenant_id == "t2"
+    erased = await browser.connect(connector, tenant="t2")
+    await vault.erase_tenant("t2")
+    assert await refused(connector, erased) == "unreadable"
+
+
+async def test_a_parameter_that_comes_twice(connector, browser):
+    query = await browser.connect(connector)
+    assert await refused(connector, query + "&code=another", InvalidInputError) is None
+    assert await refused(connector, query + "&" + "&".join("x=1" for _ in range(200)), InvalidInputError) is None
+
+
+# The code
+
+
+async def test_a_code_that_is_injected(connector, browser, provider):
+    """The code of another request is put into this user's callback: PKCE and the nonce bind it to its request."""
+    stolen = parameters(await browser.connect(connector, user="ben@example.com"))
+    own = parameters(await browser.connect(connector))
+    injected = urlencode(own | {"code": stolen["code"]})
+    assert await refused(connector, injected, AuthorizationRefusedError) == "invalid_grant"
+    assert provider.exchanged == 0
+
+
+async def test_a_code_that_is_injected_at_a_provider_that_ignores_pkce(vault, browser):
+    class Careless(LoopbackOpenIdProvider):
+        def token(self, form, authorization):
+            grant = self._codes[form["code"]]
+            return 200, self._issue(grant)
+
+    with openid_provider(Careless) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        stolen = parameters(await browser.connect(connector, user="ben@example.com"))
+        own = parameters(await browser.connect(connector))
+        injected = urlencode(own | {"code": stolen["code"]})
+        assert await refused(connector, injected, IdentityRefusedError) == "nonce"
+
+
+async def test_a_callback_without_code_and_error(connector, browser):
+    query = parameters(await browser.connect(connector))
+    del query["code"]
+    assert await refused(connector, urlencode(query), AuthorizationRefusedError) is None
+
+
+# The issuer
+
+
+async def test_a_mix_up(vault, provider, browser):
+    """The user is sent to an honest provider; a dishonest one, at which the host has a client too, gets the answer."""
+    with openid_provider() as dishonest:
+        providers = {"local": provider.refresher(), "dishonest": dishonest.refresher("dishonest")}
+        connector = Connector(vault, providers, redirect_uri=REDIRECT_URI)
+        start = await connector.begin("t1", "dishonest", session="session")
+        query = parameters(await browser.connect(connector))
+        mixed = urlencode(query | {"state": start.state})
+        assert await refused(connector, mixed, IdentityRefusedError) == "iss"
+        assert (dishonest.refused, dishonest.exchanged) == (0, 0)
+
+
+@pytest.mark.parametrize("iss", [None, "", "https://evil.example"])
+async def test_an_issuer_that_is_missing_or_wrong(connector, browser, provider, iss):
+    query = parameters(await browser.connect(connector))
+    del query["iss"]
+    if iss is not None:
+        query["iss"] = iss
+    assert await refused(connector, urlencode(query), IdentityRefusedError) == "iss"
+    assert (provider.exchanged, provider.refused) == (0, 0)
+
+
+async def test_a_provider_that_names_another_issuer(vault, browser):
+    class Impostor(LoopbackOpenIdProvider):
+        def metadata(self):
+            return super().metadata() | {"issuer": "https://accounts.google.com"}
+
+    with openid_provider(Impostor) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        assert await refused(connector, await browser.connect(connector), IdentityRefusedError) == "issuer"
+
+
+# The id_token
+
+
+def encoded(part):
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+
+def unsigned(claims):
+    return f"{encoded({'alg': 'none', 'typ': 'JWT'})}.{encoded(claims)}."
+
+
+OTHER_KEY = ECKey.generate_key("P-256", private=True)
+
+
+def with_other_key(provider, claims):
+    return jwt.encode({"alg": "ES256", "kid": provider.key.kid}, claims, OTHER_KEY)
+
+
+def with_client_secret(provider, claims):
+    return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(provider.client_secret))
+
+
+def with_public_key_as_secret(provider, claims):
+    """The classic confusion: the public key, which everybody knows, serves as the key of an HMAC."""
+    signed = encoded({"alg": "HS256", "kid": provider.key.kid}) + "." + encoded(claims)
+    mac = hmac.digest(provider.key.as_pem(private=False), signed.encode(), "sha256")
+    return f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+
+
+SIGNATURES = {
+    "none": lambda provider, claims: unsigned(claims),
+    "other key": with_other_key,
+    "client secret": with_client_secret,
+    "public key as secret": with_public_key_as_secret,
+    "no token": lambda provider, claims: "not.a.token",
+}
+CLAIMS = {
+    "iss": {"iss": "https://evil.example"},
+    "aud": {"aud": "another-client"},
+    "aud list": {"aud": ["another-client"]},
+    "azp": {"aud": ["loopback-client", "another-client"]},
+    "azp other": {"azp": "another-client"},
+    "exp": {"exp": int(time.time()) - 120},
+    "exp text": {"exp": "2999"},
+    "exp true": {"exp": True},
+    "exp nbf": {"nbf": int(time.time()) + 3600},
+    "nonce": {"nonce": "another"},
+    "nonce none": {"nonce": None},
+    "at_hash": {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
+    "sub": {"sub": ""},
+    "sub none": {"sub": None},
+}
+
+
+@pytest.fixture(scope="module")
+def liar():
+    """A provider whose id_tokens a test spoils."""
+
+    class Liar(LoopbackOpenIdProvider):
+        spoiled, signature = {}, None
+
+        def claims(self, grant):
+            return super().claims(grant) | self.spoiled
+
+        def signed(self, claims):
+            if self.signature is not None:
+                return self.signature(self, claims)
+            header, content = {"alg": "ES256", "kid": self.key.kid}, json.dumps(claims).encode()
+            return jws.serialize_compact(header, content, self.key)
+
+    with openid_provider(Liar) as running:
+        yield running
+
+
+@pytest.fixture
+def lied_to(vault, liar):
+    liar.spoiled, liar.signature = {}, None
+    return Connector(vault, {"local": liar.refresher()}, redirect_uri=REDIRECT_URI)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+async def test_an_id_token_with_a_wrong_signature(liar, lied_to, browser, name):
+    liar.signature = SIGNATURES[name]
+    assert await refused(lied_to, await browser.connect(lied_to), IdentityRefusedError) == "signature"
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+async def test_an_id_token_with_a_wrong_claim(liar, lied_to, browser, name):
+    liar.spoiled = CLAIMS[name]
+    assert await refused(lied_to, await browser.connect(lied_to), IdentityRefusedError) == name.partition(" ")[0]
+
+
+async def test_an_id_token_that_is_missing(liar, lied_to, browser):
+    liar.signature = lambda provider, claims: None
+    assert await refused(lied_to, await browser.connect(lied_to), IdentityRefusedError) == "id_token"
+
+
+async def test_keys_that_the_provider_has_rotated_are_read_again(liar, lied_to, browser, stored_one):
+    lied_to._issuers._known.clear()
+    await lied_to.finish(await browser.connect(lied_to), session="session")
+    liar.key = ECKey.generate_key("P-256", {"use": "sig", "kid": "new"}, private=True)
+    [(name, known)] = lied_to._issuers._known.items()
+    from attrs import evolve
+
+    lied_to._issuers._known[name] = evolve(known, read_at=known.read_at - 31)
+    assert (await lied_to.finish(await browser.connect(lied_to), session="session")).label == "Ana"
+
+
+# Identifier and label
+
+
+@pytest.mark.parametrize("sub", ["a\0b", "a\nb", " a", "x" * 256, "e\u0301", "\ud800", "a\u202eb", 7, ["a"]], ids=ascii)
+async def test_a_hostile_identifier(liar, lied_to, browser, sub):
+    liar.spoiled = {"sub": sub}
+    reason = "identifier" if isinstance(sub, str) else "sub"
+    assert await refused(lied_to, await browser.connect(lied_to), IdentityRefusedError) == reason
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("a\0b\r\nc", "abc"),
+        ("\u202eevil\u200b", "evil"),
+        ("x" * 300, "x" * 255),
+        ("\ud800", None),
+        (7, None),
+        ("  ", None),
+    ],
+    ids=ascii,
+)
+async def test_a_hostile_label(liar, lied_to, browser, stored_one, label, shown):
+    liar.spoiled = {"name": label}
+    assert (await lied_to.finish(await browser.connect(lied_to), session="session")).label == shown
+
+
+# A provider that breaks
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(500, {}), (200, {}), (200, {"access_token": 7}), (200, ["a"])],
+    ids=str,
+)
+async def test_a_provider_that_answers_nonsense(vault, browser, answer):
+    class Broken(LoopbackOpenIdProvider):
+        def token(self, form, authorization):
+            return answer
+
+    with openid_provider(Broken) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        with pytest.raises(ConnectError) as caught:
+            await connector.finish(await browser.connect(connector), session="session")
+        assert caught.value.code == "provider_unavailable"
+
+
+async def test_a_provider_that_does_not_answer(connector, browser, vault):
+    with openid_provider() as provider:
+        gone = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        query = await browser.connect(gone)
+    with pytest.raises(ConnectError) as caught:
+        await gone.finish(query, session="session")
+    assert caught.value.code == "provider_unavailable"
+
+
+async def test_userinfo_of_another_user(vault, browser):
+    """OpenID Connect Core 5.3.2: userinfo counts only for the user of the id_token."""
+
+    class Mistaken(LoopbackOpenIdProvider):
+        def profile(self, name="local"):
+            from attrs import evolve
+
+            from vault_adapters.providers.profiles.facts import Place
+
+            return evolve(super().profile(name), label=Place("userinfo", "email"))
+
+        def userinfo(self, authorization):
+            return {"sub": "user-2", "email": "ben@example.com"}
+
+    with openid_provider(Mistaken) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        assert await refused(connector, await browser.connect(connector), IdentityRefusedError) == "sub"
+
+
+# What errors show
+
+
+async def test_no_report_of_an_error_shows_code_state_or_token(vault, liar, lied_to, browser):
+    """With the locals of all frames, as error trackers send them."""
+
+    def shown(error):
+        return "\n".join(reports(error).values())
+
+    codes = set()
+    for spoil, change in [
+        ({}, lambda query: query | {"state": query["state"][:-4] + "AAAA"}),
+        ({}, lambda query: query | {"iss": "https://evil.example"}),
+        ({}, lambda query: query | {"code": query["code"] + "x"}),
+        ({"aud": "another"}, dict),
+        ({"sub": "a\0b"}, dict),
+    ]:
+        liar.spoiled = spoil
+        session = "the session of this user"
+        query = parameters(await browser.connect(lied_to, session=session))
+        with pytest.raises(ConnectError) as caught:
+            await lied_to.finish(urlencode(change(query)), session=session)
+        codes.add(caught.value.code)
+        secrets = [query["state"][:40], query["code"], "demo-access-", "demo-refresh-", "the session of", "eyJ"]
+        assert [secret for secret in secrets if secret in shown(caught.value)] == []
+    assert codes == {"state_refused", "identity_refused", "authorization_refused"}

@@ -1,0 +1,77 @@
+"""Connecting and refreshing at a certified provider of other authors."""
+
+from datetime import date
+
+import httpx2
+import pytest
+from tests.adapters.connect.browser import REDIRECT_URI
+from tests.support.openid_peer import openid_peer
+
+from vault_adapters import AuthorizationRefusedError, IdentityRefusedError, TokenKind
+from vault_adapters.connect import Connector
+from vault_adapters.providers import refresher
+from vault_adapters.providers.profiles import Profile
+from vault_adapters.providers.profiles.facts import AuthorizationFacts, Place
+from vault_adapters.testing import memory_vault
+
+
+@pytest.fixture(scope="module")
+def peer():
+    with openid_peer(REDIRECT_URI) as running:
+        yield running
+
+
+@pytest.fixture
+def client(peer):
+    profile = Profile(
+        name="peer",
+        title="oidc-provider",
+        docs=("https://github.com/panva/node-oidc-provider",),
+        checked=date(2026, 11, 26),
+        token_url=f"{peer.issuer}/token",
+        authorization_url=f"{peer.issuer}/auth",
+        userinfo_url=f"{peer.issuer}/me",
+        issuer=peer.issuer,
+        authorization=AuthorizationFacts(scopes=("openid", "email", "offline_access"), pkce="required"),
+        identifier=Place("id_token", "sub"),
+        label=Place("userinfo", "email"),
+    )
+    return refresher(profile, peer.client_id, peer.client_secret)
+
+
+async def callback_of(connector, user):
+    """Follow all redirects, with cookies, as a browser does; return the query that reaches the redirect URI."""
+    start = await connector.begin("t1", "peer", session="session", extra={"login_hint": user})
+    url = start.url
+    async with httpx2.AsyncClient(trust_env=False) as browser:
+        for _ in range(10):
+            answer = await browser.get(url)
+            assert answer.status_code in (302, 303), (answer.status_code, answer.text)
+            url = str(answer.next_request.url)
+            if url.startswith(REDIRECT_URI):
+                return answer.next_request.url.query.decode()
+    raise AssertionError("too many redirects")
+
+
+async def test_a_certified_provider(client):
+    async with memory_vault(refreshers={"peer": client}) as vault:
+        connector = Connector(vault, {"peer": client}, redirect_uri=REDIRECT_URI)
+        info = await connector.finish(await callback_of(connector, "ann"), session="session")
+        assert (info.account.identifier, info.label, info.state.value) == ("ann", "ann@example.com", "connected")
+        before = await vault.get_token(info.account.key(TokenKind.REFRESH_TOKEN))
+        await vault.refresh_account(info.account)
+        after = await vault.get_token(info.account.key(TokenKind.REFRESH_TOKEN))
+        assert before.value != after.value
+
+
+async def test_what_a_certified_provider_refuses(client):
+    async with memory_vault() as vault:
+        connector = Connector(vault, {"peer": client}, redirect_uri=REDIRECT_URI)
+        with pytest.raises(AuthorizationRefusedError) as caught:
+            await connector.finish(await callback_of(connector, "deny"), session="session")
+        assert caught.value.reason == "access_denied"
+        query = await callback_of(connector, "ann")
+        assert "iss=" in query
+        with pytest.raises(IdentityRefusedError) as caught:
+            await connector.finish(query.replace("iss=", "was="), session="session")
+        assert caught.value.reason == "iss"

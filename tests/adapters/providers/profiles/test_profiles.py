@@ -1,0 +1,220 @@
+"""Profiles of hosts: mistakes in a file, values for accounts, and what the vault is told."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+from attrs import evolve
+from tests.adapters.providers.asking import ACCOUNT, failure, refreshed, request_for
+
+from vault_adapters.providers import load_profile, profiles, refresher
+from vault_adapters.providers.profiles import Profile
+from vault_adapters.providers.profiles.facts import ErrorRule, Limits
+from vault_adapters.providers.profiles.loading import packaged_profile
+from vault_adapters.providers.shaped_answers import read_token_set
+from vault_domain.entities.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    ProviderConfigurationError,
+    RefreshFailedError,
+)
+from vault_domain.entities.request_limit import Counted, RequestLimit
+from vault_domain.ports.token_refresher import HostNamer
+
+EXAMPLE = Path(__file__).parents[4] / "docs" / "how-to" / "example-provider.toml"
+LEAST = 'name = "acme"\ntitle = "Acme"\ndocs = ["https://acme.example"]\nchecked = 2026-11-26\n'
+URL = 'token_url = "https://acme.example/token"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "rule"),
+    [
+        ("name = ", "", "is not TOML"),
+        (LEAST, "token_url", "must be given"),
+        (URL, "name", "is missing"),
+        (LEAST + URL + "colour = 1\n", "colour", "unknown key"),
+        (LEAST + URL + "[rotation]\nkin = 'strict'\n", "rotation.kin", "unknown key; known are absolute, grace"),
+        (LEAST + URL + "[rotation]\nkind = 'often'\n", "rotation.kind", "must be one of strict, grace, non_rotating"),
+        (LEAST + URL + "[rotation]\ngrace = '30 seconds'\n", "rotation.grace", "must be given for the kind grace"),
+        (LEAST + URL + "[rotation]\nidle = 30\n", "rotation.idle", "must be a time such as"),
+        (LEAST + URL + "[limits]\nrequests = 10\n", "limits.requests", "and per must be given together"),
+        (LEAST + URL + "[request]\nextra = {grant_type = 'x'}\n", "request.extra", "must not set any of"),
+        (
+            LEAST + URL + "[request]\nheaders = {Authorization = 'x'}\n",
+            "request.headers.Authorization",
+            "must be a header",
+        ),
+        (LEAST + URL + "[errors]\nrules = [{code = 'x', means = 'odd'}]\n", "errors.rules[1].means", "must be one of"),
+        (LEAST + URL + "[errors]\nrules = [{means = 'unknown'}]\n", "errors.rules[1].means", "needs a code"),
+        (
+            LEAST + URL + "[errors]\nrules = [{status = 200, means = 'unknown'}]\n",
+            "errors.rules[1].status",
+            "of a success",
+        ),
+        (
+            LEAST + URL + "[errors]\nrules = [{message = '(', means = 'unknown'}]\n",
+            "errors.rules[1].message",
+            "must be a reg",
+        ),
+        (LEAST + "token_url = 'http://acme.example/token'\n", "token_url", "must use https"),
+        (LEAST + "token_url = 'https://{who}.acme.example'\n", "token_url", "the variable who is not in variables"),
+        (LEAST + URL + "[variables.who]\npattern = '.*'\nabout = 'x'\n", "variables.who", "is not used"),
+        (LEAST + URL + "[variables.client_id]\npattern = '.*'\nabout = 'x'\n", "variables.client_id", "no argument"),
+        (LEAST + URL + "unverified = ['rotation.colour']\n", "unverified.rotation.colour", "is not the key of a fact"),
+        (
+            LEAST + URL + "[sources]\nlimits = ['http://acme.example']\n",
+            "sources.limits[1]",
+            "must be a page's address",
+        ),
+        (LEAST + URL + "[identifier]\nsource = 'userinfo'\nmember = 'id'\n", "userinfo_url", "is missing"),
+        (LEAST + URL + "client_auth = ['basic']\n", "client_auth[1]", "must be one of"),
+        (LEAST + URL + "api_hosts = ['https://acme.example']\n", "api_hosts[1]", "must be a host's name"),
+        (LEAST.replace("2026-11-26", "'today'") + URL, "checked", "must be a date"),
+    ],
+)
+def test_a_mistake_names_file_key_and_rule(tmp_path, text, key, rule):
+    (tmp_path / "acme.toml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_profile(tmp_path / "acme.toml")
+    assert str(caught.value).startswith(f"acme.toml: {key}{': ' if key else ''}")
+    assert rule in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_files_that_are_not_there_or_too_large(tmp_path):
+    (tmp_path / "large.toml").write_text("#" * 300_000)
+    for name in ("none.toml", "large.toml"):
+        with pytest.raises(ConfigurationError, match=name):
+            load_profile(tmp_path / name)
+    with pytest.raises(ConfigurationError, match=f"known are {profiles()[0]}"):
+        refresher("../google", "client", "secret")
+
+
+def test_a_profile_may_be_a_file_or_an_object():
+    profile = load_profile(EXAMPLE)
+    assert refresher(EXAMPLE, "client", "secret").profile == refresher(profile, "client", "secret").profile == profile
+    made = Profile(
+        name="acme",
+        title="Acme",
+        docs=("https://acme.example",),
+        checked=profile.checked,
+        token_url="https://acme.example/token",
+        limits=Limits(requests=3, per=timedelta(minutes=1)),
+    )
+    assert refresher(made, "client", "secret").request_limit == RequestLimit(3, timedelta(minutes=1), Counted.CLIENT)
+    with pytest.raises(InvalidInputError, match="token_url: must use https"):
+        evolve(made, token_url="http://acme.example/token")
+
+
+@pytest.mark.parametrize("value", ["evil.com/", "evil.com#", "a.b", ""])
+def test_a_fixed_value_is_checked_when_the_refresher_is_made(value):
+    with pytest.raises(InvalidInputError, match="the variable subdomain must match") as caught:
+        refresher("zendesk", "client", "secret", subdomain=value)
+    assert "evil" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="known are: subdomain"):
+        refresher("zendesk", "client", "secret", domain="acme")
+
+
+def asked(answer=None):
+    """Return an HTTP client, and the list of URLs that it is asked for."""
+    urls = []
+
+    def respond(request):
+        urls.append(str(request.url))
+        return httpx2.Response(200, json=answer or {"access_token": "access-2"})
+
+    return httpx2.AsyncClient(transport=httpx2.MockTransport(respond)), urls
+
+
+async def subdomain_of(account):
+    return {"subdomain": "own"} if account == ACCOUNT else {}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "extra", "finder", "host"),
+    [
+        ({"subdomain": "fixed"}, {}, None, "fixed"),
+        ({"subdomain": "fixed"}, {"subdomain": "kept", "other": "x"}, None, "kept"),
+        ({"subdomain": "fixed"}, {"subdomain": "kept"}, subdomain_of, "own"),
+        ({}, {"subdomain": "kept"}, lambda account: {}, "kept"),
+    ],
+)
+async def test_where_a_value_comes_from(fixed, extra, finder, host):
+    client, urls = asked()
+    made = refresher("zendesk", "client", "secret", account_variables=finder, client=client, **fixed)
+    await made.refresh(evolve(request_for(made), extra=extra))
+    assert urls == [f"https://{host}.zendesk.com/oauth/tokens"]
+    assert isinstance(made, HostNamer)
+    assert await made.hosts_of(ACCOUNT, extra) == (f"{host}.zendesk.com",)
+
+
+def broken(account):
+    raise LookupError("secret")
+
+
+@pytest.mark.parametrize(
+    ("finder", "kind"),
+    [
+        (None, ProviderConfigurationError),
+        (lambda account: {"subdomain": "evil.com/"}, ProviderConfigurationError),
+        (broken, RefreshFailedError),
+        (lambda account: None, RefreshFailedError),
+    ],
+)
+async def test_an_account_without_a_usable_value_fails_before_anything_is_sent(finder, kind):
+    client, urls = asked()
+    error = await failure(refresher("zendesk", "client", "secret", account_variables=finder, client=client))
+    assert (type(error), urls) == (kind, [])
+    assert getattr(error, "outcome_unknown", False) is False
+    assert getattr(error, "refused", False) is False
+    assert "evil" not in str(error)
+
+
+def test_the_answer_to_a_code_is_read_by_the_same_profile():
+    answer = {
+        "ok": True,
+        "access_token": "bot",
+        "team": {"id": "T1"},
+        "authed_user": {"access_token": "user", "refresh_token": "next", "scope": "chat:write,users:read"},
+    }
+    user = read_token_set(packaged_profile("slack-user"), answer)
+    assert (user.access_token.reveal(), user.refresh_token.reveal()) == ("user", "next")
+    assert (user.scopes, user.expires_in) == (("chat:write", "users:read"), timedelta(hours=12))
+    assert dict(user.extra) == {"team_id": "T1"}
+    assert read_token_set(packaged_profile("slack"), answer).access_token.reveal() == "bot"
+
+
+async def test_lifetimes_in_other_units_and_times():
+    profile = packaged_profile("xero")
+    for shape, answer, seconds in (
+        ({"lifetime": "expires", "lifetime_unit": "milliseconds"}, {"expires": 90_000}, 90),
+        ({"lifetime": "ttl", "lifetime_unit": "minutes"}, {"ttl": "2"}, 120),
+        ({"lifetime_unit": "minutes"}, {"expires_in": "soon"}, None),
+    ):
+        client, _ = asked({"access_token": "access-2", **answer})
+        given = evolve(profile, answer=evolve(profile.answer, default_lifetime=None, **shape))
+        tokens = await refreshed(refresher(given, "client", "secret", client=client))
+        assert tokens.expires_in == (None if seconds is None else timedelta(seconds=seconds))
+    for time in (4_102_444_800, 4_102_444_800_000, "4102444800", "2100-01-01T00:00:00Z", "2100-01-01T00:00:00"):
+        client, _ = asked({"access_token": "access-2", "until": time})
+        given = evolve(profile, answer=evolve(profile.answer, expires_at="until"))
+        assert (await refreshed(refresher(given, "client", "secret", client=client))).expires_at.year == 2100
+
+
+def test_all_parts_of_a_rule_must_fit():
+    rule = ErrorRule(means="grant_dead", code="17", status=400, message="Expired|gone")
+    assert rule.fits("17", 400, "it has EXPIRED")
+    assert not any(rule.fits(*error) for error in (("18", 400, "gone"), ("17", 401, "gone"), ("17", 400, "x")))
+    assert not rule.fits("17", 400, None)
+
+
+async def test_a_host_that_does_not_find_the_values_in_time_sends_nothing():
+    async def hangs(account):
+        await asyncio.sleep(60)
+
+    client, urls = asked()
+    made = refresher("zendesk", "client", "secret", account_variables=hangs, client=client)
+    error = await failure(made, deadline=5.0, send_deadline=0.05)
+    assert (type(error), error.outcome_unknown, urls) == (RefreshFailedError, False, [])

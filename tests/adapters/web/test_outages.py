@@ -1,0 +1,122 @@
+"""While the database is away, pages say why and show what is remembered, instead of an error of the server."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+from tests.adapters.web import sample
+from tests.adapters.web.conftest import browsing
+from tests.adapters.web.reading import Reader
+from tests.adapters.web.test_pages import account_path
+from tests.support.fault_proxy import fault_proxy
+
+from vault_adapters import Account, StorageError, VaultConfig, generate_encryption_secret, open_vault
+from vault_adapters.web import dashboard, reading
+
+ACCOUNT = Account("tenant-1", "google", "owner@example.com")
+PATHS = ["/", "/accounts", "/expiring", "/audit", "/keys", account_path(ACCOUNT)]
+
+
+@pytest.fixture
+async def losable(tmp_path):
+    """A vault over a file of SQLite, and a function that makes the file unusable."""
+    path = tmp_path / "vault.db"
+    variables = {
+        "DATABASE_URL": f"sqlite:///{path}",
+        "ENCRYPTION_SECRET": generate_encryption_secret(),
+        "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
+    }
+    async with open_vault(VaultConfig.from_env(variables), refreshers=sample.refreshers()) as vault:
+        await vault.store_token_set(ACCOUNT, sample.token_set("1"))
+
+        def lose():
+            for file in tmp_path.glob("vault.db*"):
+                with file.open("r+b") as opened:
+                    opened.write(b"\0" * file.stat().st_size)
+
+        yield vault, lose
+
+
+async def test_pages_show_the_cause_and_what_is_remembered(losable):
+    vault, lose = losable
+    async with browsing(dashboard(vault)) as client:
+        for path in PATHS:
+            assert (await client.get(path)).status_code == 200
+        lose()
+        for path in PATHS:
+            answer = await client.get(path)
+            page = Reader(answer.text).text
+            assert answer.status_code == 503, path
+            assert "The vault did not answer: storage" in page, path
+            assert "This page shows what was known" in page, path
+        assert "owner@example.com" in (await client.get(account_path(ACCOUNT))).text
+        assert "1 accounts" in Reader((await client.get("/")).text).text
+
+
+async def test_the_cause_is_that_of_the_real_database(postgres):
+    with fault_proxy(postgres.create_database("dashboard")) as proxy:
+        config = VaultConfig(
+            proxy.url,
+            encryption_secret=generate_encryption_secret(),
+            scrypt_log2_n=14,
+            storage_timeout=timedelta(seconds=1),
+        )
+        async with open_vault(config) as vault, browsing(dashboard(vault)) as client:
+            await vault.store_token_set(ACCOUNT, sample.token_set("1"))
+            for path in ["/", "/accounts"]:
+                assert (await client.get(path)).status_code == 200
+            proxy.refuse()
+            proxy.reset()
+            for path in ["/", "/accounts"]:
+                answer = await client.get(path)
+                page = Reader(answer.text).text
+                assert answer.status_code == 503
+                assert re.search("did not answer: storage: (connection_refused|connection_lost|timeout)", page), page
+                assert "This page shows what was known" in page
+                assert "tenant-1" in page or path == "/"
+
+
+async def test_pages_that_nothing_is_remembered_of_say_so(losable):
+    vault, lose = losable
+    async with browsing(dashboard(vault, actions=True)) as client:
+        lose()
+        for path in PATHS:
+            answer = await client.get(path)
+            assert answer.status_code == 503, path
+            assert "Nothing is remembered" in answer.text, path
+
+
+class Gone:
+    """Counts how often it is asked, and does not answer."""
+
+    async def fail(self):
+        raise StorageError("the database cannot be reached", reason="connection_refused")
+
+    async def value(self):
+        return "value"
+
+
+async def test_what_is_remembered_ends_with_time_and_number():
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+    reader, gone = reading.Reader(lambda: now[0]), Gone()
+    assert (await reader.ask("a", gone.value)).value == "value"
+    now[0] += timedelta(minutes=14)
+    answer = await reader.ask("a", gone.fail)
+    assert (answer.value, answer.problem.reason) == ("value", "connection_refused")
+    now[0] += timedelta(minutes=2)
+    assert (await reader.ask("a", gone.fail)).value is None
+    await reader.ask("first", gone.value)
+    for number in range(200):
+        await reader.ask(number, gone.value)
+    assert (await reader.ask("first", gone.fail)).value is None
+
+
+async def test_a_vault_that_never_answers_does_not_hold_a_page(monkeypatch, vault):
+    monkeypatch.setattr(reading, "LONGEST_WAIT", 0.05)
+
+    async def forever():
+        await anyio.sleep_forever()
+
+    answer = await reading.Reader().ask("a", forever)
+    assert (answer.problem.code, answer.problem.reason) == ("storage", "timeout")

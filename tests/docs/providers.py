@@ -1,0 +1,96 @@
+"""Writes docs/reference/providers.md from the profiles: ``python -m tests.docs.providers``."""
+
+from pathlib import Path
+
+from vault_adapters.providers.profiles import Profile, packaged_profile, profiles
+from vault_adapters.providers.profiles.shown import duration, errors, facts, limits, revocation, rotation
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "providers.md"
+
+_INTRODUCTION = """# Providers
+
+`refresher(name, client_id, client_secret)` makes a refresher for each of these providers. This page is made from their
+profiles, the files that the refreshers work by. `token-vault providers NAME` shows the same.
+
+A fact is from the provider's own pages, which each section lists, on the day that it names. A fact that these pages do
+not tell is marked *unverified*: it is a careful value, or it is from another source. A careful value is safe if the
+provider is kinder than it says. A [profile of your own](../how-to/write-a-profile.md) can replace any of them.
+
+- *rotation* says what a refresh does to the refresh token: `strict`, a used one is dead; `grace`, it works for a while;
+  `non-rotating`, it stays the same. *The old token dies* means that a refresh ends the old access token.
+- *access token* is its lifetime if the answer tells none.
+- *idle life* is the time after which a refresh token that is not used lapses.
+- *revocation ends* one grant, or all grants of the user for the client.
+- *limits* are those of the token endpoint. The vault keeps to them.
+
+"""
+
+_COLUMNS = ("name", "title", "rotation", "access token", "idle life", "longest life", "revocation ends", "limits")
+
+
+def page():
+    """Return the page's text."""
+    found = [packaged_profile(name) for name in profiles()]
+    rows = [
+        (
+            f"[{each.name}](#{each.name})",
+            each.title,
+            rotation(each),
+            duration(each.answer.default_lifetime),
+            duration(each.rotation.idle),
+            duration(each.rotation.absolute),
+            revocation(each),
+            limits(each),
+        )
+        for each in found
+    ]
+    return _INTRODUCTION + table(_COLUMNS, rows) + "".join(map(section, found))
+
+
+def section(profile: Profile):
+    """Return the section of one provider."""
+    lines = [
+        f"\n({profile.name})=\n## {profile.title}\n\n`{profile.name}`, checked on {profile.checked.isoformat()}.\n\n"
+    ]
+    lines += [f"- {quirk}\n" for quirk in profile.quirks]
+    lines += ["\n"] * bool(profile.quirks)
+    rows = [(f"`{name}`", code(value), source(profile, name)) for name, value in facts(profile)]
+    lines.append(table(("fact", "value", "source"), rows))
+    if profile.errors.rules:
+        rows = [(code(said), means, source(profile, "errors.rules")) for said, means in errors(profile)]
+        lines.append("\n" + table(("the provider says", "it means", "source"), rows))
+    if profile.variables:
+        rows = [
+            (f"`{name}`", escaped(each.about), code(each.default or "-")) for name, each in profile.variables.items()
+        ]
+        lines.append("\n" + table(("variable", "what it is", "default"), rows))
+    lines.append("\nPages: " + ", ".join(f"<{page}>" for page in profile.docs) + "\n")
+    return "".join(lines)
+
+
+def source(profile, fact):
+    """Return where a fact is from."""
+    if not profile.is_verified(fact):
+        return "*unverified*"
+    own = profile.sources_of(fact)
+    return "pages" if own == profile.docs else " ".join(f"<{page}>" for page in own)
+
+
+def table(columns, rows):
+    """Return a table in Markdown."""
+    head = [columns, ["---"] * len(columns)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [*head, *rows])
+
+
+def code(text):
+    """Return a text as code in a table."""
+    return f"`{escaped(text)}`" if text.strip("'` ") else f"`{text}`"
+
+
+def escaped(text):
+    """Return a text without what would end a cell of a table."""
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

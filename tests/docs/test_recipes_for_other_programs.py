@@ -1,0 +1,84 @@
+"""The recipes for programs of other languages run against an API on loopback."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from tests.support.scripted_provider import Answer, scripted_provider
+
+from vault_adapters import Account, TokenSet, VaultConfig, generate_encryption_secret, open_vault
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "docs" / "how-to" / "recipes"
+GUIDE = RECIPES.parent / "use-tokens-in-other-programs.md"
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """Give the environment of a program that finds `token-vault`, and a vault with one account."""
+    variables = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/vault.db",
+        "ENCRYPTION_SECRET": generate_encryption_secret(),
+        "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
+    }
+
+    async def prepare():
+        async with open_vault(VaultConfig.from_env(variables)) as vault:
+            await vault.store_token_set(Account("tenant-1", "acme"), TokenSet("good", expires_in=3600))
+            await vault.store_token_set(Account("tenant-2", "acme"), TokenSet("dead"))
+            dead = await vault.get_access_token(Account("tenant-2", "acme"))
+            await vault.mark_token_invalid(dead.token, "invalid_token")
+
+    anyio.run(prepare)
+    command = tmp_path / "bin" / "token-vault"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m vault_adapters.cli "$@"\n')
+    command.chmod(0o700)
+    path = f"{command.parent}:{os.environ['PATH']}"
+    return {"PATH": path, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src"), **variables}
+
+
+@pytest.fixture
+def api():
+    def respond(request):
+        is_good = request.headers.get("authorization") == "Bearer good"
+        return Answer(json={"items": 3}) if is_good else Answer(status=401)
+
+    with scripted_provider(respond) as running:
+        yield running
+
+
+RUNNING = {
+    "call_api.sh": (["sh"], ("jq", "curl"), 9, ""),
+    "call_api.mjs": (["node"], ("node",), 1, "connect the account again"),
+    "call_api.go": (["go", "run"], ("go",), 1, "connect the account again"),
+}
+
+
+@pytest.mark.parametrize("recipe", RUNNING)
+def test_a_recipe_calls_an_api(recipe, environment, api):
+    program, needed, code, message = RUNNING[recipe]
+    missing = [name for name in needed if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"{missing} not installed")
+
+    def run(tenant):
+        argv = [*program, str(RECIPES / recipe), tenant, "acme", api.resource_url]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60)
+
+    done = run("tenant-1")
+    assert (done.returncode, '"items":' in done.stdout) == (0, True), done.stderr
+    assert len(api.requests) == 1
+    refused = run("tenant-2")
+    assert refused.returncode == code, refused.stderr
+    assert message in refused.stderr
+    assert len(api.requests) == 1
+
+
+def test_every_recipe_stands_in_the_guide():
+    assert all(f"recipes/{recipe}" in GUIDE.read_text() for recipe in RUNNING)
+    assert {path.name for path in RECIPES.glob("call_api.*")} == set(RUNNING)

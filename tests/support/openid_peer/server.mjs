@@ -1,0 +1,45 @@
+// oidc-provider with one client; whoever `login_hint` names signs in and agrees, and `deny` refuses.
+import http from 'node:http';
+import { randomBytes } from 'node:crypto';
+import Provider from 'oidc-provider';
+
+const client = { client_id: 'peer-client', client_secret: randomBytes(24).toString('base64url') };
+const server = http.createServer();
+server.listen(0, '127.0.0.1', () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const provider = new Provider(issuer, {
+    clients: [{
+      ...client,
+      redirect_uris: [process.argv[2]],
+      grant_types: ['authorization_code', 'refresh_token'],
+      response_types: ['code'],
+    }],
+    pkce: { required: () => true },
+    features: { devInteractions: { enabled: false } },
+    claims: { openid: ['sub'], email: ['email'] },
+    scopes: ['openid', 'email', 'offline_access'],
+    issueRefreshToken: async () => true,
+    rotateRefreshToken: () => true,
+    findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id, email: `${id}@example.com` }) }),
+    interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
+    loadExistingGrant: async (ctx) => {
+      const grant = new ctx.oidc.provider.Grant({
+        clientId: ctx.oidc.client.clientId,
+        accountId: ctx.oidc.session.accountId,
+      });
+      grant.addOIDCScope('openid email offline_access');
+      await grant.save();
+      return grant;
+    },
+  });
+  const answer = provider.callback();
+  server.on('request', async (request, response) => {
+    if (!request.url.startsWith('/interaction/')) return answer(request, response);
+    const { params } = await provider.interactionDetails(request, response);
+    const result = params.login_hint === 'deny'
+      ? { error: 'access_denied', error_description: 'the user refused' }
+      : { login: { accountId: params.login_hint } };
+    return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
+  });
+  console.log(JSON.stringify({ issuer, ...client }));
+});

@@ -1,0 +1,68 @@
+"""A sample of a host's code. A line whose comment says `refused` has a mistake that type checkers must find."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from vault_adapters import (
+    Account,
+    Readiness,
+    Secret,
+    Token,
+    TokenKey,
+    TokenKind,
+    TokenSet,
+    TokenVault,
+    VaultConfig,
+    open_sync_vault,
+    open_vault,
+)
+from vault_adapters.providers import OAuth2Refresher
+
+TENANT = UUID(int=7)
+
+
+def right() -> None:
+    for tenant in ("t1", 5, TENANT):
+        Account(tenant, "google", "ann@example.com")
+        TokenKey(tenant, "google", "access_token")
+    TokenKey("t1", "google", TokenKind.API_KEY, None)
+    VaultConfig("sqlite:///vault.db", encryption_secret="s" * 40, journal_dir="journal")
+    VaultConfig(encryption_secret=Secret("s" * 40), journal_dir=Path("journal"), read_cache=timedelta(seconds=30))
+    TokenSet("access", Secret("refresh"), expires_in=3600, expires_at=datetime.now(UTC))
+    OAuth2Refresher("https://provider.example/token", "client", Secret("secret"), extra={"resource": "x"})
+
+
+async def asynchronous(vault: TokenVault) -> str:
+    token: Token = await vault.ensure_access_token(Account("t1", "google"), timeout=1.5)
+    readiness: Readiness = await vault.ready(timeout=timedelta(seconds=1))
+    async with open_vault(VaultConfig()):
+        pass
+    return token.value.reveal() + str(readiness.store)
+
+
+def synchronous() -> bool:
+    with open_sync_vault(VaultConfig()) as vault:
+        token: Token | None = vault.get_token(Account("t1", "google").key(TokenKind.ACCESS_TOKEN))
+        return token is not None and vault.ready().ok
+
+
+def wrong() -> None:
+    Account(None, "google")  # refused
+    Account("t1", 5)  # refused
+    Account("t1", "google", 5)  # refused
+    TokenKey("t1", "google", 5)  # refused
+    VaultConfig(5)  # refused
+    VaultConfig(encryption_secret=5)  # refused
+    VaultConfig(pool_size="7")  # refused
+    VaultConfig(read_cache=3)  # refused
+    TokenSet(5)  # refused
+    TokenSet("access", expires_at="tomorrow")  # refused
+    OAuth2Refresher(5, "client")  # refused
+    OAuth2Refresher("https://provider.example/token", None)  # refused
+
+
+async def wrong_calls(vault: TokenVault) -> None:
+    await vault.get_token("t1")  # refused
+    await vault.store_token(Account("t1", "google"), "value")  # refused
+    await vault.ready(timeout="1")  # refused
