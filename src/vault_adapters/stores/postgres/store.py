@@ -101,7 +101,7 @@ async def open_postgres_store(
             await adopt_restored(database, queries, schema)
         await warn_of_old_trigger(database, schema)
         timelines = Timelines(database, queries)
-        await timelines.open()
+        await timelines.current()  # a new database's first timeline is noted before it can change
         tokens = PostgresTokenRepository(database, queries, load_statements(schema, waking=True, timeline=timeline))
         keys = PostgresKeyRepository(database, queries)
         try:
@@ -109,7 +109,7 @@ async def open_postgres_store(
                 tokens,
                 PostgresAccountRepository(database, queries),
                 keys,
-                PostgresAuditLog(database, queries, schema),
+                PostgresAuditLog(database, queries, schema, timelines),
                 PostgresRefreshLedger(database, queries, timelines),
                 PostgresKeyRotation(database, queries),
                 PostgresTenantEraser(database, queries),

@@ -42,11 +42,12 @@ class Timelines:
         self._database = database
         self._queries = queries
 
-    async def open(self) -> None:
-        """Note the timeline of a vault that is being opened."""
+    async def current(self) -> tuple[str | None, datetime | None]:
+        """Return the server's timeline, and when it was first met; note it if it is new."""
         [(timeline, met_at)] = await self._database.fetch(self._queries["get_timeline"])
         if timeline is not None and met_at is None:
-            await self.meet(timeline)
+            met_at = await self.meet(timeline)
+        return timeline, met_at
 
     async def meet(self, timeline: str) -> datetime | None:
         """Note a timeline, and return when it was first met; return None if the database takes no writes."""
