@@ -9,6 +9,9 @@ from vault_domain.entities.rotation_policy import Rotation, RotationKind
 DEFAULT_HOLD = timedelta(seconds=15)
 """Longer than a caller waits for a provider by default."""
 
+_SLACK = timedelta(seconds=1)
+"""By this much at most, the time of a statement is before the time of what it reads."""
+
 
 def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, now: datetime) -> datetime:
     """Return the time from which a provider's credentials may be presented; ``now`` if they may be presented now.
@@ -27,4 +30,4 @@ def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, 
     if turned_at is None or rotation.kind is not RotationKind.STRICT:
         return now
     end = turned_at + hold
-    return end if now < end <= now + hold else now  # a later end: the clock was set back since
+    return end if now < end <= now + hold + _SLACK else now  # a later end: the clock was set back since

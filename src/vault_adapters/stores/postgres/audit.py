@@ -72,7 +72,7 @@ class PostgresAuditLog:
         met, xid = divmod(int(place), _PLACES)
         turn = await self._turn()
         if met and turn.timeline not in (0, met):
-            xid, seq = await self._before(turn, xid), 0
+            xid, seq = await self._before(turn, (xid, int(seq)))
 
         async def fetch(position: tuple[int, int], wanted: int) -> list[Row]:
             after_xid, after_seq = position
@@ -90,7 +90,7 @@ class PostgresAuditLog:
         timeline, met_at = await self._timelines.current()
         return _Turn(0 if timeline is None else int(timeline, 16) % _TIMELINES, met_at)
 
-    async def _before(self, turn: _Turn, xid: int) -> int:
+    async def _before(self, turn: _Turn, position: tuple[int, int]) -> tuple[int, int]:
         """Return the place from which events are read again, because the server turned to this timeline.
 
         The server gives out numbers of transactions again that the former timeline had used, so events that are new to
@@ -100,7 +100,7 @@ class PostgresAuditLog:
         rows = await self._database.fetch(
             self._queries["find_events_since_turn"], {"met_at": turn.met_at}, pace=Pace.BULK
         )
-        return next((max(int(first) - 1, 0) for (first,) in rows), xid)
+        return next(((int(first), 0) for (first,) in rows), position)
 
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
         """Return the latest events that are sought, latest last."""
