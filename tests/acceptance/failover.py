@@ -42,7 +42,7 @@ class Outcome:
 
     Attributes:
         refreshes: number of refreshes that the provider answered before the failover.
-        lag: number of them whose commit the standby could not get.
+        lag: number of them that came while the standby got nothing; commits of earlier ones may be lost too.
         presented_again: number of requests with a spent refresh token.
         revoked: number of accounts whose grant the provider has revoked.
         connected: number of accounts that were refreshed after the failover, and are connected.
@@ -131,7 +131,7 @@ def disaster(setup, pair, provider, group, choose):
     """Kill the primary at a random moment and promote its standby.
 
     Returns:
-        The number of refreshes before, and of those that the standby may lack; and the time of the kill.
+        The number of refreshes before, and of those while the standby got nothing; and the time of the kill.
     """
     time.sleep(choose.uniform(0, 0.3))
     reached = answered(provider)
