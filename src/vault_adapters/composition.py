@@ -152,7 +152,12 @@ async def _run(
         sink = held.watching(told)
         cipher = AesGcmCipher(keyring, sink)
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
-        timing = RefreshTiming(config.refresh_deadline, config.quiescence, answer_deadline=config.answer_deadline)
+        timing = RefreshTiming(
+            config.refresh_deadline,
+            config.quiescence,
+            answer_deadline=config.answer_deadline,
+            hold=config.hold_answers,
+        )
         auditing = AuditService(
             store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
         )

@@ -22,7 +22,7 @@ def describe(server):
 
 @asynccontextmanager
 async def vault_of(
-    store, server=None, *, grace=0.0, refresh_deadline=10.0, quiescence=60.0, journal_dir=None, **seconds
+    store, server=None, *, grace=0.0, refresh_deadline=10.0, quiescence=60.0, journal_dir=None, hold=1.0, **seconds
 ):
     """Open a vault over a store, as a process of a service would; `seconds` are those of `refresh_times`."""
     config = VaultConfig(
@@ -32,6 +32,7 @@ async def vault_of(
         refresh_deadline=timedelta(seconds=refresh_deadline),
         quiescence=timedelta(seconds=quiescence),
         journal_dir=journal_dir,
+        hold_answers=timedelta(seconds=hold),
         **store,
     )
     rotation = Rotation.grace(grace) if grace else Rotation.strict()

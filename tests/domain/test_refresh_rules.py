@@ -27,11 +27,11 @@ from vault_domain.rules.refresh import (
     RefreshTiming,
     Use,
     Wait,
-    backoff,
     decide,
     decide_ahead,
     next_due,
 )
+from vault_domain.rules.refusals import backoff
 from vault_domain.rules.schedule import lead
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -8,6 +8,8 @@ from datetime import timedelta
 from itertools import count
 from uuid import UUID
 
+from attrs import evolve
+
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord
 from vault_domain.entities.secret import Secret
@@ -203,7 +205,8 @@ class MemoryJournal:
     async def write(self, entry):
         if self.is_full:
             raise JournalError("no journal")
-        self._entries[entry.attempt.attempt_id] = entry
+        attempt = evolve(entry.attempt, client=None, timeline=None)  # which no journal keeps
+        self._entries[attempt.attempt_id] = evolve(entry, attempt=attempt)
 
     async def entries(self):
         return list(self._entries.values())

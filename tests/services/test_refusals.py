@@ -20,7 +20,7 @@ from vault_adapters import (
     VaultError,
 )
 from vault_domain.ports.revival import Condemned
-from vault_domain.rules.refresh import LONGEST_BACKOFF
+from vault_domain.rules.refusals import LONGEST_BACKOFF
 from vault_domain.services.tokens.revival import RevivalService
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

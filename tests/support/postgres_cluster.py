@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, Literal
 from urllib.parse import quote
 
@@ -36,11 +37,17 @@ class PostgresStartError(Exception):
 
 
 class PrivateCluster:
-    """A PostgreSQL of our own: unix socket only, every local connection trusted, removed on `close`."""
+    """A PostgreSQL of our own: unix socket only, every local connection trusted, removed on `close`.
 
-    def __init__(self, settings: Mapping[str, str]) -> None:
+    Args:
+        settings: server settings on top of the defaults for tests.
+        standby_of: a server whose data is copied; the new server follows it. It is stopped while it is copied.
+    """
+
+    def __init__(self, settings: Mapping[str, str], *, standby_of: "PrivateCluster | None" = None) -> None:
         self._owner_pid = os.getpid()
         self._directory = server_directory("vault-pg-")
+        self.socket_dir: Final = self._directory
         self.data_dir: Final = self._directory / "data"
         self.log_path: Final = self._directory / "server.log"
         self.url: Final = f"postgresql://postgres@/postgres?host={quote(str(self._directory))}&port={_PORT}"
@@ -49,7 +56,10 @@ class PrivateCluster:
         self._janitor = Janitor(self._directory, self.data_dir / "postmaster.pid")
         try:
             self.bin_dir: Final = find_binaries(self._directory)
-            self._initdb()
+            if standby_of is None:
+                self._initdb()
+            else:
+                self._copy(standby_of)
             self.start()
         except BaseException:
             self.close()
@@ -87,6 +97,19 @@ class PrivateCluster:
             process.kill()
             process.wait()
 
+    def kill(self) -> None:
+        """End the server with all its processes at once, as a power failure does."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        # The server's processes are leaders of groups of their own. None is added while the first of them is stopped.
+        process.send_signal(signal.SIGSTOP)
+        for child in _children(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
     def close(self) -> None:
         """Stop the server and remove everything it wrote; a forked child leaves both to its parent."""
         if os.getpid() != self._owner_pid:
@@ -96,12 +119,26 @@ class PrivateCluster:
         finally:
             self._janitor.dismiss()
 
+    def _copy(self, source: "PrivateCluster") -> None:
+        """Copy a server's data and follow it; not every build has pg_basebackup."""
+        source.stop()
+        try:
+            self._run(["cp", "-a", str(source.data_dir), str(self.data_dir)])
+            self._run(["touch", str(self.data_dir / "standby.signal")])
+        finally:
+            source.start()
+        self._settings["primary_conninfo"] = f"host={source.socket_dir} port={_PORT} user=postgres"
+
     def _initdb(self) -> None:
         command = [
             *(str(self.bin_dir / "initdb"), "-D", str(self.data_dir), "-U", "postgres", "-A", "trust"),
             # No locale but C is certain to exist, and minimal builds have no ICU.
             *("-E", "UTF8", "--locale=C", "--no-sync"),
         ]
+        self._run(command)
+
+    def _run(self, command: list[str]) -> None:
+        """Run a program as the server's user."""
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -132,6 +169,12 @@ class PrivateCluster:
         except FileNotFoundError:
             return False
         return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes whose parent is ``pid``."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
 
 
 def _environment() -> dict[str, str]:

@@ -26,6 +26,7 @@ from vault_domain.rules.clients import MOST_ACCOUNTS, ClientRules
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
 from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
 from vault_domain.rules.remembering import MemoryPolicy
+from vault_domain.rules.turns import DEFAULT_HOLD
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
@@ -134,6 +135,9 @@ class VaultConfig:
         answer_deadline: time after ``refresh_deadline`` for which the provider's answer is still awaited and stored,
             while no caller waits any more; at most five minutes.
         quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy.
+        hold_answers: time for which a stored answer of a provider is held in memory, and in the journal, so that it can
+            be stored again if a failover of the database loses it; and time after a failover for which no refresh token
+            of a provider with a strict rotation policy is presented. At most ten minutes; zero: neither. Postgres only.
         rejection_confirm_after: shortest time between two reports that a resource rejected a token that nothing can
             replace, such as an API key, from which the second makes the token invalid.
         rejection_confirm_within: longest such time; a later report counts as a first one.
@@ -185,6 +189,7 @@ class VaultConfig:
     )
     answer_deadline: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, timedelta(minutes=5)))
     quiescence: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, _DAY))
+    hold_answers: timedelta = field(default=DEFAULT_HOLD, validator=_duration(_ZERO, timedelta(minutes=10)))
     rejection_confirm_after: timedelta = field(default=LEAST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
     rejection_confirm_within: timedelta = field(default=MOST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
     reconnect_notice: timedelta = field(default=RECONNECT_NOTICE, validator=_duration(_ZERO, 366 * _DAY))

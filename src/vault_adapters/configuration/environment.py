@@ -120,6 +120,7 @@ class _Variables:
     refresh_deadline: timedelta | None = _variable("refresh_deadline", _seconds)
     answer_deadline: timedelta | None = _variable("answer_deadline", _seconds)
     quiescence: timedelta | None = _variable("quiescence", _seconds)
+    hold_answers: timedelta | None = _variable("hold_answers", _seconds)
     rejection_confirm_after: timedelta | None = _variable("rejection_confirm_after", _seconds)
     rejection_confirm_within: timedelta | None = _variable("rejection_confirm_within", _seconds)
     reconnect_notice: timedelta | None = _variable("reconnect_notice", _seconds)

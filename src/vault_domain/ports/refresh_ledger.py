@@ -25,12 +25,17 @@ class Snapshot:
         store_since: time since which the store has been reachable and its clock has not been set, UTC: the start of its
             server, or the end of the last outage or the last step of its clock that this process saw. None for a store
             to which neither happens.
+        timeline: names the history of the store's commits; another name means that the store may have lost its last
+            commits, because a standby was promoted. None for a store that loses none, or cannot tell.
+        turned_at: time at which a vault first met this timeline, UTC; None if `timeline` is None.
     """
 
     record: AccountRecord | None
     sealed: dict[TokenKind, SealedToken]
     now: datetime
     store_since: datetime | None = None
+    timeline: str | None = None
+    turned_at: datetime | None = None
 
     def token(self, kind: TokenKind) -> StoredToken | None:
         """Return the account's token of a kind with its sealed value, or None."""
@@ -50,6 +55,7 @@ class Attempt:
         claimed_at: the store's time of the claim.
         lease: duration of the lease.
         client: fingerprint of the client under which the credential was stored, or None; no journal keeps it.
+        timeline: the store's timeline when the credential was read to be presented, or None; no journal keeps it.
     """
 
     account: Account
@@ -59,6 +65,7 @@ class Attempt:
     claimed_at: datetime
     lease: timedelta
     client: bytes | None = field(default=None, eq=False)
+    timeline: str | None = field(default=None, eq=False)
 
 
 @frozen

@@ -18,10 +18,9 @@ from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.rules.pacing import spaced
-from vault_domain.rules.refusals import LONGEST_WAIT
+from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
 from vault_domain.rules.schedule import expiring_from, idle_due, scheduled
-
-LONGEST_BACKOFF = timedelta(hours=1)
+from vault_domain.rules.turns import DEFAULT_HOLD, settled_at
 
 DEFAULT_CONCURRENCY = 32
 """Largest number of refreshes that one process runs at one provider at the same time."""
@@ -40,6 +39,8 @@ class RefreshTiming:
         slack: longest time between claim and request. After it, the rest of the lease would be shorter than deadline
             and commit budget together, so the provider is not called.
         answer_deadline: time after the deadline for which the exchange goes on, so that a late answer is stored.
+        hold: time for which a committed answer is held, in case that the store loses the commit; and the time after a
+            change of the store's timeline for which no credential of a strict provider is presented.
     """
 
     deadline: timedelta = timedelta(seconds=10)
@@ -47,6 +48,7 @@ class RefreshTiming:
     commit_budget: timedelta = timedelta(seconds=5)
     slack: timedelta = timedelta(seconds=5)
     answer_deadline: timedelta = timedelta(seconds=60)
+    hold: timedelta = DEFAULT_HOLD
 
     @property
     def exchange(self) -> timedelta:
@@ -64,7 +66,7 @@ class RefreshTiming:
         return self.slack + self.deadline + self.commit_budget
 
     def __attrs_post_init__(self) -> None:
-        others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline)
+        others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline, self.hold)
         if self.deadline <= timedelta(0) or min(others) < timedelta(0):
             raise InvalidInputError("the deadline of a refresh must be positive, and its other times not negative")
 
@@ -169,6 +171,7 @@ def decide(
     rule: RefreshRule | None,
     demand: Demand = Demand(),
     store_since: datetime | None = None,
+    turned_at: datetime | None = None,
 ) -> Decision:
     """Decide what to do for a caller who needs an access token.
 
@@ -179,6 +182,7 @@ def decide(
         rule: the provider's rule; None if there is no refresher for the provider.
         demand: what the caller demands in addition to a usable token.
         store_since: time since which the store has been reachable; see `Snapshot`.
+        turned_at: time at which the store's timeline changed; see `Snapshot`.
     """
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
     credential = None if record is None else credential_of(record, rule.spends if rule else None)
@@ -195,7 +199,7 @@ def decide(
         return Use(good) if good is not None else Reauthorize(_why(credential, access))
     if rule is None:
         return NoRefresher()
-    return _may_attempt(record, credential, access, good, now, rule, demand, store_since)
+    return _may_attempt(record, credential, access, good, now, rule, demand, store_since, turned_at)
 
 
 def _may_attempt(
@@ -207,6 +211,7 @@ def _may_attempt(
     rule: RefreshRule,
     demand: Demand,
     store_since: datetime | None,
+    turned_at: datetime | None,
 ) -> Decision:
     state = record.refresh
     access_ref = None if access is None else TokenRef.of(access)
@@ -215,6 +220,7 @@ def _may_attempt(
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
     when = now if demand.forced else _not_before(state, credential, good, now, rule, store_since)
+    when = max(when, settled_at(rule.rotation, rule.timing.hold, turned_at, now))
     when = spaced(when, None if access is None else access.last_refreshed_at, rule.spacing)
     if when <= now:
         return claim
@@ -275,6 +281,7 @@ def decide_ahead(
     policy: RefreshPolicy,
     rule: RefreshRule,
     store_since: datetime | None = None,
+    turned_at: datetime | None = None,
 ) -> Decision:
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
@@ -288,6 +295,7 @@ def decide_ahead(
         policy: when a token is due.
         rule: the provider's rule.
         store_since: time since which the store has been reachable; see `Snapshot`.
+        turned_at: time at which the store's timeline changed; see `Snapshot`.
     """
     access = scheduled(record, policy)
     if record is None or access is None:
@@ -295,7 +303,7 @@ def decide_ahead(
     credential = credential_of(record, rule.spends)
     ends = [] if credential is None else [expiring_from(access, policy), idle_due(access, credential, policy)]
     demand = Demand(early=any(at is not None and at <= now for at in ends))
-    return decide(record, now, evolve(policy, buffer=policy.horizon), rule, demand, store_since)
+    return decide(record, now, evolve(policy, buffer=policy.horizon), rule, demand, store_since, turned_at)
 
 
 def next_due(
@@ -304,6 +312,7 @@ def next_due(
     policy: RefreshPolicy,
     rule: RefreshRule,
     store_since: datetime | None = None,
+    turned_at: datetime | None = None,
 ) -> datetime | None:
     """Return the next time at which `decide_ahead` returns `Claim` if nothing changes; None: never.
 
@@ -323,6 +332,7 @@ def next_due(
     while when < _NEVER and is_usable(credential, when):
         good = access if is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, rule, store_since)
+        later = max(later, settled_at(rule.rotation, rule.timing.hold, turned_at, when))
         later = spaced(later, access.last_refreshed_at, rule.spacing)
         if later <= when:
             return when
@@ -334,15 +344,3 @@ def _why(credential: TokenInfo | None, access: TokenInfo | None) -> str | None:
     if credential is not None and credential.error_code is not None:
         return credential.error_code
     return None if access is None else access.error_code
-
-
-def backoff(failures: int, jitter: float, retry_after: timedelta | None) -> timedelta:
-    """Return the time to wait after a failure.
-
-    Args:
-        failures: number of consecutive failures, including this one.
-        jitter: random number from 0 to 1, so that accounts that failed together do not retry together.
-        retry_after: the time that the provider asked for, or None.
-    """
-    wanted = timedelta(seconds=2 ** min(failures - 1, 12)) * (0.5 + jitter / 2)
-    return min(max(wanted, retry_after or timedelta(0)), LONGEST_BACKOFF)

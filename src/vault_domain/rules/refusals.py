@@ -22,6 +22,9 @@ FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(days=1)
 """Longest wait after a refusal."""
 
+LONGEST_BACKOFF = timedelta(hours=1)
+"""Longest wait after a failure of another kind."""
+
 _LEAST_GAPS = 4
 
 _OF_THE_CLIENT = frozenset({"invalid_client"})
@@ -67,3 +70,15 @@ def wait_after(run: timedelta, jitter: float) -> timedelta:
         jitter: random number from 0 to 1, so that accounts that failed together do not retry together.
     """
     return min(max(run, FIRST_WAIT) * (1 + jitter), LONGEST_WAIT)
+
+
+def backoff(failures: int, jitter: float, retry_after: timedelta | None) -> timedelta:
+    """Return the time to wait after a failure.
+
+    Args:
+        failures: number of consecutive failures, including this one.
+        jitter: random number from 0 to 1, so that accounts that failed together do not retry together.
+        retry_after: the time that the provider asked for, or None.
+    """
+    wanted = timedelta(seconds=2 ** min(failures - 1, 12)) * (0.5 + jitter / 2)
+    return min(max(wanted, retry_after or timedelta(0)), LONGEST_BACKOFF)

@@ -10,8 +10,13 @@ from tests.adapters.postgres.samples import ACCESS, ACCOUNT, REFRESH, prepare, w
 from tests.support.postgres import start_postgres
 
 from vault_adapters.stores.postgres.store import open_postgres_store
-from vault_domain.entities.token import TokenRef
+from vault_adapters.stores.postgres.tenants import tenants_trigger_sql
+from vault_domain.entities.clients import ClientScope
+from vault_domain.entities.suspicion import ConfirmationWindow
+from vault_domain.entities.token import MarkOutcome, TokenRef
+from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.rules.clients import ClientRules
 
 
 async def attempt_of(store):
@@ -49,7 +54,26 @@ async def erase(store, attempt):
     await store.eraser.erase("acme", actor=None)
 
 
-DURABLE = {work.__name__: work for work in (claim, renew, commit, reject, mark_invalid, erase)}
+async def condemn(store, attempt):
+    scope = ClientScope("google", b"", "mass_rejection")
+    change = await store.clients.condemn(attempt, "invalid_grant", scope, ClientRules(), actor=None)
+    assert change.result is Verdict.CONDEMNED
+
+
+async def report(store, attempt):
+    # Suspect the token without a report, which would be durable too.
+    await store.tokens._database.write("UPDATE token_vault.token SET suspect_since = now() RETURNING 1", {})
+    ref, window = attempt.credential, ConfirmationWindow(timedelta(0), timedelta(minutes=1))
+    change = await store.tokens.report_rejected(ref, "invalid_token", window=window, actor=None)
+    assert change.result is MarkOutcome.APPLIED
+
+
+async def erase_by_trigger(store, attempt):
+    await store.tokens._database.transact(lambda transaction: transaction.run_script("DELETE FROM public.tenants"))
+
+
+WORKS = (claim, renew, commit, reject, condemn, mark_invalid, report, erase, erase_by_trigger)
+DURABLE = {work.__name__: work for work in WORKS}
 WAYS = {"plain": "", "in a transaction": "&options=-cdefault_transaction_isolation%3Dserializable"}
 
 
@@ -74,8 +98,12 @@ def url(request):
     return server.create_database(f"durable_{abs(hash(request.node.name))}")
 
 
-async def prepared(store):
+async def prepared(store, url):
     await prepare(store)
+    with psycopg.connect(url, autocommit=True) as host:
+        host.execute("CREATE TABLE public.tenants (id text PRIMARY KEY)")
+        host.execute("INSERT INTO public.tenants VALUES ('acme')")
+        host.execute(tenants_trigger_sql("token_vault", "public.tenants", "id"))
     await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label=None, actor=None)
     return await attempt_of(store)
 
@@ -84,7 +112,7 @@ async def prepared(store):
 @pytest.mark.parametrize("name", DURABLE)
 async def test_is_on_the_disk_when_it_returns(lazy, url, name, way):
     async with open_postgres_store(f"{url}{way}", migrate=True) as store:
-        attempt = await prepared(store)
+        attempt = await prepared(store, url)
         with psycopg.connect(url, autocommit=True) as beside:
             [(before,)] = beside.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
             await DURABLE[name](store, attempt)
@@ -97,7 +125,7 @@ async def test_is_on_the_disk_when_it_returns(lazy, url, name, way):
 async def test_a_lazy_commit_is_not(lazy, url):
     """Shows that the test above can fail."""
     async with open_postgres_store(url, migrate=True) as store:
-        await prepared(store)
+        await prepared(store, url)
         with psycopg.connect(url, autocommit=True) as beside:
             [(before,)] = beside.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
             await store.tokens.store([write()], actor=None)
@@ -108,7 +136,7 @@ async def test_a_lazy_commit_is_not(lazy, url):
 @pytest.mark.parametrize("name", DURABLE)
 async def test_waits_for_the_standby_that_the_server_names(lonely, url, name):
     async with open_postgres_store(url, migrate=True) as store:
-        attempt = await prepared(store)
+        attempt = await prepared(store, url)
         working = asyncio.create_task(DURABLE[name](store, attempt))
         waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         with psycopg.connect(url, autocommit=True) as beside:

@@ -1,9 +1,14 @@
 """The audit log on Postgres. Each SQL statement that changes a token also appends its event."""
 
+from __future__ import annotations
+
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from attrs import frozen
 
 from vault_adapters.stores.columns import sought_parameters
 from vault_adapters.stores.damage import WrongRowError, sound, sound_page
@@ -12,12 +17,15 @@ from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.rows import micros
+from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor, encode_cursor
 from vault_domain.ports.audit_log import Noticed, Sought
 from vault_domain.ports.change import Change
+
+_log = logging.getLogger(__name__)
 
 
 def token_event(
@@ -41,17 +49,30 @@ def token_event(
     )
 
 
+@frozen
+class _Turn:
+    """The server's timeline, 0 if it does not tell it, and when a vault first met it."""
+
+    timeline: int
+    met_at: datetime | None
+
+
 class PostgresAuditLog:
     """Implements `AuditLog`."""
 
-    def __init__(self, database: PostgresDatabase, queries: Queries, schema: str) -> None:
+    def __init__(self, database: PostgresDatabase, queries: Queries, schema: str, timelines: Timelines) -> None:
         self._database = database
         self._queries = queries
         self._schema = schema
+        self._timelines = timelines
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
         """Return events by place and number; see ``audit_place`` in the first migration."""
-        xid, seq = after or (0, 0)
+        place, seq = after or (0, 0)
+        met, xid = divmod(int(place), _PLACES)
+        turn = await self._turn()
+        if met and turn.timeline not in (0, met):
+            xid, seq = await self._before(turn, (xid, int(seq)))
 
         async def fetch(position: tuple[int, int], wanted: int) -> list[Row]:
             after_xid, after_seq = position
@@ -62,7 +83,24 @@ class PostgresAuditLog:
             return await self._database.fetch(self._queries["list_tenant_audit_events"], parameters)
 
         start = int(xid), int(seq)
-        return await sound_page(fetch, lambda row: _event(row, tenant_id), _place, start, limit)
+        return await sound_page(fetch, lambda row: _event(row, tenant_id, turn), _place, start, limit)
+
+    async def _turn(self) -> _Turn:
+        """Return the timeline; it is asked before the events, so that a cursor never names a later one."""
+        timeline, met_at = await self._timelines.current()
+        return _Turn(0 if timeline is None else int(timeline, 16) % _TIMELINES, met_at)
+
+    async def _before(self, turn: _Turn, position: tuple[int, int]) -> tuple[int, int]:
+        """Return the place from which events are read again, because the server turned to this timeline.
+
+        The server gives out numbers of transactions again that the former timeline had used, so events that are new to
+        a reader may lie before its cursor.
+        """
+        _log.warning("the server's timeline has changed, so a reader of audit events gets events again")
+        rows = await self._database.fetch(
+            self._queries["find_events_since_turn"], {"met_at": turn.met_at}, pace=Pace.BULK
+        )
+        return next(((int(first), 0) for (first,) in rows), position)
 
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
         """Return the latest events that are sought, latest last."""
@@ -73,7 +111,8 @@ class PostgresAuditLog:
             "limit": int8(limit),
         }
         rows = await self._database.fetch(self._queries["latest_audit_events"], parameters, pace=Pace.BULK)
-        return sound(rows[::-1], lambda row: _event(row, tenant_id))
+        turn = await self._turn()
+        return sound(rows[::-1], lambda row: _event(row, tenant_id, turn))
 
     async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> None:
         """Append events that no mutation writes."""
@@ -126,6 +165,10 @@ class PostgresAuditLog:
 
 
 _MICROSECOND = timedelta(microseconds=1)
+_PLACES = 2**48
+"""A cursor's first number is the timeline times this number, plus the place."""
+
+_TIMELINES = 2**15
 _PRUNED_AT_ONCE = 10_000
 _LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7220213406120954)"
 
@@ -139,7 +182,7 @@ def _place(row: Row) -> tuple[int, int]:
     return int(xid), seq
 
 
-def _event(row: Row, asked: str | None) -> AuditEvent:
+def _event(row: Row, asked: str | None, turn: _Turn) -> AuditEvent:
     """Return the event of a row.
 
     Raises:
@@ -157,7 +200,7 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
         generation=generation,
         actor=actor,
         code=code,
-        cursor=encode_cursor((int(xid), seq)),
+        cursor=encode_cursor((turn.timeline * _PLACES + int(xid), seq)),
         provider=provider if action in CLIENT_ACTIONS else None,
         credential_generation=other,
     )

@@ -21,6 +21,7 @@ from vault_adapters.stores.postgres.rows import (
     stored_info,
     write_parameters,
 )
+from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.postgres.tokens import write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import committed_schedule
@@ -55,9 +56,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class PostgresRefreshLedger:
     """Implements `RefreshLedger`."""
 
-    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+    def __init__(self, database: PostgresDatabase, queries: Queries, timelines: Timelines) -> None:
         self._database = database
         self._queries = queries
+        self._timelines = timelines
 
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
@@ -65,6 +67,10 @@ class PostgresRefreshLedger:
         asked = self._database.clock_watch.monotonic()
         rows = await self._database.fetch(self._queries["get_account_values"], parameters)
         snapshot = account_snapshot(rows, account)
+        if snapshot.timeline is not None and snapshot.turned_at is None:
+            turned_at = await self._timelines.meet(snapshot.timeline)
+            # It may have been met after this snapshot was read.
+            snapshot = evolve(snapshot, turned_at=min(turned_at or snapshot.now, snapshot.now))
         age = self._database.noticed(snapshot.now, asked)
         if age is None:
             return snapshot

@@ -173,17 +173,16 @@ def _usable(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapsho
 def _decoded(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
     """Return the account from its tokens' rows; it has sealed values if the layout has them."""
     sealed: dict[TokenKind, SealedToken] = {}
-    infos, state, now, since = [], None, None, None
+    infos, state, now, about = [], None, None, []
     for row in rows:
-        token, key, state, *values, (now, *start) = layout.split(row)
-        since = next(iter(start), None)
+        token, key, state, *values, (now, *about) = layout.split(row)
         if not is_missing(token):
             info = token_info(token, own_key(key, account))
             infos.append(info)
             sealed.update((info.key.kind, sealed_value(*value)) for value in values)
     assert state is not None  # noqa: S101 - the query returns at least one row
     assert now is not None  # noqa: S101 - every row holds the time
-    return Snapshot(_record(infos, state), sealed, now, since)
+    return Snapshot(_record(infos, state), sealed, now, *about)
 
 
 def time_of(rows: Sequence[Row]) -> datetime:

@@ -2,6 +2,7 @@
 
 from vault_adapters.stores.postgres.notifying import notifying_fragments
 from vault_adapters.stores.postgres.schema import quoted
+from vault_adapters.stores.postgres.timelines import TIMELINE
 from vault_adapters.stores.queries import Queries, load_queries
 
 _NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
@@ -111,13 +112,14 @@ knows its secret could wrap a data key of their own under it, and these processe
 """
 
 
-def load_statements(schema: str, *, waking: bool = False) -> Queries:
+def load_statements(schema: str, *, waking: bool = False, timeline: str = TIMELINE) -> Queries:
     """Return the statements for a schema.
 
     Args:
         schema: the schema's name.
         waking: True: a statement that stores one value makes its account due now. False: it makes the account due no
             later than the value requires. One statement for both cases took 4 % longer.
+        timeline: the SQL that tells the server's timeline.
     """
     shared = {
         "scheduled": _WOKEN if waking else _SCHEDULED,
@@ -125,6 +127,7 @@ def load_statements(schema: str, *, waking: bool = False) -> Queries:
         "confirmed_data_key": _CONFIRMED_DATA_KEY,
         "confirmed_master_key": _CONFIRMED_MASTER_KEY,
         "durable": _DURABLE,
+        "timeline": timeline,
         "horizon": _HORIZON,
         "after": _AFTER,
         **notifying_fragments(schema),

@@ -26,6 +26,7 @@ from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.states import PostgresStateLedger
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
+from vault_adapters.stores.postgres.timelines import Timelines, timeline_sql
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_domain.entities.measures import PoolCounts
 from vault_domain.entities.secret import Secret, as_secret
@@ -95,20 +96,23 @@ async def open_postgres_store(
     database = PostgresDatabase(connections, prepare=prepare, clock=clock, timeout=timeout)
     try:
         await prepare_schema(database, schema, migrate=migrate)
-        queries = load_statements(schema)
+        timeline = await timeline_sql(database)
+        queries = load_statements(schema, timeline=timeline)
         if migrate:
             await make_partitions(database, schema)
             await adopt_restored(database, queries, schema)
         await warn_of_old_trigger(database, schema)
-        tokens = PostgresTokenRepository(database, queries, load_statements(schema, waking=True))
+        timelines = Timelines(database, queries)
+        await timelines.current()  # a new database's first timeline is noted before it can change
+        tokens = PostgresTokenRepository(database, queries, load_statements(schema, waking=True, timeline=timeline))
         keys = PostgresKeyRepository(database, queries)
         try:
             yield PostgresStore(
                 tokens,
                 PostgresAccountRepository(database, queries),
                 keys,
-                PostgresAuditLog(database, queries, schema),
-                PostgresRefreshLedger(database, queries),
+                PostgresAuditLog(database, queries, schema, timelines),
+                PostgresRefreshLedger(database, queries, timelines),
                 PostgresKeyRotation(database, queries),
                 PostgresTenantEraser(database, queries),
                 PostgresImportRepository(database, queries),

@@ -37,6 +37,9 @@ BEGIN
         UNION SELECT tenant_id FROM {{schema}}.token WHERE tenant_id = ANY (ids)
         UNION SELECT tenant_id FROM {{schema}}.account WHERE tenant_id = ANY (ids)
         ORDER BY 1);
+    -- An erasure is durable, even if the host lets its own commits be lost.
+    PERFORM set_config('synchronous_commit', 'on', true)
+        WHERE cardinality(known) > 0 AND current_setting('synchronous_commit') IN ('off', 'local');
     DELETE FROM {{schema}}.data_key_wrap WHERE tenant_id = ANY (ids);
     DELETE FROM {{schema}}.token WHERE tenant_id = ANY (ids);
     DELETE FROM {{schema}}.account WHERE tenant_id = ANY (ids);

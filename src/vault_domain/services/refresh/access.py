@@ -213,10 +213,9 @@ class RefreshService:
         poll, attempts, patience = _FIRST_POLL, 0, Patience()
         end = self._tasks.monotonic() + _MOST_LEASES * self._lease(account).total_seconds()
         while self._tasks.monotonic() < end and attempts < _MOST_ATTEMPTS:
-            held = await self._keeper.settle(account)
-            if held is not None:
-                return held
-            snapshot = checked_snapshot(account, await self._ledger.read(account))
+            snapshot = await self._keeper.read_settled(account)
+            if isinstance(snapshot, Token):
+                return snapshot
             decision = self._decide(account, snapshot, caller.demand)
             if isinstance(decision, Use):
                 return await self._open(account, snapshot, decision.access)
@@ -310,9 +309,9 @@ class RefreshService:
         key = account.key(TokenKind.ACCESS_TOKEN)
         return await self._tokens.hand_out(key, row, now) if is_usable(row.info, now) else refreshed
 
-    def _decide(self, account: Account, snapshot: Snapshot, demand: Demand) -> Decision:
+    def _decide(self, account: Account, read: Snapshot, demand: Demand) -> Decision:
         rule = self._rules.get(account.provider)
-        return decide(snapshot.record, snapshot.now, self._policy, rule, demand, snapshot.store_since)
+        return decide(read.record, read.now, self._policy, rule, demand, read.store_since, read.turned_at)
 
     def _old_token_dies(self, account: Account) -> bool:
         rule = self._rules.get(account.provider)

@@ -16,7 +16,7 @@ from vault_domain.entities.token import Token, TokenWrite
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError, RefreshJournal
-from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
+from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.observing import Observed
@@ -24,8 +24,9 @@ from vault_domain.services.refresh.commits import AnswerCommitter, Refreshed
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 from vault_domain.services.refresh.held_tokens import QUICK_SECONDS, HeldTokens
 from vault_domain.services.refresh.journal_seal import seal_entry
+from vault_domain.services.refresh.recent import RecentAnswers, in_order
 from vault_domain.services.tokens.held import Held, HeldAnswers, Moment
-from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class AnswerKeeper:
         held: HeldAnswers,
         observed: Observed | None = None,
     ) -> None:
+        self._ledger = ledger
         self._journal = journal
         self._tasks = tasks
         self._held = held
@@ -77,6 +79,7 @@ class AnswerKeeper:
         calls = FreshCalls(tasks, patience=self._patience)
         self._commits = AnswerCommitter(ledger, cipher, sink, calls)
         self._tokens = HeldTokens(ledger, cipher, opener, held, calls, tasks)
+        self._recent = RecentAnswers(timing.hold.total_seconds())
         self._closing_since: float | None = None
         self._observed = observed or Observed()
 
@@ -116,8 +119,7 @@ class AnswerKeeper:
             if committed is None:  # also if this task is cancelled: the vault tries again while it closes
                 self._held.put(held)
         if committed is not None:
-            self._held.drop(held)
-            await self._remove(held)
+            await self._settled(held)
             return committed
         _log.warning("a refreshed token could not be stored yet")
         if problem_of_journal is not None:
@@ -151,9 +153,34 @@ class AnswerKeeper:
             return None
         return await self._tokens.token(account)
 
+    async def read_settled(self, account: Account) -> Snapshot | Token:
+        """Read the account once none of its answers waits; return the token of an answer that has to wait.
+
+        Raises:
+            RefreshNotPersistedError, StorageError: see `settle`.
+            DecryptionError: the account's rows are damaged.
+        """
+        while (held := await self.settle(account)) is None:
+            snapshot = checked_snapshot(account, await self._ledger.read(account))
+            if not self.reopen(account, snapshot):
+                return snapshot
+        return held
+
     async def retry_all(self) -> None:
         """Try to commit every waiting answer, and to journal those that the journal could not store yet."""
         await self._try_together(self._held.all(), None)
+        await self._confirm_recent()
+
+    def reopen(self, account: Account, snapshot: Snapshot) -> bool:
+        """Let an answer of the account wait again if the store has lost its commit; return whether it has."""
+        undone = self._recent.undone(account, snapshot)
+        if undone is None:
+            return False
+        _log.warning("the database has lost a refreshed token that it had stored; it is stored again")
+        self._recent.forget(undone)
+        seen_at = Moment(snapshot.now, self._tasks.monotonic())
+        self._held.put(evolve(undone, seen_at=seen_at, changed=False))
+        return True
 
     def stop_waiting(self) -> None:
         """Note that the vault is closing, so that nobody waits any longer for a database that does not answer."""
@@ -167,6 +194,7 @@ class AnswerKeeper:
         the journal holds them all.
         """
         self.stop_waiting()
+        await self._confirm_recent(is_last=True)
         reserve = seconds * _LAST_SHARE
         end = max(self._tasks.monotonic() + reserve, (self._closing_since or 0.0) + seconds - reserve)
         await self._try_together(self._held.all(), end)
@@ -191,8 +219,7 @@ class AnswerKeeper:
         """Commit the journal entries of earlier processes; return the number of entries."""
         entries = await self._journal.entries()
         accounts: dict[Account, list[JournalEntry]] = {}
-        # Try the latest entry first: if there are two answers for one credential, the later one must be stored.
-        for entry in sorted(entries, key=lambda entry: entry.attempt.claimed_at, reverse=True):
+        for entry in in_order(entries):
             accounts.setdefault(entry.attempt.account, []).append(entry)
         await self._run([partial(self._recover, found) for found in accounts.values()])
         if entries:
@@ -237,8 +264,7 @@ class AnswerKeeper:
             held = await self._journal_again(held)
         if await self._commits.attempt(held.entry, seconds) is None:
             return False
-        self._held.drop(held)
-        await self._remove(held)
+        await self._settled(held)
         return True
 
     async def _retry_until(self, end: float, account: Account) -> bool:
@@ -266,6 +292,38 @@ class AnswerKeeper:
             return held
         self._held.note(held, journaled=True)
         return evolve(held, journaled=True)
+
+    async def _settled(self, held: Held) -> None:
+        """Hold a committed answer for a while, or forget it."""
+        self._held.drop(held)
+        giving_way = self._recent.keep(held, self._tasks.monotonic())
+        for each in [held] if giving_way is None else giving_way:
+            await self._remove(each)
+
+    async def _confirm_recent(self, *, is_last: bool = False) -> None:
+        """Commit again what the store has lost; forget what was held long enough, or everything if ``is_last``.
+
+        One read tells the store's timeline. If it fails, every answer is held on, and stays in the journal.
+        """
+        account, now = self._recent.oldest(), self._tasks.monotonic()
+        if account is None:
+            return
+        snapshot = await self._tokens.look(account)
+        if snapshot is None or snapshot.timeline is None:
+            return
+        turned = self._recent.elsewhere(snapshot.timeline)
+        await self._run([partial(self._restore, each) for each in turned])
+        for held in self._recent.take_all() if is_last else self._recent.take_ended(snapshot.timeline, now):
+            await self._remove(held)
+
+    async def _restore(self, account: Account) -> None:
+        """Commit again those of an account's answers that the store has lost, one after the other."""
+        while (snapshot := await self._tokens.look(account)) is not None and snapshot.timeline is not None:
+            if not self.reopen(account, snapshot):
+                self._recent.confirm(account, snapshot.timeline, self._tasks.monotonic())
+                return
+            if not await self._try(account, self._patience):
+                return
 
     async def _remove(self, held: Held) -> None:
         if held.journaled:

@@ -28,6 +28,7 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import since_first_request
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming
+from vault_domain.rules.turns import settled_at
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answer_times import drafts_in_time, with_kept_extra, with_renewed_credential
 from vault_domain.services.refresh.answers import AnswerKeeper
@@ -198,7 +199,8 @@ class AttemptRunner:
         if prepared is None:
             await self._release(attempt)
             return NothingSent()
-        request, state, since_first, sealer, previous = prepared
+        request, state, since_first, sealer, previous, timeline = prepared
+        attempt = evolve(attempt, timeline=timeline)
 
         async def finish(answer: Answer) -> Refreshed | NothingSent:
             if isinstance(answer, TokenSet):
@@ -227,7 +229,7 @@ class AttemptRunner:
 
     async def _prepare(
         self, attempt: Attempt, started: float
-    ) -> tuple[RefreshRequest, RefreshState, timedelta, Sealer, Extra] | None:
+    ) -> tuple[RefreshRequest, RefreshState, timedelta, Sealer, Extra, str | None] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called.
 
         The extra members of the present access token are opened here too: the answer keeps those that it does not
@@ -235,6 +237,8 @@ class AttemptRunner:
         """
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
+        if self._keeper.reopen(attempt.account, snapshot) or not self._is_settled(attempt.account, snapshot):
+            return None  # the store turned to another timeline since the decision
         if credential is None or snapshot.record is None or self._keeper.is_pending(attempt.account):
             return None  # another writer was faster, or an answer for this credential already waits for the database
         kind = attempt.credential.key.kind
@@ -253,7 +257,12 @@ class AttemptRunner:
         timing = self._timing
         request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline, previous)
         state = snapshot.record.refresh
-        return request, state, since_first_request(state, snapshot.now), sealer, previous
+        since_first = since_first_request(state, snapshot.now)
+        return request, state, since_first, sealer, previous, snapshot.timeline
+
+    def _is_settled(self, account: Account, snapshot: Snapshot) -> bool:
+        rotation, now = self._refreshers[account.provider].rotation, snapshot.now
+        return settled_at(rotation, self._timing.hold, snapshot.turned_at, now) <= now
 
     async def _previous_extra(self, attempt: Attempt, snapshot: Snapshot) -> Extra:
         kind, record = TokenKind.ACCESS_TOKEN, snapshot.record

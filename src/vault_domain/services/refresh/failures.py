@@ -23,10 +23,10 @@ from vault_domain.ports.refresh_ledger import Attempt, Failure, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.oauth_codes import registered_code
-from vault_domain.rules.refresh import backoff
 from vault_domain.rules.refusals import (
     DEFAULT_EXHAUSTION,
     EXHAUSTED,
+    backoff,
     is_exhausted,
     is_refusal,
     refused_for,

@@ -87,6 +87,13 @@ class HeldTokens:
             raise StorageError("a refreshed token expired while it waited for the database", retryable=True)
         return await self._opener.open(key, row, now)
 
+    async def look(self, account: Account) -> Snapshot | None:
+        """Read an account; return None if the database does not answer at once."""
+        try:
+            return await self._calls.call(("look", account), lambda: self._ledger.read(account), QUICK_SECONDS)
+        except (TimeoutError, VaultError):
+            return None
+
     async def _snapshot(self, held: Held) -> Snapshot | None:
         """Read the account, and note the store's time; return None if the database does not answer at once."""
         try:

@@ -20,7 +20,7 @@ from vault_domain.entities.errors import (
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.reports import SweepReport
-from vault_domain.ports.refresh_ledger import Attempt, DueAccount, RefreshLedger
+from vault_domain.ports.refresh_ledger import Attempt, DueAccount, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.freshness import RefreshPolicy
@@ -175,9 +175,11 @@ class SweepService:
             return None
         started = self._tasks.monotonic()
         snapshot = checked_snapshot(account, await self._ledger.read(account))
-        decision = decide_ahead(snapshot.record, snapshot.now, self._policy, rule, snapshot.store_since)
+        decision = decide_ahead(
+            snapshot.record, snapshot.now, self._policy, rule, snapshot.store_since, snapshot.turned_at
+        )
         if not isinstance(decision, Claim):
-            await self._ledger.reschedule(account, partial(self._judge, rule, snapshot.store_since))
+            await self._ledger.reschedule(account, partial(self._judge, rule, snapshot))
             return None
         attempt = await self._claim(account, decision, rule)
         if attempt is None:
@@ -198,7 +200,5 @@ class SweepService:
             await self._ledger.reschedule(account, lambda _, now: now + turn)
             raise
 
-    def _judge(
-        self, rule: RefreshRule, store_since: datetime | None, record: AccountRecord | None, now: datetime
-    ) -> datetime | None:
-        return next_due(record, now, self._policy, rule, store_since)
+    def _judge(self, rule: RefreshRule, read: Snapshot, record: AccountRecord | None, now: datetime) -> datetime | None:
+        return next_due(record, now, self._policy, rule, read.store_since, read.turned_at)

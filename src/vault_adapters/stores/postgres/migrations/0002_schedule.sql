@@ -8,6 +8,14 @@ WHERE kind = 'access_token' AND expires_at IS NOT NULL
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at;
 CREATE INDEX account_due ON {{schema}}.account (provider, due_at) WHERE due_at IS NOT NULL;
 
+-- The timelines of the server's write-ahead log under which a vault has met this database, and when it first met each. A
+-- new timeline means that a standby was promoted or a backup was restored, so the last commits may be lost. The first
+-- timeline of a database counts as met long ago.
+CREATE TABLE {{schema}}.timeline (
+    timeline text COLLATE "C" NOT NULL PRIMARY KEY CHECK (char_length(timeline) BETWEEN 1 AND 64),
+    met_at timestamptz NOT NULL
+);
+
 -- States of authorization requests that were used, until they expire; each works once. The index finds the tenant of a
 -- state by the data key that sealed it.
 CREATE TABLE {{schema}}.used_state (

@@ -1,9 +1,10 @@
 -- name: get_account_values
 -- Get an account's tokens with their sealed values, each with the account's label and refresh state; at least one
--- row, which holds the time and the time of the server's start. The start is NULL if a clock replaces the database's
--- time.
+-- row, which holds the time, the time of the server's start, its timeline, and when a vault first met this timeline. The
+-- start is NULL if a clock replaces the database's time.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
-    CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END
+    CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END,
+    {{timeline}}, (SELECT l.met_at FROM {{schema}}.timeline l WHERE l.timeline = {{timeline}})
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
