@@ -46,7 +46,10 @@ def right() -> None:
 async def asynchronous(vault: TokenVault) -> str:
     token: Token = await vault.ensure_access_token(Account("t1", "google"), timeout=1.5)
     readiness: Readiness = await vault.ready(timeout=timedelta(seconds=1))
-    refreshers = {"google": refresher("google", "client", "secret"), "acme": OAuth2Refresher("https://acme.test/t", "c")}
+    refreshers = {
+        "google": refresher("google", "client", "secret"),
+        "acme": OAuth2Refresher("https://acme.test/t", "c"),
+    }
     async with open_vault(VaultConfig(), refreshers=refreshers):
         pass
     return token.value.reveal() + str(readiness.store)
