@@ -1,11 +1,12 @@
 """`doctor`, by the real command: on both stores, and while the database is away."""
 
 import json
+import os
 import sqlite3
 
-import psycopg
 import pytest
 from tests.adapters.cli.conftest import SECRET
+from tests.support.postgres import start_postgres
 
 HOST = """
 from vault_adapters.providers import OAuth2Refresher, refresher
@@ -75,10 +76,19 @@ def test_on_postgres(unprepared, postgres):
     assert unprepared("init").code == 0
     fill(unprepared)
     check(unprepared)
-    # A database that takes no writes.
-    with psycopg.connect(unprepared.variables["DATABASE_URL"], autocommit=True) as connection:
-        connection.execute("ALTER DATABASE cli_doctor SET default_transaction_read_only = on")
-    done = unprepared("doctor", "--json")
+
+
+def test_a_standby_takes_no_writes(unprepared):
+    with start_postgres(private=True) as server:
+        unprepared.variables["DATABASE_URL"] = server.url
+        assert unprepared("init").code == 0
+        server.stop("fast")
+        signal = server.data_dir / "standby.signal"
+        signal.touch()
+        owner = server.data_dir.stat()
+        os.chown(signal, owner.st_uid, owner.st_gid)
+        server.start()
+        done = unprepared("doctor", "--json")
     assert (done.code, json.loads(done.out)["findings"][0]["code"]) == (15, "database_read_only"), done.out
 
 
