@@ -11,13 +11,23 @@ from vault_adapters import (
     Token,
     TokenKey,
     TokenKind,
+    TokenRefresher,
     TokenSet,
     TokenVault,
     VaultConfig,
     open_sync_vault,
     open_vault,
 )
-from vault_adapters.providers import OAuth2Refresher
+from vault_adapters.providers import (
+    ClientCredentialsRefresher,
+    CustomRefresher,
+    GitHubAppRefresher,
+    GreenInvoiceRefresher,
+    JwtBearerRefresher,
+    MetaTokenExchangeRefresher,
+    OAuth2Refresher,
+    refresher,
+)
 
 TENANT = UUID(int=7)
 
@@ -36,7 +46,11 @@ def right() -> None:
 async def asynchronous(vault: TokenVault) -> str:
     token: Token = await vault.ensure_access_token(Account("t1", "google"), timeout=1.5)
     readiness: Readiness = await vault.ready(timeout=timedelta(seconds=1))
-    async with open_vault(VaultConfig()):
+    refreshers = {
+        "google": refresher("google", "client", "secret"),
+        "acme": OAuth2Refresher("https://acme.test/t", "c"),
+    }
+    async with open_vault(VaultConfig(), refreshers=refreshers):
         pass
     return token.value.reveal() + str(readiness.store)
 
@@ -45,6 +59,15 @@ def synchronous() -> bool:
     with open_sync_vault(VaultConfig()) as vault:
         token: Token | None = vault.get_token(Account("t1", "google").key(TokenKind.ACCESS_TOKEN))
         return token is not None and vault.ready().ok
+
+
+def refreshers_of_all_kinds(
+    custom: CustomRefresher,
+    keyed: ClientCredentialsRefresher | GreenInvoiceRefresher,
+    signing: JwtBearerRefresher | GitHubAppRefresher,
+    exchanging: MetaTokenExchangeRefresher,
+) -> list[TokenRefresher]:
+    return [custom, keyed, signing, exchanging, OAuth2Refresher("https://acme.test/t", "c"), refresher("slack", "c")]
 
 
 def wrong() -> None:
@@ -66,3 +89,4 @@ async def wrong_calls(vault: TokenVault) -> None:
     await vault.get_token("t1")  # refused
     await vault.store_token(Account("t1", "google"), "value")  # refused
     await vault.ready(timeout="1")  # refused
+    open_vault(VaultConfig(), refreshers={"google": "a name"})  # refused

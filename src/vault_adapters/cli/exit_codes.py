@@ -41,6 +41,8 @@ class ExitCode(enum.IntEnum):
     INCOMPLETE = 13
     # The demonstration only: no other command connects an account.
     CONNECT_FAILED = 14
+    # `doctor` found something that somebody must act on.
+    AT_RISK = 15
     # The shell's convention: 128 plus the signal's number.
     INTERRUPTED = 130
     BROKEN_PIPE = 141

@@ -41,10 +41,9 @@ if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
 
-def _as_rotation(value: Rotation) -> Rotation:
+def _check_rotation(_: object, __: object, value: object) -> None:
     if not isinstance(value, Rotation):
         raise InvalidInputError("rotation must be Rotation.strict(), Rotation.grace(...) or Rotation.non_rotating()")
-    return value
 
 
 def _as_default_lifetime(value: object) -> timedelta | None:
@@ -115,7 +114,8 @@ class OAuth2Refresher:
     audience: str | None = field(default=None, converter=as_audience, kw_only=True)
     scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
     extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
-    rotation: Rotation = field(factory=Rotation.strict, converter=_as_rotation, kw_only=True)
+    # Checked and not converted: pyright takes a field with a converter for a descriptor, which fits no protocol.
+    rotation: Rotation = field(factory=Rotation.strict, validator=_check_rotation, kw_only=True)
     revocation_url: str | None = field(
         default=None,
         converter=as_revocation_url,

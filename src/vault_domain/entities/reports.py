@@ -66,6 +66,7 @@ class HealthReport:
         master_key_error: error code of the master key check; None if the master key can be used.
         incidents: the pauses of OAuth clients, of all tenants, sorted by provider.
         store_reason: why the database check failed: the `StorageError.reason`; None if the database answered.
+        store_time: the time of the database's clock, UTC; None if the database did not answer.
     """
 
     counts: tuple[HealthCount, ...] = ()
@@ -74,6 +75,7 @@ class HealthReport:
     master_key_error: str | None = None
     incidents: tuple[Incident, ...] = ()
     store_reason: str | None = None
+    store_time: datetime | None = None
 
     @property
     def ok(self) -> bool:

@@ -57,9 +57,10 @@ class Grant:
 class LoopbackOpenIdProvider:
     """Answers as a provider does. Override a method to make it answer as it should not.
 
+    ``client_id`` and ``client_secret`` are those of the registered client.
+
     Attributes:
         issuer: its issuer identifier, which is the begin of all its URLs.
-        client_id, client_secret: the registered client.
         users: those who can sign in.
         lifetimes: by a user's ``sub``, the lifetime of the access tokens in seconds, where it is not an hour.
         exchanged: number of codes that were exchanged.

@@ -1,6 +1,6 @@
 """Makes the health report: token counts, and whether the store and the master key answer."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.reports import HealthCount, HealthReport, Incident
@@ -46,26 +46,29 @@ class HealthService:
         counts: tuple[HealthCount, ...] = ()
         if store is None:
             counts, store = await self._count(tenant_id)
+        incidents, time = await self._incidents() if store is None else ((), None)
         return HealthReport(
             counts,
             self._opener.failed_reads.count(tenant_id),
             None if store is None else store.code,
             None if key is None else key.code,
-            await self._incidents() if store is None else (),
+            incidents,
             store_reason=cause_of(store),
+            store_time=time,
         )
 
-    async def _incidents(self) -> tuple[Incident, ...]:
+    async def _incidents(self) -> tuple[tuple[Incident, ...], datetime | None]:
+        """Return the incidents, and the store's time."""
         try:
-            records, _ = await self._ledger.records()
+            records, now = await self._ledger.records()
         except VaultError:
-            return ()  # counting reports the store's error
+            return (), None  # counting reports the store's error
         found = [
             Incident(record.scope.provider, record.scope.reason, record.opened_at, record.refused_at)
             for record in records
             if record.opened_at is not None
         ]
-        return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since)))
+        return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since))), now
 
     async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], VaultError | None]:
         try:

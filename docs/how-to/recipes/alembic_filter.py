@@ -1,0 +1,19 @@
+"""What to put into `env.py` of Alembic, so that autogenerate does not drop the vault's tables."""
+
+from typing import Any
+
+VAULT_SCHEMA = "token_vault"  # VaultConfig.postgres_schema
+
+
+def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
+    """Do not even read the vault's schema."""
+    return not (type_ == "schema" and name == VAULT_SCHEMA)
+
+
+def include_object(item: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
+    """Leave alone what belongs to the vault's schema, as tables, indexes and constraints do."""
+    table = item if type_ == "table" else getattr(item, "table", None)
+    return getattr(table, "schema", None) != VAULT_SCHEMA
+
+
+# context.configure(..., include_schemas=True, include_name=include_name, include_object=include_object)

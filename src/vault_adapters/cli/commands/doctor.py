@@ -1,0 +1,98 @@
+"""`doctor`: tells which accounts are at risk, and what is wrong with the set-up."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from vault_adapters.cli.examining import Result, examine
+from vault_adapters.cli.exit_codes import ExitCode
+from vault_adapters.cli.parameters import Json
+from vault_adapters.cli.progress import waiting
+from vault_adapters.cli.refreshers import Refreshers, load_refreshers
+from vault_adapters.cli.screen import Cell, Content, Screen, open_screen, print_json
+from vault_domain import InvalidInputError
+from vault_domain.entities.findings import Finding, Severity
+
+_COLUMNS = ("severity", "finding", "provider", "accounts")
+_MEANING = {Severity.CRITICAL: "bad", Severity.WARNING: "warning", Severity.NOTE: "quiet"}
+
+
+def add_to(app: App) -> None:
+    """Add this module's command."""
+    app.command(doctor)
+
+
+def doctor(
+    *,
+    refreshers: Refreshers = None,
+    limit: Annotated[int, Parameter(help="Largest number of accounts to examine.")] = 100_000,
+    json: Json = False,
+) -> ExitCode:
+    """Tell which accounts are at risk, what is wrong with the set-up, and what to do.
+
+    It decrypts no token and changes nothing. The exit code is 0 if there is nothing to do, and 15 if anything is
+    critical or a warning; notes do not count.
+    """
+    if limit < 1:
+        raise InvalidInputError("limit must be at least 1")
+    known = None if refreshers is None else load_refreshers(refreshers)
+    with waiting("examining accounts", None) as progress:
+        result = examine(known, limit, progress.advance)
+    if json:
+        print_json(_as_json(result))
+    else:
+        _show(result, open_screen())
+    return ExitCode.AT_RISK if any(found.is_risk for found in result.findings) else ExitCode.OK
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    return {
+        "ok": not any(found.is_risk for found in result.findings),
+        "accounts": result.examined,
+        "complete": result.is_complete,
+        "findings": [_finding_json(found) for found in result.findings],
+    }
+
+
+def _finding_json(found: Finding) -> dict[str, Any]:
+    return {
+        "severity": found.severity.value,
+        "code": found.code.value,
+        "provider": found.provider,
+        "detail": found.detail,
+        "message": found.sentence,
+        "action": found.action,
+        "accounts": found.accounts,
+        "examples": [
+            {"tenant_id": each.tenant_id, "provider": each.provider, "identifier": each.identifier}
+            for each in found.examples
+        ],
+    }
+
+
+def _show(result: Result, screen: Screen) -> None:
+    if result.findings:
+        screen.table(_COLUMNS, [_row(found) for found in result.findings])
+        for found in result.findings:
+            _explain(found, screen)
+        screen.text("")
+    count = f"{result.examined} {'account was' if result.examined == 1 else 'accounts were'} examined"
+    screen.text(count if result.findings else Cell(f"nothing found; {count}", "good"))
+
+
+def _row(found: Finding) -> list[Content]:
+    severity = Cell(found.severity.value, _MEANING[found.severity])
+    return [severity, found.code.value, found.provider, found.accounts or None]
+
+
+def _explain(found: Finding, screen: Screen) -> None:
+    screen.heading(found.code.value if found.provider is None else f"{found.code.value}: {found.provider}")
+    screen.text(found.sentence)
+    if found.detail is not None:
+        screen.text(f"detail: {found.detail}")
+    screen.text(f"what to do: {found.action}")
+    for account in found.examples:
+        names = (account.tenant_id, account.provider, account.identifier)
+        screen.text("for example: " + " ".join(name for name in names if name is not None))

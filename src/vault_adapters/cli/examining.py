@@ -1,0 +1,146 @@
+"""Examines the configured vault: reads what the rules need, and returns their findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from attrs import evolve, frozen
+
+from vault_adapters.cli.provider_facts import facts_reader
+from vault_adapters.cli.session import with_vault
+from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.crypto.secret_strength import estimated_bits
+from vault_domain import (
+    ConfigurationError,
+    KeyUnavailableError,
+    Readiness,
+    SchemaOutdatedError,
+    StorageError,
+    TokenRefresher,
+    TokenVault,
+    VaultError,
+)
+from vault_domain.entities.findings import Finding, FindingCode
+from vault_domain.rules.advice import finding
+from vault_domain.rules.examination import LARGE_LOG, SetUp, readiness_findings, setup_findings
+from vault_domain.services.tokens.examination import Examination, in_order
+
+_PAGE = 1000
+_EVENTS_PAGE = 10_000
+_PATIENCE_SECONDS = 5.0
+
+
+@frozen
+class Result:
+    """The result of an examination.
+
+    Attributes:
+        findings: what was found, the most urgent first.
+        examined: number of examined accounts.
+        is_complete: whether everything was examined.
+    """
+
+    findings: list[Finding]
+    examined: int = 0
+    is_complete: bool = True
+
+
+def examine(refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance: Callable[[int], None]) -> Result:
+    """Examine the vault that the environment configures; an outage is a finding, not an error.
+
+    Args:
+        refreshers: the host's refreshers, or None.
+        limit: largest number of accounts to examine.
+        advance: called with the number of accounts that were examined so far.
+    """
+    try:
+        config = VaultConfig.from_env()
+        # Without the journal, because opening it would store what other processes have left there.
+        opened = evolve(config, journal_dir=None)
+        return with_vault(
+            lambda vault: _examine(vault, config, refreshers, limit, advance), opened, refreshers=refreshers
+        )
+    except (ConfigurationError, StorageError, KeyUnavailableError) as error:
+        return Result(in_order([*_refusal(error)]), is_complete=False)
+
+
+def _refusal(error: VaultError) -> list[Finding]:
+    """Return what an error means that ended the examination."""
+    if isinstance(error, SchemaOutdatedError):
+        return list(readiness_findings(Readiness(schema=error.code)))
+    if isinstance(error, StorageError):
+        return list(readiness_findings(Readiness(store=error.reason or error.code)))
+    if isinstance(error, KeyUnavailableError):
+        return list(readiness_findings(Readiness(master_key=error.reason or error.code)))
+    if error.code == "encryption_secret_weak":
+        return [finding(FindingCode.SECRET_WEAK)]
+    return [finding(FindingCode.CONFIGURATION, detail=str(error))]  # messages of the vault repeat no value
+
+
+async def _examine(
+    vault: TokenVault,
+    config: VaultConfig,
+    refreshers: Mapping[str, TokenRefresher] | None,
+    limit: int,
+    advance: Callable[[int], None],
+) -> Result:
+    readiness = await vault.ready(timeout=_PATIENCE_SECONDS)
+    if readiness.store is not None or readiness.schema is not None:
+        found = list(readiness_findings(readiness))
+        if found[0].code is not FindingCode.DATABASE_READ_ONLY:
+            return Result(in_order(found), is_complete=False)
+    examination = Examination(
+        facts_reader(refreshers),
+        datetime.now(UTC),
+        config.reconnect_notice,
+        has_journal=config.journal_dir is not None,
+    )
+    is_complete = await _see_accounts(vault, examination, limit, advance)
+    setup = await _set_up(vault, config, readiness, knows_refreshers=refreshers is not None)
+    found = examination.findings(setup_findings(setup), is_complete=is_complete)
+    return Result(found, examination.examined, is_complete)
+
+
+async def _see_accounts(
+    vault: TokenVault, examination: Examination, limit: int, advance: Callable[[int], None]
+) -> bool:
+    """Examine accounts page by page; return whether all were examined."""
+    after: str | None = None
+    while examination.examined < limit:
+        page = await vault.list_accounts(limit=min(_PAGE, limit - examination.examined), after=after)
+        for info in page.items:
+            examination.see(info)
+        advance(examination.examined)
+        after = page.next
+        if after is None:
+            return True
+    return False
+
+
+async def _set_up(vault: TokenVault, config: VaultConfig, readiness: Readiness, *, knows_refreshers: bool) -> SetUp:
+    asked_at = datetime.now(UTC)
+    health = await vault.health()
+    secrets = (config.encryption_secret, config.previous_encryption_secret)
+    return SetUp(
+        readiness=readiness,
+        asked_at=asked_at,
+        answered_at=datetime.now(UTC),
+        store_time=health.store_time,
+        secret_bits=tuple(estimated_bits(secret) for secret in secrets if secret is not None),
+        has_retention=config.audit_retention is not None,
+        events=0 if config.audit_retention is not None else await _count_events(vault),
+        incidents=health.incidents,
+        knows_refreshers=knows_refreshers,
+    )
+
+
+async def _count_events(vault: TokenVault) -> int:
+    """Count audit events, up to `LARGE_LOG`."""
+    count, after = 0, None
+    while count < LARGE_LOG:
+        page = await vault.audit_events(limit=_EVENTS_PAGE, after=after)
+        count, after = count + len(page.items), page.next
+        if after is None:
+            break
+    return count

@@ -1,0 +1,51 @@
+"""Reads from refreshers and profiles what an examination wants to know about providers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from vault_adapters.providers.profiles import Profile, packaged_profile, profiles
+from vault_domain import TokenRefresher
+from vault_domain.entities.rotation_policy import RevocationScope, RotationKind
+from vault_domain.ports.token_refresher import HostNamer
+from vault_domain.rules.examination import ProviderFacts
+
+_WEIGHTY = ("token_url", "revocation_url", "rotation", "revocation", "errors", "answer", "limits")
+"""Facts of a profile by which grants live or die, and not only pages are shown."""
+
+
+def facts_reader(refreshers: Mapping[str, TokenRefresher] | None) -> Callable[[str], ProviderFacts]:
+    """Return a function that returns what is known about a provider.
+
+    Args:
+        refreshers: the host's refreshers; None if they are not known. Then the package's profile of the same name
+            tells what it can.
+    """
+
+    def read(provider: str) -> ProviderFacts:
+        if refreshers is None:
+            return _of_profile(packaged_profile(provider)) if provider in profiles() else ProviderFacts()
+        refresher = refreshers.get(provider)
+        return ProviderFacts(has_refresher=False) if refresher is None else _of_refresher(refresher)
+
+    return read
+
+
+def _of_profile(profile: Profile) -> ProviderFacts:
+    return ProviderFacts(
+        rotates=profile.rotation.policy.kind is not RotationKind.NON_ROTATING,
+        ends_all_grants=profile.revocation.scope is RevocationScope.USER_AND_CLIENT,
+    )
+
+
+def _of_refresher(refresher: TokenRefresher) -> ProviderFacts:
+    profile = getattr(refresher, "profile", None)
+    known = profile if isinstance(profile, Profile) else None
+    unverified = () if known is None else known.unverified
+    return ProviderFacts(
+        has_refresher=True,
+        rotates=refresher.rotation.kind is not RotationKind.NON_ROTATING,
+        ends_all_grants=getattr(refresher, "revocation_scope", None) == RevocationScope.USER_AND_CLIENT,
+        unverified=tuple(fact for fact in unverified if fact.partition(".")[0] in _WEIGHTY),
+        names_hosts=isinstance(refresher, HostNamer) if known is None else bool(known.api_hosts),
+    )

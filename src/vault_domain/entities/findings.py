@@ -1,0 +1,74 @@
+"""Findings of an examination: what puts connected accounts at risk, and what to do about it."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from vault_domain.entities.account import Account
+from vault_domain.entities.choice import Choice
+
+
+class Severity(Choice):
+    """How urgent a finding is.
+
+    CRITICAL: accounts do not work, or the vault does not. WARNING: accounts will be lost unless somebody acts. NOTE:
+    worth knowing; nothing is at risk.
+    """
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class FindingCode(Choice):
+    """What was found; docs/how-to/find-accounts-at-risk.md lists all."""
+
+    CONFIGURATION = "configuration"
+    DATABASE_UNAVAILABLE = "database_unavailable"
+    DATABASE_READ_ONLY = "database_read_only"
+    SCHEMA_OUTDATED = "schema_outdated"
+    MASTER_KEY_UNAVAILABLE = "master_key_unavailable"
+    PROVIDER_PAUSED = "provider_paused"
+    RECONNECT_REQUIRED = "reconnect_required"
+    REFRESHER_MISSING = "refresher_missing"
+    SECRET_WEAK = "secret_weak"
+    CLOCK_SKEW = "clock_skew"
+    JOURNAL_MISSING = "journal_missing"
+    REFRESH_TOKEN_ENDING = "refresh_token_ending"
+    REFRESH_FAILING = "refresh_failing"
+    SHARED_GRANT = "shared_grant"
+    AUDIT_RETENTION_MISSING = "audit_retention_missing"
+    PROFILE_UNVERIFIED = "profile_unverified"
+    API_HOSTS_MISSING = "api_hosts_missing"
+    REFRESHERS_UNKNOWN = "refreshers_unknown"
+    ACCOUNTS_LEFT = "accounts_left"
+
+
+@frozen
+class Finding:
+    """One finding; it holds no secret.
+
+    Attributes:
+        severity: how urgent it is.
+        code: what was found.
+        sentence: what was found, for people.
+        action: what to do.
+        provider: the provider that it concerns, or None.
+        detail: a cause, a number or the names of facts, or None.
+        accounts: number of accounts that it concerns.
+        examples: a few of them.
+    """
+
+    severity: Severity
+    code: FindingCode
+    sentence: str
+    action: str
+    provider: str | None = None
+    detail: str | None = None
+    accounts: int = 0
+    examples: tuple[Account, ...] = ()
+
+    @property
+    def is_risk(self) -> bool:
+        """Whether somebody must act."""
+        return self.severity is not Severity.NOTE

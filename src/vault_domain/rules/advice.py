@@ -1,0 +1,119 @@
+"""Says for each code of a finding how urgent it is, what it means and what to do."""
+
+from __future__ import annotations
+
+from vault_domain.entities.account import Account
+from vault_domain.entities.findings import Finding, FindingCode, Severity
+
+_CRITICAL, _WARNING, _NOTE = Severity.CRITICAL, Severity.WARNING, Severity.NOTE
+
+ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
+    FindingCode.CONFIGURATION: (
+        _CRITICAL,
+        "The vault cannot be opened with this configuration.",
+        "Correct what the detail names.",
+    ),
+    FindingCode.DATABASE_UNAVAILABLE: (
+        _CRITICAL,
+        "The database does not answer.",
+        "Look up the cause in the page about errors.",
+    ),
+    FindingCode.DATABASE_READ_ONLY: (
+        _CRITICAL,
+        "The database takes no writes, so no refreshed token can be stored.",
+        "Connect to the primary server, and free the disk if it is full.",
+    ),
+    FindingCode.SCHEMA_OUTDATED: (
+        _CRITICAL,
+        "The schema is missing or older than this release.",
+        "Run `token-vault init`.",
+    ),
+    FindingCode.MASTER_KEY_UNAVAILABLE: (
+        _CRITICAL,
+        "The master key cannot be used, so tokens become unreadable when cached data keys expire.",
+        "Check the key service, and the rights of this process there.",
+    ),
+    FindingCode.PROVIDER_PAUSED: (
+        _CRITICAL,
+        "The provider refuses the OAuth client, so refreshes are paused.",
+        "Check client id and secret; the pause ends by itself after a success.",
+    ),
+    FindingCode.RECONNECT_REQUIRED: (
+        _CRITICAL,
+        "Users must connect these accounts again.",
+        "Send the users through the connection again; after an incident, try `token-vault revive`.",
+    ),
+    FindingCode.REFRESHER_MISSING: (
+        _CRITICAL,
+        "Access tokens of this provider expire, and no refresher is configured for it.",
+        "Add a refresher under the provider's name.",
+    ),
+    FindingCode.SECRET_WEAK: (
+        _WARNING,
+        "An encryption secret does not look random.",
+        "Make a new one with `token-vault generate-secret`, and rotate the master key to it.",
+    ),
+    FindingCode.CLOCK_SKEW: (
+        _WARNING,
+        "The clocks of this machine and of the database differ.",
+        "Synchronise both clocks, for example with NTP.",
+    ),
+    FindingCode.JOURNAL_MISSING: (
+        _WARNING,
+        "A rotated refresh token is lost if this process ends while the database is away.",
+        "Set TOKEN_VAULT_JOURNAL_DIR to a directory on a disk that outlives the process.",
+    ),
+    FindingCode.REFRESH_TOKEN_ENDING: (
+        _WARNING,
+        "Refresh tokens end soon; then users must connect these accounts again.",
+        "Ask the users to connect again before that.",
+    ),
+    FindingCode.REFRESH_FAILING: (
+        _WARNING,
+        "Refreshes of these accounts fail and are tried again.",
+        "See the reasons with `token-vault accounts --all --state retrying`.",
+    ),
+    FindingCode.SHARED_GRANT: (
+        _WARNING,
+        "Accounts share a user whose grants all end when one of them is revoked.",
+        "Do not revoke at the provider by other ways than `delete_account(revoke=True)`.",
+    ),
+    FindingCode.AUDIT_RETENTION_MISSING: (
+        _WARNING,
+        "The audit log is large, and nothing ever deletes from it.",
+        "Set TOKEN_VAULT_AUDIT_RETENTION, or run `token-vault audit prune`.",
+    ),
+    FindingCode.PROFILE_UNVERIFIED: (
+        _NOTE,
+        "The profile in use has facts that are not from the provider's own pages; careful values stand there.",
+        "Compare them with your experience: `token-vault providers NAME` shows them.",
+    ),
+    FindingCode.API_HOSTS_MISSING: (
+        _NOTE,
+        "Nobody says to which hosts this provider's access tokens may be sent.",
+        "Pass `hosts=` to VaultAuth, or use a profile with api_hosts.",
+    ),
+    FindingCode.REFRESHERS_UNKNOWN: (
+        _NOTE,
+        "The host's refreshers are not known, so not everything was examined.",
+        "Pass --refreshers package.module:attribute.",
+    ),
+    FindingCode.ACCOUNTS_LEFT: (
+        _NOTE,
+        "Not all accounts were examined.",
+        "Pass a larger --limit.",
+    ),
+}
+
+
+def finding(
+    code: FindingCode,
+    *,
+    provider: str | None = None,
+    detail: str | None = None,
+    accounts: int = 0,
+    examples: tuple[Account, ...] = (),
+) -> Finding:
+    """Return a finding with the severity and the texts of its code."""
+    severity, sentence, action = ADVICE[code]
+    return Finding(severity, code, sentence, action, provider, detail, accounts, examples)

@@ -1,0 +1,138 @@
+"""Decides what puts a vault's accounts at risk; the facts are arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from attrs import frozen
+
+from vault_domain.entities.account import AccountInfo, ConnectionState
+from vault_domain.entities.causes import READ_ONLY
+from vault_domain.entities.findings import Finding, FindingCode
+from vault_domain.entities.reports import Incident, Readiness
+from vault_domain.rules.advice import finding
+
+MOST_SKEW = timedelta(seconds=5)
+"""Largest difference between two clocks that is no finding."""
+
+LARGE_LOG = 100_000
+"""Number of audit events from which a log without retention is a finding."""
+
+LEAST_SECRET_BITS = 80
+"""Lowest estimate of an encryption secret's entropy that is no finding."""
+
+
+@frozen
+class ProviderFacts:
+    """What is known about a provider of stored accounts.
+
+    Attributes:
+        has_refresher: whether a refresher is configured; None if the host's refreshers are not known.
+        rotates: whether a refresh replaces the refresh token; None if that is not known.
+        ends_all_grants: whether the provider ends all grants of a user when one token is revoked.
+        unverified: facts of its profile that are not from the provider's own pages.
+        names_hosts: whether it is known to which hosts its tokens may be sent; None if that was not examined.
+    """
+
+    has_refresher: bool | None = None
+    rotates: bool | None = None
+    ends_all_grants: bool = False
+    unverified: tuple[str, ...] = ()
+    names_hosts: bool | None = None
+
+
+@frozen
+class SetUp:
+    """What is known about the vault itself.
+
+    Attributes:
+        readiness: whether store, schema and master key can be used.
+        asked_at: this machine's time before the database was asked for its time.
+        answered_at: this machine's time after that.
+        store_time: the database's time; None if it did not tell.
+        secret_bits: the estimated entropy of each configured encryption secret, in bits.
+        has_retention: whether sweeps delete old audit events.
+        events: number of audit events, counted up to `LARGE_LOG`.
+        incidents: the clients that are paused.
+        knows_refreshers: whether the host's refreshers are known.
+    """
+
+    readiness: Readiness
+    asked_at: datetime
+    answered_at: datetime
+    store_time: datetime | None = None
+    secret_bits: tuple[float, ...] = ()
+    has_retention: bool = True
+    events: int = 0
+    incidents: tuple[Incident, ...] = ()
+    knows_refreshers: bool = True
+
+
+def readiness_findings(readiness: Readiness) -> Iterator[Finding]:
+    """Return what is wrong with store, schema and master key."""
+    if readiness.store is not None:
+        is_read_only = readiness.store == READ_ONLY
+        code = FindingCode.DATABASE_READ_ONLY if is_read_only else FindingCode.DATABASE_UNAVAILABLE
+        yield finding(code, detail=readiness.store)
+    if readiness.schema is not None:
+        yield finding(FindingCode.SCHEMA_OUTDATED)
+    if readiness.master_key is not None:
+        yield finding(FindingCode.MASTER_KEY_UNAVAILABLE, detail=readiness.master_key)
+
+
+def setup_findings(setup: SetUp) -> Iterator[Finding]:
+    """Return what is wrong with the vault itself."""
+    yield from readiness_findings(setup.readiness)
+    for incident in setup.incidents:
+        yield finding(FindingCode.PROVIDER_PAUSED, provider=incident.provider, detail=incident.reason)
+    if any(bits < LEAST_SECRET_BITS for bits in setup.secret_bits):
+        yield finding(FindingCode.SECRET_WEAK)
+    skew = clock_skew(setup.asked_at, setup.store_time, setup.answered_at)
+    if skew > MOST_SKEW:
+        yield finding(FindingCode.CLOCK_SKEW, detail=f"{skew.total_seconds():.0f} seconds")
+    if not setup.has_retention and setup.events >= LARGE_LOG:
+        yield finding(FindingCode.AUDIT_RETENTION_MISSING, detail=f"{LARGE_LOG} events or more")
+    if not setup.knows_refreshers:
+        yield finding(FindingCode.REFRESHERS_UNKNOWN)
+
+
+def clock_skew(asked_at: datetime, store_time: datetime | None, answered_at: datetime) -> timedelta:
+    """Return the least difference between the clocks that explains the times; zero if they may agree.
+
+    The database read its clock at some time between question and answer. So a slow answer is no difference.
+    """
+    if store_time is None:
+        return timedelta(0)
+    return max(asked_at - store_time, store_time - answered_at, timedelta(0))
+
+
+def account_codes(
+    info: AccountInfo, provider: ProviderFacts, now: datetime, notice: timedelta
+) -> Iterator[FindingCode]:
+    """Return what is wrong with one account.
+
+    Args:
+        info: the account.
+        provider: what is known about its provider.
+        now: the present time.
+        notice: time before the end of a refresh token from which it ends soon.
+    """
+    if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
+        yield FindingCode.RECONNECT_REQUIRED
+        return  # its refresh token has ended, and a refresher would not help
+    if info.state is ConnectionState.RETRYING:
+        yield FindingCode.REFRESH_FAILING
+    end = info.refresh_token_expires_at
+    if end is not None and end - now <= notice:
+        yield FindingCode.REFRESH_TOKEN_ENDING
+    if info.expires_at is not None and provider.has_refresher is False:
+        yield FindingCode.REFRESHER_MISSING
+
+
+def provider_codes(provider: ProviderFacts) -> Iterator[tuple[FindingCode, str | None]]:
+    """Return what concerns all accounts of a provider, each with its detail."""
+    if provider.unverified:
+        yield FindingCode.PROFILE_UNVERIFIED, ", ".join(provider.unverified)
+    if provider.names_hosts is False:
+        yield FindingCode.API_HOSTS_MISSING, None

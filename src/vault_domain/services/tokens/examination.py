@@ -1,0 +1,117 @@
+"""Collects the findings about a vault and its accounts, one account after the other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from vault_domain.entities.account import Account, AccountInfo
+from vault_domain.entities.findings import Finding, FindingCode, Severity
+from vault_domain.rules.advice import finding
+from vault_domain.rules.examination import ProviderFacts, account_codes, provider_codes
+
+MOST_EXAMPLES = 3
+
+
+class _Group:
+    """The accounts that one finding concerns."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.examples: list[Account] = []
+
+    def add(self, account: Account) -> None:
+        self.count += 1
+        if len(self.examples) < MOST_EXAMPLES:
+            self.examples.append(account)
+
+
+class Examination:
+    """Examines accounts one by one; it keeps counts and a few examples.
+
+    It also keeps the identifiers of providers that end all grants of a user, because accounts of one user may be far
+    apart in the list.
+
+    Args:
+        facts: returns what is known about a provider.
+        now: the present time.
+        notice: time before the end of a refresh token from which it ends soon.
+        has_journal: whether refreshed tokens are kept in files until the database has stored them.
+    """
+
+    def __init__(
+        self, facts: Callable[[str], ProviderFacts], now: datetime, notice: timedelta, *, has_journal: bool
+    ) -> None:
+        self._facts_of = facts
+        self._now = now
+        self._notice = notice
+        self._has_journal = has_journal
+        self._facts: dict[str, ProviderFacts] = {}
+        self._all: defaultdict[str, _Group] = defaultdict(_Group)
+        self._found: defaultdict[tuple[FindingCode, str], _Group] = defaultdict(_Group)
+        self._rotating = _Group()
+        self._first: dict[tuple[str, str], Account | None] = {}
+        self.examined = 0
+
+    def see(self, info: AccountInfo) -> None:
+        """Examine one account."""
+        name = info.account.provider
+        if name not in self._facts:
+            self._facts[name] = self._facts_of(name)
+        facts = self._facts[name]
+        self.examined += 1
+        self._all[name].add(info.account)
+        for code in account_codes(info, facts, self._now, self._notice):
+            self._found[code, name].add(info.account)
+        if facts.ends_all_grants:
+            self._share(info.account)
+        if info.expires_at is not None and facts.rotates is not False:
+            self._rotating.add(info.account)
+
+    def _share(self, account: Account) -> None:
+        """Note an account whose user has another account in an other tenant."""
+        if account.identifier is None:
+            return
+        user = (account.provider, account.identifier)
+        if user not in self._first:
+            self._first[user] = account
+            return
+        shared, first = self._found[FindingCode.SHARED_GRANT, account.provider], self._first[user]
+        if first is not None:
+            shared.add(first)
+            self._first[user] = None  # it is counted
+        shared.add(account)
+
+    def findings(self, others: Iterable[Finding] = (), *, is_complete: bool = True) -> list[Finding]:
+        """Return all findings, the most urgent first.
+
+        Args:
+            others: findings about the vault itself.
+            is_complete: whether every account was examined.
+        """
+        found = [*others, *self._of_accounts()]
+        if not self._has_journal and self._rotating.count:
+            found.append(_concerning(FindingCode.JOURNAL_MISSING, None, None, self._rotating))
+        if not is_complete:
+            found.append(finding(FindingCode.ACCOUNTS_LEFT, detail=f"{self.examined} were examined"))
+        return in_order(found)
+
+    def _of_accounts(self) -> Iterable[Finding]:
+        for (code, name), group in self._found.items():
+            yield _concerning(code, name, None, group)
+        for name, facts in self._facts.items():
+            for code, detail in provider_codes(facts):
+                yield _concerning(code, name, detail, self._all[name])
+
+
+def in_order(found: Iterable[Finding]) -> list[Finding]:
+    """Return findings sorted by severity, code and provider."""
+    severities, codes = list(Severity), list(FindingCode)
+    return sorted(
+        found, key=lambda each: (severities.index(each.severity), codes.index(each.code), each.provider or "")
+    )
+
+
+def _concerning(code: FindingCode, provider: str | None, detail: str | None, group: _Group) -> Finding:
+    return finding(code, provider=provider, detail=detail, accounts=group.count, examples=tuple(group.examples))

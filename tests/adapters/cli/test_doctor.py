@@ -1,0 +1,143 @@
+"""`doctor`, by the real command: on both stores, and while the database is away."""
+
+import json
+import os
+import sqlite3
+
+import pytest
+from tests.adapters.cli.conftest import SECRET
+from tests.support.postgres import start_postgres
+
+HOST = """
+from vault_adapters.providers import OAuth2Refresher, refresher
+
+REFRESHERS = {
+    "google": refresher("google", "client", "client-secret"),
+    "acme": OAuth2Refresher("https://acme.test/token", "client", "client-secret"),
+}
+"""
+
+
+def fill(token_vault):
+    """Connect healthy, ending, shared and broken accounts."""
+    (token_vault.folder / "doctor_host.py").write_text(HOST)
+    for tenant, provider in (("t1", "google"), ("t2", "google"), ("t1", "acme"), ("t1", "other")):
+        named = (tenant, provider)
+        who = ("--identifier", "ann@example.com")
+        life = ("--expires-in", "1d") if provider == "acme" else ()
+        assert token_vault("store", *named, "access_token", *who, "--expires-in", "1h", stdin="access-value").code == 0
+        assert token_vault("store", *named, "refresh_token", *who, *life, stdin="refresh-value").code == 0
+    invalid = ("invalidate", "t2", "google", "refresh_token", "--identifier", "ann@example.com")
+    assert token_vault(*invalid).code == 0
+
+
+def found_by(done):
+    return {(each["code"], each["provider"]): each for each in json.loads(done.out)["findings"]}
+
+
+def check(token_vault):
+    done = token_vault("doctor", "--refreshers", "doctor_host:REFRESHERS", "--json")
+    assert done.code == 15, done.stderr
+    report, found = json.loads(done.out), found_by(done)
+    assert (report["ok"], report["accounts"], report["complete"]) == (False, 4, True)
+    risks = {place for place, each in found.items() if each["severity"] != "note"}
+    assert risks == {
+        ("reconnect_required", "google"),
+        ("refresher_missing", "other"),
+        ("shared_grant", "google"),
+        ("refresh_token_ending", "acme"),
+        ("journal_missing", None),
+    }
+    assert ("api_hosts_missing", "acme") in found
+    assert found["shared_grant", "google"]["accounts"] == 2
+    assert found["reconnect_required", "google"]["examples"] == [
+        {"tenant_id": "t2", "provider": "google", "identifier": "ann@example.com"}
+    ]
+    shown = token_vault("doctor", "--refreshers", "doctor_host:REFRESHERS")
+    assert shown.code == 15
+    assert "for example: t2 google ann@example.com" in shown.out
+    assert "4 accounts were examined" in shown.out
+    for secret in ("access-value", "refresh-value", "client-secret", SECRET):
+        assert secret not in done.out + done.stderr + shown.out + shown.stderr
+
+
+def test_on_sqlite(token_vault):
+    fill(token_vault)
+    check(token_vault)
+    unaided = token_vault("doctor", "--json")
+    assert unaided.code == 15
+    places = found_by(unaided)
+    assert {("refreshers_unknown", None), ("shared_grant", "google")} <= set(places)
+    assert ("refresher_missing", "other") not in places
+
+
+def test_on_postgres(unprepared, postgres):
+    unprepared.variables["DATABASE_URL"] = postgres.create_database("cli_doctor")
+    assert unprepared("init").code == 0
+    fill(unprepared)
+    check(unprepared)
+
+
+def test_a_standby_takes_no_writes(unprepared):
+    with start_postgres(private=True) as server:
+        unprepared.variables["DATABASE_URL"] = server.url
+        assert unprepared("init").code == 0
+        server.stop("fast")
+        signal = server.data_dir / "standby.signal"
+        signal.touch()
+        owner = server.data_dir.stat()
+        os.chown(signal, owner.st_uid, owner.st_gid)
+        server.start()
+        done = unprepared("doctor", "--json")
+    assert (done.code, json.loads(done.out)["findings"][0]["code"]) == (15, "database_read_only"), done.out
+
+
+def test_nothing_is_found(token_vault):
+    done = token_vault("doctor", "--json")
+    report = json.loads(done.out)
+    assert (done.code, report["ok"], [each["code"] for each in report["findings"]]) == (0, True, ["refreshers_unknown"])
+    (token_vault.folder / "doctor_host.py").write_text(HOST)
+    done = token_vault("doctor", "--refreshers", "doctor_host:REFRESHERS")
+    assert (done.code, done.out) == (0, "nothing found; 0 accounts were examined\n")
+
+
+def test_the_limit_is_told(token_vault):
+    fill(token_vault)
+    done = token_vault("doctor", "--limit", "3", "--json")
+    assert (json.loads(done.out)["accounts"], json.loads(done.out)["complete"]) == (3, False)
+    assert ("accounts_left", None) in found_by(done)
+    assert token_vault("doctor", "--limit", "0").code == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "detail"),
+    [
+        ({"DATABASE_URL": "postgresql://ann:a-password@127.0.0.1:1/x"}, "database_unavailable", "connection_refused"),
+        ({"ENCRYPTION_SECRET": "another-secret-of-the-same-kind-987654321"}, "configuration", "does not match"),
+        ({"ENCRYPTION_SECRET": "ab" * 20}, "secret_weak", None),
+        ({"TOKEN_VAULT_POOL_SIZE": "many"}, "configuration", "TOKEN_VAULT_POOL_SIZE"),
+    ],
+)
+def test_a_vault_that_does_not_open(token_vault, variables, code, detail):
+    done = token_vault("doctor", "--json", **variables)
+    (found,) = json.loads(done.out)["findings"]
+    assert (done.code, found["code"]) == (15, code)
+    assert detail is None or detail in found["detail"]
+    assert not any(value in done.out + done.stderr for value in ("a-password", "another-secret", "ababab"))
+
+
+def test_an_old_schema(unprepared):
+    done = unprepared("doctor", "--json")
+    assert (done.code, [place[0] for place in found_by(done)]) == (15, ["schema_outdated"])
+
+
+def test_nothing_is_changed(token_vault):
+    fill(token_vault)
+
+    def rows():
+        with sqlite3.connect(token_vault.folder / "vault.db") as database:
+            return list(database.iterdump())
+
+    before = rows()
+    token_vault("doctor")
+    assert rows() == before

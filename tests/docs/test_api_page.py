@@ -1,0 +1,36 @@
+"""The page about the Python interface has every public name once, `open_vault` first and the exceptions last."""
+
+import re
+from pathlib import Path
+
+import vault_adapters
+from vault_adapters import VaultError, clients, connect, providers, testing, web
+from vault_adapters.testing import openid
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
+SHOWN = re.findall(r"^\.\. auto(?:class|function|data):: vault_adapters\.([\w.]+)$", PAGE, re.MULTILINE)
+
+
+def test_every_public_name_is_shown_once():
+    wanted = set(vault_adapters.__all__)
+    for package in (connect, providers, testing, openid, web):
+        short = package.__name__.removeprefix("vault_adapters.")
+        wanted |= {f"{short}.{name}" for name in package.__all__ if name != "presets"}
+    assert wanted - set(SHOWN) == set()
+    assert len(SHOWN) == len(set(SHOWN))
+
+
+def test_every_client_is_shown():
+    folder = Path(clients.__file__).parent
+    public = {path.stem for path in folder.glob("*.py") if re.search(r"^class Vault", path.read_text(), re.MULTILINE)}
+    assert {name.split(".")[1] for name in SHOWN if name.startswith("clients.")} == public
+
+
+def test_the_first_and_the_last():
+    assert SHOWN[0] == "open_vault"
+    errors = [name for name in SHOWN if is_error(getattr(vault_adapters, name, None))]
+    assert SHOWN[-len(errors) :] == errors
+
+
+def is_error(value):
+    return isinstance(value, type) and issubclass(value, VaultError)

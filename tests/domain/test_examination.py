@@ -1,0 +1,121 @@
+"""The rules that decide what puts accounts at risk, and the collection of findings."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from vault_domain import Account, AccountInfo, ConnectionState, Incident, Readiness
+from vault_domain.entities.findings import FindingCode, Severity
+from vault_domain.rules.advice import ADVICE
+from vault_domain.rules.examination import LARGE_LOG, ProviderFacts, SetUp, clock_skew, setup_findings
+from vault_domain.services.tokens.examination import MOST_EXAMPLES, Examination
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+SOUND = ProviderFacts(has_refresher=True, rotates=True, names_hosts=True)
+
+
+def info(tenant="t1", provider="acme", identifier=None, state=ConnectionState.CONNECTED, **fields):
+    return AccountInfo(Account(tenant, provider, identifier), state, expires_at=NOW + DAY / 24, **fields)
+
+
+def examine(*infos, facts=SOUND, has_journal=True, **options):
+    examination = Examination(lambda _: facts, NOW, 14 * DAY, has_journal=has_journal)
+    for each in infos:
+        examination.see(each)
+    return examination.findings(**options)
+
+
+def codes(found):
+    return [each.code.value for each in found]
+
+
+def test_sound_accounts_give_no_finding():
+    ending_later = info("t2", refresh_token_expires_at=NOW + 14 * DAY + SECOND)
+    assert examine(info(), ending_later, info("t3", identifier="ann"), info("t4", identifier="ann")) == []
+
+
+def test_states_of_accounts():
+    broken = info(state=ConnectionState.REAUTHORIZATION_REQUIRED, refresh_token_expires_at=NOW - DAY)
+    failing = info("t2", state=ConnectionState.RETRYING, refresh_token_expires_at=NOW + 14 * DAY)
+    found = examine(failing, broken)
+    assert codes(found) == ["reconnect_required", "refresh_token_ending", "refresh_failing"]
+    assert [each.examples for each in found] == [(broken.account,), (failing.account,), (failing.account,)]
+    assert [each.is_risk for each in found] == [True, True, True]
+
+
+def test_findings_are_grouped_by_provider_and_show_a_few_examples():
+    required = ConnectionState.REAUTHORIZATION_REQUIRED
+    many = [info(f"t{number}", "zoho", state=required) for number in range(9)]
+    first, second = examine(*many, info(provider="acme", state=required))
+    assert (first.provider, first.accounts, len(first.examples)) == ("acme", 1, 1)
+    assert (second.provider, second.accounts, len(second.examples)) == ("zoho", 9, MOST_EXAMPLES)
+
+
+def test_a_missing_refresher():
+    facts = ProviderFacts(has_refresher=False, rotates=False)
+    lasting = AccountInfo(Account("t2", "clerk"), ConnectionState.CONNECTED)
+    (found,) = examine(info(), lasting, facts=facts)
+    assert (found.code, found.accounts, found.severity) == (FindingCode.REFRESHER_MISSING, 1, Severity.CRITICAL)
+    assert examine(info(), facts=ProviderFacts(has_refresher=None)) == []
+
+
+def test_accounts_of_one_user_share_a_grant():
+    facts = ProviderFacts(has_refresher=True, ends_all_grants=True)
+    infos = [info(tenant, identifier=name) for tenant, name in [("t1", "a"), ("t2", "b"), ("t3", "a"), ("t4", "a")]]
+    (found,) = examine(*infos, info("t5"), info("t6"), facts=facts)
+    assert (found.code, found.accounts) == (FindingCode.SHARED_GRANT, 3)
+    assert [account.tenant_id for account in found.examples] == ["t1", "t3", "t4"]
+
+
+@pytest.mark.parametrize(("rotates", "expected"), [(True, 1), (None, 1), (False, 0)])
+def test_a_missing_journal_concerns_accounts_whose_refresh_tokens_rotate(rotates, expected):
+    facts = ProviderFacts(has_refresher=True, rotates=rotates)
+    assert codes(examine(info(), facts=facts, has_journal=False)) == ["journal_missing"] * expected
+    assert examine(info(), facts=facts, has_journal=True) == []
+    assert examine(has_journal=False) == []
+
+
+def test_facts_of_providers_are_notes():
+    facts = ProviderFacts(has_refresher=True, unverified=("rotation", "limits"), names_hosts=False)
+    found = examine(info(), info("t2"), facts=facts, is_complete=False)
+    assert codes(found) == ["profile_unverified", "api_hosts_missing", "accounts_left"]
+    assert [each.detail for each in found] == ["rotation, limits", None, "2 were examined"]
+    assert not any(each.is_risk for each in found)
+
+
+def sound(**fields):
+    return SetUp(**{"readiness": Readiness(), "asked_at": NOW, "answered_at": NOW + SECOND, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"readiness": Readiness(store="timeout")}, ["database_unavailable"]),
+        ({"readiness": Readiness(store="read_only")}, ["database_read_only"]),
+        ({"readiness": Readiness(schema="schema_outdated")}, ["schema_outdated"]),
+        ({"readiness": Readiness(master_key="denied")}, ["master_key_unavailable"]),
+        ({"incidents": (Incident("acme", "invalid_client", NOW, NOW),)}, ["provider_paused"]),
+        ({"secret_bits": (200.0, 79.9)}, ["secret_weak"]),
+        ({"secret_bits": (80.0,)}, []),
+        ({"store_time": NOW - 5 * SECOND}, []),
+        ({"store_time": NOW - 6 * SECOND}, ["clock_skew"]),
+        ({"store_time": NOW + 6 * SECOND}, []),
+        ({"store_time": NOW + 7 * SECOND}, ["clock_skew"]),
+        ({"has_retention": False, "events": LARGE_LOG}, ["audit_retention_missing"]),
+        ({"has_retention": False, "events": LARGE_LOG - 1}, []),
+        ({"has_retention": True, "events": LARGE_LOG}, []),
+        ({"knows_refreshers": False}, ["refreshers_unknown"]),
+    ],
+)
+def test_the_set_up(fields, expected):
+    assert codes(setup_findings(sound(**fields))) == expected
+
+
+def test_a_slow_answer_is_no_skew():
+    assert clock_skew(NOW, NOW + 30 * SECOND, NOW + 60 * SECOND) == timedelta(0)
+
+
+def test_every_code_has_advice():
+    assert set(ADVICE) == set(FindingCode)
