@@ -11,6 +11,8 @@ from attrs import frozen
 from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
 from vault_adapters.stores.postgres.audit_partitions import make_partitions
+from vault_adapters.stores.postgres.citus import is_distributed
+from vault_adapters.stores.postgres.citus_statements import held_statements
 from vault_adapters.stores.postgres.clients import PostgresClientLedger
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
@@ -93,12 +95,17 @@ async def open_postgres_store(
     database = PostgresDatabase(connections, prepare=prepare, clock=clock, timeout=timeout)
     try:
         await prepare_schema(database, schema, migrate=migrate)
-        queries = load_statements(schema)
+        distributed = await is_distributed(database, schema)
+        queries = load_statements(schema, distributed=distributed)
+        waking = load_statements(schema, waking=True, distributed=distributed)
+        if distributed:
+            database.distribute(held_statements(queries, waking))
         if migrate:
             await make_partitions(database, schema)
+        if migrate and not distributed:
             await adopt_restored(database, queries, schema)
         await warn_of_old_trigger(database, schema)
-        tokens = PostgresTokenRepository(database, queries, load_statements(schema, waking=True))
+        tokens = PostgresTokenRepository(database, queries, waking)
         keys = PostgresKeyRepository(database, queries)
         try:
             yield PostgresStore(
