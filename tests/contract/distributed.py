@@ -8,11 +8,12 @@ import psycopg
 import pytest
 
 from vault_adapters.stores.postgres.citus import DISTRIBUTED, REFERENCE, citus_sql
-from vault_adapters.stores.postgres.schema import schema_sql
 
 VARIABLE = "TOKEN_VAULT_TEST_CITUS_URL"
 CLIENT_VARIABLE = "TOKEN_VAULT_TEST_CITUS_CLIENT_URL"
 """The node that the vaults connect to, such as a worker; the coordinator if it is not set."""
+
+_END_OF_TABLES = "END $token_vault_do$;\n"
 
 needs_citus = pytest.mark.skipif(VARIABLE not in os.environ, reason=f"{VARIABLE} names no cluster")
 
@@ -24,8 +25,9 @@ class DistributedSchema:
         self.url = os.environ.get(CLIENT_VARIABLE, os.environ[VARIABLE])
         self.name = f"vault_{secrets.token_hex(6)}"
         self._connection = psycopg.connect(os.environ[VARIABLE], autocommit=True)
-        self._connection.execute(schema_sql(self.name))
-        for statement in citus_sql(self.name).split(";\n"):
+        tables, rest = citus_sql(self.name).split(_END_OF_TABLES)
+        self._connection.execute(tables + _END_OF_TABLES)
+        for statement in rest.split(";\n"):
             self._connection.execute(statement)
         [(kept,)] = self._connection.execute(f'SELECT count(*) FROM "{self.name}".migration').fetchall()
         assert kept > 0
@@ -36,8 +38,10 @@ class DistributedSchema:
         try:
             yield self.name
         finally:
-            tables = [table for table in (*DISTRIBUTED, *REFERENCE) if table != "migration"]
-            self._connection.execute("TRUNCATE " + ", ".join(f'"{self.name}".{table}' for table in tables))
+            # Quicker than TRUNCATE, which locks every shard of every partition.
+            for table in (*reversed(DISTRIBUTED), *REFERENCE):
+                if table != "migration":
+                    self._connection.execute(f'DELETE FROM "{self.name}".{table}')
 
     def close(self):
         """Drop the schema."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vault_adapters.stores.postgres.database import PostgresDatabase
-from vault_adapters.stores.postgres.schema import literal, quoted
+from vault_adapters.stores.postgres.schema import literal, quoted, schema_steps
 
 FIRST = "data_key"
 """The table that the other distributed tables are placed beside: a tenant's rows of all tables are on one node."""
@@ -31,9 +31,9 @@ SELECT EXISTS (
 """
 
 _HEAD = """\
--- Distribute the tables of token-vault by tenant. Run this once on the coordinator, after the script that `token-vault
--- schema` prints, by the role that owns the tables, with no vault open on them: Citus locks each table while it moves
--- its rows. See the page "Run on Citus" before you run it.
+-- Distribute the tables of token-vault by tenant; create them first if there are none. Run this once on the coordinator,
+-- by the role that owns the tables, with no vault open on them: Citus locks each table while it moves its rows. See the
+-- page "Run on Citus" before you run it.
 """
 
 
@@ -46,7 +46,11 @@ def citus_sql(schema: str) -> str:
         schema: the schema's name.
     """
     name = quoted(schema)
+    tables = "\n\n".join(schema_steps(schema))
     steps = [
+        f"DO $token_vault_do$ BEGIN IF to_regclass({_table(schema, 'migration')}) IS NULL THEN EXECUTE $token_vault_tables$",
+        tables,
+        "$token_vault_tables$; END IF; END $token_vault_do$;",
         # Citus would lock the master key's row on every node for each wrap, and two of these locks deadlock.
         f"ALTER TABLE {name}.data_key_wrap DROP CONSTRAINT IF EXISTS data_key_wrap_master_key_id_fkey;",
         *(f"SELECT create_reference_table({_table(schema, table)});" for table in REFERENCE),

@@ -15,6 +15,7 @@ from typing import Any
 from vault_adapters.stores.queries import Queries
 
 HELD: Mapping[str, tuple[str, ...]] = {
+    "store_token": ("hold_data_key", "put_token", "schedule_put_token", "audit_put_token"),
     "store_tokens": ("hold_data_keys", "hold_tokens"),
     "import_tokens": ("hold_data_keys", "hold_tokens"),
     "reseal_tokens": ("hold_data_keys", "hold_tokens"),
@@ -42,10 +43,11 @@ _USABLE = """
     WHERE m.state <> 'retired' AND coalesce({{confirmed_master_key}}, m.state) <> 'retired'"""
 
 
-def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, str]:
+def distributed_fragments(scheduled: str, horizon: str, confirmed_master_key: str) -> dict[str, str]:
     """Return the parts of statements that differ from those of a plain server, by name.
 
     Args:
+        scheduled: the plain server's CTE that makes an account due.
         horizon: the plain server's, which is asked at the node that gives the events their places.
         confirmed_master_key: the plain server's.
     """
@@ -53,6 +55,7 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
         **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
         "told_values": f"SELECT {_UNTOLD}",
         "usable_master_keys": _USABLE.replace("{{confirmed_master_key}}", confirmed_master_key),
+        "schedule": scheduled.removeprefix("scheduled AS (").removesuffix(")").strip(),
         "horizon_here": horizon,
         "horizon": "%(horizon)b::text::xid8",
         "after": "(%(after_xid)b::text::xid8, %(after_seq)b::bigint)",

@@ -133,7 +133,7 @@ def load_statements(schema: str, *, waking: bool = False, distributed: bool = Fa
         **notifying_fragments(schema),
     }
     if distributed:
-        shared |= distributed_fragments(shared["horizon"], shared["confirmed_master_key"])
+        shared |= distributed_fragments(shared["scheduled"], shared["horizon"], shared["confirmed_master_key"])
     filled = {name: sql.replace("{{schema}}", quoted(schema)) for name, sql in shared.items()}
     queries = load_queries(
         "vault_adapters.stores.postgres",

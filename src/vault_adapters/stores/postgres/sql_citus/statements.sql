@@ -265,3 +265,55 @@ INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, sin
 VALUES (%(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}})
 ON CONFLICT (provider, client, reason) DO UPDATE SET refused_at = excluded.refused_at
 RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.opened_at, r.probe_at, {{now}}
+
+-- name: hold_data_key
+-- Lock a data key, if it is active, until the transaction ends.
+SELECT true FROM {{schema}}.data_key
+WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
+FOR SHARE
+
+-- name: put_token
+-- Insert or replace one value if its data key is active, which hold_data_key has locked.
+INSERT INTO {{schema}}.token AS t (
+    tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
+    scopes, generation, last_refreshed_at, created_at, updated_at, client)
+SELECT d.tenant_id, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid, %(value_id)b::uuid,
+    %(data_key_id)b::bytea, %(blob)b::bytea, %(extra)b::bytea, 'valid',
+    coalesce(%(expires_at)b::timestamptz,
+        %(now)b::timestamptz + %(lifetime)b::bigint::float8 * interval '1 microsecond'),
+    %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN %(now)b::timestamptz END,
+    %(now)b::timestamptz, %(now)b::timestamptz, %(client)b::bytea
+FROM {{schema}}.data_key d
+WHERE d.tenant_id = %(tenant_id)b AND d.data_key_id = %(data_key_id)b AND d.state = 'active'
+ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
+    value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra,
+    status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = excluded.client,
+    expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
+    generation = t.generation + 1,
+    last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
+
+-- name: schedule_put_token
+-- Make the account of the value that put_token has stored due no later than the value requires.
+WITH stored AS (
+    SELECT tenant_id, provider, identifier, expires_at, updated_at FROM {{schema}}.token
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+        AND value_id = %(value_id)b::uuid)
+{{schedule}}
+
+-- name: audit_put_token
+-- Append the event of the value that put_token has stored.
+INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+SELECT tenant_id, %(action)b::text, updated_at, provider, identifier, kind, generation, %(actor)b::text
+FROM {{schema}}.token
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+    AND value_id = %(value_id)b::uuid
+
+-- name: store_token
+-- Get the value that put_token has stored. Several statements on one shard take a third of the time of one statement
+-- whose rows are gathered at the coordinator.
+SELECT {{token_columns}}
+FROM {{schema}}.token t
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
+    AND t.identifier = %(identifier)b AND t.value_id = %(value_id)b::uuid
