@@ -1,13 +1,13 @@
-"""What Citus does not run on tables that are distributed by tenant, found in the syntax tree of a statement.
+"""What Citus refuses on tables that are distributed by tenant, or does slowly, found in the syntax tree of a statement.
 
-The rules were taken from what a cluster refused. They are stricter than Citus in places: a rule that is simple to check
-is worth more here than one that allows a few statements more.
+The rules were taken from what a cluster refused. A tree has no types, so two refusals are not found: a sum of a time and
+an interval that reads a column, in a statement that writes, and a parameter whose type Citus does not know.
 """
 
 import re
 
 from pglast import ast, parse_sql
-from pglast.visitors import Visitor
+from pglast.visitors import Skip, Visitor
 
 DISTRIBUTED = frozenset({"data_key", "data_key_wrap", "token", "token_use", "account", "audit_event"})
 REFERENCE = frozenset({"master_key", "migration", "client_refusal", "client_turn", "used_state"})
@@ -19,7 +19,7 @@ IMMUTABLE = frozenset(
 )
 _PARAMETER = re.compile(r"%\((\w+)\)b")
 
-TIME = "a function that is not immutable within COALESCE, CASE or ON CONFLICT of a statement that writes"
+TIME = "a function that is not immutable where a statement writes: in its values, ON CONFLICT or RETURNING"
 LOCK = "row locks that do not belong to one tenant, given as a parameter"
 REFERENCE_LOCK = "row locks on a reference table"
 GATHERED = "a CTE that writes: its rows are gathered at the coordinator"
@@ -29,6 +29,9 @@ MOVED = "a change of the tenant of a row"
 LATERAL = "LATERAL over a distributed table"
 OUTER = "an outer join whose first side is no table"
 RECURSIVE = "a recursive query"
+
+REFUSED = frozenset({TIME, LOCK, NO_COLUMNS, MOVED, RECURSIVE})
+"""The rules whose breach Citus refuses; the others cost round trips to several nodes."""
 
 
 def parsed(sql):
@@ -46,7 +49,7 @@ def broken_rules(sql):
     tables = _Tables(tree)
     if not tables.distributed:
         return frozenset({REFERENCE_LOCK}) if _locks(tree, REFERENCE) else frozenset()
-    visitor = _Rules(is_write=tables.writes)
+    visitor = _Rules()
     visitor(tree)
     broken = set(visitor.broken)
     if not _all_pinned(tree):
@@ -57,29 +60,26 @@ def broken_rules(sql):
 class _Tables(Visitor):
     def __init__(self, tree):
         super().__init__()
-        self.distributed, self.writes = set(), False
+        self.distributed = set()
         self(tree)
 
     def visit_RangeVar(self, _, node):
         if node.schemaname and node.relname in DISTRIBUTED:
             self.distributed.add(node.relname)
 
-    def visit_InsertStmt(self, _, __):
-        self.writes = True
-
-    visit_UpdateStmt = visit_DeleteStmt = visit_InsertStmt
-
 
 class _Rules(Visitor):
-    def __init__(self, *, is_write):
+    def __init__(self):
         super().__init__()
-        self.broken, self.is_write = set(), is_write
+        self.broken = set()
 
-    def visit_CoalesceExpr(self, _, node):
-        if self.is_write and _calls(node):
+    def visit_InsertStmt(self, _, node):
+        if _calls([node.onConflictClause, _returned(node)]):
             self.broken.add(TIME)
 
-    visit_CaseExpr = visit_OnConflictClause = visit_CoalesceExpr
+    def visit_DeleteStmt(self, _, node):
+        if _calls([node.whereClause, _returned(node)]):
+            self.broken.add(TIME)
 
     def visit_CommonTableExpr(self, _, node):
         if isinstance(node.ctequery, ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt):
@@ -101,6 +101,8 @@ class _Rules(Visitor):
             self.broken.add(NO_COLUMNS)
 
     def visit_UpdateStmt(self, _, node):
+        if _calls([node.targetList, node.whereClause, _returned(node)]):
+            self.broken.add(TIME)
         if any(target.name == "tenant_id" for target in node.targetList):
             self.broken.add(MOVED)
 
@@ -128,9 +130,35 @@ class _Found(Visitor):
             self.nodes.append(node)
 
 
-def _calls(tree):
-    """Tell whether a tree calls a function that is not known as immutable."""
-    return any(node.funcname[-1].sval not in IMMUTABLE for node in _Found(tree, ast.FuncCall).nodes)
+class _Calls(Visitor):
+    """Finds functions that are not known as immutable, outside of subqueries."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = False
+
+    def visit_SelectStmt(self, _, __):
+        return Skip
+
+    def visit_FuncCall(self, _, node):
+        self.found |= node.funcname[-1].sval not in IMMUTABLE
+
+
+def _calls(parts):
+    for part in parts:
+        for node in part if isinstance(part, tuple) else (part,):
+            if node is not None:
+                calls = _Calls()
+                calls(node)
+                if calls.found:
+                    return True
+    return False
+
+
+def _returned(node):
+    """Return the RETURNING list; its field has another name from PostgreSQL 18 on."""
+    clause = getattr(node, "returningClause", None)
+    return getattr(node, "returningList", None) if clause is None else clause.exprs
 
 
 def _sources(select):

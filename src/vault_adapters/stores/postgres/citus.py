@@ -14,7 +14,7 @@ DISTRIBUTED = (FIRST, "data_key_wrap", "token", "token_use", "account", "audit_e
 REFERENCE = ("master_key", "migration", "client_refusal", "client_turn", "used_state")
 """The tables without tenants, which Citus copies to each node."""
 
-_CHECKED = {"token": "BETWEEN 1 AND 255", "account": "BETWEEN 1 AND 255", "audit_event": "<= 255"}
+CHECKED = {"token": "BETWEEN 1 AND 255", "account": "BETWEEN 1 AND 255", "audit_event": "<= 255"}
 """The tables whose tenants have a domain as their type, with the lengths that it allows.
 
 Citus compares the types of the distribution columns, and a domain is another type than the text of the other tables.
@@ -57,7 +57,7 @@ def citus_sql(schema: str) -> str:
         *(
             f'ALTER TABLE {name}.{table} ALTER COLUMN tenant_id TYPE text COLLATE "C",'
             f" ADD CHECK (char_length(tenant_id) {length});"
-            for table, length in _CHECKED.items()
+            for table, length in CHECKED.items()
         ),
         f"SELECT create_distributed_table({_table(schema, FIRST)}, 'tenant_id', colocate_with => 'none');",
         *(
