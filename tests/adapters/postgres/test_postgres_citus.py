@@ -22,7 +22,7 @@ from tests.adapters.postgres.citus_rules import (
 )
 
 from vault_adapters.stores.postgres import citus
-from vault_adapters.stores.postgres.citus_statements import HELD, UNHELD, held_parameters
+from vault_adapters.stores.postgres.citus_statements import HELD, UNHELD, held_parameters, held_statements
 from vault_adapters.stores.postgres.schema import schema_sql
 from vault_adapters.stores.postgres.statements import load_statements
 
@@ -86,6 +86,13 @@ def test_statements_before_another_run_tenant_by_tenant():
     assert [(run["tenant_id"], run["kinds"]) for run in runs] == [("a", ["2"]), ("b", ["1", "3"])]
     assert all(run["provider"] == "p" and run["others"] == ["x"] for run in runs)
     assert list(held_parameters("LOCK TABLE x", sent)) == [{}]
+
+
+def test_variants_of_a_statement_have_their_own_statements_before_them():
+    waking = load_statements("vault", waking=True, distributed=True)
+    held = held_statements(ON_CITUS, waking)
+    for queries in (ON_CITUS, waking):
+        assert held[queries["store_token"]][2] == queries["schedule_put_token"]
 
 
 def test_every_table_is_distributed_or_copied(postgres):

@@ -56,6 +56,7 @@ def distributed_fragments(scheduled: str, horizon: str, confirmed_master_key: st
         "told_values": f"SELECT {_UNTOLD}",
         "usable_master_keys": _USABLE.replace("{{confirmed_master_key}}", confirmed_master_key),
         "schedule": scheduled.removeprefix("scheduled AS (").removesuffix(")").strip(),
+        "variant": scheduled.removeprefix("scheduled AS (").split()[0].lower(),
         "horizon_here": horizon,
         "horizon": "%(horizon)b::text::xid8",
         "after": "(%(after_xid)b::text::xid8, %(after_seq)b::bigint)",
@@ -79,7 +80,7 @@ def _distributed(name: str, sql: str, now: str) -> str:
 
 
 def held_statements(*loaded: Queries) -> dict[str, tuple[str, ...]]:
-    """Return the SQL that runs before a statement, by the statement's SQL."""
+    """Return the SQL that runs before a statement, by the statement's SQL, which must differ if what runs before does."""
     return {queries[name]: tuple(queries[hold] for hold in holds) for queries in loaded for name, holds in HELD.items()}
 
 

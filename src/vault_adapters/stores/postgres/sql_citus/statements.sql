@@ -310,8 +310,8 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b 
 
 -- name: store_token
 -- Get the value that put_token has stored. Several statements on one shard take a third of the time of one statement
--- whose rows are gathered at the coordinator.
-SELECT {{token_columns}}
+-- whose rows are gathered at the coordinator. The comment in it tells two variants apart: see held_statements.
+SELECT /* {{variant}} */ {{token_columns}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
