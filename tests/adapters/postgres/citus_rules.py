@@ -1,7 +1,8 @@
+# ruff: noqa: N802 - a visitor's methods are named after the nodes of the tree
 """What Citus refuses on tables that are distributed by tenant, or does slowly, found in the syntax tree of a statement.
 
-The rules were taken from what a cluster refused. A tree has no types, so two refusals are not found: a sum of a time and
-an interval that reads a column, in a statement that writes, and a parameter whose type Citus does not know.
+The rules were taken from what a cluster refused. A tree has no types, so two refusals are not found: a sum of a time
+and an interval that reads a column, in a statement that writes, and a parameter whose type Citus does not know.
 """
 
 import re
@@ -14,8 +15,10 @@ REFERENCE = frozenset({"master_key", "migration", "client_refusal", "client_turn
 """Tables that Citus copies to each node, because they have no tenant."""
 
 IMMUTABLE = frozenset(
-    "array_agg bool_or cardinality convert_to count encode isfinite left max min num_nonnulls octet_length row_number"
-    " sha256 string_agg unnest".split()
+    {
+        *("array_agg", "bool_or", "cardinality", "convert_to", "count", "encode", "isfinite", "left", "max", "min"),
+        *("num_nonnulls", "octet_length", "row_number", "sha256", "string_agg", "unnest"),
+    }
 )
 _PARAMETER = re.compile(r"%\((\w+)\)b")
 

@@ -108,9 +108,8 @@ def test_every_table_is_distributed_or_copied(postgres):
             " AND NOT c.relispartition"
         ).fetchall()
         domains = connection.execute(
-            "SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid"
-            " WHERE c.relnamespace = 'vault'::regnamespace AND a.attname = 'tenant_id' AND t.typtype = 'd'"
-            " AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+            "SELECT table_name FROM information_schema.columns WHERE table_schema = 'vault'"
+            " AND column_name = 'tenant_id' AND domain_name IS NOT NULL AND table_name NOT LIKE 'audit_event_%'"
         ).fetchall()
         assert {name for (name,) in tables} == DISTRIBUTED | REFERENCE
         assert {name for (name,) in domains} == set(citus.CHECKED)
@@ -129,7 +128,7 @@ def test_the_script_needs_no_citus_up_to_its_functions(postgres):
         [changed] = [part for part in script.split(";\n") if "audit_event ALTER COLUMN" in part]
         connection.execute(changed)
         kind = connection.execute(
-            "SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = '\"va\"\"ult\".audit_event'::regclass"
+            'SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = \'"va""ult".audit_event\'::regclass'
             " AND attname = 'tenant_id'"
         ).fetchone()
         assert kind == ("text",)

@@ -31,9 +31,9 @@ SELECT EXISTS (
 """
 
 _HEAD = """\
--- Distribute the tables of token-vault by tenant; create them first if there are none. Run this once on the coordinator,
--- by the role that owns the tables, with no vault open on them: Citus locks each table while it moves its rows. See the
--- page "Run on Citus" before you run it.
+-- Distribute the tables of token-vault by tenant; create them first if there are none. Run this once, on the
+-- coordinator, by the role that owns the tables, with no vault open on them: Citus locks each table while it moves its
+-- rows. See the page "Run on Citus" before you run it.
 """
 
 
@@ -48,7 +48,8 @@ def citus_sql(schema: str) -> str:
     name = quoted(schema)
     tables = "\n\n".join(schema_steps(schema))
     steps = [
-        f"DO $token_vault_do$ BEGIN IF to_regclass({_table(schema, 'migration')}) IS NULL THEN EXECUTE $token_vault_tables$",
+        f"DO $token_vault_do$ BEGIN IF to_regclass({_table(schema, 'migration')}) IS NULL THEN",
+        "EXECUTE $token_vault_tables$",
         tables,
         "$token_vault_tables$; END IF; END $token_vault_do$;",
         # Citus would lock the master key's row on every node for each wrap, and two of these locks deadlock.

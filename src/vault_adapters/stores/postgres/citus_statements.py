@@ -3,8 +3,8 @@
 Few statements are written anew, in the folder ``sql_citus``. The others are changed by rules:
 
 - The time of a statement that writes is a parameter, because Citus calls no function there.
-- Row locks on rows of several tenants are not supported. They are taken before, tenant by tenant, by the statements that
-  `HELD` names; the statement itself takes none.
+- Row locks on rows of several tenants are not supported. They are taken before, tenant by tenant, by the statements
+  that `HELD` names; the statement itself takes none.
 - Nothing notifies, because a notification would not leave the node on which it is sent.
 """
 
@@ -80,7 +80,10 @@ def _distributed(name: str, sql: str, now: str) -> str:
 
 
 def held_statements(*loaded: Queries) -> dict[str, tuple[str, ...]]:
-    """Return the SQL that runs before a statement, by the statement's SQL, which must differ if what runs before does."""
+    """Return the SQL that runs before a statement, by the statement's SQL.
+
+    Two statements with the same SQL must have the same SQL before them.
+    """
     return {queries[name]: tuple(queries[hold] for hold in holds) for queries in loaded for name, holds in HELD.items()}
 
 

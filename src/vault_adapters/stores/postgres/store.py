@@ -20,7 +20,7 @@ from vault_adapters.stores.postgres.importing import PostgresImportRepository
 from vault_adapters.stores.postgres.key_rotation import PostgresKeyRotation
 from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
-from vault_adapters.stores.postgres.listening import NotificationWatch, listening
+from vault_adapters.stores.postgres.listening import DeafWatch, NotificationWatch, listening
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.revival import PostgresRevivalRepository
@@ -107,6 +107,7 @@ async def open_postgres_store(
         await warn_of_old_trigger(database, schema)
         tokens = PostgresTokenRepository(database, queries, waking)
         keys = PostgresKeyRepository(database, queries)
+        watch = DeafWatch if distributed else NotificationWatch
         try:
             yield PostgresStore(
                 tokens,
@@ -120,7 +121,7 @@ async def open_postgres_store(
                 PostgresRevivalRepository(database, queries),
                 PostgresClientLedger(database, queries),
                 PostgresStateLedger(database, queries),
-                lambda hearer: NotificationWatch(connections, database, schema, hearer, timeout.total_seconds()),
+                lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
             )
         finally:
             await tokens.close()
