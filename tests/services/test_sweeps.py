@@ -8,7 +8,7 @@ from attrs import evolve
 from tests.services.conftest import ACCOUNT, TIMING
 from tests.services.fakes import LimitedTasks, settle
 
-from vault_adapters import Account, Rotation, SweepReport, TokenKind, TokenSet
+from vault_adapters import Account, RefreshFailedError, Rotation, SweepReport, TokenKind, TokenSet
 from vault_adapters.testing import ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import claimed
 
@@ -149,3 +149,19 @@ class Ledger:
     async def claim(self, attempt, seen):
         await self._before_a_claim(attempt)
         return await self._ledger.claim(attempt, seen)
+
+
+async def test_a_sweep_ends_although_the_clock_is_set_back_meanwhile(cases):
+    """An account whose refresh fails is due again before the time at which the sweep began."""
+
+    async def set_back():
+        cases.clock.advance(-5 * MINUTE)
+        raise RefreshFailedError
+
+    cases = cases.over(refreshers={"google": answers(0, first=set_back)})
+    await connect(cases, "google", 1)
+    cases.clock.advance(HOUR)
+    calls = []
+    report = await cases.sweeping.sweep(None, lambda: calls.append(None) or len(calls) > 50, actor=None)
+    assert report.claimed == 1
+    assert len(calls) < 10

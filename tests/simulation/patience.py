@@ -18,7 +18,9 @@ class _Run:
 
 
 class Patience:
-    """Follows the failures of each grant whose outcome the vault knows: refused connections, 429 and 503.
+    """Follows the failures of each credential whose outcome the vault knows: refused connections, 429 and 503.
+
+    A new credential, which another process may have stored late, has no failures.
 
     Failures that may not have been recorded are not counted, and neither are those with an unknown outcome. So a run
     may be longer than it seems here, and the vault more patient, but not less.
@@ -27,16 +29,16 @@ class Patience:
     def __init__(self, world):
         self._world, self._runs = world, {}
 
-    def on_attempt(self, grant):
-        """Judge that a request for a grant is sent now."""
-        run, now = self._runs.get(grant.family), self._world.loop.time()
+    def on_attempt(self, grant, credential):
+        """Judge that a credential of a grant is presented now."""
+        run, now = self._runs.get(credential), self._world.loop.time()
         if run is None or now >= run.until or grant.number in self._world.ever_refused:
             return
         if not self._world.is_recovering:  # then a person asks for a refresh, in order to see whether it works
             text = f"account {grant.number} is tried again {run.until - now:.0f} s too early"
             self._world.oracle.violated("impatient", f"{text}, after {run.failures} failures")
 
-    def on_failure(self, grant, process, retry_after=0.0):
+    def on_failure(self, credential, process, retry_after=0.0):
         """Take note of a failure that reaches a process now."""
         failed_at, stops = self._world.loop.time(), process.stopped_seconds
 
@@ -45,7 +47,7 @@ class Patience:
             was_stopped = process.life is not Life.RUNNING or process.stopped_seconds != stops
             if was_stopped or world.stepped_at >= failed_at or not self._has_calm_link(process, failed_at):
                 return
-            run = self._runs.setdefault(grant.family, _Run())
+            run = self._runs.setdefault(credential, _Run())
             run.failures += 1
             wait = 0.5 * 2 ** min(run.failures - 1, _MOST_DOUBLINGS)
             run.until = failed_at + min(max(wait, retry_after), _LONGEST)
@@ -53,9 +55,9 @@ class Patience:
         if self._has_calm_link(process, failed_at):
             self._world.later(_RECORDED, count)
 
-    def on_success(self, grant):
+    def on_success(self, credential):
         """Take note of a success, which ends a run."""
-        self._runs.pop(grant.family, None)
+        self._runs.pop(credential, None)
 
     def on_step(self):
         """Forget all runs, because the clock was set: a backoff that seems to be over is over."""

@@ -192,19 +192,19 @@ class Provider:
 
     def _fail(self, form, headers, process, back, retry_after):
         """Count a request that fails; None: the vault cannot know whether it took effect."""
-        grant, _ = self._named(form, headers)
+        grant, credential = self._named(form, headers)
         if grant is not None:
             self._count_request(grant)
             if retry_after is not None:
-                self._loop.outside(back, self._patience.on_failure, grant, process, retry_after)
+                self._loop.outside(back, self._patience.on_failure, credential, process, retry_after)
 
     def attempted(self, headers, content, *, is_refused):
         """Take note that a process tries to send a request, and whether its connection is refused."""
-        grant, _ = self._named(dict(parse_qsl(content.decode())), headers)
+        grant, credential = self._named(dict(parse_qsl(content.decode())), headers)
         if grant is not None:
-            self._patience.on_attempt(grant)
+            self._patience.on_attempt(grant, credential)
             if is_refused:
-                self._patience.on_failure(grant, PROCESS.get())
+                self._patience.on_failure(credential, PROCESS.get())
 
     def _named(self, form, headers):
         credential = form.get("refresh_token") or form.get("fb_exchange_token") or headers.get("Authorization")
@@ -281,7 +281,7 @@ class Provider:
     def _granted(self, grant, process):
         now, kind = self._loop.time(), self.kind
         self._note_verdict(grant, is_rejected=False)
-        self._patience.on_success(grant)
+        self._patience.on_success(grant.current)
         rotated = None
         grant.used = now
         if kind.grant != "meta" and self._random.random() < kind.rotates:

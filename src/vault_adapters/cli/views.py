@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,27 +43,33 @@ def health_of(info: TokenInfo, buffer: timedelta) -> TokenHealth:
     return info.health(datetime.now(UTC), buffer)
 
 
+_TOKEN_MEMBERS: dict[str, Callable[[TokenInfo, timedelta], Any]] = {
+    "tenant_id": lambda info, _: info.key.tenant_id,
+    "provider": lambda info, _: info.key.provider,
+    "kind": lambda info, _: info.key.kind.value,
+    "identifier": lambda info, _: info.key.identifier,
+    "id": lambda info, _: str(info.id),
+    "status": lambda info, _: info.status.value,
+    "health": lambda info, buffer: health_of(info, buffer).value,
+    "error_code": lambda info, _: info.error_code,
+    "expires_at": lambda info, _: iso(info.expires_at),
+    "suspect_since": lambda info, _: iso(info.suspect_since),
+    "scopes": lambda info, _: list(info.scopes),
+    "generation": lambda info, _: info.generation,
+    "lifetime_seconds": lambda info, _: None if info.lifetime is None else info.lifetime.total_seconds(),
+    "last_used_at": lambda info, _: iso(info.last_used_at),
+    "last_refreshed_at": lambda info, _: iso(info.last_refreshed_at),
+    "created_at": lambda info, _: iso(info.created_at),
+    "updated_at": lambda info, _: iso(info.updated_at),
+}
+
+TOKEN_MEMBERS = tuple(_TOKEN_MEMBERS)
+"""The members of a token's metadata as JSON, which are also the columns of an export as CSV."""
+
+
 def token_json(info: TokenInfo, buffer: timedelta) -> dict[str, Any]:
     """Return a token's metadata as JSON."""
-    return {
-        "tenant_id": info.key.tenant_id,
-        "provider": info.key.provider,
-        "kind": info.key.kind.value,
-        "identifier": info.key.identifier,
-        "id": str(info.id),
-        "status": info.status.value,
-        "health": health_of(info, buffer).value,
-        "error_code": info.error_code,
-        "expires_at": iso(info.expires_at),
-        "suspect_since": iso(info.suspect_since),
-        "scopes": list(info.scopes),
-        "generation": info.generation,
-        "lifetime_seconds": None if info.lifetime is None else info.lifetime.total_seconds(),
-        "last_used_at": iso(info.last_used_at),
-        "last_refreshed_at": iso(info.last_refreshed_at),
-        "created_at": iso(info.created_at),
-        "updated_at": iso(info.updated_at),
-    }
+    return {name: of(info, buffer) for name, of in _TOKEN_MEMBERS.items()}
 
 
 def token_row(info: TokenInfo, buffer: timedelta, screen: Screen) -> list[Content]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import sys
 from datetime import datetime, timedelta
 
 from attrs import evolve, frozen
@@ -22,6 +21,8 @@ MOST_ACCOUNTS = 10
 
 _REPEATED = 3
 """Probe intervals that an account waits after its own refused probe, so that other accounts are tried before it."""
+
+_NEVER_A_FLEET = 2**31
 
 LONGEST_WAIT = timedelta(minutes=5)
 """Longest backoff of one account for a fault of the client, so that it is refreshed soon after the fault is mended."""
@@ -144,7 +145,7 @@ def is_mass(rejected: int, succeeded: int, rules: ClientRules) -> bool:
 
 def believing(rules: ClientRules) -> ClientRules:
     """Return rules under which no mass rejection spares a credential, not even one that pauses the client now."""
-    return evolve(rules, fleet=sys.maxsize, longest=timedelta.resolution)
+    return evolve(rules, fleet=_NEVER_A_FLEET, longest=timedelta.resolution)
 
 
 def is_abandoned(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:

@@ -16,7 +16,7 @@ from vault_adapters.cli.parameters import All, Json, OnlyProvider, TenantOrAll, 
 from vault_adapters.cli.progress import Waiting, waiting
 from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import with_vault
-from vault_adapters.cli.views import token_json
+from vault_adapters.cli.views import TOKEN_MEMBERS, token_json
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.importing.formats import Format
 from vault_adapters.importing.formulas import guard
@@ -31,20 +31,6 @@ _FormatName = Annotated[
 
 _SHOWN_EACH = 100
 """Number of rows between two updates of the progress bar."""
-
-_EXPORTED = (
-    *("tenant_id", "provider", "kind", "identifier", "id", "status", "health", "error_code", "expires_at"),
-    *(
-        "suspect_since",
-        "scopes",
-        "generation",
-        "lifetime_seconds",
-        "last_used_at",
-        "last_refreshed_at",
-        "created_at",
-        "updated_at",
-    ),
-)
 
 
 def add_to(app: App) -> None:
@@ -153,7 +139,7 @@ def _json_row(row: dict[str, Any]) -> None:
 def _csv_rows() -> Callable[[dict[str, Any]], None]:
     # Use UTF-8, because CSV has no escapes for characters that another encoding lacks.
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    table = csv.DictWriter(sys.stdout, _EXPORTED, lineterminator="\n")
+    table = csv.DictWriter(sys.stdout, TOKEN_MEMBERS, lineterminator="\n")
     table.writeheader()
     is_terminal = sys.stdout.isatty()
 

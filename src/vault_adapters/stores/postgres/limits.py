@@ -101,8 +101,8 @@ class OverdueError(psycopg.OperationalError):
 class _Watch:
     """Hangs up a connection when a time has passed.
 
-    One timer serves all statements of a connection. It is set again only after it rang, because a timer of its own for
-    each statement would take about 5 % of the time of a read.
+    One timer serves all statements of a connection. It is set again only after it rang, because the timers of the
+    statements would fill the event loop's heap, and most of them would be cancelled.
     """
 
     def __init__(self) -> None:

@@ -129,7 +129,8 @@ class SweepService:
             due, now = await self._ledger.reserve_due(
                 provider, hold=hold, limit=wanted, since=position.since, until=position.until
             )
-            position.until = position.until or now
+            # If the clock was set back, what is reserved now would be due again before the former end.
+            position.until = now if position.until is None else min(position.until, now)
         if not due:
             del sweep.positions[provider]
             return []
