@@ -224,7 +224,9 @@ def _open_store(
     return open_sqlite_store(url.target.reveal(), migrate=migrate, clock=now, timeout=config.storage_timeout)
 
 
-def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tenants_column: str = "id") -> str:
+def schema_script(
+    config: VaultConfig, *, tenants_table: str | None = None, tenants_column: str = "id", citus: bool = False
+) -> str:
     """Return the SQL that creates the schema in the configured kind of database.
 
     Args:
@@ -233,16 +235,25 @@ def schema_script(config: VaultConfig, *, tenants_table: str | None = None, tena
             creates a trigger instead of the schema. The trigger erases a tenant in the vault when its row in this table
             is deleted.
         tenants_column: the column of that table with the tenants' ids.
+        citus: whether the script distributes the tables of a Citus cluster by tenant (Postgres only).
 
     Raises:
-        InvalidInputError: the table or column is not a valid name, or the database is not Postgres.
+        InvalidInputError: the table or column is not a valid name, the database is not Postgres, or both a table and
+            ``citus`` are given.
     """
+    if citus and tenants_table is not None:
+        raise InvalidInputError("the trigger on a table of tenants does not work with Citus")
     if config.database_url.parse().backend == "postgres":
         with _postgres_extra():
+            from vault_adapters.stores.postgres import citus as citus_schema
             from vault_adapters.stores.postgres import schema, tenants
+        if citus:
+            return citus_schema.citus_sql(config.postgres_schema)
         if tenants_table is None:
             return schema.schema_sql(config.postgres_schema)
         return tenants.tenants_trigger_sql(config.postgres_schema, tenants_table, tenants_column)
+    if citus:
+        raise InvalidInputError("Citus distributes tables of Postgres only")
     if tenants_table is not None:
         raise InvalidInputError("the trigger on a table of tenants exists for Postgres only")
     return sqlite_schema_sql()

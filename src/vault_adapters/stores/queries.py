@@ -24,12 +24,13 @@ class Queries:
         return iter(self._by_name)
 
 
-def load_queries(package: str, *, size: str, **placeholders: str) -> Queries:
+def load_queries(package: str, *, size: str, overlay: str | None = None, **placeholders: str) -> Queries:
     """Read all queries of ``package``'s folder ``sql``.
 
     Args:
         package: the dotted name of the store's package.
         size: the SQL function that returns a value's size; see `columns.placeholders`.
+        overlay: another folder of the package, whose queries replace those of the same name or are added.
         placeholders: the texts that replace ``{{name}}`` in queries, such as a quoted schema name. The column groups
             of `columns` are placeholders too.
 
@@ -37,14 +38,21 @@ def load_queries(package: str, *, size: str, **placeholders: str) -> Queries:
         ValueError: two queries have the same name, a query lacks its description, or a placeholder is unknown.
     """
     filled = {**column_placeholders(size), **placeholders}
+    by_name = _read(package, "sql", filled)
+    if overlay is not None:
+        by_name |= _read(package, overlay, filled)
+    return Queries(by_name)
+
+
+def _read(package: str, folder: str, placeholders: Mapping[str, str]) -> dict[str, str]:
     by_name: dict[str, str] = {}
-    for path in sorted(files(package).joinpath("sql").iterdir(), key=lambda path: path.name):
+    for path in sorted(files(package).joinpath(folder).iterdir(), key=lambda path: path.name):
         if path.name.endswith(".sql"):
             for name, sql in _split(path.read_text(encoding="utf-8")):
                 if name in by_name:
                     raise ValueError(f"two queries of {package} have the name {name}")
-                by_name[name] = _fill(sql, filled)
-    return Queries(by_name)
+                by_name[name] = _fill(sql, placeholders)
+    return by_name
 
 
 def _split(text: str) -> Iterator[tuple[str, str]]:

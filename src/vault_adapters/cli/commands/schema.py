@@ -20,11 +20,14 @@ def schema(
     *,
     tenants_table: Annotated[str | None, Parameter(help="Your table of tenants, as schema.table.")] = None,
     tenants_column: Annotated[str, Parameter(help="Its column with the tenants' ids.")] = "id",
+    citus: Annotated[bool, Parameter(help="Distribute the tables with Citus.", negative=())] = False,
 ) -> None:
     """Print the SQL that creates the schema, without running it; no secret is needed.
 
     With --tenants-table, print a Postgres trigger instead. The trigger erases a tenant in the vault when its row in
-    your own table is deleted.
+    your own table is deleted. With --citus, print the SQL that distributes the tables of a Citus cluster by tenant, and
+    that creates them first if there are none.
     """
     config = VaultConfig.from_env()
-    sys.stdout.write(schema_script(config, tenants_table=tenants_table, tenants_column=tenants_column))
+    script = schema_script(config, tenants_table=tenants_table, tenants_column=tenants_column, citus=citus)
+    sys.stdout.write(script)

@@ -77,6 +77,7 @@ class PostgresAuditLog:
         async def fetch(position: tuple[int, int], wanted: int) -> list[Row]:
             after_xid, after_seq = position
             parameters = {"after_xid": str(max(after_xid, 0)), "after_seq": int8(after_seq), "limit": int8(wanted)}
+            parameters |= await self._horizon()
             if tenant_id is None:
                 return await self._database.fetch(self._queries["list_audit_events"], parameters)
             parameters["tenant_id"] = tenant_id
@@ -109,10 +110,18 @@ class PostgresAuditLog:
             "tenant_id": tenant_id,
             "since": sought.since,
             "limit": int8(limit),
+            **await self._horizon(),
         }
         rows = await self._database.fetch(self._queries["latest_audit_events"], parameters, pace=Pace.BULK)
         turn = await self._turn()
         return sound(rows[::-1], lambda row: _event(row, tenant_id, turn))
+
+    async def _horizon(self) -> dict[str, Any]:
+        """Return the end of the pages as a parameter, if Citus distributes the tables; else the statements find it."""
+        if not self._database.is_distributed:
+            return {}
+        [(xid,)] = await self._database.fetch(self._queries["get_horizon"])
+        return {"horizon": xid}
 
     async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> None:
         """Append events that no mutation writes."""

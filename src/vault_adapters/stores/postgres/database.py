@@ -13,6 +13,7 @@ import psycopg
 
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import WRONG_LOOP
+from vault_adapters.stores.postgres.citus_statements import held_parameters
 from vault_adapters.stores.postgres.clock_watch import ClockWatch
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
@@ -27,18 +28,31 @@ Parameters = Mapping[str, Any]
 _NOT_SUPPORTED = "0A000"
 """The code with which a standby refuses to begin a transaction that may write."""
 
+_TIME = "SELECT pg_catalog.statement_timestamp()"
+
 
 class Transaction:
     """Runs statements in one transaction, each with the same limits."""
 
-    def __init__(self, connection: Connection, now: datetime | None, limits: Limits, *, prepare: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        now: datetime | None,
+        limits: Limits,
+        *,
+        prepare: bool,
+        held: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
         self._connection = connection
         self._limits = limits
         self._prepare = prepare
+        self._held = held
         self.now = now
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
         """Run a statement; return the number of changed rows."""
+        if self._held is not None:
+            parameters = await self._hold(self._held.get(sql, ()), parameters or {})
         cursor = VaultCursor(self._connection)
         work = cursor.execute(sql, parameters, prepare=self._prepare, binary=True)
         await answered(self._connection, self._limits.answer, work)
@@ -46,7 +60,18 @@ class Transaction:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
+        if self._held is not None:
+            parameters = await self._hold(self._held.get(sql, ()), parameters or {})
         return await _query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
+
+    async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
+        """Run what runs before a statement on distributed tables; return the statement's parameters, with the time."""
+        if parameters.get("now", self) is None:
+            parameters = {**parameters, "now": self.now}
+        for hold in holds:
+            for own in held_parameters(hold, parameters):
+                await _query(self._connection, self._limits, hold, own, prepare=self._prepare)
+        return parameters
 
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
         """Run a query once per set of parameters; yield the rows of each run.
@@ -81,6 +106,8 @@ class Transaction:
         """
         try:
             await self.run_script(self._limits.begin)
+            if self._held is not None and self.now is None:
+                [(self.now,)] = await _query(self._connection, self._limits, _TIME, None, prepare=self._prepare)
         except psycopg.Error as error:
             if error.sqlstate != _NOT_SUPPORTED:
                 raise
@@ -173,6 +200,7 @@ class PostgresDatabase:
         self._limits = limits_of(timeout)
         self._prepare = prepare
         self._clock = clock
+        self._held: Mapping[str, tuple[str, ...]] | None = None
         self.clock_watch = ClockWatch()
         self._flights = Flights()
         self._loop = asyncio.get_running_loop()
@@ -181,6 +209,19 @@ class PostgresDatabase:
     def most_connections(self) -> int:
         """The largest number of concurrent statements."""
         return self._connections.most
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether Citus distributes the tables."""
+        return self._held is not None
+
+    def distribute(self, held: Mapping[str, tuple[str, ...]]) -> None:
+        """Give each transaction its time at the beginning, and run some statements before others.
+
+        Args:
+            held: the statements that run before a statement, by its SQL.
+        """
+        self._held = held
 
     async def close(self) -> None:
         """Wait for running statements and close the connections."""
@@ -251,7 +292,7 @@ class PostgresDatabase:
     async def _write(self, sql: str, parameters: Parameters, limits: Limits) -> list[Row]:
         connection = await self._connections.take()
         try:
-            if self._connections.is_plain(connection):
+            if self._held is None and self._connections.is_plain(connection):
                 return await _query(connection, limits, sql, parameters, prepare=self._prepare)
             return await self._enclosed(connection, limits, lambda transaction: transaction.fetch(sql, parameters))
         finally:
@@ -265,7 +306,7 @@ class PostgresDatabase:
             await self._connections.give(connection)
 
     async def _enclosed(self, connection: Connection, limits: Limits, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        transaction = Transaction(connection, self.now(), limits, prepare=self._prepare)
+        transaction = Transaction(connection, self.now(), limits, prepare=self._prepare, held=self._held)
         await transaction.begin()
         try:
             result = await work(transaction)

@@ -173,6 +173,15 @@ class NotificationWatch:
                 self._hearer.anything_changed()
 
 
+class DeafWatch(NotificationWatch):
+    """A watch of tables that Citus distributes: nobody notifies, so it is never current."""
+
+    async def run(self) -> None:
+        """Wait until the task is cancelled."""
+        _log.warning("tokens are cached for a second at most, because Citus distributes the tables")
+        await asyncio.Event().wait()
+
+
 def _has_mark(mark: str, tenant_id: str) -> bool:
     return mark_of_tenant(tenant_id) == mark
 

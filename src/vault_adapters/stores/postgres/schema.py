@@ -103,12 +103,17 @@ def schema_sql(schema: str) -> str:
 
     Afterwards `open_vault` finds the schema up to date, so its role needs no right to create anything.
     """
+    return "\n\n".join(["BEGIN;", *schema_steps(schema), "COMMIT;"]) + "\n"
+
+
+def schema_steps(schema: str) -> list[str]:
+    """Return the parts of the script that creates the schema, without the transaction."""
     steps = [f"CREATE SCHEMA {quoted(schema)};", _filled(_LEDGER, schema).strip() + ";"]
     for migration in load_migrations(_PACKAGE):
         title = f"-- Migration {migration.number:04d}: {migration.name.replace('_', ' ')}"
         steps += [title, _filled(migration.sql, schema).strip(), _record_sql(migration, schema)]
     months = [partition_sql(quoted(schema), month) + ";" for month in months_ahead(datetime.now(UTC))]
-    return "\n\n".join(["BEGIN;", *steps, "\n".join(months), "COMMIT;"]) + "\n"
+    return [*steps, "\n".join(months)]
 
 
 def _record_sql(migration: Migration, schema: str) -> str:

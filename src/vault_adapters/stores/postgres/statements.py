@@ -1,5 +1,6 @@
 """Loads the store's statements and fills in the SQL that several of them share."""
 
+from vault_adapters.stores.postgres.citus_statements import distributed_fragments, distributed_queries
 from vault_adapters.stores.postgres.notifying import notifying_fragments
 from vault_adapters.stores.postgres.schema import quoted
 from vault_adapters.stores.postgres.timelines import TIMELINE
@@ -64,7 +65,7 @@ one of this database, because it may have added events.
 _AFTER = """(
     CASE
         WHEN %(after_xid)b::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot())
-            OR EXISTS (SELECT FROM {{schema}}.audit_event a WHERE a.xid = '2'::xid8 AND a.seq > %(after_seq)b::bigint)
+            OR EXISTS (SELECT 1 FROM {{schema}}.audit_event a WHERE a.xid = '2'::xid8 AND a.seq > %(after_seq)b::bigint)
         THEN '2'::xid8
         ELSE %(after_xid)b::text::xid8 END,
     %(after_seq)b::bigint)"""
@@ -112,7 +113,9 @@ knows its secret could wrap a data key of their own under it, and these processe
 """
 
 
-def load_statements(schema: str, *, waking: bool = False, timeline: str = TIMELINE) -> Queries:
+def load_statements(
+    schema: str, *, waking: bool = False, timeline: str = TIMELINE, distributed: bool = False
+) -> Queries:
     """Return the statements for a schema.
 
     Args:
@@ -120,6 +123,8 @@ def load_statements(schema: str, *, waking: bool = False, timeline: str = TIMELI
         waking: True: a statement that stores one value makes its account due now. False: it makes the account due no
             later than the value requires. One statement for both cases took 4 % longer.
         timeline: the SQL that tells the server's timeline.
+        distributed: True: the statements for tables that Citus distributes. Their time is a parameter, and they notify
+            nobody, because a notification would not leave the node on which it is sent.
     """
     shared = {
         "scheduled": _WOKEN if waking else _SCHEDULED,
@@ -132,7 +137,15 @@ def load_statements(schema: str, *, waking: bool = False, timeline: str = TIMELI
         "after": _AFTER,
         **notifying_fragments(schema),
     }
+    if distributed:
+        shared |= distributed_fragments(shared["scheduled"], shared["horizon"], shared["confirmed_master_key"])
     filled = {name: sql.replace("{{schema}}", quoted(schema)) for name, sql in shared.items()}
-    return load_queries(
-        "vault_adapters.stores.postgres", size="octet_length", schema=quoted(schema), now=_NOW, **filled
+    queries = load_queries(
+        "vault_adapters.stores.postgres",
+        size="octet_length",
+        overlay="sql_citus" if distributed else None,
+        schema=quoted(schema),
+        now=_NOW,
+        **filled,
     )
+    return distributed_queries(queries, _NOW) if distributed else queries

@@ -11,6 +11,8 @@ from attrs import frozen
 from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
 from vault_adapters.stores.postgres.audit_partitions import make_partitions
+from vault_adapters.stores.postgres.citus import is_distributed
+from vault_adapters.stores.postgres.citus_statements import held_statements
 from vault_adapters.stores.postgres.clients import PostgresClientLedger
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
@@ -18,7 +20,7 @@ from vault_adapters.stores.postgres.importing import PostgresImportRepository
 from vault_adapters.stores.postgres.key_rotation import PostgresKeyRotation
 from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
-from vault_adapters.stores.postgres.listening import NotificationWatch, listening
+from vault_adapters.stores.postgres.listening import DeafWatch, NotificationWatch, listening
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.revival import PostgresRevivalRepository
@@ -26,7 +28,7 @@ from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.states import PostgresStateLedger
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
-from vault_adapters.stores.postgres.timelines import Timelines, timeline_sql
+from vault_adapters.stores.postgres.timelines import NO_TIMELINE, Timelines, timeline_sql
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_domain.entities.measures import PoolCounts
 from vault_domain.entities.secret import Secret, as_secret
@@ -96,16 +98,22 @@ async def open_postgres_store(
     database = PostgresDatabase(connections, prepare=prepare, clock=clock, timeout=timeout)
     try:
         await prepare_schema(database, schema, migrate=migrate)
-        timeline = await timeline_sql(database)
-        queries = load_statements(schema, timeline=timeline)
+        distributed = await is_distributed(database, schema)
+        timeline = NO_TIMELINE if distributed else await timeline_sql(database)
+        queries = load_statements(schema, timeline=timeline, distributed=distributed)
+        waking = load_statements(schema, waking=True, timeline=timeline, distributed=distributed)
+        if distributed:
+            database.distribute(held_statements(queries, waking))
         if migrate:
             await make_partitions(database, schema)
+        if migrate and not distributed:
             await adopt_restored(database, queries, schema)
         await warn_of_old_trigger(database, schema)
         timelines = Timelines(database, queries)
         await timelines.current()  # a new database's first timeline is noted before it can change
-        tokens = PostgresTokenRepository(database, queries, load_statements(schema, waking=True, timeline=timeline))
+        tokens = PostgresTokenRepository(database, queries, waking)
         keys = PostgresKeyRepository(database, queries)
+        watch = DeafWatch if distributed else NotificationWatch
         try:
             yield PostgresStore(
                 tokens,
@@ -119,7 +127,7 @@ async def open_postgres_store(
                 PostgresRevivalRepository(database, queries),
                 PostgresClientLedger(database, queries),
                 PostgresStateLedger(database, queries),
-                lambda hearer: NotificationWatch(connections, database, schema, hearer, timeout.total_seconds()),
+                lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
                 connections.counts,
             )
         finally:

@@ -14,7 +14,7 @@ LEFT JOIN {{schema}}.account a
 -- name: has_sibling
 -- Tell whether another tenant has an account with this provider and identifier; the query reads the partial index.
 SELECT EXISTS (
-    SELECT FROM {{schema}}.token
+    SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND identifier = %(identifier)b AND kind IN ('access_token', 'refresh_token')
         AND tenant_id <> %(tenant_id)b)
 
@@ -176,7 +176,7 @@ FOR UPDATE
 DELETE FROM {{schema}}.account a
 WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
     AND NOT EXISTS (
-        SELECT FROM {{schema}}.token t
+        SELECT 1 FROM {{schema}}.token t
         WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier
             AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'))
 
@@ -192,6 +192,6 @@ FOR UPDATE
 DELETE FROM {{schema}}.account a
 WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b
     AND NOT EXISTS (
-        SELECT FROM {{schema}}.token t
+        SELECT 1 FROM {{schema}}.token t
         WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier
             AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'))

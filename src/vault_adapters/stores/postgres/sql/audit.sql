@@ -64,7 +64,7 @@ FROM unnest(%(tenant_ids)b::text[], %(actions)b::text[], %(ages)b::bigint[], %(p
     %(identifiers)b::text[], %(kinds)b::text[], %(generations)b::bigint[], %(actors)b::text[], %(codes)b::text[])
     WITH ORDINALITY n (tenant_id, action, age, provider, identifier, kind, generation, actor, code, ord)
 WHERE %(apart)b::bigint IS NULL OR NOT EXISTS (
-    SELECT FROM {{schema}}.audit_event e
+    SELECT 1 FROM {{schema}}.audit_event e
     WHERE e.action = 'decryption_failed' AND e.tenant_id = n.tenant_id
         AND e.occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond'
         AND e.provider = n.provider AND e.identifier = n.identifier AND e.kind = n.kind

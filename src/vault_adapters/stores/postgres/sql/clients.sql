@@ -49,7 +49,7 @@ RETURNING opened_at IS NOT NULL, {{now}}
 -- name: count_client_successes
 -- Count the access tokens that a client got after a time, up to a limit; it reads the partial index.
 SELECT count(*) FROM (
-    SELECT FROM {{schema}}.token
+    SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
         AND last_refreshed_at > %(after)b::timestamptz
         AND (octet_length(%(client)b::bytea) = 0 OR client = %(client)b::bytea)
@@ -58,7 +58,7 @@ SELECT count(*) FROM (
 -- name: count_client_rejections
 -- Count the credentials of other accounts that the provider rejected after a time, up to a limit.
 SELECT count(*) FROM (
-    SELECT FROM {{schema}}.token
+    SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL
         AND rejected_at > %(after)b::timestamptz
         AND (octet_length(%(client)b::bytea) = 0 OR client IS NULL OR client = %(client)b::bytea)

@@ -50,11 +50,10 @@ scheduled AS (
         min(s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond') FILTER (WHERE s.kind = 'access_token'),
         min(s.now))
     FROM stored s
+    LEFT JOIN {{schema}}.account k
+        ON k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier
     GROUP BY s.tenant_id, s.provider, s.identifier
-    HAVING min(s.expires_at) FILTER (WHERE s.kind = 'access_token') IS NOT NULL
-        OR EXISTS (
-            SELECT FROM {{schema}}.account a
-            WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier)
+    HAVING min(s.expires_at) FILTER (WHERE s.kind = 'access_token') IS NOT NULL OR count(k.tenant_id) > 0
     ORDER BY s.tenant_id, s.provider, s.identifier
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),

@@ -121,7 +121,7 @@ SELECT (SELECT count(*) FROM guarded), (SELECT count(*) FROM resealed)
 UPDATE {{schema}}.data_key d SET emptied_at = {{now}}
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
     AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
-    AND NOT EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id)
+    AND NOT EXISTS (SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id)
 
 -- name: destroy_emptied_data_keys
 -- Turn data keys that were emptied long enough ago into tombstones, delete their wraps and append events. A data key
@@ -129,7 +129,7 @@ WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
 -- a row for each data key of the page, with a time if it was destroyed.
 WITH due AS (
     SELECT d.tenant_id, d.data_key_id,
-        EXISTS (SELECT FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use
+        EXISTS (SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use
     FROM {{schema}}.data_key d
     WHERE d.state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
         AND d.emptied_at <= {{now}}
@@ -165,7 +165,7 @@ SELECT FROM {{schema}}.master_key WHERE master_key_id IN (%(master_key_id)b, %(r
 -- Make the replaced master key unwrap_only, if it is active and the master key that replaces it is unwrap_only.
 UPDATE {{schema}}.master_key SET state = 'unwrap_only'
 WHERE master_key_id = %(replaced)b AND state = 'active'
-    AND EXISTS (SELECT FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only')
+    AND EXISTS (SELECT 1 FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only')
 
 -- name: promote_master_key
 -- Make a master key active; the same transaction has demoted the previous one.
@@ -182,7 +182,7 @@ LEFT JOIN LATERAL (
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 WHERE d.state <> 'destroyed' AND (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
     AND NOT EXISTS (
-        SELECT FROM {{schema}}.data_key_wrap o
+        SELECT 1 FROM {{schema}}.data_key_wrap o
         WHERE o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b)
 ORDER BY d.tenant_id, d.data_key_id
 LIMIT %(limit)b::bigint
@@ -269,7 +269,7 @@ SELECT state FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b 
 -- Retire a master key that is not active and wraps no data key; lock_master_key has locked its row.
 UPDATE {{schema}}.master_key SET state = 'retired'
 WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
-    AND NOT EXISTS (SELECT FROM {{schema}}.data_key_wrap w WHERE w.master_key_id = %(master_key_id)b)
+    AND NOT EXISTS (SELECT 1 FROM {{schema}}.data_key_wrap w WHERE w.master_key_id = %(master_key_id)b)
 
 -- name: append_key_event
 -- Append an event about a key or a tenant in the transaction of the change; return its time.

@@ -10,7 +10,7 @@ LOCK TABLE {{schema}}.master_key IN SHARE ROW EXCLUSIVE MODE
 
 -- name: has_data
 -- Tell whether there are data keys or tokens.
-SELECT EXISTS (SELECT FROM {{schema}}.data_key) OR EXISTS (SELECT FROM {{schema}}.token)
+SELECT EXISTS (SELECT 1 FROM {{schema}}.data_key) OR EXISTS (SELECT 1 FROM {{schema}}.token)
 
 -- name: insert_master_key
 -- Store a master key; a retired one with the same id becomes unwrap_only again.
@@ -57,7 +57,7 @@ created AS (
     INSERT INTO {{schema}}.data_key (tenant_id, data_key_id, state, created_at)
     SELECT s.tenant_id, s.data_key_id, 'active', {{now}}
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) WITH ORDINALITY s (tenant_id, data_key_id, ord)
-    WHERE EXISTS (SELECT FROM lasting l WHERE l.tenant_id = s.tenant_id AND l.data_key_id = s.data_key_id)
+    WHERE EXISTS (SELECT 1 FROM lasting l WHERE l.tenant_id = s.tenant_id AND l.data_key_id = s.data_key_id)
     ORDER BY s.ord
     ON CONFLICT (tenant_id) WHERE state = 'active' DO NOTHING
     RETURNING tenant_id, data_key_id),

@@ -185,7 +185,7 @@ audited AS (
         NULL, NULL, %(actor)b::text
     FROM settled
     WHERE failures > 0)
-SELECT {{now}}, EXISTS (SELECT FROM settled WHERE failures > 0)
+SELECT {{now}}, EXISTS (SELECT 1 FROM settled WHERE failures > 0)
 
 -- name: note_rejection
 -- Record when a refresh condemned a credential, which a host's own mark does not, and append the account's event.

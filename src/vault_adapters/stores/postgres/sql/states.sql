@@ -16,4 +16,4 @@ used AS (
     SELECT %(state_id)b::bytea, %(expires_at)b::timestamptz WHERE %(expires_at)b::timestamptz > {{now}}
     ON CONFLICT (state_id) DO NOTHING
     RETURNING state_id)
-SELECT %(expires_at)b::timestamptz <= {{now}}, EXISTS (SELECT FROM used), {{durable}}
+SELECT %(expires_at)b::timestamptz <= {{now}}, EXISTS (SELECT 1 FROM used), {{durable}}

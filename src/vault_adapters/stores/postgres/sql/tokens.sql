@@ -81,7 +81,7 @@ audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, %(action)b::text, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored
     WHERE %(action)b::text IS NOT NULL)
-SELECT {{token_columns}}, EXISTS (SELECT FROM guarded)
+SELECT {{token_columns}}, EXISTS (SELECT 1 FROM guarded)
 FROM (SELECT NULL::timestamptz AS last_used_at) u
 LEFT JOIN stored t ON true
 
@@ -108,7 +108,7 @@ stored AS (
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
     SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
-SELECT {{token_columns}}, EXISTS (SELECT FROM guarded)
+SELECT {{token_columns}}, EXISTS (SELECT 1 FROM guarded)
 FROM (SELECT) one
 LEFT JOIN stored t ON true
 LEFT JOIN {{schema}}.token_use u
@@ -242,7 +242,7 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b 
 -- name: is_invalid
 -- Tell whether exactly this value is stored and invalid.
 SELECT EXISTS (
-    SELECT FROM {{schema}}.token
+    SELECT 1 FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
         AND value_id = %(value_id)b AND status = 'invalid')
 
@@ -263,6 +263,7 @@ noted AS (
     UPDATE {{schema}}.token t SET noted_value_id = t.value_id
     FROM picked p
     WHERE t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.kind = p.kind AND t.identifier = p.identifier
+        AND t.noted_value_id IS DISTINCT FROM t.value_id
     RETURNING t.tenant_id, t.provider, t.identifier, t.kind, t.generation, p.now),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)

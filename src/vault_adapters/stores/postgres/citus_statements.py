@@ -1,0 +1,117 @@
+"""Changes the statements of a plain server into those for tables that Citus distributes by tenant.
+
+Few statements are written anew, in the folder ``sql_citus``. The others are changed by rules:
+
+- The time of a statement that writes is a parameter, because Citus calls no function there.
+- Row locks on rows of several tenants are not supported. They are taken before, tenant by tenant, by the statements
+  that `HELD` names; the statement itself takes none.
+- Nothing notifies, because a notification would not leave the node on which it is sent.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vault_adapters.stores.queries import Queries
+
+HELD: Mapping[str, tuple[str, ...]] = {
+    "store_token": ("hold_data_key", "put_token", "schedule_put_token", "audit_put_token"),
+    "store_tokens": ("hold_data_keys", "hold_tokens"),
+    "import_tokens": ("hold_data_keys", "hold_tokens"),
+    "reseal_tokens": ("hold_data_keys", "hold_tokens"),
+    "lock_condemned": ("hold_condemned",),
+    "revive_accounts": ("hold_accounts",),
+    "create_data_keys": ("hold_master_keys",),
+    "add_wraps": ("hold_lasting_data_keys", "hold_master_keys"),
+    "delete_wraps": ("hold_lasting_data_keys", "hold_master_keys"),
+    "empty_tenant_audit_events": ("copy_tenant_audit_events",),
+}
+"""The statements that run before a statement, in the same transaction."""
+
+UNHELD = frozenset(
+    {"record_uses", "note_ending", "prune_audit_events", "take_back_rejections", "destroy_emptied_data_keys"}
+)
+"""The statements that do without their row locks, because the rows that they change are compared once more."""
+
+_ROW_LOCK = re.compile(r"\n\s*FOR (?:KEY SHARE|SHARE|UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?(?=[,)\s]|\Z)")
+_WRITES = re.compile(r'\b(?:INSERT INTO|UPDATE|DELETE FROM) "')
+_GIVEN_NOW = "%(now)b::timestamptz"
+_UNTOLD = "NULL::boolean AS told"
+
+_USABLE = """
+    SELECT m.master_key_id FROM {{schema}}.master_key m
+    WHERE m.state <> 'retired' AND coalesce({{confirmed_master_key}}, m.state) <> 'retired'"""
+
+
+def distributed_fragments(scheduled: str, horizon: str, confirmed_master_key: str) -> dict[str, str]:
+    """Return the parts of statements that differ from those of a plain server, by name.
+
+    Args:
+        scheduled: the plain server's CTE that makes an account due.
+        horizon: the plain server's, which is asked at the node that gives the events their places.
+        confirmed_master_key: the plain server's.
+    """
+    return {
+        **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
+        "told_values": f"SELECT {_UNTOLD}",
+        "usable_master_keys": _USABLE.replace("{{confirmed_master_key}}", confirmed_master_key),
+        "schedule": scheduled.removeprefix("scheduled AS (").removesuffix(")").strip(),
+        "variant": scheduled.removeprefix("scheduled AS (").split()[0].lower(),
+        "horizon_here": horizon,
+        "horizon": "%(horizon)b::text::xid8",
+        "after": "(%(after_xid)b::text::xid8, %(after_seq)b::bigint)",
+    }
+
+
+def distributed_queries(queries: Queries, now: str) -> Queries:
+    """Return the statements for distributed tables.
+
+    Args:
+        queries: the plain server's statements, with those of ``sql_citus`` in the place of their namesakes.
+        now: the SQL of the time in them.
+    """
+    return Queries({name: _distributed(name, queries[name], now) for name in queries})
+
+
+def _distributed(name: str, sql: str, now: str) -> str:
+    if name in UNHELD or (name in HELD and not name.startswith("hold_")):
+        sql = _ROW_LOCK.sub("", sql)
+    return sql.replace(now, _GIVEN_NOW) if _WRITES.search(sql) else sql
+
+
+def held_statements(*loaded: Queries) -> dict[str, tuple[str, ...]]:
+    """Return the SQL that runs before a statement, by the statement's SQL.
+
+    Two statements with the same SQL must have the same SQL before them.
+    """
+    return {queries[name]: tuple(queries[hold] for hold in holds) for queries in loaded for name, holds in HELD.items()}
+
+
+def held_parameters(hold: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of each run of a statement that runs before another one: one run for each tenant.
+
+    Args:
+        hold: the statement that runs before.
+        parameters: those of the other statement.
+    """
+    tenants = parameters.get("tenant_ids")
+    if "%(" not in hold:
+        yield {}
+    elif tenants is None:
+        yield dict(parameters)
+    else:
+        for tenant_id in sorted(set(tenants)):
+            yield {
+                "tenant_id": tenant_id,
+                **{
+                    name: _own(tenant_id, tenants, value) if isinstance(value, list) else value
+                    for name, value in parameters.items()
+                    if name != "tenant_id"
+                },
+            }
+
+
+def _own(tenant_id: str, tenants: list[str], values: list[Any]) -> list[Any]:
+    if len(values) != len(tenants):
+        return values
+    return [value for owner, value in zip(tenants, values, strict=True) if owner == tenant_id]

@@ -1,0 +1,256 @@
+# ruff: noqa: N802 - a visitor's methods are named after the nodes of the tree
+"""What Citus refuses on tables that are distributed by tenant, or does slowly, found in the syntax tree of a statement.
+
+The rules were taken from what a cluster refused. A tree has no types, so two refusals are not found: a sum of a time
+and an interval that reads a column, in a statement that writes, and a parameter whose type Citus does not know.
+"""
+
+import re
+
+from pglast import ast, parse_sql
+from pglast.visitors import Skip, Visitor
+
+DISTRIBUTED = frozenset({"data_key", "data_key_wrap", "token", "token_use", "account", "audit_event"})
+REFERENCE = frozenset({"master_key", "migration", "client_refusal", "client_turn", "used_state"})
+"""Tables that Citus copies to each node, because they have no tenant."""
+
+IMMUTABLE = frozenset(
+    {
+        *("array_agg", "bool_or", "cardinality", "convert_to", "count", "encode", "isfinite", "left", "max", "min"),
+        *("num_nonnulls", "octet_length", "row_number", "sha256", "string_agg", "unnest"),
+    }
+)
+_PARAMETER = re.compile(r"%\((\w+)\)b")
+
+TIME = "a function that is not immutable where a statement writes: in its values, ON CONFLICT or RETURNING"
+LOCK = "row locks that do not belong to one tenant, given as a parameter"
+REFERENCE_LOCK = "row locks on a reference table"
+GATHERED = "a CTE that writes: its rows are gathered at the coordinator"
+NO_COLUMNS = "EXISTS over a query without columns"
+ANY_TENANT = "a table whose tenant is neither a parameter nor joined"
+MOVED = "a change of the tenant of a row"
+LATERAL = "LATERAL over a distributed table"
+OUTER = "an outer join whose first side is no table"
+RECURSIVE = "a recursive query"
+
+REFUSED = frozenset({TIME, LOCK, NO_COLUMNS, MOVED, RECURSIVE})
+"""The rules whose breach Citus refuses; the others cost round trips to several nodes."""
+
+
+def parsed(sql):
+    """Return the tree of one statement; each parameter is ``$n``."""
+    names = list(dict.fromkeys(_PARAMETER.findall(sql)))
+    [tree] = parse_sql(_PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql))
+    return tree.stmt
+
+
+def broken_rules(sql):
+    """Return the rules that a statement breaks."""
+    tree = parsed(sql)
+    if isinstance(tree, ast.LockStmt):
+        return frozenset()
+    tables = _Tables(tree)
+    if not tables.distributed:
+        return frozenset({REFERENCE_LOCK}) if _locks(tree, REFERENCE) else frozenset()
+    visitor = _Rules()
+    visitor(tree)
+    broken = set(visitor.broken)
+    if not _all_pinned(tree):
+        broken.add(ANY_TENANT)
+    return frozenset(broken)
+
+
+class _Tables(Visitor):
+    def __init__(self, tree):
+        super().__init__()
+        self.distributed = set()
+        self(tree)
+
+    def visit_RangeVar(self, _, node):
+        if node.schemaname and node.relname in DISTRIBUTED:
+            self.distributed.add(node.relname)
+
+
+class _Rules(Visitor):
+    def __init__(self):
+        super().__init__()
+        self.broken = set()
+
+    def visit_InsertStmt(self, _, node):
+        if _calls([node.onConflictClause, _returned(node)]):
+            self.broken.add(TIME)
+
+    def visit_DeleteStmt(self, _, node):
+        if _calls([node.whereClause, _returned(node)]):
+            self.broken.add(TIME)
+
+    def visit_CommonTableExpr(self, _, node):
+        if isinstance(node.ctequery, ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt):
+            self.broken.add(GATHERED)
+
+    def visit_WithClause(self, _, node):
+        if node.recursive:
+            self.broken.add(RECURSIVE)
+
+    def visit_SelectStmt(self, _, node):
+        if node.lockingClause:
+            if _sources(node) & REFERENCE:
+                self.broken.add(REFERENCE_LOCK)
+            elif not _names_tenant(node) or _has_function(node):
+                self.broken.add(LOCK)
+
+    def visit_SubLink(self, _, node):
+        if node.subLinkType.name == "EXISTS_SUBLINK" and not node.subselect.targetList:
+            self.broken.add(NO_COLUMNS)
+
+    def visit_UpdateStmt(self, _, node):
+        if _calls([node.targetList, node.whereClause, _returned(node)]):
+            self.broken.add(TIME)
+        if any(target.name == "tenant_id" for target in node.targetList):
+            self.broken.add(MOVED)
+
+    def visit_RangeSubselect(self, _, node):
+        if node.lateral and _Tables(node.subquery).distributed:
+            self.broken.add(LATERAL)
+
+    def visit_JoinExpr(self, _, node):
+        if node.jointype.name == "JOIN_LEFT" and _Tables(node.rarg).distributed:
+            first = node
+            while isinstance(first, ast.JoinExpr):
+                first = first.larg
+            if isinstance(first, ast.RangeFunction):
+                self.broken.add(OUTER)
+
+
+class _Found(Visitor):
+    def __init__(self, tree, *kinds):
+        super().__init__()
+        self.kinds, self.nodes = kinds, []
+        self(tree)
+
+    def visit(self, _, node):
+        if isinstance(node, self.kinds):
+            self.nodes.append(node)
+
+
+class _Calls(Visitor):
+    """Finds functions that are not known as immutable, outside of subqueries."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = False
+
+    def visit_SelectStmt(self, _, __):
+        return Skip
+
+    def visit_FuncCall(self, _, node):
+        self.found |= node.funcname[-1].sval not in IMMUTABLE
+
+
+def _calls(parts):
+    for part in parts:
+        for node in part if isinstance(part, tuple) else (part,):
+            if node is not None:
+                calls = _Calls()
+                calls(node)
+                if calls.found:
+                    return True
+    return False
+
+
+def _returned(node):
+    """Return the RETURNING list; its field has another name from PostgreSQL 18 on."""
+    clause = getattr(node, "returningClause", None)
+    return getattr(node, "returningList", None) if clause is None else clause.exprs
+
+
+def _sources(select):
+    return {node.relname for part in select.fromClause or () for node in _Found(part, ast.RangeVar).nodes}
+
+
+def _has_function(select):
+    return any(_Found(part, ast.RangeFunction).nodes for part in select.fromClause or ())
+
+
+def _locks(tree, tables):
+    return any(node.lockingClause and _sources(node) & tables for node in _Found(tree, ast.SelectStmt).nodes)
+
+
+def _column(node):
+    """Return (table, column) of a column; the table is None if it is not named."""
+    if isinstance(node, ast.TypeCast):
+        return _column(node.arg)
+    if not isinstance(node, ast.ColumnRef):
+        return None
+    names = [field.sval for field in node.fields if isinstance(field, ast.String)]
+    return (names[-2] if len(names) > 1 else None, names[-1]) if names else None
+
+
+def _is_parameter(node):
+    if isinstance(node, ast.TypeCast):
+        return _is_parameter(node.arg)
+    return isinstance(node, ast.ParamRef) or (isinstance(node, ast.A_Const) and node.val is not None)
+
+
+def _equalities(tree):
+    """Yield the equalities that hold for all rows: those which no OR or NOT surrounds."""
+    if isinstance(tree, ast.BoolExpr):
+        if tree.boolop.name == "AND_EXPR":
+            for part in tree.args:
+                yield from _equalities(part)
+    elif isinstance(tree, ast.A_Expr) and tree.name[-1].sval == "=":
+        yield tree
+
+
+def _conditions(query):
+    where = getattr(query, "whereClause", None)
+    if where is not None:
+        yield from _equalities(where)
+    sources = getattr(query, "fromClause", None) or getattr(query, "usingClause", None) or ()
+    for source in sources:
+        for join in _Found(source, ast.JoinExpr).nodes:
+            if join.quals is not None:
+                yield from _equalities(join.quals)
+
+
+def _names_tenant(query):
+    return any(
+        (_column(left) or ("", ""))[1] == "tenant_id" and _is_parameter(right)
+        for each in _conditions(query)
+        for left, right in ((each.lexpr, each.rexpr), (each.rexpr, each.lexpr))
+    )
+
+
+def _all_pinned(tree):
+    """Tell whether each query that reads or changes rows of tenants says of which tenant, or joins by the tenant."""
+    queries = _Found(tree, ast.SelectStmt, ast.UpdateStmt, ast.DeleteStmt).nodes
+    return all(_is_pinned(query) for query in queries)
+
+
+def _is_pinned(query):
+    own = list(getattr(query, "fromClause", None) or getattr(query, "usingClause", None) or ())
+    if getattr(query, "relation", None) is not None:
+        own.append(query.relation)
+    direct = [node for part in own for node in _direct(part)]
+    tables = [node for node in direct if node.schemaname and node.relname in DISTRIBUTED]
+    if not tables:
+        return True
+    joined = any(
+        (_column(each.lexpr) or ("", ""))[1] == "tenant_id" == (_column(each.rexpr) or ("", ""))[1]
+        for each in _conditions(query)
+    )
+    by_using = any(
+        join.usingClause and "tenant_id" in {name.sval for name in join.usingClause}
+        for part in own
+        for join in _Found(part, ast.JoinExpr).nodes
+    )
+    return joined or by_using or _names_tenant(query)
+
+
+def _direct(node):
+    """Yield the tables of a FROM clause, without those of its subqueries."""
+    if isinstance(node, ast.RangeVar):
+        yield node
+    elif isinstance(node, ast.JoinExpr):
+        yield from _direct(node.larg)
+        yield from _direct(node.rarg)

@@ -1,0 +1,134 @@
+"""Statements on tables that Citus distributes by tenant, checked without a cluster by their syntax trees.
+
+A run on a cluster is `tests/contract/test_citus.py`.
+"""
+
+import pytest
+from tests.adapters.postgres.citus_rules import (
+    ANY_TENANT,
+    DISTRIBUTED,
+    GATHERED,
+    LATERAL,
+    LOCK,
+    MOVED,
+    NO_COLUMNS,
+    OUTER,
+    RECURSIVE,
+    REFERENCE,
+    REFERENCE_LOCK,
+    REFUSED,
+    TIME,
+    broken_rules,
+)
+
+from vault_adapters.stores.postgres import citus
+from vault_adapters.stores.postgres.citus_statements import HELD, UNHELD, held_parameters, held_statements
+from vault_adapters.stores.postgres.schema import schema_sql
+from vault_adapters.stores.postgres.statements import load_statements
+
+PLAIN = load_statements("vault")
+ON_CITUS = load_statements("vault", distributed=True)
+
+COSTS = {
+    # These ask every node, because no tenant is named. None is on the path of a request.
+    ANY_TENANT: """
+        adopt_audit_events count_client_rejections count_client_successes count_data_keys count_data_keys_to_rotate
+        count_health count_resurrected_data_keys count_wraps destroy_emptied_data_keys find_condemned
+        find_data_keys_to_rotate find_data_keys_without_wrap find_rows_to_reseal find_tenant_of_data_key
+        has_data has_foreign_audit_events has_sibling latest_audit_events list_all_accounts list_audit_events
+        list_doubtful_accounts list_tenants list_troubled_accounts mark_emptied note_ending prune_audit_events
+        reserve_due_accounts retire_master_key take_back_rejections""",
+    # The rows of these pass the coordinator.
+    GATHERED: """
+        add_wraps create_data_keys delete_account_tokens delete_provider_tokens delete_token delete_wraps
+        destroy_emptied_data_keys destroy_tenant_data_keys fail_account import_tokens invalidate_token note_ending
+        note_rejection replace_token report_token reseal_tokens reserve_due_accounts revive_credentials settle_account
+        store_new_token store_tokens take_back_rejections""",
+    LATERAL: "find_data_keys_with_wrap find_rows_to_reseal",
+    OUTER: "get_tokens",
+    # These run after lock_master_keys has locked the table on all nodes, or lock one row that nobody else locks.
+    REFERENCE_LOCK: "lock_both_master_keys lock_master_key use_state",
+}
+
+
+@pytest.mark.parametrize("name", sorted(ON_CITUS))
+def test_citus_refuses_no_statement(name):
+    assert broken_rules(ON_CITUS[name]) & REFUSED == frozenset()
+
+
+def test_statements_that_cost_more_are_known():
+    found = {rule: {name for name in ON_CITUS if rule in broken_rules(ON_CITUS[name])} for rule in COSTS}
+    assert found == {rule: set(names.split()) for rule, names in COSTS.items()}
+
+
+def test_each_rule_finds_what_a_plain_server_allows():
+    """The rules are those of the differences: each of them is broken by a statement of the plain server."""
+    found = {rule: {name for name in PLAIN if rule in broken_rules(PLAIN[name])} for rule in REFUSED}
+    assert {"store_tokens", "import_tokens", "lock_condemned", "record_uses", "note_ending"} <= found[LOCK]
+    assert {"claim_account", "store_token", "invalidate_token", "settle_account"} <= found[TIME]
+    assert found[MOVED] == {"empty_tenant_audit_events"}
+    assert found[RECURSIVE] == {"list_tenants"}
+    assert found[NO_COLUMNS] == {"list_audit_events", "list_tenant_audit_events", "latest_audit_events"}
+
+
+def test_locks_that_a_statement_lost_are_taken_or_not_needed():
+    lost = {
+        name
+        for name in PLAIN
+        if name in ON_CITUS and {LOCK, REFERENCE_LOCK} & broken_rules(PLAIN[name]) - broken_rules(ON_CITUS[name])
+    }
+    assert lost <= HELD.keys() | UNHELD | {"reserve_due_accounts"}, "compares the due time instead"
+
+
+def test_statements_before_another_run_tenant_by_tenant():
+    sent = {"tenant_ids": ["b", "a", "b"], "kinds": ["1", "2", "3"], "provider": "p", "others": ["x"]}
+    runs = list(held_parameters("SELECT %(tenant_id)b", sent))
+    assert [(run["tenant_id"], run["kinds"]) for run in runs] == [("a", ["2"]), ("b", ["1", "3"])]
+    assert all(run["provider"] == "p" and run["others"] == ["x"] for run in runs)
+    assert list(held_parameters("LOCK TABLE x", sent)) == [{}]
+
+
+def test_variants_of_a_statement_have_their_own_statements_before_them():
+    waking = load_statements("vault", waking=True, distributed=True)
+    held = held_statements(ON_CITUS, waking)
+    for queries in (ON_CITUS, waking):
+        assert held[queries["store_token"]][2] == queries["schedule_put_token"]
+
+
+def test_every_table_is_distributed_or_copied(postgres):
+    import psycopg
+
+    assert set(citus.DISTRIBUTED) == DISTRIBUTED
+    assert set(citus.REFERENCE) == REFERENCE
+    url = postgres.create_database("tables_of_citus")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(schema_sql("vault"))
+        tables = connection.execute(
+            "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'p')"
+            " AND NOT c.relispartition"
+        ).fetchall()
+        domains = connection.execute(
+            "SELECT table_name FROM information_schema.columns WHERE table_schema = 'vault'"
+            " AND column_name = 'tenant_id' AND domain_name IS NOT NULL AND table_name NOT LIKE 'audit_event_%'"
+        ).fetchall()
+        assert {name for (name,) in tables} == DISTRIBUTED | REFERENCE
+        assert {name for (name,) in domains} == set(citus.CHECKED)
+        assert not connection.execute("SELECT to_regclass('pg_catalog.pg_dist_partition')").fetchone()[0]
+
+
+def test_the_script_needs_no_citus_up_to_its_functions(postgres):
+    import psycopg
+
+    url = postgres.create_database("script_of_citus")
+    with psycopg.connect(url, autocommit=True) as connection:
+        script = citus.citus_sql('va"ult').replace("\n-- ", "\n--")
+        local, _ = script.split("SELECT create_reference_table", 1)
+        for _ in range(2):  # the tables are created only if there are none
+            connection.execute(local)
+        [changed] = [part for part in script.split(";\n") if "audit_event ALTER COLUMN" in part]
+        connection.execute(changed)
+        kind = connection.execute(
+            'SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = \'"va""ult".audit_event\'::regclass'
+            " AND attname = 'tenant_id'"
+        ).fetchone()
+        assert kind == ("text",)
