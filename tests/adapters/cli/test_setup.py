@@ -94,6 +94,7 @@ def test_health_counts(token_vault):
             {"provider": "clerk", "health": "fresh", "count": 1},
             {"provider": "google", "health": "expiring", "count": 1},
         ],
+        "is_estimate": False,
         "incidents": [],
     }
     assert json.loads(token_vault("health", "--tenant", "t2", "--json").out)["counts"] == []
