@@ -88,6 +88,7 @@ def test_health_counts(token_vault):
     assert report == {
         "ok": True,
         "store_error": None,
+        "store_reason": None,
         "master_key_error": None,
         "failed_reads": 0,
         "counts": [
