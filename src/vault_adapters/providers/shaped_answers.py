@@ -64,7 +64,11 @@ def read_shaped(
         code = _meaning(profile.errors, status, members)
         if code is not None:
             return {**shaped, "error": code}
-        return None if members is None else {**shaped, "error": _found(members, profile.errors.code)}
+        if members is None:
+            return None
+        # A provider whose errors have a form of their own may send the RFC's too, as its gateways do.
+        own = _found(members, profile.errors.code)
+        return {**shaped, "error": members.get("error") if own is None else own}
 
     result = read_answer(answer, dialect=dialect, condemns=condemns, default_lifetime=profile.answer.default_lifetime)
     return evolve(result, extra=kept) if isinstance(result, TokenSet) and kept else result
