@@ -112,6 +112,13 @@ def bench(session):
 
 
 @nox.session
+def scale(session):
+    """Load two million tokens and print what calls cost on the way; `-- --tokens 200000` is quicker."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.scale", *session.posargs)
+
+
+@nox.session
 def soak(session):
     """Run the long tests with their full counts; this takes long."""
     session.install("-e", ".[test]")

@@ -25,10 +25,16 @@ async def bench_vault(
     schema: str = SCHEMA,
     refreshers: Mapping[str, TokenRefresher] | None = None,
     read_cache: timedelta | None = None,
+    serve_stale: timedelta = timedelta(minutes=10),
 ) -> AsyncIterator[TokenVault]:
     """Open a vault as a host would, but with the cheapest scrypt, which runs once at the start."""
     config = VaultConfig(
-        database_url=url, encryption_secret=_SECRET, scrypt_log2_n=14, postgres_schema=schema, read_cache=read_cache
+        database_url=url,
+        encryption_secret=_SECRET,
+        scrypt_log2_n=14,
+        postgres_schema=schema,
+        read_cache=read_cache,
+        serve_stale=serve_stale,
     )
     async with open_vault(config, refreshers=refreshers) as vault:
         yield vault

@@ -11,6 +11,7 @@ from vault_domain import (
     AccountInfo,
     AuditEvent,
     ConnectionState,
+    HealthCount,
     HealthReport,
     TokenHealth,
     TokenInfo,
@@ -170,6 +171,7 @@ def report_json(report: HealthReport) -> dict[str, Any]:
         "counts": [
             {"provider": count.provider, "health": count.health.value, "count": count.count} for count in report.counts
         ],
+        "is_estimate": report.is_estimate,
         "incidents": [
             {
                 "provider": incident.provider,
@@ -184,14 +186,16 @@ def report_json(report: HealthReport) -> dict[str, Any]:
 
 def report_table(report: HealthReport) -> tuple[list[str], list[list[Content]]]:
     """Return a health report's counts as a table: a row per provider, a column per health."""
-    counts = {(count.provider, count.health): count.count for count in report.counts}
+    counts = {(count.provider, count.health): count for count in report.counts}
     columns = list(reversed(TokenHealth))
     rows: list[list[Content]] = []
     for provider in dict.fromkeys(count.provider for count in report.counts):
-        cells = [_count(counts.get((provider, health), 0), health) for health in columns]
+        cells = [_count(counts.get((provider, health)), health) for health in columns]
         rows.append([provider, *cells])
     return ["provider", *(health.value for health in columns)], rows
 
 
-def _count(count: int, health: TokenHealth) -> Cell:
-    return Cell(str(count), _MEANING[health] if count else "quiet")
+def _count(found: HealthCount | None, health: TokenHealth) -> Cell:
+    if found is None or found.count == 0:
+        return Cell("0", "quiet")
+    return Cell(f"~{found.count}" if found.is_estimate else str(found.count), _MEANING[health])

@@ -147,16 +147,19 @@ def place_by_key(row: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(place)
 
 
+_KEY_PLACE = len(TOKEN)  # in the rows of a list, the key comes after the token; an itemgetter costs a third of a split
+_ACCOUNT_OF: Callable[[Sequence[Any]], tuple[str, str]] = itemgetter(_KEY_PLACE + 1, _KEY_PLACE + 3)
+_OWNER_OF: Callable[[Sequence[Any]], tuple[str, str, str]] = itemgetter(_KEY_PLACE, _KEY_PLACE + 1, _KEY_PLACE + 3)
+
+
 def account_of(row: Sequence[Any]) -> tuple[str, str]:
     """Return the provider and the identifier of a token's row, which name its account."""
-    _, (_, provider, _, identifier), _ = LISTED.split(row)
-    return provider, identifier
+    return _ACCOUNT_OF(row)
 
 
 def owner_of(row: Sequence[Any]) -> tuple[str, str, str]:
     """Return tenant, provider and identifier of a token's row, which name its account among all tenants'."""
-    _, (tenant_id, provider, _, identifier), _ = LISTED.split(row)
-    return tenant_id, provider, identifier
+    return _OWNER_OF(row)
 
 
 PLACE_OF_ACCOUNT = ("after_tenant_id", "after_provider", "after_identifier")

@@ -9,11 +9,19 @@ from vault_domain.entities.token import TokenHealth
 
 @frozen
 class HealthCount:
-    """The number of tokens of one provider that have the same health."""
+    """The number of tokens of one provider that have the same health.
+
+    Attributes:
+        provider: the provider.
+        health: the tokens' health.
+        count: how many there are.
+        is_estimate: whether a part of them was estimated from a sample, because there are too many tokens to count.
+    """
 
     provider: str
     health: TokenHealth
     count: int
+    is_estimate: bool = False
 
 
 @frozen
@@ -59,7 +67,8 @@ class HealthReport:
     """The result of a health check.
 
     Attributes:
-        counts: number of tokens by provider and health, sorted; counted without decrypting.
+        counts: number of tokens by provider and health, sorted; counted without decrypting. A report on all tenants
+            of a large vault estimates the tokens of status VALID from a sample; see `is_estimate`.
         failed_reads: number of reads that failed to decrypt since this vault was opened, of the reported tenant or of
             all tenants. Only the 10,000 tenants with the most recent failures have counts of their own.
         store_error: error code of the database check; None if the database answered.
@@ -81,6 +90,11 @@ class HealthReport:
     def ok(self) -> bool:
         """Whether both checks succeeded."""
         return self.store_error is None and self.master_key_error is None
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether a count was estimated from a sample; about 50,000 tokens are read then, instead of all."""
+        return any(count.is_estimate for count in self.counts)
 
 
 @frozen

@@ -21,6 +21,9 @@ from vault_domain.entities.token import (
 )
 from vault_domain.ports.change import Change
 
+MOST_COUNTED = 50_000
+"""About the largest number of tokens that a health report reads one by one."""
+
 
 @frozen
 class Reading:
@@ -142,8 +145,13 @@ class TokenRepository(Protocol):
         buffer: timedelta,
         suspicion: timedelta = MOST_CONFIRMATION,
         notice: timedelta = RECONNECT_NOTICE,
+        most: int = MOST_COUNTED,
     ) -> list[HealthCount]:
-        """Count tokens by provider and health, as `TokenInfo.health` judges them, without decrypting."""
+        """Count tokens by provider and health, as `TokenInfo.health` judges them, without decrypting.
+
+        If ``tenant_id`` is None and there are many more tokens than ``most``, a store may estimate the tokens of status
+        VALID from about as many of them. It counts all others, because a few of them matter.
+        """
 
     async def ping(self) -> None:
         """Return normally if the database answers, takes writes, and has the schema; it reads no token.

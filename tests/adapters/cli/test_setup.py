@@ -88,12 +88,14 @@ def test_health_counts(token_vault):
     assert report == {
         "ok": True,
         "store_error": None,
+        "store_reason": None,
         "master_key_error": None,
         "failed_reads": 0,
         "counts": [
             {"provider": "clerk", "health": "fresh", "count": 1},
             {"provider": "google", "health": "expiring", "count": 1},
         ],
+        "is_estimate": False,
         "incidents": [],
     }
     assert json.loads(token_vault("health", "--tenant", "t2", "--json").out)["counts"] == []

@@ -17,7 +17,7 @@ from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, Report
 from vault_domain.entities.token import RECONNECT_NOTICE, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.token_repository import Reading
+from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -142,7 +142,9 @@ class DictTokenRepository:
 
         await self._database.transact(work, self._clock)
 
-    async def count_health(self, tenant_id, buffer, suspicion=MOST_CONFIRMATION, notice=RECONNECT_NOTICE):
+    async def count_health(
+        self, tenant_id, buffer, suspicion=MOST_CONFIRMATION, notice=RECONNECT_NOTICE, most=MOST_COUNTED
+    ):
         now = self._clock.now()
         counts = Counter(
             (info.key.provider, info.health(now, buffer, suspicion, notice))

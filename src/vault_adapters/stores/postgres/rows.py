@@ -133,8 +133,7 @@ def answers_of(rows: list[Row], keys: Sequence[TokenKey]) -> tuple[list[StoredTo
 
 def has_token(row: Row) -> bool:
     """Return whether a row holds a token; some queries return a row even if there is no token."""
-    token, *_ = LISTED.split(row)
-    return not is_missing(token)
+    return not is_missing(row)  # the token's columns come first
 
 
 def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import LISTED, place_by_expiry, place_by_key
+from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
@@ -47,13 +48,12 @@ from vault_domain.entities.token import (
     DamagedToken,
     MarkOutcome,
     StoredToken,
-    TokenHealth,
     TokenInfo,
     TokenRef,
     TokenWrite,
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.token_repository import Reading
+from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 
 T = TypeVar("T")
 
@@ -188,12 +188,17 @@ class PostgresTokenRepository:
         buffer: timedelta,
         suspicion: timedelta = MOST_CONFIRMATION,
         notice: timedelta = RECONNECT_NOTICE,
+        most: int = MOST_COUNTED,
     ) -> list[HealthCount]:
         """Count tokens by provider and health."""
         parameters = {"tenant_id": tenant_id, "now": self._database.now()}
         parameters |= {"buffer": micros(buffer), "suspicion": micros(suspicion), "notice": micros(notice)}
-        rows = await self._database.fetch(self._queries["count_health"], parameters)
-        return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
+        percent = 100.0
+        if tenant_id is None:
+            for (blocks,) in await self._database.fetch(self._queries["measure_tokens"], {}):
+                percent = sampled_percent(blocks, most)
+        rows = await self._database.fetch(self._queries["count_health"], parameters | {"percent": percent})
+        return health_counts(rows)
 
     async def ping(self) -> None:
         """Return normally if the database answers, takes writes, and has the schema."""

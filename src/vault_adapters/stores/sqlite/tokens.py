@@ -10,6 +10,7 @@ from typing import Any
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
+from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.queries import Queries
@@ -40,13 +41,12 @@ from vault_domain.entities.token import (
     DamagedToken,
     MarkOutcome,
     StoredToken,
-    TokenHealth,
     TokenInfo,
     TokenRef,
     TokenWrite,
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.token_repository import Reading
+from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
 _NO_TABLE = "sqlite_error"
@@ -178,13 +178,18 @@ class SqliteTokenRepository:
         buffer: timedelta,
         suspicion: timedelta = MOST_CONFIRMATION,
         notice: timedelta = RECONNECT_NOTICE,
+        most: int = MOST_COUNTED,
     ) -> list[HealthCount]:
         """Count tokens by provider and health."""
         parameters = {"tenant_id": tenant_id, "now": to_micros(self._database.now())}
         parameters |= {"buffer": buffer // _MICROSECOND, "suspicion": suspicion // _MICROSECOND}
         parameters |= {"notice": notice // _MICROSECOND}
-        rows = await self._database.fetch(self._queries["count_health"], parameters)
-        return [HealthCount(provider, TokenHealth(health), count) for provider, health, count in rows]
+        step, places = 1, 0
+        if tenant_id is None:
+            [(highest,)] = await self._database.fetch(self._queries["measure_tokens"], {})
+            step, places = sampled_rows(highest, most)
+        rows = await self._database.fetch(self._queries["count_health"], parameters | {"step": step, "places": places})
+        return health_counts(rows)
 
     async def ping(self) -> None:
         """Return normally if the database answers and has the schema.

@@ -14,9 +14,10 @@ from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, e
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.page import Page, decode_cursor, encode_cursor
 from vault_domain.entities.reports import HealthCount
-from vault_domain.entities.token import TokenHealth, TokenInfo
+from vault_domain.entities.token import TokenHealth, TokenInfo, TokenStatus
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
@@ -285,3 +286,24 @@ class ListingCases(ContractFixtures):
         assert (report.ok, report.failed_reads) == (True, 0)
         everybody = sum(count.count for count in (await vault.health()).counts)
         assert everybody == sum(tally.values()) + 1
+
+    async def test_health_estimates_valid_tokens_only_and_says_so(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        await vault.store_tokens([(key(number), "v") for number in range(200)])
+        for number in range(3):
+            dead = await vault.store_token(key(f"dead {number}"), "v", expires_at=clock.now())
+            await vault.mark_token_invalid(dead, "invalid_token")
+        unknown = [ImportedToken(key(f"new {number}"), "v", status=TokenStatus.UNKNOWN) for number in range(2)]
+        await vault.import_tokens(unknown)
+        exact = {
+            HealthCount("google", TokenHealth.FRESH, 200),
+            HealthCount("google", TokenHealth.INVALID, 3),
+            HealthCount("google", TokenHealth.UNKNOWN, 2),
+        }
+        assert set(await store.tokens.count_health(None, MINUTE)) == exact
+        assert set(await store.tokens.count_health("t1", MINUTE, most=10)) == exact
+        assert await store.tokens.count_health("stranger", MINUTE, most=10) == []
+        guessed = set(await store.tokens.count_health(None, MINUTE, most=10))
+        assert all(count.is_estimate == (count.health is TokenHealth.FRESH) for count in guessed - exact)
+        assert guessed >= {count for count in exact if count.health is not TokenHealth.FRESH}

@@ -93,7 +93,7 @@ CREATE INDEX token_sibling ON {{schema}}.token (provider, identifier) WHERE kind
 -- Lists of accounts read their pages from here.
 CREATE INDEX token_account ON {{schema}}.token (tenant_id, provider, identifier);
 -- Lists of accounts to be connected again read from the next two; the literals must stand in the queries as they do here.
-CREATE INDEX token_doubtful ON {{schema}}.token (tenant_id, provider, identifier) WHERE status <> 'valid';
+CREATE INDEX token_doubtful ON {{schema}}.token (status, tenant_id, provider, identifier) WHERE status <> 'valid';
 CREATE INDEX token_lapsing ON {{schema}}.token (expires_at)
     WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL;
 -- note_ending reads from here the refresh tokens whose end no event has told yet.

@@ -64,7 +64,15 @@ ORDER BY t.tenant_id, t.provider, t.identifier
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-        WHERE status <> 'valid' AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+        WHERE status <> 'valid' AND status = 'invalid'
+            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+        ORDER BY tenant_id, provider, identifier
+        LIMIT %(limit)b::bigint)
+        UNION ALL
+        (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
+        WHERE status <> 'valid' AND status = 'unknown'
+            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
             AND (%(provider)b::text IS NULL OR provider = %(provider)b)
         ORDER BY tenant_id, provider, identifier
         LIMIT %(limit)b::bigint)
@@ -93,11 +101,13 @@ LEFT JOIN {{schema}}.account a
 ORDER BY t.tenant_id, t.provider, t.identifier
 
 -- name: list_troubled_accounts
--- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them.
+-- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. An
+-- account with an invalid credential must be connected again, so it is not among them.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-        WHERE status <> 'valid' AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+        WHERE status <> 'valid' AND status = 'unknown'
+            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
             AND (%(provider)b::text IS NULL OR provider = %(provider)b)
         ORDER BY tenant_id, provider, identifier
         LIMIT %(limit)b::bigint)

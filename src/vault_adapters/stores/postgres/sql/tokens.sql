@@ -375,7 +375,8 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
 
 -- name: count_health
 -- Count tokens by provider and health. The buffer is at most half of the lifetime; least() ignores a
--- lifetime that is NULL.
+-- lifetime that is NULL. A percentage of less than 100 estimates the valid tokens from a sample of the table's blocks.
+-- Invalid tokens are counted in their index, and so few others are unknown that all are read.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
@@ -390,10 +391,31 @@ SELECT provider,
                 lifetime / 2)::float8 * interval '1 microsecond' THEN 'expiring'
         ELSE 'fresh'
     END AS health,
-    count(*)
-FROM {{schema}}.token
-WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
+    round(sum(weight))::bigint,
+    bool_or(weight > 1)
+FROM (
+    SELECT provider, kind, status, expires_at, lifetime, suspect_since, 1::float8 AS weight
+    FROM {{schema}}.token
+    WHERE %(percent)b::float8 >= 100 AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b)
+    UNION ALL
+    SELECT provider, kind, status, expires_at, lifetime, suspect_since, 100 / %(percent)b::float8
+    FROM {{schema}}.token TABLESAMPLE SYSTEM (%(percent)b::float8::real)
+    WHERE %(percent)b::float8 < 100 AND status = 'valid'
+    UNION ALL
+    SELECT provider, kind, status, expires_at, lifetime, suspect_since, 1
+    FROM {{schema}}.token
+    WHERE %(percent)b::float8 < 100 AND status <> 'valid' AND status = 'unknown'
+    UNION ALL
+    SELECT provider, NULL, status, NULL, NULL, NULL, 1
+    FROM {{schema}}.token
+    WHERE %(percent)b::float8 < 100 AND status <> 'valid' AND status = 'invalid') t
 GROUP BY 1, 2
+
+-- name: measure_tokens
+-- Return the number of blocks of the token table.
+SELECT pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint
+FROM pg_catalog.pg_class c
+WHERE c.oid = (SELECT t.tableoid FROM {{schema}}.token t LIMIT 1)
 
 -- name: count_migrations
 -- Count the applied migrations that this release knows, for a probe.

@@ -66,7 +66,7 @@ CREATE INDEX token_vault_token_sibling ON token_vault_token (provider, identifie
 -- Lists of accounts read their pages from here.
 CREATE INDEX token_vault_token_account ON token_vault_token (tenant_id, provider, identifier);
 -- Lists of accounts to be connected again read from the next two; the literals must stand in the queries as they do here.
-CREATE INDEX token_vault_token_doubtful ON token_vault_token (tenant_id, provider, identifier) WHERE status != 'valid';
+CREATE INDEX token_vault_token_doubtful ON token_vault_token (status, tenant_id, provider, identifier) WHERE status != 'valid';
 CREATE INDEX token_vault_token_lapsing ON token_vault_token (expires_at)
     WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL;
 -- note_ending reads from here the refresh tokens whose end no event has told yet.

@@ -55,7 +55,16 @@ WITH page AS (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         SELECT * FROM (
             SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_doubtful
-            WHERE status != 'valid' AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
+            WHERE status != 'valid' AND status = 'invalid'
+                AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
+                AND (:provider IS NULL OR provider = :provider)
+            ORDER BY tenant_id, provider, identifier
+            LIMIT :limit)
+        UNION ALL
+        SELECT * FROM (
+            SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_doubtful
+            WHERE status != 'valid' AND status = 'unknown'
+                AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
                 AND (:provider IS NULL OR provider = :provider)
             ORDER BY tenant_id, provider, identifier
             LIMIT :limit)
@@ -81,12 +90,14 @@ LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
 ORDER BY t.tenant_id, t.provider, t.identifier
 
 -- name: list_troubled_accounts
--- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them.
+-- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. An
+-- account with an invalid credential must be connected again, so it is not among them.
 WITH page AS (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         SELECT * FROM (
             SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_doubtful
-            WHERE status != 'valid' AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
+            WHERE status != 'valid' AND status = 'unknown'
+                AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
                 AND (:provider IS NULL OR provider = :provider)
             ORDER BY tenant_id, provider, identifier
             LIMIT :limit)

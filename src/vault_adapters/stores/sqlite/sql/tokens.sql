@@ -128,7 +128,13 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE
     SET last_used_at = max(last_used_at, excluded.last_used_at)
 
 -- name: count_health
--- Count tokens by provider and health. The buffer is at most half of the lifetime if that is known.
+-- Count tokens by provider and health. The buffer is at most half of the lifetime if that is known. A step estimates the
+-- valid tokens: one row of each step, chosen at random, stands for all of them. Invalid tokens are counted in their
+-- index, and so few others are unknown that all are read.
+WITH RECURSIVE places (number, place) AS (
+    SELECT 0, 1 + abs(random() % :step) WHERE :step > 1
+    UNION ALL
+    SELECT number + 1, 1 + (number + 1) * :step + abs(random() % :step) FROM places WHERE number + 1 < :places)
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
@@ -140,10 +146,29 @@ SELECT provider,
             coalesce(lifetime / 2, :buffer + :notice)) THEN 'expiring'
         ELSE 'fresh'
     END AS health,
-    count(*)
-FROM token_vault_token
-WHERE :tenant_id IS NULL OR tenant_id = :tenant_id
+    sum(weight),
+    max(weight) > 1
+FROM (
+    SELECT provider, kind, status, expires_at, lifetime, suspect_since, 1 AS weight
+    FROM token_vault_token
+    WHERE :step = 1 AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
+    UNION ALL
+    SELECT t.provider, t.kind, t.status, t.expires_at, t.lifetime, t.suspect_since, :step
+    FROM places p CROSS JOIN token_vault_token t ON t.rowid = p.place
+    WHERE t.status = 'valid'
+    UNION ALL
+    SELECT provider, kind, status, expires_at, lifetime, suspect_since, 1
+    FROM token_vault_token INDEXED BY token_vault_token_doubtful
+    WHERE :step > 1 AND status != 'valid' AND status = 'unknown'
+    UNION ALL
+    SELECT provider, NULL, status, NULL, NULL, NULL, 1
+    FROM token_vault_token INDEXED BY token_vault_token_doubtful
+    WHERE :step > 1 AND status != 'valid' AND status = 'invalid')
 GROUP BY 1, 2
+
+-- name: measure_tokens
+-- Return the highest number of a token's row: at least the number of tokens.
+SELECT coalesce(max(rowid), 0) FROM token_vault_token
 
 -- name: count_migrations
 -- Count the applied migrations that this release knows, for a probe.

@@ -1,0 +1,29 @@
+"""How many tokens a health report counts, and from what part of a large table it estimates the others."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.token import TokenHealth
+
+_TOKENS_OF_A_BLOCK = 10
+"""About as few tokens as a block of Postgres holds."""
+
+
+def sampled_percent(blocks: int, most: int) -> float:
+    """Return the percentage of a table's blocks to read for about ``most`` tokens; 100 reads the whole table."""
+    wanted = most / _TOKENS_OF_A_BLOCK
+    return 100.0 if blocks <= wanted else 100.0 * wanted / blocks
+
+
+def sampled_rows(highest: int, most: int) -> tuple[int, int]:
+    """Return of how many numbers of rows one is looked up, and how many lookups reach the highest; (1, 0): read all."""
+    if highest <= most:
+        return 1, 0
+    step = -(-highest // most)
+    return (step, -(-highest // step)) if step > 1 else (1, 0)
+
+
+def health_counts(rows: Iterable[Sequence[Any]]) -> list[HealthCount]:
+    """Return the counts of a store's rows: provider, health, number, and whether it was estimated."""
+    return [HealthCount(provider, TokenHealth(health), count, bool(guess)) for provider, health, count, guess in rows]

@@ -1,0 +1,1 @@
+"""The growth table: what calls cost while the number of stored tokens grows."""
