@@ -88,7 +88,8 @@ LEFT JOIN stored t ON true
 -- name: replace_token
 -- Store one value under a key that must hold a given generation; see store_token.
 WITH guarded AS (
-    SELECT {{now}} AS now
+    SELECT {{now}} AS now, coalesce(
+        %(expires_at)b::timestamptz, {{now}} + %(lifetime)b::bigint::float8 * interval '1 microsecond') AS expires_at
     FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
     FOR SHARE),
@@ -96,7 +97,7 @@ stored AS (
     UPDATE {{schema}}.token t SET
         value_id = %(value_id)b, data_key_id = %(data_key_id)b, blob = %(blob)b, extra = %(extra)b::bytea,
         status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = %(client)b::bytea,
-        expires_at = coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint::float8 * interval '1 microsecond'),
+        expires_at = g.expires_at,
         lifetime = %(lifetime)b::bigint, scopes = coalesce(%(scopes)b::text, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = g.now, updated_at = g.now
