@@ -306,7 +306,7 @@ def test_a_sync_vault(database):
         for name, method in calls.items():
             raised = gate.expect_now(name, right_call(method, given))
             assert raised or name.partition(".")[2] in WORKS_WITHOUT_TABLES, name
-    refused = open_sync_vault(database.config(encryption_secret=CANARY[:9]), migrate=False)
+    refused = open_sync_vault(database.config(encryption_secret=CANARY[:9] * 4), migrate=False)
     assert gate.expect_now("SyncVault.open", refused.open)
     methods = {name for name in public_names() if name.startswith(("SyncVault.", "SyncKeys.", "SyncStates."))}
     assert set(gate.raised) == methods - CANNOT_RAISE

@@ -18,6 +18,10 @@ ACTOR = "cli"
 """The actor in audit events of commands."""
 
 
+_FAULT_LOG = "fault_log"
+"""The module that logs outages."""
+
+
 def with_vault(
     work: Callable[[TokenVault], Awaitable[T]],
     config: VaultConfig,
@@ -60,11 +64,12 @@ async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
 def _warnings() -> logging.Handler:
     """Return a handler that shows the library's warnings as messages of this program.
 
-    Errors that the library logs are not shown, because a failed command reports its error itself, in one line.
+    Errors that the library logs are not shown, nor that a database or a provider begins to fail, because a failed
+    command reports its error itself, in one line.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("token-vault: %(message)s"))
-    handler.addFilter(lambda record: record.levelno == logging.WARNING)
+    handler.addFilter(lambda record: record.levelno == logging.WARNING and record.module != _FAULT_LOG)
     return handler
 
 

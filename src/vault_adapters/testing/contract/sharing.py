@@ -94,10 +94,9 @@ class SharingCases(ContractFixtures):
         [
             ("another encryption secret, long enough", WrongEncryptionSecretError),
             (CONFIG.encryption_secret.reveal() + " " if CONFIG.encryption_secret else "", WrongEncryptionSecretError),
-            ("too short", ConfigurationError),
             (None, ConfigurationError),
         ],
-        ids=["wrong", "trailing_space", "short", "missing"],
+        ids=["wrong", "trailing_space", "missing"],
     )
     async def test_a_wrong_secret_is_refused_before_any_write(
         self, store: Store, vault: TokenVault, secret: str | None, error: type[Exception]
