@@ -11,7 +11,7 @@ from pglast import ast, parse_sql
 from pglast.visitors import Skip, Visitor
 
 DISTRIBUTED = frozenset({"data_key", "data_key_wrap", "token", "token_use", "account", "audit_event"})
-REFERENCE = frozenset({"master_key", "migration", "client_refusal", "client_turn", "used_state"})
+REFERENCE = frozenset({"master_key", "migration", "client_refusal", "client_turn", "used_state", "timeline"})
 """Tables that Citus copies to each node, because they have no tenant."""
 
 IMMUTABLE = frozenset(

@@ -143,10 +143,10 @@ async def test_the_store_itself_holds_its_data_key(store, raw, execute):
     await prepare(store)
     await raw.execute("BEGIN")
     await raw.execute(
-        f"INSERT INTO {SCHEMA}.token SELECT 'acme', 'google', 'access_token', 'ann@example.com', "
-        "gen_random_uuid(), gen_random_uuid(), "
-        "decode(repeat('64', 16), 'hex'), 'x', 'valid', NULL, NULL, NULL, NULL, 1, "
-        "NULL, now(), now()"
+        f"INSERT INTO {SCHEMA}.token (tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, "
+        "generation, created_at, updated_at) "
+        "SELECT 'acme', 'google', 'access_token', 'ann@example.com', gen_random_uuid(), gen_random_uuid(), "
+        "decode(repeat('64', 16), 'hex'), 'x', 'valid', 1, now(), now()"
     )
     storing = asyncio.create_task(store.tokens.store([write()], actor=None))  # waits for the row
     await asyncio.sleep(0.2)
