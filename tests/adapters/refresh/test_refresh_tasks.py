@@ -16,7 +16,8 @@ def all_errors(cls=VaultError):
 async def test_every_error_reaches_each_caller_as_its_own():
     tasks, account = AsyncioTasks(), Account("t1", "acme")
     made = [
-        cls(account=account) if cls is DecryptionError else cls(account=account, reason="a") for cls in all_errors()
+        cls(account=account) if issubclass(cls, DecryptionError) else cls(account=account, reason="a")
+        for cls in all_errors()
     ]
     made.append(RefreshFailedError(account=account, reason="x", outcome_unknown=True, refresh_token=Secret("r")))
     for error in made:
