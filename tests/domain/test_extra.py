@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from vault_adapters import InvalidInputError, Secret, TokenSet
+from vault_domain import InvalidInputError, Secret, TokenSet
 from vault_domain.entities.extra import MAX_EXTRA_BYTES, NO_EXTRA, as_extra, decoded_extra, fitting, sealable_extra
 
 CANARY = "canary-5c1f"
