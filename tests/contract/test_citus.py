@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 import pytest
-from tests.contract.distributed import DistributedSchema, needs_citus
+from tests.contract.distributed import DistributedSchema, skip_without_citus
 from tests.contract.stores import check_postgres_idle, open_postgres
 
 from vault_adapters.testing.contract import SharedStoreContract
+
+skip_without_citus()
 
 PATIENCE = timedelta(seconds=60)
 """Writers of one row wait for each other, and each takes several round trips between the nodes."""
@@ -19,7 +21,6 @@ def distributed_schema():
     schema.close()
 
 
-@needs_citus
 class TestCitus(SharedStoreContract):
     @pytest.fixture
     def open_store(self, distributed_schema):

@@ -18,6 +18,7 @@ MAX_EXTRA_BYTES = 16 * 1024
 BEARER = "Bearer"
 
 _MAX_NAME = 255
+_KNOWN_TYPES = frozenset({"bearer", "dpop", "mac", "pop"})
 _TOKEN_TYPE = re.compile(r"[!-~]{1,64}", re.ASCII)
 _TOO_LARGE = "extra must not be larger than 16 KiB of JSON"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -128,6 +129,11 @@ def fitting(members: Mapping[str, Any]) -> dict[str, str]:
 def is_bearer(token_type: str) -> bool:
     """Return whether a token type is Bearer; RFC 6749 section 5.1 says that its case does not matter."""
     return token_type.lower() == "bearer"
+
+
+def shown_token_type(token_type: str) -> str:
+    """Return a token type for a repr; an unknown one is hidden, because a provider may repeat a token there."""
+    return repr(token_type) if token_type.lower() in _KNOWN_TYPES else "'**********'"
 
 
 def read_token_type(value: object) -> str:

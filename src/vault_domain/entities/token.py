@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.choice import Choice
-from vault_domain.entities.extra import BEARER, NO_EXTRA, Extra
+from vault_domain.entities.extra import BEARER, NO_EXTRA, Extra, shown_token_type
 from vault_domain.entities.lifetime import capped
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, is_suspect
@@ -147,7 +147,7 @@ class Token:
     info: TokenInfo
     value: Secret
     extra: Mapping[str, str] = NO_EXTRA
-    token_type: str = BEARER
+    token_type: str = field(default=BEARER, repr=shown_token_type)
 
 
 @frozen

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import field, frozen
 
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.extra import NO_EXTRA, Extra, as_extra, read_token_type
+from vault_domain.entities.extra import NO_EXTRA, Extra, as_extra, read_token_type, shown_token_type
 from vault_domain.entities.lifetime import LONGEST_LIFETIME, limited_expiry, read_epoch, read_lifetime
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret, as_value, is_storable, is_too_long
@@ -117,7 +117,7 @@ class TokenSet:
     expires_at: datetime | None = field(default=None, converter=_as_expires_at)
     expires_in: timedelta | None = field(default=None, converter=_as_lifetime)
     scopes: tuple[str, ...] = field(default=(), converter=as_scopes)
-    token_type: str = "Bearer"
+    token_type: str = field(default="Bearer", repr=shown_token_type)
     refresh_token_expires_at: datetime | None = field(default=None, converter=_as_refresh_expires_at)
     refresh_token_problem: str | None = field(default=None, converter=_as_problem)
     refresh_token_expires_in: timedelta | None = field(default=None, converter=_as_refresh_lifetime)

@@ -8,7 +8,7 @@ from attrs import define, field
 from tests.adapters.web import sample
 from tests.adapters.web.conftest import browsing
 from tests.adapters.web.reading import Reader
-from tests.adapters.web.test_pages import account_path
+from tests.adapters.web.test_web_pages import account_path
 
 from vault_adapters import Account, AccountInfo, ConnectionState, ReauthorizationRequiredError
 from vault_adapters.testing import memory_vault

@@ -8,7 +8,7 @@ import pytest
 from tests.adapters.web import sample
 from tests.adapters.web.conftest import browsing
 from tests.adapters.web.reading import Reader
-from tests.adapters.web.test_pages import account_path
+from tests.adapters.web.test_web_pages import account_path
 from tests.support.fault_proxy import fault_proxy
 
 from vault_adapters import Account, StorageError, VaultConfig, generate_encryption_secret, open_vault
