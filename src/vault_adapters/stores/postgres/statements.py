@@ -113,6 +113,23 @@ knows its secret could wrap a data key of their own under it, and these processe
 """
 
 
+_AFTER_ACCOUNT = """(tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
+            AND (%(provider)b::text IS NULL OR provider = %(provider)b)"""
+"""Whether an account of any tenant stands after a position, and at the provider that was asked for."""
+
+_TOKENS_OF_PAGE = """(SELECT) one
+LEFT JOIN (page p
+    JOIN {{schema}}.token t
+        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
+        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+ORDER BY t.tenant_id, t.provider, t.identifier"""
+"""The tokens of the accounts on a ``page`` of all tenants, with uses and accounts; one row if the page is empty."""
+
+
 def load_statements(
     schema: str, *, waking: bool = False, timeline: str = TIMELINE, distributed: bool = False
 ) -> Queries:
@@ -135,6 +152,8 @@ def load_statements(
         "timeline": timeline,
         "horizon": _HORIZON,
         "after": _AFTER,
+        "after_account": _AFTER_ACCOUNT,
+        "tokens_of_page": _TOKENS_OF_PAGE,
         **notifying_fragments(schema),
     }
     if distributed:

@@ -52,6 +52,19 @@ Processes that were opened before the retirement still have the retired master k
 knows the secret of this master key could wrap a data key of their own, and these processes would unwrap that data key.
 """
 
+_AFTER_ACCOUNT = """(tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
+                AND (:provider IS NULL OR provider = :provider)"""
+"""Whether an account of any tenant stands after a position, and at the provider that was asked for."""
+
+_TOKENS_OF_PAGE = """page p
+CROSS JOIN token_vault_token t
+    ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
+    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
+ORDER BY t.tenant_id, t.provider, t.identifier"""
+"""The tokens of the accounts on a ``page`` of all tenants, with uses and accounts."""
+
 
 @cache
 def load_statements() -> Queries:
@@ -62,6 +75,8 @@ def load_statements() -> Queries:
         value_columns=_VALUE_COLUMNS,
         account_columns=", ".join(f"{name} + {_STEP}" if name in _LEASE_TIMES else name for name in ACCOUNT),
         step=_STEP,
+        after_account=_AFTER_ACCOUNT,
+        tokens_of_page=_TOKENS_OF_PAGE,
         usable_wrap=_USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
         confirmed_data_key=_CONFIRMED_DATA_KEY,
         confirmed_master_key=_CONFIRMED_MASTER_KEY,

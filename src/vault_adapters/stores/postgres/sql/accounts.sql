@@ -42,21 +42,11 @@ ORDER BY t.provider, t.identifier
 -- List the tokens of all tenants' accounts after a position, each with its account's label and refresh state.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-    WHERE (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
-        AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+    WHERE {{after_account}}
     ORDER BY tenant_id, provider, identifier
     LIMIT %(limit)b::bigint)
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
-FROM (SELECT) one
-LEFT JOIN (page p
-    JOIN {{schema}}.token t
-        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-LEFT JOIN {{schema}}.account a
-    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
-ORDER BY t.tenant_id, t.provider, t.identifier
+FROM {{tokens_of_page}}
 
 -- name: list_doubtful_accounts
 -- List all tenants' accounts that may have to be connected again; see list_all_accounts. A token of each of them is not
@@ -65,40 +55,27 @@ WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
         WHERE status <> 'valid' AND status = 'invalid'
-            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
-            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+            AND {{after_account}}
         ORDER BY tenant_id, provider, identifier
         LIMIT %(limit)b::bigint)
         UNION ALL
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
         WHERE status <> 'valid' AND status = 'unknown'
-            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
-            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+            AND {{after_account}}
         ORDER BY tenant_id, provider, identifier
         LIMIT %(limit)b::bigint)
         UNION ALL
         SELECT tenant_id, provider, identifier FROM {{schema}}.token
         WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL AND expires_at <= {{now}}
-            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
-            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+            AND {{after_account}}
         UNION ALL
         SELECT tenant_id, provider, identifier FROM {{schema}}.token
         WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL AND expires_at <= {{now}}
-            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
-            AND (%(provider)b::text IS NULL OR provider = %(provider)b)) d
+            AND {{after_account}}) d
     ORDER BY tenant_id, provider, identifier
     LIMIT %(limit)b::bigint)
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
-FROM (SELECT) one
-LEFT JOIN (page p
-    JOIN {{schema}}.token t
-        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-LEFT JOIN {{schema}}.account a
-    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
-ORDER BY t.tenant_id, t.provider, t.identifier
+FROM {{tokens_of_page}}
 
 -- name: list_troubled_accounts
 -- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. An
@@ -107,30 +84,19 @@ WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
         WHERE status <> 'valid' AND status = 'unknown'
-            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
-            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+            AND {{after_account}}
         ORDER BY tenant_id, provider, identifier
         LIMIT %(limit)b::bigint)
         UNION ALL
         (SELECT tenant_id, provider, identifier FROM {{schema}}.account
         WHERE (failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL)
-            AND (tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
-            AND (%(provider)b::text IS NULL OR provider = %(provider)b)
+            AND {{after_account}}
         ORDER BY tenant_id, provider, identifier
         LIMIT %(limit)b::bigint)) d
     ORDER BY tenant_id, provider, identifier
     LIMIT %(limit)b::bigint)
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
-FROM (SELECT) one
-LEFT JOIN (page p
-    JOIN {{schema}}.token t
-        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-LEFT JOIN {{schema}}.account a
-    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
-ORDER BY t.tenant_id, t.provider, t.identifier
+FROM {{tokens_of_page}}
 
 -- name: list_tenants
 -- List tenants that have tokens, after a tenant. Each step reads one entry of the index, however many tokens a tenant has.

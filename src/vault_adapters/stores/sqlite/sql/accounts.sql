@@ -35,18 +35,11 @@ ORDER BY t.provider, t.identifier
 -- List the tokens of all tenants' accounts after a position, each with its account's label and refresh state.
 WITH page AS (
     SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_account
-    WHERE (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
-        AND (:provider IS NULL OR provider = :provider)
+    WHERE {{after_account}}
     ORDER BY tenant_id, provider, identifier
     LIMIT :limit)
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
-FROM page p
-CROSS JOIN token_vault_token t
-    ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
-LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
-ORDER BY t.tenant_id, t.provider, t.identifier
+FROM {{tokens_of_page}}
 
 -- name: list_doubtful_accounts
 -- List all tenants' accounts that may have to be connected again; see list_all_accounts. A token of each of them is not
@@ -56,38 +49,28 @@ WITH page AS (
         SELECT * FROM (
             SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_doubtful
             WHERE status != 'valid' AND status = 'invalid'
-                AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
-                AND (:provider IS NULL OR provider = :provider)
+                AND {{after_account}}
             ORDER BY tenant_id, provider, identifier
             LIMIT :limit)
         UNION ALL
         SELECT * FROM (
             SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_doubtful
             WHERE status != 'valid' AND status = 'unknown'
-                AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
-                AND (:provider IS NULL OR provider = :provider)
+                AND {{after_account}}
             ORDER BY tenant_id, provider, identifier
             LIMIT :limit)
         UNION ALL
         SELECT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_expiring
         WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL AND expires_at <= :now
-            AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
-            AND (:provider IS NULL OR provider = :provider)
+            AND {{after_account}}
         UNION ALL
         SELECT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_lapsing
         WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL AND expires_at <= :now
-            AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
-            AND (:provider IS NULL OR provider = :provider))
+            AND {{after_account}})
     ORDER BY tenant_id, provider, identifier
     LIMIT :limit)
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
-FROM page p
-CROSS JOIN token_vault_token t
-    ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
-LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
-ORDER BY t.tenant_id, t.provider, t.identifier
+FROM {{tokens_of_page}}
 
 -- name: list_troubled_accounts
 -- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. An
@@ -97,28 +80,20 @@ WITH page AS (
         SELECT * FROM (
             SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_doubtful
             WHERE status != 'valid' AND status = 'unknown'
-                AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
-                AND (:provider IS NULL OR provider = :provider)
+                AND {{after_account}}
             ORDER BY tenant_id, provider, identifier
             LIMIT :limit)
         UNION ALL
         SELECT * FROM (
             SELECT tenant_id, provider, identifier FROM token_vault_account INDEXED BY token_vault_account_troubled
             WHERE (failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL)
-                AND (tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
-                AND (:provider IS NULL OR provider = :provider)
+                AND {{after_account}}
             ORDER BY tenant_id, provider, identifier
             LIMIT :limit))
     ORDER BY tenant_id, provider, identifier
     LIMIT :limit)
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
-FROM page p
-CROSS JOIN token_vault_token t
-    ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
-LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
-ORDER BY t.tenant_id, t.provider, t.identifier
+FROM {{tokens_of_page}}
 
 -- name: list_tenants
 -- List tenants that have tokens, after a tenant. Each step reads one entry of the index, however many tokens a tenant has.
