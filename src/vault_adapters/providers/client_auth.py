@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote_plus, urlencode
 
@@ -17,6 +18,7 @@ from vault_domain.entities.secret import Secret, as_secret
 AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 """The authentication methods, as RFC 7591 section 2 names them."""
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _METHODS: tuple[AuthMethod, ...] = get_args(AuthMethod)
 
 
@@ -89,9 +91,15 @@ def check_client(auth_method: str, client_secret: Secret | None, signing_key: Si
         raise InvalidInputError("client_secret is missing; for a public client, pass auth_method='none'")
 
 
-def plain_form(url: str, form: Mapping[str, str]) -> Outgoing:
-    """Return a POST of a form that authenticates no client."""
-    return Outgoing(url, urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
+def plain_form(url: str, form: Mapping[str, str], headers: Mapping[str, str] = _NO_HEADERS) -> Outgoing:
+    """Return a POST of a form as it is, which authenticates no client by itself."""
+    content_type = {"Content-Type": "application/x-www-form-urlencoded"}
+    return Outgoing(url, urlencode(form).encode(), {**headers, **content_type})
+
+
+def plain_json(url: str, members: Mapping[str, str], headers: Mapping[str, str] = _NO_HEADERS) -> Outgoing:
+    """Return a POST of a JSON object as it is; see `plain_form`."""
+    return Outgoing(url, json.dumps(members).encode(), {**headers, "Content-Type": "application/json"})
 
 
 def signed_form(
@@ -102,18 +110,14 @@ def signed_form(
     With ``client_secret_basic``, id and secret are form-urlencoded before they are joined, as the RFC requires. For a
     provider that does not decode them, use ``client_secret_post``.
     """
-    fields, headers = _authenticated(form, client_id, client_secret, auth_method)
-    headers["Content-Type"] = "application/x-www-form-urlencoded"
-    return Outgoing(url, urlencode(fields).encode(), headers)
+    return plain_form(url, *_authenticated(form, client_id, client_secret, auth_method))
 
 
 def signed_json(
     url: str, members: Mapping[str, str], *, client_id: str, client_secret: Secret | None, auth_method: AuthMethod
 ) -> Outgoing:
     """Return an authenticated POST of a JSON object; see `signed_form`."""
-    fields, headers = _authenticated(members, client_id, client_secret, auth_method)
-    headers["Content-Type"] = "application/json"
-    return Outgoing(url, json.dumps(fields).encode(), headers)
+    return plain_json(url, *_authenticated(members, client_id, client_secret, auth_method))
 
 
 def _authenticated(

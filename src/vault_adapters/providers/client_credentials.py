@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from vault_adapters.providers.answers import read_answer
 from vault_adapters.providers.client_auth import AuthMethod, as_secret_method, signed_form
 from vault_adapters.providers.endpoint import as_parameters, as_token_url, shown
 from vault_adapters.providers.fields import credential_fields
-from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
+from vault_adapters.providers.http import Incoming, Outgoing, exchange
+from vault_adapters.providers.key_refresher import KeyRefresher
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
-from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import VaultError
-from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_scopes
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 @scrubbed_class
 @frozen(eq=False)
-class ClientCredentialsRefresher:
+class ClientCredentialsRefresher(KeyRefresher):
     """Exchanges an API key (a ``client_id`` with its ``client_secret``) for an access token (RFC 6749, section 4.4).
 
     Store the key as ``Secret.from_fields(client_id=..., client_secret=...)``. The answers ``invalid_client`` and
@@ -49,24 +48,6 @@ class ClientCredentialsRefresher:
     scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
     extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
     client: HttpClient | None = field(default=None, kw_only=True, repr=False)
-
-    @property
-    def spends(self) -> TokenKind:
-        """The kind of credential: an API key."""
-        return TokenKind.API_KEY
-
-    @property
-    def rotation(self) -> Rotation:
-        """The rotation policy: a refresh does not change the key."""
-        return Rotation.non_rotating()
-
-    def with_client(self, client: HttpClient) -> ClientCredentialsRefresher:
-        """Return a copy that sends its requests through ``client``, which it never closes."""
-        return evolve(self, client=client)
-
-    async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Ask the provider for a new access token; see `TokenRefresher`."""
-        return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
         outgoing = self._outgoing(request.credential)

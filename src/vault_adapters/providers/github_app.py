@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from vault_adapters.providers.answers import Members, json_object, read_answer
 from vault_adapters.providers.assertions import Signed, timely
@@ -16,9 +16,10 @@ from vault_adapters.providers.client_auth import as_signing_key
 from vault_adapters.providers.endpoint import as_client_id, as_endpoint, shown
 from vault_adapters.providers.expiry import retry_after
 from vault_adapters.providers.fields import credential_fields
-from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
+from vault_adapters.providers.http import Incoming, Outgoing, exchange
+from vault_adapters.providers.key_refresher import KeyRefresher
 from vault_adapters.providers.signing_key import SigningKey
-from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.account import Account
 from vault_domain.entities.errors import (
     InvalidInputError,
     ProviderConfigurationError,
@@ -26,7 +27,6 @@ from vault_domain.entities.errors import (
     RefreshFailedError,
     VaultError,
 )
-from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
@@ -46,7 +46,7 @@ def _as_api_url(value: object) -> str:
 
 @scrubbed_class
 @frozen(eq=False)
-class GitHubAppRefresher:
+class GitHubAppRefresher(KeyRefresher):
     """Asks GitHub for the access token of an installation, which lasts an hour.
 
     Store the installation as ``Secret.from_fields(installation_id="123")``, of the kind API key. Further fields
@@ -75,27 +75,9 @@ class GitHubAppRefresher:
         if self.signing_key is None or self.signing_key.algorithm != "RS256":
             raise InvalidInputError("signing_key must be a SigningKey with the algorithm RS256")
 
-    @property
-    def spends(self) -> TokenKind:
-        """The kind of credential: an API key that names the installation."""
-        return TokenKind.API_KEY
-
-    @property
-    def rotation(self) -> Rotation:
-        """The rotation policy: a request changes nothing, and earlier tokens stay valid."""
-        return Rotation.non_rotating()
-
     def client_id_of(self, account: Account | None) -> str | None:
         """Return the App's id, which all accounts share; see `ClientNamer`."""
         return self.app_id
-
-    def with_client(self, client: HttpClient) -> GitHubAppRefresher:
-        """Return a copy that sends its requests through ``client``, which it never closes."""
-        return evolve(self, client=client)
-
-    async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Ask GitHub for a new access token; see `TokenRefresher`."""
-        return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
         fields = credential_fields(request.credential, "installation_id", optional=("repositories", "permissions"))

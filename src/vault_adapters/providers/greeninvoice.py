@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from vault_adapters.providers.endpoint import as_token_url, shown
-from vault_adapters.providers.http import Incoming, exchange, settle
+from vault_adapters.providers.http import Incoming, exchange
+from vault_adapters.providers.key_refresher import KeyRefresher
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_adapters.providers.profiles import packaged_profile
 from vault_adapters.providers.shaped_answers import read_shaped
 from vault_adapters.providers.shaped_requests import keyed
-from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import VaultError
-from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
@@ -29,7 +28,7 @@ GREENINVOICE_TOKEN_URL = _PROFILE.url("token_url", {}) or ""
 
 @scrubbed_class
 @frozen(eq=False)
-class GreenInvoiceRefresher:
+class GreenInvoiceRefresher(KeyRefresher):
     """Exchanges a GreenInvoice (Morning) API key: a POST of ``{"id", "secret"}`` returns ``{"token", "expires"}``.
 
     Store the key as ``Secret.from_fields(id=..., secret=...)``. The token is a JWT, and ``expires`` is in Unix time;
@@ -49,24 +48,6 @@ class GreenInvoiceRefresher:
 
     token_url: str = field(default=GREENINVOICE_TOKEN_URL, converter=as_token_url, repr=shown)
     client: HttpClient | None = field(default=None, kw_only=True, repr=False)
-
-    @property
-    def spends(self) -> TokenKind:
-        """The kind of credential: an API key."""
-        return TokenKind.API_KEY
-
-    @property
-    def rotation(self) -> Rotation:
-        """The rotation policy: a refresh does not change the key."""
-        return Rotation.non_rotating()
-
-    def with_client(self, client: HttpClient) -> GreenInvoiceRefresher:
-        """Return a copy that sends its requests through ``client``, which it never closes."""
-        return evolve(self, client=client)
-
-    async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Ask the provider for a new access token; see `TokenRefresher`."""
-        return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
         outgoing = keyed(_PROFILE, self.token_url, {}, request.credential, "client_secret_post")

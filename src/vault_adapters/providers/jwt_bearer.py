@@ -5,19 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from vault_adapters.providers.answers import read_answer
 from vault_adapters.providers.assertions import DEFAULT_LIFETIME, JWT_BEARER, Signed, new_claims, timely
 from vault_adapters.providers.client_auth import as_signing_key, plain_form
 from vault_adapters.providers.endpoint import as_audience, as_parameters, as_token_url, shown
 from vault_adapters.providers.fields import fields_of
-from vault_adapters.providers.http import Incoming, exchange, settle
+from vault_adapters.providers.http import Incoming, exchange
+from vault_adapters.providers.key_refresher import KeyRefresher
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, CONDEMNS_KEY
 from vault_adapters.providers.signing_key import SigningKey
-from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError, ReauthorizationRequiredError, VaultError
-from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_duration, as_scopes, plain_text
@@ -57,7 +56,7 @@ def _as_lifetime(value: object) -> timedelta:
 
 @scrubbed_class
 @frozen(eq=False)
-class JwtBearerRefresher:
+class JwtBearerRefresher(KeyRefresher):
     """Exchanges a JWT that is signed for each request for an access token; the provider knows the public key.
 
     The account's credential is an API key of fields, and what it does not hold is taken from the refresher:
@@ -100,24 +99,6 @@ class JwtBearerRefresher:
     def __attrs_post_init__(self) -> None:
         if self.default_lifetime is not None:
             as_duration(self.default_lifetime, "default_lifetime", positive=True)
-
-    @property
-    def spends(self) -> TokenKind:
-        """The kind of credential: an API key."""
-        return TokenKind.API_KEY
-
-    @property
-    def rotation(self) -> Rotation:
-        """The rotation policy: a refresh does not change the key."""
-        return Rotation.non_rotating()
-
-    def with_client(self, client: HttpClient) -> JwtBearerRefresher:
-        """Return a copy that sends its requests through ``client``, which it never closes."""
-        return evolve(self, client=client)
-
-    async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Ask the provider for a new access token; see `TokenRefresher`."""
-        return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
         fields = _named(fields_of(request.credential))

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, prepared
 from vault_adapters.providers.assertions import Proof
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method
-from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
+from vault_adapters.providers.http import Incoming, Outgoing, exchange
+from vault_adapters.providers.key_refresher import KeyRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_adapters.providers.profiles import Profile, as_profile
@@ -26,7 +27,6 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.request_limit import RequestLimit
-from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_scopes
@@ -134,7 +134,7 @@ class ProfileRefresher(OAuth2Refresher):
 
 @scrubbed_class
 @frozen(eq=False, kw_only=True)
-class ProfileKeyRefresher:
+class ProfileKeyRefresher(KeyRefresher):
     """Exchanges an account's own API key for an access token as a profile says; `refresher` makes it.
 
     Attributes:
@@ -154,31 +154,13 @@ class ProfileKeyRefresher:
     client: HttpClient | None = field(default=None, repr=False)
 
     @property
-    def spends(self) -> TokenKind:
-        """The kind of credential: an API key."""
-        return TokenKind.API_KEY
-
-    @property
-    def rotation(self) -> Rotation:
-        """The rotation policy: a refresh does not change the key."""
-        return Rotation.non_rotating()
-
-    @property
     def request_limit(self) -> RequestLimit | None:
         """How many token requests the provider accepts, or None."""
         return self.profile.limits.request_limit
 
-    def with_client(self, client: HttpClient) -> ProfileKeyRefresher:
-        """Return a copy that sends its requests through ``client``, which it never closes."""
-        return evolve(self, client=client)
-
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
         return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
-
-    async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Ask the provider for a new access token; see `TokenRefresher`."""
-        return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
         ready = await prepared(self.profile, request, self.fixed, self.finder)

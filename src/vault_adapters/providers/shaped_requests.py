@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
 
-from vault_adapters.providers.client_auth import AuthMethod, signed_form, signed_json
+from vault_adapters.providers.client_auth import AuthMethod, plain_form, plain_json, signed_form, signed_json
 from vault_adapters.providers.fields import credential_fields
 from vault_adapters.providers.http import Outgoing
 from vault_adapters.providers.profiles.profile import Profile
@@ -75,13 +73,8 @@ def keyed(
     if isinstance(fields, VaultError):
         return fields
     sent = {**members, **{member: fields[name] for name, member in names.items()}}
-    return _with_headers(_plain(url, sent, profile.request.format), profile)
-
-
-def _plain(url: str, members: Mapping[str, str], form: str) -> Outgoing:
-    if form == "json":
-        return Outgoing(url, json.dumps(members).encode(), {"Content-Type": "application/json"})
-    return Outgoing(url, urlencode(members).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
+    make = plain_json if profile.request.format == "json" else plain_form
+    return _with_headers(make(url, sent), profile)
 
 
 def _with_headers(outgoing: Outgoing, profile: Profile) -> Outgoing:

@@ -124,10 +124,6 @@ class Profile:
         """Return a template of this profile with its variables replaced; see `url`."""
         return filled(template, self.variables, values)
 
-    def hosts(self, values: Mapping[str, object]) -> tuple[str, ...]:
-        """Return `api_hosts` with their variables replaced; see `url`."""
-        return tuple(self.filled(template, values).lower() for template in self.api_hosts)
-
     def parameters(self, given: Mapping[str, str], values: Mapping[str, object]) -> dict[str, str]:
         """Return parameters with their variables replaced; see `url`."""
         return {key: self.filled(template, values) for key, template in given.items()}
