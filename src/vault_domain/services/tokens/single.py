@@ -1,9 +1,9 @@
 """Stores, reads, invalidates and deletes single tokens."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from attrs import frozen
 
@@ -30,6 +30,7 @@ from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.sealing import write_sealed
 from vault_domain.services.tokens.uses import UseTracker
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _READS = 2
@@ -37,6 +38,24 @@ _READS = 2
 
 _ENDING_AT_ONCE = 100
 """Number of refresh tokens that end soon and are noted in one transaction."""
+
+
+def _unless_overtaken(read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Let a read begin again if a write or an erasure overtook it, because the row's data key may have gone with it.
+
+    The method takes the argument ``fresh``; it is True from the second time on.
+    """
+
+    @functools.wraps(read)
+    async def reading(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(_READS):
+            try:
+                return await read(*args, **kwargs)
+            except OvertakenError:
+                kwargs["fresh"] = True
+        return await read(*args, **kwargs)
+
+    return reading
 
 
 @frozen
@@ -91,15 +110,12 @@ class TokenService:
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
         )
 
+    @_unless_overtaken
     async def get(self, key: TokenKey, *, fresh: bool = False) -> Token | None:
         """Return the token, regardless of its status, and record its use."""
-
-        async def get(*, fresh: bool) -> Token | None:
-            reading = await self._reader.read(key, fresh=fresh)
-            answer = reading.answer
-            return None if answer is None else await self.hand_out(key, answer, reading.now)
-
-        return await _unless_overtaken(get, fresh=fresh)
+        reading = await self._reader.read(key, fresh=fresh)
+        answer = reading.answer
+        return None if answer is None else await self.hand_out(key, answer, reading.now)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token]:
         """Return the tokens stored under these keys, in the order of the keys.
@@ -137,33 +153,27 @@ class TokenService:
         """Return the access token if it may be used now, else None. It never calls a provider."""
         return (await self.find_access(account, buffer, fresh=fresh)).usable
 
+    @_unless_overtaken
     async def find_access(
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False, patience: float = PATIENCE
     ) -> Access:
         """Do the same as `get_access`, and tell how the token was found; see `RowReader.read` for the arguments."""
         key = access_key(account)
+        row, reading = await self._read(key, fresh=fresh, patience=patience)
+        found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
+        if row is None or found is Freshness.UNUSABLE:
+            return Access(None, reading.now, reading.is_stale)
+        token = await self.hand_out(key, row, reading.now)
+        return Access(UsableToken(token, found is Freshness.DUE), reading.now, reading.is_stale)
 
-        async def find(*, fresh: bool) -> Access:
-            row, reading = await self._read(key, fresh=fresh, patience=patience)
-            found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
-            if row is None or found is Freshness.UNUSABLE:
-                return Access(None, reading.now, reading.is_stale)
-            token = await self.hand_out(key, row, reading.now)
-            return Access(UsableToken(token, found is Freshness.DUE), reading.now, reading.is_stale)
-
-        return await _unless_overtaken(find, fresh=fresh)
-
-    async def get_refresh(self, account: Account) -> Token | None:
+    @_unless_overtaken
+    async def get_refresh(self, account: Account, *, fresh: bool = False) -> Token | None:
         """Return the refresh token if it may be used now, else None."""
         key = account.key(TokenKind.REFRESH_TOKEN)
-
-        async def get(*, fresh: bool) -> Token | None:
-            row, reading = await self._read(key, fresh=fresh)
-            if row is None or not is_usable(row.info, reading.now):
-                return None
-            return await self.hand_out(key, row, reading.now)
-
-        return await _unless_overtaken(get)
+        row, reading = await self._read(key, fresh=fresh)
+        if row is None or not is_usable(row.info, reading.now):
+            return None
+        return await self.hand_out(key, row, reading.now)
 
     async def hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Decrypt the row that was read at ``now`` for this key, and record the token's use."""
@@ -216,12 +226,3 @@ class TokenService:
         change = await self._tokens.delete_provider(tenant_id, provider, actor=actor)
         self._sink.publish(change.events)
         return change.result
-
-
-async def _unless_overtaken(read: Callable[..., Awaitable[T]], *, fresh: bool = False) -> T:
-    """Read again if a write or an erasure overtook the read, because the row's data key may have gone with it."""
-    for _ in range(_READS):
-        with suppress(OvertakenError):
-            return await read(fresh=fresh)
-        fresh = True
-    return await read(fresh=True)
