@@ -22,7 +22,7 @@ from django.http import (  # type: ignore[import-untyped]
 from django.urls import URLPattern, path  # type: ignore[import-untyped]
 
 from vault_adapters.connect.connector import Connector
-from vault_adapters.connect.pages import HEADERS, Cookie, Pages, status_of, text_of
+from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, status_of, text_of
 from vault_domain.entities.account import AccountInfo
 from vault_domain.entities.errors import VaultError
 
@@ -67,7 +67,7 @@ def urls(
     async def begin(request: HttpRequest, provider: str) -> HttpResponse:
         owner = await _value(tenant, request)
         if owner is None:
-            return _text("Sign in first.\n", 401)
+            return _text(NOBODY, 401)
         try:
             to = await pages.begin(owner, provider, request.GET.dict(), await _session(session, request))
         except VaultError as error:
@@ -77,7 +77,7 @@ def urls(
     async def callback(request: HttpRequest) -> HttpResponse:
         owner = await _value(tenant, request)
         if owner is None:
-            return _text("Sign in first.\n", 401)
+            return _text(NOBODY, 401)
         query, cookies = request.META.get("QUERY_STRING", ""), request.COOKIES
         try:
             info, to = await pages.finish(owner, query, cookies, await _session(session, request))
@@ -130,13 +130,5 @@ def _with_headers(response: HttpResponse) -> HttpResponse:
 
 
 def _with_cookie(response: HttpResponse, cookie: Cookie) -> HttpResponse:
-    response.set_cookie(
-        cookie.name,
-        cookie.value,
-        max_age=cookie.max_age,
-        path=cookie.path,
-        secure=cookie.secure,
-        httponly=True,
-        samesite="Lax",
-    )
+    response.set_cookie(**cookie.settings)
     return response

@@ -12,6 +12,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from attrs import field, frozen
@@ -29,6 +30,9 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
+
+NOBODY = "Sign in first.\n"
+"""The page for a visitor who is not signed in."""
 
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 """Headers of every page, because the address of a callback holds a code."""
@@ -52,6 +56,19 @@ class Cookie:
     max_age: int
     path: str
     secure: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments for the `set_cookie` of Starlette's and Django's responses."""
+        return {
+            "key": self.name,
+            "value": self.value,
+            "max_age": self.max_age,
+            "path": self.path,
+            "secure": self.secure,
+            "httponly": True,
+            "samesite": "lax",
+        }
 
 
 @frozen

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from vault_adapters.connect.connector import Connector
-from vault_adapters.connect.pages import HEADERS, Cookie, Pages, status_of, text_of
+from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, status_of, text_of
 from vault_domain.entities.account import AccountInfo
 from vault_domain.entities.errors import VaultError
 
@@ -104,17 +104,9 @@ def _route(path: str, *methods: str, view: Callable[[Request], Awaitable[Respons
 
 
 def _nobody() -> Response:
-    return PlainTextResponse("Sign in first.\n", 401, HEADERS)
+    return PlainTextResponse(NOBODY, 401, HEADERS)
 
 
 def _with_cookie(response: Response, cookie: Cookie) -> Response:
-    response.set_cookie(
-        cookie.name,
-        cookie.value,
-        max_age=cookie.max_age,
-        path=cookie.path,
-        secure=cookie.secure,
-        httponly=True,
-        samesite="lax",
-    )
+    response.set_cookie(**cookie.settings)
     return response

@@ -213,7 +213,7 @@ class Session:
                 "worker_process_init)",
                 code="used_across_fork",
             )
-        if _on_event_loop():
+        if on_event_loop():
             instead = "async with open_vault(...)" if name in ("open", "close") else f"await vault.{name}(...)"
             raise ConfigurationError(
                 f"SyncVault.{name} would block the event loop that runs here: use `{instead}` of the "
@@ -223,7 +223,8 @@ class Session:
         self._process = os.getpid()
 
 
-def _on_event_loop() -> bool:
+def on_event_loop() -> bool:
+    """Return whether an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from vault_adapters.sync.session import on_event_loop
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.facade.measures import VaultMeasures
@@ -71,7 +72,7 @@ def instrument(
         vault.measures.when_open(begin)
     elif not isinstance(vault, TokenVault):
         raise InvalidInputError("vault must be a TokenVault or a SyncVault")
-    elif not _on_event_loop():
+    elif not on_event_loop():
         raise ConfigurationError("call instrument on the vault's event loop", code="no_event_loop")
     else:
         begin(vault.measures)
@@ -91,14 +92,6 @@ def _version() -> str | None:
         return metadata.version("token-vault")
     except metadata.PackageNotFoundError:
         return None
-
-
-def _on_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 @contextmanager
