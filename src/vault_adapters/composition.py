@@ -32,7 +32,6 @@ from vault_adapters.wiring import key_services, vault_services
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.token_refresher import TokenRefresher
@@ -40,7 +39,6 @@ from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
-from vault_domain.services.refresh.provider_rules import policy_of
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
@@ -181,11 +179,9 @@ async def _run(
             keeper=keeper,
             timing=timing,
             config=config,
-            policy=policy_of(bound, config.refresh_buffer, config.reconnect_notice),
             refreshers=bound,
             keys=keys,
             reader=reader,
-            window=ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within),
             measures=partial(MeasuringService, observed, opener=opener, held=held, data_keys=keyring.counts, pool=pool),
             observed=observed,
         )

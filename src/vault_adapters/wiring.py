@@ -14,7 +14,6 @@ from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.ports.waker import Waker
-from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
@@ -27,7 +26,7 @@ from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.pacing import Pacer
-from vault_domain.services.refresh.provider_rules import provider_rules
+from vault_domain.services.refresh.provider_rules import policy_of, provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
@@ -74,15 +73,15 @@ def vault_services(
     keeper: AnswerKeeper,
     timing: RefreshTiming,
     config: VaultConfig,
-    policy: RefreshPolicy,
     refreshers: Mapping[str, TokenRefresher],
     keys: KeyServices,
     reader: RowReader,
-    window: ConfirmationWindow,
     measures: Callable[[CensusService], MeasuringService],
     observed: Observed,
 ) -> VaultServices:
     """Return the use cases of a vault."""
+    policy = policy_of(refreshers, config.refresh_buffer, config.reconnect_notice)
+    window = ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within)
     rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients = store.refreshes, Clients(refreshers)
