@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs
+
+from vault_adapters.testing.loopback import served
 
 _LONGEST_BODY = 64 * 1024
 
@@ -54,18 +56,8 @@ class LoopbackProvider:
 @contextmanager
 def loopback_provider() -> Iterator[LoopbackProvider]:
     """Run a provider on a free port until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    provider = LoopbackProvider(f"http://127.0.0.1:{server.server_port}/token")
-    server.RequestHandlerClass = type("_BoundHandler", (_Handler,), {"provider": provider})
-    thread = threading.Thread(target=server.serve_forever, name="demo-provider", daemon=True)
-    thread.start()
-    try:
+    with served(_Handler, lambda address: LoopbackProvider(f"{address}/token")) as provider:
         yield provider
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from vault_adapters.testing.loopback import served
 from vault_adapters.testing.openid.provider import LoopbackOpenIdProvider
 
 _LONGEST_BODY = 64 * 1024
@@ -29,18 +29,8 @@ def openid_provider(
         make: makes the provider for an issuer identifier.
         port: the port; 0 takes a free one.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
-    server.daemon_threads = True
-    provider = make(f"http://127.0.0.1:{server.server_port}")
-    server.RequestHandlerClass = type("_BoundHandler", (_Handler,), {"provider": provider})
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="openid-provider", daemon=True)
-    thread.start()
-    try:
+    with served(_Handler, make, port=port) as provider:
         yield provider
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
