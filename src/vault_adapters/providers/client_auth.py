@@ -62,7 +62,7 @@ def as_client_secret(value: Secret | str | None) -> Secret | None:
     return secret
 
 
-def as_signing_key(value: object) -> SigningKey | None:
+def as_signing_key(value: SigningKey | None) -> SigningKey | None:
     """Check a client's key and return it, or None.
 
     Raises:

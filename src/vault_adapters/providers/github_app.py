@@ -40,7 +40,7 @@ _BEFORE_SECONDS, _LIFETIME_SECONDS = 60, 540
 _INSTALLATION = re.compile(r"[0-9]{1,20}\Z")
 
 
-def _as_api_url(value: object) -> str:
+def _as_api_url(value: str) -> str:
     return as_endpoint(value, "api_url").rstrip("/")
 
 

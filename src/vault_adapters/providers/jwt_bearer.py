@@ -40,14 +40,14 @@ _NAMES = {
 }
 
 
-def _as_name(value: object) -> str | None:
+def _as_name(value: str | None) -> str | None:
     text = None if value is None else plain_text(value)
     if value is not None and (not text or not text.isprintable()):
         raise InvalidInputError("issuer and subject must be printable texts, or None")
     return text
 
 
-def _as_lifetime(value: object) -> timedelta:
+def _as_lifetime(value: timedelta) -> timedelta:
     lifetime = as_duration(value, "lifetime", positive=True)
     if lifetime > _LONGEST:
         raise InvalidInputError("lifetime must be an hour at most, because providers refuse longer ones")

@@ -35,14 +35,14 @@ _SMALLEST_RSA_BITS = 2048
 _KEY_ID = re.compile(r"[\x21-\x7e]{1,256}\Z")
 
 
-def _as_algorithm(value: object) -> str:
+def _as_algorithm(value: str) -> str:
     text = plain_text(value)
     if text not in _ALGORITHMS:
         raise InvalidInputError(f"algorithm must be one of {', '.join(_ALGORITHMS)}")
     return str(text)
 
 
-def _as_key_id(value: object) -> str | None:
+def _as_key_id(value: str | None) -> str | None:
     text = None if value is None else plain_text(value)
     if value is not None and (text is None or not _KEY_ID.match(text)):
         raise InvalidInputError("key_id must be a text of 1 to 256 visible ASCII characters")
