@@ -1,4 +1,4 @@
-"""Puts together what a vault has counted."""
+"""Collects the counts of one vault."""
 
 from collections.abc import Callable
 
@@ -13,14 +13,14 @@ from vault_domain.services.tokens.opening import TokenOpener
 
 @frozen(eq=False)
 class MeasuringService:
-    """What a vault measures.
+    """Collects the counts of one vault from the parts that count.
 
     Attributes:
         observed: the observers, and the counts of reads.
-        census: counts what the database holds.
+        census: counts the accounts and tokens of the database.
         opener: counts the reads that failed to decrypt.
         held: the answers that wait for the database.
-        data_keys: returns the data keys that a cache gave, those that were unwrapped, and those that are cached.
+        data_keys: returns three numbers of data keys: found in the cache, unwrapped, and cached now.
         pool: returns the state of the store's pool; None for a store without a pool.
     """
 

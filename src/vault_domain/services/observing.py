@@ -65,15 +65,15 @@ class Observed:
         self._observers: tuple[Observer, ...] = ()
 
     def close(self) -> None:
-        """Note that the vault is closed, so that nobody has to keep it for its counts."""
+        """Note that the vault is closed, so that readers of its counts may drop it."""
         self.is_closed = True
 
     def add(self, observer: Observer) -> None:
-        """Tell this observer too, from now on; any thread may call this."""
+        """Add an observer of later operations; any thread may call this."""
         self._observers = (*self._observers, observer)
 
     def step(self, operation: Operation, provider: str | None = None) -> AbstractContextManager[Step]:
-        """Return the context in which an operation runs. If it is left with an error, that is the outcome."""
+        """Return the context manager in which an operation runs. An error that leaves it becomes the outcome."""
         if not self._observers:
             return _UNOBSERVED
         return _Steps(self._observers, operation, provider)
@@ -88,7 +88,7 @@ _UNOBSERVED: AbstractContextManager[Step] = nullcontext(_Unobserved())
 
 
 class _Steps:
-    """One operation, of which several observers are told."""
+    """Tells several observers of one operation."""
 
     def __init__(self, observers: tuple[Observer, ...], operation: Operation, provider: str | None) -> None:
         self._observers = observers
@@ -144,6 +144,6 @@ def outcome_of(error: BaseException | None) -> tuple[str, str | None]:
 
 
 def _cause(error: VaultError) -> str | None:
-    """Return the reason of an error if it is a registered code or a documented cause; it may be free text."""
+    """Return the reason of an error if it is a registered code or a documented cause; others may be free text."""
     code = plain_text(error.reason)
     return code if code in PROVIDER_CAUSES or code in STORAGE_CAUSES else registered_code(code)

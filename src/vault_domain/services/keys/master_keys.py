@@ -1,4 +1,4 @@
-"""Rotates the master key: wraps every data key under the configured one, then retires the previous ones."""
+"""Rotates the master key: wraps every data key under the configured master key, then retires the previous ones."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -129,7 +129,7 @@ class RewrappingService:
     async def _previous(self) -> list[bytes]:
         """Check that the target is active; return the other master keys that this run is to retire.
 
-        They are those that this process can open, and those whose state was set back after their retirement.
+        These are the keys that this process can open, and the keys whose state was set back after their retirement.
         """
         records = await self._keys.master_keys()
         if _active(records) != self._target:

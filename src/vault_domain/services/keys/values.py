@@ -74,7 +74,7 @@ class _Run:
 
 
 class ResealingService:
-    """Re-encrypts values. The data itself shows the progress, so a killed run is just started again."""
+    """Re-encrypts values. The stored values are the only record of progress, so a killed run is just started again."""
 
     def __init__(self, rotation: KeyRotationRepository, cipher: Cipher, sink: EventSink, tasks: Tasks) -> None:
         self._rotation = rotation

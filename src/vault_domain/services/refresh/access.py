@@ -56,7 +56,7 @@ from vault_domain.services.tokens.single import Access, TokenService
 _log = logging.getLogger(__name__)
 
 _AFTER_OTHERS = timedelta(seconds=30)
-"""Time after which a caller may ask again, because other attempts took too long."""
+"""Time after which a caller may ask again if other attempts took too long."""
 
 _FIRST_POLL, _LONGEST_POLL = 0.02, 0.5
 
@@ -121,20 +121,20 @@ class RefreshService:
     async def ensure(self, account: Account, timeout: float | None, *, actor: str | None, fresh: bool = False) -> Token:
         """Return an access token that may be used now; refresh it first if it is due.
 
-        ``timeout`` (seconds) covers everything, the first read included. A caller whose token is still valid waits for
-        a new one for a second at most, whatever hangs; the refresh goes on without the caller. If ``fresh`` is True, no
+        ``timeout`` (seconds) covers everything, the first read included. A caller whose token is still valid waits at
+        most a second for a new one; after that, the refresh goes on without the caller. If ``fresh`` is True, no
         remembered token is returned.
         """
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout
-        if self._old_token_dies(account):  # whether an attempt is under way stands with the account only
+        if self._old_token_dies(account):  # only the stored account tells whether an attempt is running
             least = self._tasks.monotonic() + _LEAST_LOOK
             return await self._share(account, account, _Caller(Demand(), actor), max(end, least))
         found: UsableToken | None = None
         if not self._keeper.is_pending(account):
             look = await self._first_look(account, timeout, fresh=fresh)
             found, now = look.usable, look.now
-            # The token is still valid, so a caller need not wait for a running refresh, nor for a store that is away.
+            # The token is still valid, so a caller need not wait for a running refresh, nor for an unreachable store.
             if found is not None and (not found.needs_refresh or look.is_stale or self._tasks.is_flying(account)):
                 return found.token
         caller = _Caller(Demand(), actor)
@@ -166,7 +166,7 @@ class RefreshService:
         )
 
     async def _refresh_ahead(self, account: Account, caller: _Caller, end: float) -> Token | None:
-        """Refresh a token that is still valid; return None if that does not end by ``end`` or is impossible now."""
+        """Refresh a token that is still valid; return None if the refresh fails now or does not end by ``end``."""
         try:
             return await self._wait_for(account, account, caller, end)
         except (TimeoutError, StorageError, KeyUnavailableError) as error:
@@ -181,7 +181,7 @@ class RefreshService:
         return await self._share(("forced", account), account, caller, math.inf)
 
     async def replace(self, info: TokenInfo, *, actor: str | None) -> Token:
-        """Return a token that replaces the access token that ``info`` describes; refresh it unless another did."""
+        """Return an access token that is newer than ``info``; refresh the account unless another caller has done so."""
         demand = Demand(replaced=TokenRef.of(info))
         return await self._share(demand.replaced, info.key.account, _Caller(demand, actor), math.inf)
 
@@ -194,7 +194,7 @@ class RefreshService:
             return await self._wait_for(key, account, caller, end - reserve)
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
-        if dies:  # a look would find a token that the running attempt may end
+        if dies:  # a read would find a token that the running attempt may invalidate
             raise overdue(account)
         with suppress(TimeoutError, StorageError):
             look = await self._look(account, max(_LEAST_LOOK, end - self._tasks.monotonic()))
@@ -234,7 +234,7 @@ class RefreshService:
             is_other = isinstance(decision, Wait) or self._runner.is_attempting(account)
             if is_other and patience.is_over(snapshot.record, longest, self._tasks.monotonic()):
                 raise still_open(account)
-            # A claim while an attempt is running: the clock was set forward, so the lease only seems to be over.
+            # If a claim is decided while an attempt runs here, the clock was set forward: its lease only seems over.
             await self._pause(poll, longest)
             poll = min(poll * 1.5, _LONGEST_POLL)
         raise RefreshFailedError(
@@ -246,7 +246,7 @@ class RefreshService:
     def _longest_wait(
         self, account: Account, decision: Wait | BackOff | Reauthorize | NoRefresher | NothingStored, now: datetime
     ) -> timedelta:
-        """Return the time for which another attempt may go on; raise the error if there is none to wait for."""
+        """Return how long to wait for another attempt; raise the error of a decision that is not to wait."""
         if not isinstance(decision, Wait):
             raise _error(decision, account)
         self._runner.refuse_if_stopped(account)
@@ -269,7 +269,7 @@ class RefreshService:
             return found.token
 
     async def _current(self, account: Account, caller: _Caller) -> UsableToken | None:
-        """Return the stored token if it serves the caller."""
+        """Return the stored token if it satisfies the caller's demand."""
         return await self._tokens.get_access(account, None) if caller.demand == Demand() else None
 
     async def _claim_and_run(

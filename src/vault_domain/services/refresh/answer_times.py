@@ -1,4 +1,4 @@
-"""Completes a provider's answer: what it keeps, and when its tokens expire. An absurd time is limited, not an error."""
+"""Completes a provider's answer: kept members, and expiry times. An absurd expiry is limited, and is not an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vault_domain.services.tokens.sealing import drafts_of
 
 
 def with_renewed_credential(request: RefreshRequest, answer: TokenSet) -> TokenSet:
-    """Return the answer with the refresh token that was presented, if it only tells how long that one lives now.
+    """Add the presented refresh token to an answer that only states the new lifetime of that token.
 
     Without this, the stored expiry would end a refresh token that its provider has prolonged.
     """
@@ -32,7 +32,7 @@ def with_renewed_credential(request: RefreshRequest, answer: TokenSet) -> TokenS
 
 
 def with_kept_extra(previous: Extra, answer: TokenSet) -> TokenSet:
-    """Return the answer with the extra members of the access token that it replaces, except for those that it has."""
+    """Add the extra members of the replaced access token that the answer lacks."""
     return evolve(answer, extra=as_extra(answer.extra).over(previous)) if previous else answer
 
 
@@ -43,7 +43,7 @@ def drafts_in_time(attempt: Attempt, answer: TokenSet, policy: RefreshPolicy) ->
 
 
 def _known(attempt: Attempt, access: TokenDraft, policy: RefreshPolicy) -> TokenDraft:
-    """Return an access token's draft with the expiry that a JWT tells, else the provider's default lifetime."""
+    """If the draft has no expiry, add the one in the access token's JWT, else the provider's default lifetime."""
     if access.expires_at is not None or access.lifetime is not None:
         return access
     expires_at = jwt_expiry(access.value)

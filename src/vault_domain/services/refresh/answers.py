@@ -54,7 +54,7 @@ class AnswerKeeper:
         journal: keeps the answers on this machine.
         tasks: runs the commits and no other work, so that closing can cancel commits that hang.
         timing: the time limits of a refresh.
-        held: the waiting answers, which reads look at too.
+        held: the waiting answers; reads use them too.
         observed: is told of each write to the journal.
     """
 
@@ -93,7 +93,7 @@ class AnswerKeeper:
         actor: str | None,
         problem: str | None = None,
     ) -> Refreshed:
-        """Write an answer to the journal, then commit it. Nothing else is awaited before the journal has it.
+        """Write an answer to the journal, then commit it. Nothing is awaited before the write to the journal.
 
         Args:
             attempt: see `JournalEntry`.
@@ -144,7 +144,7 @@ class AnswerKeeper:
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
-            StorageError: whether the answer is still current cannot be found out now.
+            StorageError: the store cannot tell now whether the answer is still current.
         """
         held = self._held.get(account)
         if held is None:
@@ -154,7 +154,7 @@ class AnswerKeeper:
         return await self._tokens.token(account)
 
     async def read_settled(self, account: Account) -> Snapshot | Token:
-        """Read the account once none of its answers waits; return the token of an answer that has to wait.
+        """Commit the account's waiting answer, then read the account; return the token of an answer that must still wait.
 
         Raises:
             RefreshNotPersistedError, StorageError: see `settle`.
@@ -167,12 +167,12 @@ class AnswerKeeper:
         return held
 
     async def retry_all(self) -> None:
-        """Try to commit every waiting answer, and to journal those that the journal could not store yet."""
+        """Try to commit every waiting answer, and to journal every answer that is in memory only."""
         await self._try_together(self._held.all(), None)
         await self._confirm_recent()
 
     def reopen(self, account: Account, snapshot: Snapshot) -> bool:
-        """Let an answer of the account wait again if the store has lost its commit; return whether it has."""
+        """Return whether the store has lost an answer of the account that was committed; if so, let it wait again."""
         undone = self._recent.undone(account, snapshot)
         if undone is None:
             return False
@@ -190,8 +190,8 @@ class AnswerKeeper:
     async def close(self, seconds: float) -> None:
         """Try for the last time to store the waiting answers: all together in the database, then in the journal.
 
-        It takes about ``seconds`` seconds from `stop_waiting` on, however many answers wait. It ends after one try if
-        the journal holds them all.
+        This takes about ``seconds`` from `stop_waiting` on, however many answers wait. If the journal holds all of
+        them, it ends after one try.
         """
         self.stop_waiting()
         await self._confirm_recent(is_last=True)
@@ -227,7 +227,7 @@ class AnswerKeeper:
         return len(entries)
 
     async def _recover(self, entries: Iterable[JournalEntry]) -> None:
-        """Commit one account's entries; if one must wait, the earlier ones stay in the journal until the next start."""
+        """Commit one account's entries; if one must wait, the entries after it stay in the journal until the next start."""
         for entry in entries:
             if entry.attempt.account in self._held:
                 return
@@ -301,9 +301,9 @@ class AnswerKeeper:
             await self._remove(each)
 
     async def _confirm_recent(self, *, is_last: bool = False) -> None:
-        """Commit again what the store has lost; forget what was held long enough, or everything if ``is_last``.
+        """Commit lost answers again; forget the answers that were held long enough, or all of them if ``is_last``.
 
-        One read tells the store's timeline. If it fails, every answer is held on, and stays in the journal.
+        One read returns the store's timeline. If it fails, every answer stays held, and stays in the journal.
         """
         account, now = self._recent.oldest(), self._tasks.monotonic()
         if account is None:
@@ -317,7 +317,7 @@ class AnswerKeeper:
             await self._remove(held)
 
     async def _restore(self, account: Account) -> None:
-        """Commit again those of an account's answers that the store has lost, one after the other."""
+        """Commit an account's lost answers again, one after the other."""
         while (snapshot := await self._tokens.look(account)) is not None and snapshot.timeline is not None:
             if not self.reopen(account, snapshot):
                 self._recent.confirm(account, snapshot.timeline, self._tasks.monotonic())

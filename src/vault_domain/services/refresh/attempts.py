@@ -46,10 +46,10 @@ _AFTER_CLOSING = timedelta(seconds=1)
 """Time after which a caller whom a closing vault refused may ask another vault."""
 
 _WITHDRAWAL_SECONDS = 0.5
-"""Longest time for which a caller waits until its lost claim is released."""
+"""Longest time that a caller waits for the release of a claim whose acknowledgement was lost."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-"""Seconds between attempts to release a lost claim."""
+"""Seconds between two tries to release such a claim."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -135,7 +135,7 @@ class AttemptRunner:
             RefreshFailedError: the vault is closing.
             ProviderConfigurationError: the account's client is paused, and this is no probe.
             RateLimitedError: the provider accepts no more requests now.
-            StorageError: the store failed. If it took the claim all the same, the claim is released once it answers.
+            StorageError: the store failed. If it stored the claim, the claim is released once the store answers.
         """
         self.refuse_if_stopped(account)
         if self.is_attempting(account):
@@ -232,8 +232,8 @@ class AttemptRunner:
     ) -> tuple[RefreshRequest, RefreshState, timedelta, Sealer, Extra, str | None] | None:
         """Read the account again under the lease; prepare request and sealer before the provider is called.
 
-        The extra members of the present access token are opened here too: the answer keeps those that it does not
-        replace, and its commit compares that access token's value id, so no other value's members can be kept.
+        This also opens the extra members of the present access token, because the answer keeps the members that it does
+        not replace. The commit compares the access token's value id, so members of another value are never kept.
         """
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
@@ -272,7 +272,7 @@ class AttemptRunner:
         return await self._opener.kept_extra(attempt.account.key(kind), row, snapshot.now)
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
-        """Log that an answer's refresh token cannot be stored; return the code if the stored one is spent by now."""
+        """Log that an answer's refresh token cannot be stored; return the code if the stored refresh token is spent."""
         problem, provider = answer.refresh_token_problem, attempt.account.provider
         if problem is None:
             return None

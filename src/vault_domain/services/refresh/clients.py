@@ -32,7 +32,7 @@ _LONGEST_AGE = 5.0
 """Seconds for which a process relies on the records that it read."""
 
 _SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", EXHAUSTED})
-"""Codes of a condemnation that does not count if the grant belongs to another client: that client may still use it."""
+"""Codes that do not condemn a credential of another client, because that client may still be able to use it."""
 
 
 @frozen
@@ -103,14 +103,14 @@ class ClientGuard:
         return int(all(may_probe(record, None, seen.now, self._rules) for record in pauses))
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Take note that the provider answered with tokens; it ends every pause that concerns this credential."""
+        """Take note that the provider answered with tokens: end every pause that concerns this credential."""
         client = self.clients.of(attempt.account)
         scopes = [scope for scope in self._known(attempt.account.provider) if scope.client == client]
         mismatch = ClientScope(attempt.account.provider, client, CLIENT_MISMATCH)
         is_other = is_mismatch(attempt.client, client)
         closing = [scope for scope in scopes if scope != mismatch or is_other]
         if is_other and mismatch not in closing:
-            closing.append(mismatch)  # this process may not know yet what others have counted
+            closing.append(mismatch)  # other processes may have counted mismatches since the last read
         for scope in closing:
             await self._close(scope)
 
@@ -204,7 +204,7 @@ class ClientGuard:
         return seen
 
     def _is_left(self, record: ClientRecord, now: datetime) -> bool:
-        """Return whether a pause is over because its client is no longer used: the host configured another one."""
+        """Return whether a pause is over because the host has configured another client since."""
         if not self.clients.is_shared(record.scope.provider) or record.scope.client == self.clients.shared(
             record.scope.provider
         ):

@@ -64,7 +64,7 @@ class AnswerCommitter:
     async def attempt(self, entry: JournalEntry, seconds: float) -> Refreshed | None:
         """Commit an answer; return None if that fails or takes longer than ``seconds``.
 
-        It joins a running commit of the same answer, unless that one hangs.
+        If a commit of the same answer is running and does not hang, wait for that commit.
         """
         try:
             return await self._calls.call(_key(entry), lambda: self._commit(entry), seconds)

@@ -37,7 +37,7 @@ Answer = TokenSet | VaultError
 Finish = Callable[[Answer], Awaitable[Refreshed | NothingSent]]
 
 _LONGEST_START = 1.0
-"""Longest time in seconds between the last look at the lease and the request; a task that starts takes less."""
+"""Longest time in seconds between the last check of the lease and the request; a task normally starts sooner."""
 
 _GRACE_SECONDS = 0.5
 """Extra seconds before a refresher that ignores its deadline is cancelled, and before its callers are answered."""
@@ -49,7 +49,7 @@ _AGAIN = timedelta(seconds=1)
 """Time after which a caller whose patience ended may ask again."""
 
 _LEASE_ENDS = 1.0
-"""Seconds after the end of a lease at which a waiting caller has seen that it ended, or that it was renewed."""
+"""Extra seconds that a caller waits after the end of a lease, to see whether the lease was renewed."""
 
 
 @define
@@ -95,7 +95,7 @@ class Exchanges:
         return bool(self._late)
 
     def is_late(self, account: Account) -> bool:
-        """Return whether such an exchange goes on for an account, and its credential must not be presented again."""
+        """Return whether a late exchange goes on for an account whose credential must not be presented twice."""
         return account in self._late.values() and not self._is_reusable(account)
 
     async def hold(
@@ -130,7 +130,7 @@ class Exchanges:
             await self._tasks.share(("exchange", attempt.attempt_id), listen, limit)
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
-        # Nothing is awaited between a look at the answer and the note that it is late, so one side takes the answer.
+        # Nothing is awaited between reading `answer` and setting `is_late`, so exactly one side takes the answer.
         if exchange.answer is not None:
             return await finish(exchange.answer)
         exchange.is_late = True
@@ -152,7 +152,8 @@ class Exchanges:
     async def _ask_within_grace(self, attempt: Attempt, request: RefreshRequest, since_first: timedelta) -> Answer:
         """Ask the provider; while its grace period allows it, ask again after an unknown outcome.
 
-        The exchange before is over then, and the ledger has confirmed that this attempt still holds the lease.
+        Before each repetition, the last exchange has ended, and the ledger has confirmed that this attempt holds the
+        lease.
         """
         began = self._tasks.monotonic()
         rotation = self._refreshers[attempt.account.provider].rotation
@@ -220,7 +221,7 @@ class Exchanges:
     async def _renew(self, attempt: Attempt) -> bool:
         """Renew the lease; return whether the attempt is known to hold it.
 
-        If that fails, an exchange goes on: its answer is stored by compare-and-set.
+        If the renewal fails, a running exchange goes on, because its answer is stored by compare-and-set.
         """
         try:
             is_held = await self._ledger.renew(attempt, attempt.lease)
@@ -234,9 +235,9 @@ class Exchanges:
 
 @define
 class Patience:
-    """How long a caller waits for other attempts: for each of them until the end of its lease, as first seen.
+    """Limits the wait of a caller for other attempts: for each attempt, until the end of its lease as first read.
 
-    An attempt whose lease is still running then has renewed it, because its provider has not answered in time.
+    If the lease still runs at that time, its attempt has renewed it, because the provider has not answered in time.
     """
 
     _attempt_id: UUID | None = None

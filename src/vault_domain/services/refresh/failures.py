@@ -1,4 +1,4 @@
-"""Records how attempts failed. What a failure says about the client is the matter of `ClientGuard`."""
+"""Records how attempts failed. `ClientGuard` judges what a failure says about the client."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class HeldTokens:
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
-            KeyUnavailableError, StorageError: whether the token may be used cannot be found out now.
+            KeyUnavailableError, StorageError: it is not known now whether the token may be used.
         """
         held = self._held.get(account)
         if held is not None:

@@ -28,7 +28,7 @@ class RateLimitedError(RefreshFailedError):
 
 
 class Pacer:
-    """Gives turns for requests to providers that limit those of a client."""
+    """Gives turns for requests to providers that limit the requests of a client."""
 
     def __init__(
         self, ledger: ClientLedger, tasks: Tasks, clients: Clients, refreshers: Mapping[str, TokenRefresher]
@@ -64,7 +64,7 @@ class Pacer:
             raise RateLimitedError(what, account=account, reason=RATE_LIMITED, retry_after=wait)
 
     async def rest(self, limited: RateLimitedError) -> float:
-        """Wait for a turn that is near; return the seconds that passed. For one that is far, raise the error."""
+        """If the turn is near, wait for it and return the seconds that passed; otherwise, raise the error."""
         wait = limited.retry_after or FREE
         if wait > _NEAR:
             raise limited
@@ -82,7 +82,7 @@ class Pacer:
         return 0 if self._remembered(provider, self._clients.shared(provider)) > FREE else limit.burst
 
     def _remembered(self, provider: str, client: bytes | None) -> timedelta:
-        """Return the rest of the wait that the store told last; others may only lengthen it."""
+        """Return what is left of the wait that the store returned last; other processes can only lengthen it."""
         until = self._closed.get((provider, client))
         if until is None:
             return FREE

@@ -1,4 +1,4 @@
-"""Makes the refresh rule of each provider and the policy of all, and says which grace periods are of no use."""
+"""Makes the refresh rule of each provider and the policy of all providers, and warns of unusable grace periods."""
 
 import logging
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def provider_rules(refreshers: Mapping[str, TokenRefresher], timing: RefreshTiming) -> dict[str, RefreshRule]:
-    """Return the rule of each provider; log a warning for each grace period that nobody can use."""
+    """Return the rule of each provider; log a warning for each grace period that no attempt can use."""
     for name, refresher in refreshers.items():
         problem = useless_grace(refresher.rotation, timing)
         if problem is not None:

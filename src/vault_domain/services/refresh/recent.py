@@ -1,4 +1,4 @@
-"""Answers that were committed lately: a store that fails over may lose their commits.
+"""Holds answers that were committed lately, because a store that fails over may lose their commits.
 
 A standby that lags lacks the last commits of its primary. After its promotion, it holds the credential that an answer
 has replaced. The process that got the answer still has it, sealed, and commits it again.
@@ -19,7 +19,7 @@ from vault_domain.ports.refresh_ledger import Snapshot
 from vault_domain.services.tokens.held import Held
 
 _MOST = 20_000
-"""Largest number of held answers; the oldest gives way. An answer takes about two kilobytes."""
+"""Largest number of held answers; beyond it, the oldest is dropped. An answer takes about two kilobytes."""
 
 
 @define
@@ -47,8 +47,8 @@ class RecentAnswers:
         """Hold an answer whose commit has succeeded.
 
         Returns:
-            The answers that give way to it; None if it need not be held, because no other value was spent for it, or
-            because the store loses no commits.
+            The answers that are dropped for it; None if it need not be held, because it did not replace its credential,
+            or because the store loses no commits.
         """
         timeline = held.entry.attempt.timeline
         if not self._hold or timeline is None or not _is_rotated(held):
@@ -66,7 +66,7 @@ class RecentAnswers:
         return next((recent.held.account for recent in self._recent.values()), None)
 
     def undone(self, account: Account, snapshot: Snapshot) -> Held | None:
-        """Return the answer whose commit the store has lost: the credential that it replaced is stored again."""
+        """Return an answer whose commit the store has lost, because the credential that it replaced is stored again."""
         if account not in self._of or snapshot.record is None:
             return None
         stored = {TokenRef.of(info) for info in snapshot.record.tokens.values()}
@@ -121,8 +121,8 @@ class RecentAnswers:
 def in_order(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
     """Return a journal's entries in the order in which they are to be committed.
 
-    An answer comes after the answer that brought the credential which it replaced. Of two answers for one credential,
-    the later one comes first, because only the first one is stored.
+    If answer A contains the credential that answer B replaced, A comes before B. Of two answers for one credential, the
+    later one comes first, because only the first one is stored.
     """
     found = sorted(entries, key=lambda entry: entry.attempt.claimed_at)
     begun: dict[TokenRef, datetime] = {}

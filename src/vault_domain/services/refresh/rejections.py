@@ -56,8 +56,8 @@ class RejectionService:
     async def report(self, info: TokenInfo, *, actor: str | None) -> Token:
         """Return a token to try instead of one that a resource rejected."""
         key, account = info.key, info.key.account
-        self._tokens.refuse(info)  # also if the rest fails, as it does while the database is away
-        await self._keeper.settle(account)  # a token of an answer that waits can be marked once it is stored
+        self._tokens.refuse(info)  # first, because the steps below fail while the database is unreachable
+        await self._keeper.settle(account)  # a token can be marked only after its answer was stored
         snapshot = checked_snapshot(account, await self._ledger.read(account))
         row = snapshot.token(key.kind)
         if row is None:
@@ -66,7 +66,7 @@ class RejectionService:
             return await self._next(info, row, actor=actor)
         record, rule = snapshot.record, self._rules.get(account.provider)
         if is_usable(row.info, snapshot.now) and snapshot.now - row.info.updated_at < YOUNG:
-            if rule is not None and rule.old_token_dies:  # a running attempt may have ended it
+            if rule is not None and rule.old_token_dies:  # a running attempt may have invalidated it
                 return await self._next(info, row, actor=actor)
             return await self._tokens.hand_out(key, row, snapshot.now)
         credential = None if record is None or rule is None else credential_of(record, rule.spends)
@@ -83,8 +83,8 @@ class RejectionService:
     async def _replace(self, row: StoredToken, credential: TokenInfo, *, actor: str | None) -> Token:
         """Refresh an access token; mark it first, so that nobody gets it even if the refresh fails.
 
-        A token that is its own credential is not marked, because the provider does not take an invalid one. The
-        provider's answer tells whether it still works.
+        A token that is its own credential is not marked, because an invalid credential is never presented. The
+        provider's answer tells whether the token still works.
         """
         if credential.key.kind is not TokenKind.ACCESS_TOKEN:
             outcome = await self._tokens.mark_invalid(row.info, REJECTED, actor=actor)
@@ -101,7 +101,7 @@ class RejectionService:
         return await self._next(row.info, row, actor=actor)
 
     async def _next(self, info: TokenInfo, row: StoredToken, *, actor: str | None) -> Token:
-        """Return the stored token; an access token as any caller gets it."""
+        """Return the stored token; if it is an access token, return the one that `RefreshService.ensure` finds."""
         if info.key.kind is TokenKind.ACCESS_TOKEN:
             return await self._refreshing.ensure(info.key.account, None, actor=actor, fresh=True)
         token = await self._tokens.get(info.key)

@@ -137,7 +137,7 @@ class SweepService:
             due, now = await self._ledger.reserve_due(
                 provider, hold=hold, limit=wanted, since=position.since, until=position.until
             )
-            # If the clock was set back, what is reserved now would be due again before the former end.
+            # If the clock was set back, accounts that are reserved now will be due before the former `until`.
             position.until = now if position.until is None else min(position.until, now)
         if not due:
             del sweep.positions[provider]
@@ -188,7 +188,7 @@ class SweepService:
         return await self._runner.run(attempt, started=started, actor=sweep.actor)
 
     async def _claim(self, account: Account, decision: Claim, rule: RefreshRule) -> Attempt | None:
-        """Claim an account. If its client is paused or must wait, make it due later: not each sweep is to read it."""
+        """Claim an account. If its client is paused or must wait, make it due later, so that few sweeps read it."""
         try:
             return await self._runner.claim(account, decision, rule.timing.lease)
         except ProviderConfigurationError:

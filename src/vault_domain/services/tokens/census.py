@@ -10,17 +10,17 @@ from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.listing import ListingService
 
 MOST_COUNTED = 100_000
-"""Largest number of accounts that are counted of one state; it bounds the work while everything is failing."""
+"""Largest number of accounts that are counted in one state; it bounds the work while everything is failing."""
 
 _AT_ONCE = 1000
 
 
 class CensusService:
-    """Takes a census. It reads the whole database, so the caller takes one seldom.
+    """Takes a census. A census reads the whole database, so callers take one seldom.
 
     Args:
         accounts: counts the accounts.
-        listing: tells the accounts that are not connected; an index finds them.
+        listing: lists the accounts that are not connected, by an index.
         health: counts the tokens.
         refreshed: the providers that have a refresher here. The accounts of others are never due.
     """

@@ -73,11 +73,11 @@ class ChangeLog:
         self._told.clear()
 
     def has_changed(self, key: TokenKey, mark: str | None, row: StoredToken | None, since: int) -> bool:
-        """Return whether a row has changed since a number, and not to the value of ``row``.
+        """Return whether a row has changed after change number ``since``, and not to the value of ``row``.
 
         Args:
             key: the row's key.
-            mark: the row's mark, or None if nobody tells what other processes change.
+            mark: the row's mark, or None if this process does not hear of other processes' changes.
             row: the row as it was read.
             since: the value of `last` when the read began.
         """

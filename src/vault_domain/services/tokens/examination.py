@@ -30,7 +30,7 @@ class _Group:
 class Examination:
     """Examines accounts one by one; it keeps counts and a few examples.
 
-    It also keeps the identifiers of providers that end all grants of a user, because accounts of one user may be far
+    For providers that end all grants of a user, it also keeps the identifiers, because accounts of one user may be far
     apart in the list.
 
     Args:
@@ -70,7 +70,7 @@ class Examination:
             self._rotating.add(info.account)
 
     def _share(self, account: Account) -> None:
-        """Note an account whose user has another account in an other tenant."""
+        """Note an account whose user has another account in another tenant."""
         if account.identifier is None:
             return
         user = (account.provider, account.identifier)
@@ -80,7 +80,7 @@ class Examination:
         shared, first = self._found[FindingCode.SHARED_GRANT, account.provider], self._first[user]
         if first is not None:
             shared.add(first)
-            self._first[user] = None  # it is counted
+            self._first[user] = None  # counted now
         shared.add(account)
 
     def findings(self, others: Iterable[Finding] = (), *, is_complete: bool = True) -> list[Finding]:

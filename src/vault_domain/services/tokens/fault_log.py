@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 _QUIET_SECONDS = 60.0
-"""Shortest time in seconds between two lines about the same cause, if what fails works now and then."""
+"""Shortest time in seconds between two lines about the same cause, for faults that come and go."""
 
 
 class FaultLog:
@@ -15,7 +15,7 @@ class FaultLog:
 
     Args:
         log: gets the lines.
-        name: how the lines call the thing; no secret and no tenant.
+        name: names the thing in the lines; contains no secret and no tenant.
         monotonic: returns the seconds of a monotonic clock.
     """
 
@@ -29,7 +29,7 @@ class FaultLog:
         self._said_at: dict[str, float] = {}
 
     def failed(self, cause: str) -> None:
-        """Count a failure; log it if the cause before was another one, or none."""
+        """Count a failure; log it if its cause differs from that of the failure before, or if there was none."""
         self._count += 1
         if cause == self._cause:
             return
