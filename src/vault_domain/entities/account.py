@@ -23,7 +23,7 @@ class TokenKind(Choice):
     WEBHOOK_SECRET = "webhook_secret"
 
 
-_set = object.__setattr__  # attrs itself sets the fields of frozen instances with it
+_set = object.__setattr__  # attrs itself uses this to set the fields of frozen instances
 _KIND_RULE = f"kind must be one of {', '.join(TokenKind)}"
 _KINDS = {kind.value: kind for kind in TokenKind}
 
@@ -174,7 +174,7 @@ class AccountDeletion:
     Attributes:
         deleted: number of deleted tokens.
         revoked: whether the provider confirmed the revocation; None if no revocation was requested, the account has
-            no readable credential, or the provider has no revocation endpoint, or for the reason below.
+            no readable credential, the provider has no revocation endpoint, or `reason` is set.
         reason: ``shared_grant`` if nothing was revoked, because the provider would have ended the grant of another
             account with the same provider and identifier too; else None.
     """

@@ -20,7 +20,7 @@ CLIENT_REASONS = frozenset({INVALID_CLIENT, CLIENT_MISMATCH, MASS_REJECTION})
 
 @frozen
 class ClientScope:
-    """What is counted, and paused, together.
+    """The refusals that are counted together; the refreshes that they concern are paused together.
 
     Attributes:
         provider: the provider's name.

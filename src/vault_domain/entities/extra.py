@@ -13,7 +13,7 @@ from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.secret import Secret
 
 MAX_EXTRA_BYTES = 16 * 1024
-"""The largest extra members together, in bytes of compact JSON in UTF-8."""
+"""Largest size of all extra members together, in bytes of compact JSON in UTF-8."""
 
 BEARER = "Bearer"
 

@@ -1,6 +1,6 @@
 """Reads the times of an access token that is a JWT (RFC 7519), without verifying it.
 
-It is safe without verification, because the vault only schedules the next refresh by them.
+That is safe, because the vault only schedules the next refresh by these times.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def jwt_expiry(token: Secret) -> datetime | None:
 
 
 def jwt_times(token: Secret) -> tuple[datetime | None, timedelta | None]:
-    """Return the expiry, and the lifetime from ``iat`` to ``exp``; None for what the token does not tell."""
+    """Return the expiry, and the lifetime from ``iat`` to ``exp``; None for a time that the token lacks."""
     claims = _claims(token)
     expires_at, issued_at = _moment(claims, "exp"), _moment(claims, "iat")
     if expires_at is None or issued_at is None or issued_at >= expires_at:

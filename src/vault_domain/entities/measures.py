@@ -1,4 +1,4 @@
-"""What a vault measures: counts of what this process did, and what a look at the database finds."""
+"""What a vault measures: counts of this process's operations, and a census of the database."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class VaultCounts:
 
     Attributes:
         reads_from_database: tokens that were read from the database.
-        reads_from_cache: tokens that the read cache answered.
+        reads_from_cache: tokens that the read cache returned.
         reads_in_outage: tokens that were answered from memory, because the database did not answer.
-        reads_failed: tokens that nothing could answer.
+        reads_failed: tokens that could not be read.
         decryption_failures: reads whose value did not decrypt.
         answers_waiting: answers of providers that the database has not stored yet; see `journal_dir`.
-        data_key_hits: data keys that the cache gave.
+        data_key_hits: data keys that were found in the cache.
         data_key_unwraps: data keys that a master key unwrapped.
         data_keys_cached: data keys in the cache.
         pool: the store's pool of connections; None for a store without a pool.
@@ -88,7 +88,7 @@ class AccountCount:
         provider: the provider.
         accounts: number of accounts that have a token.
         due: number of accounts that a sweep would take now.
-        oldest: time for which the longest due of them has been due; zero if none is due.
+        oldest: longest time for which an account has been due; zero if none is due.
     """
 
     provider: str
@@ -108,12 +108,12 @@ class StateCount:
 
 @frozen
 class Census:
-    """What a look at the whole database found.
+    """The counts of the whole database.
 
     Attributes:
         states: number of accounts by provider and state.
         tokens: number of tokens by provider and health.
-        due: number of due accounts, and for how long, of each provider that this vault refreshes.
+        due: for each provider that this vault refreshes, the number of due accounts, and the longest time.
         incidents: the pauses of OAuth clients.
     """
 

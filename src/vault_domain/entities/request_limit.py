@@ -11,7 +11,7 @@ from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.text import as_count, as_duration
 
 _MOST = 1_000_000
-_MARGIN = 1.05  # requests arrive later than they were allowed, some by more than others
+_MARGIN = 1.05  # requests reach the provider after different delays
 
 
 class Counted(Choice):
@@ -54,7 +54,7 @@ class RequestLimit:
 
     @property
     def interval(self) -> timedelta:
-        """The time after which one more request is allowed; any time ``per`` then has at most ``requests``."""
+        """The time after which one more request is allowed; so any period of length ``per`` has at most ``requests``."""
         return _MARGIN * self.per / max(1, self.requests - self.burst)
 
     @property

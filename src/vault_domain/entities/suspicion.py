@@ -38,7 +38,7 @@ class ConfirmationWindow:
     most: timedelta = MOST_CONFIRMATION
 
     def judge(self, suspect_since: datetime | None, now: datetime) -> Report:
-        """Return what a report at ``now`` means; a suspicion of the future counts as none, as after a clock's step."""
+        """Return what a report at ``now`` means. A future ``suspect_since`` does not count: the clock was set back."""
         if suspect_since is None or not suspect_since <= now <= suspect_since + self.most:
             return Report.FIRST
         return Report.EARLY if now - suspect_since < self.least else Report.CONFIRMED

@@ -36,7 +36,7 @@ class TokenHealth(Choice):
 
 
 class MarkOutcome(Choice):
-    """The result of `mark_token_invalid`, or of the report that a resource rejected a token; only a report suspects."""
+    """The result of `mark_token_invalid`, or of a report that a resource rejected a token; only a report SUSPECTED it."""
 
     APPLIED = "applied"
     STALE = "stale"

@@ -12,11 +12,11 @@ from vault_domain.ports.waker import Waker
 
 
 class EventFeed:
-    """Gives the pages of the audit log as events come, for ever: ``async for page in vault.event_feed(...)``.
+    """Yields pages of the audit log as events come, without end: ``async for page in vault.event_feed(...)``.
 
-    It loses no event: each page begins behind the page before. A host stores the ``cursor`` of an event when it has
-    handled the event, and passes it as ``after`` when it starts again; then events that it handled, but whose cursor it
-    did not store, come again. On Postgres, notifications wake the feed; without them it looks at an interval.
+    No event is lost, because each page begins after the page before. A host stores the ``cursor`` of an event when it
+    has handled the event, and passes it as ``after`` when it starts again. Events that it handled, but whose cursor it
+    did not store, then come again. On Postgres, notifications wake the feed; without them, it reads at an interval.
 
     Attributes:
         cursor: the cursor of the last event that was given, or the one at which the feed began.

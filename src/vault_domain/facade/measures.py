@@ -31,7 +31,7 @@ class VaultMeasures:
         return self._measuring.observed.is_closed
 
     def counts(self) -> VaultCounts:
-        """Return what this vault has counted since it was opened; it asks nobody, and any thread may call it."""
+        """Return what this vault has counted since it was opened, without I/O; any thread may call this."""
         return self._measuring.counts()
 
     def observe(self, observer: Observer) -> None:
@@ -40,8 +40,8 @@ class VaultMeasures:
 
     @scrubbed_async
     async def census(self) -> Census:
-        """Count all accounts and tokens. It reads the whole database, so take one seldom.
+        """Count all accounts and tokens. This reads the whole database, so call it seldom.
 
-        At most 100,000 accounts are counted of each state but ``connected``.
+        Of each state except ``connected``, at most 100,000 accounts are counted.
         """
         return await self._measuring.census.take()

@@ -17,10 +17,10 @@ _LONGEST_CONTENT = LONGEST_STATE // 2
 
 
 class VaultStates:
-    """Seals what a host must know again when its user comes back from a provider, and opens it once.
+    """Seals data that a host needs again when its user comes back from a provider, and opens it once.
 
     `vault_adapters.connect` uses it; a host that speaks to providers itself may use it too. Any process that has opened
-    the vault can open a state, and only one of them can open it, once.
+    the vault can open a state, but each state opens only once.
     """
 
     __slots__ = ("_states",)

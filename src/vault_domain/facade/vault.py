@@ -72,7 +72,7 @@ class TokenVault:
 
     @property
     def measures(self) -> VaultMeasures:
-        """What this vault counts, for metrics and traces."""
+        """The counts and the observers of this vault, for metrics and traces."""
         return VaultMeasures(self._services.measuring)
 
     # Single tokens
@@ -447,7 +447,7 @@ class TokenVault:
         report = read.as_function(progress, "progress")
         return await self._services.importing.run(rows, options, report, actor=self._actor)
 
-    # The way back after an incident
+    # Recovery from an incident
 
     @scrubbed_async
     async def revive_accounts(
@@ -524,7 +524,7 @@ class TokenVault:
             tenant_id: see `audit_events`.
             after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
             limit: largest number of events on a page, 1 to 10,000.
-            interval: longest time between two looks at the log, for events that nothing tells of.
+            interval: longest time between two reads of the log, for events without a notification.
         """
         tenant, most = None if tenant_id is None else as_tenant_id(tenant_id), read.as_limit(limit)
         pause = as_duration(interval, "interval", positive=True)

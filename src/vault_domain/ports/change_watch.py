@@ -19,7 +19,7 @@ class ChangeHearer(Protocol):
         """
 
     def tenants_changed(self, concerns: Callable[[str], bool]) -> None:
-        """Hear that all rows of those tenants may have changed for whose id ``concerns`` returns True."""
+        """Hear that any row of a tenant may have changed if ``concerns`` returns True for the tenant's id."""
 
     def anything_changed(self) -> None:
         """Hear that any rows may have changed; it is not known which."""
@@ -35,4 +35,4 @@ class ChangeWatch(Protocol):
         """
 
     def mark(self, key: TokenKey) -> str | None:
-        """Return the mark of a row, which other rows may share; None if changes are not told by rows."""
+        """Return the mark of a row, which other rows may share; None if changes are not told row by row."""

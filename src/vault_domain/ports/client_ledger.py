@@ -46,7 +46,7 @@ class ClientLedger(Protocol):
         """
 
     async def take_probe(self, scope: ClientScope, seen: datetime | None) -> bool:
-        """Set the time of the latest probe to now; return False if it is not ``seen`` any more, or nothing is paused.
+        """Set the time of the latest probe to now if it is still ``seen``; return False if not, or nothing is paused.
 
         So only one process probes a client at a time.
         """
@@ -74,8 +74,8 @@ class ClientLedger(Protocol):
         - While the scope is paused (`rules.clients.is_paused`): nothing is marked, and the refusal is noted in the
           record.
         - If the accounts that were rejected within ``rules.window``, this one included, are a mass
-          (`rules.clients.is_mass`): the pause is opened, with its event. What was rejected within the window becomes
-          valid again, and its accounts are due now. No event is written for the single tokens.
+          (`rules.clients.is_mass`): the pause is opened, with its event. Credentials that were rejected within the
+          window become valid again, and their accounts are due now. No event is written for the single tokens.
         - Otherwise, the credential is marked, with its `rejected_at`.
 
         Rejections and successes are counted up to `MOST_COUNTED`. A rejected credential counts, and is taken back, if

@@ -11,7 +11,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     FindingCode.CONFIGURATION: (
         _CRITICAL,
         "The vault cannot be opened with this configuration.",
-        "Correct what the detail names.",
+        "Correct the setting that the detail names.",
     ),
     FindingCode.DATABASE_UNAVAILABLE: (
         _CRITICAL,
@@ -60,7 +60,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.JOURNAL_MISSING: (
         _WARNING,
-        "A rotated refresh token is lost if this process ends while the database is away.",
+        "A rotated refresh token is lost if this process ends while the database is unreachable.",
         "Set TOKEN_VAULT_JOURNAL_DIR to a directory on a disk that outlives the process.",
     ),
     FindingCode.REFRESH_TOKEN_ENDING: (
@@ -76,7 +76,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     FindingCode.SHARED_GRANT: (
         _WARNING,
         "Accounts share a user whose grants all end when one of them is revoked.",
-        "Do not revoke at the provider by other ways than `delete_account(revoke=True)`.",
+        "Revoke at the provider only with `delete_account(revoke=True)`.",
     ),
     FindingCode.AUDIT_RETENTION_MISSING: (
         _WARNING,
@@ -85,12 +85,12 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.PROFILE_UNVERIFIED: (
         _NOTE,
-        "The profile in use has facts that are not from the provider's own pages; careful values stand there.",
+        "The profile in use has facts that are not from the provider's own pages; it has careful values for them.",
         "Compare them with your experience: `token-vault providers NAME` shows them.",
     ),
     FindingCode.API_HOSTS_MISSING: (
         _NOTE,
-        "Nobody says to which hosts this provider's access tokens may be sent.",
+        "It is not known to which hosts this provider's access tokens may be sent.",
         "Pass `hosts=` to VaultAuth, or use a profile with api_hosts.",
     ),
     FindingCode.REFRESHERS_UNKNOWN: (

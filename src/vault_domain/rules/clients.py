@@ -107,7 +107,7 @@ def opened(record: ClientRecord, now: datetime) -> ClientRecord:
 
 
 def is_paused(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:
-    """Return whether the scope is paused; a mass rejection that lasts too long is taken for the truth."""
+    """Return whether the scope is paused; a mass rejection pauses it for `ClientRules.longest` at most."""
     if record.opened_at is None:
         return False
     return record.scope.reason != MASS_REJECTION or now - record.opened_at < rules.longest
@@ -130,7 +130,7 @@ def may_probe(record: ClientRecord, account: Account | None, now: datetime, rule
     """Return whether an account may try a paused client now.
 
     An account that was refused lately waits longer, because others tell more about the client. Without an account, the
-    answer is about any other account.
+    answer holds for an account that was not refused lately.
     """
     if record.probe_at is None or now < record.probe_at:  # or the clock was set back
         return True

@@ -49,7 +49,7 @@ class SetUp:
     Attributes:
         readiness: whether store, schema and master key can be used.
         asked_at: this machine's time before the database was asked for its time.
-        answered_at: this machine's time after that.
+        answered_at: this machine's time after the database answered.
         store_time: the database's time; None if it did not tell.
         secret_bits: the estimated entropy of each configured encryption secret, in bits.
         has_retention: whether sweeps delete old audit events.
@@ -100,7 +100,7 @@ def setup_findings(setup: SetUp) -> Iterator[Finding]:
 def clock_skew(asked_at: datetime, store_time: datetime | None, answered_at: datetime) -> timedelta:
     """Return the least difference between the clocks that explains the times; zero if they may agree.
 
-    The database read its clock at some time between question and answer. So a slow answer is no difference.
+    The database read its clock at some time between question and answer. So the time of a slow answer does not count.
     """
     if store_time is None:
         return timedelta(0)

@@ -28,7 +28,7 @@ class RefreshPolicy:
     Attributes:
         buffer: time before expiry from which a caller's request refreshes an access token.
         notice: time before the expiry of a refresh token from which its user is to connect the account again.
-        default_lifetimes: by provider, the lifetime of access tokens whose expiry nothing tells.
+        default_lifetimes: by provider, the lifetime of access tokens whose expiry is not known.
         idle_lifetimes: by provider, the time after which a refresh token that is not used lapses.
         exchanging: the providers at which an access token is its own credential.
     """

@@ -40,7 +40,7 @@ def listening_time(rotation: Rotation, since_first: timedelta, timing: RefreshTi
 
 
 def useless_grace(rotation: Rotation, timing: RefreshTiming) -> str | None:
-    """Return why nobody can use a grace period, with the numbers; None if somebody can, or if there is none."""
+    """Return why a grace period is too short to be used, with the numbers; None if it can be used, or there is none."""
     if rotation.kind is not RotationKind.GRACE or may_repeat(rotation, timedelta(0), timing):
         return None
     period, deadline = rotation.grace_period.total_seconds(), timing.deadline.total_seconds()

@@ -57,7 +57,7 @@ class RefreshTiming:
 
     @property
     def renewal(self) -> timedelta:
-        """Interval in which the holder of a lease renews it. Two of them are over before the lease is."""
+        """Interval at which the holder of a lease renews it. A lease lasts for at least two intervals."""
         return (self.deadline + self.commit_budget) / 2
 
     @property

@@ -11,14 +11,13 @@ from vault_domain.entities.token import StoredToken, TokenStatus
 
 @frozen
 class MemoryPolicy:
-    """How long a remembered row may answer a read.
+    """How long a remembered row may answer a read. Its age counts from its confirmation by the database.
 
     Attributes:
-        read_cache: time since the database confirmed a row for which it answers without a query; zero: never.
-        serve_stale: time since the database confirmed a row for which it answers while the database does not; zero:
-            never.
+        read_cache: age up to which a row answers without a query; zero: never.
+        serve_stale: age up to which a row answers while the database does not; zero: never.
         size: largest number of remembered rows.
-        unwatched: the same as ``read_cache``, and at most this, while other processes' changes are not told.
+        unwatched: limits ``read_cache`` while this process does not hear of other processes' changes.
     """
 
     read_cache: timedelta = timedelta(0)

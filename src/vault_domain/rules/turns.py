@@ -10,7 +10,7 @@ DEFAULT_HOLD = timedelta(seconds=15)
 """Longer than a caller waits for a provider by default."""
 
 _SLACK = timedelta(seconds=1)
-"""By this much at most, the time of a statement is before the time of what it reads."""
+"""Most by which the time of a statement is earlier than a time that the statement reads."""
 
 
 def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, now: datetime) -> datetime:

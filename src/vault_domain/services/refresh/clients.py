@@ -121,7 +121,7 @@ class ClientGuard:
 
     @property
     def longest(self) -> timedelta:
-        """Time after which a mass rejection is believed, also for one account that is rejected each time."""
+        """Time after which a mass rejection spares no credential, also for one account that is rejected each time."""
         return self._rules.longest
 
     async def condemn(

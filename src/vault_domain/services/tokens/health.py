@@ -39,7 +39,7 @@ class HealthService:
     async def report(self, tenant_id: str | None) -> HealthReport:
         """Return the health of the tokens (of one tenant or of all), the store and the master key.
 
-        If the store does not answer a quick question, nothing is counted, so that the report comes within two seconds.
+        If the store does not answer a quick check, nothing is counted, so that the report comes within two seconds.
         """
         errors = await self._readiness.errors(_PATIENCE)
         store, key = errors.get(STORE), errors.get(MASTER_KEY)

@@ -1,4 +1,4 @@
-"""Answers of providers that the database has not stored yet, as this process's reads see them."""
+"""Keeps answers of providers that the database has not stored yet, so that this process's reads can use them."""
 
 from __future__ import annotations
 
@@ -119,10 +119,10 @@ class HeldAnswers:
         return held.seen_at.store_time + timedelta(seconds=passed)
 
     def over(self, key: TokenKey, row: StoredToken | DamagedToken | None) -> StoredToken | DamagedToken | None:
-        """Return what a reader of ``key`` gets instead of the stored row.
+        """Return the row that a reader of ``key`` gets instead of the stored row.
 
-        That is the waiting access token, if the journal holds it and the store still holds the value that it replaces.
-        So a reader never gets an older token than the one that another caller of this process has got.
+        If the journal holds the waiting access token, and the store still holds the value that it replaces, the reader
+        gets the waiting token. So a reader never gets an older token than another caller of this process before.
         """
         held = self._by_account.get(key.account) if self._by_account else None
         if held is None or not held.journaled or not held.genuine or held.refused or not replaces(held, key, row):
@@ -130,7 +130,7 @@ class HeldAnswers:
         return predicted(held.entry) or row
 
     def alone(self, key: TokenKey) -> Reading | None:
-        """Return what a reader of ``key`` gets if the database does not answer; None if that is not known."""
+        """Return the waiting token for a reader of ``key`` while the database does not answer, or None."""
         held = self._by_account.get(key.account) if self._by_account else None
         if held is None or key.kind is not TokenKind.ACCESS_TOKEN:
             return None

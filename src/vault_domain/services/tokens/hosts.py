@@ -12,13 +12,13 @@ _log = logging.getLogger(__name__)
 
 
 class ApiHosts:
-    """The hosts that the refreshers name. A refresher that names none leaves it to the host service."""
+    """The hosts that the refreshers name. If a refresher names none, the host service decides."""
 
     def __init__(self, refreshers: Mapping[str, TokenRefresher]) -> None:
         self._namers = {name: each for name, each in refreshers.items() if isinstance(each, HostNamer)}
 
     async def of(self, token: Token) -> tuple[str, ...]:
-        """Return the hosts to which this token may be sent; none if they are not known."""
+        """Return the hosts to which this token may be sent; an empty tuple if they are not known."""
         account = token.info.key.account
         namer = self._namers.get(account.provider)
         if namer is None:

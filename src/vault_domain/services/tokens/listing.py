@@ -103,7 +103,7 @@ class ListingService:
         return [info for info in infos if state is None or info.state is state]
 
     async def latest_events(self, tenant_id: str | None, sought: Sought, *, limit: int) -> Page[AuditEvent]:
-        """Return the latest events that are sought; the page's ``next`` is the end of the log at this moment."""
+        """Return the latest events that match ``sought``; the page's ``next`` is the end of the log at this moment."""
         seal = await self._seal.get()
         end = await self._audit.latest(tenant_id, Sought(), limit=1)
         last = (0, 0) if not end else _of_event(end[0])

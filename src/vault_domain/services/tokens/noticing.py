@@ -1,4 +1,4 @@
-"""Repositories that tell the memory of rows what this process reads and writes."""
+"""Repositories that report the rows that this process reads and writes to `RememberedRows`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def noticing(
     imports: ImportRepository,
     clients: ClientLedger,
 ) -> NoticedPorts:
-    """Return the same repositories; when a write returns to its caller, the memory has forgotten the old rows."""
+    """Wrap the repositories; when a write returns to its caller, ``rows`` has forgotten the old rows."""
     return NoticedPorts(
         cast("TokenRepository", _Tokens(tokens, rows)),
         cast("AccountRepository", _Accounts(accounts, rows)),
@@ -57,7 +57,7 @@ def noticing(
 
 
 class _Noticing:
-    """Passes on every method that the class below it does not define."""
+    """Passes on every method that the subclass does not define."""
 
     def __init__(self, right: Any, rows: RememberedRows) -> None:
         self._right = right

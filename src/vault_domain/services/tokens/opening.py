@@ -74,7 +74,7 @@ class TokenOpener:
         raise self._refusal(key, stored, reason, now)
 
     async def kept_extra(self, key: TokenKey, stored: StoredToken, now: datetime) -> Extra:
-        """Return the extra members of a row; none, after a report as of a failed read, if they cannot be decrypted.
+        """Return the extra members of a row; if they cannot be decrypted, report a failed read and return none.
 
         Raises:
             KeyUnavailableError: the master key cannot be used now.
@@ -95,7 +95,7 @@ class TokenOpener:
         return extra
 
     async def _is_overtaken(self, key: TokenKey, stored: StoredToken) -> bool:
-        """Return whether the store holds another value, or none: an erasure destroys the data key with the values."""
+        """Return whether the store now holds another value, or none, as after an erasure."""
         try:
             current = (await self._tokens.get(key)).answer
         except StorageError:
@@ -103,7 +103,7 @@ class TokenOpener:
         return current is None or (isinstance(current, StoredToken) and current.sealed != stored.sealed)
 
     def checked(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> StoredToken:
-        """Return the row if it is the one that was asked for, so that its metadata may be used.
+        """Return the row after checking that it is intact and belongs to ``key``, so that its metadata may be used.
 
         Raises:
             DecryptionError: the row names another key or is damaged.

@@ -22,7 +22,7 @@ class ReadinessService:
         self._tasks = tasks
 
     async def check(self, seconds: float) -> Readiness:
-        """Return the readiness; what takes longer than the given time gets the cause ``timeout``."""
+        """Return the readiness; a check that takes longer than the given time has the cause ``timeout``."""
         errors = await self.errors(seconds)
         store, key = errors.get(STORE), errors.get(MASTER_KEY)
         if isinstance(store, SchemaOutdatedError):

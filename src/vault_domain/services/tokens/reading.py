@@ -1,4 +1,4 @@
-"""Reads single rows. While the store does not answer, it answers from what this process remembers."""
+"""Reads rows. While the store does not answer, readers get rows from this process's memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RowReader:
         tokens: the store's tokens.
         rows: the remembered rows.
         held: the answers of providers that the database has not stored yet.
-        tasks: limits reads, and runs those that go on without a caller.
+        tasks: limits the time of reads, and runs reads that go on without a caller.
         counts: counts the reads.
     """
 
@@ -53,7 +53,7 @@ class RowReader:
         self._quiet_until = -math.inf
 
     async def read(self, key: TokenKey, *, fresh: bool = False, patience: float = PATIENCE) -> Reading:
-        """Read a row; an access token that waits for the database takes the place of the one that it replaces.
+        """Read a row; an access token that waits for the database takes the place of the stored one.
 
         Args:
             key: the key of the row.
@@ -136,7 +136,7 @@ class RowReader:
         return reading if answer is found else Reading.of(answer, reading.now)
 
     async def _from_memory(self, key: TokenKey, *, fresh: bool) -> Reading:
-        """Answer from memory, while a read goes on in the background, so that a slow store is heard in the end."""
+        """Answer from memory; a read goes on in the background, so that the answer of a slow store is remembered."""
         answer = self._without_store(key, fresh=fresh)
         if answer is None:  # it expired, or was changed meanwhile
             return await self._from_store(key)
@@ -145,7 +145,7 @@ class RowReader:
         return self._handed_out(answer)
 
     def _without_store(self, key: TokenKey, *, fresh: bool, retryable: bool = True) -> Reading | None:
-        """Return what may be handed out while the store does not answer; None if nothing may."""
+        """Return the reading that may be handed out while the store does not answer, or None."""
         waiting = self._held.alone(key)
         if waiting is not None:
             return waiting

@@ -48,7 +48,7 @@ class Ticket:
     Attributes:
         changes: number of the last change that this process knew of by then.
         since: the monotonic time in seconds.
-        epoch: number of times by then that any rows may have changed.
+        epoch: how often `RememberedRows.anything_changed` had been called by then.
     """
 
     changes: int
@@ -66,7 +66,7 @@ class RememberedRows:
         policy: the limits.
         tasks: tells the monotonic time.
         is_at_hand: returns whether a data key (of a tenant, by id) decrypts without asking the store or a key service.
-        clock: replaces the store's time; None: the store's time is computed from the last time that it told.
+        clock: tells the store's time; None: it is computed from the time of the store's last answer.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class RememberedRows:
         return len(self._rows)
 
     def watch_by(self, watch: ChangeWatch | None) -> None:
-        """Rely on a watch for the changes of other processes; None: on nothing."""
+        """Rely on a watch for the changes of other processes; None: there is no watch."""
         self._watch = watch
         self.anything_changed()
 
@@ -106,7 +106,7 @@ class RememberedRows:
         return Ticket(self._log.last, self._monotonic(), self._epoch)
 
     def saw(self, key: TokenKey, row: StoredToken | None, store_time: datetime, ticket: Ticket) -> None:
-        """Remember what the store answered to a read of a key, or to a write.
+        """Remember the row that the store returned for a read or a write.
 
         Args:
             key: the key that was asked for.
@@ -220,7 +220,7 @@ class RememberedRows:
             self._drop(key)
 
     def anything_changed(self) -> None:
-        """See `ChangeHearer`. The rows stay for the time of an outage, because none of them is known to be replaced."""
+        """See `ChangeHearer`. The rows stay for reads in an outage, because none of them is known to be replaced."""
         self._epoch += 1
 
     # Answers
@@ -237,7 +237,7 @@ class RememberedRows:
         return None if now is None else Reading(row.token, now)
 
     def stale(self, key: TokenKey) -> Reading | None:
-        """Return what a reader gets if the store does not answer; None if nothing is known that may be used now."""
+        """Return what a reader gets if the store does not answer; None if no remembered row may be used now."""
         row = self._rows.get(key)
         now = None if row is None else self._answer(key, row, self._stale_seconds)
         return None if row is None or now is None else Reading(row.token, now, is_stale=True)
@@ -256,7 +256,7 @@ class RememberedRows:
         return now
 
     def _make_room(self) -> None:
-        """Forget one row: of those that were not used lately, the one that was confirmed first."""
+        """Forget the first row, or move it to the end if it was used since it became the last."""
         key, row = next(iter(self._rows.items()))
         if row.was_used:
             row.was_used = False

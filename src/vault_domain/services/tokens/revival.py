@@ -37,7 +37,7 @@ class RevivalService:
     async def revive(
         self, condemned: Condemned, *, dry_run: bool, progress: Progress | None, actor: str | None
     ) -> RevivalReport:
-        """Revive all condemned credentials that were selected, page by page; return the counts.
+        """Revive all condemned credentials that ``condemned`` selects, page by page; return the counts.
 
         Args:
             condemned: which credentials to revive.
@@ -47,7 +47,7 @@ class RevivalService:
         """
         report, after = RevivalReport(), None
         while True:
-            # Each page counts from its own time, which is later than that of the page before.
+            # The due times count from the page's own time, which is later than that of the page before.
             spread = Spread(report.revived * _INTERVAL, _INTERVAL)
             change = await self._revivals.revive(
                 condemned, after=after, limit=self._per_transaction, spread=spread, dry_run=dry_run, actor=actor
@@ -60,5 +60,5 @@ class RevivalService:
             after = page.next
             if after is None:
                 return report
-            # Without an end, a revived account that is condemned again meanwhile would be revived again and again.
+            # Without `until`, a revived account that is condemned again meanwhile would be revived again and again.
             condemned = evolve(condemned, until=condemned.until or page.now)

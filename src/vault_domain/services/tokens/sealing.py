@@ -107,7 +107,7 @@ def sealed_write(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> 
 
 
 def with_expiry(draft: Draft[W], policy: RefreshPolicy) -> Draft[W]:
-    """Return a draft of an access token with the expiry that a JWT tells, else its provider's default lifetime.
+    """Add the times in an access token's JWT to its draft, else the provider's default lifetime.
 
     A given expiry or lifetime stays. An imported token gets no default lifetime, because its age is not known.
     """

@@ -34,16 +34,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _READS = 2
-"""Number of reads that a write may overtake before the next one is the last. Data keys are not destroyed that often."""
+"""Number of overtaken reads after which a read is tried for the last time; data keys are not destroyed that often."""
 
 _ENDING_AT_ONCE = 100
 """Number of refresh tokens that end soon and are noted in one transaction."""
 
 
 def _unless_overtaken(read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Let a read begin again if a write or an erasure overtook it, because the row's data key may have gone with it.
+    """Repeat a read that a write or an erasure overtook, because the old row's data key may be destroyed.
 
-    The method takes the argument ``fresh``; it is True from the second time on.
+    The method has a parameter ``fresh``, which is True from the second time on.
     """
 
     @functools.wraps(read)
@@ -65,7 +65,7 @@ class Access:
     Attributes:
         usable: the token if it may be used now, else None.
         now: the store's time of the read.
-        is_stale: whether the store did not answer, so that this process remembered the token.
+        is_stale: whether the token comes from this process's memory, because the store did not answer.
     """
 
     usable: UsableToken | None
@@ -157,7 +157,7 @@ class TokenService:
     async def find_access(
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False, patience: float = PATIENCE
     ) -> Access:
-        """Do the same as `get_access`, and tell how the token was found; see `RowReader.read` for the arguments."""
+        """Find the token as `get_access` does, and tell how it was found; see `RowReader.read` for the arguments."""
         key = access_key(account)
         row, reading = await self._read(key, fresh=fresh, patience=patience)
         found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
