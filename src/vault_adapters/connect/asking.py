@@ -36,10 +36,10 @@ async def send(client: HttpClient | None, outgoing: Outgoing) -> Incoming:
 
 
 async def get_json(client: HttpClient | None, url: str, access_token: Secret | None = None) -> Members:
-    """Return the JSON object at a URL, which is asked for with a bearer token if there is one.
+    """Return the JSON object at a URL; send a bearer token if one is given.
 
     Raises:
-        ConnectError: there is none (code ``provider_unavailable``).
+        ConnectError: the URL gave no JSON object (code ``provider_unavailable``).
     """
     headers = {} if access_token is None else {"Authorization": f"Bearer {_sendable(access_token)}"}
     answer = await send(client, Outgoing(url, b"", headers, method="GET"))

@@ -78,7 +78,7 @@ class Client:
 
     @property
     def uses_openid(self) -> bool:
-        """Whether the id_token is read, and so checked; otherwise userinfo or the answer tells whose account it is."""
+        """Whether the profile reads the id_token, which is then checked; otherwise userinfo or the answer is read."""
         places = (self.profile.identifier, self.profile.label)
         return any(place is not None and place.source == "id_token" for place in places)
 
@@ -87,7 +87,7 @@ def as_clients(providers: object) -> dict[str, Client]:
     """Check the host's providers.
 
     Raises:
-        ConfigurationError: a provider cannot be connected with what is known of it; the message says what is missing.
+        ConfigurationError: a provider's refresher lacks facts that connecting needs; the message names them.
     """
     if not isinstance(providers, Mapping) or not providers:
         raise ConfigurationError("providers must map names to refreshers made by vault_adapters.providers.refresher")

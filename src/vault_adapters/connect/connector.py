@@ -70,7 +70,7 @@ class Connector:
         redirect_uri: the address that the provider sends the user back to; https, or http on loopback.
 
     Raises:
-        ConfigurationError: a provider cannot be connected with what is known of it.
+        ConfigurationError: a provider's refresher lacks facts that connecting needs; the message names them.
         InvalidInputError: an argument is not valid; the message does not repeat it.
     """
 
@@ -100,7 +100,7 @@ class Connector:
         """
         providers = {name: client.made_of for name, client in self._clients.items()}
         named = Connector(self._vault.with_actor(actor), providers, redirect_uri=self._redirect_uri)
-        named._issuers = self._issuers  # what is known of issuers is shared
+        named._issuers = self._issuers  # both use the documents of issuers that were read
         return named
 
     @settling
@@ -119,10 +119,10 @@ class Connector:
         Args:
             tenant_id: the tenant that the account will belong to.
             provider: one of this connector's providers.
-            session: a text that only this user's browser session has, such as the session's id; at the callback it
-                must be the same.
-            scopes: the scopes to ask for; None takes those of the refresher. Those without which an account cannot be
-                kept or told apart are added.
+            session: a text that only this user's browser session has, such as the session's id; `finish` must be given
+                the same text.
+            scopes: the scopes to ask for; None takes those of the refresher. Scopes that are needed to keep an account
+                or to tell it apart are added.
             account: the account to connect again; `finish` then refuses any other.
             extra: further parameters for the provider (``{"login_hint": "ann@example.com"}``), and the values of the
                 profile's variables (``{"subdomain": "acme"}``).
@@ -148,7 +148,7 @@ class Connector:
         """Exchange the code of a callback for tokens, and store them; return the account.
 
         Args:
-            query: the callback's query, best as the string that came, because a mapping cannot show a parameter that
+            query: the callback's query, best as the received string, because a mapping cannot show that a parameter
                 came twice.
             session: the text that was given to `begin`.
 
@@ -177,7 +177,7 @@ class Connector:
     async def _authorized(
         self, client: Client, handshake: Handshake, callback: Callback, http: HttpClient
     ) -> tuple[TokenSet, Identity]:
-        """Check a callback, exchange its code, and find out whose account the tokens are of."""
+        """Check a callback, exchange its code, and identify the account of the tokens."""
         issuer = await self._issuer(client, handshake, http)
         _check_issuer(client, handshake, issuer, callback)
         if callback.error or not callback.code:
@@ -326,7 +326,7 @@ def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
 
 
 def _refusal(error: VaultError) -> VaultError:
-    """Return the error for a code that was not exchanged; the errors of refreshes speak of refreshing."""
+    """Return the error for a code that was not exchanged, because the errors of refreshes name a refresh."""
     if isinstance(error, ReauthorizationRequiredError):
         return AuthorizationRefusedError(reason=error.reason)
     if isinstance(error, ProviderConfigurationError):

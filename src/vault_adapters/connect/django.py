@@ -47,7 +47,7 @@ def urls(
     Args:
         connector: the connector; its redirect URI must be the address of ``callback``.
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
-            may be a coroutine function. A function that is none runs on Django's thread, so it may use the database.
+            may be a coroutine function. A plain function runs on Django's thread, so it may use the database.
         session: returns a text that only the user's session has, or None, such as ``request.session.session_key``. A
             cookie binds each request to its browser in any case; a session binds it to the signed-in user too.
         done: the path of the page to show afterwards, unless ``next`` names another.

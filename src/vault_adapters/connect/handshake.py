@@ -1,4 +1,4 @@
-"""What a connection must know again at its callback; it travels sealed in the ``state``."""
+"""The data of a connection that its callback needs; it travels sealed in the ``state``."""
 
 from __future__ import annotations
 

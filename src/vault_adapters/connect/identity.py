@@ -1,4 +1,4 @@
-"""Whose account was connected: its identifier and its label, from where the profile says."""
+"""Identifies the account that was connected: finds its identifier and label where the profile says."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Identity:
     """An account at a provider.
 
     Attributes:
-        identifier: the text that tells it apart.
-        label: a text by which its user recognises it, or None. It proves nothing, and may be anything.
+        identifier: the text that distinguishes it from other accounts.
+        label: a text by which its user recognises it, or None. It is not verified.
     """
 
     identifier: str
@@ -34,7 +34,7 @@ class Identity:
 
 @frozen
 class Answers:
-    """What a provider has said about an account.
+    """The answers of a provider about an account.
 
     Attributes:
         answer: the token endpoint's answer.
@@ -50,11 +50,11 @@ class Answers:
 
 
 async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
-    """Return whose account this is.
+    """Return the identity of the account.
 
     Raises:
-        IdentityRefusedError: the provider told no usable identifier (``identifier``), or the userinfo is of another
-            user than the id_token (``sub``).
+        IdentityRefusedError: the provider gave no usable identifier (``identifier``), or userinfo and id_token name
+            different users (``sub``).
         ConnectError: userinfo is needed, and cannot be read.
     """
     profile = client.profile

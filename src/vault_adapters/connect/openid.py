@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
-"""The signatures that are accepted: those with a public key. ``none`` and those with the client secret are not."""
+"""The accepted signature algorithms: those with a public key. ``none`` and those with the client secret are refused."""
 
 _FRESH_SECONDS = 3600.0
 _RETRY_SECONDS = 30.0
@@ -41,7 +41,7 @@ class Issuer:
     """What a provider publishes about itself.
 
     Attributes:
-        asked_as: the issuer identifier of the profile, where its documents are.
+        asked_as: the issuer identifier in the profile, under which its documents are found.
         name: the issuer identifier that its document declares.
         sends_iss: whether each of its callbacks holds ``iss`` (RFC 9207).
         keys_url: the URL of its keys.
@@ -58,7 +58,7 @@ class Issuer:
 
 
 class Issuers:
-    """The issuers that this process knows; each is read again after an hour, or for a key that it did not have."""
+    """The issuers that this process knows; each is read again after an hour, or if its keys do not verify a token."""
 
     def __init__(self) -> None:
         self._known: dict[str, Issuer] = {}
@@ -199,5 +199,5 @@ def _number(value: object) -> float:
 
 def _fits(at_hash: object, access_token: Secret, algorithm: Any) -> bool:
     expected = create_half_hash(access_token.reveal(), algorithm)
-    # None: the algorithm names no hash, as EdDSA's, so that nothing can be compared.
+    # None: the algorithm names no hash, as with EdDSA, so nothing can be compared.
     return expected is None or at_hash == expected.decode()

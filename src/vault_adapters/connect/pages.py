@@ -2,7 +2,7 @@
 
 A request for authorization leaves one cookie in the browser, named by the state, so that two tabs do not disturb each
 other. The state is bound to the cookie's random value, to the tenant, and to the host's own session if it names one. So
-nobody can make another user finish what they have begun.
+nobody can make another user finish a connection that they have begun.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Pages:
 
     Args:
         connector: the connector.
-        done: the path of the page to show afterwards, unless the begin was given another.
+        done: the path of the page to show afterwards, unless `begin` was given another.
     """
 
     def __init__(self, connector: Connector, done: str) -> None:
@@ -173,7 +173,7 @@ def status_of(error: VaultError) -> int:
 
 
 def text_of(error: VaultError) -> str:
-    """Return the text of the plain page that tells a user of an error; it repeats nothing that came."""
+    """Return the text of the plain page that tells a user of an error; it repeats nothing of the request."""
     if isinstance(error, InvalidInputError):
         return "This request is not valid. Go back and start again.\n"
     if isinstance(error, (ConfigurationError, ProviderConfigurationError, KeyUnavailableError, StorageError)):

@@ -11,7 +11,7 @@ class Start:
 
     Attributes:
         url: the address to redirect the user's browser to.
-        state: the ``state`` within this address; a web service may use it to name what it remembers of the request.
+        state: the ``state`` within this address; a web service may use it as the key of its own data about the request.
     """
 
     url: str = field(repr=False)

@@ -41,7 +41,7 @@ def instrument(
 
     No tenant, identifier or token is in any attribute. The page about metrics lists all metrics and spans. Counts of
     accounts and tokens come from a census of the database: it is taken when the metrics are read, in the background and
-    at most once a minute, so a read of the metrics gets the numbers of the census before.
+    at most once a minute, so a read of the metrics gets the numbers of the previous census.
 
     Args:
         vault: an open vault, or a `SyncVault`, open or not. All views of a vault are the same vault. A second call for

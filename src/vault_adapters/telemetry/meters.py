@@ -1,4 +1,4 @@
-"""Tells the counts of all vaults of a process to one meter provider, when somebody asks for them."""
+"""Reports the counts of all vaults of a process to one meter provider when it collects metrics."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Meters:
         _create(meter, CENSUS_AGE, self._age)
 
     def add(self, measures: VaultMeasures, loop: asyncio.AbstractEventLoop) -> bool:
-        """Tell a vault's counts too; return False if they are told already."""
+        """Report a vault's counts too; return False if they are reported already."""
         with self._lock:
             self._retire_closed()
             if measures in self._vaults:
@@ -80,7 +80,7 @@ class Meters:
             return None if self._surveyor is None else self._surveyor.latest()
 
     def _retire_closed(self) -> None:
-        """Let go of vaults that were closed; their counts stay, because a counter never goes down."""
+        """Drop the vaults that were closed; their counts stay, because a counter never goes down."""
         for vault in [vault for vault in self._vaults if vault.is_closed]:
             self._vaults.remove(vault)
             counts = vault.counts()

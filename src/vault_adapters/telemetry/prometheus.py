@@ -16,7 +16,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def prometheus_metrics(vault: TokenVault) -> Iterator[Callable[[], bytes]]:
     """Instrument a vault; give the function that returns the metrics of this process as text.
 
-    The function may take a while, so call it on a thread. The first call asks for the census, which later calls tell.
+    The function may take a while, so call it on a thread. The first call starts a census; later calls return its numbers.
 
     Raises:
         ConfigurationError: the extra ``metrics`` is not installed.

@@ -1,4 +1,4 @@
-"""The pages that act: each asks first, and acts only on a form that a page of ours has proved."""
+"""The pages that act on accounts: each asks first, and acts only on a form with a valid proof."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Acting:
         return await self._question(request, action, account, fields)
 
     async def act(self, request: Request) -> Response:
-        """Act, if the form was proved."""
+        """Act if the form's proof is valid."""
         action = request.path_params["action"]
         if refusal := await self._refusal(request, action):
             return refusal
@@ -140,7 +140,7 @@ class Acting:
 
 
 def _proved(request: Request, action: str, account: Account, actor: str, form: Mapping[str, str]) -> list[str]:
-    """Return what a form's proof covers; what the operator still chooses on the page, such as `revoke`, is left out."""
+    """Return the parts that a form's proof covers; choices of the operator on the page, such as `revoke`, are not."""
     where = str(request.scope.get("root_path", ""))
     named = [account.tenant_id, account.provider, account.identifier or ""]
     return [where, action, *named, actor, form.get("since", ""), form.get("everyone", "")]

@@ -48,7 +48,7 @@ class Activity:
         self.is_complete = False
 
     async def follow(self, vault: TokenVault) -> Activity:
-        """Read the events that are new, but no more than a page can wait for; return this object."""
+        """Read the new events, at most as many as a page can wait for; return this object."""
         async with self._lock:
             if not self._begun:
                 await self._begin(vault)

@@ -1,4 +1,4 @@
-"""`dashboard`: makes the application of the pages of an operator."""
+"""`dashboard`: makes the application with an operator's pages."""
 
 from __future__ import annotations
 

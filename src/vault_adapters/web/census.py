@@ -14,7 +14,7 @@ from vault_domain import AccountInfo, ConnectionState, TokenVault
 
 _PAGE = 500
 _BUDGET = 0.7
-"""Seconds for which one page counts on. The state of an account is computed from its rows, so counting reads them."""
+"""Seconds for which one page continues the count. The state of an account is computed from its rows, so counting reads them."""
 
 _FRESH_FOR = 60.0
 """Seconds for which a finished count is shown as it is."""
@@ -63,7 +63,7 @@ class Census:
         self._reasons: Counter[tuple[ConnectionState, str]] = Counter()
 
     async def follow(self, vault: TokenVault) -> Counts:
-        """Count on; return the last finished counts, or what was counted so far if none is finished."""
+        """Continue the count; return the last finished counts, or the unfinished ones if there are none."""
         async with self._lock:
             if self._last is not None and self._clock() - self._last[0] < _FRESH_FOR:
                 return self._last[1]

@@ -48,7 +48,7 @@ def columns(
     Args:
         slots: name and counts by kind of each column, from left to right.
         kinds: the kinds from bottom to top.
-        every: a column in this many is named on the axis.
+        every: the axis names one column in this many.
         width: the width of the view box.
     """
     top = scale(max((sum(counts.get(kind, 0) for kind in kinds) for _, counts in slots), default=0))

@@ -36,7 +36,7 @@ async def begin(site: Site, request: Request, account: Account) -> Response:
 
 
 async def finish(site: Site, request: Request) -> Response:
-    """Store what the provider's callback brings; the address of this page may be the connector's redirect URI.
+    """Store the tokens of the provider's callback; the address of this page may be the connector's redirect URI.
 
     Raises:
         VaultError: the callback is not this browser's, or the provider refused.

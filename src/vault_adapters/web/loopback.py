@@ -1,4 +1,4 @@
-"""Lets one browser in: whoever opens a link that works once. For a dashboard that a person starts for a while."""
+"""Admits one browser: the first that opens a one-time link. For a dashboard that a person starts for a while."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class OneTimeDoor:
 
     Args:
         app: the application.
-        hosts: the values of the header Host that browsers send to this server. Any other is refused, because a page of
-            a stranger may give its own name the address of this machine (DNS rebinding).
+        hosts: the values of the header Host that browsers send to this server. Any other is refused, because a
+            foreign page may resolve its own name to the address of this machine (DNS rebinding).
         cookie: name of the cookie; browsers do not keep the cookies of different ports apart.
     """
 

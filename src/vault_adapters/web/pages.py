@@ -179,7 +179,7 @@ class Pages:
 
     async def _show(self, request: Request, template: str, answers: list[Answer[Any]], **context: Any) -> Response:
         trouble = next((answer for answer in answers if answer.problem is not None), None)
-        # A program that watches the page sees the outage, and a person reads what is remembered.
+        # A monitoring program sees the outage, and a person reads the remembered answer.
         status = 200 if trouble is None else 503
         return await self.site.render(request, template, status=status, trouble=trouble, **context)
 

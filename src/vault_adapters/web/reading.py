@@ -1,4 +1,4 @@
-"""Asks the vault for what a page shows, and remembers the answers for the time when the database is away."""
+"""Asks the vault for the values of a page, and remembers the answers for times when the database is unreachable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_WAIT = 10.0
 
 _MOST_REMEMBERED = 64
 _REMEMBERED_FOR = timedelta(minutes=15)
-"""Age up to which an answer is shown while the database is away; so an erased tenant is not shown for longer."""
+"""Age up to which an answer is shown while the database is unreachable; it also limits how long an erased tenant is."""
 
 
 @frozen
@@ -32,13 +32,13 @@ class Problem:
 
     @classmethod
     def of(cls, error: VaultError) -> Problem:
-        """Return what an error of the vault tells."""
+        """Return the problem that an error of the vault describes."""
         return cls(error.code, error.reason, str(error))
 
 
 @frozen
 class Answer(Generic[T]):
-    """An answer of the vault, or what is remembered of an earlier one.
+    """An answer of the vault, or a remembered earlier answer.
 
     Attributes:
         value: the answer; None if there is none and none is remembered.
@@ -86,7 +86,7 @@ class Reader:
         return self._recall(name, Problem("")).value
 
     async def health(self, vault: TokenVault) -> Answer[HealthReport]:
-        """Return the health report; while the store fails, the counts are those that are remembered."""
+        """Return the health report; while the store fails, it has the remembered counts."""
         answer = await self.ask(("health, now",), vault.health)
         report = answer.value
         if report is None or answer.problem is not None:

@@ -1,4 +1,4 @@
-"""What keeps the pages safe in a browser: headers of each answer, and the proof that a form came from our page."""
+"""Keeps the pages safe in a browser: by headers of each answer, and by a proof that a form came from a page of ours."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def form_proof(secret: str, parts: Sequence[str]) -> str:
 
 
 def is_proved(request: Request, proof: str, parts: Sequence[str]) -> bool:
-    """Return whether a form was sent by a page that this browser got from here."""
+    """Return whether a form was sent by a page that this browser got from this dashboard."""
     secret, is_new = cookie_secret(request, COOKIE)
     wanted = form_proof(secret, parts)
     return not is_new and hmac.compare_digest(proof.encode(), wanted.encode()) and is_same_origin(request)
 
 
 def is_same_origin(request: Request) -> bool:
-    """Return whether the browser says that a page of this origin sent the request; a browser cannot be made to lie.
+    """Return whether the browser says that a page of this origin sent the request; no page can forge these headers.
 
     Sec-Fetch-Site counts first, because a proxy may change the host that Origin is compared with.
     """

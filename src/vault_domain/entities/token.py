@@ -36,7 +36,7 @@ class TokenHealth(Choice):
 
 
 class MarkOutcome(Choice):
-    """The result of `mark_token_invalid`, or of a report that a resource rejected a token; only a report SUSPECTED it."""
+    """The result of `mark_token_invalid` or of a report of a rejection; only a report may return SUSPECTED."""
 
     APPLIED = "applied"
     STALE = "stale"

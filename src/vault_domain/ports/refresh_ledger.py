@@ -78,8 +78,8 @@ class Failure:
         unknown: whether the provider may have consumed the credential despite the failure.
         refused: whether the provider answered that it refuses this request; see `RefreshState.refused_since`.
         refused_for: length of the run of refusals, this one included; `RefreshState.refused_since` becomes the time of
-            this refusal minus this length. It has no effect if the run begins with this refusal. None: what is stored
-            of an earlier begin stays.
+            this refusal minus this length. It has no effect if the run begins with this refusal. None: a stored
+            begin stays.
     """
 
     code: str | None
