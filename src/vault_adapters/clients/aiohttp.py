@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 # aiohttp calls a middleware for each hop of a chain of redirects, in the task of the request, and does not tell which
-# hop it is. This holds the middleware, and the URLs to which the task's last answer sent it on without the token.
+# hop it is. This holds the middleware, and the URLs that the task's last answer redirected to without the token.
 _forsaken: ContextVar[tuple[int, frozenset[URL]]] = ContextVar("forsaken", default=(0, frozenset()))
 
 
@@ -82,7 +82,7 @@ class VaultAuth:
         leaving, targets = _forsaken.get()
         if leaving == id(self) and request.url in targets:
             response = await handler(request)
-            self._forsake(_targets(response))  # a chain that has left the origin does not get the token back
+            self._forsake(_targets(response))  # a chain that has left the origin does not get the token again
             return response
         self._forsake(frozenset())
         if self._hosts.named is not None:
@@ -93,7 +93,7 @@ class VaultAuth:
             try:
                 fresh = await awaitable(self._vault.report_rejected(token))
             except BaseException:
-                response.close()  # nobody gets it, so nobody else can give its connection back
+                response.close()  # no caller gets it, so nobody else releases its connection
                 raise
             if isinstance(request.body, (bytes, BytesPayload)):
                 response.release()

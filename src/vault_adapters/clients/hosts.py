@@ -13,7 +13,7 @@ from vault_domain import Account, ConfigurationError, InvalidInputError
 _NAME = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
 _HOST = re.compile(rf"(?P<below>\*\.)?(?P<name>{_NAME}|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?\Z")
 _HTTPS_PORT = 443
-# Libraries disagree about what such a URL means, so one could be sent to another host than the one that was checked.
+# Libraries disagree about such URLs, so a request could go to another host than the one that was checked.
 _AMBIGUOUS = re.compile(r"[^\x21-\x7e]|\\")
 
 
@@ -43,7 +43,7 @@ class Hosts:
     """The hosts that may get an account's token.
 
     Args:
-        hosts: the hosts that the host service named; None: the hosts that the vault tells.
+        hosts: the hosts that the host service named; None: the hosts that the vault names.
 
     """
 
@@ -56,10 +56,10 @@ class Hosts:
         Args:
             place: where the request goes; None: its URL is ambiguous.
             account: the account of the token, for the error.
-            told: the hosts that the vault tells, if no hosts were named.
+            told: the hosts that the vault names, if the host service named none.
 
         Raises:
-            ConfigurationError: the code is ``hosts_unknown`` if nothing says where the token may be sent, and
+            ConfigurationError: the code is ``hosts_unknown`` if no hosts are known for the token, and
                 ``host_not_allowed`` otherwise.
         """
         allowed = parsed(told) if self.named is None else self.named

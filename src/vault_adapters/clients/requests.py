@@ -84,7 +84,7 @@ class VaultAuth(AuthBase):
             fresh = self._vault.report_rejected(token)
             self._check_told(place_of(response.request.url or ""), fresh)
         except BaseException:
-            response.close()  # nobody gets it, so nobody else can give its connection back
+            response.close()  # no caller gets it, so nobody else releases its connection
             raise
         if not isinstance(response.request.body, str | bytes | None):
             return response

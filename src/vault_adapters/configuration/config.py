@@ -160,7 +160,7 @@ class VaultConfig:
             while the database does not answer; zero: never. An expired token is never handed out.
         read_cache_size: largest number of tokens that this process remembers.
         audit_retention: age from which sweeps delete audit events, a day at least; None: never.
-        audit_reads: ``all`` writes an audit event for reads of every token, ``secrets`` only for reads of those that
+        audit_reads: ``all`` writes an audit event for reads of every token, ``secrets`` only for reads of tokens that
             are not access tokens; None: for no read.
         exhausted_after: time of nothing but definite refusals, an hour to a year, after which the vault no longer asks
             the provider and shows the account as one to connect again.
@@ -238,7 +238,7 @@ class VaultConfig:
 
     @property
     def memory(self) -> MemoryPolicy:
-        """The limits of what a process remembers of the tokens that it has read."""
+        """The limits of the rows that a process remembers."""
         return MemoryPolicy(self.read_cache or _ZERO, self.serve_stale, self.read_cache_size)
 
     @property

@@ -78,7 +78,7 @@ class Keyring:
         return self._cache.get(tenant_id, key_id)
 
     def counts(self) -> tuple[int, int, int]:
-        """Return the keys that the cache gave so far, the keys that were unwrapped, and the number of cached keys."""
+        """Return how many data keys were found in the cache, how many were unwrapped, and how many are cached now."""
         return self._cache.hits, self._unwraps, len(self._cache)
 
     def holds(self, tenant_id: str, key_id: bytes) -> bool:

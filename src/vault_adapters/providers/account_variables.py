@@ -47,7 +47,7 @@ async def values_for(
 ) -> Mapping[str, object] | VaultError:
     """Return the values for an account, or the error to raise; the host's callable has this many seconds.
 
-    A value of the host's callable precedes one among the account's extras, and that precedes a fixed value.
+    Values of the host's callable precede values among the account's extras, and these precede fixed values.
     """
     if not profile.variables:
         return {}

@@ -44,7 +44,7 @@ def new_claims(issuer: str, subject: str | None, audience: str, lifetime: timede
 
 @frozen
 class Signed:
-    """A signed JWT, and what is left of the time for the request that takes it."""
+    """A signed JWT, and the time that is left for the request that carries it."""
 
     jwt: str = field(repr=False)
     deadline: timedelta
@@ -52,7 +52,7 @@ class Signed:
 
 
 async def timely(key: SigningKey, claims: Mapping[str, Any], request: RefreshRequest) -> Signed | RefreshFailedError:
-    """Return a signed JWT, or the error to raise if the key does not sign until the request should have left.
+    """Return a signed JWT, or the error to raise if the key does not sign before the request must leave.
 
     Nothing was sent by then, so the attempt may be repeated. The error holds no text of the signer's error.
     """
@@ -75,11 +75,11 @@ async def timely(key: SigningKey, claims: Mapping[str, Any], request: RefreshReq
 
 @frozen
 class Proof:
-    """What authenticates a client in one request.
+    """The proof that authenticates a client in one request.
 
     Attributes:
         members: members to add to the request; none for a client with a secret, and for a public client.
-        deadline, send_deadline: what is left of the request's after signing.
+        deadline, send_deadline: the request's deadlines, less the time for signing.
     """
 
     members: dict[str, str] = field(repr=False)
@@ -90,7 +90,7 @@ class Proof:
 async def proof_of(
     key: SigningKey | None, client_id: str, audience: str, request: RefreshRequest
 ) -> Proof | RefreshFailedError:
-    """Return what ``private_key_jwt`` adds to a request: nothing without a key.
+    """Return the proof of ``private_key_jwt``; without a key, it adds nothing to the request.
 
     Every request has a JWT of its own, because a provider accepts each only once.
     """

@@ -77,7 +77,7 @@ def check_client(auth_method: str, client_secret: Secret | None, signing_key: Si
     """Check that a method has what it needs and nothing else: a secret, a key, or for ``none`` neither.
 
     Raises:
-        InvalidInputError: the method and the rest do not fit.
+        InvalidInputError: secret and key do not fit the method.
     """
     if (auth_method == "private_key_jwt") != (signing_key is not None):
         raise InvalidInputError("auth_method 'private_key_jwt' needs a signing_key, and no other method takes one")

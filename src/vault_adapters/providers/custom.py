@@ -45,7 +45,7 @@ class CustomRefresher(OAuth2Refresher):
     Args:
         token_url, client_id, client_secret, and all others: as for `OAuth2Refresher`.
         read_answer: takes the JSON object of an answer with the status 2xx and returns a `TokenSet`. If it raises a
-            `VaultError` other than `InvalidInputError`, that is raised. If it raises anything else, the answer's
+            `VaultError` other than `InvalidInputError`, that error is raised. If it raises any other, the answer's
             ``error`` says what happened; without one, the outcome is unknown, because the refresh token may be spent.
             No text of the exception is shown or stored, because it may hold a token.
         read_error: takes the status and the JSON object of an answer (an empty mapping if there is none), before

@@ -89,7 +89,7 @@ async def exchange(
         outgoing: the request.
         deadline: longest time for the exchange, from the name look-up to the last byte.
         send_deadline: longest time until the request leaves; None: as for ``deadline``. A client that does not tell
-            what it sends may be sending, so its answer is awaited until ``deadline``.
+            what it sends may have sent the request, so its answer is awaited until ``deadline``.
     """
     send_seconds = min(send_deadline or deadline, deadline).total_seconds()
     progress = _Progress(traced=client is None, seconds=send_seconds)
@@ -204,7 +204,7 @@ def body_matters(status: int) -> bool:
 
 @asynccontextmanager
 async def opened(client: HttpClient | None) -> AsyncIterator[Any]:
-    """Give a client: the given one, which stays open, or a new one that is closed."""
+    """Yield a client: the given one, which stays open, or a new one that is closed."""
     if client is not None:
         yield client
         return

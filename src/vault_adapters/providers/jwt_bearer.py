@@ -59,7 +59,7 @@ def _as_lifetime(value: timedelta) -> timedelta:
 class JwtBearerRefresher(KeyRefresher):
     """Exchanges a JWT that is signed for each request for an access token; the provider knows the public key.
 
-    The account's credential is an API key of fields, and what it does not hold is taken from the refresher:
+    The account's credential is an API key of fields; missing fields are taken from the refresher:
 
     - ``Secret.from_fields(subject="ann@example.com")``: the host's key and issuer ask for this user (Salesforce).
     - The text of a service account's JSON file (Google): its own ``client_email``, ``private_key`` and
@@ -71,14 +71,14 @@ class JwtBearerRefresher(KeyRefresher):
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
-        issuer: the ``iss`` of accounts that have none of their own: the client id, as a rule.
+        issuer: the ``iss`` of accounts that have none of their own; usually the client id.
         signing_key: the key of accounts that have none of their own.
         audience: the ``aud``; None: ``token_url``. Salesforce wants its login host.
         scopes: the scopes to request.
         scope_claim: whether the scopes are a claim of the JWT (Google) instead of a parameter of the request.
         lifetime: lifetime of a JWT, an hour at most.
         extra: further form parameters.
-        default_lifetime: the documented lifetime of access tokens, for answers that tell none (Salesforce).
+        default_lifetime: the documented lifetime of access tokens, for answers without one (Salesforce).
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:

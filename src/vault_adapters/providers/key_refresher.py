@@ -1,4 +1,4 @@
-"""`KeyRefresher`: what refreshers that spend an account's own API key have in common."""
+"""`KeyRefresher`: the base of refreshers that spend an account's own API key."""
 
 from __future__ import annotations
 

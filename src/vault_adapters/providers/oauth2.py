@@ -93,12 +93,12 @@ class OAuth2Refresher:
         revocation_url: the RFC 7009 endpoint, or None.
         revocation_scope: a `RevocationScope` or its text: what the provider ends when one token is revoked. ``grant``
             (RFC 7009), or ``user_and_client``: all grants of the user for this client (Google).
-        default_lifetime: the documented lifetime of access tokens, for answers that tell none (Salesforce: 2 hours); a
+        default_lifetime: the documented lifetime of access tokens, for answers without one (Salesforce: 2 hours); a
             JWT's ``exp`` precedes it. None: such a token has no expiry.
         idle_lifetime: the time after which a refresh token that is not used lapses, or None. A sweep refreshes each
             grant when 80 % of this time have passed since its last refresh.
         old_token_dies: whether a refresh ends the old access token at once (RingCentral). Then nobody gets it while an
-            attempt is under way: `ensure_access_token` waits, within its timeout.
+            attempt is running, because `ensure_access_token` waits, within its timeout.
         request_limit: a `RequestLimit` that the provider sets on token requests, or None; the whole fleet keeps it.
         client: an HTTP client, which is never closed; None opens one for each call.
 
@@ -114,7 +114,7 @@ class OAuth2Refresher:
     audience: str | None = field(default=None, converter=as_audience, kw_only=True)
     scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
     extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
-    # Checked and not converted: pyright takes a field with a converter for a descriptor, which fits no protocol.
+    # Checked and not converted, because pyright takes a field with a converter for a descriptor, which fits no protocol.
     rotation: Rotation = field(factory=Rotation.strict, validator=_check_rotation, kw_only=True)
     revocation_url: str | None = field(
         default=None,

@@ -1,4 +1,4 @@
-"""Ready-made refreshers for some of the providers of which there are profiles; `refresher` serves all.
+"""Ready-made refreshers for some of the providers that have profiles; `refresher` makes one from any profile.
 
 ``voicenter``, ``icount`` and ``clerk`` need no refresher, because their API keys do not expire. Store such a key as
 `TokenKind.API_KEY` and read it with ``get_token``. If the provider withdraws it, call ``mark_token_invalid``.

@@ -196,9 +196,9 @@ def refresher(
     client: HttpClient | None = None,
     **variables: str,
 ) -> ProfileRefresher | ProfileKeyRefresher:
-    """Return a refresher for a provider of which there is a profile; `profiles` lists them.
+    """Return a refresher for a provider that has a profile; `profiles` lists them.
 
-    The refresher carries all that the profile knows: rotation, lifetimes, what a revocation ends.
+    The refresher has the facts of the profile, such as the rotation policy and the lifetimes.
 
     Args:
         name_or_profile: the name of one of the package's profiles, a `Profile` (see `load_profile`), or the path of a

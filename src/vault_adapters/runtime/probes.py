@@ -19,7 +19,7 @@ _MOST_BYTES = 8192
 """Largest size of a request's head."""
 
 _REQUEST_SECONDS = 5.0
-"""Longest time for a request to arrive, and for its answer to be taken."""
+"""Longest time for a request to arrive, and for the client to take its answer."""
 
 _ANSWER_SECONDS = 15.0
 """Longest time to make an answer."""
@@ -57,10 +57,10 @@ Routes = Mapping[str, Callable[[], Awaitable[Answer]]]
 
 @asynccontextmanager
 async def serving(host: str, port: int, routes: Routes) -> AsyncIterator[int]:
-    """Serve until the block ends; give the port.
+    """Serve until the block ends; yield the port.
 
     Each connection takes one request, and nothing of a request is logged or repeated. Clients that are slow or many
-    hold up nobody: their number and their time are limited.
+    block nobody, because their number and their time are limited.
 
     Args:
         host: the address or name of the interface.

@@ -62,7 +62,7 @@ class AsyncioTasks:
         renewals: list[asyncio.Task[object]] = []
 
         def beat(late: float) -> bool:
-            if all(each.done() for each in renewals):  # a database that hangs gets no second one
+            if all(each.done() for each in renewals):  # while a renewal hangs, do not start another one
                 renewals[:] = [self._flights.start(renew())]
             return late < pace or limit.has_left()
 

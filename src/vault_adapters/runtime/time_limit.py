@@ -25,7 +25,7 @@ def _never() -> bool:
 
 @frozen
 class Beat:
-    """What a limit does at regular intervals.
+    """The work that a limit does at regular intervals.
 
     Attributes:
         seconds: the interval.

@@ -1,4 +1,4 @@
-"""Wakes those who follow the audit log when the store tells of changes."""
+"""Wakes the followers of the audit log when the store tells of changes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 Watching = Callable[[ChangeHearer], AbstractAsyncContextManager[ChangeWatch]]
 
 _LOOK_SECONDS = 0.2
-"""Time between two looks at a watch that tells of changes only when it is asked, as that of SQLite."""
+"""Time between two questions to a watch that tells of changes only when it is asked, such as SQLite's."""
 
 
 class StoreWaker:
     """Implements `Waker` over the notifications of a store.
 
     It begins to listen on the first call, because listeners make writers notify. A failed refresh and some other events
-    change no token and are not notified, so whoever follows the log also looks at an interval.
+    change no token and are not notified, so a follower also reads the log at an interval.
 
     Args:
         watch: tells a hearer of changes; None if the store cannot.

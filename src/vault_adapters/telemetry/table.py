@@ -99,14 +99,14 @@ def _reads(counts: VaultCounts) -> Points:
 
 
 COUNTED: dict[Metric, Callable[[VaultCounts], Points]] = {
-    Metric("token_vault.reads", Kind.COUNTER, "{read}", "Tokens read, by what answered.", (SOURCE,)): _reads,
+    Metric("token_vault.reads", Kind.COUNTER, "{read}", "Tokens read, by source.", (SOURCE,)): _reads,
     Metric(
         "token_vault.decryption.failures", Kind.COUNTER, "{failure}", "Reads whose value did not decrypt."
     ): lambda counts: [(counts.decryption_failures, {})],
     Metric(
         "token_vault.answers.waiting", Kind.GAUGE, "{answer}", "Answers of providers that the database has not stored."
     ): lambda counts: [(counts.answers_waiting, {})],
-    Metric("token_vault.data_key.cache.hits", Kind.COUNTER, "{key}", "Data keys that the cache gave."): lambda counts: [
+    Metric("token_vault.data_key.cache.hits", Kind.COUNTER, "{key}", "Data keys that were found in the cache."): lambda counts: [
         (counts.data_key_hits, {})
     ],
     Metric(
@@ -138,7 +138,7 @@ COUNTED: dict[Metric, Callable[[VaultCounts], Points]] = {
     Metric(
         "token_vault.pool.waits", Kind.COUNTER, "{request}", "Callers that had to wait for a connection.", (POOL,)
     ): _of_pool(lambda pool: [(pool.waits, {})]),
-    Metric("token_vault.pool.wait.time", Kind.COUNTER, "s", "Total time for which they waited.", (POOL,)): _of_pool(
+    Metric("token_vault.pool.wait.time", Kind.COUNTER, "s", "Total time for which callers waited.", (POOL,)): _of_pool(
         lambda pool: [(pool.waited.total_seconds(), {})]
     ),
 }

@@ -128,7 +128,7 @@ class Acting:
 
     async def _refusal(self, request: Request, action: str) -> Response | None:
         if not await self.site.may_act(request):
-            return await self._error(request, 403, "Not allowed", "This dashboard only shows; it was mounted so.")
+            return await self._error(request, 403, "Not allowed", "This dashboard was mounted without actions.")
         if action not in ACTIONS or (action == "reconnect" and self.site.connector is None):
             return await self._error(request, 404, "Not found", "There is no such action here.")
         return None

@@ -48,7 +48,7 @@ UNKNOWN = "outcome_unknown"
 
 @define
 class ReadCounts:
-    """The number of tokens read, by what answered."""
+    """The number of tokens read, by the source of the answer."""
 
     database: int = 0
     cache: int = 0

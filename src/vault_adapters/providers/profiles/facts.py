@@ -110,7 +110,7 @@ class RotationFacts:
 
 @frozen(field_transformer=checking)
 class RevocationFacts:
-    """How tokens are revoked at `revocation_url`, and what ends with one.
+    """How tokens are revoked at `revocation_url`, and what a revocation ends.
 
     Attributes:
         scope: ``grant`` (RFC 7009), or ``user_and_client``: all grants of the user for this client.
@@ -159,7 +159,7 @@ class AuthorizationFacts:
     Attributes:
         pkce: whether the provider accepts PKCE with S256: ``supported``, ``required`` or ``unsupported``. A client
             sends it unless it is unsupported.
-        scopes: the scopes without which an account cannot be kept or told apart (``offline_access``, ``openid``).
+        scopes: the scopes that are needed to keep an account or to tell it apart (``offline_access``, ``openid``).
         scopes_parameter: the parameter that holds the scopes.
         scope_separator: what stands between two scopes.
         parameters: further parameters (``access_type = "offline"``), whose values may hold variables.

@@ -50,7 +50,7 @@ class Profile:
         unverified: the facts that are not from the provider's own pages: a key (``limits``) or a key within a section
             (``rotation.idle``).
         sources: for single facts, named as in `unverified`, their pages.
-        quirks: sentences about what surprises.
+        quirks: sentences about surprising behaviour.
         token_url: the token endpoint; None for the grant ``none``.
         revocation_url: the endpoint for revocation (RFC 7009), or None.
         authorization_url: the authorization endpoint, or None.
@@ -61,8 +61,8 @@ class Profile:
         api_hosts: the hosts to which access tokens may be sent; ``*.`` stands for any name below.
         variables: the variables in URLs and hosts.
         request, answer, errors, rotation, revocation, limits, authorization: see their classes.
-        identifier: where the text is that tells this provider's accounts apart, or None.
-        label: where the text is by which a person recognises the account, or None.
+        identifier: the place of the text that tells this provider's accounts apart, or None.
+        label: the place of the text by which a person recognises the account, or None.
     """
 
     name: str = field(metadata=by(checks.name))

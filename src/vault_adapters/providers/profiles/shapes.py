@@ -74,9 +74,9 @@ class AnswerShape:
         lifetime: the member that holds the lifetime of the access token.
         lifetime_unit: the unit of that number.
         expires_at: a member that holds the time of expiry, in Unix time or as RFC 3339, or None.
-        default_lifetime: the documented lifetime of access tokens, for answers that tell none.
+        default_lifetime: the documented lifetime of access tokens, for answers without one.
         refresh_lifetime: the member that holds the lifetime of the refresh token, or None for the usual names.
-        extra: what is kept with the token: the name under which a host finds it, and the member's path from the top
+        extra: the members to keep with the token: the name under which a host finds each, and its path from the top
             of the answer (``instance_url = "instance_url"``, ``team_id = "team.id"``).
         token_type: the member that holds the token's type.
     """

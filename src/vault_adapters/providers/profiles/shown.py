@@ -13,7 +13,7 @@ import attrs
 from vault_adapters.providers.profiles.profile import Profile, fact_names
 
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
-# Facts that are shown even where the careful value holds that a profile has without saying anything.
+# Facts that are shown even if a profile does not state them, and the careful default applies.
 _ALWAYS = ("client_auth", "rotation.kind", "rotation.old_token_dies", "revocation.scope", "authorization.pkce")
 
 
@@ -37,7 +37,7 @@ def plain(value: Any) -> Any:
 def facts(profile: Profile) -> list[tuple[str, str]]:
     """Return the names of the facts that the profile has, and their values as texts; errors have a table of their own.
 
-    A key with its default value is left out, unless it matters to everybody.
+    A key with its default value is left out, unless it is one of `_ALWAYS`.
     """
     refreshes, authorizes = profile.request.grant != "none", profile.authorization_url is not None
     left_out = {

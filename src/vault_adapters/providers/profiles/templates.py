@@ -1,7 +1,8 @@
 """URLs and hosts with variables in braces, such as ``https://{subdomain}.zendesk.com/oauth/tokens``.
 
-A value comes from a host's settings or an account, which may be what a user typed. So it must never turn a URL into one
-of another host: it holds only letters, digits, ``.``, ``_``, ``~`` and ``-``, whatever the profile's own pattern says.
+A value comes from a host's settings or an account, and may be a text that a user typed. It must never turn a URL into
+one of another host. So it holds only letters, digits, ``.``, ``_``, ``~`` and ``-``, whatever the profile's own pattern
+says.
 """
 
 from __future__ import annotations
