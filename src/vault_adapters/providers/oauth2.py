@@ -114,7 +114,7 @@ class OAuth2Refresher:
     audience: str | None = field(default=None, converter=as_audience, kw_only=True)
     scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
     extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
-    # Checked and not converted, because pyright takes a field with a converter for a descriptor, which fits no protocol.
+    # Checked, not converted, because pyright takes a field with a converter for a descriptor, which fits no protocol.
     rotation: Rotation = field(factory=Rotation.strict, validator=_check_rotation, kw_only=True)
     revocation_url: str | None = field(
         default=None,

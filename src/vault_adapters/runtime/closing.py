@@ -48,7 +48,7 @@ async def running(
     Args:
         refreshing: the refreshes.
         keeper: the waiting answers.
-        noted: what reads have noted, such as the uses of tokens; it is stored every ten seconds.
+        noted: the notes of reads, such as the uses of tokens; they are stored every ten seconds.
         tasks: runs the refreshes.
         limit: longest time in seconds for the waiting answers.
         lease: longest time in seconds that a refresh takes.

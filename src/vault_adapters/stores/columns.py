@@ -172,12 +172,12 @@ _LISTS = {
 
 
 def list_of_state(state: ConnectionState | None) -> str:
-    """Return the name of the query whose page holds all accounts of this state, and few others if they are rare."""
+    """Return the name of the query that finds all accounts of this state; if these are rare, it finds few others."""
     return "list_all_accounts" if state is None else _LISTS.get(state, "list_all_accounts")
 
 
 def sought_parameters(sought: Sought) -> dict[str, Any]:
-    """Return what selects audit events, except for the time."""
+    """Return the parameters that select audit events, except for the time."""
     account = sought.account
     return {
         "account_tenant_id": None if account is None else account.tenant_id,

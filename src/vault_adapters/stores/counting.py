@@ -7,7 +7,7 @@ from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.token import TokenHealth
 
 _TOKENS_OF_A_BLOCK = 10
-"""About as few tokens as a block of Postgres holds."""
+"""Low estimate of the number of tokens in a block of Postgres."""
 
 
 def sampled_percent(blocks: int, most: int) -> float:

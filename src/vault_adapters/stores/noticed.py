@@ -56,7 +56,7 @@ async def remembering(
     clock: Clock | None,
     counts: ReadCounts | None = None,
 ) -> AsyncIterator[tuple[NoticedStore, RowReader]]:
-    """Give a store whose reads and writes are remembered, and the reader that answers from memory.
+    """Yield a store whose reads and writes are remembered, and the reader that answers from memory.
 
     Args:
         store: the store; if it is a `WatchedStore` and there is a read cache, it is watched until the block ends.
@@ -76,7 +76,7 @@ async def remembering(
 
 
 def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
-    """Return the same store, which tells ``rows`` what this process reads and writes."""
+    """Wrap a store, so that it reports the rows that this process reads and writes to ``rows``."""
     ports = noticing(
         rows,
         tokens=store.tokens,

@@ -106,9 +106,9 @@ COUNTED: dict[Metric, Callable[[VaultCounts], Points]] = {
     Metric(
         "token_vault.answers.waiting", Kind.GAUGE, "{answer}", "Answers of providers that the database has not stored."
     ): lambda counts: [(counts.answers_waiting, {})],
-    Metric("token_vault.data_key.cache.hits", Kind.COUNTER, "{key}", "Data keys that were found in the cache."): lambda counts: [
-        (counts.data_key_hits, {})
-    ],
+    Metric(
+        "token_vault.data_key.cache.hits", Kind.COUNTER, "{key}", "Data keys that were found in the cache."
+    ): lambda counts: [(counts.data_key_hits, {})],
     Metric(
         "token_vault.data_key.unwraps", Kind.COUNTER, "{key}", "Data keys that a master key was asked to unwrap."
     ): lambda counts: [(counts.data_key_unwraps, {})],

@@ -494,7 +494,7 @@ class TokenVault:
         since: datetime | None = None,
         limit: int = 1000,
     ) -> Page[AuditEvent]:
-        """Return the latest audit events, latest last; `audit_events` continues after the page's ``next``.
+        """Return the latest audit events, the latest at the end; `audit_events` continues after the page's ``next``.
 
         ``next`` is the end of the log at this moment, whatever was selected.
 

@@ -57,7 +57,7 @@ class AuditLog(Protocol):
         """
 
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
-        """Return the latest events that `page` would return and that are sought, in the same order."""
+        """Return the latest events that `page` would return and that match ``sought``, in the same order."""
 
     async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> None:
         """Append events that no mutation writes.

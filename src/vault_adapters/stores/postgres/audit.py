@@ -51,7 +51,7 @@ def token_event(
 
 @frozen
 class _Turn:
-    """The server's timeline, 0 if it does not tell it, and when a vault first met it."""
+    """The server's timeline, 0 if it is not known, and the time at which a vault first met it."""
 
     timeline: int
     met_at: datetime | None
@@ -87,15 +87,15 @@ class PostgresAuditLog:
         return await sound_page(fetch, lambda row: _event(row, tenant_id, turn), _place, start, limit)
 
     async def _turn(self) -> _Turn:
-        """Return the timeline; it is asked before the events, so that a cursor never names a later one."""
+        """Return the timeline; it is read before the events, so that a cursor never names a later timeline."""
         timeline, met_at = await self._timelines.current()
         return _Turn(0 if timeline is None else int(timeline, 16) % _TIMELINES, met_at)
 
     async def _before(self, turn: _Turn, position: tuple[int, int]) -> tuple[int, int]:
         """Return the place from which events are read again, because the server turned to this timeline.
 
-        The server gives out numbers of transactions again that the former timeline had used, so events that are new to
-        a reader may lie before its cursor.
+        The server uses transaction numbers of the former timeline again, so events that are new to a reader may lie
+        before its cursor.
         """
         _log.warning("the server's timeline has changed, so a reader of audit events gets events again")
         rows = await self._database.fetch(
@@ -104,7 +104,7 @@ class PostgresAuditLog:
         return next(((int(first), 0) for (first,) in rows), position)
 
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
-        """Return the latest events that are sought, latest last."""
+        """Return the latest events that match ``sought``, the latest at the end."""
         parameters = {
             **sought_parameters(sought),
             "tenant_id": tenant_id,

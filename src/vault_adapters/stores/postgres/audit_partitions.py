@@ -72,7 +72,7 @@ DROP TABLE {partition};
 async def make_partitions(database: PostgresDatabase, schema: str) -> None:
     """Make the partitions of this month and the next ones, if the role may do so.
 
-    Events of a month without a partition go to the default partition, so nothing depends on the success.
+    Events of a month without a partition go to the default partition, so a failure does no harm.
     """
     found = await database.fetch(_MAY_MAKE, {"schema": schema, "most": _MOST_REST_PAGES})
     [(may_make, now)] = found or [(False, datetime.now(UTC))]

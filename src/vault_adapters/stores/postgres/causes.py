@@ -33,8 +33,8 @@ _BY_SQLSTATE = {
     "XX002": causes.CORRUPT,
 }
 
-# libpq gives no code for a connection that could not be opened, so its text is read. A server with translated messages
-# is not understood: then the cause is `connection_failed`. Names stand in double quotes, and are removed before.
+# libpq gives no code for a connection that could not be opened, so the error's text is compared. If a server translates
+# its messages, the cause is `connection_failed`. Names, which are in double quotes, are removed before the comparison.
 _BY_TEXT = (
     (causes.SHUTTING_DOWN, re.compile(r"the database system is")),
     (causes.TOO_MANY_CONNECTIONS, re.compile(r"too many (clients|connections)|connection slots|no more connections")),

@@ -6,7 +6,7 @@ from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.schema import literal, quoted, schema_steps
 
 FIRST = "data_key"
-"""The table that the other distributed tables are placed beside: a tenant's rows of all tables are on one node."""
+"""The table with which the others are co-located: a tenant's rows of all distributed tables are on one node."""
 
 DISTRIBUTED = (FIRST, "data_key_wrap", "token", "token_use", "account", "audit_event")
 """The tables with rows of tenants, each after the tables that it refers to."""
@@ -67,12 +67,12 @@ def citus_sql(schema: str) -> str:
             for table in DISTRIBUTED[1:]
         ),
     ]
-    # A table is emptied after those that refer to it.
+    # Empty a table after the tables that refer to it.
     emptied = [
         f"SELECT truncate_local_data_after_distributing_table({_table(schema, table)});"
         for table in (*reversed(DISTRIBUTED), *REFERENCE)
     ]
-    rest = "-- The rows that were there before stay on the coordinator's disk, although nobody sees them, until this:"
+    rest = "-- The former local rows stay on the coordinator's disk, hidden from all queries, until this:"
     return "\n".join([_HEAD, *steps, "", rest, *emptied]) + "\n"
 
 

@@ -31,7 +31,7 @@ HELD: Mapping[str, tuple[str, ...]] = {
 UNHELD = frozenset(
     {"record_uses", "note_ending", "prune_audit_events", "take_back_rejections", "destroy_emptied_data_keys"}
 )
-"""The statements that do without their row locks, because the rows that they change are compared once more."""
+"""The statements that need no row locks, because they compare the rows once more when they change them."""
 
 _ROW_LOCK = re.compile(r"\n\s*FOR (?:KEY SHARE|SHARE|UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?(?=[,)\s]|\Z)")
 _WRITES = re.compile(r'\b(?:INSERT INTO|UPDATE|DELETE FROM) "')
@@ -48,8 +48,8 @@ def distributed_fragments(scheduled: str, horizon: str, confirmed_master_key: st
 
     Args:
         scheduled: the plain server's CTE that makes an account due.
-        horizon: the plain server's, which is asked at the node that gives the events their places.
-        confirmed_master_key: the plain server's.
+        horizon: the plain server's expression; it is evaluated on the node that gives the events their places.
+        confirmed_master_key: the plain server's expression.
     """
     return {
         **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
@@ -67,7 +67,7 @@ def distributed_queries(queries: Queries, now: str) -> Queries:
     """Return the statements for distributed tables.
 
     Args:
-        queries: the plain server's statements, with those of ``sql_citus`` in the place of their namesakes.
+        queries: the plain server's statements; those of ``sql_citus`` replace the statements of the same name.
         now: the SQL of the time in them.
     """
     return Queries({name: _distributed(name, queries[name], now) for name in queries})

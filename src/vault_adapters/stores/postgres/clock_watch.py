@@ -27,7 +27,7 @@ class ClockWatch:
         self._set_at: float | None = None
 
     def read(self, now: datetime, asked: float) -> None:
-        """Take note of the database's time, as an answer to a question of the monotonic time ``asked`` showed it."""
+        """Note the database's time ``now``, from the answer to a query that began at the monotonic time ``asked``."""
         answered, seconds = self.monotonic(), now.timestamp()
         least, most = seconds - answered, seconds - asked
         if self._bounds is not None:

@@ -25,7 +25,7 @@ from vault_domain.entities.measures import PoolCounts
 Pool = AsyncConnectionPool[Any]
 
 _CHECK_SECONDS = 2.0
-"""Longest time for a connection to tell whether it can be used."""
+"""Longest time to check whether a connection can be used."""
 
 _HASTE_SECONDS = 0.2
 """Time for the pool to try to connect; a server that refuses does so within milliseconds."""
@@ -47,7 +47,7 @@ class Connections:
 
     Args:
         pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
-        peer: the database; it learns from a host's pool where it is.
+        peer: the database; with a host's pool, it learns its place from a connection.
         is_ours: whether `close` closes the pool.
         timeout: longest time to wait for a free connection, and for the server while a connection is given back.
     """

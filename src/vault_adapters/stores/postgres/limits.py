@@ -27,7 +27,7 @@ _GRACE_SECONDS = 1.0
 """Time to read what arrived while this process was frozen."""
 
 _KEPT_SECONDS = 60.0
-"""The timer of a longer limit is cancelled with its statement; any other stays until it rings."""
+"""Longest limit whose timer stays until it rings; the timer of a longer limit is cancelled with its statement."""
 
 _BULK_SECONDS = 600.0
 _MIGRATION_SECONDS = 86_400.0
@@ -53,8 +53,8 @@ class Limits:
         lock: for one lock; after it, the server ends the statement. It is shorter than ``answer``, so that the
             connection usually survives.
         idle: between two statements of a transaction; after it, the server ends the session, which releases its locks.
-            For quick statements it is shorter than ``lock``, so that whoever waits for a process that was stopped still
-            gets the lock.
+            For quick statements it is shorter than ``lock``, so that a process that waits for a stopped one still gets
+            the lock.
     """
 
     answer: float
@@ -68,7 +68,7 @@ class Limits:
         The isolation level is named each time, because a role, a database or a host may have set another default. The
         search path too: it could lead to other operators than those of pg_catalog. All settings last for the
         transaction, so that neither a host's pool nor a pooler keeps them. The server ends a statement a little before
-        this process would drop the connection, so that it does not work on for nobody.
+        this process would drop the connection, so that it does not go on in vain.
         """
         return (
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; "

@@ -38,7 +38,7 @@ _POOLER_PAUSE = 600.0
 _POOLER = "notifications do not come through, as behind a pooler in transaction mode"
 
 _BARRIER_PAUSE = 0.2
-"""Seconds between two looks whether the writers that began before have ended."""
+"""Seconds between two checks whether the writers that began before have ended."""
 
 _SNAPSHOT = """
 SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::pg_catalog.int8,

@@ -8,7 +8,7 @@ a digest of tenant, provider and identifier. Its text is a list of items, separa
 - ``t`` and the mark of a tenant, all of whose rows may have changed.
 
 A writer notifies only while somebody listens, because notifying transactions commit one after the other. Each listener
-holds an advisory lock that it shares with other listeners, and a writer looks whether this lock is free.
+holds an advisory lock that it shares with other listeners, and a writer checks whether this lock is free.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def notifying_fragments(schema: str) -> dict[str, str]:
       the row ``t``: its value, its status, or all rows of its tenant. Equal notifications of one transaction are sent
       once.
     - ``told_values``: a query that tells the values of all rows of ``stored``. The statement must read its result,
-      because Postgres does not run a query that nobody reads.
+      because Postgres does not run a query whose result is not read.
     """
     first, second = lock_of(schema)
     listened = _LISTENED.replace("{lock}", f"{first}, {second}")

@@ -33,7 +33,7 @@ _SECONDS_PER_HOST = 2
 
 _ATTRIBUTES = "target_session_attrs"
 _SEVERAL = "several hosts"
-"""No parameter of libpq has this name."""
+"""Key that shows whether a URL names several hosts; no parameter of libpq has this name."""
 
 _RECONNECT_SECONDS = 1.0
 """Time for which the pool repeats a failed attempt to connect."""

@@ -15,7 +15,7 @@ _NO_TABLE, _NO_SCHEMA = "42P01", "3F000"
 async def probe(database: PostgresDatabase, queries: Queries) -> None:
     """Begin a transaction that may write, and count the applied migrations.
 
-    Migrations of a newer release count for nothing: while a release is rolled out, older processes go on.
+    Migrations of a newer release are ignored, so that older processes go on while a release is rolled out.
 
     Raises:
         StorageError: the database does not answer, or takes no writes.

@@ -62,7 +62,7 @@ class SqliteAuditLog:
         return await sound_page(fetch, lambda row: _event(row, tenant_id), _place, start, limit)
 
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
-        """Return the latest events that are sought, latest last."""
+        """Return the latest events that match ``sought``, the latest at the end."""
         parameters = sought_parameters(sought) | {"tenant_id": tenant_id, "since": to_micros(sought.since)}
         rows = await self._database.fetch(self._queries["latest_audit_events"], parameters | {"limit": limit})
         return sound(rows[::-1], lambda row: _event(row, tenant_id))

@@ -2,7 +2,7 @@
 
 Only processes of one machine use a SQLite file. So when a lease is taken, the account's row records the difference
 between the machine's clock and the time since the machine's start. A later reader computes the difference again. If it
-has changed, the clock was set, and the reader moves the times of the lease by as much.
+has changed, the clock was set, and the reader moves the times of the lease by the change.
 """
 
 import time

@@ -236,7 +236,7 @@ class SqliteDatabase:
 
 
 async def _patiently(call: Callable[[], Awaitable[T]], end: float) -> T:
-    """Repeat a statement while another process's transaction is in its way, until the event loop's time ``end``."""
+    """Repeat a statement while another process's transaction blocks it, until the event loop's time ``end``."""
     while True:
         try:
             return await call()
