@@ -1,4 +1,4 @@
-"""Examines the configured vault: reads what the rules need, and returns their findings."""
+"""Examines the configured vault: reads the facts that the rules need, and returns their findings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def examine(refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance
     """
     try:
         config = VaultConfig.from_env()
-        # Without the journal, because opening it would store what other processes have left there.
+        # Open the vault without its journal, because it would commit the entries of other processes.
         opened = evolve(config, journal_dir=None)
         return with_vault(
             lambda vault: _examine(vault, config, refreshers, limit, advance), opened, refreshers=refreshers
@@ -66,7 +66,7 @@ def examine(refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance
 
 
 def _refusal(error: VaultError) -> list[Finding]:
-    """Return what an error means that ended the examination."""
+    """Return the findings for an error that ended the examination."""
     if isinstance(error, SchemaOutdatedError):
         return list(readiness_findings(Readiness(schema=error.code)))
     if isinstance(error, StorageError):

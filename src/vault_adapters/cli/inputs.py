@@ -40,7 +40,7 @@ def as_moment(text: str, name: str) -> datetime:
 
 
 def as_moment_or_age(text: str, name: str) -> datetime:
-    """Return a time such as ``2030-01-31T12:00:00Z``, or the time that lies a duration such as ``2d`` back."""
+    """Return a time such as ``2030-01-31T12:00:00Z``, or the time that is a duration such as ``2d`` ago."""
     if _DURATION.match(text) and text:
         return datetime.now(UTC) - as_duration(text, name)
     return as_moment(text, name)

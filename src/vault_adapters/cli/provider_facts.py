@@ -1,4 +1,4 @@
-"""Reads from refreshers and profiles what an examination wants to know about providers."""
+"""Reads the facts about providers that an examination needs, from refreshers and profiles."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from vault_domain.ports.token_refresher import HostNamer
 from vault_domain.rules.examination import ProviderFacts
 
 _WEIGHTY = ("token_url", "revocation_url", "rotation", "revocation", "errors", "answer", "limits")
-"""Facts of a profile by which grants live or die, and not only pages are shown."""
+"""Facts of a profile that decide whether grants survive."""
 
 
 def facts_reader(refreshers: Mapping[str, TokenRefresher] | None) -> Callable[[str], ProviderFacts]:
     """Return a function that returns what is known about a provider.
 
     Args:
-        refreshers: the host's refreshers; None if they are not known. Then the package's profile of the same name
-            tells what it can.
+        refreshers: the host's refreshers; None if they are not known. Then the facts come from the package's profile
+            of the same name, if there is one.
     """
 
     def read(provider: str) -> ProviderFacts:

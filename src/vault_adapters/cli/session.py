@@ -38,7 +38,7 @@ def with_vault(
         migrate: whether to create or migrate the schema. Only `init` and `demo` do so, because an operator who
             lists tokens with a newer release must not change the database of running services.
         refreshers: the refreshers, by provider.
-        logs: shows what the library logs; None shows its warnings only.
+        logs: handles the library's log records; None shows its warnings only.
     """
 
     async def opened() -> T:
@@ -64,8 +64,8 @@ async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
 def _warnings() -> logging.Handler:
     """Return a handler that shows the library's warnings as messages of this program.
 
-    Errors that the library logs are not shown, nor that a database or a provider begins to fail, because a failed
-    command reports its error itself, in one line.
+    The library's errors and its warnings of outages are not shown, because a failed command reports its error itself,
+    in one line.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("token-vault: %(message)s"))

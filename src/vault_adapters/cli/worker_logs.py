@@ -1,4 +1,4 @@
-"""What `token-vault worker` writes: lines for people, or a JSON object per line for a log collector."""
+"""Writes the output of `token-vault worker`: lines for people, or a JSON object per line for a log collector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vault_adapters.cli.screen import iso
 
 
 class WorkerLog:
-    """Writes the worker's own lines on standard output, and what the library logs on standard error.
+    """Writes the worker's own lines on standard output, and the library's log on standard error.
 
     Args:
         as_json: write JSON objects with the members ``time``, ``level``, ``event`` or ``logger``, and ``message``.

@@ -13,7 +13,7 @@ LEAST_BITS = 48
 def refuse_weak(secret: Secret) -> None:
     """Raise an error for a secret such as 32 equal characters, or a short word that is repeated.
 
-    The estimate finds only what is obvious: a secret that passes may still be easy to guess.
+    The estimate finds only obvious cases, so a secret that passes may still be easy to guess.
 
     Raises:
         ConfigurationError: the estimate is below `LEAST_BITS`; the message does not repeat the secret.

@@ -17,7 +17,7 @@ def sampled_percent(blocks: int, most: int) -> float:
 
 
 def sampled_rows(highest: int, most: int) -> tuple[int, int]:
-    """Return of how many numbers of rows one is looked up, and how many lookups reach the highest; (1, 0): read all."""
+    """Return the step between the row numbers to look up, and the number of lookups; (1, 0): read all rows."""
     if highest <= most:
         return 1, 0
     step = -(-highest // most)

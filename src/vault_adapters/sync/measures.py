@@ -1,4 +1,4 @@
-"""`SyncMeasures`: what a vault without an event loop counts."""
+"""`SyncMeasures`: the counts and observers of a vault, for code without an event loop."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class SyncMeasures(View[VaultMeasures]):
     def when_open(self, work: Callable[[VaultMeasures], object]) -> None:
         """Call a function on the vault's own thread: now if the vault is open, else when it opens.
 
-        The function must return at once and cannot call this vault. What it raises is raised here, or by the call that
-        opens the vault.
+        The function must return at once and cannot call this vault. An error of it is raised here, or by the call
+        that opens the vault.
         """
         self._session.when_open(lambda vault: work(self._target(vault)))
 

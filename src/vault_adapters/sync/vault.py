@@ -143,7 +143,7 @@ class SyncVault(View[TokenVault]):
 
     @property
     def measures(self) -> SyncMeasures:
-        """What this vault counts, for metrics and traces."""
+        """The counts and the observers of this vault, for metrics and traces."""
         return SyncMeasures(self._session, lambda vault: self._target(vault).measures)
 
     @property
@@ -188,7 +188,7 @@ class SyncVault(View[TokenVault]):
             tenant_id: see `audit_events`.
             after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
             limit: largest number of events on a page, 1 to 10,000.
-            interval: longest time between two looks at the log, for events that nothing tells of.
+            interval: longest time between two reads of the log, for events without a notification.
         """
         wanted = {"tenant_id": tenant_id, "after": after, "limit": limit, "interval": interval}
         feed = self._session.run(Call(_event_feed, self._target, (), wanted))

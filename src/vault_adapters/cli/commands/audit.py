@@ -46,7 +46,7 @@ def audit(
 ) -> None:
     """List the audit events of tokens and keys, the newest last.
 
-    Without --tail, --follow, --since, --account and --action, it lists them from the beginning, or behind --after.
+    Without --tail, --follow, --since, --account and --action, it lists them from the beginning, or from --after on.
     --follow with --json writes one object per line.
     """
     filters = _Filters(account, action, since)

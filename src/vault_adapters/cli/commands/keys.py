@@ -197,7 +197,7 @@ def _replace_compromised(tenant: str | None, *, dry_run: bool, json: bool) -> Ex
 
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar during the block; give the function that sets its progress."""
+    """Show a progress bar during the block; yield the function that sets its progress."""
     with waiting(title, 100) as shown:
         yield lambda done, total: shown.advance(done * 100 // total)
 

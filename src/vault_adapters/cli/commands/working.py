@@ -83,7 +83,7 @@ def as_address(text: str) -> tuple[str, int]:
 
 @asynccontextmanager
 async def _endpoints(vault: TokenVault, address: tuple[str, int] | None) -> AsyncIterator[int | None]:
-    """Serve metrics and probes, and give the port; None without an address."""
+    """Serve metrics and probes, and yield the port; None without an address."""
     if address is None:
         yield None
         return
@@ -100,9 +100,9 @@ async def _endpoints(vault: TokenVault, address: tuple[str, int] | None) -> Asyn
 
     async with AsyncExitStack() as stack:
         read = stack.enter_context(prometheus_metrics(vault))
-        await asyncio.to_thread(read)  # asks for the census, so that the first request gets it
+        await asyncio.to_thread(read)  # starts a census, so that the first request gets its numbers
 
-        one_by_one = asyncio.Lock()  # the exporter mixes up the numbers of requests at the same time
+        one_by_one = asyncio.Lock()  # the exporter mixes up the numbers of concurrent requests
 
         async def metrics() -> Answer:
             async with one_by_one:

@@ -65,7 +65,7 @@ class Transaction:
         return await _query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
-        """Run the statements that come before one on distributed tables; return that one's parameters, with the time."""
+        """Run the statements before one on distributed tables; return the latter's parameters, with the time."""
         if parameters.get("now", self) is None:
             parameters = {**parameters, "now": self.now}
         for hold in holds:

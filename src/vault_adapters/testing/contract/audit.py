@@ -72,7 +72,7 @@ class AuditCases(ContractFixtures):
         assert (pruned.action, pruned.actor, pruned.tenant_id) == (AuditAction.AUDIT_PRUNED, "cron", None)
         assert pruned.code == border.isoformat(timespec="seconds")
         assert happened == [evolve(pruned, cursor=None)]
-        # Whoever follows the log goes on behind their cursor, and nothing more is pruned.
+        # A reader that follows the log goes on after its cursor, and nothing more is pruned.
         assert [event.action for event in (await vault.audit_events(after=after)).items] == [
             AuditAction.TOKEN_STORED,
             AuditAction.AUDIT_PRUNED,

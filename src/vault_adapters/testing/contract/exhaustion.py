@@ -155,7 +155,7 @@ async def _condemned_at(vault: TokenVault) -> datetime:
 
 
 async def _reason(vault: TokenVault, clock: ManualClock, later: timedelta) -> str | None:
-    """Ask for a token that there is not, and let time pass; return the reason if the user must connect again."""
+    """Ask for a token while there is none, and let time pass; return the reason if the user must connect again."""
     try:
         await vault.ensure_access_token(ACCOUNT)
     except ReauthorizationRequiredError as error:

@@ -1,4 +1,4 @@
-"""The way back: credentials that refreshes have condemned become refreshable again."""
+"""Revival: credentials that refreshes have condemned become refreshable again."""
 
 from __future__ import annotations
 

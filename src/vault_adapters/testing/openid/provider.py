@@ -60,8 +60,8 @@ class LoopbackOpenIdProvider:
     ``client_id`` and ``client_secret`` are those of the registered client.
 
     Attributes:
-        issuer: its issuer identifier, which is the begin of all its URLs.
-        users: those who can sign in.
+        issuer: its issuer identifier, with which all its URLs begin.
+        users: the users who can sign in.
         lifetimes: by a user's ``sub``, the lifetime of the access tokens in seconds, where it is not an hour.
         exchanged: number of codes that were exchanged.
         refreshed: number of refresh tokens that were exchanged.
