@@ -83,7 +83,7 @@ class TerminalScreen:
         self._lines(styled)
 
     def _say_once(self, names: list[str], cells: list[list[Text]]) -> tuple[list[str], list[list[Text]]]:
-        """Show the values that are the same in all rows, such as the tenant, above a table; return the other columns."""
+        """Show values that are the same in all rows, such as the tenant, above a table; return the other columns."""
         same = [at for at in range(len(names)) if len({line[at].plain for line in cells}) == 1]
         self._lines([(names[at], cells[0][at]) for at in same])
         others = [at for at in range(len(names)) if at not in same]

@@ -14,9 +14,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @contextmanager
 def prometheus_metrics(vault: TokenVault) -> Iterator[Callable[[], bytes]]:
-    """Instrument a vault; give the function that returns the metrics of this process as text.
+    """Instrument a vault; yield the function that returns the metrics of this process as text.
 
-    The function may take a while, so call it on a thread. The first call starts a census; later calls return its numbers.
+    The function may take a while, so call it on a thread. Its first call starts a census; later calls have the numbers.
 
     Raises:
         ConfigurationError: the extra ``metrics`` is not installed.

@@ -14,7 +14,7 @@ from vault_domain import AccountInfo, ConnectionState, TokenVault
 
 _PAGE = 500
 _BUDGET = 0.7
-"""Seconds for which one page continues the count. The state of an account is computed from its rows, so counting reads them."""
+"""Seconds for which one page goes on counting. An account's state is computed from its rows, so counting reads them."""
 
 _FRESH_FOR = 60.0
 """Seconds for which a finished count is shown as it is."""

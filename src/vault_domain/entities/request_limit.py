@@ -54,7 +54,7 @@ class RequestLimit:
 
     @property
     def interval(self) -> timedelta:
-        """The time after which one more request is allowed; so any period of length ``per`` has at most ``requests``."""
+        """The time after which one more request is allowed; so any period of ``per`` has at most ``requests``."""
         return _MARGIN * self.per / max(1, self.requests - self.burst)
 
     @property

@@ -154,7 +154,7 @@ class AnswerKeeper:
         return await self._tokens.token(account)
 
     async def read_settled(self, account: Account) -> Snapshot | Token:
-        """Commit the account's waiting answer, then read the account; return the token of an answer that must still wait.
+        """Commit the account's waiting answer, then read the account; if the answer must wait, return its token.
 
         Raises:
             RefreshNotPersistedError, StorageError: see `settle`.
@@ -227,7 +227,7 @@ class AnswerKeeper:
         return len(entries)
 
     async def _recover(self, entries: Iterable[JournalEntry]) -> None:
-        """Commit one account's entries; if one must wait, the entries after it stay in the journal until the next start."""
+        """Commit one account's entries; if one must wait, the later ones stay in the journal until the next start."""
         for entry in entries:
             if entry.attempt.account in self._held:
                 return
