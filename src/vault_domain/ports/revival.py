@@ -51,7 +51,7 @@ class Revived:
 
     Attributes:
         revived: number of credentials that were revived; in a dry run, that would be revived.
-        skipped: number of the others: they have expired, or another writer changed them meanwhile.
+        skipped: number of credentials that have expired, or that another writer changed meanwhile.
         now: the store's time.
         next: where the next page begins; None after the last page.
     """
@@ -71,7 +71,7 @@ class RevivalRepository(Protocol):
         """Revive one page of condemned credentials in one transaction.
 
         A credential is condemned if its status is INVALID and it has a `TokenInfo.rejected_at`. So a host's own mark
-        stays. For each of them that has not expired:
+        stays. For each condemned credential that has not expired:
 
         - Its status becomes VALID. Its error code and `TokenInfo.rejected_at` are cleared. Its value, its value id and
           its generation stay.

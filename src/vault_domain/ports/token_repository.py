@@ -33,7 +33,7 @@ class Reading:
         row: the stored token; None if there is none, or if its row cannot be used.
         now: the store's time of the read; callers judge expiry by it.
         damaged: the reason for which the row cannot be used, or None.
-        is_stale: whether the store did not answer, so that this process remembered the row.
+        is_stale: whether the row comes from this process's memory, because the store did not answer.
     """
 
     row: StoredToken | None
@@ -98,8 +98,8 @@ class TokenRepository(Protocol):
         """Note that a resource rejected exactly this value, which nothing can replace.
 
         By `ConfirmationWindow.judge`, a first report sets `suspect_since` and writes the event ``token_suspected``; the
-        status stays. An early report changes nothing; the result is SUSPECTED too. A confirmed one does what
-        `mark_invalid` does. All is one compare-and-set on the value's id.
+        status stays. An early report changes nothing; the result is SUSPECTED too. A confirming report does what
+        `mark_invalid` does. Each is one compare-and-set on the value's id.
         """
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:

@@ -54,8 +54,8 @@ ORDER BY e.xid DESC, e.seq DESC
 LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes. With a time between two of them, an event is skipped that was stored already;
--- the query reads the partial index.
+-- Append events that no mutation writes. If a time between two equal events is given, an event is skipped if one was
+-- stored within that time; the query reads the partial index.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,

@@ -140,8 +140,8 @@ FROM page d
 ORDER BY d.tenant_id, d.data_key_id
 
 -- name: claim_account
--- Take the lease for one credential. In the conflict, the time is the one of the row that was to be inserted, and only
--- functions that are immutable stand there.
+-- Take the lease for one credential. ON CONFLICT takes the time from the row that was to be inserted, because Citus
+-- allows only immutable functions there.
 INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, %(now)b::timestamptz,
@@ -194,8 +194,8 @@ WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier
 RETURNING true
 
 -- name: reserve_due_accounts
--- Take due accounts of a provider, earliest first. Nobody skips rows that are locked: of two processes that picked an
--- account, the later one finds that it is not due any more.
+-- Take due accounts of a provider, earliest first. Locked rows are not skipped: of two processes that picked an
+-- account, the later one finds that the account is not due any more.
 WITH clock AS MATERIALIZED (SELECT %(now)b::timestamptz AS now),
 picked AS MATERIALIZED (
     SELECT tenant_id, identifier, due_at FROM {{schema}}.account
