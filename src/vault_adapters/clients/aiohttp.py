@@ -116,7 +116,7 @@ class VaultAuth:
 
 
 def _targets(response: aiohttp.ClientResponse) -> frozenset[URL]:
-    """Return the URLs that aiohttp may read from a redirect: with its reserved characters quoted again, or as it is."""
+    """Return the URLs that aiohttp may read from a redirect: with reserved characters quoted again, or unchanged."""
     location = response.headers.get("Location") or response.headers.get("URI")
     if response.status not in _REDIRECTS or location is None:
         return frozenset()

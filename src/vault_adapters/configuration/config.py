@@ -171,7 +171,7 @@ class VaultConfig:
         fleet_guard_accounts: number of different accounts that a provider rejects within `fleet_guard_window`, and more
             than half of all attempts, before none of them is condemned.
         fleet_guard_window: see `fleet_guard_accounts`.
-        fleet_guard_limit: time without a success after which the rejected accounts are condemned all the same.
+        fleet_guard_limit: time without a success after which rejected accounts are condemned nevertheless.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.

@@ -74,7 +74,7 @@ def as_signing_key(value: SigningKey | None) -> SigningKey | None:
 
 
 def check_client(auth_method: str, client_secret: Secret | None, signing_key: SigningKey | None = None) -> None:
-    """Check that a method has what it needs and nothing else: a secret, a key, or for ``none`` neither.
+    """Check that a method has exactly the credential that it needs: a secret, a key, or neither for ``none``.
 
     Raises:
         InvalidInputError: secret and key do not fit the method.
@@ -92,13 +92,13 @@ def check_client(auth_method: str, client_secret: Secret | None, signing_key: Si
 
 
 def plain_form(url: str, form: Mapping[str, str], headers: Mapping[str, str] = _NO_HEADERS) -> Outgoing:
-    """Return a POST of a form as it is, which authenticates no client by itself."""
+    """Return a POST of a form; this adds no authentication of the client."""
     content_type = {"Content-Type": "application/x-www-form-urlencoded"}
     return Outgoing(url, urlencode(form).encode(), {**headers, **content_type})
 
 
 def plain_json(url: str, members: Mapping[str, str], headers: Mapping[str, str] = _NO_HEADERS) -> Outgoing:
-    """Return a POST of a JSON object as it is; see `plain_form`."""
+    """Return a POST of a JSON object; see `plain_form`."""
     return Outgoing(url, json.dumps(members).encode(), {**headers, "Content-Type": "application/json"})
 
 

@@ -40,7 +40,7 @@ class CustomRefresher(OAuth2Refresher):
 
     It sends the request of RFC 6749 section 6, keeps the deadlines, and tells failures apart. If the provider could not
     be reached (name look-up, connection, TLS), nothing was spent. If the exchange broke off or took too long, the
-    outcome is unknown. Outages and registered OAuth codes mean what they mean to `OAuth2Refresher`.
+    outcome is unknown. Outages and registered OAuth codes have the same meaning as in `OAuth2Refresher`.
 
     Args:
         token_url, client_id, client_secret, and all others: as for `OAuth2Refresher`.

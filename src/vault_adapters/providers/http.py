@@ -198,7 +198,7 @@ async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: floa
 
 
 def body_matters(status: int) -> bool:
-    """Return whether the body of an answer is read; that of an outage or a redirect is not."""
+    """Return whether an answer's body is read; the bodies of outages and redirects are not."""
     return 200 <= status < 300 or (400 <= status < 500 and status != 429)
 
 

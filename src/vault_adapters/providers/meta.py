@@ -106,7 +106,7 @@ class MetaTokenExchangeRefresher:
 
 
 def _numbered(members: Members) -> Members:
-    """Give the Graph API's error the number that decides: 2 if it is transient and its own number says nothing."""
+    """Keep a known number of the Graph API's error; replace an unknown one by 2 if the error is transient."""
     error = members.get("error")
     if not isinstance(error, dict):
         return members

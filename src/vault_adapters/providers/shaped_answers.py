@@ -114,7 +114,7 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that are kept with the token; what is no text or number is left out."""
+    """Return the members that are kept with the token; values other than texts and numbers are left out."""
     found = {name: _found(answer, path) for name, path in shape.extra.items()}
     texts = {name: _text(value) for name, value in found.items()}
     return fitting({name: text for name, text in texts.items() if text})

@@ -1,4 +1,4 @@
-"""Makes the requests of a provider whose profile says how they look."""
+"""Makes the requests of a provider in the form that its profile describes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def signed(
     client_secret: Secret | None,
     auth_method: AuthMethod,
 ) -> Outgoing:
-    """Return an authenticated POST in the profile's format; without a profile, that of a form."""
+    """Return an authenticated POST in the profile's format; without a profile, as a form."""
     make = signed_json if profile is not None and profile.request.format == "json" else signed_form
     outgoing = make(url, members, client_id=client_id, client_secret=client_secret, auth_method=auth_method)
     return outgoing if profile is None else _with_headers(outgoing, profile)

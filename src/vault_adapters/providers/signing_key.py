@@ -54,7 +54,7 @@ def _as_key_id(value: str | None) -> str | None:
 class SigningKey:
     """A private key that signs JWTs; made by `from_pem`, `from_jwk` or `from_signer`.
 
-    Algorithms with a shared secret (HS256) are refused, because whoever checks such a signature could make it.
+    Algorithms with a shared secret (HS256) are refused, because anybody who can check such a signature can make one.
 
     Attributes:
         algorithm: the name of the signature's algorithm (RFC 7518), such as ``RS256`` or ``ES256``.

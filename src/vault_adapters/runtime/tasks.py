@@ -121,7 +121,7 @@ class AsyncioTasks:
     async def drain(
         self, seconds: float, *, longest: float = 0.0, is_needed: Callable[[], bool] = lambda: False
     ) -> None:
-        """Wait for running calls, so that providers' answers are stored; cancel the rest.
+        """Wait for running calls, so that providers' answers are stored; cancel the others.
 
         The remaining calls only wait for other processes or for an unreachable database.
 

@@ -1,4 +1,4 @@
-"""`instrument`: tells OpenTelemetry what a vault does."""
+"""`instrument`: reports the operations and counts of a vault to OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     tracer_provider: TracerProvider | None = None,
 ) -> None:
-    """Tell OpenTelemetry what a vault does, until the vault is closed: metrics, and spans of its refreshes.
+    """Report a vault's metrics, and the spans of its refreshes, to OpenTelemetry until the vault is closed.
 
     No tenant, identifier or token is in any attribute. The page about metrics lists all metrics and spans. Counts of
     accounts and tokens come from a census of the database: it is taken when the metrics are read, in the background and

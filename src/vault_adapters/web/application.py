@@ -33,8 +33,8 @@ def dashboard(
 ) -> ASGIApp:
     """Return an ASGI application that shows operators the state of a vault. It shows no secret.
 
-    Mount it behind the host's own login, because it has none: whoever reaches it sees all tenants. It keeps the state
-    of its pages in memory, so make one for each vault and not one for each request.
+    Mount it behind the host's own login, because it has none: anybody who reaches it sees all tenants. It keeps the
+    state of its pages in memory, so make one for each vault and not one for each request.
 
     Args:
         vault: the vault, or a function that returns it, for a host that opens the vault after it has made its routes.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 WIDE, NARROW, HEIGHT = 1120, 360, 180
-"""Widths of the two drawings of a chart, of which a page shows the one that fits, and their height."""
+"""Widths of the two drawings of a chart, and their height; a page shows the drawing that fits."""
 
 _LEFT, _BOTTOM, _TOP = 40, 22, 8
 

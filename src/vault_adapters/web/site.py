@@ -126,7 +126,7 @@ class Site:
 
 
 async def answer_of(hook: Hook, request: Request) -> Any:
-    """Return what a function of the host answers."""
+    """Return the result of a host's function, which may be async."""
     found = hook(request)
     return await found if inspect.isawaitable(found) else found
 

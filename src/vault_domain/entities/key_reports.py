@@ -50,7 +50,7 @@ class KeyStatus:
         tokens_to_reencrypt: number of tokens under decrypt_only data keys.
         wraps_missing: number of data keys that the configured master key does not wrap yet.
         resurrected: number of data keys that were set back to a state that the audit log contradicts. They seal
-            nothing, and those that had been destroyed open nothing.
+            nothing, and those that were destroyed before open nothing.
     """
 
     master_keys: tuple[MasterKeyStatus, ...]

@@ -12,7 +12,7 @@ from vault_domain.entities.reports import HealthCount, Incident
 
 
 class Operation(enum.Enum):
-    """An operation that takes time and of which an observer is told."""
+    """An operation that takes time, and that is reported to observers."""
 
     ENSURE = "ensure"
     """A caller waits until there is an access token that it may use."""

@@ -59,5 +59,5 @@ class RequestLimit:
 
     @property
     def spacing(self) -> timedelta:
-        """The least time between two requests for one account, if those of an account are counted."""
+        """The least time between two requests for one account, if the requests of an account are counted together."""
         return self.per / self.requests if self.counted is Counted.ACCOUNT else timedelta(0)

@@ -1,4 +1,4 @@
-"""`VaultMeasures`: what a vault has counted, and who is told of its operations; `TokenVault.measures` returns it."""
+"""`VaultMeasures`: the counts and the observers of a vault; `TokenVault.measures` returns it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vault_domain.services.measuring import MeasuringService
 
 
 class VaultMeasures:
-    """Shows what a vault does, for metrics and traces. Nothing here names a tenant, an account or a token.
+    """Shows a vault's counts and operations, for metrics and traces. Nothing here names a tenant, account or token.
 
     `vault_adapters.telemetry` passes it on to OpenTelemetry; a host with other metrics may use it directly.
     """

@@ -36,8 +36,8 @@ class RefreshTiming:
         deadline: longest time that a caller waits for the provider.
         quiescence: waiting time after an unknown outcome, for a provider with a strict rotation policy.
         commit_budget: time reserved for storing the answer.
-        slack: longest time between claim and request. After it, the rest of the lease would be shorter than deadline
-            and commit budget together, so the provider is not called.
+        slack: longest time between claim and request. If more time has passed, less than deadline and commit budget is
+            left of the lease, so the provider is not called.
         answer_deadline: time after the deadline for which the exchange goes on, so that a late answer is stored.
         hold: time for which a committed answer is held, in case that the store loses the commit; and the time after a
             change of the store's timeline for which no credential of a strict provider is presented.

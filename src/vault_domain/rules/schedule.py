@@ -21,7 +21,7 @@ def idle_due(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) ->
     """Return the time at which an account is refreshed so that its refresh token does not lapse; None: never.
 
     A refresh stores the access token and, if the provider rotates, the refresh token. So the later of both times is
-    that of the last use which this vault knows.
+    the last use that this vault knows of.
     """
     limit = idle_limit(access.key.provider, policy)
     if limit is None or credential.key.kind is not TokenKind.REFRESH_TOKEN:
@@ -35,7 +35,7 @@ def lead(
     """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
 
     A store subtracts the returned time from the expiry that it stores. The result is never too late. It may be too
-    early, because the store does not look at the rest of the account; so a sweep asks `decide_ahead` before it calls
+    early, because the store does not read the account's other values; so a sweep asks `decide_ahead` before it calls
     the provider.
 
     A token that is its own credential cannot be refreshed after its expiry, which ends the grant. So a fifth of its

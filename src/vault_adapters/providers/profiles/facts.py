@@ -130,8 +130,8 @@ class Limits:
     Attributes:
         requests: the number of token requests within `per`, or None.
         per: the time, or None.
-        counted: what is counted: ``client``: the requests of a client id, for all of its accounts. ``account``: those
-            of one account.
+        counted: whose requests are counted together. ``client``: those of a client id, for all of its accounts.
+            ``account``: those of one account.
         concurrency: the number of requests of a client at the same time, or None.
     """
 
@@ -161,7 +161,7 @@ class AuthorizationFacts:
             sends it unless it is unsupported.
         scopes: the scopes that are needed to keep an account or to tell it apart (``offline_access``, ``openid``).
         scopes_parameter: the parameter that holds the scopes.
-        scope_separator: what stands between two scopes.
+        scope_separator: the text between two scopes.
         parameters: further parameters (``access_type = "offline"``), whose values may hold variables.
         exchange: further members of the request that exchanges the code.
         iss: whether the callback holds ``iss`` (RFC 9207).

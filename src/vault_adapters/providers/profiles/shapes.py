@@ -38,9 +38,9 @@ class RequestShape:
         credential: the member that holds the credential; None takes ``refresh_token``.
         fields: the fields of a stored API key, and the members in which they are sent (grant ``api_key``).
         format: ``form`` (RFC 6749) or ``json``.
-        scopes: whether scopes go with a refresh: ``given`` sends those that the host passed; ``stored`` sends those or
-            else the stored ones; ``never`` sends none.
-        scope_separator: what stands between two scopes.
+        scopes: whether scopes go with a refresh: ``given`` sends those that the host passed; ``stored`` sends the same,
+            or else the stored ones; ``never`` sends none.
+        scope_separator: the text between two scopes.
         extra: further members, whose values may hold variables.
         headers: further headers.
     """
@@ -70,7 +70,7 @@ class AnswerShape:
         access_token: the access token's member.
         refresh_token: the refresh token's member.
         scope: the scopes' member.
-        scope_separator: what stands between two scopes; white space always separates.
+        scope_separator: the text between two scopes; white space always separates.
         lifetime: the member that holds the lifetime of the access token.
         lifetime_unit: the unit of that number.
         expires_at: a member that holds the time of expiry, in Unix time or as RFC 3339, or None.

@@ -115,7 +115,7 @@ def duration(value: timedelta | None) -> str:
 
 
 def rotation(profile: Profile) -> str:
-    """Return what a refresh does, in a few words."""
+    """Return the effect of a refresh on the tokens, in a few words."""
     facts = profile.rotation
     if profile.request.grant == "none":
         return "nothing to refresh"
@@ -135,7 +135,7 @@ def limits(profile: Profile) -> str:
 
 
 def revocation(profile: Profile) -> str:
-    """Return what a revocation ends."""
+    """Return the scope of a revocation, in a few words."""
     if profile.revocation_url is None:
         return "-"
     return "all of the user" if profile.revocation.scope == "user_and_client" else "the grant"

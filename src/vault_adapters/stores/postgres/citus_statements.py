@@ -92,7 +92,7 @@ def held_parameters(hold: str, parameters: Mapping[str, Any]) -> Iterator[dict[s
 
     Args:
         hold: the statement that runs before.
-        parameters: those of the other statement.
+        parameters: the parameters of the other statement.
     """
     tenants = parameters.get("tenant_ids")
     if "%(" not in hold:

@@ -70,7 +70,7 @@ def peer_of(url: Secret) -> Peer:
 
 
 def place_of(parameters: Mapping[str, str]) -> str:
-    """Return hosts with their ports and the database, such as ``a:5432,b:5432/app``; hide what is no plain name."""
+    """Return hosts with ports, and the database, such as ``a:5432,b:5432/app``; hide parts that are no plain names."""
     hosts = (parameters.get("host") or parameters.get("hostaddr") or "localhost").split(",")
     ports = (parameters.get("port") or "5432").split(",")
     if len(ports) == 1:

@@ -18,7 +18,7 @@ CLIENT, OTHER = b"a" * 16, b"b" * 16
 
 
 class RefusalCases(ContractFixtures):
-    """The fingerprint of the client stands with the value, and the first refusal with the refresh state."""
+    """The fingerprint of the client is stored with the value, and the first refusal with the refresh state."""
 
     async def test_each_write_stores_the_client(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token_set(ACCOUNT, token_set())

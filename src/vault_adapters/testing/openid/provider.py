@@ -55,7 +55,7 @@ class Grant:
 
 
 class LoopbackOpenIdProvider:
-    """Answers as a provider does. Override a method to make it answer as it should not.
+    """Answers as a provider does. Override a method to make it answer wrongly.
 
     ``client_id`` and ``client_secret`` are those of the registered client.
 

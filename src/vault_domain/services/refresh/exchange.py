@@ -1,4 +1,4 @@
-"""Holds exchanges with providers: callers wait until the deadline, and late answers are stored all the same."""
+"""Holds exchanges with providers: callers wait until the deadline, and late answers are stored too."""
 
 from __future__ import annotations
 

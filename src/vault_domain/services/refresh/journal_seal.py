@@ -1,4 +1,4 @@
-"""Seals journal entries, so that whoever can write to the journal's directory cannot change or forge an entry.
+"""Seals journal entries, so that somebody with write access to the journal's directory cannot change or forge one.
 
 The seal is a digest of the entry, sealed under the tenant's data key. Its context names the account. No token has the
 same context, because the identifier in the seal's context holds NUL, and no account's identifier does.

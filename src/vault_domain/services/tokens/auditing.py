@@ -17,7 +17,7 @@ from vault_domain.ports.event_sink import EventSink
 _log = logging.getLogger(__name__)
 
 AuditReads = Literal["all", "secrets"]
-"""The reads that are audited: all, or only those of long-lived secrets, which are all kinds but access tokens."""
+"""The reads that are audited: all, or only reads of long-lived secrets, which are all kinds except access tokens."""
 
 _READ_SECONDS = 60.0
 """Reads of one value by one actor for one reason within this time are one event."""
@@ -38,7 +38,7 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 class AuditService:
     """Collects events that no mutation writes, and prunes the log.
 
-    A crash loses the events since the last flush, as it loses the uses.
+    A crash loses the events since the last flush.
 
     Args:
         log: the audit log.

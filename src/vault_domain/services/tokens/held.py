@@ -32,10 +32,10 @@ class Held:
     Attributes:
         entry: the sealed answer.
         seen_at: a moment by which this process can tell the store's time; None for an entry of an earlier process,
-            until the store has told the time.
+            until the store's time is known.
         journaled: whether the journal holds the entry, so that its token may be handed out.
         genuine: whether the entry is known to be this vault's.
-        changed: whether this process has written to the account since; then only the store knows what is current.
+        changed: whether this process has written to the account since; then only the store knows the current token.
         refused: whether a resource rejected its access token, so that it is not handed out.
     """
 

@@ -1,7 +1,7 @@
 """Seals the state of an authorization request, and opens it once (RFC 6749 section 10.12).
 
-A state is sealed under the tenant's data key. Its context names what the caller binds it to. No token and no journal
-entry has the same context, because the identifier in it begins with NUL, and is not the journal's.
+A state is sealed under the tenant's data key. Its context names the text that the caller binds it to. No token and no
+journal entry has the same context, because the identifier in it begins with NUL, and is not the journal's.
 """
 
 import base64
