@@ -106,7 +106,7 @@ class MetaTokenExchangeRefresher:
 
 
 def _numbered(members: Members) -> Members:
-    """Keep a known number of the Graph API's error; replace an unknown one by 2 if the error is transient."""
+    """Replace an unknown number of the Graph API's error: by 2 if it is transient, else by ``invalid_request``."""
     error = members.get("error")
     if not isinstance(error, dict):
         return members

@@ -121,9 +121,9 @@ class AsyncioTasks:
     async def drain(
         self, seconds: float, *, longest: float = 0.0, is_needed: Callable[[], bool] = lambda: False
     ) -> None:
-        """Wait for running calls, so that providers' answers are stored; cancel the others.
+        """Wait for running calls, so that providers' answers are stored; then cancel the remaining calls.
 
-        The remaining calls only wait for other processes or for an unreachable database.
+        These only wait for other processes or for an unreachable database.
 
         Args:
             seconds: longest time to wait.

@@ -39,10 +39,10 @@ class Tasks(Protocol):
     ) -> T:
         """Run ``work`` under a lease; cancel it after ``seconds`` seconds.
 
-        ``renew`` is called every ``pace`` seconds. Its errors have no effect. When ``work`` ends, a running ``renew`` is
-        not awaited. If the process was stopped for so long that a whole ``pace`` passed without such a call, the lease
-        may be over. Then work that may still send its request is cancelled, and an exchange whose request has left
-        goes on.
+        ``renew`` is called every ``pace`` seconds; its errors have no effect. When ``work`` ends, a running call of
+        ``renew`` is not awaited. If the process was stopped for so long that a whole ``pace`` passed without a call,
+        the lease may be over. Then work that may still send its request is cancelled, and an exchange whose request
+        has left goes on.
 
         Raises:
             TimeoutError: ``work`` was cancelled.
