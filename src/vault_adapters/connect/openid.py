@@ -69,7 +69,8 @@ class Issuers:
         Args:
             name: the issuer identifier.
             client: the HTTP client.
-            newer_than: read it again if it was read at this time or earlier, but not every few seconds.
+            newer_than: time of a read whose keys did not verify a token; read again, unless the last read was less than
+                30 seconds ago. None: read again after an hour.
 
         Raises:
             ConnectError: its documents cannot be read.

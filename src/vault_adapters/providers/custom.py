@@ -45,9 +45,9 @@ class CustomRefresher(OAuth2Refresher):
     Args:
         token_url, client_id, client_secret, and all others: as for `OAuth2Refresher`.
         read_answer: takes the JSON object of an answer with the status 2xx and returns a `TokenSet`. If it raises a
-            `VaultError` other than `InvalidInputError`, that error is raised. If it raises any other, the answer's
-            ``error`` says what happened; without one, the outcome is unknown, because the refresh token may be spent.
-            No text of the exception is shown or stored, because it may hold a token.
+            `VaultError` other than `InvalidInputError`, that error is raised. After any other exception, the
+            answer's ``error`` decides; without one, the outcome is unknown, because the refresh token may be spent. No
+            text of the exception is shown or stored, because it may hold a token.
         read_error: takes the status and the JSON object of an answer (an empty mapping if there is none), before
             everything else, for the status 2xx, and 4xx without 429; returns the error to raise, or None to go on. Name
             a registered OAuth code as its ``reason``.

@@ -182,5 +182,5 @@ class OAuth2Refresher:
         return await exchange(self.client, outgoing, proof.deadline, proof.send_deadline)
 
     async def _proof(self, request: RefreshRequest, token_url: str) -> Proof | VaultError:
-        """Return what authenticates the client beside its secret, or the error to raise."""
+        """Return the client's proof by ``private_key_jwt``, or the error to raise."""
         return await proof_of(self.signing_key, self.client_id, self.audience or token_url, request)

@@ -1,4 +1,4 @@
-"""A small HTTP server for probes and metrics: it answers GET for a few fixed paths and nothing else."""
+"""A small HTTP server for probes and metrics: it answers GET and HEAD for a few fixed paths, and nothing else."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class ReadSession(Generic[A, T]):
 
     Args:
         reader: the reader.
-        read: reads something with the reader.
+        read: runs the queries of a batch with the reader.
     """
 
     def __init__(self, reader: Reader, read: Callable[[Reader, A], Awaitable[T]]) -> None:
