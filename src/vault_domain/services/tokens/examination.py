@@ -70,7 +70,7 @@ class Examination:
             self._rotating.add(info.account)
 
     def _share(self, account: Account) -> None:
-        """Note an account whose user has another account in an other tenant."""
+        """Note an account whose user has the same account in another tenant."""
         if account.identifier is None:
             return
         user = (account.provider, account.identifier)
