@@ -1,4 +1,4 @@
-"""Leases and schedules on both stores: each account has its own, and a credential that is stored again starts anew."""
+"""On both stores, each account has its own lease and schedule; a credential that is stored again has neither at first."""
 
 from datetime import UTC, datetime, timedelta
 
