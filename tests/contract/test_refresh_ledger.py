@@ -1,4 +1,4 @@
-"""On both stores, each account has its own lease and schedule; a credential that is stored again has neither at first."""
+"""Leases and schedules of both stores: one for each account; a credential that is stored again has neither at first."""
 
 from datetime import UTC, datetime, timedelta
 
