@@ -113,7 +113,7 @@ def bench(session):
 
 @nox.session
 def scale(session):
-    """Load two million tokens and print what calls cost on the way; `-- --tokens 200000` is quicker."""
+    """Load two million tokens, and measure calls at several sizes on the way; `-- --tokens 200000` is quicker."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.scale", *session.posargs)
 

@@ -21,7 +21,7 @@ SALT = "failover"
 
 @frozen
 class Setup:
-    """What protects the accounts, and what fails.
+    """The replication, the time for which answers are held, and the processes that fail.
 
     Attributes:
         synchronous: whether commits wait for the standby.
@@ -38,7 +38,7 @@ class Setup:
 
 @frozen
 class Outcome:
-    """What came of it.
+    """The counts of one run.
 
     Attributes:
         refreshes: number of refreshes that the provider answered before the failover.

@@ -1,4 +1,4 @@
-"""Reads which part of the adapters implements which port: by shape, because no adapter inherits from a port."""
+"""Reads which part of the adapters implements which port, by the methods, because no adapter inherits from a port."""
 
 from __future__ import annotations
 

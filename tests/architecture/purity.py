@@ -1,4 +1,4 @@
-"""Reads a module's source and names what keeps it from being pure."""
+"""Reads a module's source, and names the imports and calls that make it impure."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ ALLOWED_IMPORTS = frozenset(
         "vault_domain",
         "attr",
         "attrs",
-        # The standard library, as far as it neither waits, nor tells the time, nor touches the world.
+        # Modules of the standard library that neither wait, nor read a clock, nor do I/O.
         "__future__",
         "abc",
         "base64",
@@ -49,7 +49,7 @@ ALLOWED_IMPORTS = frozenset(
 )
 
 REFUSED_NAMES = frozenset({"breakpoint", "compile", "eval", "exec", "input", "open", "print", "__import__"})
-"""Builtins that reach outside, or hide an import from this very check."""
+"""Builtins that do I/O, or that hide an import from this check."""
 
 REFUSED_ATTRIBUTES = frozenset({"now", "utcnow", "today", "getnode", "uuid1", "uuid4"})
 """Attributes of classes and modules that answer differently at each call."""

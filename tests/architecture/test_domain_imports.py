@@ -1,4 +1,4 @@
-"""The domain imports attrs and a few harmless modules, and asks no clock.
+"""The domain imports attrs and a few harmless modules, and reads no clock.
 
 A list of forbidden modules refuses only what somebody thought of; this allow-list also refuses everything else.
 """

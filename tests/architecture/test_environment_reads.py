@@ -1,4 +1,4 @@
-"""Configuration comes in through vault_adapters/configuration/config.py and nowhere else."""
+"""Only vault_adapters/configuration/config.py reads the environment."""
 
 import ast
 

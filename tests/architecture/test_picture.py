@@ -1,4 +1,4 @@
-"""The picture of the architecture shows the source as it is, and every change of what it shows is noticed."""
+"""The picture of the architecture shows the source as it is, and a test fails when the source changes what it shows."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Both packages tell the version of the distribution that they came with."""
+"""Both packages have the version of the distribution that they came with."""
 
 from importlib import metadata
 

@@ -1,4 +1,4 @@
-"""One damaged row hurts only itself, in a database that was restored without its constraints."""
+"""One damaged row causes errors for its own key only, in a database that was restored without its constraints."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Faults in the middle of a transaction: what belongs together happens together or not at all."""
+"""After a fault in the middle of a transaction, all of its changes are stored or none."""
 
 import pytest
 

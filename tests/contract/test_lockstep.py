@@ -1,4 +1,4 @@
-"""Both stores in lockstep with a plain model in memory: whatever is called in whatever order, they answer alike."""
+"""Both stores in lockstep with a plain model in memory: they give the same answers to any sequence of calls."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""Leases and schedules on both stores: each account has its own, and a credential that is stored again starts anew."""
+"""Leases and schedules of both stores: one for each account; a credential that is stored again has neither at first."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,6 +1,6 @@
 """A sweep refreshes what the rules say, on both stores, whatever was stored, claimed, refused or left behind.
 
-The schedule in the database only says when a sweep must look at an account. By this law, no sweep looks too late.
+The schedule in the database says when a sweep must read an account. This law shows that no sweep reads one too late.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ stories = st.tuples(st.sampled_from(sorted(ROTATIONS)), st.lists(rounds, min_siz
 
 
 class Provider:
-    """Answers all calls alike, until it is told otherwise, and remembers which accounts were refreshed."""
+    """Gives all calls the same answer, until a test sets another one, and records which accounts were refreshed."""
 
     spends = TokenKind.REFRESH_TOKEN
 
@@ -152,7 +152,7 @@ class World:
         await self.vault.store_tokens(items)
 
     async def do_move_while_refreshing(self, account, left, with_refresh, answer):
-        """Somebody else stores tokens while the provider is asked, so that its answer comes late."""
+        """Another writer stores tokens while the request is open, so that the provider's answer comes too late."""
 
         async def move():
             await self.do_store(account, TokenKind.ACCESS_TOKEN, left)

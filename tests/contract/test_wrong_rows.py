@@ -1,6 +1,6 @@
 """A store whose database answers with another tenant's row: nothing of that row reaches the tenant that asked.
 
-Whoever may write to the database can bring this about: on Postgres with an operator ``=`` of their own that a
+An attacker who may write to the database can cause this: on Postgres with an operator ``=`` of their own that a
 ``search_path`` finds first, on SQLite with a column that ignores the case of letters.
 """
 
@@ -176,7 +176,7 @@ async def test_a_transaction_finds_pg_catalog_whatever_the_session_has_set(evil_
 
 
 def ignore_case(path, *tables):
-    """Give the tables a tenant_id that ignores the case of letters, as whoever writes to the file can."""
+    """Give the tables a tenant_id that ignores the case of letters, as an attacker who writes to the file can."""
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         for table in tables:

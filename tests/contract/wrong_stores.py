@@ -371,7 +371,7 @@ MISTAKES = {
 
 
 class WrongRepository:
-    """The right repository, but for one method."""
+    """The example store's repository with one method replaced."""
 
     def __init__(self, store, port, method, wrong):
         self._right, self._method, self._wrong = getattr(store, port), method, partial(wrong, store)

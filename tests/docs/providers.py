@@ -9,19 +9,21 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "providers.m
 
 _INTRODUCTION = """# Providers
 
-`refresher(name, client_id, client_secret)` makes a refresher for each of these providers. This page is made from their
-profiles, the files that the refreshers work by. `token-vault providers NAME` shows the same.
+`refresher(name, client_id, client_secret)` makes a refresher for each of these providers from the provider's profile, a
+file of the package. This page is written from the profiles. `token-vault providers NAME` shows one of them.
 
-A fact is from the provider's own pages, which each section lists, on the day that it names. A fact that these pages do
-not tell is marked *unverified*: it is a careful value, or it is from another source. A careful value is safe if the
-provider is kinder than it says. A [profile of your own](../how-to/write-a-profile.md) can replace any of them.
+Each section lists the provider's own pages from which the facts come, and the day on which they were checked. A fact
+that these pages do not state is marked *unverified*: it comes from another source, or it is a careful value, which is
+safe whatever the provider does. A [profile of your own](../how-to/write-a-profile.md) can replace any profile.
 
-- *rotation* says what a refresh does to the refresh token: `strict`, a used one is dead; `grace`, it works for a while;
-  `non-rotating`, it stays the same. *The old token dies* means that a refresh ends the old access token.
-- *access token* is its lifetime if the answer tells none.
+- *rotation* says what a refresh does to the refresh token: with `strict`, a used one does not work any more; with
+  `grace`, it works for the stated time longer; with `non-rotating`, it stays. *The old token dies* means that a refresh
+  ends the old access token.
+- *access token* is the lifetime of an access token if the provider's answer does not state it.
 - *idle life* is the time after which a refresh token that is not used lapses.
+- *longest life* is the time after which a refresh token ends, however often it is used.
 - *revocation ends* one grant, or all grants of the user for the client.
-- *limits* are those of the token endpoint. The vault keeps to them.
+- *limits* are the request limits of the token endpoint. The vault keeps to them.
 
 """
 

@@ -1,4 +1,4 @@
-"""What refusals say about a client, as pure functions."""
+"""The pure functions that decide from refusals whether a client is at fault."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""A fault is one line when it begins, one for each other cause, and one when it is over."""
+"""The log has one line when a fault begins, one for each further cause, and one when it is over."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What reports about keys conclude from their counts."""
+"""Properties of reports about keys that are computed from their counts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a key may be used for, given its state and what the audit log says about it."""
+"""The uses that a key's stored state and the audit log allow."""
 
 import pytest
 

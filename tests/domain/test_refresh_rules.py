@@ -1,4 +1,4 @@
-"""Laws that the decision about a refresh obeys, whatever is stored."""
+"""Laws that every decision about a refresh obeys."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

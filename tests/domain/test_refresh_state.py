@@ -1,4 +1,4 @@
-"""Which credential a refresh state speaks of, and since when an outcome is unknown."""
+"""Which credential a refresh state concerns, and since when an outcome is unknown."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

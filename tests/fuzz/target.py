@@ -29,7 +29,7 @@ Run = Callable[[bytes], None]
 
 @frozen
 class Target:
-    """Something that reads foreign bytes.
+    """A reader of bytes that others have written.
 
     Attributes:
         name: its name, and that of its folder in the corpus.

@@ -1,4 +1,4 @@
-"""The lock names everything that CI installs, with hashes, and names no server and no path of a machine."""
+"""The lock names everything that CI installs, with hashes, and contains no server and no path of a machine."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Loads millions of tokens and prints what calls cost on the way: `python -m tests.scale --tokens 200000`."""
+"""Loads millions of tokens, and measures calls at several sizes on the way: `python -m tests.scale --tokens 200000`."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ async def grow(url: str, tokens: int, rounds: int, say: Callable[[str], None]) -
         everything, alone = await sizes(connection)
         held = max(accounts * TOKENS_OF_AN_ACCOUNT, 1)
         size = (
-            f"{everything / held:,.0f} bytes a token with indexes and half an audit event, {alone / held:,.0f} of them "
-            "in the token table."
+            f"A token takes {everything / held:,.0f} bytes, with indexes and half an audit event; "
+            f"{alone / held:,.0f} of them are in the token table."
         )
         load_of_machine = (
             f"The machine's load was {max(loads, default=0):.1f} for each of its cores, this run included."

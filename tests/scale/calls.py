@@ -28,7 +28,7 @@ def contestants(
 
     Args:
         vault: the vault.
-        store: a store over the same schema, for what a vault does inside.
+        store: a store over the same schema, for calls that a vault makes itself.
         connection: the bare driver's connection.
         keys: keys whose values this vault has sealed.
     """

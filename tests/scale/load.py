@@ -1,4 +1,4 @@
-"""Fills a vault's tables in SQL, so that millions of tokens take minutes; what is there already stays."""
+"""Fills a vault's tables in SQL, so that millions of tokens take minutes; existing tokens stay."""
 
 from __future__ import annotations
 

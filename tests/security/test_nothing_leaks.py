@@ -1,4 +1,4 @@
-"""Run a workload with a thousand canaries as secrets, and then search everything that it leaves behind."""
+"""Run a workload with a thousand canaries as secrets, and then search all its files, logs and errors for them."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""No public object and no exception gives a secret away, whatever is done to it."""
+"""No public object and no exception shows a secret in any way to look at it."""
 
 import copy
 import dataclasses

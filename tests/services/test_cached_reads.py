@@ -1,4 +1,4 @@
-"""What a process answers from memory without a query, and how it hears that a row has changed."""
+"""Which reads a process answers from memory without a query, and how it learns that a row has changed."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Pauses of a client, over many accounts and processes, in virtual time."""
+"""A client is paused for many accounts and processes; all in virtual time."""
 
 import asyncio
 from datetime import timedelta

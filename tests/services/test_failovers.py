@@ -1,4 +1,4 @@
-"""A store that fails over: it loses its last commits, and tells another timeline from then on."""
+"""A store that fails over: it loses its last commits, and has another timeline from then on."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ HOLD = RefreshTiming().hold
 
 
 class Turning:
-    """A refresh ledger that tells the timeline of its store."""
+    """A refresh ledger whose timeline a test changes."""
 
     def __init__(self, database, right):
         self._database, self._right = database, right
@@ -106,7 +106,7 @@ async def test_a_caller_gets_it_before_the_credential_is_presented(world, refres
 
 
 async def test_a_sweep_presents_no_credential_that_this_process_has_spent(world, refresher):
-    """Without a timeline's change, which the sweep would wait for: the store just went back."""
+    """The store loses its last commits; the timeline stays, because the sweep would wait after a change."""
     cases, ledger, copy = world
     before = copy()
     refresher.then(answer(1))

@@ -1,4 +1,4 @@
-"""What observers are told of refreshes, and that they can do no harm."""
+"""Observers are told of refreshes, get no secret, and cannot disturb the vault."""
 
 import logging
 import traceback
@@ -24,7 +24,7 @@ from vault_domain.services.observing import Observed, outcome_of
 
 @define
 class Notes:
-    """An observer that notes what it is told, and what it must not be told."""
+    """An observer that records its calls, and looks for an error that it must not see."""
 
     told: list = field(factory=list)
 

@@ -1,6 +1,6 @@
 """A write or an erasure that overtakes a read may destroy the row's data key; the read answers with what is stored.
 
-Without a second look, each such read would be reported as a value that somebody changed.
+Without reading a second time, the vault would report each such value as changed by somebody.
 """
 
 import pytest
@@ -13,7 +13,7 @@ from vault_domain.ports.cipher import UnreadableError
 
 
 class Overtaken:
-    """The tokens of a store where something happens between a read's answer and its reader, as often as told."""
+    """A token repository that runs a function between a read and its return, as often as told."""
 
     def __init__(self, tokens, happens, times=1):
         self._tokens, self._happens, self._times = tokens, happens, times

@@ -1,4 +1,4 @@
-"""What a process answers from memory while its store does not answer, and what it forgets."""
+"""Which reads a process answers from memory while its store does not answer, and which rows it forgets."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Limits of a sweep: how providers share it, and what it leaves to other sweeps and the next one."""
+"""Limits of a sweep: how providers share it, and which accounts it leaves to other sweeps."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Tokens and accounts: what the use cases do with a store's answers."""
+"""Use cases for tokens and accounts, and how they treat a store's answers."""
 
 from datetime import timedelta
 

@@ -383,7 +383,7 @@ async def test_a_database_that_does_not_answer_leaves_the_waiting_token(connecte
 
 
 async def test_after_a_change_of_this_process_only_the_database_knows(connected, refresher):
-    """Otherwise, a read would give an older token than the one that this process has stored."""
+    """Otherwise, a read would return an older token than the one that this process has stored."""
     cases, cuts = unreachable(connected)
     refresher.then(answer(1))
     assert await ensure(cases) == "access-1"

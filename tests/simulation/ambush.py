@@ -9,7 +9,7 @@ class Ambush:
     """Counts the calls of ports, each before it begins and after it ended, and strikes at one of them.
 
     Attributes:
-        is_set: whether an ambush waits; looked at before each call, for speed.
+        is_set: whether an ambush is set; read before each call, so it must be cheap.
     """
 
     def __init__(self, loop):

@@ -1,4 +1,4 @@
-"""The chart of the page: for each kind of provider, what each algorithm does to users, as SVG."""
+"""Draws the page's chart as SVG: for each kind of provider, the harm that each algorithm does to users."""
 
 from xml.sax.saxutils import escape
 

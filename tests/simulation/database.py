@@ -42,7 +42,7 @@ class Server(DictDatabase):
         events = transaction.tables.events
         if (
             self._most_events is not None and len(events) > self._most_events
-        ):  # the simulation reads no audit log, but the states of keys are proven by it
+        ):  # events about keys must stay: they confirm the states of keys
             events[:] = [event for event in events if event.account is None]
         result = work(transaction)
         self.tables = transaction.tables
@@ -56,7 +56,7 @@ class Link:
         slow: longest delay of each direction, in seconds.
         lost: probability that a statement fails, before or after it took effect.
         down: whether every statement fails.
-        silent: whether statements and answers vanish, until the client gives up.
+        silent: whether statements and answers are lost, so that the client waits until it gives up.
         broken_since: time of the latest change.
         last_cut: beginning and end of the latest time in which no statement could succeed; no end while it lasts.
     """

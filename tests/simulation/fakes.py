@@ -1,4 +1,4 @@
-"""Fakes of the remaining ports, and how the composition root is led to use them."""
+"""Fakes of the other ports, and a function that makes the composition root use them."""
 
 import asyncio
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -144,7 +144,7 @@ class DiskJournal:
 class Naps:
     """Lets the periodic work of vaults sleep longer while it would find nothing to do.
 
-    That is so while no connection to the database has failed lately, and all journals are empty.
+    It would find nothing while no connection to the database has failed lately and all journals are empty.
     """
 
     LONG, AFTERWARDS = 6 * 3600.0, 120.0
@@ -164,7 +164,7 @@ class Naps:
         return True
 
     async def sleep(self, seconds):
-        """Sleep ``seconds`` seconds; while all is calm, longer, but not longer than all stays calm."""
+        """Sleep ``seconds`` seconds, or longer while periodic work would find nothing to do."""
         if not self.is_calm:
             await asyncio.sleep(seconds)
             return
@@ -178,7 +178,7 @@ class Naps:
             self._sleepers.pop(waiter, None)
 
     def disturb(self, seconds):
-        """Wake all sleepers, and let them sleep as they want for the next ``seconds`` seconds, and a little longer."""
+        """Wake all sleepers; for the next ``seconds`` seconds and a little longer, no sleep is prolonged."""
         self._until = max(self._until, self._loop.time() + seconds + self.AFTERWARDS)
         for waiter in list(self._sleepers):
             _wake(waiter)

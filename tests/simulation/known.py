@@ -1,4 +1,4 @@
-"""Findings that the present code is known to have. The table is to be empty."""
+"""Findings that are not mended yet; normally there is none."""
 
 ANY = "*"
 

@@ -68,7 +68,7 @@ class Process:
             self.last_stop = self.frozen_at, None
 
     def thaw(self):
-        """Let a stopped process continue; what happened meanwhile reaches it now, in order."""
+        """Let a stopped process continue; it now runs the callbacks that were kept meanwhile, in order."""
         if self.life is Life.FROZEN:
             self.last_stop = self.frozen_at, self._loop.time()
             self.life, self.thawed_at, self.frozen_at = Life.RUNNING, self._loop.time(), None

@@ -6,7 +6,7 @@ from tests.simulation.provider import STORE_SECONDS
 from vault_adapters import ReauthorizationRequiredError
 
 POLICY_SECONDS = 75.0
-"""Lease and quiescence: the time for which others leave a spent credential alone, less a little."""
+"""Slightly less than lease and quiescence together, for which others do not present a spent credential."""
 
 RETURN_SECONDS = 8.0
 """Seconds after which a host that is back has stored an answer: a supervisor starts a process every five seconds."""
@@ -22,8 +22,8 @@ class Measures:
 
     Attributes:
         lost: grants that nobody can use any more, although their users did not end them.
-        unavoidable: those of them whose latest credential never reached a place that outlasts the process, or was out
-            of reach for longer than others have to wait for it (`was_out_of_reach`).
+        unavoidable: the lost grants whose latest credential was only in the memory of a process that ended, or could
+            not be stored for longer than others have to wait for it (`was_out_of_reach`).
         false_reconnects: grants that were alive while a caller heard that the user must connect again.
         calls: calls of callers.
         refused: calls that ended with another error although the grant was alive.
@@ -73,8 +73,8 @@ def was_out_of_reach(exchange, at, last_stop, last_cut):
 
     It was stopped, or cut off from the database, without a break from before it could store the answer until just
     before the spent credential was presented again. That was at least as long after the refresh as the lease and the
-    quiescence last, for which others leave the credential alone. Nobody else can tell this from a process that died
-    without the answer.
+    quiescence last, for which other processes do not present the credential. They cannot know whether such a process
+    has the answer or died without it.
 
     Args:
         exchange: the refresh that replaced the credential.
@@ -93,7 +93,7 @@ def _lasted(absence, delivered, at):
 
 
 def connect_again_later(world, grant):
-    """Let the user of a grant connect again a day after a caller heard that this is needed."""
+    """Let the user of a grant connect again, a day after a caller got the error that asks for it."""
     if grant.is_to_be_replaced:
         return
     grant.is_to_be_replaced = True

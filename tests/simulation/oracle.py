@@ -1,4 +1,4 @@
-"""Judges what vaults do by what the provider knows."""
+"""Judges what vaults do by the provider's knowledge of grants and tokens."""
 
 from tests.simulation.loop import PROCESS, Life
 from tests.simulation.measures import POLICY_SECONDS, connect_again_later, was_out_of_reach
@@ -148,8 +148,8 @@ class Oracle:
     def _judge_refusal(self, grant, reason):
         """Judge that a vault sends no request for an account because of others.
 
-        It may do so only while the provider rejects most of the accounts, as it would if it were at fault, and not for
-        long: the user tries again every half a minute.
+        It may do so only while the provider rejects most of the accounts, as in an incident, and only for a limited
+        time: the user tries again every half a minute.
         """
         now, number = self._world.loop.time(), grant.number
         if reason != MASS_REJECTION or not self._world.provider.rejects_most():

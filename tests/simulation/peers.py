@@ -1,7 +1,7 @@
-"""How others refresh tokens, written anew from published descriptions, over the same network and provider.
+"""Other ways to refresh tokens, written from published descriptions, over the same network and provider.
 
-All of them look like a vault to the world: they hand out tokens, sweep, and take reports of rejected tokens. They
-differ in who may refresh at the same time and in what a failure means.
+Each has the methods of a vault that a world calls: they return tokens, sweep, and take reports of rejected tokens. They
+differ in who may refresh at the same time, and in what they do after a failure.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ PEERS = {
     "first_error": Algorithm("condemn on the first error", locks=True, condemns_all=True),
     "breaker": Algorithm("breaker for each provider", locks=True, breaks=True),
 }
-"""The first three condemn on ``invalid_grant`` only; the last two add one habit each to the lock."""
+"""The first three condemn on ``invalid_grant`` only; the last two each add one rule to the lock."""
 
 
 @frozen
@@ -163,7 +163,7 @@ class Peer:
         return _token(account, await asyncio.shield(self._refresh(account, await self._read(account))))
 
     async def refresh_due(self):
-        """Refresh what expires soon."""
+        """Refresh the accounts whose access tokens expire soon."""
         await asyncio.gather(*(self._visit(account) for account in await self._tables.due()))
 
     async def _visit(self, account):

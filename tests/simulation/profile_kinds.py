@@ -1,4 +1,4 @@
-"""The kinds of providers that the packaged profiles describe, so that the simulation plays what hosts really meet."""
+"""The kinds of providers that the packaged profiles describe, so that the simulation plays providers that hosts use."""
 
 from vault_adapters.providers.profiles import packaged_profile, profiles
 

@@ -1,4 +1,4 @@
-"""The simulated provider. It keeps the truth about every grant: whether it is alive, and which tokens it accepts."""
+"""The simulated provider. It knows of every grant whether it is alive, and which of its tokens work."""
 
 import json
 from base64 import b64decode

@@ -1,4 +1,4 @@
-"""Which lost grants the page calls unavoidable: whose answer nobody could have stored in time."""
+"""The page calls those lost grants unavoidable whose answer nobody could have stored in time."""
 
 import os
 import subprocess

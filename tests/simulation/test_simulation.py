@@ -1,4 +1,4 @@
-"""Fixed seeds and new ones find nothing but what is known, a replay is exact, and the database keeps the contract."""
+"""Fixed seeds and new ones find only known violations, a replay is exact, and the database keeps the contract."""
 
 import os
 import subprocess

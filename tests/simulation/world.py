@@ -186,7 +186,7 @@ class World:
         await vault.refresh_account(self.account(grant.number))
 
     async def reject(self, vault, grant):
-        """Report a token as rejected that works, as a resource with a hiccup makes hosts do."""
+        """Report a token as rejected although it works, as after a resource's wrong 401."""
         token = await vault.ensure_access_token(self.account(grant.number))
         await vault.report_rejected(token)
 
@@ -231,12 +231,12 @@ class World:
         random, number = Random(f"{self.seed} {self.kind.name} faults"), count()
         for _ in range(random.choice(self.kind.storms)):
             at = random.uniform(0.0, self.days * DAY * 0.95)
-            # Faults often come together: deploys and restarts are what people answer an outage with.
+            # Faults often come together, because people react to an outage with deploys and restarts.
             for _ in range(random.choice((1, 1, 2, 3))):
                 self.later(at + random.uniform(0, 120), self.faults.start, random.choice(names), next(number))
 
     async def _recover(self):
-        """End all faults, give the vaults time, and judge what is left with a new process."""
+        """End all faults, give the vaults time, and let a new process judge every account."""
         self._end_faults()
         for host in self.hosts:
             host.start() if host.process is None else host.process.thaw()
@@ -262,7 +262,7 @@ class World:
             host.link.heal()
 
     def _end(self):
-        """Throw all processes away without letting them do anything more."""
+        """Drop all processes; none of their code runs any more."""
         for process in self.processes:
             process.kill()
         sys.unraisablehook = _drop_remains
@@ -277,8 +277,8 @@ class World:
 def run(seed, kind, **options):
     """Play one world.
 
-    The garbage collector rests meanwhile: it would close coroutines of dead processes, also of earlier worlds, at a
-    moment that no seed determines. It never looks again at what was there before the first world.
+    The garbage collector is switched off meanwhile, because it would close coroutines of dead processes, also of
+    earlier worlds, at a moment that no seed determines. It never visits objects from before the first world.
     """
     logging.disable(logging.CRITICAL)
     gc.disable()
@@ -307,7 +307,7 @@ def _close(coroutine):
 
 
 def _drop_remains(unraisable):
-    """Be silent about coroutines of dead processes that the garbage collector throws away."""
+    """Suppress the messages about coroutines of dead processes that the garbage collector closes."""
     if not asyncio.iscoroutine(unraisable.object):
         sys.__unraisablehook__(unraisable)
 

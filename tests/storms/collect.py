@@ -1,4 +1,4 @@
-"""What a storm leaves behind, as evidence."""
+"""Collects the records of a storm as evidence."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

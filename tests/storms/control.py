@@ -1,4 +1,4 @@
-"""What the storm tells its workers while they run: the phase, and how far the clock is off."""
+"""What the storm tells its workers while they run: the phase, and the offset of the clock."""
 
 import mmap
 import struct
@@ -18,7 +18,7 @@ class Phase(IntEnum):
     CALM = 2
     """All faults are over; nobody stores tokens or forces a refresh."""
     STOP = 3
-    """Nobody calls any more; workers record which calls hang and what they hold, and close the vault."""
+    """No more calls; workers record which calls hang, and their memory, descriptors and tasks, and close the vault."""
 
 
 class Control:

@@ -1,4 +1,4 @@
-"""What a caller in another process sees when the process that refreshes is killed or stopped."""
+"""Measures what a caller in another process gets when the process that refreshes is killed or stopped."""
 
 import asyncio
 import tempfile

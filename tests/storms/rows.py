@@ -1,4 +1,4 @@
-"""Measures what a caller sees during one fault."""
+"""Measures what a caller gets during one fault."""
 
 import asyncio
 import logging

@@ -117,7 +117,7 @@ async def run_storm(plan: Plan, directory: Path, say: Callable[[str], object] = 
 
 
 def _write_down(evidence: Evidence, path: Path) -> None:
-    """Write what was done and what the provider saw, by time; the histories have the rest."""
+    """Write the faults and the provider's requests, by time; the histories have the calls."""
     lines = [
         (each.begin, f"to {evidence.when(each.end)} {each.kind} {each.worker or 'all'}") for each in evidence.actions
     ]

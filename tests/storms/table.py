@@ -1,4 +1,4 @@
-"""Measures what a caller sees during each single fault: `python -m tests.storms.table` prints the rows of the page.
+"""Measures what a caller gets during each single fault: `python -m tests.storms.table` prints the rows of the page.
 
 `--write docs/explanation/faults.md` puts them into the page.
 """

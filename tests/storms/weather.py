@@ -17,7 +17,7 @@ from vault_adapters import VaultError
 
 
 class Weather:
-    """Makes the faults of a plan, and remembers when each of them was."""
+    """Causes the faults of a plan, and records the times of each."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A process of a service in a storm: it opens a vault, calls it from several tasks, and writes down what it got."""
+"""A process of a service in a storm: it opens a vault, calls it from several tasks, and records the results."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A real Chromium (Debian's), driven by Playwright, and axe-core, which finds faults of accessibility.
+"""A real Chromium (Debian's), driven by Playwright, and axe-core, which finds accessibility problems.
 
 `.ci/run` provides both. Where one is missing, a developer's tests are skipped, and CI's fail.
 """

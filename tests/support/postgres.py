@@ -51,7 +51,7 @@ class PostgresServer:
 
     @property
     def data_dir(self) -> Path:
-        """The directory with the tables, the write-ahead log, and all else that reaches the disk."""
+        """The directory with all files of the server, such as tables and the write-ahead log."""
         return self._private().data_dir
 
     @property

@@ -40,7 +40,7 @@ class FailoverPair:
         self._until(self.standby, f"SELECT pg_last_wal_replay_lsn() >= '{place}'")
 
     def cut_replication(self) -> None:
-        """Let nothing more reach the standby: it lacks what is written from now on, as a standby that lags does."""
+        """Stop the replication: the standby lacks all later writes, as a standby that lags does."""
         os.kill(self._ask(self.primary, "SELECT pid FROM pg_stat_replication"), signal.SIGSTOP)
 
     def kill_primary(self) -> None:

@@ -1,7 +1,7 @@
 """An OAuth provider with single-use refresh tokens that remembers all that it issued and all that it was asked.
 
 A refresh token that is presented a second time revokes its whole family, as RFC 9700 section 4.14.2 advises. The server
-itself is `scripted_provider`. It breaks connections as told; this module only decides what is answered.
+itself is `scripted_provider`. It breaks connections as the test says; this module only decides the answers.
 """
 
 import hashlib

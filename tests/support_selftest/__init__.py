@@ -1,1 +1,1 @@
-"""Tests of the tests' own servers: a server that lies makes every test above it worthless."""
+"""Tests of the tests' own servers: if a server works wrongly, the tests that use it prove nothing."""

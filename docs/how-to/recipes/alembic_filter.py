@@ -1,4 +1,4 @@
-"""What to put into `env.py` of Alembic, so that autogenerate does not drop the vault's tables."""
+"""Functions for the `env.py` of Alembic, so that autogenerate does not drop the vault's tables."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
 
 
 def include_object(item: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
-    """Leave alone what belongs to the vault's schema, as tables, indexes and constraints do."""
+    """Ignore all objects of the vault's schema, such as tables, indexes and constraints."""
     table = item if type_ == "table" else getattr(item, "table", None)
     return getattr(table, "schema", None) != VAULT_SCHEMA
 

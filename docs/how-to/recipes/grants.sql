@@ -2,6 +2,6 @@
 GRANT USAGE ON SCHEMA token_vault TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_vault TO app;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA token_vault TO app;
--- Tables of later releases, and new months of the audit log, if this role makes them.
+-- For the tables of later releases and the audit log's new partitions, which the owner makes.
 ALTER DEFAULT PRIVILEGES IN SCHEMA token_vault GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO app;
 ALTER DEFAULT PRIVILEGES IN SCHEMA token_vault GRANT USAGE ON SEQUENCES TO app;

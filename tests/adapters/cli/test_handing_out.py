@@ -1,4 +1,4 @@
-"""`token`: what another program reads from it."""
+"""The output of `token`, which another program reads."""
 
 import json
 from datetime import UTC, datetime, timedelta

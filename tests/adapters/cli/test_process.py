@@ -1,4 +1,4 @@
-"""Signals, pipes, terminals and a missing extra: the command as a good citizen of a shell."""
+"""How the command behaves with signals, pipes and terminals, and without its extra."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Whatever the width of the terminal, each id is whole: tables stack their rows rather than cut or break a text."""
+"""Each id is shown whole at any width of the terminal: a table that does not fit becomes blocks of lines."""
 
 import io
 from datetime import UTC, datetime

@@ -13,7 +13,7 @@ def anyio_backend():
 
 @pytest.fixture
 def provider():
-    """An OpenID provider on loopback that does everything right."""
+    """An OpenID provider on loopback that makes no mistake."""
     with openid_provider() as running:
         yield running
 

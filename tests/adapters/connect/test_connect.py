@@ -1,4 +1,4 @@
-"""Connecting an account at an OpenID provider on loopback, as it should go."""
+"""Connecting an account at an OpenID provider on loopback that makes no mistake."""
 
 import asyncio
 from urllib.parse import parse_qsl, urlsplit
@@ -184,11 +184,11 @@ async def test_what_cannot_be_connected_is_refused(vault, provider):
 
 
 NOT_YET = {"linear", "shopify"}
-"""They tell the identifier of an account by GraphQL only."""
+"""These providers give the identifier of an account by GraphQL only."""
 
 
 async def test_each_profile_of_the_package_can_be_connected(vault):
-    """As far as one can see without the provider: the request fits the profile, and the state fits into its limit."""
+    """The request fits the profile, and the state fits into its limit; the provider's server is not asked."""
     connected = set()
     for name in profiles():
         profile = packaged_profile(name)
@@ -208,7 +208,7 @@ async def test_each_profile_of_the_package_can_be_connected(vault):
 
 
 async def test_the_values_of_variables_stay_with_the_tokens(vault, provider, browser):
-    """A refresher finds them there, and so does whoever calls the provider's API."""
+    """A refresher finds them there, and so does code that calls the provider's API."""
     workspace = Variable(pattern="[a-z]+", about="the workspace")
     profile = evolve(provider.profile(), api_hosts=("{workspace}.example.com",), variables={"workspace": workspace})
     client = refresher(profile, provider.client_id, provider.client_secret)

@@ -102,7 +102,7 @@ async def test_a_state_of_another_redirect_uri(vault, provider, connector, brows
 
 
 async def test_a_state_of_another_tenant(vault, provider, connector, browser):
-    """The tenant is in the state, so tokens of a user of t2 cannot get to t1, whoever calls."""
+    """The state names the tenant, so no caller can store tokens of a user of t2 for t1."""
     query = await browser.connect(connector, tenant="t2")
     info = await connector.finish(query, session="session")
     assert info.account.tenant_id == "t2"

@@ -9,7 +9,7 @@ from vault_domain.ports.key_rotation import no_active_master_key
 
 
 class MemoryKeyRepository:
-    """Keeps what it is given. Every call lets other tasks run first, as a database would.
+    """Keeps key records in dictionaries. Every call lets other tasks run first, as a database would.
 
     Attributes:
         calls: the names of the methods called, in order.

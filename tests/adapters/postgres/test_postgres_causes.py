@@ -1,4 +1,4 @@
-"""Errors, logs and health name the cause for which Postgres could not be used, and the place; nothing secret."""
+"""If Postgres cannot be used, errors, logs and health name the cause, host, port and database, and no secret."""
 
 import logging
 from contextlib import asynccontextmanager

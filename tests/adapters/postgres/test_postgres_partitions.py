@@ -1,4 +1,4 @@
-"""The audit log's months: made ahead, dropped when they are old, and done without where the role may not make them."""
+"""The audit log's partitions: made ahead, dropped when old, and not needed where the role may not make them."""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -113,5 +113,5 @@ async def test_a_role_without_the_right_to_create_writes_and_prunes(url, execute
     ids=ascii,
 )
 def test_only_a_month_that_the_vault_names_is_dropped(name, end):
-    """A table that an administrator attached is none of ours, and its name must not end a pruning."""
+    """A table that an administrator attached is not the vault's, and its name must not make a pruning fail."""
     assert end_of(name) == end

@@ -1,4 +1,4 @@
-"""What several processes do to the same rows at the same moment."""
+"""Several processes write to the same rows at the same moment."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The timeline of the server, and what a role that may not ask for it gets."""
+"""The timeline of the server, and the behaviour for a role that may not ask for it."""
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit

@@ -57,7 +57,7 @@ FAILURES = {
 
 @pytest.fixture(autouse=True)
 def records():
-    """Everything that anybody logs, at DEBUG."""
+    """All log records, from DEBUG on."""
     kept = []
 
     class Keeper(logging.Handler):
@@ -113,7 +113,7 @@ def refreshers(provider):
 
 
 def rendered(error):
-    """Show an error and its chain as the most talkative reporter would, without the tests' own frames."""
+    """Show an error and its chain with the locals of all frames, without the tests' own frames."""
     shown = []
     seen = set()
     while error is not None and id(error) not in seen:

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of what a process remembers of the rows that it has read."""
+"""Fixtures of the tests of remembered rows."""
 
 import itertools
 

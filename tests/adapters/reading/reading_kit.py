@@ -1,4 +1,4 @@
-"""Looks at the connections on which processes hear of each other's changes."""
+"""Finds and ends the connections on which processes hear of each other's changes."""
 
 import psycopg
 

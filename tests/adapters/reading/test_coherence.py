@@ -1,4 +1,4 @@
-"""Cached reads ask the database nothing, and see what other processes change."""
+"""Cached reads need no query, and see the changes of other processes."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The health report of a large vault reads a sample, and its estimates are near the truth."""
+"""The health report of a large vault reads a sample, and its estimates are near the exact counts."""
 
 import asyncio
 import sqlite3

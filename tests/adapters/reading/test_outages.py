@@ -1,4 +1,4 @@
-"""Tokens that this process has seen are handed out while the database hangs or is away, and only those."""
+"""While the database hangs or is away, a process returns the tokens that it has seen, and no others."""
 
 import asyncio
 import os
@@ -66,7 +66,7 @@ async def check_outage(vault):
 
 
 async def check_after(vault):
-    """The database is back: nobody has to do anything for it."""
+    """Check that the vault works again by itself once the database is back."""
     async with asyncio.timeout(60):
         while True:
             try:

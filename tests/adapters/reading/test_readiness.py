@@ -31,7 +31,7 @@ async def timed(call):
 
 
 async def check_away(vault, reason):
-    """Assert what a vault tells while its database is away: in time, and why."""
+    """Assert that a vault names the cause in time while its database is away."""
     answers = await asyncio.gather(*(timed(vault.ready()) for _ in range(3)), timed(vault.ready(timeout=0.3)))
     for readiness, seconds in answers:
         assert not readiness.ok

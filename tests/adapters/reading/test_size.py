@@ -9,7 +9,7 @@ from vault_adapters import TokenKey, TokenKind, open_vault
 ROWS = 1000
 VALUE = "ya29." + "a0AfB_byC" * 28  # 257 bytes, as in the benchmarks
 MOST_BYTES = 4096
-"""Largest number of bytes for a row; the page on reads tells the number that was measured."""
+"""Largest number of bytes for a row; the page on reads has the number that was measured."""
 
 
 async def test_a_remembered_row_takes_few_bytes(tmp_path, make_config):

@@ -1,4 +1,4 @@
-"""The clock is set while a refresh is running, or while its lease is left over."""
+"""The clock is set while a refresh is running, or after its process died and left a lease."""
 
 import asyncio
 from contextlib import AsyncExitStack

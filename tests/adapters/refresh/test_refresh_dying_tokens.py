@@ -1,4 +1,4 @@
-"""Providers whose refresh ends the old access token: nobody gets it while an attempt is under way."""
+"""Providers whose refresh ends the old access token: nobody gets this token while an attempt is running."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""When tokens expire: by the provider's answer, by a JWT's own claim, else by what the refresher says."""
+"""When tokens expire: by the provider's answer, by a JWT's own claim, else by the refresher's default."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Connections to Postgres fall silent while a provider answers: the answer lands on another connection."""
+"""Connections to Postgres stop answering while a provider answers; the answer is stored on another connection."""
 
 import asyncio
 from contextlib import nullcontext, suppress
@@ -24,7 +24,7 @@ def url(postgres):
 
 @pytest.mark.parametrize("journaled", [True, False])
 async def test_an_answer_lands_although_the_pool_fell_silent(url, tmp_path, clock, journaled):
-    """The commit hangs on a silent connection. It is not joined; the next one takes another connection and lands."""
+    """The commit hangs on a silent connection. The next try commits on another connection, and succeeds."""
     with fault_proxy(url) as proxy:
 
         async def ask(request):

@@ -1,4 +1,4 @@
-"""Other writes to the account at every step of a refresh: no lost update, no resurrection, no stale invalidation."""
+"""After another write at any step of a refresh, no value is lost, no deleted one comes back, no new one is marked."""
 
 import asyncio
 

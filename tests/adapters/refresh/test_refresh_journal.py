@@ -1,4 +1,4 @@
-"""The database fails between the provider's answer and the commit: no answer is lost silently."""
+"""The database fails between the provider's answer and the commit; no answer is lost without an error."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Leases: who waits, what an expired lease means, and what follows from it under each rotation policy."""
+"""Leases: who waits, and what happens after an expired lease under each rotation policy."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A token that a resource rejected: nobody gets it again; if nothing can replace it, it becomes suspect first."""
+"""A token that a resource rejected is not returned again; if no refresh can replace it, it becomes suspect first."""
 
 import asyncio
 from datetime import timedelta

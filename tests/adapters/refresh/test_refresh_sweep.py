@@ -1,4 +1,4 @@
-"""Sweeps: what they take, what they leave alone, and how much at once."""
+"""Sweeps: which accounts they take, which they leave, and how many at once."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Rotating data keys and re-encrypting what is under the old ones."""
+"""Rotating data keys, and re-encrypting the values that the old data keys encrypt."""
 
 import asyncio
 from datetime import timedelta

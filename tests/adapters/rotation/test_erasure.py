@@ -1,4 +1,4 @@
-"""Erasing a tenant: what is left in rows and in files, and that only a new value brings the tenant back."""
+"""After a tenant is erased, rows and files hold no value of the tenant, and only a new value brings the tenant back."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""Key rotation while others change the same rows, at every moment between two calls of the store."""
+"""Other writers change the same rows at every moment between two store calls of a key rotation."""
 
 from contextlib import asynccontextmanager
 

@@ -1,4 +1,4 @@
-"""Key rotation while several real processes use the vault, and with kill -9 at random moments."""
+"""Keys are rotated while several real processes use the vault, and the rotation is killed at random moments."""
 
 import random
 import time

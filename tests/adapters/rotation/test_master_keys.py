@@ -37,9 +37,9 @@ def interrupt(done, total):
 
 
 async def test_a_rolling_deployment(place):
-    """One process after another learns the new secret, the keys are rotated, and the old secret goes.
+    """One process after another gets the new secret, the keys are rotated, and the old secret is removed.
 
-    Only a process that never learned the new secret fails: when it makes a data key, and when it is opened again.
+    Only a process that never got the new secret fails: when it makes a data key, and when it is opened again.
     """
     newcomers = [TokenKey(f"new{number}", "acme", TokenKind.API_KEY) for number in range(3)]
     async with place.vault(OLD) as old_only:

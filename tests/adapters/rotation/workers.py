@@ -1,4 +1,4 @@
-"""What the processes of the load tests do."""
+"""Functions that the processes of the load tests run."""
 
 import asyncio
 import itertools
@@ -25,7 +25,7 @@ class Provider:
 
 
 def keys_of(number, tenants, tokens):
-    """Return the keys that are one process's own: it alone writes them, so it knows what they hold."""
+    """Return the keys of one process; no other process writes under them, so it knows the stored values."""
     return [TokenKey(f"t{at % tenants:03d}", "acme", TokenKind.API_KEY, f"{number}-{at}") for at in range(tokens)]
 
 

@@ -1,4 +1,4 @@
-"""SQLite transactions whose callers were cancelled, and a database that is closed meanwhile."""
+"""SQLite transactions end correctly if their callers are cancelled or the database is closed meanwhile."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""The HTTP server for probes and metrics, under honest, slow and hostile clients."""
+"""The HTTP server for probes and metrics, with ordinary, slow and hostile clients."""
 
 import asyncio
 

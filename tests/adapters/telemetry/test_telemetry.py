@@ -1,4 +1,4 @@
-"""What OpenTelemetry is told of a vault, by the SDK's exporters in memory."""
+"""The metrics and spans that OpenTelemetry gets from a vault, read from the SDK's exporters in memory."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`token-vault worker --listen`: what it serves and logs, in a process of its own."""
+"""`token-vault worker --listen`: its endpoints and its log, in a process of its own."""
 
 import asyncio
 import json

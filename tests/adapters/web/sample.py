@@ -1,4 +1,4 @@
-"""A vault that holds what an operator meets: accounts in each state, hostile texts, an incident, events."""
+"""A sample vault for the pages: accounts in each state, hostile texts, an incident, events."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The actions: each asks, is proved by its own form, names its actor, and exists only where the host allows it."""
+"""Each action asks first, accepts only its own form, names its actor, and exists only if the host allows it."""
 
 from datetime import timedelta
 from urllib.parse import urlencode

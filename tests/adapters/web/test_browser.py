@@ -1,4 +1,4 @@
-"""The pages in a real Chromium: axe finds nothing, nothing leaves the origin, the keyboard reaches everything."""
+"""The pages in a real Chromium: axe finds no problem, requests stay at the origin, the keyboard reaches everything."""
 
 from urllib.parse import urlencode
 
@@ -47,7 +47,7 @@ def base(chromium):
 
 
 def opened(chromium, base, width=1600, scheme="light", **options):
-    """A page of a new browser profile, with what it asked for and what it complained of."""
+    """A page of a new browser profile, with its requests and its error messages."""
     context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
     page = context.new_page()
     page.asked, page.complaints = [], []

@@ -1,4 +1,4 @@
-"""The dashboard of the command line: one browser, one link, one name of this machine."""
+"""The dashboard of the command line accepts one browser, one link, and one name of this machine."""
 
 import re
 import signal

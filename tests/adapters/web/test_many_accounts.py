@@ -1,4 +1,4 @@
-"""A hundred thousand accounts: each page reads a page of them, however far an operator has gone."""
+"""With a hundred thousand accounts, each page reads only its own rows, however far an operator has gone."""
 
 import sqlite3
 import time

@@ -1,4 +1,4 @@
-"""While the database is away, pages say why and show what is remembered, instead of an error of the server."""
+"""While the database is away, pages name the cause and show remembered numbers, instead of a server error."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the pages show: everything an operator looks for, whole, escaped, and no secret."""
+"""The pages show all facts that an operator looks for, whole and escaped, and no secret."""
 
 import re
 from datetime import timedelta

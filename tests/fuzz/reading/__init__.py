@@ -1,1 +1,1 @@
-"""The targets: each module reads one kind of foreign bytes."""
+"""The targets: each module reads one kind of bytes that others have written."""

@@ -1,4 +1,4 @@
-"""Histories of what several processes got from a vault, and the rules that such a history must keep."""
+"""Histories of the values that several processes got from a vault, and the rules for such a history."""
 
 from .checker import RULES, check
 from .evidence import Account, Action, Call, Event, Evidence, Finding, Limits, Process, Sample

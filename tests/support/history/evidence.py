@@ -1,4 +1,4 @@
-"""What a run leaves behind: calls of processes, what was done to them, the provider's memory, the stored state.
+"""The records of a run: calls of processes, faults, the provider's requests and tokens, and the stored state.
 
 All times are `time.time` of one machine in seconds, unless they say that they go by the vault's clock, which a run may
 step. A value is known by its digest only.
@@ -53,7 +53,7 @@ class Call:
 
 @frozen
 class Sample:
-    """What a process holds: bytes of memory, open descriptors, and tasks besides those that call the vault."""
+    """What a process uses: bytes of memory, open descriptors, and tasks besides those that call the vault."""
 
     at: float
     memory: int

@@ -1,4 +1,4 @@
-"""The rules for the end of a run: stored state, audit log, return to work, and what the processes hold."""
+"""The rules for the end of a run: stored state, audit log, return to work, and the processes' use of memory."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ from .spans import CUT_OFF, FULL, STOPPED, able, spans_of, without
 _ROUNDING = 0.5
 
 _NOTICED = 5.0
-"""A shorter outage of the network may go unnoticed. A restart never does, because the server tells when it started."""
+"""A shorter outage of the network may go unnoticed. A restart does not, because the server knows when it started."""
 
 
 def spent_again(evidence: Evidence) -> Iterator[str]:
@@ -68,7 +68,7 @@ def _is_outage(action: Action) -> bool:
 
 
 def _handling(evidence: Evidence, holder: Process, since: float) -> float:
-    """Return for how long a process ran, with room on its disk, after an answer came."""
+    """Return how long a process ran, with space on its disk, after an answer came."""
     if holder.ended <= since:
         return 0.0
     bad = spans_of(evidence.actions, STOPPED | FULL, holder.worker)

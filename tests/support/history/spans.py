@@ -1,4 +1,4 @@
-"""When a worker was able to do something about an answer that it had."""
+"""Computes when a worker was able to store an answer that it had."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ FULL = frozenset({"full"})
 
 
 def spans_of(actions: Iterable[Action], kinds: frozenset[str], worker: str | None) -> list[Span]:
-    """Return when something of these kinds was done to the worker, or to all."""
+    """Return the times of the faults of these kinds that hit the worker, or all workers."""
     return sorted((each.begin, each.end) for each in actions if each.kind in kinds and each.worker in (None, worker))
 
 

@@ -1,4 +1,4 @@
-"""Applications, users and tokens, written straight to the database: consent pages are not what is tested."""
+"""Writes applications, users and tokens straight to the database, because consent pages are not tested."""
 
 import uuid
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The tests' side: start the server's process, have tokens issued, and ask what it saw."""
+"""The tests' side: starts the server's process, has tokens issued, and asks for its counts."""
 
 import json
 import subprocess
@@ -89,7 +89,7 @@ class OAuthServer:
         return int(self._call("expire")["expired"])
 
     def stats(self) -> Stats:
-        """Return what the server saw so far."""
+        """Return the server's counts so far."""
         return Stats(**self._call("stats"))
 
     def _call(self, action: str, **arguments: int) -> dict[str, Any]:

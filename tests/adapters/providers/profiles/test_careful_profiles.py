@@ -1,4 +1,4 @@
-"""What a profile does not have from the provider's own pages takes the value that does the least harm."""
+"""A fact of a profile that is not from the provider's own pages has the value that does the least harm."""
 
 import pytest
 from tests.adapters.providers.profiles.files import TABLES, grant

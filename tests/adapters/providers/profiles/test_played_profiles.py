@@ -1,6 +1,6 @@
 """Each of the package's profiles is played: what it sends, what it reads, what each of its errors means.
 
-What is expected comes from the file as plain TOML, so that a fault of the loader does not hide itself.
+The expected values are read from the file as plain TOML, so that the tests find mistakes of the loader.
 """
 
 import base64
