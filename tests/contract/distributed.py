@@ -3,6 +3,7 @@
 import os
 import secrets
 from contextlib import contextmanager
+from typing import Self
 
 import psycopg
 import pytest
@@ -13,13 +14,22 @@ VARIABLE = "TOKEN_VAULT_TEST_CITUS_URL"
 CLIENT_VARIABLE = "TOKEN_VAULT_TEST_CITUS_CLIENT_URL"
 """The node that the vaults connect to, such as a worker; the coordinator if it is not set."""
 
+CITUS = ["citus"] if VARIABLE in os.environ else []
+"""The parameters of a fixture that the environment adds."""
+
 _END_OF_TABLES = "END $token_vault_do$;\n"
 
 
 def skip_without_citus():
     """Skip the module that calls this at its import: one line of the summary instead of one for each test."""
-    if VARIABLE not in os.environ:
+    if not CITUS:
         pytest.skip(f"{VARIABLE} names no cluster", allow_module_level=True)
+
+
+def statements_of(script):
+    """Return the statements of the script of `schema --citus`, of which each must run in a transaction of its own."""
+    tables, rest = script.split(_END_OF_TABLES)
+    return [tables + _END_OF_TABLES, *(statement for statement in rest.split(";\n") if statement.strip())]
 
 
 class DistributedSchema:
@@ -28,12 +38,12 @@ class DistributedSchema:
     def __init__(self):
         self.url = os.environ.get(CLIENT_VARIABLE, os.environ[VARIABLE])
         self.name = f"vault_{secrets.token_hex(6)}"
-        self._connection = psycopg.connect(os.environ[VARIABLE], autocommit=True)
-        tables, rest = citus_sql(self.name).split(_END_OF_TABLES)
-        self._connection.execute(tables + _END_OF_TABLES)
-        for statement in rest.split(";\n"):
-            self._connection.execute(statement)
-        [(kept,)] = self._connection.execute(f'SELECT count(*) FROM "{self.name}".migration').fetchall()
+        # One connection to each node is enough for a few rows.
+        sequential = "-c citus.multi_shard_modify_mode=sequential -c citus.max_adaptive_executor_pool_size=1"
+        self.connection = psycopg.connect(os.environ[VARIABLE], autocommit=True, options=sequential)
+        for statement in statements_of(citus_sql(self.name)):
+            self.connection.execute(statement)
+        [(kept,)] = self.connection.execute(f'SELECT count(*) FROM "{self.name}".migration').fetchall()
         assert kept > 0
 
     @contextmanager
@@ -43,11 +53,14 @@ class DistributedSchema:
             yield self.name
         finally:
             # Quicker than TRUNCATE, which locks every shard of every partition.
-            for table in (*reversed(DISTRIBUTED), *REFERENCE):
-                if table != "migration":
-                    self._connection.execute(f'DELETE FROM "{self.name}".{table}')
+            with self.connection.transaction():
+                for table in (*reversed(DISTRIBUTED), *REFERENCE):
+                    if table != "migration":
+                        self.connection.execute(f'DELETE FROM "{self.name}".{table}')
 
-    def close(self):
-        """Drop the schema."""
-        self._connection.execute(f'DROP SCHEMA "{self.name}" CASCADE')
-        self._connection.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_):
+        self.connection.execute(f'DROP SCHEMA "{self.name}" CASCADE')
+        self.connection.close()

@@ -33,8 +33,13 @@ LATERAL = "LATERAL over a distributed table"
 OUTER = "an outer join whose first side is no table"
 RECURSIVE = "a recursive query"
 
+ELSEWHERE = "an event from rows of a distributed table: the rows' node would compute the event's place"
+
 REFUSED = frozenset({TIME, LOCK, NO_COLUMNS, MOVED, RECURSIVE})
-"""The rules whose breach Citus refuses; the others cost round trips to several nodes."""
+"""The rules whose breach Citus refuses."""
+
+WRONG = frozenset({ELSEWHERE})
+"""The rules whose breach gives wrong results; the other rules are about round trips to several nodes."""
 
 
 def parsed(sql):
@@ -79,6 +84,10 @@ class _Rules(Visitor):
     def visit_InsertStmt(self, _, node):
         if _calls([node.onConflictClause, _returned(node)]):
             self.broken.add(TIME)
+        if node.relation.relname == "audit_event" and "xid" not in {column.name for column in node.cols}:
+            sources = [each for part in node.selectStmt.fromClause or () for each in _direct(part)]
+            if any(source.schemaname and source.relname in DISTRIBUTED for source in sources):
+                self.broken.add(ELSEWHERE)
 
     def visit_DeleteStmt(self, _, node):
         if _calls([node.whereClause, _returned(node)]):
