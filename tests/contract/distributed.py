@@ -17,19 +17,10 @@ CLIENT_VARIABLE = "TOKEN_VAULT_TEST_CITUS_CLIENT_URL"
 CITUS = ["citus"] if VARIABLE in os.environ else []
 """The parameters of a fixture that the environment adds."""
 
-_END_OF_TABLES = "END $token_vault_do$;\n"
-
-
 def skip_without_citus():
     """Skip the module that calls this at its import: one line of the summary instead of one for each test."""
     if not CITUS:
         pytest.skip(f"{VARIABLE} names no cluster", allow_module_level=True)
-
-
-def statements_of(script):
-    """Return the statements of the script of `schema --citus`, of which each must run in a transaction of its own."""
-    tables, rest = script.split(_END_OF_TABLES)
-    return [tables + _END_OF_TABLES, *(statement for statement in rest.split(";\n") if statement.strip())]
 
 
 class DistributedSchema:
@@ -41,8 +32,7 @@ class DistributedSchema:
         # One connection to each node is enough for a few rows.
         sequential = "-c citus.multi_shard_modify_mode=sequential -c citus.max_adaptive_executor_pool_size=1"
         self.connection = psycopg.connect(os.environ[VARIABLE], autocommit=True, options=sequential)
-        for statement in statements_of(citus_sql(self.name)):
-            self.connection.execute(statement)
+        self.connection.execute(citus_sql(self.name))
         [(kept,)] = self.connection.execute(f'SELECT count(*) FROM "{self.name}".migration').fetchall()
         assert kept > 0
 
