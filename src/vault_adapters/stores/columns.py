@@ -143,9 +143,8 @@ def without_last_use(columns: str, moment: str) -> str:
     return columns.replace(TOKEN[_LAST_USE], moment)
 
 
-def with_last_use(row: Sequence[Any], uses: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-    """Return a row that begins with the columns `TOKEN` with the time of the last use, from the rows of uses."""
-    last_used_at = uses[0][0] if uses else None
+def with_last_use(row: Sequence[Any], last_used_at: object) -> tuple[Any, ...]:
+    """Return a row that begins with the columns `TOKEN` with the time of the last use."""
     return (*row[:_LAST_USE], last_used_at, *row[_LAST_USE + 1 :])
 
 

@@ -38,7 +38,9 @@ ELSEWHERE = "an event from rows of a distributed table: the rows' node would com
 REFUSED = frozenset({TIME, LOCK, NO_COLUMNS, MOVED, RECURSIVE})
 """The rules whose breach Citus refuses."""
 
-WRONG = frozenset({ELSEWHERE})
+UNSORTED = "a page without an order: the nodes' rows come in any order"
+
+WRONG = frozenset({ELSEWHERE, UNSORTED})
 """The rules whose breach gives wrong results; the other rules are about round trips to several nodes."""
 
 
@@ -60,6 +62,8 @@ def broken_rules(sql):
     visitor = _Rules()
     visitor(tree)
     broken = set(visitor.broken)
+    if isinstance(tree, ast.SelectStmt) and tree.limitCount and not tree.sortClause and not _names_tenant(tree):
+        broken.add(UNSORTED)
     if not _all_pinned(tree):
         broken.add(ANY_TENANT)
     return frozenset(broken)
@@ -84,10 +88,9 @@ class _Rules(Visitor):
     def visit_InsertStmt(self, _, node):
         if _calls([node.onConflictClause, _returned(node)]):
             self.broken.add(TIME)
-        if node.relation.relname == "audit_event" and "xid" not in {column.name for column in node.cols}:
-            sources = [each for part in node.selectStmt.fromClause or () for each in _direct(part)]
-            if any(source.schemaname and source.relname in DISTRIBUTED for source in sources):
-                self.broken.add(ELSEWHERE)
+        has_place = "xid" in {column.name for column in node.cols}
+        if node.relation.relname == "audit_event" and not has_place and _Tables(node.selectStmt).distributed:
+            self.broken.add(ELSEWHERE)
 
     def visit_DeleteStmt(self, _, node):
         if _calls([node.whereClause, _returned(node)]):

@@ -73,6 +73,7 @@ class PostgresTokenRepository:
         self._database = database
         self._queries = queries
         self._waking = waking
+        self._last_uses = citus_tokens.LastUses()
         self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(
             lambda: database.reading(self._read), most_batches=database.most_connections
         )
@@ -219,7 +220,7 @@ class PostgresTokenRepository:
 
     async def _read_one(self, reader: Reader, key: dict[str, Any], now: datetime | None) -> list[Row]:
         if self._database.is_distributed:
-            return await citus_tokens.read_token(reader, self._queries, key, now)
+            return await citus_tokens.read_token(reader, self._queries, self._last_uses, key, now)
         return await reader.fetch(self._queries["get_token"], key | {"now": now})
 
     async def _store_one(
@@ -240,7 +241,7 @@ class PostgresTokenRepository:
     async def _store_any(self, queries: Queries, parameters: dict[str, Any]) -> list[Row]:
         if self._database.is_distributed:
             return await self._database.transact(
-                lambda transaction: citus_tokens.store_token(transaction, queries, parameters)
+                lambda transaction: citus_tokens.store_token(transaction, queries, self._last_uses, parameters)
             )
         return await self._database.write(queries["store_token"], parameters)
 
@@ -273,6 +274,7 @@ class PostgresTokenRepository:
                 raise
             # A token was deleted while the statement ran. The repeated statement skips it.
             await self._database.write(self._queries["record_uses"], parameters)
+        self._last_uses.forget(map(key_columns, uses))
 
 
 async def write_tokens(

@@ -3,7 +3,7 @@
 SELECT DISTINCT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes; the events that are stored already are found first.
+-- Append events that no mutation writes. It reads no table, so that the node that plans it computes the events' places.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,
@@ -11,15 +11,25 @@ SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond'
 FROM unnest(%(tenant_ids)b::text[], %(actions)b::text[], %(ages)b::bigint[], %(providers)b::text[],
     %(identifiers)b::text[], %(kinds)b::text[], %(generations)b::bigint[], %(actors)b::text[], %(codes)b::text[])
     WITH ORDINALITY n (tenant_id, action, age, provider, identifier, kind, generation, actor, code, ord)
-WHERE %(apart)b::bigint IS NULL
-    OR (n.tenant_id, coalesce(n.provider, ''), coalesce(n.identifier, ''), coalesce(n.kind, ''),
-        coalesce(n.generation, 0), coalesce(n.code, '')) NOT IN (
-        SELECT e.tenant_id, coalesce(e.provider, ''), coalesce(e.identifier, ''), coalesce(e.kind, ''),
-            coalesce(e.generation, 0), coalesce(e.code, '')
-        FROM {{schema}}.audit_event e
-        WHERE e.action = 'decryption_failed' AND e.tenant_id = ANY (%(tenant_ids)b::text[])
-            AND e.occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond')
 ORDER BY n.ord
+
+-- name: find_told_failures
+-- Find the failed decryptions of some tenants that were told lately; append_audit_events does not tell them again.
+SELECT DISTINCT tenant_id, provider, identifier, kind, generation, code
+FROM {{schema}}.audit_event
+WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
+    AND occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond'
+
+-- name: find_rows_to_reseal
+-- Find tokens under decrypt_only data keys after a position. Each node gives its own first tokens.
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
+FROM {{schema}}.token t
+JOIN {{schema}}.data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id
+WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
+    AND (t.tenant_id, t.provider, t.kind, t.identifier)
+        > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
+LIMIT %(limit)b::bigint
 
 -- name: copy_tenant_audit_events
 -- Store a tenant's audit events again without tenant and identifier, because a row cannot change its tenant.
