@@ -9,11 +9,15 @@ import pytest
 from tests.contract.stores import check_postgres_idle, open_postgres
 from tests.support.prepared_schemas import PreparedSchemas
 
+from vault_adapters.testing.contract.audit import AuditCases
 from vault_adapters.testing.contract.fixtures import ACCESS
+from vault_adapters.testing.contract.rotation import DataKeyCases
 from vault_adapters.testing.contract.schedule import ScheduleCases
 from vault_adapters.testing.contract.tokens import TokenCases
 from vault_adapters.testing.contract.uses import UseCases
 from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.token import TokenWrite
+from vault_domain.ports.change import DataKeyInactiveError
 
 _CATALOGUE = """
 CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class WHERE relname = 'token'
@@ -38,6 +42,17 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases):
 
     async def check_idle(self, store):
         await check_postgres_idle(store)
+
+    test_a_noted_failure_is_stored_once_an_hour = AuditCases.test_a_noted_failure_is_stored_once_an_hour
+    test_pages_of_values_follow_the_keys = DataKeyCases.test_pages_of_values_follow_the_keys
+
+    async def test_a_value_under_a_key_that_is_not_active_is_not_stored(self, store, vault):
+        await vault.store_token(ACCESS, "v")
+        sealed = (await store.tokens.get(ACCESS)).row.sealed
+        await vault.keys.rotate_data_key("t1")
+        with pytest.raises(DataKeyInactiveError):
+            await store.tokens.store([TokenWrite(ACCESS, sealed)], actor=None)
+        assert (await vault.get_token(ACCESS)).info.generation == 1
 
     async def test_pages_of_events_end_before_the_oldest_transaction(self, store, vault, seeming_schemas):
         assert store.tokens._database.is_distributed
