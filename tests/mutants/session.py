@@ -1,4 +1,4 @@
-"""Running many selections of tests at once, without bugs and with them."""
+"""Running many selections of tests at once: on the unchanged code, and with planted bugs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Session:
 
 
 def _drop_databases(url: str) -> None:
-    """Drop the databases that killed tests have left, because the next tests create databases of the same names."""
+    """Drop the databases that remain of killed tests, because the next tests create databases of the same names."""
     with psycopg.connect(url, autocommit=True) as connection:
         left = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> current_database()"
         for (name,) in connection.execute(left).fetchall():
