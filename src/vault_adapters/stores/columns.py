@@ -148,6 +148,11 @@ def with_last_use(row: Sequence[Any], last_used_at: object) -> tuple[Any, ...]:
     return (*row[:_LAST_USE], last_used_at, *row[_LAST_USE + 1 :])
 
 
+def id_of(row: Sequence[Any]) -> Any:
+    """Return the id of a token from a row that begins with the columns `TOKEN`."""
+    return row[0]
+
+
 def is_missing(token: Sequence[Any]) -> bool:
     """Return whether a row, given by its columns `TOKEN`, holds no token; such a row holds only the current time."""
     return token[0] is None

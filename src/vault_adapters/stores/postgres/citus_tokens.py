@@ -15,9 +15,9 @@ from uuid import UUID
 
 from attrs import frozen
 
-from vault_adapters.stores.columns import with_last_use
+from vault_adapters.stores.columns import id_of, with_last_use
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_adapters.stores.postgres.database import Reader, Transaction
+from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.queries import Queries
 from vault_domain.ports.change import DataKeyInactiveError
 
@@ -59,10 +59,10 @@ class LastUses:
             row: the token, without its last use.
             uses: the rows of `get_last_use`.
         """
-        last_used_at = uses[0][0] if uses else None
+        last_used_at = next((moment for (moment,) in uses), None)
         if len(self._uses) >= _MOST:
             self._uses.clear()
-        self._uses[_place(key)] = _Use(row[0], last_used_at, time.monotonic())
+        self._uses[_place(key)] = _Use(id_of(row), last_used_at, time.monotonic())
         return with_last_use(row, last_used_at)
 
     def forget(self, keys: Iterable[_Key]) -> None:
@@ -89,7 +89,7 @@ async def read_token(
         rows, last = await reader.fetch_together([alone, use])
     else:
         rows = await reader.fetch(*alone)
-        if rows and rows[0][0] == known.token_id:
+        if rows and id_of(rows[0]) == known.token_id:
             return [with_last_use(row, known.last_used_at) for row in rows]
         last = await reader.fetch(*use)
     if not rows:  # the joined query also tells the time of a token that is not there
@@ -97,18 +97,22 @@ async def read_token(
     return [uses.remember(key, row, last) for row in rows]
 
 
-async def store_token(transaction: Transaction, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:
+async def store_token(database: PostgresDatabase, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:
     """Do what `store_token` of a plain server does, in several statements; return its row.
 
     Args:
-        transaction: runs the statements.
+        database: runs the transaction.
         queries: the statements, with the way in which they schedule the account.
         uses: the last uses that this process knows.
         write: the parameters of `store_token`.
 
     Raises:
-        DataKeyInactiveError: the data key is not active; the caller must roll back the transaction.
+        DataKeyInactiveError: the data key is not active.
     """
+    return await database.transact(lambda transaction: _store(transaction, queries, uses, write))
+
+
+async def _store(transaction: Transaction, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:
     parameters = {**write, "now": transaction.now}
     held, [(*row, generation)] = await transaction.fetch_together(
         [(queries["hold_data_key"], parameters), (queries["store_token"], parameters)]
@@ -118,7 +122,7 @@ async def store_token(transaction: Transaction, queries: Queries, uses: LastUses
     known = uses.known(write)
     parameters["generation"] = int8(generation)
     statements = [(queries["schedule_token"], parameters), (queries["audit_token"], parameters)]
-    if known is not None and known.token_id == row[0]:
+    if known is not None and known.token_id == id_of(row):
         await transaction.fetch_together(statements)
         return [with_last_use(row, known.last_used_at)]
     *_, last = await transaction.fetch_together([*statements, (queries["get_last_use"], parameters)])

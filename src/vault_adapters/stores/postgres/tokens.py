@@ -240,9 +240,7 @@ class PostgresTokenRepository:
 
     async def _store_any(self, queries: Queries, parameters: dict[str, Any]) -> list[Row]:
         if self._database.is_distributed:
-            return await self._database.transact(
-                lambda transaction: citus_tokens.store_token(transaction, queries, self._last_uses, parameters)
-            )
+            return await citus_tokens.store_token(self._database, queries, self._last_uses, parameters)
         return await self._database.write(queries["store_token"], parameters)
 
     def _storing(self, write: TokenWrite) -> Queries:
