@@ -121,7 +121,7 @@ def change(operator):
     erased, invalid, deleted, *_ = TENANTS
     rows = [{"tenant_id": tenant, "provider": "other", "kind": "api_key", "value": tenant} for tenant in TENANTS]
     (operator.folder / "dump.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert operator.json("import", "dump.jsonl", "--format", "jsonl")["stored"] == len(rows)
+    assert operator.json("import", "dump.jsonl", "--format", "tokens")["imported"] == len(rows)
     report = operator.json("erase-tenant", erased, stdin=erased)
     assert (report["tokens"], report["accounts"], report["data_keys"]) == (3, 2, 1)
     operator("invalidate", invalid, "acme", "refresh_token")
