@@ -12,7 +12,7 @@ from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.configuration.opening import misuse
 from vault_adapters.sync.measures import SyncMeasures
-from vault_adapters.sync.session import Call, Session, View, blocking, walk_pages
+from vault_adapters.sync.session import Call, Session, View, blocking, blocking_over_rows, walk_pages
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
@@ -117,7 +117,7 @@ class SyncVault(View[TokenVault]):
     latest_audit_events = blocking(TokenVault.latest_audit_events)
     prune_audit = blocking(TokenVault.prune_audit)
 
-    import_tokens = blocking(TokenVault.import_tokens)
+    import_tokens = blocking_over_rows(TokenVault.import_tokens)
     revive_accounts = blocking(TokenVault.revive_accounts)
 
     health = blocking(TokenVault.health)
