@@ -143,8 +143,9 @@ def test_a_wrong_secret_stops_gunicorn_and_an_outage_does_not(monkeypatch):
     for error in (StorageError("away"), WrongEncryptionSecretError()):
         module = ModuleType("django_project")
         module.vault = SimpleNamespace(open=lambda error=error: (_ for _ in ()).throw(error))
-        monkeypatch.setitem(sys.modules, "django_project", module)
+        monkeypatch.setitem(sys.modules, "django_project", None)  # gunicorn reads its file before Django's settings
         start = runpy.run_path(str(RECIPES / "gunicorn_conf.py"))["post_worker_init"]
+        monkeypatch.setitem(sys.modules, "django_project", module)
         if isinstance(error, StorageError):
             start(worker)
         else:
