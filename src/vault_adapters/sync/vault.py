@@ -232,6 +232,7 @@ def open_sync_vault(
         migrate: as in `open_vault`.
         clock: as in `open_vault`.
         on_event: as in `open_vault`; it is called on the vault's own thread and cannot call this vault.
+            A function that blocks, or uses Django's ORM, must be asynchronous: wrap it in `asgiref`'s `sync_to_async`.
 
     The first call raises the errors of `open_vault`.
     """
