@@ -1,5 +1,6 @@
 """The operators' guides: their scripts run on a real Postgres, their provider plays its parts, their commands exist."""
 
+import base64
 import os
 import re
 import shlex
@@ -9,12 +10,24 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import psycopg
 import pytest
 from tests.adapters.cli.command import CommandLine
+from tests.adapters.reading.test_outages import stopped
+from tests.docs.test_recipes import receiver
+from tests.support.postgres import start_postgres
 
-from vault_adapters import generate_encryption_secret
+from vault_adapters import (
+    Account,
+    RefreshFailedError,
+    TokenSet,
+    VaultConfig,
+    generate_encryption_secret,
+    open_vault,
+)
 from vault_adapters.cli.application import build
+from vault_adapters.testing import ScriptedRefresher
 
 GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
 RECIPES = GUIDES / "recipes"
@@ -150,3 +163,43 @@ def test_the_scripts_stand_in_a_guide():
 def test_the_page_names_pages_that_exist():
     for target in re.findall(r"\]\(([\w./-]+\.md)", (GUIDES / "operate.md").read_text()):
         assert (GUIDES / target).is_file(), target
+
+
+async def failing_event(config, number):
+    account = Account(f"tenant-{number}", "acme")
+    async with open_vault(config, refreshers={"acme": ScriptedRefresher(RefreshFailedError())}) as vault:
+        await vault.store_token_set(account, TokenSet("v", "r"))
+        with pytest.raises(RefreshFailedError):
+            await vault.refresh_account(account)
+
+
+async def test_the_sender_of_webhooks_goes_on_after_an_outage_of_the_database(command):
+    with start_postgres(private=True) as server, receiver(failures=0) as (hook, requests):
+        variables = {**command.variables, "DATABASE_URL": server.create_database("hooks")}
+        config = VaultConfig.from_env(variables)
+        await failing_event(config, 1)
+        variables |= {
+            "TOKEN_VAULT_STORAGE_TIMEOUT": "0.5",
+            "WEBHOOK_URL": hook,
+            "WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"a secret of twenty-four bytes").decode(),
+            "WEBHOOK_CURSOR_FILE": str(command.folder / "cursor"),
+        }
+        program = [sys.executable, str(RECIPES / "webhooks.py")]
+        environment = command.environment(**variables)
+        with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE) as sender:  # noqa: ASYNC220 - as users do
+            try:
+                await until(lambda: len(requests) == 1, sender)
+                with stopped(server):
+                    await anyio.sleep(4)  # the feed looks each second; a sender that does not notice passes too
+                await failing_event(config, 2)
+                await until(lambda: len(requests) == 2, sender)
+            finally:
+                sender.kill()
+    assert [request.body["data"]["tenant_id"] for request in requests] == ["tenant-1", "tenant-2"]
+
+
+async def until(is_done, process):
+    with anyio.fail_after(90):
+        while not is_done():
+            assert process.poll() is None, process.stderr.read().decode()
+            await anyio.sleep(0.05)
