@@ -41,7 +41,7 @@ def following_audit(command, *arguments):
         stderr=subprocess.PIPE,
         text=True,
         cwd=command.folder,
-        env=command.environment(),
+        env={name: value for name, value in command.environment().items() if name != "PYTHONUNBUFFERED"},
         preexec_fn=heed_interrupts,  # noqa: PLW1509 - no threads run here
     )
     watchdog = threading.Timer(90, process.kill)
@@ -75,22 +75,35 @@ def test_it_shows_what_is_there_at_once_and_then_each_event_under_one_header(sto
         assert interrupted(process) == (130, "", "")
 
 
+def invalidate(command, identifier):
+    assert command("invalidate", "t1", "google", "refresh_token", "--identifier", identifier).code == 0
+
+
 def test_it_follows_what_is_selected_as_lines_of_json(stored):
+    invalidate(stored, "ann")
     with following_audit(stored, "--json", "--account", "t1/google/ann", "--action", "token_invalidated") as process:
+        first = json.loads(process.stdout.readline())  # so the log is followed from here on
         store(stored)
-        for identifier in ("bob", "ann"):
-            invalidated = stored("invalidate", "t1", "google", "refresh_token", "--identifier", identifier)
-            assert invalidated.code == 0
-        event = json.loads(process.stdout.readline())
-        assert (event["action"], event["identifier"]) == ("token_invalidated", "ann")
+        invalidate(stored, "bob")
+        again = stored("store", "t1", "google", "refresh_token", "--identifier", "ann", stdin="v")
+        assert again.code == 0
+        invalidate(stored, "ann")
+        second = json.loads(process.stdout.readline())
+        assert [(each["action"], each["identifier"], each["generation"]) for each in (first, second)] == [
+            ("token_invalidated", "ann", 1),
+            ("token_invalidated", "ann", 2),
+        ]
         assert interrupted(process) == (130, "", "")
 
 
 def test_it_follows_one_tenant(stored):
+    store(stored)
     with following_audit(stored, "--json", "--tenant", "t2", "--since", "1h") as process:
-        store(stored, "t1")
-        store(stored, "t2")
-        assert json.loads(process.stdout.readline())["tenant_id"] == "t2"
+        first = json.loads(process.stdout.readline())
+        for tenant in ("t1", "t2"):
+            store(stored, tenant)
+        second = json.loads(process.stdout.readline())
+        assert [(each["tenant_id"], each["generation"]) for each in (first, second)] == [("t2", 1), ("t2", 2)]
 
 
 def test_it_goes_on_after_an_outage(unprepared):
