@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,8 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
+
+_log = logging.getLogger(__name__)
 
 NOBODY = "Sign in first.\n"
 """The page for a visitor who is not signed in."""
@@ -170,6 +173,12 @@ def status_of(error: VaultError) -> int:
     if isinstance(error, ConnectError) and error.code == "provider_unavailable":
         return 502
     return 400
+
+
+def note(error: VaultError) -> None:
+    """Log an error that the host must mend, or may; its message repeats nothing of the request."""
+    if isinstance(error, InvalidInputError) or status_of(error) >= 500:
+        _log.warning("an account could not be connected (%s): %s", error.code, error)
 
 
 def text_of(error: VaultError) -> str:

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from vault_adapters.connect.connector import Connector
-from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, status_of, text_of
+from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, note, status_of, text_of
 from vault_domain.entities.account import AccountInfo
 from vault_domain.entities.errors import VaultError
 
@@ -53,6 +53,7 @@ def routes(
     pages = Pages(connector, done)
 
     async def fail(request: Request, error: VaultError) -> Response:
+        note(error)
         if failed is None:
             return PlainTextResponse(text_of(error), status_of(error), HEADERS)
         response: Response = await _value(failed(request, error))
