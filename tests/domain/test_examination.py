@@ -6,6 +6,7 @@ import pytest
 
 from vault_domain import Account, AccountInfo, ConnectionState, Incident, Readiness
 from vault_domain.entities.findings import FindingCode, Severity
+from vault_domain.ports.key_rotation import RETIRED_MASTER_KEY
 from vault_domain.rules.advice import ADVICE
 from vault_domain.rules.examination import LARGE_LOG, ProviderFacts, SetUp, clock_skew, setup_findings
 from vault_domain.services.tokens.examination import MOST_EXAMPLES, Examination
@@ -50,6 +51,21 @@ def test_findings_are_grouped_by_provider_and_show_a_few_examples():
     first, second = examine(*many, info(provider="acme", state=required))
     assert (first.provider, first.accounts, len(first.examples)) == ("acme", 1, 1)
     assert (second.provider, second.accounts, len(second.examples)) == ("zoho", 9, MOST_EXAMPLES)
+
+
+def actions_of(**readiness):
+    setup = SetUp(Readiness(**readiness), NOW, NOW, NOW)
+    return [each.action for each in setup_findings(setup)]
+
+
+def test_each_known_cause_of_an_outage_has_an_action_of_its_own():
+    unknown = actions_of(store="57014")
+    assert unknown == [ADVICE[FindingCode.DATABASE_UNAVAILABLE][2]]
+    frequent = ("connection_refused", "unknown_host", "authentication_failed", "database_missing", "permission_denied")
+    told = [actions_of(store=cause)[0] for cause in (*frequent, "tls", "timeout", "too_many_connections")]
+    told += [actions_of(master_key=cause)[0] for cause in ("unknown_master_key", RETIRED_MASTER_KEY, "kms_unavailable")]
+    assert len({*told, *unknown}) == len(told) + 1
+    assert actions_of(schema="schema_outdated") == [ADVICE[FindingCode.SCHEMA_OUTDATED][2]]
 
 
 def test_a_missing_refresher():

@@ -10,7 +10,7 @@ import time
 import anyio
 import httpx
 
-from vault_adapters import AuditEvent, VaultConfig, open_vault
+from vault_adapters import AuditEvent, StorageError, VaultConfig, open_vault
 
 TOLD = {"refresh_failing", "refresh_recovered", "reauthorization_required", "client_paused", "client_resumed"}
 LONGEST_PAUSE = 60.0
@@ -52,15 +52,30 @@ async def post(client: httpx.AsyncClient, url: str, secret: bytes, event: AuditE
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
+async def keep(place: anyio.Path, cursor: str) -> None:
+    """Store the cursor; a process that is killed meanwhile leaves the old one or the new one, and never half of it."""
+    part = place.with_suffix(".part")
+    await part.write_text(cursor)
+    await part.replace(place)
+
+
 async def main(url: str, secret: bytes, place: anyio.Path) -> None:
     """Post all events behind the stored cursor, in order, and store the cursor of each when it was taken."""
     after = await place.read_text() if await place.exists() else None
     async with open_vault(VaultConfig.from_env()) as vault, httpx.AsyncClient(timeout=10) as client:
-        async for page in vault.event_feed(after=after):
+        feed = vault.event_feed(after=after)
+        while True:
+            try:
+                page = await anext(feed)
+            except StorageError as error:
+                if not error.retryable:
+                    raise
+                await anyio.sleep(1)  # the database is away; the feed keeps its place
+                continue
             for event in page.items:
                 if event.action in TOLD:
                     await post(client, url, secret, event)
-                await place.write_text(event.cursor)
+                await keep(place, event.cursor)
 
 
 if __name__ == "__main__":

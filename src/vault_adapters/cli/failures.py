@@ -5,26 +5,43 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from math import ceil
 
 from vault_adapters.cli.exit_codes import ExitCode, exit_code_of
-from vault_domain import VaultError
+from vault_domain import RefreshFailedError, VaultError
 
 
 def report(error: Exception) -> ExitCode:
     """Write one line about an error; return its exit code."""
-    if isinstance(error, VaultError):
-        complain(str(error))
-        return exit_code_of(error)
-    if isinstance(error, OSError):
-        # Do not print the error's text, because it names a path, which may come from an argument.
-        complain(f"the system refused a file operation ({errno.errorcode.get(error.errno or 0, 'unknown')})")
-        discard_output()
-        return ExitCode.UNEXPECTED
-    if sys.flags.dev_mode:  # python -X dev -m vault_adapters.cli
+    message, code = described(error)
+    if sys.flags.dev_mode and not isinstance(error, VaultError | OSError):  # python -X dev -m vault_adapters.cli
         raise error
-    # Do not print the text of an unexpected error, because it may hold a credential.
-    complain(f"unexpected error ({type(error).__name__}); this is a bug, please report it")
-    return ExitCode.UNEXPECTED
+    complain(message)
+    if isinstance(error, OSError):
+        discard_output()
+    return code
+
+
+def described(error: Exception) -> tuple[str, ExitCode]:
+    """Return one line about an error, and its exit code."""
+    if isinstance(error, VaultError):
+        return _with_reason(error), exit_code_of(error)
+    if isinstance(error, OSError):
+        # Do not show the error's text, because it names a path, which may come from an argument.
+        name = errno.errorcode.get(error.errno or 0, "unknown")
+        return f"the system refused a file operation ({name})", ExitCode.UNEXPECTED
+    # Do not show the text of an unexpected error, because it may hold a credential.
+    return f"unexpected error ({type(error).__name__}); this is a bug, please report it", ExitCode.UNEXPECTED
+
+
+def _with_reason(error: VaultError) -> str:
+    """Return an error's message with its reason, and with the time after which a refresh may be tried again."""
+    message = str(error)
+    if error.reason is not None and error.reason not in message:
+        message = f"{message} ({error.reason})"
+    if isinstance(error, RefreshFailedError) and error.retry_after is not None:
+        message = f"{message}; try again in {ceil(error.retry_after.total_seconds())} s"
+    return message
 
 
 def complain(message: str) -> None:

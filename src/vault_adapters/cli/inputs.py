@@ -43,7 +43,11 @@ def as_moment_or_age(text: str, name: str) -> datetime:
     """Return a time such as ``2030-01-31T12:00:00Z``, or the time that is a duration such as ``2d`` ago."""
     if _DURATION.match(text) and text:
         return datetime.now(UTC) - as_duration(text, name)
-    return as_moment(text, name)
+    try:
+        return as_moment(text, name)
+    except InvalidInputError:
+        pass
+    raise InvalidInputError(f"{name} must be a duration such as 90m or 2d, or a time such as 2030-01-31T12:00:00Z")
 
 
 def as_expiry(expires_in: str | None, expires_at: str | None) -> datetime | None:

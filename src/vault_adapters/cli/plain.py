@@ -17,6 +17,7 @@ class PlainScreen:
     def __init__(self) -> None:
         # Escape characters that the output's encoding lacks; the command would crash otherwise.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        self._widths: list[int] = []
 
     def moment(self, value: datetime | None) -> Cell:
         """Return a time as ISO 8601 in UTC, to the second."""
@@ -34,13 +35,20 @@ class PlainScreen:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
         """Show rows under their column names."""
-        lines = [
-            [name.upper().replace(" ", "_") for name in columns],
-            *([printable(cell) for cell in row] for row in rows),
+        self._widths = []
+        self.growing_table(columns, rows)
+
+    def growing_table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
+        """Show further rows of a table; only the first call shows the column names."""
+        lines = [[printable(cell) for cell in row] for row in rows]
+        if not self._widths:
+            lines.insert(0, [name.upper().replace(" ", "_") for name in columns])
+        before = self._widths or [0] * len(columns)
+        self._widths = [
+            max(width, *map(len, column)) for width, column in zip(before, zip(*lines, strict=True), strict=True)
         ]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for line in lines:
-            _write(_GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+            _write(_GAP.join(text.ljust(width) for text, width in zip(line, self._widths, strict=True)).rstrip())
 
     def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:
         """Show names and their values, one below the other."""

@@ -38,6 +38,9 @@ class Screen(Protocol):
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
         """Show rows under their column names."""
 
+    def growing_table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
+        """Show further rows of a table that grows while the command runs; there is at least one row."""
+
     def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:
         """Show names and their values, one below the other."""
 

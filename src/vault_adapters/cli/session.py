@@ -18,8 +18,8 @@ ACTOR = "cli"
 """The actor in audit events of commands."""
 
 
-_FAULT_LOG = "fault_log"
-"""The module that logs outages."""
+_UNSHOWN = {"fault_log", "listening"}
+"""The modules that log outages, and that caches are short-lived without notifications; a command keeps no cache."""
 
 
 def with_vault(
@@ -69,7 +69,7 @@ def _warnings() -> logging.Handler:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("token-vault: %(message)s"))
-    handler.addFilter(lambda record: record.levelno == logging.WARNING and record.module != _FAULT_LOG)
+    handler.addFilter(lambda record: record.levelno == logging.WARNING and record.module not in _UNSHOWN)
     return handler
 
 

@@ -72,6 +72,10 @@ class TerminalScreen:
         else:
             self._stack(names, cells)
 
+    def growing_table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
+        """Show further rows with their column names, because what fits beside each other differs from row to row."""
+        self.table(columns, rows)
+
     def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:
         """Show names and their values, one below the other."""
         styled = [(name, _styled(value)) for name, value in pairs]

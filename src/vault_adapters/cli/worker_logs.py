@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from vault_adapters.cli.exit_codes import ExitCode
+from vault_adapters.cli.failures import described
 from vault_adapters.cli.screen import iso
 
 
@@ -26,6 +28,10 @@ class WorkerLog:
         handler = logging.StreamHandler(sys.stderr)
         handler.setLevel(logging.WARNING)
         handler.setFormatter(_JsonLines() if self._as_json else logging.Formatter("token-vault: %(message)s"))
+        if self._as_json and not logging.root.handlers:
+            # Other libraries and the host's refreshers log too. Python would write their warnings as plain text.
+            logging.root.addHandler(handler)
+            logging.captureWarnings(True)
         return handler
 
     def say(self, event: str, message: str, **facts: Any) -> None:
@@ -38,7 +44,7 @@ class WorkerLog:
         """
         now = datetime.now(UTC)
         if self._as_json:
-            line = json.dumps({"time": iso(now), "level": "INFO", "event": event, "message": message, **facts})
+            line = _json_line(now, "INFO", event=event, message=message, **facts)
         elif sys.stdout.isatty():
             line = f"{datetime.now():%H:%M:%S}  {message}"
         else:
@@ -46,12 +52,27 @@ class WorkerLog:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
+    def failed(self, error: Exception) -> ExitCode:
+        """Write on standard error why the worker ends, as a JSON object; return the exit code.
+
+        Raises:
+            Exception: the error, if lines are for people, because the program shows it then.
+        """
+        if not self._as_json:
+            raise error
+        message, code = described(error)
+        line = _json_line(datetime.now(UTC), "ERROR", event="failed", message=message, exit_code=int(code))
+        sys.stderr.write(line + "\n")
+        return code
+
+
+def _json_line(time: datetime, level: str, **members: Any) -> str:
+    return json.dumps({"time": iso(time), "level": level, **members})
+
 
 class _JsonLines(logging.Formatter):
     """Formats a record without its traceback, which may hold secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = iso(datetime.fromtimestamp(record.created, UTC))
-        return json.dumps(
-            {"time": time, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
-        )
+        time = datetime.fromtimestamp(record.created, UTC)
+        return _json_line(time, record.levelname, logger=record.name, message=record.getMessage())

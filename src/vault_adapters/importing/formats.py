@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -66,11 +66,13 @@ class Format:
         required: the required columns.
         parse: function that makes a draft from a row; it raises `UnreadableRowError`.
         guarded: the columns in which CSV may have the apostrophes that `export` writes before formulas.
+        columns: the columns of which no other may be there; empty if others are left out.
     """
 
     required: tuple[str, ...]
     parse: Callable[[Values], Draft]
     guarded: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def _original(values: Values) -> Draft:
@@ -87,8 +89,12 @@ def _original_status(values: Values) -> TokenStatus:
     return TokenStatus.VALID if is_valid or values.get("last_error") == _EXPIRED else TokenStatus.INVALID
 
 
+def _columns(column: str) -> tuple[str, ...]:
+    return (*_PLACE, "kind", column, *_TIMES, "scopes", "status", "error_code")
+
+
 def _plain(column: str) -> Callable[[Values], Draft]:
-    known = frozenset({*_PLACE, *_TIMES, "kind", column, "status", "error_code", "scopes"})
+    known = frozenset(_columns(column))
 
     def parse(values: Values) -> Draft:
         if not known.issuperset(values):
@@ -138,10 +144,10 @@ def _checked(check: Callable[[object], Any], value: object, name: str) -> Any:
     raise UnreadableRowError(f"invalid_{name}")
 
 
-def _format(required: Iterable[str], parse: Callable[[Values], Draft], guarded: Iterable[str] = ()) -> Format:
-    return Format(tuple(required), parse, tuple(guarded))
-
-
-ORIGINAL = _format(("tenant_id", "provider", "token_type", "encrypted_value"), _original)
-TOKENS = _format(("tenant_id", "provider", "kind", "value"), _plain("value"), _GUARDED)
-FERNET = _format(("tenant_id", "provider", "kind", "encrypted_value"), _plain("encrypted_value"))
+ORIGINAL = Format(("tenant_id", "provider", "token_type", "encrypted_value"), _original)
+TOKENS = Format(("tenant_id", "provider", "kind", "value"), _plain("value"), _GUARDED, _columns("value"))
+FERNET = Format(
+    ("tenant_id", "provider", "kind", "encrypted_value"),
+    _plain("encrypted_value"),
+    columns=_columns("encrypted_value"),
+)

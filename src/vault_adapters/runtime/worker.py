@@ -77,7 +77,7 @@ class RefreshWorker:
         try:
             report = await self._vault.refresh_due(limit=self._limit, should_stop=self._stopped.is_set)
         except VaultError as error:
-            _log.warning("a sweep failed (%s); the next one follows", error.code)
+            _log.warning("a sweep failed (%s); the next one follows", error.reason or error.code)
         except Exception as error:
             # Log no text and no traceback, because they may hold secrets.
             _log.warning("a sweep ended with %s; the next one follows", type(error).__qualname__)

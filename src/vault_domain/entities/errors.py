@@ -150,7 +150,7 @@ class ProviderConfigurationError(VaultError):
     """
 
     default_code = "provider_configuration"
-    default_message = "the provider rejects this client, or no refresher is configured for the provider"
+    default_message = "the provider refuses the OAuth client or its request"
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vault_domain.entities import causes
 from vault_domain.entities.account import Account
 from vault_domain.entities.findings import Finding, FindingCode, Severity
 
@@ -15,7 +16,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.DATABASE_UNAVAILABLE: (
         _CRITICAL,
-        "The database does not answer.",
+        "The database does not answer, or refuses this process.",
         "Look up the cause in the page about errors.",
     ),
     FindingCode.DATABASE_READ_ONLY: (
@@ -31,7 +32,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     FindingCode.MASTER_KEY_UNAVAILABLE: (
         _CRITICAL,
         "The master key cannot be used, so tokens become unreadable when cached data keys expire.",
-        "Check the key service, and the rights of this process there.",
+        "Look up the cause in the page about errors.",
     ),
     FindingCode.PROVIDER_PAUSED: (
         _CRITICAL,
@@ -105,6 +106,26 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
 }
 
+_ACTIONS = {
+    causes.CONNECTION_REFUSED: "Start the server, or correct host and port in DATABASE_URL.",
+    causes.UNKNOWN_HOST: "Correct the host's name in DATABASE_URL, or mend the resolver.",
+    causes.AUTHENTICATION_FAILED: "Correct user and password in DATABASE_URL, or the server's pg_hba.conf.",
+    causes.DATABASE_MISSING: "Create the database, or correct its name in DATABASE_URL.",
+    causes.PERMISSION_DENIED: "Grant the role its rights; the guide about upgrades and roles has the statements.",
+    causes.TLS: "Check sslmode and sslrootcert in DATABASE_URL, and the server's certificate.",
+    causes.TIMEOUT: "Look at the server's load, its locks and the network.",
+    causes.TOO_MANY_CONNECTIONS: "Raise the server's limit, lower TOKEN_VAULT_POOL_SIZE, or use a pooler.",
+    causes.SHUTTING_DOWN: "Wait until the server has started.",
+    "unknown_master_key": "Give this process the encryption secret or KMS key that is active; `token-vault keys status`"
+    " shows it to a process that can open the vault.",
+    "retired_master_key": "Give this process the encryption secret or KMS key that replaced its own.",
+    "kms_unavailable": "Check the key service, and the rights of this process there.",
+    "kms_throttled": "Raise the key service's limit of requests, or data_key_ttl.",
+}
+"""What to do about an outage, by its cause."""
+
+_OUTAGES = {FindingCode.DATABASE_UNAVAILABLE, FindingCode.MASTER_KEY_UNAVAILABLE}
+
 
 def finding(
     code: FindingCode,
@@ -114,6 +135,8 @@ def finding(
     accounts: int = 0,
     examples: tuple[Account, ...] = (),
 ) -> Finding:
-    """Return a finding with the severity and the texts of its code."""
+    """Return a finding with the severity and the texts of its code; an outage's cause has an action of its own."""
     severity, sentence, action = ADVICE[code]
+    if code in _OUTAGES and detail is not None:
+        action = _ACTIONS.get(detail, action)
     return Finding(severity, code, sentence, action, provider, detail, accounts, examples)

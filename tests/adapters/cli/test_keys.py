@@ -150,6 +150,10 @@ def test_a_tenant_is_erased_only_if_it_is_named_twice(filled):
     assert {name: report[name] for name in counts if name != "dry_run"} == {"tokens": 2, "accounts": 2, "data_keys": 1}
     assert (report["wraps"], report["checkpointed"]) == (1, True)
     assert read(filled("list", "t1", "--json")) == []
+    assert done.stderr == ""
+    for arguments in (["--dry-run"], []):  # a typing error must not look like an erasure
+        again = filled("erase-tenant", "t1", *arguments, stdin="t1\n")
+        assert (again.code, "the vault holds nothing of a tenant with this id" in again.stderr) == (0, True)
 
 
 def test_a_reader_that_keeps_the_log_from_being_emptied_is_told_of(filled):
@@ -169,6 +173,8 @@ def test_on_a_terminal_it_asks_and_shows_tables(filled):
     assert asked.code == 0
     assert "Type the tenant's id again" in asked.out
     filled.on_terminal("reencrypt")
+    for arguments in (["keys", "rotate-master"], ["reencrypt"]):
+        assert filled(*arguments, "--dry-run").out.startswith("a dry run: nothing was written\n")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,19 @@ async def value_of(database, identifier=None, tenant="t1", kind="refresh_token")
         return None if token is None else token.value.reveal()
 
 
+@on_sqlite
+async def test_an_unknown_column_brings_the_names_of_the_known_ones_once(token_vault, database):
+    rows = [{**plain_row("ann", "v"), "token_type": "api_key"}] * 3
+    (token_vault.folder / "dump.jsonl").write_bytes(json_lines(*rows))
+    done = token_vault("import", "--format", "tokens", "dump.jsonl", "--json")
+    assert (done.code, counts(done)) == (13, (0, 0, 0, 3))
+    (told,) = done.stderr.splitlines()[3:]
+    assert told == (
+        "token-vault: the columns of --format tokens are tenant_id, provider, identifier, kind, value, expires_at,"
+        " last_used_at, last_refreshed_at, created_at, updated_at, scopes, status, error_code"
+    )
+
+
 async def test_the_original_table(token_vault, database):
     rows = [
         original_row("first", updated_at="2024-05-02 12:00:00+00"),

@@ -150,6 +150,36 @@ def test_a_port_that_is_taken_is_named_by_its_code(command):
     assert (done.code, "EADDRINUSE" in done.stderr) == (3, True)
 
 
+def test_each_line_of_json_logs_is_json_whatever_ends_the_worker(command):
+    (command.folder / "talkative.py").write_text(
+        "import logging, warnings\n"
+        "logging.getLogger('host').warning('a word of the host')\n"
+        "warnings.warn('a warning of a library')\n"
+        "from hosts_refreshers import refreshers\n"
+    )
+    cases = [
+        ({"TOKEN_VAULT_REFRESHERS": "talkative:refreshers", "DATABASE_URL": "postgresql://a@127.0.0.1:1/a"}, 5),
+        ({"TOKEN_VAULT_REFRESHERS": "missing:refreshers"}, 3),
+        ({"ENCRYPTION_SECRET": "short"}, 3),
+    ]
+    told = []
+    for variables, code in cases:
+        done = command("worker", "--once", "--json-logs", **{"PYTHONWARNINGS": "default", **variables})
+        assert (done.code, done.out) == (code, "")
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        assert {name: lines[-1][name] for name in ("level", "event", "exit_code")} == {
+            "level": "ERROR",
+            "event": "failed",
+            "exit_code": code,
+        }
+        told += lines
+    messages = "\n".join(line["message"] for line in told)
+    assert "a word of the host" in messages
+    assert "a warning of a library" in messages
+    assert "connection_refused" in messages
+    assert "\n" not in told[-1]["message"]
+
+
 def test_without_endpoints_no_metrics_library_is_loaded(command):
     done = command("worker", "--once", "--json-logs", PYTHONVERBOSE="1")
     assert done.code == 0

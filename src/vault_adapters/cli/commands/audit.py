@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json as json_lines
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.failures import complain
+from vault_adapters.cli.following import follow_feed
 from vault_adapters.cli.inputs import as_duration, as_moment_or_age
 from vault_adapters.cli.parameters import Json, OnlyTenant
-from vault_adapters.cli.screen import open_screen, print_json
+from vault_adapters.cli.screen import Content, Screen, open_screen, print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import EVENT_COLUMNS, event_json, event_row
 from vault_adapters.configuration.config import VaultConfig
 from vault_domain import Account, AuditAction, AuditEvent, InvalidInputError, TokenVault
 
-_Account = Annotated[str | None, Parameter(help="Only this account, as TENANT/PROVIDER or TENANT/PROVIDER/IDENTIFIER.")]
+_UNNAMED = (
+    "--account TENANT/PROVIDER selects the account that has no identifier; `token-vault accounts TENANT` lists the"
+    " identifiers, and --tenant selects all accounts of a tenant"
+)
+
+_Account = Annotated[
+    str | None,
+    Parameter(help="Only this account, as TENANT/PROVIDER/IDENTIFIER; as TENANT/PROVIDER, if it has no identifier."),
+]
 
 
 def add_to(app: App) -> None:
@@ -47,7 +56,7 @@ def audit(
     """List the audit events of tokens and keys, the newest last.
 
     Without --tail, --follow, --since, --account and --action, it lists them from the beginning, or from --after on.
-    --follow with --json writes one object per line.
+    --follow with --json writes one object per line. It goes on after an outage of the database, and ends with Ctrl-C.
     """
     filters = _Filters(account, action, since)
     if tail is None and not follow and not filters.is_set:
@@ -61,12 +70,17 @@ def audit(
         page = await vault.latest_audit_events(
             tenant_id=tenant, account=filters.account, action=filters.action, since=filters.since, limit=most
         )
-        _show(page.items, json=json, lines=follow)
+        if tail is None and len(page.items) == most:
+            complain(f"these are the latest {most} events, and there may be more; pass a larger --limit for them")
+        if not page.items and filters.is_of_unnamed_account:
+            complain(_UNNAMED)
         if not follow:
+            _show(page.items, json=json)
             return
-        async for new in vault.event_feed(tenant_id=tenant, after=page.next):
-            _show([event for event in new.items if filters.take(event)], json=json, lines=True)
-            sys.stdout.flush()
+        show = _follower(json=json)
+        show(page.items)
+        feed = vault.event_feed(tenant_id=tenant, after=page.next)
+        await follow_feed(feed, lambda events: show([event for event in events if filters.take(event)]))
 
     with_vault(work, VaultConfig.from_env())
 
@@ -94,13 +108,24 @@ class _Filters:
 
     def __init__(self, account: str | None, action: str | None, since: str | None) -> None:
         self.account = None if account is None else _account(account)
-        self.action = None if action is None else AuditAction(action)
+        self.action = None if action is None else _action(action)
         self.since = None if since is None else as_moment_or_age(since, "--since")
         self.is_set = (account, action, since) != (None, None, None)
+
+    @property
+    def is_of_unnamed_account(self) -> bool:
+        """Whether only events of an account without an identifier are selected."""
+        return self.account is not None and self.account.identifier is None
 
     def take(self, event: AuditEvent) -> bool:
         """Return whether a new event is selected."""
         return self.account in (None, event.account) and self.action in (None, event.action)
+
+
+def _action(text: str) -> AuditAction:
+    if text not in set(AuditAction):
+        raise InvalidInputError(f"--action must be one of {', '.join(AuditAction)}")
+    return AuditAction(text)
 
 
 def _account(text: str) -> Account:
@@ -117,19 +142,37 @@ def _list(tenant: str | None, limit: int, after: str | None, *, json: bool) -> N
     if json:
         print_json([event_json(event) for event in page.items])
         return
-    _show(page.items, json=False, lines=False, said=page.next is None)
+    _show(page.items, json=False, said=page.next is None)
     if page.next is not None:
-        complain("there are more events; continue with --after and the last event's cursor, which --json shows")
+        complain(
+            "there are more events, and these are the oldest; --tail shows the latest ones, and --after with the last"
+            " event's cursor, which --json shows, continues"
+        )
 
 
-def _show(events: Sequence[AuditEvent], *, json: bool, lines: bool, said: bool = True) -> None:
-    if json and lines:
-        for event in events:
-            sys.stdout.write(json_lines.dumps(event_json(event)) + "\n")
-    elif json:
+def _show(events: Sequence[AuditEvent], *, json: bool, said: bool = True) -> None:
+    if json:
         print_json([event_json(event) for event in events])
     elif events:
         screen = open_screen()
-        screen.table(EVENT_COLUMNS, [event_row(event, screen) for event in events])
-    elif said and not lines:
+        screen.table(EVENT_COLUMNS, _rows(events, screen))
+    elif said:
         complain("no events")
+
+
+def _follower(*, json: bool) -> Callable[[Sequence[AuditEvent]], None]:
+    """Return a function that shows further events, each time at once."""
+    screen = open_screen()
+
+    def show(events: Sequence[AuditEvent]) -> None:
+        if json:
+            sys.stdout.writelines(json_lines.dumps(event_json(event)) + "\n" for event in events)
+        elif events:
+            screen.growing_table(EVENT_COLUMNS, _rows(events, screen))
+        sys.stdout.flush()
+
+    return show
+
+
+def _rows(events: Sequence[AuditEvent], screen: Screen) -> list[list[Content]]:
+    return [event_row(event, screen) for event in events]

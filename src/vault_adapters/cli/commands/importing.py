@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 from vault_adapters.cli.dumps import Dump, format_of, open_dump
 from vault_adapters.cli.exit_codes import ExitCode
+from vault_adapters.cli.failures import complain
 from vault_adapters.cli.parameters import All, Json, OnlyProvider, TenantOrAll, one_tenant_or_all
 from vault_adapters.cli.progress import Waiting, waiting
 from vault_adapters.cli.screen import open_screen, print_json, printable
@@ -69,6 +70,8 @@ def import_dump(
 
         report = with_vault(work, config)
     _show(report, json=json, dry_run=dry_run)
+    if any(failure.code.startswith("unknown_column") for failure in report.failures):
+        complain(f"the columns of --format {format_} are {', '.join(form.columns)}")
     return ExitCode.INCOMPLETE if report.failed else ExitCode.OK
 
 

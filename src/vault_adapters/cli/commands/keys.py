@@ -41,6 +41,7 @@ _NO_NEW_MASTER_KEY = (
     "no new master key is configured, so the master key stays. If somebody may know the encryption secret too,"
     " configure a new secret, keep the old one as the previous secret, and run this again"
 )
+_NOTHING_HELD = "the vault holds nothing of a tenant with this id; `token-vault tenants` lists the ids"
 
 _DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only show the work to do.", show_default=False)]
 
@@ -112,7 +113,7 @@ def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     if the old master key is still needed, because a data key could not be wrapped under the new one.
     """
     if dry_run:
-        _show_status(_status(None), json=json)
+        _show_status(_status(None), json=json, dry_run=True)
         return ExitCode.OK
     with _bar("rewrapping") as progress:
         report = with_vault(lambda vault: vault.keys.rotate_master_key(progress), VaultConfig.from_env())
@@ -128,7 +129,7 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
     and stay unchanged; the exit code is then 13.
     """
     if dry_run:
-        _show_status(_status(tenant), json=json)
+        _show_status(_status(tenant), json=json, dry_run=True)
         return ExitCode.OK
     with _bar("re-encrypting") as progress:
         report = with_vault(lambda vault: vault.keys.reencrypt(tenant, progress), VaultConfig.from_env())
@@ -147,10 +148,14 @@ def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = Fa
     if dry_run:
         found = with_vault(lambda vault: _count(vault, tenant), config)
         _show_counts({"dry_run": True, **found}, json=json)
+        if not any(found.values()):
+            complain(_NOTHING_HELD)
         return ExitCode.OK
     _confirm(tenant)
     report = with_vault(lambda vault: vault.erase_tenant(tenant), config)
     _show(report, json=json)
+    if not (report.tokens or report.accounts or report.data_keys):
+        complain(_NOTHING_HELD)
     if report.checkpointed is False:
         complain("a reader of the database keeps its write-ahead log from being emptied; run this again")
         return ExitCode.INCOMPLETE
@@ -224,11 +229,13 @@ def _status(tenant: str | None) -> KeyStatus:
     return with_vault(lambda vault: vault.keys.status(tenant_id=tenant), VaultConfig.from_env())
 
 
-def _show_status(found: KeyStatus, *, json: bool) -> None:
+def _show_status(found: KeyStatus, *, json: bool, dry_run: bool = False) -> None:
     if json:
         print_json(status_json(found))
         return
     screen = open_screen()
+    if dry_run:
+        screen.text("a dry run: nothing was written")
     screen.table(MASTER_KEY_COLUMNS, [master_key_row(key, screen) for key in found.master_keys])
     screen.fields(status_fields(found))
 

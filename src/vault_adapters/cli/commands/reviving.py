@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from vault_adapters.cli.inputs import as_moment
+from vault_adapters.cli.inputs import as_moment_or_age
 from vault_adapters.cli.parameters import Json, OnlyTenant, Provider
 from vault_adapters.cli.progress import waiting
 from vault_adapters.cli.screen import open_screen, print_json
@@ -24,8 +24,13 @@ def revive(
     provider: Provider,
     /,
     *,
-    since: Annotated[str, Parameter(help="The earliest time of the condemnation, such as 2030-01-31T12:00:00Z.")],
-    until: Annotated[str | None, Parameter(help="The latest time of the condemnation; without it, now.")] = None,
+    since: Annotated[
+        str,
+        Parameter(help="The earliest time of the condemnation, such as 2030-01-31T12:00:00Z, or 2h for two hours ago."),
+    ],
+    until: Annotated[
+        str | None, Parameter(help="The latest time of the condemnation, in the same forms; without it, now.")
+    ] = None,
     tenant: OnlyTenant = None,
     dry_run: Annotated[bool, Parameter(help="Only count; write nothing.", show_default=False)] = False,
     json: Json = False,
@@ -35,8 +40,8 @@ def revive(
     For example after an incident at the provider, or after a wrong client id. Credentials that a host marked invalid
     stay invalid, and so do credentials that have expired. Workers refresh ten revived accounts per second.
     """
-    begin = as_moment(since, "--since")
-    end = None if until is None else as_moment(until, "--until")
+    begin = as_moment_or_age(since, "--since")
+    end = None if until is None else as_moment_or_age(until, "--until")
     config = VaultConfig.from_env()
     with waiting("reviving", None) as shown:
 

@@ -11,7 +11,10 @@ from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.configuration.config import VaultConfig
-from vault_domain import SchemaOutdatedError, TokenVault
+from vault_domain import SchemaOutdatedError, StorageError, TokenVault
+from vault_domain.entities.causes import PERMISSION_DENIED
+
+_RIGHTS = "`init` needs a role that owns the schema, or may create one (GRANT CREATE ON DATABASE)"
 
 
 def add_to(app: App) -> None:
@@ -35,12 +38,24 @@ def init(*, json: Json = False) -> None:
     A new database also gets its master key. A second run changes nothing.
     """
     config = VaultConfig.from_env()
-    changed = _prepare(config)
+    changed, refusal = _prepared(config)
+    if refusal is not None:
+        raise StorageError(f"{refusal}; {_RIGHTS}", retryable=False, reason=refusal.reason)
     if json:
         print_json({"database": _place(config), "schema": "updated" if changed else "current"})
         return
     done = "created or brought up to date" if changed else "already up to date, nothing was changed"
     open_screen().fields([("database", _place(config)), ("schema", done), ("master key", "opened")])
+
+
+def _prepared(config: VaultConfig) -> tuple[bool, StorageError | None]:
+    """Return whether anything changed, and the error if the role lacks a right."""
+    try:
+        return _prepare(config), None
+    except StorageError as error:
+        if error.reason != PERMISSION_DENIED:
+            raise
+        return False, error
 
 
 def _prepare(config: VaultConfig) -> bool:

@@ -12,6 +12,7 @@ from typing import Annotated
 from attrs import asdict
 from cyclopts import App, Parameter
 
+from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.inputs import as_duration
 from vault_adapters.cli.parameters import Limit
 from vault_adapters.cli.refreshers import Refreshers, load_refreshers
@@ -41,7 +42,7 @@ def worker(
         Parameter(help="HOST:PORT at which /metrics, /healthz and /readyz are served; by default, nothing is served."),
     ] = None,
     json_logs: Annotated[bool, Parameter(help="Write each line as a JSON object.", show_default=False)] = False,
-) -> None:
+) -> ExitCode:
     """Refresh due accounts at an interval until SIGTERM or Ctrl-C.
 
     It prints one line per sweep. Any number of workers may run.
@@ -66,7 +67,12 @@ def worker(
             await RefreshWorker(named, interval=pause, limit=limit, on_sweep=note).run()
         log.say("stopped", "worker stopped")
 
-    with_vault(work, VaultConfig.from_env(), refreshers=load_refreshers(refreshers), logs=log.handler())
+    try:
+        handler = log.handler()  # before the refreshers' module is imported, because it may log
+        with_vault(work, VaultConfig.from_env(), refreshers=load_refreshers(refreshers), logs=handler)
+    except Exception as error:  # a log collector gets this line in the form of all others
+        return log.failed(error)
+    return ExitCode.OK
 
 
 def as_address(text: str) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from psycopg.pq import Conninfo
 
 from vault_adapters.stores.postgres.causes import cause_of_refusal
 from vault_adapters.stores.postgres.cursors import Connection
+from vault_adapters.stores.postgres.quiet import OwnConnection
 from vault_domain.entities.secret import Secret
 from vault_domain.services.tokens.fault_log import FaultLog
 
@@ -87,7 +88,7 @@ def _shown(rule: re.Pattern[str], text: str) -> str:
 def noting(peer: Peer) -> type[Connection]:
     """Return a class of connections that tells the peer why an attempt to connect failed; the pool would not."""
 
-    class NotingConnection(psycopg.AsyncConnection[Any]):
+    class NotingConnection(OwnConnection):
         @classmethod
         async def connect(cls, conninfo: str = "", **options: Any) -> Any:
             try:

@@ -1,16 +1,25 @@
-"""Keeps psycopg's pool from logging each failed attempt to connect, several times per second of an outage."""
+"""Keeps psycopg's pool from logging each failed attempt to connect, and each connection that an outage has ended."""
 
 import logging
+from typing import Any
+
+import psycopg
 
 POOL_NAME = "token-vault"
 
 
+class OwnConnection(psycopg.AsyncConnection[Any]):
+    """A connection of the vault's own pool."""
+
+
 class _OncePerOutage(logging.Filter):
-    """Drops the lines about attempts of the vault's own pool; the vault logs that its database fails, and why."""
+    """Drops the lines about connections of the vault's own pool; the vault logs that its database fails, and why."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        is_ours = isinstance(record.args, tuple) and record.args[:1] == (POOL_NAME,)
-        return not is_ours or "connect" not in str(record.msg)
+        subject = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        message = str(record.msg)
+        is_attempt = subject == POOL_NAME and "connect" in message
+        return not is_attempt and not (isinstance(subject, OwnConnection) and message.startswith("discarding"))
 
 
 _FILTER = _OncePerOutage()
