@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,8 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
+
+_log = logging.getLogger(__name__)
 
 NOBODY = "Sign in first.\n"
 """The page for a visitor who is not signed in."""
@@ -90,8 +93,7 @@ class Pages:
     def __init__(self, connector: Connector, done: str) -> None:
         if not isinstance(connector, Connector):
             raise InvalidInputError("connector must be a Connector")
-        if not is_local(done):
-            raise InvalidInputError("done must be a path of this site, such as /settings")
+        require_local(done)
         self._connector = connector
         self._done = done
         redirect_uri = urlsplit(connector.redirect_uri)
@@ -142,6 +144,16 @@ class Pages:
         return Cookie(_name(state), value, max_age, self._path, self._secure)
 
 
+def require_local(done: object) -> None:
+    """Check the path of the page to show afterwards.
+
+    Raises:
+        InvalidInputError: it is not a path of this site.
+    """
+    if not is_local(done):
+        raise InvalidInputError("done must be a path of this site, such as /settings")
+
+
 def is_local(path: object) -> bool:
     """Return whether a text is the path of a page of this site, for every browser.
 
@@ -163,6 +175,8 @@ def status_of(error: VaultError) -> int:
     """Return the HTTP status for an error of a connection."""
     if isinstance(error, AuthorizationRefusedError):
         return 403
+    if error.code == "provider_unknown":
+        return 404
     if isinstance(error, (KeyUnavailableError, StorageError)):
         return 503
     if isinstance(error, (ConfigurationError, ProviderConfigurationError)):
@@ -172,8 +186,25 @@ def status_of(error: VaultError) -> int:
     return 400
 
 
+def log_failure(error: VaultError) -> None:
+    """Log one line about an error of a connection, because the user's page does not tell the operator's part of it.
+
+    What the service must mend is a warning, what its users and their browsers cause is not.
+    """
+    if isinstance(error, InvalidInputError):
+        # The message names the argument and the rule, never the value.
+        _log.warning("a request to connect an account is not valid: %s", error)
+        return
+    provider = "a provider" if error.account is None else error.account.provider
+    level = logging.WARNING if status_of(error) >= 500 else logging.INFO
+    reason = f", {error.reason}" if error.reason else ""
+    _log.log(level, "an account at %s was not connected (%s%s)", provider, error.code, reason)
+
+
 def text_of(error: VaultError) -> str:
     """Return the text of the plain page that tells a user of an error; it repeats nothing of the request."""
+    if error.code == "provider_unknown":
+        return "There is no such provider here.\n"
     if isinstance(error, InvalidInputError):
         return "This request is not valid. Go back and start again.\n"
     if isinstance(error, (ConfigurationError, ProviderConfigurationError, KeyUnavailableError, StorageError)):
