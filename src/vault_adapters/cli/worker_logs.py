@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from vault_adapters.cli.screen import iso
+from vault_adapters.runtime.json_forms import iso
 
 
 class WorkerLog:
