@@ -70,7 +70,8 @@ def urls(
         if owner is None:
             return _text(NOBODY, 401)
         try:
-            to = await pages.begin(owner, provider, request.GET.dict(), await _session(session, request))
+            own_session = await _session(session, request)
+            to = await pages.begin(request.path, owner, provider, request.GET.dict(), own_session)
         except VaultError as error:
             return await fail(request, error)
         return _with_cookie(_redirect(to.url), to.cookie)

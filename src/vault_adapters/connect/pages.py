@@ -86,7 +86,7 @@ class Pages:
     """The two pages: one begins a connection, one finishes it.
 
     Args:
-        connector: the connector.
+        connector: the connector, also an attribute.
         done: the path of the page to show afterwards, unless `begin` was given another.
     """
 
@@ -94,26 +94,31 @@ class Pages:
         if not isinstance(connector, Connector):
             raise InvalidInputError("connector must be a Connector")
         require_local(done)
-        self._connector = connector
+        self.connector = connector
+        self._is_looked_at = False
         self._done = done
         redirect_uri = urlsplit(connector.redirect_uri)
         self._path, self._secure = redirect_uri.path or "/", redirect_uri.scheme == "https"
 
-    async def begin(self, tenant_id: str, provider: str, query: Mapping[str, str], session: str) -> Redirection:
+    async def begin(
+        self, path: str, tenant_id: str, provider: str, query: Mapping[str, str], session: str
+    ) -> Redirection:
         """Begin a connection.
 
         Args:
+            path: the path of the request, which ends with the provider's name.
             tenant_id: the tenant of the signed-in user.
             provider: the provider's name.
             query: ``next``: the path of the page to show afterwards. ``account``: the identifier of the account to
                 connect again. All else is ignored.
             session: the host's own session, or ``""``.
         """
+        self._look_at(path)
         following, again = query.get("next", ""), query.get("account", "")
         if following and not is_local(following):
             raise InvalidInputError("next must be a path of this site")
         random = secrets.token_urlsafe(24)
-        start = await self._connector.begin(
+        start = await self.connector.begin(
             tenant_id,
             provider,
             session=_bound(random, tenant_id, session),
@@ -135,10 +140,20 @@ class Pages:
         random, separator, following = cookies.get(name, "").partition(".")
         if not separator:
             raise StateRefusedError(reason="unreadable")
-        info = await self._connector.finish(query, session=_bound(random, tenant_id, session))
+        info = await self.connector.finish(query, session=_bound(random, tenant_id, session))
         # The cookie comes from the browser, so the path is checked again.
         path = _decoded(following)
         return info, Redirection(path if is_local(path) else self._done, self._cookie(state, "", 0))
+
+    def _look_at(self, path: str) -> None:
+        """Log one warning if users would come back to another page than the callback, which stands beside this page.
+
+        A proxy may put a prefix before the public path, so the redirect URI may be longer.
+        """
+        callback = f"{path.rpartition('/')[0]}/callback"
+        if not self._is_looked_at and not self._path.endswith(callback):
+            _log.warning("the redirect URI leads to another path than %a, where the callback is answered", callback)
+        self._is_looked_at = True
 
     def _cookie(self, state: str, value: str, max_age: int) -> Cookie:
         return Cookie(_name(state), value, max_age, self._path, self._secure)

@@ -66,9 +66,8 @@ def routes(
         if owner is None:
             return _nobody()
         try:
-            to = await pages_of(request).begin(
-                owner, request.path_params["provider"], request.query_params, await _text(session, request)
-            )
+            provider, own_session = request.path_params["provider"], await _text(session, request)
+            to = await pages_of(request).begin(request.url.path, owner, provider, request.query_params, own_session)
         except VaultError as error:
             return await fail(request, error)
         return _with_cookie(RedirectResponse(to.url, 303, HEADERS), to.cookie)
@@ -95,7 +94,15 @@ def _pages_of(connector: Connector | Callable[[Request], Connector], done: str) 
     if callable(connector):
         of = connector
         require_local(done)
-        return lambda request: Pages(of(request), done)
+        latest: list[Pages] = []
+
+        def pages_of(request: Request) -> Pages:
+            found = of(request)
+            if not latest or latest[0].connector is not found:
+                latest[:] = [Pages(found, done)]
+            return latest[0]
+
+        return pages_of
     pages = Pages(connector, done)
     return lambda _: pages
 

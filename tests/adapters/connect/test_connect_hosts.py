@@ -110,3 +110,21 @@ async def test_an_error_of_a_callback_names_the_provider(vault, provider, browse
 
 def of_the_vault(caplog):
     return [record for record in caplog.records if record.name.startswith("vault_adapters.connect")]
+
+
+@pytest.mark.parametrize(
+    ("redirect_uri", "warnings"),
+    [
+        ("http://localhost/callback", 1),
+        ("http://localhost/connect/callback", 0),
+        ("https://app.example/behind/a/proxy/connect/callback", 0),
+    ],
+)
+async def test_a_redirect_uri_that_leads_to_another_page(make_app, vault, provider, caplog, redirect_uri, warnings):
+    connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=redirect_uri)
+    async with client_of(make_app(connector)) as browser:
+        for _ in range(2):  # it is said once
+            assert (await browser.get("http://localhost/connect/local")).status_code == 303
+    said = [record.message for record in of_the_vault(caplog)]
+    expected = "the redirect URI leads to another path than '/connect/callback', where the callback is answered"
+    assert said == [expected] * warnings
