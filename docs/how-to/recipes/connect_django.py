@@ -5,7 +5,7 @@ import os
 from django.http import HttpRequest
 from django.urls import include, path
 
-from vault_adapters import VaultConfig, open_sync_vault
+from vault_adapters import TokenRefresher, VaultConfig, open_sync_vault
 from vault_adapters.connect import Connector
 from vault_adapters.connect.django import urls
 from vault_adapters.providers import refresher
@@ -13,7 +13,7 @@ from vault_adapters.providers import refresher
 REDIRECT_URI = os.environ["REDIRECT_URI"]  # https://app.example.com/connect/callback
 
 
-def refreshers():
+def refreshers() -> dict[str, TokenRefresher]:
     return {"google": refresher("google", os.environ["GOOGLE_CLIENT_ID"], os.environ["GOOGLE_CLIENT_SECRET"])}
 
 

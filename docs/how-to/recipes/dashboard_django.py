@@ -1,8 +1,10 @@
 """The `asgi.py` of a Django project that shows its vault to its staff."""
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http.cookies import SimpleCookie
 from importlib import import_module
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth import aget_user
@@ -11,12 +13,12 @@ from django.http import HttpRequest
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
 from starlette.routing import Mount
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vault_adapters import TokenVault, VaultConfig, open_vault
 from vault_adapters.web import dashboard
 
-django_application = get_asgi_application()
+django_application = cast("ASGIApp", get_asgi_application())
 opened: list[TokenVault] = []
 
 pages = dashboard(
@@ -26,7 +28,7 @@ pages = dashboard(
 )
 
 
-async def user_of(scope: Scope):
+async def user_of(scope: Scope) -> Any:
     """Return the user of Django's session."""
     header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     cookies = {name: morsel.value for name, morsel in SimpleCookie(header.decode("latin-1")).items()}
@@ -46,7 +48,7 @@ async def staff_only(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def lifespan(app: Starlette):
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
     async with open_vault(VaultConfig.from_env()) as vault:
         opened[:] = [vault]
         yield

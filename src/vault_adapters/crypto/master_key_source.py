@@ -100,7 +100,7 @@ def _source(master_key: str, secret: Secret | None, log2_n: int) -> MasterKeySou
         if secret is None:
             raise ConfigurationError(
                 "an encryption secret is required: set ENCRYPTION_SECRET or ENCRYPTION_SECRET_FILE "
-                "(`token-vault generate-secret` makes a secret)",
+                "(`token-vault generate-secret` makes one)",
                 code="encryption_secret_missing",
             )
         return LocalSource(secret, log2_n)

@@ -7,7 +7,7 @@ import atexit
 import functools
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
@@ -16,6 +16,7 @@ import anyio
 from anyio.from_thread import BlockingPortal
 from attrs import frozen
 
+from vault_adapters.sync.rows import CallersRows
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.page import Page
 from vault_domain.facade.vault import TokenVault
@@ -131,12 +132,14 @@ class Session:
         # wait for the lock: a fork may copy the lock while another thread holds it.
         self._process: int | None = None
 
-    def run(self, call: Call[V, T]) -> T:
-        """Run a call on the vault's event loop and wait for it."""
+    def run(self, call: Call[V, T], serve: Callable[[Future[T]], object] | None = None) -> T:
+        """Run a call on the vault's event loop and wait for it; ``serve`` works for it on this thread meanwhile."""
         running = self._enter(call.name)
         try:
             future = running.portal.start_task_soon(call, running.vault)
             try:
+                if serve is not None:
+                    serve(future)
                 return future.result()
             except BaseException:  # for example an interrupt: the caller no longer waits for the result
                 future.cancel()
@@ -248,6 +251,24 @@ def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Conc
         call: Call[V, T] = Call(method, self._target, args, kwargs)
         del args, kwargs  # tracebacks of later errors must not hold the arguments
         return self._session.run(call)
+
+    return wrapper
+
+
+def blocking_over_rows(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Concatenate[View[V], P], T]:
+    """Return a method as `blocking` does; the caller's thread reads the first argument, ``rows``."""
+
+    @functools.wraps(method)
+    def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        rows, *others = args or (kwargs.get("rows"),)
+        serve = None
+        if isinstance(rows, Iterable):
+            rows = CallersRows(rows)
+            serve = rows.serve
+        given = {name: value for name, value in kwargs.items() if name != "rows"}
+        call: Call[V, T] = Call(method, self._target, (rows, *others), given)
+        del args, kwargs, rows, others, given  # tracebacks of later errors must not hold the arguments
+        return self._session.run(call, serve)
 
     return wrapper
 

@@ -12,7 +12,7 @@ from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.configuration.opening import misuse
 from vault_adapters.sync.measures import SyncMeasures
-from vault_adapters.sync.session import Call, Session, View, blocking, walk_pages
+from vault_adapters.sync.session import Call, Session, View, blocking, blocking_over_rows, walk_pages
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
@@ -117,7 +117,7 @@ class SyncVault(View[TokenVault]):
     latest_audit_events = blocking(TokenVault.latest_audit_events)
     prune_audit = blocking(TokenVault.prune_audit)
 
-    import_tokens = blocking(TokenVault.import_tokens)
+    import_tokens = blocking_over_rows(TokenVault.import_tokens)
     revive_accounts = blocking(TokenVault.revive_accounts)
 
     health = blocking(TokenVault.health)
@@ -232,6 +232,7 @@ def open_sync_vault(
         migrate: as in `open_vault`.
         clock: as in `open_vault`.
         on_event: as in `open_vault`; it is called on the vault's own thread and cannot call this vault.
+            A function that blocks, or uses Django's ORM, must be asynchronous: wrap it in `asgiref`'s `sync_to_async`.
 
     The first call raises the errors of `open_vault`.
     """

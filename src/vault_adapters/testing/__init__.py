@@ -4,7 +4,7 @@
 """
 
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.memory import memory_vault
+from vault_adapters.testing.memory import memory_sync_vault, memory_vault
 from vault_adapters.testing.refresher import Answer, RecordedCall, ScriptedRefresher
 
-__all__ = ["Answer", "ManualClock", "RecordedCall", "ScriptedRefresher", "memory_vault"]
+__all__ = ["Answer", "ManualClock", "RecordedCall", "ScriptedRefresher", "memory_sync_vault", "memory_vault"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.local_key import generate_encryption_secret
+from vault_adapters.sync.vault import SyncVault, sync_vault_over
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
@@ -39,4 +40,20 @@ async def memory_vault(
     opening = open_vault(config, refreshers=refreshers, clock=clock, on_event=on_event)
     del config, refreshers, clock, on_event  # tracebacks must not hold them
     async with opening as vault:
+        yield vault
+
+
+@contextmanager
+def memory_sync_vault(
+    *,
+    refreshers: Mapping[str, TokenRefresher] | None = None,
+    clock: Clock | None = None,
+    on_event: Callable[[AuditEvent], object] | None = None,
+) -> Iterator[SyncVault]:
+    """Open the vault of `memory_vault` for tests without an event loop, such as those of Django.
+
+    Args:
+        refreshers, clock, on_event: see `memory_vault`.
+    """
+    with sync_vault_over(lambda: memory_vault(refreshers=refreshers, clock=clock, on_event=on_event)) as vault:
         yield vault

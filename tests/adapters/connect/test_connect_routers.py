@@ -156,6 +156,16 @@ async def test_the_user_refuses(make_app, connector):
     assert (refused.status_code, "access_denied" in refused.text) == (403, True)
 
 
+async def test_what_the_host_must_mend_is_logged(make_app, connector, provider, caplog):
+    async with client_of(make_app(connector)) as browser:
+        assert (await browser.get("http://localhost/connect/locale")).status_code == 404
+        told = [record.getMessage() for record in caplog.records if record.name == "vault_adapters.connect.pages"]
+        assert told == ["a request to connect an account is not valid: provider must be one of local"]
+        caplog.clear()
+        assert (await browser.get("http://localhost/connect/callback?error=access_denied")).status_code == 400
+        assert not [each for each in caplog.records if each.levelname == "WARNING"]  # the user's own matter
+
+
 async def test_an_account_is_connected_again(make_app, connector, vault):
     async with client_of(make_app(connector)) as browser:
         await browser.get(await agree(browser, "http://localhost/connect/local"))

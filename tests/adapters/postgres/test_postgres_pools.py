@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import threading
 
 import psycopg
@@ -235,6 +236,42 @@ async def test_a_url_that_libpq_does_not_know_is_not_repeated():
             pass
     assert caught.value.__context__ is None
     assert "hunter2secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2secret@part/x@127.0.0.1/name",
+        "postgresql://u:hunter2secret@part@127.0.0.1/name",
+        "postgresql://u:hunter2secret/x@127.0.0.1/name",
+        "postgresql://u:1/hunter2secret@127.0.0.1/name",
+        "postgresql://u:hunter2secret@part#x@127.0.0.1/name",
+    ],
+)
+async def test_a_password_that_is_not_escaped_is_looked_up_nowhere(url, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", None)  # psycopg looks hosts up by it
+    with pytest.raises(ConfigurationError, match="not escaped") as caught:
+        async with open_postgres_store(url, migrate=True):
+            pass
+    assert caught.value.__context__ is None
+    assert "hunter2secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%40ss%23w%2Frd@127.0.0.1:1/name",
+        "postgresql://u:a?b#c:d@127.0.0.1:1/name",
+        "postgresql://u@127.0.0.1:1,[::1]:1/na@me",
+        "postgresql://u@%2Fno%2Fsuch/name",
+        "postgresql:///name?host=@no_such",
+        "postgresql://u@sch%C3%B6n.invalid/name",
+    ],
+)
+async def test_an_escaped_password_and_unusual_places_are_tried(url):
+    with pytest.raises(StorageError):
+        async with asyncio.timeout(8), open_postgres_store(url, migrate=True):
+            pass
 
 
 async def test_parameters_of_the_url_reach_the_server(url, execute):

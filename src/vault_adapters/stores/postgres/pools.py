@@ -34,6 +34,18 @@ _SECONDS_PER_HOST = 2
 _ATTRIBUTES = "target_session_attrs"
 _SEVERAL = "several hosts"
 """Key that shows whether a URL names several hosts; no parameter of libpq has this name."""
+_TORN = "torn"
+"""Key that shows whether libpq took the URL apart within the user or the password."""
+
+_HOST = re.compile(r"[\w.:%-]*")
+_UNKNOWN = (
+    "database_url is not a connection URL that libpq understands: look for a parameter behind ? that libpq does not "
+    "know, such as conn_max_age, and for a % that is not escaped as %25"
+)
+_UNESCAPED = (
+    "database_url has a special character in user or password that is not escaped, such as / (%2F), @ (%40), # (%23); "
+    "urllib.parse.quote(password, safe='') escapes all"
+)
 
 _RECONNECT_SECONDS = 1.0
 """Time for which the pool repeats a failed attempt to connect."""
@@ -56,7 +68,7 @@ async def open_connections(
         timeout: longest time for an answer.
 
     Raises:
-        ConfigurationError: libpq does not understand the URL.
+        ConfigurationError: libpq does not understand the URL, or its password is not escaped.
         StorageError: the server cannot be reached.
     """
     settings = _settings(url, timeout, prepare=prepare)
@@ -147,7 +159,9 @@ def adopt_pool(pool: object, *, timeout: timedelta = DEFAULT_TIMEOUT) -> Connect
 def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, Any]:
     given = _parameters(url)
     if given is None:
-        raise ConfigurationError("database_url is not a connection URL that libpq understands")
+        raise ConfigurationError(_UNKNOWN)
+    if given[_TORN]:
+        raise ConfigurationError(_UNESCAPED)
     settings: dict[str, Any] = {
         "autocommit": True,
         "client_encoding": "utf8",
@@ -185,4 +199,16 @@ def _parameters(url: Secret) -> dict[str, str] | None:
         del defaults[_ATTRIBUTES]
     options = given.get("options") or defaults.get("options", b"").decode()
     hosts = str(given.get("host") or given.get("hostaddr") or (defaults.get("host") or b"").decode())
-    return dict.fromkeys((*given, *defaults), "") | {"options": str(options), _SEVERAL: "," * hosts.count(",")}
+    told = {"options": str(options), _SEVERAL: "," * hosts.count(","), _TORN: "@" * _is_torn(given)}
+    return dict.fromkeys((*given, *defaults), "") | told
+
+
+def _is_torn(given: Mapping[str, Any]) -> bool:
+    """Return whether a special character of the user or the password ended it, so that its rest is a host or a name."""
+    hosts, ports = str(given.get("host") or "").split(","), str(given.get("port") or "").split(",")
+    at, slash = (str(given.get("dbname") or "").find(mark) for mark in "@/")
+    return (
+        not all(host.startswith(("/", "@")) or _HOST.fullmatch(host) for host in hosts)
+        or not all(port.isdecimal() or not port for port in ports)
+        or 0 <= at < slash
+    )

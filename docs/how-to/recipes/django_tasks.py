@@ -1,0 +1,40 @@
+"""Celery tasks of a Django project: an API is called, and each error gets the retry that fits it."""
+
+from datetime import timedelta
+from typing import Any
+
+import django_project
+import requests
+from celery import shared_task
+
+from vault_adapters import Account, ReauthorizationRequiredError, TokenNotFoundError, VaultError
+from vault_adapters.clients.requests import VaultAuth
+
+USERINFO = "https://www.googleapis.com/oauth2/v3/userinfo"
+
+
+@shared_task(bind=True, max_retries=8)
+def read_profile(self: Any, tenant_id: str, identifier: str) -> str:
+    account = Account(tenant_id, "google", identifier)
+    auth = VaultAuth(django_project.vault, account, hosts=["www.googleapis.com"])
+    try:
+        answer = requests.get(USERINFO, auth=auth, timeout=30)
+    except (TokenNotFoundError, ReauthorizationRequiredError):
+        return "connect again"  # a retry is of no use: only the user can help
+    except VaultError as error:
+        if not error.retryable:
+            raise
+        # The provider or the database is away.
+        wait = getattr(error, "retry_after", None) or timedelta(seconds=2**self.request.retries)
+        raise self.retry(exc=error, countdown=wait.total_seconds()) from None
+    return f"{answer.status_code}"  # never return a token: Celery stores results
+
+
+@shared_task
+def refresh_due() -> str:
+    report = django_project.vault.refresh_due()
+    return f"{report.refreshed} of {report.claimed}"
+
+
+# Ticks that piled up while no worker ran are dropped.
+BEAT_SCHEDULE = {"refresh": {"task": "django_tasks.refresh_due", "schedule": 60.0, "options": {"expires": 60}}}

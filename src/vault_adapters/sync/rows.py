@@ -1,0 +1,53 @@
+"""Rows of an import: the caller's thread reads them while the vault stores them on its own thread.
+
+A lazy iterable often works in the thread that made it only. Django's ORM refuses to run where an event loop runs, and a
+connection of SQLite refuses another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import Future
+from itertools import islice
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_AT_ONCE = 1000
+"""Number of rows that the caller's thread reads before it passes them on."""
+
+
+class CallersRows(Generic[T]):
+    """An iterable for the vault's thread, over an iterable of the caller's thread.
+
+    Args:
+        rows: the caller's rows; only `serve` reads them.
+    """
+
+    def __init__(self, rows: Iterable[T]) -> None:
+        self._rows = iter(rows)
+        self._wanted: SimpleQueue[Future[list[T]] | None] = SimpleQueue()
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Give the rows; runs on the vault's event loop."""
+        while True:
+            answer: Future[list[T]] = Future()
+            self._wanted.put(answer)
+            rows = await asyncio.wrap_future(answer)
+            if not rows:
+                return
+            for row in rows:
+                yield row
+
+    def serve(self, call: Future[Any]) -> None:
+        """Read rows whenever the vault wants some, until the call has ended; runs on the caller's thread."""
+        call.add_done_callback(lambda _: self._wanted.put(None))
+        while (answer := self._wanted.get()) is not None:
+            if not answer.set_running_or_notify_cancel():
+                continue
+            try:
+                answer.set_result(list(islice(self._rows, _AT_ONCE)))
+            except Exception as error:  # it is the caller's own; the call raises it
+                answer.set_exception(error)
