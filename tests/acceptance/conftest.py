@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 from tests.acceptance.crowd import SECRET
+from tests.contract.distributed import CITUS, DistributedSchema
 
 from vault_adapters import VaultConfig
 
@@ -19,13 +20,25 @@ def acceptance_database(postgres):
     return postgres.create_database("acceptance")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="session")
+def distributed_schema():
+    """Tables on the Citus cluster that the environment names."""
+    with DistributedSchema() as schema:
+        yield schema
+
+
+@pytest.fixture(params=["sqlite", "postgres", *CITUS])
 def store(request, tmp_path):
     """Fields of a `VaultConfig` for an empty store that several processes can open."""
     if request.param == "sqlite":
-        return {"database_url": f"sqlite:///{tmp_path}/vault.db"}
-    database = request.getfixturevalue("acceptance_database")
-    return {"database_url": database, "postgres_schema": f"acceptance_{next(_numbers)}"}
+        yield {"database_url": f"sqlite:///{tmp_path}/vault.db"}
+    elif request.param == "postgres":
+        database = request.getfixturevalue("acceptance_database")
+        yield {"database_url": database, "postgres_schema": f"acceptance_{next(_numbers)}"}
+    else:
+        distributed = request.getfixturevalue("distributed_schema")
+        with distributed.lend() as schema:
+            yield {"database_url": distributed.url, "postgres_schema": schema}
 
 
 @pytest.fixture

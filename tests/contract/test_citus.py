@@ -16,9 +16,8 @@ PATIENCE = timedelta(seconds=60)
 
 @pytest.fixture(scope="module")
 def distributed_schema():
-    schema = DistributedSchema()
-    yield schema
-    schema.close()
+    with DistributedSchema() as schema:
+        yield schema
 
 
 class TestCitus(SharedStoreContract):

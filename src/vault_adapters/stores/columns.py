@@ -130,6 +130,29 @@ OWNED_VALUE = RowLayout.of(TOKEN, KEY, ACCOUNT, VALUE)
 """A token with its account and its sealed value."""
 
 
+_LAST_USE = TOKEN.index("u.last_used_at")
+
+
+def without_last_use(columns: str, moment: str) -> str:
+    """Return the SQL of the columns `TOKEN` without the table of uses; `with_last_use` fills in what is missing.
+
+    Args:
+        columns: the SQL of the columns.
+        moment: the SQL that stands for the time of the last use.
+    """
+    return columns.replace(TOKEN[_LAST_USE], moment)
+
+
+def with_last_use(row: Sequence[Any], last_used_at: object) -> tuple[Any, ...]:
+    """Return a row that begins with the columns `TOKEN` with the time of the last use."""
+    return (*row[:_LAST_USE], last_used_at, *row[_LAST_USE + 1 :])
+
+
+def id_of(row: Sequence[Any]) -> Any:
+    """Return the id of a token from a row that begins with the columns `TOKEN`."""
+    return row[0]
+
+
 def is_missing(token: Sequence[Any]) -> bool:
     """Return whether a row, given by its columns `TOKEN`, holds no token; such a row holds only the current time."""
     return token[0] is None

@@ -33,8 +33,15 @@ LATERAL = "LATERAL over a distributed table"
 OUTER = "an outer join whose first side is no table"
 RECURSIVE = "a recursive query"
 
+ELSEWHERE = "an event from rows of a distributed table: the rows' node would compute the event's place"
+
 REFUSED = frozenset({TIME, LOCK, NO_COLUMNS, MOVED, RECURSIVE})
-"""The rules whose breach Citus refuses; the others cost round trips to several nodes."""
+"""The rules whose breach Citus refuses."""
+
+UNSORTED = "a page without an order: the nodes' rows come in any order"
+
+WRONG = frozenset({ELSEWHERE, UNSORTED})
+"""The rules whose breach gives wrong results; the other rules are about round trips to several nodes."""
 
 
 def parsed(sql):
@@ -55,6 +62,8 @@ def broken_rules(sql):
     visitor = _Rules()
     visitor(tree)
     broken = set(visitor.broken)
+    if isinstance(tree, ast.SelectStmt) and tree.limitCount and not tree.sortClause and not _names_tenant(tree):
+        broken.add(UNSORTED)
     if not _all_pinned(tree):
         broken.add(ANY_TENANT)
     return frozenset(broken)
@@ -79,6 +88,9 @@ class _Rules(Visitor):
     def visit_InsertStmt(self, _, node):
         if _calls([node.onConflictClause, _returned(node)]):
             self.broken.add(TIME)
+        has_place = "xid" in {column.name for column in node.cols}
+        if node.relation.relname == "audit_event" and not has_place and _Tables(node.selectStmt).distributed:
+            self.broken.add(ELSEWHERE)
 
     def visit_DeleteStmt(self, _, node):
         if _calls([node.whereClause, _returned(node)]):

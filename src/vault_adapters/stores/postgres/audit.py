@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import compress
 from typing import Any
 
 from attrs import frozen
@@ -139,9 +140,12 @@ class PostgresAuditLog:
         }
 
         async def work(transaction: Transaction) -> None:
+            sent = parameters | {"now": transaction.now}
             if apart is not None:  # two processes must not both find that nothing is stored yet
                 await transaction.fetch(_LOCK)
-            await transaction.execute(self._queries["append_audit_events"], parameters | {"now": transaction.now})
+                if self._database.is_distributed:
+                    sent = _untold(sent, await transaction.fetch(self._queries["find_told_failures"], sent))
+            await transaction.execute(self._queries["append_audit_events"], sent)
 
         await self._database.transact(work)
 
@@ -180,6 +184,19 @@ _PLACES = 2**48
 _TIMELINES = 2**15
 _PRUNED_AT_ONCE = 10_000
 _LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7220213406120954)"
+
+
+_TOLD = ("tenant_ids", "providers", "identifiers", "kinds", "generations", "codes")
+
+
+def _untold(parameters: dict[str, Any], told: Sequence[Row]) -> dict[str, Any]:
+    """Return the parameters without the events that are told already, each a row of the columns `_TOLD`."""
+    known = set(told)
+    kept = [event not in known for event in zip(*(parameters[name] for name in _TOLD), strict=True)]
+    return {
+        name: list(compress(values, kept)) if isinstance(values, list) else values
+        for name, values in parameters.items()
+    }
 
 
 def _identifier_of(event: AuditEvent) -> str | None:

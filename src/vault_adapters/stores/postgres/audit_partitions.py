@@ -61,12 +61,13 @@ _KEEP_STILL = "LOCK TABLE {partition} IN SHARE ROW EXCLUSIVE MODE"
 """An erasure that changes events must not come between the copy and the drop."""
 
 _COUNT = "SELECT count(*) FROM {partition} WHERE action NOT IN ({lasting})"
-_REPLACE = """
-CREATE TEMP TABLE token_vault_lasting ON COMMIT DROP AS SELECT * FROM {partition} WHERE action IN ({lasting});
-ALTER TABLE {parent} DETACH PARTITION {partition};
-INSERT INTO {parent} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp.token_vault_lasting;
-DROP TABLE {partition};
-"""
+_REPLACE = (
+    "CREATE TEMP TABLE token_vault_lasting ON COMMIT DROP AS SELECT * FROM {partition} WHERE action IN ({lasting})",
+    "ALTER TABLE {parent} DETACH PARTITION {partition}",
+    "INSERT INTO {parent} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp.token_vault_lasting",
+    "DROP TABLE {partition}",
+)
+"""Sent one by one, because Citus passes the text that came with a DETACH to the other nodes."""
 
 
 async def make_partitions(database: PostgresDatabase, schema: str) -> None:
@@ -118,6 +119,8 @@ async def _try_to_drop(database: PostgresDatabase, schema: str, name: str) -> in
             return await _drop(database, schema, name)
         except StorageError as error:
             reason = error.reason
+            if not error.retryable:
+                break
         await asyncio.sleep(_DROP_PAUSE)
     _log.info("a partition of the audit log stays (%s); its events are deleted one by one", reason)
     return 0
@@ -132,7 +135,8 @@ async def _drop(database: PostgresDatabase, schema: str, name: str) -> int:
         await transaction.fetch(_LOCK)
         await transaction.run_script(_KEEP_STILL.format(**names))
         [(count,)] = await transaction.fetch(_COUNT.format(**names))
-        await transaction.run_script(_REPLACE.format(**names))
+        for statement in _REPLACE:
+            await transaction.run_script(statement.format(**names))
         return int(count)
 
     return await database.transact(work, pace=Pace.BULK)

@@ -33,7 +33,7 @@ SELECT EXISTS (
 _HEAD = """\
 -- Distribute the tables of token-vault by tenant; create them first if there are none. Run this once, on the
 -- coordinator, by the role that owns the tables, with no vault open on them: Citus locks each table while it moves its
--- rows. See the page "Run on Citus" before you run it.
+-- rows. It is one transaction: it does everything or nothing. See the page "Run on Citus" before you run it.
 """
 
 

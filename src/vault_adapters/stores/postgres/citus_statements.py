@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vault_adapters.stores.columns import without_last_use
 from vault_adapters.stores.queries import Queries
 
 HELD: Mapping[str, tuple[str, ...]] = {
-    "store_token": ("hold_data_key", "put_token", "schedule_put_token", "audit_put_token"),
     "store_tokens": ("hold_data_keys", "hold_tokens"),
     "import_tokens": ("hold_data_keys", "hold_tokens"),
     "reseal_tokens": ("hold_data_keys", "hold_tokens"),
@@ -42,21 +42,37 @@ _USABLE = """
     SELECT m.master_key_id FROM {{schema}}.master_key m
     WHERE m.state <> 'retired' AND coalesce({{confirmed_master_key}}, m.state) <> 'retired'"""
 
+_SCHEDULED = """INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, least(
+    coalesce(%(expires_at)b::timestamptz,
+        %(now)b::timestamptz + %(lifetime)b::bigint::float8 * interval '1 microsecond')
+        - %(lead)b::bigint::float8 * interval '1 microsecond',
+    %(now)b::timestamptz + %(due_in)b::bigint::float8 * interval '1 microsecond'))
+ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+    WHERE a.due_at IS NULL OR a.due_at > excluded.due_at"""
+_WOKEN = """UPDATE {{schema}}.account SET due_at = %(now)b::timestamptz
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+    AND (due_at IS NULL OR due_at > %(now)b::timestamptz)"""
+"""What `scheduled` of a plain server does, for one account."""
 
-def distributed_fragments(scheduled: str, horizon: str, confirmed_master_key: str) -> dict[str, str]:
+
+def distributed_fragments(
+    scheduled: str, horizon: str, confirmed_master_key: str, token_columns: str
+) -> dict[str, str]:
     """Return the parts of statements that differ from those of a plain server, by name.
 
     Args:
         scheduled: the plain server's CTE that makes an account due.
         horizon: the plain server's expression; it is evaluated on the node that gives the events their places.
         confirmed_master_key: the plain server's expression.
+        token_columns: the columns of a token.
     """
     return {
         **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
         "told_values": f"SELECT {_UNTOLD}",
         "usable_master_keys": _USABLE.replace("{{confirmed_master_key}}", confirmed_master_key),
-        "schedule": scheduled.removeprefix("scheduled AS (").removesuffix(")").strip(),
-        "variant": scheduled.removeprefix("scheduled AS (").split()[0].lower(),
+        "schedule_token": _SCHEDULED if "INSERT INTO" in scheduled else _WOKEN,
+        "token_columns_alone": without_last_use(token_columns, "NULL::timestamptz"),
         "horizon_here": horizon,
         "horizon": "%(horizon)b::text::xid8",
         "after": "(%(after_xid)b::text::xid8, %(after_seq)b::bigint)",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import psycopg
 
@@ -19,16 +19,14 @@ from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.errors import translated
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, OverdueError, Pace, answered, limits_of
+from vault_adapters.stores.postgres.querying import Parameters, begin_at, query, query_together
 from vault_domain.entities.errors import ConfigurationError
 
 A = TypeVar("A")
 T = TypeVar("T")
-Parameters = Mapping[str, Any]
 
 _NOT_SUPPORTED = "0A000"
 """The code with which a standby refuses to begin a transaction that may write."""
-
-_TIME = "SELECT pg_catalog.statement_timestamp()"
 
 
 class Transaction:
@@ -62,7 +60,11 @@ class Transaction:
         """Run a query; return its rows."""
         if self._held is not None:
             parameters = await self._hold(self._held.get(sql, ()), parameters or {})
-        return await _query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
+        return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
+
+    async def fetch_together(self, statements: Sequence[tuple[str, Parameters]]) -> list[list[Row]]:
+        """Send several queries at once; return the rows of each. If one fails, those after it do not run."""
+        return await query_together(self._connection, self._limits, statements, prepare=self._prepare)
 
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
         """Run the statements before one on distributed tables; return the latter's parameters, with the time."""
@@ -70,7 +72,7 @@ class Transaction:
             parameters = {**parameters, "now": self.now}
         for hold in holds:
             for own in held_parameters(hold, parameters):
-                await _query(self._connection, self._limits, hold, own, prepare=self._prepare)
+                await query(self._connection, self._limits, hold, own, prepare=self._prepare)
         return parameters
 
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
@@ -105,9 +107,10 @@ class Transaction:
             psycopg.errors.ReadOnlySqlTransaction: the server is a standby; the connection was dropped.
         """
         try:
-            await self.run_script(self._limits.begin)
-            if self._held is not None and self.now is None:
-                [(self.now,)] = await _query(self._connection, self._limits, _TIME, None, prepare=self._prepare)
+            if self._held is None or self.now is not None:
+                await self.run_script(self._limits.begin)
+            else:
+                self.now = await begin_at(self._connection, self._limits)
         except psycopg.Error as error:
             if error.sqlstate != _NOT_SUPPORTED:
                 raise
@@ -136,19 +139,23 @@ class Reader:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows. If the connection is lost, try once more on another connection."""
-        return await translated(self._try_twice(sql, parameters), self._connections.peer)
+        return await translated(self._try_twice(query, sql, parameters), self._connections.peer)
 
-    async def _try_twice(self, sql: str, parameters: Parameters | None) -> list[Row]:
+    async def fetch_together(self, statements: Sequence[tuple[str, Parameters]]) -> list[list[Row]]:
+        """Send several queries at once; return the rows of each. See `fetch`."""
+        return await translated(self._try_twice(query_together, statements), self._connections.peer)
+
+    async def _try_twice(self, run: Callable[..., Awaitable[T]], *what: object) -> T:
         if self._connection is None:
             self._connection = await self._connections.take()
         try:
-            return await _query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
+            return await run(self._connection, self._limits, *what, prepare=self._prepare)
         except psycopg.OperationalError as error:
             if not self._connection.closed or isinstance(error, OverdueError):
                 raise
         await self.close()
         self._connection = await self._connections.take(fresh=True)
-        return await _query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
+        return await run(self._connection, self._limits, *what, prepare=self._prepare)
 
     async def close(self) -> None:
         """Give the connection back to the pool."""
@@ -293,7 +300,7 @@ class PostgresDatabase:
         connection = await self._connections.take()
         try:
             if self._held is None and self._connections.is_plain(connection):
-                return await _query(connection, limits, sql, parameters, prepare=self._prepare)
+                return await query(connection, limits, sql, parameters, prepare=self._prepare)
             return await self._enclosed(connection, limits, lambda transaction: transaction.fetch(sql, parameters))
         finally:
             await self._connections.give(connection)
@@ -320,13 +327,3 @@ class PostgresDatabase:
     def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
-
-
-async def _query(
-    connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool
-) -> list[Row]:
-    cursor = VaultCursor(connection)
-    work = cursor.execute(sql, parameters, prepare=prepare, binary=True)
-    await answered(connection, limits.answer, work)
-    result = cursor.pgresult
-    return await cursor.fetchall() if result is not None and result.nfields else []

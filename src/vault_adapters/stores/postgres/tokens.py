@@ -12,6 +12,7 @@ from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import LISTED, place_by_expiry, place_by_key
 from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
+from vault_adapters.stores.postgres import citus_tokens
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
@@ -72,6 +73,7 @@ class PostgresTokenRepository:
         self._database = database
         self._queries = queries
         self._waking = waking
+        self._last_uses = citus_tokens.LastUses()
         self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(
             lambda: database.reading(self._read), most_batches=database.most_connections
         )
@@ -208,7 +210,7 @@ class PostgresTokenRepository:
         now = self._database.now()
         if len(keys) == 1:
             [key] = keys
-            row, *others = await reader.fetch(self._queries["get_token"], key_parameters(key) | {"now": now})
+            row, *others = await self._read_one(reader, key_parameters(key), now)
             token, (now,) = stored_token(row, key)
             return [Reading.of(DamagedToken(key, WRONG_ROW) if others else token, now)]
         found, now = answers_of(
@@ -216,13 +218,18 @@ class PostgresTokenRepository:
         )
         return [Reading.of(token, now) for token in found]
 
+    async def _read_one(self, reader: Reader, key: dict[str, Any], now: datetime | None) -> list[Row]:
+        if self._database.is_distributed:
+            return await citus_tokens.read_token(reader, self._queries, self._last_uses, key, now)
+        return await reader.fetch(self._queries["get_token"], key | {"now": now})
+
     async def _store_one(
         self, write: TokenWrite, actor: str | None, expected_generation: int | None
     ) -> Change[list[TokenInfo]]:
         common = {"action": _ACTIONS[write.refreshed].value, "actor": actor, "now": self._database.now()}
         parameters = write_parameters(write) | common
         if expected_generation is None:
-            rows = await self._database.write(self._storing(write)["store_token"], parameters)
+            rows = await self._store_any(self._storing(write), parameters)
             if not rows:
                 raise DataKeyInactiveError
         else:
@@ -230,6 +237,11 @@ class PostgresTokenRepository:
         [row] = rows
         info = stored_info(row, write.key)
         return Change([info], (stored_event(write, info, actor),))
+
+    async def _store_any(self, queries: Queries, parameters: dict[str, Any]) -> list[Row]:
+        if self._database.is_distributed:
+            return await citus_tokens.store_token(self._database, queries, self._last_uses, parameters)
+        return await self._database.write(queries["store_token"], parameters)
 
     def _storing(self, write: TokenWrite) -> Queries:
         """Return the statements that schedule the account by the value's expiry, or those that make it due now."""
@@ -260,6 +272,7 @@ class PostgresTokenRepository:
                 raise
             # A token was deleted while the statement ran. The repeated statement skips it.
             await self._database.write(self._queries["record_uses"], parameters)
+        self._last_uses.forget(map(key_columns, uses))
 
 
 async def write_tokens(

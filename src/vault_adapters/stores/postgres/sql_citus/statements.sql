@@ -3,7 +3,7 @@
 SELECT DISTINCT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes; the events that are stored already are found first.
+-- Append events that no mutation writes. It reads no table, so that the node that plans it computes the events' places.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,
@@ -11,15 +11,25 @@ SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond'
 FROM unnest(%(tenant_ids)b::text[], %(actions)b::text[], %(ages)b::bigint[], %(providers)b::text[],
     %(identifiers)b::text[], %(kinds)b::text[], %(generations)b::bigint[], %(actors)b::text[], %(codes)b::text[])
     WITH ORDINALITY n (tenant_id, action, age, provider, identifier, kind, generation, actor, code, ord)
-WHERE %(apart)b::bigint IS NULL
-    OR (n.tenant_id, coalesce(n.provider, ''), coalesce(n.identifier, ''), coalesce(n.kind, ''),
-        coalesce(n.generation, 0), coalesce(n.code, '')) NOT IN (
-        SELECT e.tenant_id, coalesce(e.provider, ''), coalesce(e.identifier, ''), coalesce(e.kind, ''),
-            coalesce(e.generation, 0), coalesce(e.code, '')
-        FROM {{schema}}.audit_event e
-        WHERE e.action = 'decryption_failed' AND e.tenant_id = ANY (%(tenant_ids)b::text[])
-            AND e.occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond')
 ORDER BY n.ord
+
+-- name: find_told_failures
+-- Find the failed decryptions of some tenants that were told lately; append_audit_events does not tell them again.
+SELECT DISTINCT tenant_id, provider, identifier, kind, generation, code
+FROM {{schema}}.audit_event
+WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
+    AND occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond'
+
+-- name: find_rows_to_reseal
+-- Find tokens under decrypt_only data keys after a position. Each node gives its own first tokens.
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
+FROM {{schema}}.token t
+JOIN {{schema}}.data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id
+WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
+    AND (t.tenant_id, t.provider, t.kind, t.identifier)
+        > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
+LIMIT %(limit)b::bigint
 
 -- name: copy_tenant_audit_events
 -- Store a tenant's audit events again without tenant and identifier, because a row cannot change its tenant.
@@ -256,8 +266,16 @@ WHERE failures = 1
 RETURNING occurred_at
 
 -- name: get_horizon
--- Get the oldest transaction that may still add events, on the node that gives the events their places.
-SELECT h.xid::text FROM (SELECT {{horizon_here}} AS xid) h
+-- Get the oldest transaction that may still add events, on the node that gives the events their places. Citus commits on
+-- the other nodes after the transaction has ended here, but before it gives up the lock on its number. So these locks
+-- count too. A lock shows the low 32 bits of a number; the number is the one nearest to the horizon.
+SELECT least(h.xid, (
+    SELECT pg_catalog.min(h.xid + (l.transactionid::text::bigint - h.xid % 4294967296 + 6442450944) % 4294967296 - 2147483648)
+    FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity s ON s.pid = l.pid
+    WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+        AND s.datid = (
+            SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())))::text
+FROM (SELECT {{horizon_here}}::text::bigint AS xid) h
 
 -- name: lock_client_refusal
 -- Lock the refusals of one scope until the transaction ends; if there are none, a row without marks is made.
@@ -272,48 +290,44 @@ SELECT true FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
 FOR SHARE
 
--- name: put_token
--- Insert or replace one value if its data key is active, which hold_data_key has locked.
+-- name: store_token
+-- Insert or replace one value, whose data key hold_data_key has locked; see `citus_tokens`. It returns the token without
+-- the time of its last use, and its generation.
 INSERT INTO {{schema}}.token AS t (
     tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
     scopes, generation, last_refreshed_at, created_at, updated_at, client)
-SELECT d.tenant_id, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid, %(value_id)b::uuid,
-    %(data_key_id)b::bytea, %(blob)b::bytea, %(extra)b::bytea, 'valid',
+VALUES (%(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(value_id)b, %(value_id)b, %(data_key_id)b, %(blob)b,
+    %(extra)b::bytea, 'valid',
     coalesce(%(expires_at)b::timestamptz,
         %(now)b::timestamptz + %(lifetime)b::bigint::float8 * interval '1 microsecond'),
     %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN %(now)b::timestamptz END,
-    %(now)b::timestamptz, %(now)b::timestamptz, %(client)b::bytea
-FROM {{schema}}.data_key d
-WHERE d.tenant_id = %(tenant_id)b AND d.data_key_id = %(data_key_id)b AND d.state = 'active'
+    %(now)b::timestamptz, %(now)b::timestamptz, %(client)b::bytea)
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
     value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra,
     status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = excluded.client,
     expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
     generation = t.generation + 1,
     last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
+RETURNING {{token_columns_alone}}, t.generation
 
--- name: schedule_put_token
--- Make the account of the value that put_token has stored due no later than the value requires.
-WITH stored AS (
-    SELECT tenant_id, provider, identifier, expires_at, updated_at FROM {{schema}}.token
-    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-        AND value_id = %(value_id)b::uuid)
-{{schedule}}
+-- name: schedule_token
+-- Make the account of the value that store_token has stored due no later than the value requires.
+{{schedule_token}}
 
--- name: audit_put_token
--- Append the event of the value that put_token has stored.
+-- name: audit_token
+-- Append the event of the value that store_token has stored. The values are parameters, so the node that plans the
+-- statement computes the event's place; for rows of a query, the node of the rows would.
 INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-SELECT tenant_id, %(action)b::text, updated_at, provider, identifier, kind, generation, %(actor)b::text
-FROM {{schema}}.token
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-    AND value_id = %(value_id)b::uuid
+VALUES (%(tenant_id)b, %(action)b::text, %(now)b::timestamptz, %(provider)b, %(identifier)b, %(kind)b,
+    %(generation)b::bigint, %(actor)b::text)
 
--- name: store_token
--- Get the value that put_token has stored. Several statements on one shard take a third of the time of one statement
--- whose rows are gathered at the coordinator. The comment in it tells two variants apart: see held_statements.
-SELECT /* {{variant}} */ {{token_columns}}
+-- name: get_token_alone
+-- Get one token by its key without the time of its last use; no row if there is none. See get_last_use.
+SELECT {{token_columns_alone}}, {{value_columns}}, {{now}}
 FROM {{schema}}.token t
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
-    AND t.identifier = %(identifier)b AND t.value_id = %(value_id)b::uuid
+WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
+
+-- name: get_last_use
+-- Get the time of a token's last use; no row if there was none.
+SELECT last_used_at FROM {{schema}}.token_use
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b

@@ -1,0 +1,133 @@
+"""Reads and stores one token on tables that Citus distributes.
+
+Citus plans each statement that names two tables anew, and gathers the rows of a statement with a CTE that writes. It
+does neither for a statement that names one table and one tenant. So such statements are sent together, and this process
+joins their rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from attrs import frozen
+
+from vault_adapters.stores.columns import id_of, with_last_use
+from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
+from vault_adapters.stores.queries import Queries
+from vault_domain.ports.change import DataKeyInactiveError
+
+Parameters = Mapping[str, Any]
+_Key = tuple[str, ...]
+
+_AGE_SECONDS = 60.0
+"""Time for which a last use is remembered. Each process writes the uses of a token once a minute at most."""
+
+_MOST = 10_000
+
+
+@frozen
+class _Use:
+    token_id: UUID
+    last_used_at: datetime | None
+    read_at: float
+
+
+class LastUses:
+    """Remembers when tokens were last used, so that most reads of a token need one statement.
+
+    What other processes write is seen a minute later.
+    """
+
+    def __init__(self) -> None:
+        self._uses: dict[_Key, _Use] = {}
+
+    def known(self, key: Parameters) -> _Use | None:
+        """Return what is remembered of a token."""
+        use = self._uses.get(_place(key))
+        return None if use is None or time.monotonic() - use.read_at > _AGE_SECONDS else use
+
+    def remember(self, key: Parameters, row: Row, uses: list[Row]) -> Row:
+        """Note the last use of a token; return the token's row with it.
+
+        Args:
+            key: the token's key, as parameters.
+            row: the token, without its last use.
+            uses: the rows of `get_last_use`.
+        """
+        last_used_at = next((moment for (moment,) in uses), None)
+        if len(self._uses) >= _MOST:
+            self._uses.clear()
+        self._uses[_place(key)] = _Use(id_of(row), last_used_at, time.monotonic())
+        return with_last_use(row, last_used_at)
+
+    def forget(self, keys: Iterable[_Key]) -> None:
+        """Forget tokens, each given by its columns, whose uses were written."""
+        for key in keys:
+            self._uses.pop(key, None)
+
+
+async def read_token(
+    reader: Reader, queries: Queries, uses: LastUses, key: Parameters, now: datetime | None
+) -> list[Row]:
+    """Return the rows of `get_token`.
+
+    Args:
+        reader: runs the queries.
+        queries: the statements.
+        uses: the last uses that this process knows.
+        key: the token's key, as parameters.
+        now: the clock's time, or None.
+    """
+    known = uses.known(key)
+    alone, use = (queries["get_token_alone"], {**key, "now": now}), (queries["get_last_use"], key)
+    if known is None:
+        rows, last = await reader.fetch_together([alone, use])
+    else:
+        rows = await reader.fetch(*alone)
+        if rows and id_of(rows[0]) == known.token_id:
+            return [with_last_use(row, known.last_used_at) for row in rows]
+        last = await reader.fetch(*use)
+    if not rows:  # the joined query also tells the time of a token that is not there
+        return await reader.fetch(queries["get_token"], {**key, "now": now})
+    return [uses.remember(key, row, last) for row in rows]
+
+
+async def store_token(database: PostgresDatabase, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:
+    """Do what `store_token` of a plain server does, in several statements; return its row.
+
+    Args:
+        database: runs the transaction.
+        queries: the statements, with the way in which they schedule the account.
+        uses: the last uses that this process knows.
+        write: the parameters of `store_token`.
+
+    Raises:
+        DataKeyInactiveError: the data key is not active.
+    """
+    return await database.transact(lambda transaction: _store(transaction, queries, uses, write))
+
+
+async def _store(transaction: Transaction, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:
+    parameters = {**write, "now": transaction.now}
+    held, [(*row, generation)] = await transaction.fetch_together(
+        [(queries["hold_data_key"], parameters), (queries["store_token"], parameters)]
+    )
+    if not held:
+        raise DataKeyInactiveError
+    known = uses.known(write)
+    parameters["generation"] = int8(generation)
+    statements = [(queries["schedule_token"], parameters), (queries["audit_token"], parameters)]
+    if known is not None and known.token_id == id_of(row):
+        await transaction.fetch_together(statements)
+        return [with_last_use(row, known.last_used_at)]
+    *_, last = await transaction.fetch_together([*statements, (queries["get_last_use"], parameters)])
+    return [uses.remember(write, tuple(row), last)]
+
+
+def _place(key: Parameters) -> _Key:
+    return key["tenant_id"], key["provider"], key["kind"], key["identifier"]

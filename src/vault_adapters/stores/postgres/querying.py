@@ -1,0 +1,60 @@
+"""Runs statements on one connection, within a limit of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
+from vault_adapters.stores.postgres.limits import Limits, answered
+
+Parameters = Mapping[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_MICROSECONDS = "SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::pg_catalog.int8"
+
+
+async def query(
+    connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool
+) -> list[Row]:
+    """Run a statement; return its rows."""
+    cursor = VaultCursor(connection)
+    work = cursor.execute(sql, parameters, prepare=prepare, binary=True)
+    await answered(connection, limits.answer, work)
+    return await _rows(cursor)
+
+
+async def query_together(
+    connection: Connection, limits: Limits, statements: Sequence[tuple[str, Parameters]], *, prepare: bool
+) -> list[list[Row]]:
+    """Send several statements at once; return the rows of each.
+
+    The server runs them one after the other, but does not wait for this process between them. If one fails, those after
+    it do not run.
+    """
+    cursors = [VaultCursor(connection) for _ in statements]
+
+    async def work() -> None:
+        async with connection.pipeline():
+            for cursor, (sql, parameters) in zip(cursors, statements, strict=True):
+                await cursor.execute(sql, parameters, prepare=prepare, binary=True)
+
+    await answered(connection, limits.answer, work())
+    return [await _rows(cursor) for cursor in cursors]
+
+
+async def begin_at(connection: Connection, limits: Limits) -> datetime:
+    """Begin a transaction; return the server's time, which comes with the same answer."""
+    cursor = VaultCursor(connection)
+    await answered(connection, limits.answer, cursor.execute(f"{limits.begin}; {_MICROSECONDS}"))
+    while cursor.nextset():
+        pass
+    [(micros,)] = await cursor.fetchall()
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+async def _rows(cursor: VaultCursor) -> list[Row]:
+    result = cursor.pgresult
+    return await cursor.fetchall() if result is not None and result.nfields else []

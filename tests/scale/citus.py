@@ -1,0 +1,80 @@
+"""Compares a vault on a Citus cluster with one on a plain server: `python -m tests.scale.citus --plain URL`.
+
+`TOKEN_VAULT_TEST_CITUS_URL` names the cluster, as for the tests. The server should be of the same version and have the
+same settings; the vaults take turns, so that a noisy machine disturbs both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+import psycopg
+from tests.benchmarks.timing import Contestant, interleave
+from tests.benchmarks.vaults import EXPIRY, VALUE, access_keys, bench_vault, endless, fill
+from tests.contract.distributed import DistributedSchema
+
+from vault_adapters import TokenKey, TokenVault
+
+_SCHEMA = "peer_of_citus"
+_BLOCK = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print the ratios."""
+    parser = argparse.ArgumentParser(prog="python -m tests.scale.citus", description=__doc__)
+    parser.add_argument("--plain", required=True, metavar="URL", help="a database without Citus")
+    parser.add_argument("--rounds", type=int, default=60, help="rounds of each measurement; default: 60")
+    options = parser.parse_args(arguments)
+    with DistributedSchema() as distributed:
+        try:
+            for line in asyncio.run(_compare(distributed, options.plain, options.rounds)):
+                print(line)
+        finally:
+            with psycopg.connect(options.plain, autocommit=True) as connection:
+                connection.execute(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
+    return 0
+
+
+async def _compare(distributed: DistributedSchema, plain: str, rounds: int) -> list[str]:
+    keys = access_keys(500)
+    lines = []
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(bench_vault(distributed.url, schema=distributed.name))
+        theirs = await stack.enter_async_context(bench_vault(plain, schema=_SCHEMA))
+        await fill(ours, keys)
+        await fill(theirs, keys)
+        for call, make in (("get_token", _gets), ("store_token", _stores)):
+            cluster, server = make("cluster", ours, endless(keys, 1)), make("server", theirs, endless(keys, 1))
+            series = await interleave([cluster, server], rounds, warm_up=3)
+            ratio, micros = series["cluster"].over(series["server"]), series["cluster"].micros()
+            lines.append(
+                f"{call}: {ratio.middle:.2f} ({ratio.low:.2f} - {ratio.high:.2f}) times the plain server's;"
+                f" {micros.middle:,.0f} and {series['server'].micros().middle:,.0f} microseconds"
+            )
+    return lines
+
+
+def _gets(name: str, vault: TokenVault, next_key: Callable[[], TokenKey]) -> Contestant:
+    async def work() -> int:
+        for _ in range(_BLOCK):
+            await vault.get_token(next_key())
+        return _BLOCK
+
+    return Contestant(name, work)
+
+
+def _stores(name: str, vault: TokenVault, next_key: Callable[[], TokenKey]) -> Contestant:
+    async def work() -> int:
+        for _ in range(_BLOCK):
+            await vault.store_token(next_key(), VALUE, expires_at=EXPIRY)
+        return _BLOCK
+
+    return Contestant(name, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
