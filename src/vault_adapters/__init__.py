@@ -5,6 +5,7 @@ import logging
 from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.local_key import generate_encryption_secret
+from vault_adapters.runtime.json_forms import as_json
 from vault_adapters.runtime.worker import RefreshWorker
 from vault_adapters.sync.vault import SyncKeys, SyncStates, SyncVault, open_sync_vault
 from vault_domain import (
@@ -152,6 +153,7 @@ __all__ = [
     "VaultKeys",
     "VaultStates",
     "WrongEncryptionSecretError",
+    "as_json",
     "generate_encryption_secret",
     "open_sync_vault",
     "open_vault",

@@ -135,6 +135,16 @@ async def test_host_tests(environment):
     assert (await run(script, environment)).strip() == "passed"
 
 
+async def test_a_whole_service_and_its_tests(environment, tmp_path):
+    """The guide's tests open the guide's service once for each test, as a host's tests do."""
+    environment["PYTHONWARNINGS"] = "ignore"  # the test client's own warnings
+    pytest_of_the_host = [sys.executable, "-m", "pytest", "-c", os.devnull, "-p", "no:cacheprovider", "-n", "0", "-q"]
+    done = await anyio.run_process(
+        [*pytest_of_the_host, str(RECIPES / "service_tests.py")], env=environment, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, b"3 passed" in done.stdout) == (0, True), done.stdout.decode()
+
+
 async def test_webhooks_come_in_order_once_each(environment, tmp_path):
     refresher = ScriptedRefresher(RefreshFailedError(), TokenSet("v", "r2"), ReauthorizationRequiredError())
     config = VaultConfig.from_env(environment)

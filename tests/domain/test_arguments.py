@@ -161,3 +161,8 @@ def test_an_empty_value_is_refused_wherever_one_is_stored(empty):
         with pytest.raises(InvalidInputError, match="must not be empty"):
             store()
     assert TokenSet("a", empty).refresh_token is None
+
+
+def test_an_account_in_place_of_a_key_gets_a_hint():
+    with pytest.raises(InvalidInputError, match=r"key must be a TokenKey; account\.key\(kind\) makes one"):
+        read.as_key(ACCOUNT)

@@ -17,6 +17,7 @@ from vault_adapters import (
     RefreshFailedError,
     RefreshNotPersistedError,
     StorageError,
+    TokenNotFoundError,
 )
 from vault_domain.entities.measures import Operation
 from vault_domain.services.observing import Observed, outcome_of
@@ -135,6 +136,7 @@ async def test_an_observer_that_raises_does_no_harm(connected, refresher, caplog
         (DecryptionError(), ("unreadable", None)),
         (KeyUnavailableError(reason="some text"), ("key_unavailable", None)),
         (StorageError(reason="disk_full"), ("storage_failed", "disk_full")),
+        (TokenNotFoundError(), ("not_connected", None)),
         (TimeoutError("a-secret"), ("timeout", None)),
         (ValueError("a-secret"), ("error", None)),
         (KeyboardInterrupt(), ("cancelled", None)),

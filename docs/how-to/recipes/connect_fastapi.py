@@ -1,12 +1,14 @@
 """A FastAPI application whose users connect accounts."""
 
 import os
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import TypedDict
 
 from fastapi import FastAPI, Request
 from starlette.routing import Router
 
-from vault_adapters import VaultConfig, open_vault
+from vault_adapters import TokenRefresher, TokenVault, VaultConfig, open_vault
 from vault_adapters.connect import Connector
 from vault_adapters.connect.starlette import routes
 from vault_adapters.providers import refresher
@@ -14,22 +16,27 @@ from vault_adapters.providers import refresher
 REDIRECT_URI = os.environ["REDIRECT_URI"]  # https://app.example.com/connect/callback
 
 
+class State(TypedDict):
+    vault: TokenVault
+    connector: Connector
+
+
 def tenant_of(request: Request) -> str | None:
     """Return the tenant of the signed-in user; your own sign-in stands here."""
     return request.headers.get("x-tenant")
 
 
-def refreshers():
+def refreshers() -> Mapping[str, TokenRefresher]:
     return {"google": refresher("google", os.environ["GOOGLE_CLIENT_ID"], os.environ["GOOGLE_CLIENT_SECRET"])}
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI):
+async def lifespan(app: FastAPI) -> AsyncIterator[State]:
     providers = refreshers()
     async with open_vault(VaultConfig.from_env(), refreshers=providers) as vault:
-        connector = Connector(vault, providers, redirect_uri=REDIRECT_URI)
-        app.mount("/connect", Router(routes(connector, tenant=tenant_of, done="/settings")))
-        yield
+        yield {"vault": vault, "connector": Connector(vault, providers, redirect_uri=REDIRECT_URI)}
 
 
 app = FastAPI(lifespan=lifespan)
+# Mounted once, not in the lifespan: a second lifespan, as in your tests, would find the routes of the first.
+app.mount("/connect", Router(routes(lambda request: request.state.connector, tenant=tenant_of, done="/settings")))

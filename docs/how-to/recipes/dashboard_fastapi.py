@@ -1,5 +1,6 @@
 """A FastAPI service that shows its vault to its operators."""
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -19,7 +20,7 @@ from vault_adapters.web import dashboard
 class Login(AuthenticationBackend):
     """Your own login; here a proxy names the operator in a header that it takes from nobody else."""
 
-    async def authenticate(self, conn: HTTPConnection):
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
         name = conn.headers.get("x-operator")
         return (AuthCredentials(["operator"]), SimpleUser(name)) if name else None
 
@@ -36,12 +37,14 @@ class OperatorsOnly:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI):
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with open_vault(VaultConfig.from_env()) as vault:
-        pages = dashboard(vault, actions=True)  # the audit log names the operator, from request.user
-        doors = [Middleware(AuthenticationMiddleware, backend=Login()), Middleware(OperatorsOnly)]
-        app.mount("/ops/vault", Starlette(routes=[Mount("/", pages)], middleware=doors))
+        app.state.vault = vault
         yield
 
 
 app = FastAPI(lifespan=lifespan)
+# Mounted once, not in the lifespan; the audit log names the operator, from request.user.
+pages = dashboard(lambda: app.state.vault, actions=True)
+doors = [Middleware(AuthenticationMiddleware, backend=Login()), Middleware(OperatorsOnly)]
+app.mount("/ops/vault", Starlette(routes=[Mount("/", pages)], middleware=doors))

@@ -24,7 +24,8 @@ app = FastAPI(lifespan=lifespan)
 
 
 def get_vault(request: Request) -> TokenVault:
-    return request.state.vault
+    vault: TokenVault = request.state.vault
+    return vault
 
 
 @app.get("/tenants/{tenant_id}/github")

@@ -7,7 +7,8 @@ from typing import Any
 
 from attrs import asdict
 
-from vault_adapters.cli.screen import Cell, Content, Screen, iso
+from vault_adapters.cli.screen import Cell, Content, Screen
+from vault_adapters.runtime.json_forms import iso
 from vault_domain import KeyStatus, MasterKeyState, MasterKeyStatus
 
 MASTER_KEY_COLUMNS = ("master key", "held by", "state", "data keys", "here", "introduced")

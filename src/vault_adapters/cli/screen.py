@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -68,13 +68,6 @@ def open_screen() -> Screen:
 def print_json(value: Any) -> None:
     """Print a value as one JSON document."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-def iso(value: datetime | None) -> str | None:
-    """Return a time as ISO 8601 in UTC, with microseconds and a Z."""
-    if value is None:
-        return None
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def printable(content: Content) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import described
-from vault_adapters.cli.screen import iso
+from vault_adapters.runtime.json_forms import iso
 
 
 class WorkerLog:

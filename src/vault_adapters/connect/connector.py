@@ -18,7 +18,7 @@ from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_s
 from vault_adapters.connect.identity import Answers, Identity, identify
 from vault_adapters.connect.openid import Issuer, Issuers, check_id_token, is_named
 from vault_adapters.connect.parameters import Callback, Query, read_callback
-from vault_adapters.connect.settling import settling
+from vault_adapters.connect.settling import about, settling
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
 from vault_adapters.providers.endpoint import as_endpoint
@@ -167,8 +167,9 @@ class Connector:
         opened_state = await self._keeper.open(callback.state, bound_to=bound_to(_session(session), self._redirect_uri))
         handshake = decoded(opened_state.content)
         client = self._client(handshake.provider)
-        async with opened(client.made_of.client) as http:
-            token_set, identity = await self._authorized(client, handshake, callback, http)
+        with about(Account(opened_state.tenant_id, client.name)):
+            async with opened(client.made_of.client) as http:
+                token_set, identity = await self._authorized(client, handshake, callback, http)
         if handshake.reconnected not in (None, identity.identifier):
             raise OtherAccountError(account=Account(opened_state.tenant_id, client.name, handshake.reconnected))
         account = Account(opened_state.tenant_id, client.name, identity.identifier)
@@ -201,7 +202,8 @@ class Connector:
     def _client(self, provider: str) -> Client:
         client = self._clients.get(provider)
         if client is None:
-            raise InvalidInputError(f"provider must be one of {', '.join(sorted(self._clients))}")
+            names = ", ".join(self.providers)
+            raise InvalidInputError(f"provider must be one of {names}", code="provider_unknown")
         return client
 
     def _authorization_url(self, client: Client, handshake: Handshake, state: str, extra: Mapping[str, str]) -> str:

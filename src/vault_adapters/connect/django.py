@@ -22,7 +22,7 @@ from django.http import (  # type: ignore[import-untyped]
 from django.urls import URLPattern, path  # type: ignore[import-untyped]
 
 from vault_adapters.connect.connector import Connector
-from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, note, status_of, text_of
+from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, log_failure, status_of, text_of
 from vault_domain.entities.account import AccountInfo
 from vault_domain.entities.errors import VaultError
 
@@ -60,7 +60,7 @@ def urls(
     pages = Pages(connector, done)
 
     async def fail(request: HttpRequest, error: VaultError) -> HttpResponse:
-        note(error)
+        log_failure(error)
         if failed is None:
             return _text(text_of(error), status_of(error))
         return _with_headers(await _value(failed, request, error))
@@ -70,7 +70,8 @@ def urls(
         if owner is None:
             return _text(NOBODY, 401)
         try:
-            to = await pages.begin(owner, provider, request.GET.dict(), await _session(session, request))
+            own_session = await _session(session, request)
+            to = await pages.begin(request.path, owner, provider, request.GET.dict(), own_session)
         except VaultError as error:
             return await fail(request, error)
         return _with_cookie(_redirect(to.url), to.cookie)

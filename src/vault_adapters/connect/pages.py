@@ -86,35 +86,39 @@ class Pages:
     """The two pages: one begins a connection, one finishes it.
 
     Args:
-        connector: the connector.
+        connector: the connector, also an attribute.
         done: the path of the page to show afterwards, unless `begin` was given another.
     """
 
     def __init__(self, connector: Connector, done: str) -> None:
         if not isinstance(connector, Connector):
             raise InvalidInputError("connector must be a Connector")
-        if not is_local(done):
-            raise InvalidInputError("done must be a path of this site, such as /settings")
-        self._connector = connector
+        require_local(done)
+        self.connector = connector
+        self._is_looked_at = False
         self._done = done
         redirect_uri = urlsplit(connector.redirect_uri)
         self._path, self._secure = redirect_uri.path or "/", redirect_uri.scheme == "https"
 
-    async def begin(self, tenant_id: str, provider: str, query: Mapping[str, str], session: str) -> Redirection:
+    async def begin(
+        self, path: str, tenant_id: str, provider: str, query: Mapping[str, str], session: str
+    ) -> Redirection:
         """Begin a connection.
 
         Args:
+            path: the path of the request, which ends with the provider's name.
             tenant_id: the tenant of the signed-in user.
             provider: the provider's name.
             query: ``next``: the path of the page to show afterwards. ``account``: the identifier of the account to
                 connect again. All else is ignored.
             session: the host's own session, or ``""``.
         """
+        self._look_at(path)
         following, again = query.get("next", ""), query.get("account", "")
         if following and not is_local(following):
             raise InvalidInputError("next must be a path of this site")
         random = secrets.token_urlsafe(24)
-        start = await self._connector.begin(
+        start = await self.connector.begin(
             tenant_id,
             provider,
             session=_bound(random, tenant_id, session),
@@ -136,13 +140,33 @@ class Pages:
         random, separator, following = cookies.get(name, "").partition(".")
         if not separator:
             raise StateRefusedError(reason="unreadable")
-        info = await self._connector.finish(query, session=_bound(random, tenant_id, session))
+        info = await self.connector.finish(query, session=_bound(random, tenant_id, session))
         # The cookie comes from the browser, so the path is checked again.
         path = _decoded(following)
         return info, Redirection(path if is_local(path) else self._done, self._cookie(state, "", 0))
 
+    def _look_at(self, path: str) -> None:
+        """Log one warning if users would come back to another page than the callback, which stands beside this page.
+
+        A proxy may put a prefix before the public path, so the redirect URI may be longer.
+        """
+        callback = f"{path.rpartition('/')[0]}/callback"
+        if not self._is_looked_at and not self._path.endswith(callback):
+            _log.warning("the redirect URI leads to another path than %a, where the callback is answered", callback)
+        self._is_looked_at = True
+
     def _cookie(self, state: str, value: str, max_age: int) -> Cookie:
         return Cookie(_name(state), value, max_age, self._path, self._secure)
+
+
+def require_local(done: object) -> None:
+    """Check the path of the page to show afterwards.
+
+    Raises:
+        InvalidInputError: it is not a path of this site.
+    """
+    if not is_local(done):
+        raise InvalidInputError("done must be a path of this site, such as /settings")
 
 
 def is_local(path: object) -> bool:
@@ -166,6 +190,8 @@ def status_of(error: VaultError) -> int:
     """Return the HTTP status for an error of a connection."""
     if isinstance(error, AuthorizationRefusedError):
         return 403
+    if error.code == "provider_unknown":
+        return 404
     if isinstance(error, (KeyUnavailableError, StorageError)):
         return 503
     if isinstance(error, (ConfigurationError, ProviderConfigurationError)):
@@ -175,14 +201,25 @@ def status_of(error: VaultError) -> int:
     return 400
 
 
-def note(error: VaultError) -> None:
-    """Log an error that the host must mend, or may; its message repeats nothing of the request."""
-    if isinstance(error, InvalidInputError) or status_of(error) >= 500:
-        _log.warning("an account could not be connected (%s): %s", error.code, error)
+def log_failure(error: VaultError) -> None:
+    """Log one line about an error of a connection, because the user's page does not tell the operator's part of it.
+
+    What the service must mend is a warning, what its users and their browsers cause is not.
+    """
+    if isinstance(error, InvalidInputError):
+        # The message names the argument and the rule, never the value.
+        _log.warning("a request to connect an account is not valid: %s", error)
+        return
+    provider = "a provider" if error.account is None else error.account.provider
+    level = logging.WARNING if status_of(error) >= 500 else logging.INFO
+    reason = f", {error.reason}" if error.reason else ""
+    _log.log(level, "an account at %s was not connected (%s%s)", provider, error.code, reason)
 
 
 def text_of(error: VaultError) -> str:
     """Return the text of the plain page that tells a user of an error; it repeats nothing of the request."""
+    if error.code == "provider_unknown":
+        return "There is no such provider here.\n"
     if isinstance(error, InvalidInputError):
         return "This request is not valid. Go back and start again.\n"
     if isinstance(error, (ConfigurationError, ProviderConfigurationError, KeyUnavailableError, StorageError)):

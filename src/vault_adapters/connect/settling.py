@@ -1,12 +1,14 @@
-"""Raises the vault's errors from a frame that holds neither codes, states nor tokens."""
+"""Raises the vault's errors from a frame that holds neither codes, states nor tokens, and names their provider."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
+from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConnectError, VaultError
 
 P = ParamSpec("P")
@@ -36,3 +38,13 @@ def settling(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corouti
         raise failure
 
     return wrapper
+
+
+@contextmanager
+def about(account: Account) -> Iterator[None]:
+    """Name the tenant and the provider in each error that names no account."""
+    try:
+        yield
+    except VaultError as error:
+        error.account = error.account or account
+        raise

@@ -1,6 +1,6 @@
 """The pages of a connection for Starlette and FastAPI; needs ``token-vault[connect,starlette]``.
 
-    app.mount("/connect", Router(routes(connector, tenant=tenant_of)))
+    app.mount("/connect", Router(routes(lambda request: request.state.connector, tenant=tenant_of)))
 
 Then ``/connect/google`` sends the user to Google, and ``/connect/callback`` must be the connector's redirect URI.
 """
@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from vault_adapters.connect.connector import Connector
-from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, note, status_of, text_of
+from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, log_failure, require_local, status_of, text_of
 from vault_domain.entities.account import AccountInfo
 from vault_domain.entities.errors import VaultError
 
@@ -24,7 +24,7 @@ Of: TypeAlias = Callable[[Request], Any]
 
 
 def routes(
-    connector: Connector,
+    connector: Connector | Callable[[Request], Connector],
     *,
     tenant: Of,
     session: Of | None = None,
@@ -38,7 +38,8 @@ def routes(
     the identifier of the account to connect again.
 
     Args:
-        connector: the connector; its redirect URI must be the address of ``/callback``.
+        connector: the connector, or a function of the request that returns it, for a host that opens its vault after it
+            has made its routes. The connector's redirect URI must be the address of ``/callback``.
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
             may be a coroutine function.
         session: returns a text that only the user's session has, or None. A cookie binds each request to its browser in
@@ -48,12 +49,12 @@ def routes(
         failed: returns the page for an error; None: a line of plain text with the error's code.
 
     Raises:
-        InvalidInputError: ``done`` is not a path of this site.
+        InvalidInputError: ``done`` is not a path of this site, or ``connector`` is neither of the two.
     """
-    pages = Pages(connector, done)
+    pages_of = _pages_of(connector, done)
 
     async def fail(request: Request, error: VaultError) -> Response:
-        note(error)
+        log_failure(error)
         if failed is None:
             return PlainTextResponse(text_of(error), status_of(error), HEADERS)
         response: Response = await _value(failed(request, error))
@@ -65,9 +66,8 @@ def routes(
         if owner is None:
             return _nobody()
         try:
-            to = await pages.begin(
-                owner, request.path_params["provider"], request.query_params, await _text(session, request)
-            )
+            provider, own_session = request.path_params["provider"], await _text(session, request)
+            to = await pages_of(request).begin(request.url.path, owner, provider, request.query_params, own_session)
         except VaultError as error:
             return await fail(request, error)
         return _with_cookie(RedirectResponse(to.url, 303, HEADERS), to.cookie)
@@ -77,7 +77,8 @@ def routes(
         if owner is None:
             return _nobody()
         try:
-            info, to = await pages.finish(owner, request.url.query, request.cookies, await _text(session, request))
+            own_session = await _text(session, request)
+            info, to = await pages_of(request).finish(owner, request.url.query, request.cookies, own_session)
         except VaultError as error:
             return await fail(request, error)
         own = None if connected is None else await _value(connected(request, info))
@@ -87,6 +88,23 @@ def routes(
         _route("/callback", "GET", view=callback, name="connect-callback"),
         _route("/{provider}", "GET", "POST", view=begin, name="connect-begin"),
     ]
+
+
+def _pages_of(connector: Connector | Callable[[Request], Connector], done: str) -> Callable[[Request], Pages]:
+    if callable(connector):
+        of = connector
+        require_local(done)
+        latest: list[Pages] = []
+
+        def pages_of(request: Request) -> Pages:
+            found = of(request)
+            if not latest or latest[0].connector is not found:
+                latest[:] = [Pages(found, done)]
+            return latest[0]
+
+        return pages_of
+    pages = Pages(connector, done)
+    return lambda _: pages
 
 
 async def _value(result: Any) -> Any:

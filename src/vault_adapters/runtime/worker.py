@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Self
 
-from vault_domain.entities.errors import VaultError
+from vault_domain.entities.errors import InvalidInputError, VaultError
 from vault_domain.entities.reports import SweepReport
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.text import as_duration
@@ -35,6 +36,9 @@ class RefreshWorker:
             next caller that asks for it.
         limit: largest number of accounts per sweep; None: all that are due.
         on_sweep: called with each sweep's report; exceptions that it raises are logged.
+
+    ``await worker.run()`` is for a process of its own. Inside a service, ``async with RefreshWorker(vault):`` runs the
+    worker in a task, and leaves signals alone. The block's end stops it, and waits for the refreshes that run then.
     """
 
     def __init__(
@@ -50,6 +54,18 @@ class RefreshWorker:
         self._limit = limit
         self._on_sweep = on_sweep
         self._stopped = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._task is not None:
+            raise InvalidInputError("a worker runs once; make another one")
+        self._task = asyncio.create_task(self.run(handle_signals=False), name="token-vault-worker")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
+        if self._task is not None:
+            await self._task
 
     def stop(self) -> None:
         """Make `run` return when the running refreshes have ended; call `stop` on the worker's event loop."""

@@ -28,7 +28,9 @@ from vault_domain.entities.measures import Operation
 _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """The boundaries of the histograms, in seconds."""
 
-_GOOD = frozenset({"done", "refreshed", "held", "claimed", "taken", "nothing_sent", "cancelled", "timeout"})
+_GOOD = frozenset(
+    {"done", "refreshed", "held", "claimed", "taken", "nothing_sent", "not_connected", "cancelled", "timeout"}
+)
 """Outcomes that are no error of the operation."""
 
 _TRACED = frozenset(Operation) - {Operation.JOURNAL}

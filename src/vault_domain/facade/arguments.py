@@ -39,7 +39,8 @@ _LEAST_AGE = timedelta(days=1)
 def as_key(key: object) -> TokenKey:
     """Return a token key."""
     if not isinstance(key, TokenKey):
-        raise InvalidInputError("key must be a TokenKey")
+        hint = "; account.key(kind) makes one" if isinstance(key, Account) else ""
+        raise InvalidInputError(f"key must be a TokenKey{hint}")
     return key
 
 

@@ -17,6 +17,7 @@ from vault_domain.entities.errors import (
     RefreshFailedError,
     RefreshNotPersistedError,
     StorageError,
+    TokenNotFoundError,
     VaultError,
 )
 from vault_domain.entities.measures import Operation
@@ -38,6 +39,7 @@ OUTCOMES: dict[type[BaseException], str] = {
     DecryptionError: "unreadable",
     KeyUnavailableError: "key_unavailable",
     StorageError: "storage_failed",
+    TokenNotFoundError: "not_connected",
     TimeoutError: "timeout",
 }
 """The outcome of an operation that ended with an error, by the error's class."""

@@ -316,6 +316,7 @@ class TestMoving:
         with pytest.raises(ConfigurationError) as caught:
             await open_master_keys(repository, master_key=URI, previous_master_key="local")
         assert caught.value.code == "encryption_secret_missing"
+        assert "ENCRYPTION_SECRET_FILE" in str(caught.value)
 
     async def seal(self, repository, *sources):
         cipher = AesGcmCipher(Keyring(repository, await open_with_sources(repository, sources)))

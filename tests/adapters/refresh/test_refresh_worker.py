@@ -272,3 +272,32 @@ def test_worker_on_a_terminal(command, provider):
     done = command.on_terminal("worker", "--once", *WHERE)
     assert done.code == 0
     assert "sweep: 1 claimed, 1 refreshed" in done.out
+
+
+async def test_in_a_block_it_runs_beside_the_host_and_lets_refreshes_end(sqlite_config, clock):
+    """A host's lifespan runs the worker; the end of the block waits for a refresh, and leaves signals alone."""
+    gate, before = Gate(answer(1)), signal.getsignal(signal.SIGTERM)
+    async with open_vault(sqlite_config, refreshers={"acme": ScriptedRefresher(gate)}, clock=clock) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+
+        async def host():
+            async with asyncio.timeout(20), RefreshWorker(vault, interval=HOUR):
+                await gate.reached.wait()
+                assert signal.getsignal(signal.SIGTERM) is before
+
+        ending = asyncio.create_task(host())
+        await gate.reached.wait()
+        await asyncio.sleep(0.1)
+        assert not ending.done()
+        gate.open.set()
+        await ending
+        assert (await stored(vault))["access_token"] == "access-1"
+
+
+async def test_a_worker_is_not_entered_twice(vault):
+    worker = RefreshWorker(vault, interval=HOUR)
+    async with worker:
+        with pytest.raises(InvalidInputError, match="runs once"):
+            async with worker:
+                pass

@@ -22,8 +22,9 @@ from vault_adapters.cli.parameters import (
 from vault_adapters.cli.refreshers import Refreshers, load_refreshers
 from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import gather, with_vault
-from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_json, account_row
+from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_row
 from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.runtime.json_forms import account_json
 from vault_domain import Account, AccountInfo, ConnectionState, TokenNotFoundError, TokenVault
 
 _State = Annotated[

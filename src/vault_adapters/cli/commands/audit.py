@@ -15,8 +15,9 @@ from vault_adapters.cli.inputs import as_duration, as_moment_or_age
 from vault_adapters.cli.parameters import Json, OnlyTenant
 from vault_adapters.cli.screen import Content, Screen, open_screen, print_json
 from vault_adapters.cli.session import with_vault
-from vault_adapters.cli.views import EVENT_COLUMNS, event_json, event_row
+from vault_adapters.cli.views import EVENT_COLUMNS, event_row
 from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.runtime.json_forms import event_json
 from vault_domain import Account, AuditAction, AuditEvent, InvalidInputError, TokenVault
 
 _UNNAMED = (

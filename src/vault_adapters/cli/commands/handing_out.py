@@ -9,9 +9,10 @@ from cyclopts import App, Parameter
 
 from vault_adapters.cli.parameters import Identifier, Provider, Tenant
 from vault_adapters.cli.refreshers import Refreshers, load_refreshers
-from vault_adapters.cli.screen import iso, print_json
+from vault_adapters.cli.screen import print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.runtime.json_forms import iso
 from vault_domain import Account, InvalidInputError
 
 

@@ -8,8 +8,9 @@ from vault_adapters.cli.parameters import Identifier, Json, Provider, Tenant
 from vault_adapters.cli.refreshers import Refreshers, load_refreshers
 from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
-from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_json, account_row
+from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_row
 from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.runtime.json_forms import account_json
 from vault_domain import Account, AccountInfo, TokenVault
 
 

@@ -12,8 +12,9 @@ from vault_adapters.cli.inputs import as_duration
 from vault_adapters.cli.parameters import Json, Limit, OnlyProvider, OnlyTenant
 from vault_adapters.cli.screen import Cell, Content, Screen, open_screen, print_json
 from vault_adapters.cli.session import gather, with_vault
-from vault_adapters.cli.views import report_json, report_table
+from vault_adapters.cli.views import report_table
 from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.runtime.json_forms import health_json
 from vault_domain import HealthReport
 
 
@@ -30,7 +31,7 @@ def health(*, tenant: OnlyTenant = None, json: Json = False) -> ExitCode:
     """
     report = with_vault(lambda vault: vault.health(tenant_id=tenant), VaultConfig.from_env())
     if json:
-        print_json(report_json(report))
+        print_json(health_json(report))
     else:
         show_report(report, open_screen())
     if report.store_error is not None:

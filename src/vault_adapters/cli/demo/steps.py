@@ -10,9 +10,10 @@ from vault_adapters.cli.commands.watching import show_report
 from vault_adapters.cli.demo.connecting import can_connect, connect_all
 from vault_adapters.cli.demo.sample import ACME_GOOGLE, INITECH_WHATSAPP, TENANTS, api_keys, connections
 from vault_adapters.cli.demo.stage import Stage
-from vault_adapters.cli.screen import Content, iso
+from vault_adapters.cli.screen import Content
 from vault_adapters.cli.session import gather
 from vault_adapters.cli.views import ACCOUNT_COLUMNS, TOKEN_COLUMNS, account_row, colored, token_row
+from vault_adapters.runtime.json_forms import iso
 from vault_domain import Account, Token, TokenKind, TokenSet
 
 _SOON = timedelta(hours=1)

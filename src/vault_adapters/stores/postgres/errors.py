@@ -84,7 +84,7 @@ def _describe(error: psycopg.Error) -> tuple[str, bool]:
         # Class 08 holds connection exceptions, including those of poolers.
         return error.sqlstate, error.sqlstate in _PASSING or error.sqlstate.startswith("08")
     if isinstance(error, psycopg_pool.PoolClosed):
-        return "closed", False
+        return "the vault or its pool is closed", False
     if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):
         return "no connection became free in time", True
     if isinstance(error, OverdueError):

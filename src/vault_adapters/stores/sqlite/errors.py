@@ -80,7 +80,7 @@ class FileErrors:
         except ValueError as error:
             if str(error) not in _CLOSED:
                 raise
-            name = cause = causes.CLOSED
+            name, cause = "the vault is closed", causes.CLOSED
         else:
             self.faults.worked()
             return

@@ -59,6 +59,11 @@ class LoopbackOpenIdProvider:
 
     ``client_id`` and ``client_secret`` are those of the registered client.
 
+    Args:
+        issuer: its issuer identifier, with which all its URLs begin.
+        client_secret: the secret; None makes a random one. A service whose provider runs as another process
+            (``python -m vault_adapters.testing.openid``) makes its refresher from the same issuer and secret.
+
     Attributes:
         issuer: its issuer identifier, with which all its URLs begin.
         users: the users who can sign in.
@@ -70,9 +75,9 @@ class LoopbackOpenIdProvider:
 
     sends_iss = True
 
-    def __init__(self, issuer: str) -> None:
+    def __init__(self, issuer: str, *, client_secret: str | None = None) -> None:
         self.issuer = issuer
-        self.client_id, self.client_secret = "loopback-client", secrets.token_urlsafe(24)
+        self.client_id, self.client_secret = "loopback-client", client_secret or secrets.token_urlsafe(24)
         self.users = [User("user-1", "ana@example.com", "Ana"), User("user-2", "ben@example.com", "Ben")]
         self.lifetimes: dict[str, int] = {}
         self.exchanged = self.refreshed = self.refused = 0

@@ -1,0 +1,130 @@
+"""What a host's developer and operator meet: one application opened twice, typing errors, and what the log tells."""
+
+import logging
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import FastAPI
+from starlette.routing import Router
+from tests.adapters.connect.browser import REDIRECT_URI
+from tests.adapters.connect.test_connect_routers import (
+    CALLBACK,
+    agree,
+    client_of,
+    django_app,
+    fastapi_app,
+    tenant_of,
+)
+
+from vault_adapters import InvalidInputError, ProviderConfigurationError
+from vault_adapters.connect import Connector
+from vault_adapters.connect.starlette import routes
+from vault_adapters.testing import memory_vault
+
+
+@pytest.fixture(params=[fastapi_app, django_app], ids=["starlette", "django"])
+def make_app(request):
+    return request.param
+
+
+@pytest.fixture
+def connector(vault, provider):
+    return Connector(vault, {"local": provider.refresher()}, redirect_uri=CALLBACK)
+
+
+def stating(app, state):
+    """Give requests the state of a lifespan, as a server does."""
+
+    async def with_state(scope, receive, send):
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    return with_state
+
+
+async def test_an_application_that_is_opened_again_uses_its_new_vault(provider):
+    """The routes exist once; each run of the lifespan opens a vault, as each test client of a host does."""
+
+    @asynccontextmanager
+    async def lifespan(_):
+        providers = {"local": provider.refresher()}
+        async with memory_vault(refreshers=providers) as vault:
+            yield {"connector": Connector(vault, providers, redirect_uri=CALLBACK), "vault": vault}
+
+    app = FastAPI(lifespan=lifespan)
+    app.mount("/connect", Router(routes(lambda request: request.state.connector, tenant=tenant_of, done="/done")))
+    for _ in range(2):
+        async with lifespan(app) as state, client_of(stating(app, state)) as browser:
+            finished = await browser.get(await agree(browser, "http://localhost/connect/local"))
+            assert (finished.status_code, finished.headers["location"]) == (303, "/done")
+            assert len((await state["vault"].list_accounts("t1")).items) == 1
+
+
+async def test_routes_check_their_arguments_at_once(connector):
+    with pytest.raises(InvalidInputError, match="done must be"):
+        routes(lambda request: connector, tenant=tenant_of, done="//evil.example")
+    with pytest.raises(InvalidInputError, match="connector must be"):
+        routes(None, tenant=tenant_of)
+
+
+async def test_a_mistyped_provider(make_app, connector, caplog):
+    caplog.set_level(logging.INFO, "vault_adapters.connect")
+    async with client_of(make_app(connector)) as browser:
+        answer = await browser.get("http://localhost/connect/lokal")
+    assert (answer.status_code, answer.text) == (404, "There is no such provider here.\n")
+    assert [(record.levelname, record.message) for record in of_the_vault(caplog)] == [
+        ("WARNING", "a request to connect an account is not valid: provider must be one of local")
+    ]
+
+
+async def test_the_log_names_what_the_service_must_mend(make_app, connector, provider, caplog):
+    caplog.set_level(logging.INFO, "vault_adapters.connect")
+    async with client_of(make_app(connector)) as browser:
+        callback = await agree(browser, "http://localhost/connect/local")
+        provider.client_secret = "another secret"
+        assert (await browser.get(callback)).status_code == 500
+    [record] = of_the_vault(caplog)
+    expected = "an account at local was not connected (provider_configuration, invalid_client)"
+    assert (record.levelname, record.message) == ("WARNING", expected)
+
+
+async def test_what_a_user_does_is_no_warning(make_app, connector, caplog):
+    caplog.set_level(logging.INFO, "vault_adapters.connect")
+    async with client_of(make_app(connector)) as browser:
+        await browser.get(await agree(browser, "http://localhost/connect/local", "deny"))
+        await browser.get("http://localhost/connect/callback?code=a&state=b")
+    assert [(record.levelname, record.message) for record in of_the_vault(caplog)] == [
+        ("INFO", "an account at local was not connected (authorization_refused, access_denied)"),
+        ("INFO", "an account at a provider was not connected (state_refused, unreadable)"),
+    ]
+
+
+async def test_an_error_of_a_callback_names_the_provider(vault, provider, browser):
+    connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+    start = await connector.begin("t1", "local", session="s")
+    query = await browser.visit(f"{start.url}&login_hint=ana%40example.com")
+    provider.client_secret = "another secret"
+    with pytest.raises(ProviderConfigurationError) as caught:
+        await connector.finish(query, session="s")
+    assert (caught.value.account.tenant_id, caught.value.account.provider) == ("t1", "local")
+
+
+def of_the_vault(caplog):
+    return [record for record in caplog.records if record.name.startswith("vault_adapters.connect")]
+
+
+@pytest.mark.parametrize(
+    ("redirect_uri", "warnings"),
+    [
+        ("http://localhost/callback", 1),
+        ("http://localhost/connect/callback", 0),
+        ("https://app.example/behind/a/proxy/connect/callback", 0),
+    ],
+)
+async def test_a_redirect_uri_that_leads_to_another_page(make_app, vault, provider, caplog, redirect_uri, warnings):
+    connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=redirect_uri)
+    async with client_of(make_app(connector)) as browser:
+        for _ in range(2):  # it is said once
+            assert (await browser.get("http://localhost/connect/local")).status_code == 303
+    said = [record.message for record in of_the_vault(caplog)]
+    expected = "the redirect URI leads to another path than '/connect/callback', where the callback is answered"
+    assert said == [expected] * warnings
