@@ -75,7 +75,7 @@ class World:
         self.loop = VirtualLoop(self.random.random())
         self.clock = WorldClock(self.loop)
         self.history = History(self.loop.time, is_kept=is_verbose)
-        self.violations, self.processes = [], []
+        self.violations, self.processes, self._accounts = [], [], {}
         self.server = Server(MOST_EVENTS)
         self.oracle, self.measures = Oracle(self), Measures()
         self.patience = Patience(self)
@@ -118,7 +118,10 @@ class World:
 
     def account(self, number):
         """Return the account of a grant; two accounts share a tenant."""
-        return Account(f"tenant{number // 2}", PROVIDER, f"user{number}")
+        account = self._accounts.get(number)
+        if account is None:
+            account = self._accounts[number] = Account(f"tenant{number // 2}", PROVIDER, f"user{number}")
+        return account
 
     def processes_of(self, host):
         """Return all processes that a host ever had."""
