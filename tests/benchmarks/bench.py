@@ -96,7 +96,7 @@ class Case:
         title: the heading of its table.
         method: how it is measured, in sentences for the page.
         run: measures it and notes the findings.
-        needs_peers: whether it needs the extra ``bench``.
+        needs_peers: whether it needs the optional dependencies ``bench`` (the vault's peers).
     """
 
     name: str

@@ -31,6 +31,7 @@ from vault_adapters.testing import ScriptedRefresher
 
 BAD, GOOD = Account("bad", "google", "ann"), Account("good", "google", "ann")
 SHOWN = "a text that stands in no log"
+"""Damaged content; no log and no error may show it."""
 TABLES = ("master_key", "data_key", "data_key_wrap", "token", "account", "audit_event")
 
 
@@ -301,7 +302,7 @@ async def test_the_tables_refuse_what_the_vault_never_stores(database):
 
 
 def execute(database, sql):
-    """Run a statement that may contain `{}` as text."""
+    """Run a statement that names tables as ``{token}``; the text ``'{}'`` in it stays as it is."""
     if "'{}'" in sql:
         table = re.search(r"{(\w+)}", sql)[1]
         name = f"token_vault_{table}" if database.kind == "sqlite" else f"{database.schema}.{table}"
@@ -368,7 +369,7 @@ async def test_a_damaged_record_of_a_master_key_is_passed_over(filled):
         assert (await vault.get_token(GOOD.key(TokenKind.ACCESS_TOKEN))).value.reveal() == "access"
 
 
-# Reads that go together
+# Batched reads
 
 
 async def test_an_unexpected_error_of_a_batch_is_each_callers_own():

@@ -1,4 +1,4 @@
-"""The glossary defines the words that the code and the documentation are written in, and names code that exists."""
+"""The glossary defines the words of the code and the documentation, and each code name in it exists in the source."""
 
 import re
 from pathlib import Path

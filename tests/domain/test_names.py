@@ -25,7 +25,7 @@ CANARY = "canary-7f3a9c"
 
 
 class Text(str):
-    """A subclass whose own methods could do anything."""
+    """A string whose `str()` gives another text: its characters must be kept instead."""
 
     __slots__ = ()
 

@@ -70,7 +70,9 @@ class Mutant:
             StaleError: the text to replace does not stand there exactly once.
         """
         path = root / self.file
-        path.write_text(self.applied_to(path.read_text(encoding="utf-8")), encoding="utf-8")
+        text = self.applied_to(path.read_text(encoding="utf-8"))
+        path.unlink()  # it may be a hard link to a file without the bug
+        path.write_text(text, encoding="utf-8")
         for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
             compiled.unlink()
 

@@ -21,6 +21,8 @@ _NOT_COPIED = shutil.ignore_patterns(
     *(".git", ".venv", ".nox", ".hypothesis", ".*_cache", "__pycache__", "*.egg-info", "_build", "build", "dist")
 )
 _PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+_SHOW_DURATIONS = ("--durations=0", "-vv")
+_DURATION = re.compile(r"^([0-9.]+)s (?:setup|call|teardown) +(\S.*)$", re.MULTILINE)
 _FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
@@ -63,10 +65,13 @@ def copy_of(tree: Path) -> Iterator[Path]:
 
 @contextmanager
 def mutated(base: Path, mutant: Mutant) -> Iterator[Path]:
-    """Give a further copy of a tree that `copy_of` gave, with a bug in it; compiled files are copied along."""
+    """Give a further copy of a tree that `copy_of` gave, with a bug in it; compiled files are copied along.
+
+    The files are hard links, because copying them would take as long as most tests. Planting replaces a file.
+    """
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         tree = Path(folder) / "tree"
-        shutil.copytree(base, tree)
+        shutil.copytree(base, tree, copy_function=os.link)
         mutant.plant(tree)
         yield tree
 
@@ -103,6 +108,31 @@ def run_tests(tree: Path, tests: Sequence[str], seconds: float, environment: Map
         text = output.read().decode(errors="replace")
     first = _FIRST_FAILURE.search(text)
     return Run(verdict, time.monotonic() - started, first[1] if first else "", text)
+
+
+def run_together(
+    tree: Path, selections: Sequence[Sequence[str]], seconds: float, environment: Mapping[str, str] = os.environ
+) -> list[Run]:
+    """Run selections of tests in one process, so that it starts once; return a run for each of them.
+
+    If a test fails, each selection runs again in a process of its own.
+
+    Args:
+        tree: root of the tree.
+        selections: the tests.
+        seconds: longest time that one selection may take.
+        environment: see `run_tests`.
+    """
+    union = list(dict.fromkeys(test for selection in selections for test in selection))
+    whole = run_tests(tree, [*_SHOW_DURATIONS, *union], seconds * len(selections), environment)
+    if whole.verdict is not Verdict.PASSED:
+        return [run_tests(tree, selection, seconds, environment) for selection in selections]
+    took = [(float(number), test) for number, test in _DURATION.findall(whole.output)]
+    started = max(0.0, whole.seconds - sum(number for number, _ in took))
+    return [
+        Run(Verdict.PASSED, started + sum(number for number, test in took if test.startswith(tuple(selection))), "", "")
+        for selection in selections
+    ]
 
 
 _VERDICTS = {pytest.ExitCode.OK: Verdict.PASSED, pytest.ExitCode.TESTS_FAILED: Verdict.FAILED}

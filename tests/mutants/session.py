@@ -1,4 +1,4 @@
-"""Running many selections of tests at once, without bugs and with them."""
+"""Running many selections of tests at once: on the unchanged code, and with planted bugs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from typing import TypeVar
 import psycopg
 from psycopg import sql
 from tests.mutants.entries import Mutant
-from tests.mutants.runs import Run, Verdict, mutated, run_tests
+from tests.mutants.runs import Run, Verdict, mutated, run_tests, run_together
 from tests.support.postgres import URL_VARIABLE
 
 T = TypeVar("T")
+R = TypeVar("R")
 Selection = tuple[str, ...]
 
 _LONGEST_SECONDS = 300.0
 _LEAST_SECONDS = 60.0
 _TIMES_SLOWER = 10
+_TOGETHER = 20
+"""Number of selections that run in one process while no bug is planted."""
 
 
 class Session:
@@ -40,8 +43,11 @@ class Session:
             self._urls.put(url)
 
     def run_unmutated(self, selections: Collection[Selection]) -> Iterator[tuple[Selection, Run]]:
-        """Run each selection of tests without a bug and yield its run, in the order in which the runs end."""
-        return self._each({tests: partial(self._run, self._base, tests, _LONGEST_SECONDS) for tests in selections})
+        """Run selections of tests without a bug, many in one process; yield each one's run as soon as it has ended."""
+        ordered = sorted(selections)
+        groups = [tuple(ordered[begin : begin + _TOGETHER]) for begin in range(0, len(ordered), _TOGETHER)]
+        for group, runs in self._each({group: partial(self._run_group, group) for group in groups}):
+            yield from zip(group, runs, strict=True)
 
     def plant_all(self, mutants: Sequence[Mutant], took: Mapping[Selection, float]) -> Iterator[tuple[Mutant, Run]]:
         """Plant each bug in a copy of its own and yield its run, in the order in which the runs end.
@@ -55,19 +61,24 @@ class Session:
 
     def _plant(self, mutant: Mutant, seconds: float) -> Run:
         with mutated(self._base, mutant) as tree:
-            return self._run(tree, mutant.tests, seconds)
+            [run] = self._with_server(lambda environment: [run_tests(tree, mutant.tests, seconds, environment)])
+            return run
 
-    def _run(self, tree: Path, tests: Selection, seconds: float) -> Run:
+    def _run_group(self, group: Sequence[Selection]) -> list[Run]:
+        return self._with_server(lambda environment: run_together(self._base, group, _LONGEST_SECONDS, environment))
+
+    def _with_server(self, work: Callable[[Mapping[str, str]], list[Run]]) -> list[Run]:
+        """Run tests while no others use the same server."""
         url = self._urls.get()
         try:
-            run = run_tests(tree, tests, seconds, {**os.environ, URL_VARIABLE: url})
-            if run.verdict is Verdict.HUNG:
+            runs = work({**os.environ, URL_VARIABLE: url})
+            if any(run.verdict is Verdict.HUNG for run in runs):
                 _drop_databases(url)
-            return run
+            return runs
         finally:
             self._urls.put(url)
 
-    def _each(self, work: Mapping[T, Callable[[], Run]]) -> Iterator[tuple[T, Run]]:
+    def _each(self, work: Mapping[T, Callable[[], R]]) -> Iterator[tuple[T, R]]:
         with ThreadPoolExecutor(self._jobs) as pool:
             started = {pool.submit(call): subject for subject, call in work.items()}
             for future in as_completed(started):
@@ -75,7 +86,7 @@ class Session:
 
 
 def _drop_databases(url: str) -> None:
-    """Drop the databases that killed tests have left, because the next tests create databases of the same names."""
+    """Drop the databases that remain of killed tests, because the next tests create databases of the same names."""
     with psycopg.connect(url, autocommit=True) as connection:
         left = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> current_database()"
         for (name,) in connection.execute(left).fetchall():

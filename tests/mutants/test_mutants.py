@@ -5,7 +5,7 @@ import sys
 import pytest
 from attrs import evolve
 from tests.mutants.entries import EntryError, Mutant, StaleError, chosen, load, stale
-from tests.mutants.runs import Verdict, copy_of, mutated, run_tests
+from tests.mutants.runs import Verdict, copy_of, mutated, run_tests, run_together
 
 SOURCE = "def double(number):\n    return 2 * number\n"
 TESTS = f"""
@@ -53,6 +53,20 @@ def test_a_bug_is_seen_by_the_tests_that_run_over_it(tree):
             assert (run.verdict, run.test) == (Verdict.FAILED, "tests/test_sample.py::test_in_a_child_process")
             assert run_tests(copy, ["tests/test_sample.py::test_gone"], 60).verdict is Verdict.BROKEN
     assert (tree / "src/sample.py").read_text() == SOURCE
+
+
+def test_selections_without_a_bug_run_in_one_process(tree):
+    selections = [("tests/test_sample.py::test_before",), BUG.tests]
+    with copy_of(tree) as base:
+        alone, both = run_together(base, selections, 60)
+        assert (alone.verdict, both.verdict) == (Verdict.PASSED, Verdict.PASSED)
+        assert 0 < alone.seconds <= both.seconds
+
+
+def test_a_selection_that_fails_without_a_bug_hides_no_other(tree):
+    selections = [("tests/test_sample.py::test_before",), ("tests/test_sample.py::test_gone",)]
+    with copy_of(tree) as base:
+        assert [run.verdict for run in run_together(base, selections, 60)] == [Verdict.PASSED, Verdict.BROKEN]
 
 
 def test_tests_that_do_not_end_are_ended(tree):

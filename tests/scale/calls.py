@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from tests.benchmarks.floors import SELECT_VALUE, Connection, fetch_one, parts
+from tests.benchmarks.floors import SELECT_VALUE, Connection, fetch_all, fetch_one, parts
 from tests.benchmarks.timing import Contestant
-from tests.benchmarks.vaults import PROVIDER, endless
+from tests.benchmarks.vaults import PROVIDER, SCHEMA, endless
+from tests.scale.load import TOKENS_OF_AN_ACCOUNT
 
 from vault_adapters import ConnectionState, TokenKey, TokenVault
 from vault_adapters.stores.postgres.store import PostgresStore
@@ -16,8 +17,15 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.ports.audit_log import Noticed
 
 FLOOR = "a bare SELECT by key"
-PAGE = 100
+PAGE = 50
+"""Rows of a page of accounts, as many as the dashboard shows at once."""
+
 BATCH = 50
+_BARE_PAGE = f"""
+SELECT a.tenant_id, a.provider, a.identifier, a.due_at, a.failures, t.kind, t.status, t.expires_at, t.error_code
+FROM (SELECT * FROM {SCHEMA}.account ORDER BY tenant_id, provider, identifier LIMIT %b::bigint) a
+JOIN {SCHEMA}.token t USING (tenant_id, provider, identifier)
+"""
 _HOLD = timedelta(milliseconds=1)  # so that the accounts of a batch are soon due again
 
 
@@ -43,9 +51,14 @@ def contestants(
         if not (await vault.list_accounts(state=state, limit=PAGE)).items:
             raise RuntimeError("the page is empty")
 
+    async def bare_page() -> None:
+        if len(await fetch_all(connection, _BARE_PAGE, (PAGE,))) != TOKENS_OF_AN_ACCOUNT * PAGE:
+            raise RuntimeError("the page is not full")
+
     return [
         _timed(FLOOR, 20, lambda: fetch_one(connection, SELECT_VALUE, parts(next_key()))),
         _timed("get_token", 20, lambda: vault.get_token(next_key())),
+        _timed(f"a bare SELECT of {PAGE} accounts", 2, bare_page),
         _timed(f"first {PAGE} accounts", 2, lambda: page(None)),
         _timed(f"first {PAGE} to connect again", 2, lambda: page(ConnectionState.REAUTHORIZATION_REQUIRED)),
         _timed(f"first {PAGE} that fail", 2, lambda: page(ConnectionState.RETRYING)),

@@ -156,6 +156,9 @@ class VirtualTasks:
     async def within(self, seconds, work):
         return await work()
 
+    async def within_briefly(self, seconds, work):
+        return await work()
+
     async def within_lease(self, seconds, work, *, pace, renew):
         return await work()
 

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from attrs import evolve
 from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, answer
 from tests.services.fakes import Failing, Obstructed, settle
 
@@ -134,6 +135,22 @@ async def test_the_time_passes_by_the_monotonic_clock_too(cases):
     assert rows.stale(ACCESS).now == now + 59 * SECOND
     await cases.tasks.sleep(1)
     assert rows.stale(ACCESS) is None
+
+
+async def test_a_row_that_the_store_tells_again_counts_from_then(cases):
+    """Its objects stay, so that reading the same rows over and over leaves nothing to the garbage collector."""
+    rows = RememberedRows(MemoryPolicy(serve_stale=10 * MINUTE), cases.tasks)
+    now = cases.clock.now()
+    await stored(cases, expires_at=now + 15 * MINUTE)
+    row = (await cases.store.tokens.get(ACCESS)).row
+    rows.saw(ACCESS, row, now, rows.begin())
+    await cases.tasks.sleep(599)
+    rows.saw(ACCESS, evolve(row, sealed=evolve(row.sealed)), now + 599 * SECOND, rows.begin())
+    await cases.tasks.sleep(300)
+    assert rows.stale(ACCESS).now == now + 899 * SECOND
+    assert rows.stale(ACCESS).row is row
+    await cases.tasks.sleep(1)
+    assert rows.stale(ACCESS) is None  # because it expired
 
 
 async def test_zero_switches_it_off(cases):

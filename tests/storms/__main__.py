@@ -1,4 +1,7 @@
-"""Runs storms: `python -m tests.storms --store postgres --seed 7` runs one, `--seeds 20` runs the first twenty."""
+"""Runs storms: real processes refresh while faults, drawn from a seed, hit them, their network and their database.
+
+`python -m tests.storms --store postgres --seed 7` runs one, `--seeds 20` runs the first twenty.
+"""
 
 import argparse
 import asyncio

@@ -18,15 +18,22 @@ from vault_adapters.providers import OAuth2Refresher
 PAUSE = 0.02
 
 _LARGE, _LARGE_SIZE = 100, 40_000
+_AT_ONCE = 5000
+_STRIDE = 7919  # a prime, so that the reads go through all of the tokens, tenant by tenant
 
 
 def account(number):
     return Account("t0", PROVIDER, f"user-{number}")
 
 
+def scattered(number):
+    """Return the key of one of many tokens, which belong to 500 tenants."""
+    return Account(f"tenant-{number % 500}", PROVIDER, f"user-{number}").key(TokenKind.ACCESS_TOKEN)
+
+
 @asynccontextmanager
-async def vault_of(store, url, journal):
-    config = VaultConfig(encryption_secret=SECRET, scrypt_log2_n=14, journal_dir=journal, **store)
+async def vault_of(store, url, journal, **settings):
+    config = VaultConfig(encryption_secret=SECRET, scrypt_log2_n=14, journal_dir=journal, **store, **settings)
     refreshers = {PROVIDER: OAuth2Refresher(f"{url}/token", "client", "secret")}
     async with open_vault(config, refreshers=refreshers) as vault:
         yield vault
@@ -49,18 +56,22 @@ async def call_together(vault, calls, accounts):
     return found
 
 
-async def work_for(store, url, journal, pairs, seconds, every):
-    """Read, refresh and store for `seconds`; return samples of what the process held, one for every `every` seconds."""
+async def work_for(store, url, journal, pairs, seconds, every, many=0):
+    """Read, refresh and store for `seconds`; return samples of what the process held, one for every `every` seconds.
+
+    With ``many`` further tokens, a read cache holds some of them, and each call reads another one too.
+    """
     samples, number = [], 0
-    async with vault_of(store, url, journal) as vault:
+    async with vault_of(store, url, journal, read_cache=timedelta(seconds=30) if many else None) as vault:
         await fill(vault, pairs, seconds=1)
         await _fill_page_caches(vault)
+        await _scatter(vault, many)
         begin = time.monotonic()
         while time.monotonic() < begin + seconds:
             due = begin + every * (len(samples) + 1)
             while time.monotonic() < due:
                 number += 1
-                await asyncio.gather(*(_mixed(vault, number + each, len(pairs)) for each in range(8)))
+                await asyncio.gather(*(_mixed(vault, 8 * number + each, len(pairs), many) for each in range(8)))
                 await asyncio.sleep(PAUSE)
             samples.append({**held(), "calls": 8 * number})
     return samples
@@ -75,7 +86,18 @@ async def _fill_page_caches(vault):
         await vault.get_token(key)
 
 
-async def _mixed(vault, number, accounts):
+async def _scatter(vault, many):
+    """Store many tokens, and read each of them, so that the caches of rows and of data keys are full."""
+    ends = datetime.now(UTC) + timedelta(days=1)
+    for begin in range(0, many, _AT_ONCE):
+        keys = [scattered(number) for number in range(begin, min(begin + _AT_ONCE, many))]
+        await vault.store_tokens([(key, "a value", ends) for key in keys])
+        await vault.get_tokens(keys)
+
+
+async def _mixed(vault, number, accounts, many):
+    if many:
+        await vault.get_token(scattered(_STRIDE * number % many))
     whose = account(number % accounts)
     await vault.ensure_access_token(whose)
     await vault.get_token(whose.key(TokenKind.ACCESS_TOKEN))

@@ -1,4 +1,4 @@
-"""Reads the facts about providers that an examination needs, from refreshers and profiles."""
+"""Reads the facts about providers that the command `doctor` needs, from refreshers and profiles."""
 
 from __future__ import annotations
 

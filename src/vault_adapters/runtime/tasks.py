@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import anyio
 
+from vault_adapters.runtime.deadlines import Deadlines
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.runtime.time_limit import Beat, TimeLimit
 
@@ -24,6 +25,7 @@ class AsyncioTasks:
 
     def __init__(self) -> None:
         self._flights = Flights()
+        self._deadlines = Deadlines()
         self._turns: dict[Hashable, asyncio.Semaphore] = {}
 
     def monotonic(self) -> float:
@@ -49,6 +51,10 @@ class AsyncioTasks:
         """
         async with TimeLimit(seconds):
             return await work()
+
+    async def within_briefly(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``; cancel it after ``seconds`` seconds. The calls of one limit share a timer."""
+        return await self._deadlines.within(seconds, work)
 
     async def within_lease(
         self,

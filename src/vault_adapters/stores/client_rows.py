@@ -1,4 +1,7 @@
-"""The refusals of a client as both stores keep them: an absent client is empty, and marks stand one after the other."""
+"""Converts the refusals of a client to and from columns of both stores, and counts rejections.
+
+No client is stored as an empty value, and the marks as one value, joined.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -53,11 +56,12 @@ async def rejects_fleet(
     """Return whether the provider rejects a fleet; successes are counted only if there are enough rejections.
 
     Args:
-        count: runs a counting statement: its name, the scope, the time after which to count, the limit, and more
-            parameters.
+        count: runs a counting statement; its arguments are the statement's name, the scope, the time after which to
+            count, the limit, and further parameters of the statement.
         scope: the client whose credentials are rejected.
         since: the begin of the window.
-        own: the parameters that name the account that is rejected now, which counts once.
+        own: the parameters that name the account that is rejected now. The statement leaves it out, and it is added
+            as one rejection.
         rules: the configured numbers.
     """
     rejected = await count("count_client_rejections", scope, since, MOST_COUNTED, own) + 1

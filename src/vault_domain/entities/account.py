@@ -75,7 +75,7 @@ class Account:
 
 
 @scrubbed_class
-@frozen
+@frozen(cache_hash=True)  # a read looks its key up in several tables
 class TokenKey:
     """The key of one token: at most one value is stored under it.
 
@@ -125,6 +125,7 @@ def stored_key(tenant_id: str, provider: str, kind: str, identifier: str) -> Tok
 def _key_of(tenant_id: str, provider: str, kind: TokenKind, identifier: str | None) -> TokenKey:
     """Return a key made of checked parts."""
     key: TokenKey = object.__new__(TokenKey)
+    _set(key, "_attrs_cached_hash", None)
     _set(key, "tenant_id", tenant_id)
     _set(key, "provider", provider)
     _set(key, "kind", kind)

@@ -58,29 +58,32 @@ LASTING_ACTIONS = frozenset(
 class AuditEvent:
     """One change, written in the transaction that made it.
 
-    Reads write no row, so two actions differ. DECRYPTION_FAILED reaches `on_event` and the log at once, and is stored a
-    few seconds later, once per value and hour. TOKEN_READ is stored a few seconds later if the configuration has
-    `audit_reads`; the reads of one value by one actor for one reason within a minute are one event.
+    Two actions report reads. A read does not write, so their events are stored a few seconds later:
+
+    - DECRYPTION_FAILED is stored once per value and hour. It reaches `on_event` and the log at once.
+    - TOKEN_READ is stored if the configuration has `audit_reads`. The reads of one value by one actor for one reason
+      within a minute are one event.
 
     Attributes:
         action: the kind of change.
         occurred_at: time of the change, UTC.
-        tenant_id: the tenant of the token or key; None for a master key. The tenant's erasure also sets it to None in
-            earlier events, except for DATA_KEY_DESTROYED and TENANT_ERASED.
+        tenant_id: the tenant that the event concerns; None for events about master keys and clients, and for
+            AUDIT_PRUNED. The tenant's erasure also sets it to None in earlier events, except for DATA_KEY_DESTROYED and
+            TENANT_ERASED.
         account: the account, if the event concerns one.
         kind: the token's kind, if the event concerns one token.
         generation: the token's generation after the change, if it has one.
         credential_generation: for TOKEN_REFRESHED, the new generation of the refresh token, if the refresh also stored
             one; `generation` is then the access token's.
         actor: who made the change, as given to `with_actor`, or None.
-        code: an error code, a reason code or a key id in hexadecimal, depending on the action; None if there is none.
+        code: an error code, a reason code, a key id in hexadecimal or a time, depending on the action, or None.
             ACCOUNT_REVIVED has the error code that was cleared. REFRESH_FAILING and REAUTHORIZATION_REQUIRED have the
             cause, and TOKEN_READ the reason that was given to `with_actor`. AUDIT_PRUNED has the time before which
             events were removed.
             DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
             only decrypts from now on. Other events about keys have the id of the key itself.
-        cursor: pass it as ``after`` to `audit_events` of the same listing to continue after this event. It shows
-            nothing of other tenants' events. None if the event is not stored.
+        cursor: pass it as ``after`` to `audit_events`, with the same ``tenant_id`` as before, to continue after this
+            event. The cursor's text reveals nothing about other tenants' events. None if the event is not stored.
         provider: the provider whose client was paused or resumed; None for other actions.
     """
 

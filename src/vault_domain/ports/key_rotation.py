@@ -19,7 +19,7 @@ from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
 
 RETIRED_MASTER_KEY = "retired_master_key"
-"""Reason: a new data key was wrapped under a master key that is no longer active, because of a rotation."""
+"""Reason: a new data key was wrapped under a master key that a rotation has replaced, so it was not stored."""
 
 DataKeyPosition = tuple[str, bytes]
 """A data key's tenant and id: a page of data keys begins after this position."""
@@ -170,7 +170,9 @@ class KeyRotationRepository(Protocol):
         """
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete a master key's wrap of each data key whose wrap in ``kept`` is stored; return the number deleted.
+        """Delete the wraps under ``master_key_id`` of the data keys in ``kept``; return the number of deleted wraps.
+
+        A data key whose wrap in ``kept`` is not stored unchanged is left out, so that it does not lose its last wrap.
 
         Args:
             master_key_id: the master key whose wraps are deleted.

@@ -29,6 +29,13 @@ class Tasks(Protocol):
             TimeoutError: the time ran out and ``work`` was cancelled.
         """
 
+    async def within_briefly(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the same as `within` at a fraction of its cost, for work that calls no provider.
+
+        Raises:
+            TimeoutError: the time ran out and ``work`` was cancelled.
+        """
+
     async def within_lease(
         self,
         seconds: float,

@@ -64,7 +64,8 @@ class TokenRefresher(Protocol):
         """
 
     # Optional attributes of a refresher:
-    # - `old_token_dies`: True if a refresh ends the old access token at once. Nobody gets it during an attempt.
+    # - `old_token_dies`: True if a refresh ends the old access token at once. During an attempt, `ensure_access_token`
+    #   does not return it.
     # - `revocation_scope`: a `RevocationScope`; USER_AND_CLIENT if the provider ends all grants of the user for this
     #   client when one token is revoked.
     # - `request_limit`: a `RequestLimit`; the fleet sends no more token requests than it allows.

@@ -79,7 +79,7 @@ class RefreshRule:
         spends: the kind of credential that the provider's refresher takes.
         rotation: the provider's rotation policy.
         timing: time limits of the steps.
-        old_token_dies: whether a refresh ends the old access token, so that nobody gets it during an attempt.
+        old_token_dies: whether a refresh ends the old access token, so that a caller waits for a running attempt.
         spacing: the least time between two refreshes of one account, because the provider limits them.
     """
 

@@ -32,7 +32,9 @@ def may_be_remembered(key: TokenKey, row: StoredToken) -> bool:
     A refresh token may not, because presenting an older one may revoke the grant. An invalid value may not, because
     nobody can use it.
     """
-    return key.kind is not TokenKind.REFRESH_TOKEN and row.info.status is not TokenStatus.INVALID and row.key == key
+    if key.kind is TokenKind.REFRESH_TOKEN or row.info.status is TokenStatus.INVALID:
+        return False
+    return row.key is key or row.key == key
 
 
 def may_answer(age: float, longest: float, left: float) -> bool:

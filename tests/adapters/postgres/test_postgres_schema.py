@@ -1,4 +1,4 @@
-"""The schema is created and migrated only once and only if allowed; every way makes the same tables."""
+"""The schema is created and migrated only once and only if allowed; migrations and script make the same tables."""
 
 import psycopg
 import pytest
@@ -14,8 +14,8 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 from vault_domain.entities.secret import Secret
 
-# Everything that makes a table: columns in order, constraints, also of domains, indexes, storage and fill factors. The
-# monthly partitions depend on the time, and tests of their own look at them.
+# All properties of the tables: columns in order, constraints (also those of domains), indexes, storage, fill factors.
+# The monthly partitions are left out, because they depend on the date; other tests check them.
 DUMP = """
 SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attstorage,
        a.attidentity, co.collname, pg_get_expr(d.adbin, d.adrelid), c.reloptions::text

@@ -199,7 +199,7 @@ async def test_a_mark_on_a_waiting_answer_does_not_hit_what_the_user_stored_mean
         async with open_vault(config, clock=clock) as other:
             database.up()
             newer = await other.store_token(ACCOUNT.key(TokenKind.ACCESS_TOKEN), "the user's")
-        assert newer.generation == waiting.info.generation  # both follow the same value
+        assert newer.generation == waiting.info.generation  # both replaced the same value
         assert await vault.mark_token_invalid(waiting, "invalid_token") is MarkOutcome.STALE
         assert await stored(vault) == {"access_token": "the user's", "refresh_token": "refresh-1"}
 
@@ -578,7 +578,7 @@ async def test_what_lies_in_the_way_of_a_new_file_is_not_written_to(journal_dir,
 
 @pytest.mark.usefixtures("drained")
 async def test_an_entry_that_cannot_be_checked_yet_waits(config, clock, journal_dir):
-    """The process starts while a table of keys is away; the entry is neither committed nor dropped."""
+    """The process starts while data keys cannot be read; the entry is neither committed nor dropped."""
     path = config.database_url.reveal().removeprefix("sqlite:///")
     entry_files = files(journal_dir)
     async with open_sqlite_store(path, migrate=True, clock=clock.now) as below:

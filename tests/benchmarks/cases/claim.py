@@ -1,4 +1,4 @@
-"""Taking accounts that are due for a refresh."""
+"""Reserving due accounts for a sweep (`reserve_due`). The claim of each account's lease is not measured."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def _take(batch: _Batch, workers: int, most: int) -> int:
 
     await asyncio.gather(*(work() for _ in range(workers)))
     if total < most:
-        raise RuntimeError(f"{total} of {most} accounts")
+        raise RuntimeError(f"only {total} of {most} accounts were taken")
     return total
 
 

@@ -219,7 +219,10 @@ def require_active_data_keys(transaction, writes):
 
 
 def schedule_accounts(transaction, stored):
-    """Make accounts due no later than their new access token requires, or now if no value sets a time."""
+    """Make accounts due no later than their stored values require.
+
+    If no value of an account requires a time, the account becomes due now, provided that its row exists.
+    """
     due = {}
     for write, expires_at in stored:
         asked = due_at_of(write, expires_at, transaction.now)

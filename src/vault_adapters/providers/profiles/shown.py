@@ -37,7 +37,8 @@ def plain(value: Any) -> Any:
 def facts(profile: Profile) -> list[tuple[str, str]]:
     """Return the names of the facts that the profile has, and their values as texts; errors have a table of their own.
 
-    A key with its default value is left out, unless it is one of `_ALWAYS`.
+    A fact with its default value is left out, unless it is one of `_ALWAYS`. Those are left out only if they do not
+    apply, such as the rotation of a provider whose tokens cannot be refreshed.
     """
     refreshes, authorizes = profile.request.grant != "none", profile.authorization_url is not None
     left_out = {
@@ -138,4 +139,4 @@ def revocation(profile: Profile) -> str:
     """Return the scope of a revocation, in a few words."""
     if profile.revocation_url is None:
         return "-"
-    return "all of the user" if profile.revocation.scope == "user_and_client" else "the grant"
+    return "all grants of the user" if profile.revocation.scope == "user_and_client" else "the grant"

@@ -15,7 +15,7 @@ REFERENCE = ("master_key", "migration", "client_refusal", "client_turn", "used_s
 """The tables without tenants, which Citus copies to each node."""
 
 CHECKED = {"token": "BETWEEN 1 AND 255", "account": "BETWEEN 1 AND 255", "audit_event": "<= 255"}
-"""The tables whose tenants have a domain as their type, with the lengths that it allows.
+"""The tables whose column ``tenant_id`` has a domain as its type, with the lengths that the domain allows.
 
 Citus compares the types of the distribution columns, and a domain is another type than the text of the other tables.
 So the distributed tables get a check instead.

@@ -161,7 +161,7 @@ class PostgresKeyRotation:
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
             parameters = {"master_key_id": key_id, "replaced": replaced}
-            # Exclude other activations, retirements and introductions, so that both statements see the same state.
+            # Until the commit, nobody else stores, activates or retires a master key: all statements see one state.
             await transaction.execute(self._queries["lock_master_keys"])
             await transaction.execute(self._queries["lock_both_master_keys"], parameters)
             events: tuple[AuditEvent, ...] = ()
@@ -192,7 +192,7 @@ class PostgresKeyRotation:
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete the wrap under ``master_key_id`` of each data key whose wrap in ``kept`` is stored unchanged."""
+        """Delete this master key's wrap of each data key in ``kept``, if the kept wrap is stored unchanged."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters, pace=Pace.BULK)
         return int(deleted)
@@ -204,7 +204,7 @@ class PostgresKeyRotation:
             parameters = {"master_key_id": key_id}
             await transaction.execute(self._queries["lock_master_keys"])  # before other locks, as in an activation
             rows = await transaction.fetch(self._queries["lock_master_key"], parameters)
-            # Retire in a statement of its own, because it sees wraps that were stored while lock_master_key waited.
+            # lock_master_key may have waited; only a new statement sees the wraps that were stored during the wait.
             if await transaction.execute(self._queries["retire_master_key"], parameters):
                 action, code = AuditAction.MASTER_KEY_RETIRED, key_id.hex()
                 event = await append_key_event(transaction, self._queries, action, actor, code=code)

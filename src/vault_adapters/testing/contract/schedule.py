@@ -239,7 +239,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
     async def test_a_commit_whose_access_token_has_no_lead_makes_the_account_due_now(
         self, store: Store, clock: ManualClock
     ) -> None:
-        """An answer from the journal has no lead; the sweep computes the account's time anew."""
+        """An answer from the journal has no lead, so the next sweep computes the account's due time."""
         await _scheduled(store)
         attempt = await claimed(store)
         clock.advance(SECOND)

@@ -67,14 +67,14 @@ class RowReader:
         if cached is not None:
             self._counts.cache += 1
             return self._with_waiting(key, cached)
-        is_known = self._without_store(key, fresh=fresh) is not None
+        is_known = self._is_known(key, fresh=fresh)
         if is_known and self._tasks.is_flying(_flight(key)):
             return await self._from_memory(key, fresh=fresh)  # a read of this key has been waiting for too long already
         failure: StorageError | None = None
         try:
             if not is_known:
                 return await self._from_store(key)
-            return await self._tasks.within(patience, lambda: self._from_store(key))
+            return await self._tasks.within_briefly(patience, lambda: self._from_store(key))
         except TimeoutError:
             pass  # answer below, so that an error there has no ``__context__``
         except StorageError as error:
@@ -143,6 +143,10 @@ class RowReader:
         with suppress(TimeoutError, StorageError):
             await self._tasks.share(_flight(key), lambda: self._from_store(key), 0.0)
         return self._handed_out(answer)
+
+    def _is_known(self, key: TokenKey, *, fresh: bool) -> bool:
+        """Return whether `_without_store` has an answer, as far as that is known at little cost."""
+        return (not fresh and self._rows.may_serve(key)) or self._held.alone(key) is not None
 
     def _without_store(self, key: TokenKey, *, fresh: bool, retryable: bool = True) -> Reading | None:
         """Return the reading that may be handed out while the store does not answer, or None."""

@@ -1,4 +1,4 @@
-"""Profiles of hosts: mistakes in a file, values for accounts, and what the vault is told."""
+"""Profiles that a host writes: mistakes in a file, the values of variables for an account, and reading of answers."""
 
 import asyncio
 import re
@@ -99,7 +99,7 @@ def test_a_mistake_names_file_key_and_rule(tmp_path, text, key, rule):
     ids=["digits", "dots", "depth", "repetition", "groups"],
 )
 def test_a_hostile_file_is_refused_quickly(tmp_path, text, rule):
-    """Reading the dots took many gigabytes of memory."""
+    """Without a limit on the dots of a line, reading this key would take many gigabytes of memory."""
     file = tmp_path / "acme.toml"
     file.write_text(LEAST + URL + text + "\n")
     with pytest.raises(ConfigurationError, match=rule):

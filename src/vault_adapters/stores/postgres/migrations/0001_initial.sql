@@ -85,18 +85,19 @@ CREATE TABLE {{schema}}.token (
 ) WITH (fillfactor = 85);
 ALTER TABLE {{schema}}.token ALTER COLUMN blob SET STORAGE EXTERNAL;
 ALTER TABLE {{schema}}.token ALTER COLUMN extra SET STORAGE EXTERNAL;
--- find_expiring reads its pages from here; the literals must stand in the query as they do here.
+-- find_expiring reads its pages from here. A query must repeat the condition of a partial index with the same literals,
+-- because otherwise the database may not use the index. This holds for all partial indexes below.
 CREATE INDEX token_expiring ON {{schema}}.token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
--- has_sibling reads from here; the literals must stand in the query as they do here.
+-- has_sibling reads from here.
 CREATE INDEX token_sibling ON {{schema}}.token (provider, identifier) WHERE kind IN ('access_token', 'refresh_token');
 -- Lists of accounts read their pages from here.
 CREATE INDEX token_account ON {{schema}}.token (tenant_id, provider, identifier);
--- Lists of accounts to be connected again read from the next two; the literals must stand in the queries as they do here.
+-- Lists of accounts to be connected again read from the next two indexes.
 CREATE INDEX token_doubtful ON {{schema}}.token (status, tenant_id, provider, identifier) WHERE status <> 'valid';
 CREATE INDEX token_lapsing ON {{schema}}.token (expires_at)
     WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL;
--- note_ending reads from here the refresh tokens whose end no event has told yet.
+-- note_ending finds here the refresh tokens for which no event of their coming expiry was written yet.
 CREATE INDEX token_ending ON {{schema}}.token (expires_at)
     WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS DISTINCT FROM value_id;
 
@@ -148,16 +149,15 @@ CREATE TABLE {{schema}}.audit_event_rest PARTITION OF {{schema}}.audit_event DEF
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
 -- Pruning finds old events from here. Events lie in the order of their times, so the index is a few pages.
 CREATE INDEX audit_event_time ON {{schema}}.audit_event USING brin (occurred_at);
--- A value that does not decrypt is told once an hour; the literal must stand in the query as it does here.
+-- A value that does not decrypt gets at most one event an hour; this index finds the last one.
 CREATE INDEX audit_event_unreadable ON {{schema}}.audit_event (tenant_id, occurred_at) WHERE action = 'decryption_failed';
--- Reading a key asks the audit log whether the key was replaced, destroyed or retired. The literals must stand in the
--- queries as they do here.
+-- Reading a key asks the audit log whether the key was replaced, destroyed or retired.
 CREATE INDEX audit_event_data_key ON {{schema}}.audit_event (tenant_id, code)
     WHERE action IN ('data_key_replaced', 'data_key_destroyed');
 CREATE INDEX audit_event_master_key ON {{schema}}.audit_event (code, seq)
     WHERE action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired');
 -- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
--- The refresh state belongs to the credential with this value id; it no longer applies once another
+-- The refresh state belongs to the credential whose value id is credential_value_id; it no longer applies once another
 -- credential is stored.
 CREATE TABLE {{schema}}.account (
     tenant_id {{schema}}.vault_tenant_id NOT NULL,
@@ -177,14 +177,15 @@ CREATE TABLE {{schema}}.account (
     refused_for {{schema}}.vault_amount NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) WITH (fillfactor = 70);
--- Lists of accounts whose refreshes fail read from here; the condition must stand in the query as it does here.
+-- Lists of accounts whose refreshes fail read from here.
 CREATE INDEX account_troubled ON {{schema}}.account (tenant_id, provider, identifier)
     WHERE failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL;
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a
 -- re-encryption would read and sort all of these data keys.
 CREATE INDEX data_key_to_empty ON {{schema}}.data_key (tenant_id, data_key_id) WHERE state = 'decrypt_only' AND emptied_at IS NULL;
 -- What the provider refused to an OAuth client, per reason; few rows. An empty client means that the refresher names none.
--- A mark is two bytes of a hash, which tell a few accounts apart and name none.
+-- marks: two bytes of a hash for each account that was refused last. They tell a few accounts apart, and are too short
+-- to tell which accounts they are.
 CREATE TABLE {{schema}}.client_refusal (
     provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
     client bytea NOT NULL CHECK (octet_length(client) IN (0, 16)),
@@ -203,8 +204,8 @@ CREATE TABLE {{schema}}.client_turn (
     free_at timestamptz NOT NULL,
     PRIMARY KEY (provider, client)
 );
--- The guard of a client's accounts counts rejections and successes of the last minutes from here, and reviving reads
--- rejected credentials; the literals must stand in the queries as they do here.
+-- To detect a mass rejection, the rejections and successes of the last minutes are counted with the next two indexes.
+-- Reviving finds rejected credentials with the first.
 CREATE INDEX token_rejected ON {{schema}}.token (provider, rejected_at)
     WHERE status = 'invalid' AND rejected_at IS NOT NULL;
 CREATE INDEX token_refreshed ON {{schema}}.token (provider, last_refreshed_at)

@@ -57,19 +57,20 @@ CREATE TABLE token_vault_token (
     noted_value_id BLOB,
     PRIMARY KEY (tenant_id, provider, kind, identifier)
 ) STRICT;
--- find_expiring reads its pages from here; the literals must stand in the query as they do here.
+-- find_expiring reads its pages from here. A query must repeat the condition of a partial index with the same literals,
+-- because otherwise the database may not use the index. This holds for all partial indexes below.
 CREATE INDEX token_vault_token_expiring ON token_vault_token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
--- has_sibling reads from here; the literals must stand in the query as they do here.
+-- has_sibling reads from here.
 CREATE INDEX token_vault_token_sibling ON token_vault_token (provider, identifier)
     WHERE kind IN ('access_token', 'refresh_token');
 -- Lists of accounts read their pages from here.
 CREATE INDEX token_vault_token_account ON token_vault_token (tenant_id, provider, identifier);
--- Lists of accounts to be connected again read from the next two; the literals must stand in the queries as they do here.
+-- Lists of accounts to be connected again read from the next two indexes.
 CREATE INDEX token_vault_token_doubtful ON token_vault_token (status, tenant_id, provider, identifier) WHERE status != 'valid';
 CREATE INDEX token_vault_token_lapsing ON token_vault_token (expires_at)
     WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL;
--- note_ending reads from here the refresh tokens whose end no event has told yet.
+-- note_ending finds here the refresh tokens for which no event of their coming expiry was written yet.
 CREATE INDEX token_vault_token_ending ON token_vault_token (expires_at)
     WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS NOT value_id;
 
@@ -98,18 +99,18 @@ CREATE TABLE token_vault_audit_event (
     code TEXT CHECK (length(code) <= 64),
     credential_generation INTEGER CHECK (credential_generation >= 1)
 ) STRICT;
--- A value that does not decrypt is told once an hour; the literal must stand in the query as it does here.
+-- A value that does not decrypt gets at most one event an hour; this index finds the last one.
 CREATE INDEX token_vault_audit_event_unreadable ON token_vault_audit_event (tenant_id, occurred_at)
     WHERE action = 'decryption_failed';
 CREATE INDEX token_vault_audit_event_tenant ON token_vault_audit_event (tenant_id, seq);
--- Reading a key asks the audit log whether the key was replaced, destroyed or retired. The literals must stand in the
--- queries as they do here.
+-- Reading a key asks the audit log whether the key was replaced, destroyed or retired.
 CREATE INDEX token_vault_audit_event_data_key ON token_vault_audit_event (tenant_id, code)
     WHERE action IN ('data_key_replaced', 'data_key_destroyed');
 CREATE INDEX token_vault_audit_event_master_key ON token_vault_audit_event (code, seq)
     WHERE action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired');
 -- One row per account that has a label or a refresh state. It is narrow, because leases and backoff change often.
--- The refresh state belongs to the credential with this value id; it is void once another one is stored.
+-- The refresh state belongs to the credential whose value id is credential_value_id; it no longer applies once another
+-- credential is stored.
 CREATE TABLE token_vault_account (
     tenant_id TEXT NOT NULL CHECK (length(tenant_id) BETWEEN 1 AND 255),
     provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
@@ -126,16 +127,18 @@ CREATE TABLE token_vault_account (
     error_code TEXT CHECK (length(error_code) <= 64),
     refused_since INTEGER,
     refused_for INTEGER NOT NULL DEFAULT 0 CHECK (refused_for >= 0),
-    -- How the machine's clock differed from the time since its start, in microseconds, when the times were written.
+    -- When the row's times were written: the id of the machine's boot, and its clock minus the time since boot, in
+    -- microseconds. If that difference has changed since, the clock was set.
     boot_id TEXT CHECK (length(boot_id) <= 64),
     clock_offset INTEGER,
     PRIMARY KEY (tenant_id, provider, identifier)
 ) STRICT;
--- Lists of accounts whose refreshes fail read from here; the condition must stand in the query as it does here.
+-- Lists of accounts whose refreshes fail read from here.
 CREATE INDEX token_vault_account_troubled ON token_vault_account (tenant_id, provider, identifier)
     WHERE failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL;
 -- What the provider refused to an OAuth client, per reason; few rows. An empty client means that the refresher names none.
--- A mark is two bytes of a hash, which tell a few accounts apart and name none.
+-- marks: two bytes of a hash for each account that was refused last. They tell a few accounts apart, and are too short
+-- to tell which accounts they are.
 CREATE TABLE token_vault_client_refusal (
     provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
     client BLOB NOT NULL CHECK (length(client) IN (0, 16)),
@@ -154,8 +157,8 @@ CREATE TABLE token_vault_client_turn (
     free_at INTEGER NOT NULL,
     PRIMARY KEY (provider, client)
 ) STRICT, WITHOUT ROWID;
--- The guard of a client's accounts counts rejections and successes of the last minutes from here, and reviving reads
--- rejected credentials; the literals must stand in the queries as they do here.
+-- To detect a mass rejection, the rejections and successes of the last minutes are counted with the next two indexes.
+-- Reviving finds rejected credentials with the first.
 CREATE INDEX token_vault_token_rejected ON token_vault_token (provider, rejected_at)
     WHERE status = 'invalid' AND rejected_at IS NOT NULL;
 CREATE INDEX token_vault_token_refreshed ON token_vault_token (provider, last_refreshed_at)

@@ -1,0 +1,90 @@
+"""Calls that share a timer each have their own limit."""
+
+import asyncio
+
+import pytest
+
+from vault_adapters.runtime.deadlines import Deadlines
+
+
+@pytest.fixture
+def deadlines():
+    return Deadlines()
+
+
+async def test_a_call_that_ends_in_time_gives_its_result(deadlines):
+    assert await deadlines.within(60, lambda: asyncio.sleep(0, "result")) == "result"
+
+
+async def test_a_call_that_takes_too_long_is_cancelled(deadlines):
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(TimeoutError):
+        await deadlines.within(0.01, work)
+    assert ended
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_each_call_has_its_own_end(deadlines):
+    """The second call begins while the first one's timer is set, so it needs the timer once more."""
+    first = asyncio.create_task(deadlines.within(0.05, lambda: asyncio.sleep(60)))
+    await asyncio.sleep(0.02)
+    second = asyncio.create_task(deadlines.within(0.05, lambda: asyncio.sleep(60)))
+    done, _ = await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+    assert done == {first}
+    with pytest.raises(TimeoutError):
+        await first
+    with pytest.raises(TimeoutError):
+        await second
+
+
+async def test_a_short_limit_does_not_wait_for_a_long_one(deadlines):
+    long = asyncio.create_task(deadlines.within(60, lambda: asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        await deadlines.within(0.01, lambda: asyncio.sleep(60))
+    assert not long.done()
+    long.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await long
+
+
+async def test_a_callers_cancellation_is_not_a_timeout(deadlines):
+    task = asyncio.create_task(deadlines.within(60, lambda: asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_error_of_the_work_passes(deadlines):
+    async def work():
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await deadlines.within(60, work)
+
+
+async def test_calls_that_ended_leave_nothing(deadlines):
+    """The timer of a limit stays until it rings, with no more than the calls that still run."""
+    for _ in range(100):
+        await deadlines.within(0.02, lambda: asyncio.sleep(0))
+    assert [len(queue) for queue in deadlines._queues.values()] == [0]
+    await asyncio.sleep(0.05)
+    assert not deadlines._queues
+
+
+async def test_a_call_between_others_ends_too(deadlines):
+    """Its place in the queue is behind a call that still runs, so it is freed with that one."""
+    slow = asyncio.create_task(deadlines.within(0.05, lambda: asyncio.sleep(0.03)))
+    await asyncio.sleep(0)
+    await deadlines.within(0.05, lambda: asyncio.sleep(0))
+    assert [len(queue) for queue in deadlines._queues.values()] == [2]
+    await slow
+    assert [len(queue) for queue in deadlines._queues.values()] == [0]
