@@ -35,7 +35,7 @@ from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from textwrap import wrap
 
 from tests.architecture.implementing import read_implementations
 from tests.architecture.imports import Imports, read_contents, read_imports
@@ -55,11 +56,14 @@ BESIDE_PORTS = {"stores.postgres": "stores", "stores.sqlite": "stores", "crypto"
 }
 """The folders beside the ports that they implement, each with the name of its place; two folders may share a place."""
 
-_WIDTH, _TOP, _BOX, _STEP = 1000, 92, 42, 52
+_WIDTH, _TOP, _BOX, _STEP = 1065, 92, 42, 52
 _ROOM_X, _ROOM_END = 78, 400
 _FOLDER_X, _FOLDER_END = 566, 822
 _LANE = 22
-_MORE_ABOVE = {"composition": 8, "stores.postgres": 76, "crypto": 10, "importing": 22}
+_LISTED_LETTERS, _LISTED_STEP = 41, 16
+"""Letters of a line of names, and the distance of two such lines."""
+
+_MORE_ABOVE = {"composition": 8, "stores.postgres": 76, "crypto": 10, "importing": 22, "configuration": 78}
 _HEIGHTS = {"composition": 66}
 _OFFSETS = {"facade": -13, "services": -6.5, "ports": 0, "rules": 6.5, "entities": 13}
 _Y = {
@@ -75,7 +79,7 @@ _ROOM_BOXES = {
     "facade": (_Y["cli"], _Y["clients"] + _BOX),
     "services": (_Y["sync"], _Y["composition"] + _HEIGHTS["composition"]),
     "ports": (_PORTS_Y, _Y["telemetry"] + _BOX + 10),
-    "rules": (_Y["importing"], _Y["importing"] + _BOX),
+    "rules": (_Y["importing"], _Y["configuration"] - (_STEP - _BOX)),
     "entities": (_Y["configuration"], _Y["configuration"] + _BOX),
 }
 """The upper and lower edge of each room's box."""
@@ -90,8 +94,8 @@ def draw(imports: Imports, implementations: Mapping[str, frozenset[str]], conten
         contents: by room, its modules and folders.
 
     Raises:
-        ValueError: a part has no place in the picture, a place has no part, or no folder of `BESIDE_PORTS` implements
-            one of the ports.
+        ValueError: a part has no place in the picture, a place has no part, no folder of `BESIDE_PORTS` implements one
+            of the ports, or a room's modules do not fit into its box.
     """
     _check(imports, implementations)
     inner, outer = _split(imports)
@@ -139,14 +143,19 @@ def _frames(bottom: float) -> list[str]:
 
 def _room(name: str, contents: Sequence[str]) -> list[str]:
     top, bottom = _ROOM_BOXES[name]
-    listed = ", ".join(contents) if name in _LISTED else ""
-    first = top + 25 if name == "ports" else (top + bottom) / 2 + (-3 if listed else 4)
+    listed = wrap(", ".join(contents), _LISTED_LETTERS) if name in _LISTED else []
+    first = top + 25 if name == "ports" else (top + bottom - _LISTED_STEP * len(listed)) / 2 + 5
+    if name != "ports" and first < top + 12:
+        raise ValueError(f"the box of {name} is too small for its modules")
     return [
         rectangle(_ROOM_X, top, _ROOM_END - _ROOM_X, bottom - top, "box"),
         rectangle(_ROOM_X, top, 5, bottom - top, f"{name}-head", radius=2),
         text(_ROOM_X + 16, first, name, bold=True, mono=True, size=14.5),
         text(_ROOM_X + 102, first, ROOMS[name], "quiet"),
-        *([text(_ROOM_X + 16, first + 17, listed, mono=True, size=11.5)] if listed else []),
+        *(
+            text(_ROOM_X + 16, first + 1 + _LISTED_STEP * number, line, mono=True, size=11.5)
+            for number, line in enumerate(listed, 1)
+        ),
     ]
 
 

@@ -43,9 +43,9 @@ class Bench:
         return quick if self.quick else full
 
     async def race(self, contestants: Sequence[Contestant], rounds: int) -> Mapping[str, Series]:
-        """Run contestants against each other; a quick run does two rounds."""
+        """Run contestants against each other; a quick run does one round."""
         self.loads.append(os.getloadavg()[0] / (os.cpu_count() or 1))
-        return await interleave(contestants, self.amount(rounds, 2))
+        return await interleave(contestants, self.amount(rounds, 1))
 
     async def ratio(
         self,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.rules.grace import listening_time, may_repeat, since_first_request, useless_grace
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 
 NOW, SECOND, TIMING = datetime(2030, 1, 1, tzinfo=UTC), timedelta(seconds=1), RefreshTiming()
 OTHERS = [Rotation.strict(), Rotation.non_rotating()]

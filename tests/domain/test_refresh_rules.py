@@ -24,7 +24,6 @@ from vault_domain.rules.refresh import (
     NothingStored,
     Reauthorize,
     RefreshRule,
-    RefreshTiming,
     Use,
     Wait,
     decide,
@@ -33,6 +32,7 @@ from vault_domain.rules.refresh import (
 )
 from vault_domain.rules.refusals import backoff
 from vault_domain.rules.schedule import lead
+from vault_domain.rules.timing import RefreshTiming
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

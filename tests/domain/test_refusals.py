@@ -17,7 +17,7 @@ from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.token import TokenInfo, TokenStatus
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import BackOff, Claim, RefreshRule, RefreshTiming, decide
+from vault_domain.rules.refresh import BackOff, Claim, RefreshRule, decide
 from vault_domain.rules.refusals import (
     DEFAULT_EXHAUSTION,
     is_exhausted,
@@ -25,6 +25,7 @@ from vault_domain.rules.refusals import (
     refused_for,
     wait_after,
 )
+from vault_domain.rules.timing import RefreshTiming
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -15,8 +15,8 @@ from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import RefreshTiming
 from vault_domain.rules.remembering import MemoryPolicy
+from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.observing import Observed

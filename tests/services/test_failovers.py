@@ -11,7 +11,7 @@ from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCiph
 
 from vault_adapters import Account, RefreshFailedError, Rotation, StorageError, TokenSet
 from vault_adapters.testing import ManualClock, ScriptedRefresher
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 
 SECOND = timedelta(seconds=1)
 HOLD = RefreshTiming().hold

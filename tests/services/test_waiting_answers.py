@@ -13,7 +13,7 @@ from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.testing import ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import claimed, state_of
 from vault_domain.entities.token import TokenDraft
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 
 SECOND = timedelta(seconds=1)

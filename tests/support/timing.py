@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 
 from vault_adapters import composition
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 
 
 @contextmanager

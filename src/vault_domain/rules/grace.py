@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from vault_domain.entities.refresh_state import RefreshState, was_set_back
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 
 _TURN = timedelta(seconds=2)
 """Time to end one exchange and to begin the next."""
@@ -22,7 +22,15 @@ def since_first_request(state: RefreshState, now: datetime) -> timedelta:
 
 
 def may_repeat(rotation: Rotation, since_first: timedelta, timing: RefreshTiming) -> bool:
-    """Return whether the holder of the lease may present the credential again: a whole request fits into the period."""
+    """Return whether a credential may be presented again after an unknown outcome.
+
+    A whole request must fit into the rest of the grace period.
+
+    Args:
+        rotation: the provider's rotation policy.
+        since_first: time from the first request to the repeated one; see `since_first_request`.
+        timing: the time limits of a refresh.
+    """
     return rotation.kind is RotationKind.GRACE and since_first + timing.deadline < rotation.grace_period
 
 

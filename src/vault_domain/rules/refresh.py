@@ -11,64 +11,22 @@ from uuid import UUID
 from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import TokenKind
-from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.refresh_state import AccountRecord, RefreshState, was_set_back
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.grace import may_repeat, since_first_request
 from vault_domain.rules.pacing import spaced
 from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
 from vault_domain.rules.schedule import expiring_from, idle_due, scheduled
-from vault_domain.rules.turns import DEFAULT_HOLD, settled_at
+from vault_domain.rules.timing import RefreshTiming
+from vault_domain.rules.turns import settled_at
 
 DEFAULT_CONCURRENCY = 32
 """Largest number of refreshes that one process runs at one provider at the same time."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
-
-
-@frozen
-class RefreshTiming:
-    """The time limits of the steps of a refresh.
-
-    Attributes:
-        deadline: longest time that a caller waits for the provider.
-        quiescence: waiting time after an unknown outcome, for a provider with a strict rotation policy.
-        commit_budget: time reserved for storing the answer.
-        slack: longest time between claim and request. If more time has passed, less than deadline and commit budget is
-            left of the lease, so the provider is not called.
-        answer_deadline: time after the deadline for which the exchange goes on, so that a late answer is stored.
-        hold: time for which a committed answer is held, in case that the store loses the commit; and the time after a
-            change of the store's timeline for which no credential of a strict provider is presented.
-    """
-
-    deadline: timedelta = timedelta(seconds=10)
-    quiescence: timedelta = timedelta(seconds=60)
-    commit_budget: timedelta = timedelta(seconds=5)
-    slack: timedelta = timedelta(seconds=5)
-    answer_deadline: timedelta = timedelta(seconds=60)
-    hold: timedelta = DEFAULT_HOLD
-
-    @property
-    def exchange(self) -> timedelta:
-        """Longest time for an exchange with the provider: deadline and answer deadline."""
-        return self.deadline + self.answer_deadline
-
-    @property
-    def renewal(self) -> timedelta:
-        """Interval at which the holder of a lease renews it. A lease lasts for at least two intervals."""
-        return (self.deadline + self.commit_budget) / 2
-
-    @property
-    def lease(self) -> timedelta:
-        """Duration of the lease: the sum of slack, deadline and commit budget."""
-        return self.slack + self.deadline + self.commit_budget
-
-    def __attrs_post_init__(self) -> None:
-        others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline, self.hold)
-        if self.deadline <= timedelta(0) or min(others) < timedelta(0):
-            raise InvalidInputError("the deadline of a refresh must be positive, and its other times not negative")
 
 
 @frozen
@@ -265,10 +223,8 @@ def _not_before(
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
         return start
-    # Compare with the start, because the grace period may end before the backoff does.
-    is_known = state.sent_at is not None and not was_set_back(state.sent_at, now)
-    grace_end = state.sent_at + rule.rotation.grace_period if state.sent_at is not None and is_known else None
-    if rule.rotation.kind is RotationKind.GRACE and grace_end and start + rule.timing.deadline < grace_end:
+    # Ask for the start, because the grace period may end before the backoff does.
+    if may_repeat(rule.rotation, since_first_request(state, now) + (start - now), rule.timing):
         return start
     # The quiescence gives the attempt with the unknown outcome time to store its answer. So it does not begin before
     # the store was reachable again.

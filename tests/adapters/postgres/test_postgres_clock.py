@@ -14,7 +14,8 @@ from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.token import TokenRef
 from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import BackOff, RefreshRule, RefreshTiming, Wait, decide
+from vault_domain.rules.refresh import BackOff, RefreshRule, Wait, decide
+from vault_domain.rules.timing import RefreshTiming
 
 TIMING = RefreshTiming()
 RULE = RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.strict(), TIMING)

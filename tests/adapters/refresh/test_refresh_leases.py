@@ -22,7 +22,7 @@ from tests.support.timing import refresh_times
 
 from vault_adapters import ConnectionState, ReauthorizationRequiredError, RefreshFailedError, Rotation, TokenKind
 from vault_adapters.testing import ScriptedRefresher
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 
 LEASE = RefreshTiming().lease
 

@@ -13,7 +13,7 @@ from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.refresh_ledger import Attempt
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 LEASE = RefreshTiming().lease

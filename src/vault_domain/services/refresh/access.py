@@ -37,11 +37,11 @@ from vault_domain.rules.refresh import (
     NothingStored,
     Reauthorize,
     RefreshRule,
-    RefreshTiming,
     Use,
     Wait,
     decide,
 )
+from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner

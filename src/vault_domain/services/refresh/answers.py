@@ -18,7 +18,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError, RefreshJournal
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.commits import AnswerCommitter, Refreshed
 from vault_domain.services.refresh.fresh_calls import FreshCalls

@@ -27,7 +27,8 @@ from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import since_first_request
-from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim, RefreshTiming
+from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim
+from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answer_times import drafts_in_time, with_kept_extra, with_renewed_credential

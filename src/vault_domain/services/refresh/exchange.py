@@ -26,7 +26,7 @@ from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.grace import listening_time, may_repeat
-from vault_domain.rules.refresh import RefreshTiming
+from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.observing import Observed, outcome_of
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.failures import NothingSent

@@ -11,7 +11,8 @@ from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.token_refresher import TokenRefresher, times_of
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import useless_grace
-from vault_domain.rules.refresh import RefreshRule, RefreshTiming
+from vault_domain.rules.refresh import RefreshRule
+from vault_domain.rules.timing import RefreshTiming
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,51 @@
+"""The time limits of the steps of a refresh."""
+
+from datetime import timedelta
+
+from attrs import frozen
+
+from vault_domain.entities.errors import InvalidInputError
+from vault_domain.rules.turns import DEFAULT_HOLD
+
+
+@frozen
+class RefreshTiming:
+    """The time limits of the steps of a refresh.
+
+    Attributes:
+        deadline: longest time that a caller waits for the provider.
+        quiescence: waiting time after an unknown outcome, for a provider with a strict rotation policy.
+        commit_budget: time reserved for storing the answer.
+        slack: longest time between claim and request. If more time has passed, less than deadline and commit budget is
+            left of the lease, so the provider is not called.
+        answer_deadline: time after the deadline for which the exchange goes on, so that a late answer is stored.
+        hold: time for which a committed answer is held, in case that the store loses the commit; and the time after a
+            change of the store's timeline for which no credential of a strict provider is presented.
+    """
+
+    deadline: timedelta = timedelta(seconds=10)
+    quiescence: timedelta = timedelta(seconds=60)
+    commit_budget: timedelta = timedelta(seconds=5)
+    slack: timedelta = timedelta(seconds=5)
+    answer_deadline: timedelta = timedelta(seconds=60)
+    hold: timedelta = DEFAULT_HOLD
+
+    @property
+    def exchange(self) -> timedelta:
+        """Longest time for an exchange with the provider: deadline and answer deadline."""
+        return self.deadline + self.answer_deadline
+
+    @property
+    def renewal(self) -> timedelta:
+        """Interval at which the holder of a lease renews it. A lease lasts for at least two intervals."""
+        return (self.deadline + self.commit_budget) / 2
+
+    @property
+    def lease(self) -> timedelta:
+        """Duration of the lease: the sum of slack, deadline and commit budget."""
+        return self.slack + self.deadline + self.commit_budget
+
+    def __attrs_post_init__(self) -> None:
+        others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline, self.hold)
+        if self.deadline <= timedelta(0) or min(others) < timedelta(0):
+            raise InvalidInputError("the deadline of a refresh must be positive, and its other times not negative")
