@@ -134,6 +134,14 @@ def test_of_a_file_exactly_one_line_end_goes(tmp_path, content, secret):
     assert previous.reveal() == secret.format(SECRET)
 
 
+def test_a_secret_is_not_taken_from_two_places(tmp_path):
+    """Each of the two is good, so only the choice between them is refused."""
+    path = tmp_path / "secret"
+    path.write_text(SECRET[::-1])
+    with pytest.raises(ConfigurationError, match="ENCRYPTION_SECRET is set both directly and as a file"):
+        read(ENCRYPTION_SECRET=SECRET, ENCRYPTION_SECRET_FILE=str(path))
+
+
 def test_a_prefixed_secret_wins_over_a_bare_file(tmp_path):
     path = tmp_path / "secret"
     path.write_text(SECRET[::-1])
@@ -162,7 +170,6 @@ def test_a_prefixed_secret_wins_over_a_bare_file(tmp_path):
         ({"TOKEN_VAULT_POSTGRES_SCHEMA": "pg_vault"}, "postgres_schema"),
         ({"TOKEN_VAULT_SCRYPT_LOG2_N": "19"}, "scrypt_log2_n"),
         ({"ENCRYPTION_SECRET_FILE": f"/nonexistent/{CANARY}"}, "ENCRYPTION_SECRET_FILE"),
-        ({"ENCRYPTION_SECRET": CANARY, "ENCRYPTION_SECRET_FILE": "/dev/null"}, "ENCRYPTION_SECRET"),
         ({"TOKEN_VAULT_POSTGRES_SCHEMA": "pg_vault"}, "TOKEN_VAULT_POSTGRES_SCHEMA (postgres_schema) must"),
         ({"DATABASE_URL": f"mysql://{CANARY}"}, "DATABASE_URL (database_url) must"),
         ({"TOKEN_VAULT_DATABASE_URL": f"mysql://{CANARY}"}, "TOKEN_VAULT_DATABASE_URL (database_url) must"),
