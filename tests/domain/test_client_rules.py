@@ -109,6 +109,22 @@ def test_one_probe_per_interval_and_who_was_refused_waits_longer():
 
 
 @pytest.mark.parametrize(
+    ("reason", "code", "waits"),
+    [
+        (MASS_REJECTION, "mass_rejection", True),
+        (MASS_REJECTION, "invalid_client", True),
+        (MASS_REJECTION, "temporarily_unavailable", False),
+        (MASS_REJECTION, None, False),
+        (INVALID_CLIENT, "invalid_client", False),
+    ],
+)
+def test_an_account_that_a_mass_rejection_spared_probes_after_others(reason, code, waits):
+    paused = opened(ClientRecord(evolve(SCOPE, reason=reason), NOW, NOW), NOW)
+    assert may_probe(paused, DOT, NOW + MINUTE, RULES, code) is not waits
+    assert may_probe(paused, DOT, NOW + 3 * MINUTE, RULES, code)
+
+
+@pytest.mark.parametrize(
     ("rejected", "succeeded", "answer"), [(4, 0, False), (5, 0, True), (5, 4, True), (5, 5, False), (50, 49, True)]
 )
 def test_a_mass_is_five_accounts_and_more_than_half(rejected, succeeded, answer):

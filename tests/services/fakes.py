@@ -109,7 +109,7 @@ def plain_extra(sealed):
 
 def _place(key):
     """Return a key as text without NUL, because an identifier may hold NUL; much faster than ``repr``."""
-    return f"{key.tenant_id}\n{key.provider}\n{key.kind.value}\n{key.identifier!r}"
+    return f"{key.tenant_id}\n{key.provider}\n{key.kind}\n{key.identifier!r}"
 
 
 class EventList:

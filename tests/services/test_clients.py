@@ -18,7 +18,7 @@ from vault_adapters import (
     TokenKind,
     TokenSet,
 )
-from vault_domain.entities.clients import INVALID_CLIENT, ClientScope
+from vault_domain.entities.clients import INVALID_CLIENT, MASS_REJECTION, ClientScope
 from vault_domain.rules.clients import ClientRules
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
@@ -34,6 +34,7 @@ class Server:
 
     def __init__(self):
         self.requests, self.client_id, self.secret = 0, "right", "right"
+        self.dead = ()
 
     def client_id_of(self, account):
         return self.client_id
@@ -42,7 +43,7 @@ class Server:
         self.requests += 1
         if self.secret != "right":
             raise ProviderConfigurationError(reason="invalid_client")
-        if self.client_id != "right":
+        if self.client_id != "right" or request.account in self.dead:
             raise ReauthorizationRequiredError(reason="invalid_grant")
         return TokenSet("access", "refresh", expires_in=HOUR)
 
@@ -156,3 +157,33 @@ async def test_a_host_that_calls_in_a_loop_takes_no_probe_of_others(connected, r
         await connected.refreshing.refresh(ACCOUNT, actor=None)
     assert len(refresher.calls) == 1
     assert (await connected.refreshing.ensure(other, None, actor=None)).value.reveal() == "access-1"
+
+
+async def test_probes_of_dead_grants_keep_nobody_else_waiting(cases):
+    """Sweeps probe each minute, and the caller of an account whose token has expired asks half a minute after them."""
+    server = Server()
+    vault = cases.over(refreshers={"google": server})
+    *server.dead, alive = FLEET[:41]
+    for account in server.dead:
+        await vault.connect(account)
+    await vault.connect(alive, lifetime=2 * 3600)
+    cases.clock.advance(HOUR)
+    await minutes([vault], cases.clock, 45)
+    assert [event.code for event in cases.sink.events if event.action is AuditAction.CLIENT_PAUSED] == [MASS_REJECTION]
+    cases.clock.advance(HOUR)
+    answers = []
+    while len(answers) < 15 and not any(answers):
+        await vault.sweeping.sweep(None, None, actor=None)
+        cases.clock.advance(MINUTE / 2)
+        answers.append(await is_refreshed(vault, alive))
+        cases.clock.advance(MINUTE / 2)
+    assert answers in ([True], [False, True], [False, False, True])
+    assert (await vault.accounts.get(alive)).state is ConnectionState.CONNECTED
+
+
+async def is_refreshed(vault, account):
+    try:
+        await vault.refreshing.ensure(account, None, actor=None)
+    except ProviderConfigurationError:
+        return False
+    return True

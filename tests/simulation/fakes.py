@@ -115,7 +115,7 @@ class Disk:
 
 
 class DiskJournal:
-    """Implements `RefreshJournal` over a disk, in the real format of its files."""
+    """Implements `RefreshJournal` over a disk. A file gets its real format once it is read, which happens rarely."""
 
     def __init__(self, disk):
         self._disk = disk
@@ -130,11 +130,11 @@ class DiskJournal:
     async def _write(self, entry):
         if self._disk.is_full:
             raise JournalError("no space left on the disk")
-        self._disk.files[entry.attempt.attempt_id] = encode_entry(entry)
+        self._disk.files[entry.attempt.attempt_id] = entry
 
     async def entries(self):
         """Return the entries."""
-        return [decode_entry(data) for data in self._disk.files.values()]
+        return [decode_entry(encode_entry(entry)) for entry in self._disk.files.values()]
 
     async def remove(self, entry):
         """Delete an entry."""

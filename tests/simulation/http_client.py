@@ -1,6 +1,7 @@
 """An HTTP client whose requests go to the simulated provider."""
 
 import asyncio
+from urllib.parse import parse_qsl
 
 from tests.simulation.provider import encode, plain_headers
 
@@ -43,14 +44,15 @@ class SimulatedClient:
         if self._ambush.is_set:
             await self._ambush.point()
         delay, headers = self._random.uniform(0.02, 0.3), plain_headers(request.headers)
+        form = dict(parse_qsl(request.content.decode()))
         is_refused = self._random.random() < self._provider.weather.down / 2
-        self._provider.attempted(headers, request.content, is_refused=is_refused)
+        self._provider.attempted(headers, form, is_refused=is_refused)
         if is_refused:
             await asyncio.sleep(delay)
             raise ConnectError
         await request.extensions["trace"]("http11.send_request_headers.started", {})
         reply = asyncio.get_running_loop().create_future()
-        self._provider.receive(headers, request.content, delay, reply)
+        self._provider.receive(headers, form, delay, reply)
         status, headers, members = await reply
         if self._ambush.is_set:
             await self._ambush.point()

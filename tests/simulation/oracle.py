@@ -1,5 +1,7 @@
 """Judges what vaults do by the provider's knowledge of grants and tokens."""
 
+import asyncio
+
 from tests.simulation.loop import PROCESS, Life
 from tests.simulation.measures import POLICY_SECONDS, connect_again_later, was_out_of_reach
 from tests.simulation.provider import MOST_PER_HOUR, lost_with_its_process
@@ -211,14 +213,15 @@ class Oracle:
             self.violated("condemned", f"account {grant.number} is alive and shows {shown.value} ({reason})")
             return
         may_wait = self._world.loop.time() - grant.refused_at < LONGEST_WAIT
+        ask = vault.refresh_account if may_wait else vault.ensure_access_token
         try:
-            token = await (vault.refresh_account(account) if may_wait else vault.ensure_access_token(account))
+            token = await self._patiently(lambda: ask(account))
         except VaultError as error:
             self.violated("stuck", f"account {grant.number} is alive, and a call ends with {error.code} {error.reason}")
             return
         if not self._world.provider.accepts(grant, token.value.reveal()):
             try:
-                token = await vault.report_rejected(token)
+                token = await self._patiently(lambda rejected=token: vault.report_rejected(rejected))
             except ReauthorizationRequiredError:
                 self.violated("condemned", f"account {grant.number} is alive and was condemned after a 401")
                 return
@@ -227,6 +230,21 @@ class Oracle:
                 return
             if not self._world.provider.accepts(grant, token.value.reveal()):
                 self.violated("dead token", f"account {grant.number} has no working token after the recovery")
+
+    async def _patiently(self, ask):
+        """Ask again every half a minute, as users do, while the vault may refuse an account because of others.
+
+        At the end there are many dead grants and one probe a minute, which a sweep may just have taken.
+        """
+        until = self._world.loop.time() + LONGEST_REFUSAL
+        while True:
+            try:
+                return await ask()
+            except ProviderConfigurationError as error:
+                is_allowed = error.reason == MASS_REJECTION and self._world.provider.rejects_most()
+                if not is_allowed or self._world.loop.time() >= until:
+                    raise
+            await asyncio.sleep(_RETRY)
 
     def _is_excused(self, grant):
         if not grant.is_stored:

@@ -39,6 +39,7 @@ def find(bug, tree, seconds=SECONDS):
         path = tree / edit["file"]
         path.write_text(path.read_text().replace(edit["old"], edit["new"]))
     kinds = [word for kind in bug["kinds"] for word in ("--kind", kind)]
+    kinds += ["--fault", bug["fault"]] if "fault" in bug else []
     command = [sys.executable, "-W", "ignore", "-m", "tests.simulation", "--seeds", "100000", "--seed", "0", *kinds]
     environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "PYTHONUNBUFFERED": "1"}
     started = time.monotonic()

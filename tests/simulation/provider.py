@@ -3,7 +3,6 @@
 import json
 from base64 import b64decode
 from collections import deque
-from urllib.parse import parse_qsl
 
 from attrs import Factory, define
 from tests.simulation.loop import PROCESS, Life
@@ -133,7 +132,7 @@ class Provider:
         """Return whether an access token works now."""
         return grant.access.get(access, 0.0) > self._loop.time()
 
-    def receive(self, headers, content, delay, reply):
+    def receive(self, headers, form, delay, reply):
         """Take a request off the network, and set ``reply`` to status, headers and body in due time."""
         process = PROCESS.get()
         hooks, self.at_next_request = self.at_next_request, []
@@ -143,12 +142,11 @@ class Provider:
         if chance() < weather.timeouts:
             self._note("a request is lost")
             return
-        self._loop.outside(delay, self._process, process, headers, content, reply)
+        self._loop.outside(delay, self._process, process, headers, form, reply)
 
-    def _process(self, process, headers, content, reply):
+    def _process(self, process, headers, form, reply):
         self.requests += 1
         weather, random = self.weather, self._random
-        form = dict(parse_qsl(content.decode()))
         back = random.uniform(0.02, 0.3)
         exchange = None
         if random.random() < weather.throttle:
@@ -198,9 +196,9 @@ class Provider:
             if retry_after is not None:
                 self._loop.outside(back, self._patience.on_failure, credential, process, retry_after)
 
-    def attempted(self, headers, content, *, is_refused):
+    def attempted(self, headers, form, *, is_refused):
         """Take note that a process tries to send a request, and whether its connection is refused."""
-        grant, credential = self._named(dict(parse_qsl(content.decode())), headers)
+        grant, credential = self._named(form, headers)
         if grant is not None:
             self._patience.on_attempt(grant, credential)
             if is_refused:

@@ -13,6 +13,7 @@ from random import Random
 from attrs import frozen
 from tests.simulation.ambush import Ambush
 from tests.simulation.callers import Callers
+from tests.simulation.copies import fast_copies
 from tests.simulation.database import MOST_EVENTS, Server
 from tests.simulation.fakes import Naps, WorldClock, fake_ports
 from tests.simulation.faults import Faults
@@ -74,7 +75,7 @@ class World:
         self.loop = VirtualLoop(self.random.random())
         self.clock = WorldClock(self.loop)
         self.history = History(self.loop.time, is_kept=is_verbose)
-        self.violations, self.processes = [], []
+        self.violations, self.processes, self._accounts = [], [], {}
         self.server = Server(MOST_EVENTS)
         self.oracle, self.measures = Oracle(self), Measures()
         self.patience = Patience(self)
@@ -96,7 +97,7 @@ class World:
         """Play the world and return its outcome."""
         started = time.process_time()
         randomness.seed(self.seed)
-        with fake_ports(self.loop, self.naps):
+        with fake_ports(self.loop, self.naps), fast_copies():
             try:
                 self.loop.run_until_complete(self._play())
                 return Outcome(
@@ -117,7 +118,10 @@ class World:
 
     def account(self, number):
         """Return the account of a grant; two accounts share a tenant."""
-        return Account(f"tenant{number // 2}", PROVIDER, f"user{number}")
+        account = self._accounts.get(number)
+        if account is None:
+            account = self._accounts[number] = Account(f"tenant{number // 2}", PROVIDER, f"user{number}")
+        return account
 
     def processes_of(self, host):
         """Return all processes that a host ever had."""

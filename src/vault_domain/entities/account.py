@@ -29,6 +29,8 @@ _KINDS = {kind.value: kind for kind in TokenKind}
 
 
 def _as_kind(value: object) -> TokenKind:
+    if type(value) is TokenKind:
+        return value
     text = plain_text(value)
     kind = None if text is None else _KINDS.get(text)
     if kind is None:

@@ -52,6 +52,10 @@ class RefreshState:
         """Return whether this state concerns the credential that is stored now."""
         return credential is not None and credential.value_id == self.credential_value_id
 
+    def code_of(self, credential: TokenInfo) -> str | None:
+        """Return the code of the latest failure with the credential that is stored now, or None."""
+        return self.error_code if self.concerns(credential) else None
+
     def leased_until(self, now: datetime) -> datetime | None:
         """Return the end of a running lease, or None.
 

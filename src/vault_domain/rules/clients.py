@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from attrs import evolve, frozen
 
 from vault_domain.entities.account import Account
-from vault_domain.entities.clients import CLIENT_MISMATCH, MASS_REJECTION, ClientRecord, ClientScope
+from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, MASS_REJECTION, ClientRecord, ClientScope
 from vault_domain.entities.errors import InvalidInputError
 
 _DOMAIN = b"token-vault client fingerprint v1"
@@ -126,15 +126,25 @@ def concerns(record: ClientRecord, stored: bytes | None, client: bytes | None) -
     return record.scope.reason != CLIENT_MISMATCH or is_mismatch(stored, client)
 
 
-def may_probe(record: ClientRecord, account: Account | None, now: datetime, rules: ClientRules) -> bool:
+def may_probe(
+    record: ClientRecord, account: Account | None, now: datetime, rules: ClientRules, code: str | None = None
+) -> bool:
     """Return whether an account may try a paused client now.
 
-    An account that was refused lately waits longer, because others tell more about the client. Without an account, the
-    answer holds for an account that was not refused lately.
+    An account that was refused lately waits longer, because others tell more about the client. Otherwise the dead
+    grants of a mass rejection would take all probes, and keep away the accounts whose success ends the pause.
+
+    Args:
+        record: the pause.
+        account: the account; None asks for any account that was not refused lately.
+        now: the store's time.
+        rules: the configured numbers.
+        code: the error code of the account's latest refresh, or None.
     """
     if record.probe_at is None or now < record.probe_at:  # or the clock was set back
         return True
-    is_known = account is not None and mark_of(account) in record.marks
+    is_spared = record.scope.reason == MASS_REJECTION and code in CLIENT_REASONS
+    is_known = is_spared or (account is not None and mark_of(account) in record.marks)
     return now - record.probe_at >= rules.probe_interval * (_REPEATED if is_known else 1)
 
 

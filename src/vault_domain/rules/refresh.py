@@ -69,13 +69,17 @@ class Wait:
 
 @frozen
 class Claim:
-    """Claim the account and refresh it with this credential, which was stored under ``client``; decided at ``now``."""
+    """Claim the account and refresh it with this credential; decided at ``now``.
+
+    The credential was stored under ``client``; its latest refresh failed with ``error_code``.
+    """
 
     credential: TokenRef
     access: TokenRef | None
     seen_attempt: UUID | None
     client: bytes | None = field(default=None, eq=False)
     now: datetime | None = field(default=None, eq=False)
+    error_code: str | None = field(default=None, eq=False)
 
 
 @frozen
@@ -172,8 +176,8 @@ def _may_attempt(
     turned_at: datetime | None,
 ) -> Decision:
     state = record.refresh
-    access_ref = None if access is None else TokenRef.of(access)
-    claim = Claim(TokenRef.of(credential), access_ref, state.attempt_id, credential.client, now)
+    refs = TokenRef.of(credential), None if access is None else TokenRef.of(access)
+    claim = Claim(*refs, state.attempt_id, credential.client, now, state.code_of(credential))
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)

@@ -75,7 +75,7 @@ class ClientGuard:
             for record in seen.records.values()
             if concerns(record, claim.client, client) and is_paused(record, now, self._rules)
         ]
-        waiting = [record for record in pauses if not may_probe(record, account, now, self._rules)]
+        waiting = [record for record in pauses if not may_probe(record, account, now, self._rules, claim.error_code)]
         for record in waiting or pauses:
             if waiting or not await self._probe(record):
                 raise ProviderConfigurationError(account=account, reason=record.scope.reason)

@@ -1,0 +1,57 @@
+"""How long the oracle lets a vault refuse an account at the end because of others."""
+
+from types import SimpleNamespace
+
+import pytest
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.oracle import LONGEST_REFUSAL, Oracle
+
+from vault_adapters import ConnectionState, ProviderConfigurationError
+
+ACCOUNT = "account"
+
+
+class Vault:
+    """A vault that refuses an account until a virtual time."""
+
+    def __init__(self, loop, until, reason):
+        self._loop, self._until, self._reason = loop, until, reason
+
+    async def ensure_access_token(self, account):
+        if self._loop.time() < self._until:
+            raise ProviderConfigurationError(reason=self._reason)
+        return SimpleNamespace(value=SimpleNamespace(reveal=lambda: "token"))
+
+
+def violations(until, *, rejects_most=True, reason="mass_rejection"):
+    """Judge an account that is alive and is refused until a time."""
+    loop = VirtualLoop(0)
+    provider = SimpleNamespace(rejects_most=lambda: rejects_most, accepts=lambda *_: True)
+    history = SimpleNamespace(add=lambda *_: None)
+    oracle = Oracle(SimpleNamespace(loop=loop, violations=[], provider=provider, history=history))
+    grant = SimpleNamespace(number=8, is_stored=True, last=None, refused_at=float("-inf"))
+    try:
+        loop.run_until_complete(
+            oracle._judge_alive(Vault(loop, until, reason), ACCOUNT, grant, ConnectionState.CONNECTED, None)
+        )
+    finally:
+        loop.close()
+    return oracle.violations
+
+
+@pytest.mark.parametrize("until", [0.0, 1.0, LONGEST_REFUSAL])
+def test_an_account_may_wait_for_a_probe_while_the_provider_rejects_most(until):
+    assert violations(until) == []
+
+
+@pytest.mark.parametrize(
+    ("until", "changes"),
+    [
+        pytest.param(LONGEST_REFUSAL + 1.0, {}, id="for too long"),
+        pytest.param(1.0, {"rejects_most": False}, id="without a mass rejection at the provider"),
+        pytest.param(1.0, {"reason": "invalid_client"}, id="for another reason"),
+    ],
+)
+def test_an_account_that_is_refused_otherwise_is_stuck(until, changes):
+    [violation] = violations(until, **changes)
+    assert violation.startswith("stuck: account 8 is alive")
