@@ -611,6 +611,15 @@ def test_the_buffer_is_at_most_half_a_lifetime(lifetime, left):
     assert isinstance(decide(record(access, REFRESH), NOW, POLICY, STRICT), Claim if due else Use)
 
 
+@pytest.mark.parametrize("old_token_dies", [False, True])
+def test_a_lease_on_another_credential_holds_nobody_back(old_token_dies):
+    """It was taken for a refresh token that has been replaced since, by a new connection for example."""
+    earlier = token(TokenKind.REFRESH_TOKEN, id_=1, generation=2)
+    stored = record(EXPIRED, REFRESH, **state_of(earlier, lease_until=NOW + 20 * SECOND))
+    rule = evolve(STRICT, old_token_dies=old_token_dies)
+    assert isinstance(decide(stored, NOW, POLICY, rule), Claim)
+
+
 @pytest.mark.parametrize(
     "bad",
     [{"deadline": timedelta(0)}, *({name: -SECOND} for name in ("slack", "quiescence", "commit_budget"))],
@@ -621,6 +630,6 @@ def test_times_are_positive(bad):
 
 
 @given(st.integers(1, 300), st.integers(0, 60), st.integers(0, 60))
-def test_a_lease_outlives_deadline_and_commit(deadline, commit, slack):
+def test_a_lease_leaves_time_before_the_request_and_outlives_deadline_and_commit(deadline, commit, slack):
     timing = RefreshTiming(deadline * SECOND, commit_budget=commit * SECOND, slack=slack * SECOND)
-    assert timing.lease >= timing.deadline + timing.commit_budget
+    assert timing.lease - timing.slack == timing.deadline + timing.commit_budget

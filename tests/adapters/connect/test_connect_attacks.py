@@ -192,6 +192,24 @@ async def test_an_issuer_of_another_host_where_none_is_known(vault, browser, iss
         assert (provider.exchanged, provider.refused) == (0, 0)
 
 
+async def test_another_issuer_of_the_same_host_where_the_profile_names_one(vault, browser):
+    """Without OpenID Connect no metadata is read, so the profile alone tells the issuer."""
+
+    class Plain(LoopbackOpenIdProvider):
+        sends_iss = False
+
+        def profile(self, name="local"):
+            return evolve(super().profile(name), identifier=Place("userinfo", "sub"), label=None)
+
+        def common(self, request):
+            return super().common(request) | {"iss": f"{self.issuer}/elsewhere"}
+
+    with openid_provider(Plain) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        assert await refused(connector, await browser.connect(connector), IdentityRefusedError) == "iss"
+        assert (provider.exchanged, provider.refused) == (0, 0)
+
+
 async def test_a_provider_that_names_another_issuer(vault, browser):
     class Impostor(LoopbackOpenIdProvider):
         def metadata(self):
