@@ -30,6 +30,7 @@ class Exchange:
         delivered: time at which the process got it, or None.
         out_of_reach: whether the process that had the answer could not store it until somebody presented the credential
             again, for as long as others have to wait; see `was_out_of_reach`.
+        grant: the grant that was refreshed.
     """
 
     at: float
@@ -38,6 +39,7 @@ class Exchange:
     lost: str | None = None
     delivered: float | None = None
     out_of_reach: bool = False
+    grant: object = None
 
 
 @define(eq=False)
@@ -181,6 +183,7 @@ class Provider:
             self._note("nobody listens for the answer any more")
         else:
             exchange.delivered = self._loop.time()
+            self._note_verdict(exchange.grant, is_rejected=False)  # no vault knows of a success whose answer is lost
 
     # What the request asks for
 
@@ -278,14 +281,13 @@ class Provider:
 
     def _granted(self, grant, process):
         now, kind = self._loop.time(), self.kind
-        self._note_verdict(grant, is_rejected=False)
         self._patience.on_success(grant.current)
         rotated = None
         grant.used = now
         if kind.grant != "meta" and self._random.random() < kind.rotates:
             grant.serial += 1
             rotated = self._credential(grant.number, grant.family, grant.serial)
-        exchange = Exchange(now, process, rotated)
+        exchange = Exchange(now, process, rotated, grant=grant)
         access, members = self._issue(grant)
         if rotated is not None:
             grant.spent[grant.current] = exchange

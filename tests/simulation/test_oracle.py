@@ -1,10 +1,14 @@
 """How long the oracle lets a vault refuse an account at the end because of others."""
 
+from random import Random
 from types import SimpleNamespace
 
 import pytest
+from tests.simulation.history import History
+from tests.simulation.kinds import KINDS
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.oracle import LONGEST_REFUSAL, Oracle
+from tests.simulation.provider import Exchange, Provider
 
 from vault_adapters import ConnectionState, ProviderConfigurationError
 
@@ -55,3 +59,19 @@ def test_an_account_may_wait_for_a_probe_while_the_provider_rejects_most(until):
 def test_an_account_that_is_refused_otherwise_is_stuck(until, changes):
     [violation] = violations(until, **changes)
     assert violation.startswith("stuck: account 8 is alive")
+
+
+@pytest.mark.parametrize(("delivered", "rejects_most"), [(5, True), (6, False)])
+def test_a_success_whose_answer_is_lost_does_not_show_that_the_provider_works(delivered, rejects_most):
+    loop = VirtualLoop(0)
+    provider = Provider(loop, KINDS["strict"], Random(0), History(loop.time, is_kept=False), None, None)
+    for number in range(6):
+        provider._note_verdict(SimpleNamespace(number=number), is_rejected=True)
+    for number in range(6, 12):
+        exchange = Exchange(0.0, None, "rt", grant=SimpleNamespace(number=number))
+        if number < 6 + delivered:
+            provider._mark_delivered(exchange, loop.create_future())
+    provider._most_rejected_at = float("-inf")
+    provider._note_verdict(SimpleNamespace(number=0), is_rejected=True)
+    loop.close()
+    assert provider.rejects_most() is rejects_most
