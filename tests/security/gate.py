@@ -1,7 +1,9 @@
 """Makes public functions raise, and looks for secrets in the reports that error reporters make of the errors."""
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -62,6 +64,8 @@ async def driven(result: Any) -> None:
     elif hasattr(result, "__aenter__"):
         async with result:
             pass
+    elif isinstance(result, AbstractContextManager):
+        await asyncio.to_thread(_enter, result)  # a vault without an event loop refuses to open on one
     elif inspect.isasyncgen(result):
         try:
             await anext(result, None)
@@ -69,6 +73,11 @@ async def driven(result: Any) -> None:
             await result.aclose()
     elif inspect.isgenerator(result):
         next(result, None)
+
+
+def _enter(context: AbstractContextManager[Any]) -> None:
+    with context:
+        pass
 
 
 def wrong_values() -> list[Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
@@ -43,17 +43,15 @@ async def memory_vault(
         yield vault
 
 
-@contextmanager
 def memory_sync_vault(
     *,
     refreshers: Mapping[str, TokenRefresher] | None = None,
     clock: Clock | None = None,
     on_event: Callable[[AuditEvent], object] | None = None,
-) -> Iterator[SyncVault]:
+) -> SyncVault:
     """Open the vault of `memory_vault` for tests without an event loop, such as those of Django.
 
     Args:
         refreshers, clock, on_event: see `memory_vault`.
     """
-    with sync_vault_over(lambda: memory_vault(refreshers=refreshers, clock=clock, on_event=on_event)) as vault:
-        yield vault
+    return sync_vault_over(lambda: memory_vault(refreshers=refreshers, clock=clock, on_event=on_event))
