@@ -90,13 +90,14 @@ async def test_what_becomes_due_during_a_sweep_is_left_to_the_next_one(cases):
 
 
 async def test_what_a_sweep_has_taken_is_not_due_for_another_one(cases):
+    """Ten of a batch are refreshed at once, so no lease holds the other ten yet."""
     seen = []
 
     async def look():
         due, _ = await cases.store.refreshes.reserve_due("google", hold=timedelta(0), limit=100, since=None, until=None)
         seen.append(len(due))
 
-    cases = cases.over(refreshers={"google": answers(25, first=look)})
+    cases = cases.over(refreshers={"google": answers(25, first=look)}, tasks=LimitedTasks(cases.clock))
     await connect(cases, "google", 20)
     cases.clock.advance(HOUR)
     assert await sweep(cases) == SweepReport(claimed=20, refreshed=20)
