@@ -26,7 +26,7 @@ from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import T, Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.grace import since_first_request
+from vault_domain.rules.grace import listening_time, since_first_request
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
@@ -255,10 +255,10 @@ class AttemptRunner:
             return None
         access = snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
         scopes = () if access is None else access.scopes
-        timing = self._timing
-        request = RefreshRequest(attempt.account, token.value, kind, scopes, timing.exchange, timing.deadline, previous)
-        state = snapshot.record.refresh
+        state, timing = snapshot.record.refresh, self._timing
         since_first = since_first_request(state, snapshot.now)
+        listening = listening_time(self._refreshers[attempt.account.provider].rotation, since_first, timing)
+        request = RefreshRequest(attempt.account, token.value, kind, scopes, listening, timing.deadline, previous)
         return request, state, since_first, sealer, previous, snapshot.timeline
 
     def _is_settled(self, account: Account, snapshot: Snapshot) -> bool:

@@ -161,7 +161,6 @@ class Exchanges:
         def passed(more: float = 0.0) -> timedelta:
             return since_first + timedelta(seconds=self._tasks.monotonic() - began + more)
 
-        request = evolve(request, deadline=listening_time(rotation, since_first, self._timing))
         answer = await self._ask(attempt, request)
         for pause in _PAUSES:
             if not isinstance(answer, RefreshFailedError) or not answer.outcome_unknown or answer.refresh_token:

@@ -252,9 +252,7 @@ class RememberedRows:
     def may_serve(self, key: TokenKey) -> bool:
         """Return whether `stale` has an answer, without computing the store's time as that does."""
         row = self._rows.get(key)
-        if row is None or not may_answer(self._monotonic() - row.since, self._stale_seconds, row.left):
-            return False
-        return self._is_at_hand(key.tenant_id, row.token.sealed.data_key_id)
+        return row is not None and self._is_fit(key, row, self._monotonic() - row.since, self._stale_seconds)
 
     def _answer(self, key: TokenKey, row: _Row, longest: float) -> datetime | None:
         """Return the store's time if a row may be handed out now, else None."""
@@ -264,10 +262,15 @@ class RememberedRows:
         else:
             now = self._clock.now()
             age = max(age, (now - row.store_time).total_seconds())
-        if not may_answer(age, longest, row.left) or not self._is_at_hand(key.tenant_id, row.token.sealed.data_key_id):
+        if not self._is_fit(key, row, age, longest):
             return None
         row.was_used = True
         return now
+
+    def _is_fit(self, key: TokenKey, row: _Row, age: float, longest: float) -> bool:
+        if not may_answer(age, longest, row.left):
+            return False
+        return self._is_at_hand(key.tenant_id, row.token.sealed.data_key_id)
 
     def _make_room(self) -> None:
         """Forget the first row, or move it to the end if it was used since it became the last."""
