@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.adapters.connect.applications import agree, client_of
 from tests.adapters.connect.test_connect_hosts import stating
-from tests.adapters.connect.test_connect_routers import agree, client_of
 
 from vault_adapters import Account, VaultConfig, generate_encryption_secret, open_vault
 from vault_adapters import providers as packaged

@@ -1,4 +1,5 @@
 import pytest
+from tests.adapters.connect.applications import django_app, fastapi_app
 from tests.adapters.connect.browser import REDIRECT_URI, Browser
 
 from vault_adapters.connect import Connector
@@ -37,3 +38,8 @@ def connector(vault, provider):
 @pytest.fixture
 def browser():
     return Browser()
+
+
+@pytest.fixture(params=[fastapi_app, django_app], ids=["starlette", "django"])
+def make_app(request):
+    return request.param

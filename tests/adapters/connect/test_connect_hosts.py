@@ -6,25 +6,18 @@ from contextlib import asynccontextmanager
 import pytest
 from fastapi import FastAPI
 from starlette.routing import Router
-from tests.adapters.connect.browser import REDIRECT_URI
-from tests.adapters.connect.test_connect_routers import (
+from tests.adapters.connect.applications import (
     CALLBACK,
     agree,
     client_of,
-    django_app,
-    fastapi_app,
     tenant_of,
 )
+from tests.adapters.connect.browser import REDIRECT_URI
 
 from vault_adapters import InvalidInputError, ProviderConfigurationError
 from vault_adapters.connect import Connector
 from vault_adapters.connect.starlette import routes
 from vault_adapters.testing import memory_vault
-
-
-@pytest.fixture(params=[fastapi_app, django_app], ids=["starlette", "django"])
-def make_app(request):
-    return request.param
 
 
 @pytest.fixture

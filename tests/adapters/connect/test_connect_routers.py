@@ -1,88 +1,21 @@
 """Both routers end to end: a real HTTP client follows redirects between the host's application and the provider."""
 
-import types
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
+from tests.adapters.connect.applications import CALLBACK, agree, client_of, django_urls, fastapi_app
 
 from vault_adapters import Account, VaultConfig, open_sync_vault
 from vault_adapters.connect import Connector
 from vault_adapters.connect.pages import is_local
 
-CALLBACK = "http://localhost/connect/callback"
 ANA = Account("t1", "local", "user-1")
-
-
-def tenant_of(request):
-    """The host's sign-in: a header stands for its session."""
-    return request.headers.get("x-tenant") or None
-
-
-def session_of(request):
-    return request.headers.get("x-session", "")
-
-
-def fastapi_app(connector, **options):
-    from fastapi import FastAPI
-    from starlette.routing import Router
-
-    from vault_adapters.connect.starlette import routes
-
-    app = FastAPI()
-    app.mount("/connect", Router(routes(connector, tenant=tenant_of, session=session_of, done="/done", **options)))
-    return app
-
-
-def django_urls(connector, **options):
-    import django
-    from django.conf import settings
-    from django.urls import clear_url_caches, include, path, set_urlconf
-
-    from vault_adapters.connect.django import urls
-
-    if not settings.configured:
-        settings.configure(ALLOWED_HOSTS=["localhost"], SECRET_KEY="of the tests", ROOT_URLCONF=None)
-        django.setup()
-    patterns = urls(connector, tenant=tenant_of, session=session_of, done="/done", **options)
-    urlconf = types.ModuleType("urls_of_this_test")
-    urlconf.urlpatterns = [path("connect/", include(patterns))]
-    clear_url_caches()
-    set_urlconf(None)
-    settings.ROOT_URLCONF = urlconf
-
-
-def django_app(connector, **options):
-    django_urls(connector, **options)
-    from django.core.handlers.asgi import ASGIHandler
-
-    return ASGIHandler()
-
-
-@pytest.fixture(params=[fastapi_app, django_app], ids=["starlette", "django"])
-def make_app(request):
-    return request.param
 
 
 @pytest.fixture
 def connector(vault, provider):
     return Connector(vault, {"local": provider.refresher()}, redirect_uri=CALLBACK)
-
-
-def client_of(app, **headers):
-    """A browser with cookies, signed in at the host; the host's address is answered by the application itself."""
-    transport = httpx2.ASGITransport(app)
-    return httpx2.AsyncClient(
-        mounts={"http://localhost": transport}, headers={"x-tenant": "t1", **headers}, trust_env=False
-    )
-
-
-async def agree(browser, url, user="ana@example.com"):
-    """Open a page of the host, and agree at the provider; return the callback's address."""
-    begun = await browser.get(url)
-    assert begun.status_code == 303, (begun.status_code, begun.text)
-    agreed = await browser.get(begun.headers["location"] + f"&answer={user}")
-    return agreed.headers["location"]
 
 
 async def test_an_account_is_connected(make_app, connector, vault):

@@ -6,8 +6,9 @@ import time
 import pytest
 from tests.adapters.web.conftest import browsing
 from tests.adapters.web.reading import Reader
+from tests.support.databases import SqliteFile
 
-from vault_adapters import Account, TokenSet, VaultConfig, generate_encryption_secret, open_vault
+from vault_adapters import Account, TokenSet, open_vault
 from vault_adapters.web import dashboard
 
 MANY = 100_000
@@ -32,12 +33,7 @@ def multiply(path):
 @pytest.fixture
 async def big(tmp_path):
     path = tmp_path / "vault.db"
-    variables = {
-        "DATABASE_URL": f"sqlite:///{path}",
-        "ENCRYPTION_SECRET": generate_encryption_secret(),
-        "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
-    }
-    async with open_vault(VaultConfig.from_env(variables)) as vault:
+    async with open_vault(SqliteFile(path).config()) as vault:
         await vault.store_token_set(Account("tenant-000000", "github"), TokenSet("value", expires_in=3600))
         multiply(path)
         yield vault

@@ -9,6 +9,7 @@ from tests.adapters.web import sample
 from tests.adapters.web.conftest import browsing
 from tests.adapters.web.reading import Reader
 from tests.adapters.web.test_web_pages import account_path
+from tests.support.databases import SqliteFile
 from tests.support.fault_proxy import fault_proxy
 
 from vault_adapters import Account, StorageError, VaultConfig, generate_encryption_secret, open_vault
@@ -22,12 +23,7 @@ PATHS = ["/", "/accounts", "/expiring", "/audit", "/keys", account_path(ACCOUNT)
 async def losable(tmp_path):
     """A vault over a file of SQLite, and a function that makes the file unusable."""
     path = tmp_path / "vault.db"
-    variables = {
-        "DATABASE_URL": f"sqlite:///{path}",
-        "ENCRYPTION_SECRET": generate_encryption_secret(),
-        "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
-    }
-    async with open_vault(VaultConfig.from_env(variables), refreshers=sample.refreshers()) as vault:
+    async with open_vault(SqliteFile(path).config(), refreshers=sample.refreshers()) as vault:
         await vault.store_token_set(ACCOUNT, sample.token_set("1"))
 
         def lose():
