@@ -22,7 +22,7 @@ _PASSING = {
 }
 
 
-async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False) -> T:
+async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False, answers: bool = True) -> T:
     """Await ``work``; raise each error of the driver as a `StorageError` that holds only its cause and SQLSTATE.
 
     - A server's message and DETAIL may repeat values that were sent.
@@ -34,6 +34,7 @@ async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False) -
         work: calls the driver.
         peer: the database; it is told about failures and successes.
         opening: ``work`` connects; translate errors of other libraries too, such as those of the resolver.
+        answers: whether a success of ``work`` shows that the database works. Giving back a connection does not.
     """
     failure: BaseException
     try:
@@ -52,7 +53,8 @@ async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False) -
         error.__context__ = None
         failure = error.with_traceback(None)
     else:
-        peer.faults.worked()
+        if answers:
+            peer.faults.worked()
         return result
     finally:
         del work  # releases the coroutine with its frames

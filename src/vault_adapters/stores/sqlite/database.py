@@ -131,7 +131,7 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Wait for running transactions and close the connections."""
         await self._writes.wait()
-        with self._errors.translated():
+        with self._errors.translated(answers=False):
             if self._reader is not self._writer:
                 await _close(self._reader)
             await _close(self._writer)
