@@ -41,11 +41,11 @@ def as_moment(text: str, name: str) -> datetime:
 
 def as_moment_or_age(text: str, name: str) -> datetime:
     """Return a time such as ``2030-01-31T12:00:00Z``, or the time that is a duration such as ``2d`` ago."""
-    if _DURATION.match(text) and text:
-        return datetime.now(UTC) - as_duration(text, name)
     try:
+        if _DURATION.match(text) and text:
+            return datetime.now(UTC) - as_duration(text, name)
         return as_moment(text, name)
-    except InvalidInputError:
+    except (InvalidInputError, OverflowError):  # a duration may reach beyond the year 1
         pass
     raise InvalidInputError(f"{name} must be a duration such as 90m or 2d, or a time such as 2030-01-31T12:00:00Z")
 
