@@ -116,8 +116,9 @@ class SqliteDatabase:
         with self._errors.translated():
             if self._path != MEMORY:
                 _find(Path(self._path), create=create)
-                tighten(Path(self._path))
             self._writer = await self._connected()
+            if self._path != MEMORY:  # only now is it known that the file is a database
+                tighten(Path(self._path))
             self._reader = self._writer if self._path == MEMORY else await self._connected()
         if self._path != MEMORY:
             self._identity = FileIdentity(Path(self._path))
