@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from vault_adapters.stores.columns import MOST_WRAP
-from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
+from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_account, stored_key
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 from vault_domain.entities.token import DAMAGED_ROW, WRONG_ROW, SealedToken
@@ -149,11 +149,22 @@ def key_of_row(columns: Sequence[Any], tenant_id: str | None, provider: str | No
         ValueError: a column has another type or is empty.
     """
     tenant, name, kind, identifier = columns
+    _check_owner(tenant, name, identifier, tenant_id, provider)
+    return stored_key(tenant, name, kind, identifier)
+
+
+def account_of_row(columns: Sequence[Any], tenant_id: str | None, provider: str | None) -> Account:
+    """Return the account of a listed row; see `key_of_row`."""
+    tenant, name, _, identifier = columns
+    _check_owner(tenant, name, identifier, tenant_id, provider)
+    return stored_account(tenant, name, identifier)
+
+
+def _check_owner(tenant: object, name: object, identifier: object, tenant_id: str | None, provider: str | None) -> None:
     if (tenant_id is not None and tenant != tenant_id) or (provider is not None and name != provider):
         raise WrongRowError
     if not (type(tenant) is str and type(name) is str and type(identifier) is str and tenant and name):
         raise ValueError
-    return stored_key(tenant, name, kind, identifier)
 
 
 def own_key(columns: Sequence[Any], account: Account) -> TokenKey:
@@ -164,7 +175,7 @@ def own_key(columns: Sequence[Any], account: Account) -> TokenKey:
     """
     tenant_id, provider, kind, identifier = columns
     own = account.identifier or ""
-    if (tenant_id, provider, identifier) != (account.tenant_id, account.provider, own):
+    if tenant_id != account.tenant_id or provider != account.provider or identifier != own:
         raise WrongRowError
     return stored_key(account.tenant_id, account.provider, kind, own)
 

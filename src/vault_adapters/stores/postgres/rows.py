@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, RowLayout, is_missing
-from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
+from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
@@ -155,12 +155,6 @@ def account_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
     return _usable(OWNED_VALUE, rows, account)
 
 
-def decoded_account(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
-    """Do the same as `account_record`, but raise the original error for a row that cannot be used."""
-    found = _decoded(OWNED, rows, account)
-    return found.record, found.now
-
-
 def _usable(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
     try:
         return _decoded(layout, rows, account)
@@ -171,17 +165,18 @@ def _usable(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapsho
 
 def _decoded(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
     """Return the account from its tokens' rows; it has sealed values if the layout has them."""
+    tokens: dict[TokenKind, TokenInfo] = {}
     sealed: dict[TokenKind, SealedToken] = {}
-    infos, state, now, about = [], None, None, []
+    state, now, about = None, None, []
     for row in rows:
         token, key, state, *values, (now, *about) = layout.split(row)
         if not is_missing(token):
-            info = token_info(token, own_key(key, account))
-            infos.append(info)
-            sealed.update((info.key.kind, sealed_value(*value)) for value in values)
+            own = own_key(key, account)
+            tokens[own.kind] = token_info(token, own)
+            sealed.update((own.kind, sealed_value(*value)) for value in values)
     assert state is not None  # noqa: S101 - the query returns at least one row
     assert now is not None  # noqa: S101 - every row holds the time
-    return Snapshot(_record(infos, state), sealed, now, *about)
+    return Snapshot(_record(account, tokens, state) if tokens else None, sealed, now, *about)
 
 
 def time_of(rows: Sequence[Row]) -> datetime:
@@ -197,22 +192,18 @@ def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | N
     Raises:
         Exception: a row is damaged or belongs to another tenant or provider.
     """
-    _, key, _ = LISTED.split(rows[-1])
-    record, _ = decoded_account(rows, key_of_row(key, tenant_id, provider).account)
-    assert record is not None  # noqa: S101 - there is at least one row
-    return record
+    _, place, state, _ = OWNED.split(rows[-1])
+    account = account_of_row(place, tenant_id, provider)
+    tokens = {}
+    for row in rows:
+        token, columns, _ = LISTED.split(row)
+        key = own_key(columns, account)
+        tokens[key.kind] = token_info(token, key)
+    return _record(account, tokens, state)
 
 
-def _record(infos: Sequence[TokenInfo], columns: Row) -> AccountRecord | None:
-    if not infos:
-        return None
-    label, *state = columns
-    return AccountRecord(
-        account=infos[0].key.account,
-        tokens={info.key.kind: info for info in infos},
-        label=label,
-        refresh=_refresh_state(state),
-    )
+def _record(account: Account, tokens: dict[TokenKind, TokenInfo], columns: Row) -> AccountRecord:
+    return AccountRecord(account, tokens, columns[0], _refresh_state(columns))
 
 
 def key_parameters(key: TokenKey) -> dict[str, Any]:
@@ -304,17 +295,29 @@ def scopes_text(scopes: Sequence[str]) -> str:
     return _encode(scopes) if scopes else "[]"
 
 
-def _refresh_state(columns: Sequence[Any]) -> RefreshState:
-    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, *refused = columns
+def _refresh_state(columns: Row) -> RefreshState:
+    (
+        _,
+        credential_value_id,
+        attempt_id,
+        lease_until,
+        sent_at,
+        failures,
+        next_attempt_at,
+        unknown_since,
+        error_code,
+        refused_since,
+        refused_for,
+    ) = columns
     return RefreshState(
         credential_value_id=credential_value_id,
         attempt_id=attempt_id,
         lease_until=lease_until,
         sent_at=sent_at,
         failures=failures or 0,
-        next_attempt_at=next_at,
+        next_attempt_at=next_attempt_at,
         unknown_since=unknown_since,
-        error_code=code,
-        refused_since=refused[0],
-        refused_for=(refused[1] or 0) * MICROSECOND,
+        error_code=error_code,
+        refused_since=refused_since,
+        refused_for=(refused_for or 0) * MICROSECOND,
     )
