@@ -55,7 +55,7 @@ class TokenVault:
         return TokenVault(self._services, as_label(actor, "actor"), why)
 
     def _noted(self, token: T) -> T:
-        """Return a token that a caller gets, after the audit log has noted the read."""
+        """Note for the audit log that a caller reads this token, and return it. The event is stored later."""
         if token is not None:
             self._services.auditing.read((token.info,), self._actor, self._reason)
         return token
@@ -245,7 +245,8 @@ class TokenVault:
         Args:
             account: the account of the token.
             timeout: longest time that this caller waits, as a timedelta or in seconds; a running refresh goes on.
-                None: wait until the refresh has ended, but only for a second while the stored token is still valid.
+                None: until the refresh has ended. With or without a timeout, if the stored token is still valid, the
+                caller waits at most one second for a new one, and then gets the stored one.
             fresh: see `get_token`.
 
         Raises:
@@ -374,7 +375,7 @@ class TokenVault:
     async def audit_events(
         self, *, tenant_id: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[AuditEvent]:
-        """Return audit events in a lasting order: each key's events in the order of its generations.
+        """Return audit events in an order that never changes: each key's events in the order of its generations.
 
         Events of different keys come in the order of their commits, except for transactions that ran at the same time.
 
@@ -460,7 +461,7 @@ class TokenVault:
         dry_run: bool = False,
         progress: Callable[[RevivalReport], object] | None = None,
     ) -> RevivalReport:
-        """Make credentials refreshable again that refreshes condemned by mistake; their values were never deleted.
+        """Make credentials refreshable again after refreshes condemned them by mistake; their values are still stored.
 
         Sweeps refresh ten revived accounts per second; callers who ask for an account refresh it at once. A credential
         that a host marked invalid stays invalid, and so does one that has expired. It works in transactions of 500
@@ -541,7 +542,8 @@ class TokenVault:
         """Delete the audit events that are older than this; return their number.
 
         Events that confirm the states of keys, and those of erasures and prunings, stay. If any event was deleted, the
-        event ``audit_pruned`` is appended. On Postgres, a month that is old as a whole goes with its partition.
+        event ``audit_pruned`` is appended. On Postgres, the partition of a month is dropped once all its events
+        are older.
 
         Args:
             older_than: one day at least.

@@ -44,7 +44,7 @@ class AuditLog(Protocol):
     """Reads and prunes the audit events."""
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
-        """Return events in a lasting order; each event carries its cursor, which has two integers.
+        """Return events in an order that never changes; each event carries its cursor, which has two integers.
 
         Events of one key come in the order of its generations. Events of different keys come in the order of their
         commits, except for transactions that ran at the same time.

@@ -150,7 +150,7 @@ class PostgresAuditLog:
         await self._database.transact(work)
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
-        """Drop the partitions that are old as a whole, and delete the other old events in batches."""
+        """Drop the partitions whose events are all old, and delete the other old events in batches."""
         parameters = {"older_than": micros(older_than), "now": self._database.now()}
         [(before,)] = await self._database.fetch(self._queries["find_old_audit_events"], parameters)
         await make_partitions(self._database, self._schema)

@@ -1,4 +1,4 @@
-"""Makes accounts refreshable again whose credentials were condemned by refreshes."""
+"""Makes accounts refreshable again after refreshes condemned their credentials."""
 
 from collections.abc import Callable
 from datetime import timedelta
