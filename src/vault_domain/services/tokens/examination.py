@@ -30,8 +30,8 @@ class _Group:
 class Examination:
     """Examines accounts one by one; it keeps counts and a few examples.
 
-    For providers that end all grants of a user, it also keeps the identifiers, because accounts of one user may be far
-    apart in the list.
+    If a provider ends all grants of a user when one token is revoked, it also keeps the identifiers of this provider's
+    accounts, because accounts of one user may be far apart in the list.
 
     Args:
         facts: returns what is known about a provider.
