@@ -90,7 +90,7 @@ class PostgresRefreshLedger:
         return next((claimed_at for (claimed_at,) in rows), None)
 
     async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
-        """Let the attempt's own lease end ``lease`` from now."""
+        """Extend the attempt's own lease to now plus ``lease``."""
         parameters = self._parameters(attempt) | {"lease": micros(lease)}
         return bool(await self._database.write(self._queries["renew_account"], parameters))
 
