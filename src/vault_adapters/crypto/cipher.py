@@ -84,6 +84,23 @@ class AesGcmCipher:
             raise UnreadableError("encoding")
         return secret
 
+    def open_held(self, key: TokenKey, sealed: SealedToken) -> tuple[Secret, Secret | None] | None:
+        """See `Cipher`."""
+        opener = self._keyring.get_held_key(key.tenant_id, sealed.data_key_id)
+        if opener is None:
+            return None
+        context = self._contexts.encode(key)
+        try:
+            secret = decoded_secret(opener.open(sealed.blob, context))
+            if secret is None:
+                return None
+            if sealed.extra is None:
+                return secret, None
+            text = decoded_secret(opener.open(sealed.extra, beside(context, sealed.blob)))
+        except UnreadableError:
+            return None
+        return None if text is None else (secret, text)
+
     async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """See `Cipher`."""
         key_id = sealed.data_key_id

@@ -130,7 +130,9 @@ class TokenVault:
         Raises:
             DecryptionError: the stored value cannot be decrypted.
         """
-        return self._noted(await self._services.tokens.get(read.as_key(key), fresh=read.as_flag(fresh, "fresh")))
+        known, anew = read.as_key(key), read.as_flag(fresh, "fresh")
+        token = None if anew else self._services.tokens.at_hand(known)
+        return self._noted(token or await self._services.tokens.get(known, fresh=anew))
 
     @scrubbed_async
     async def get_tokens(self, keys: Iterable[TokenKey]) -> dict[TokenKey, Token]:
@@ -259,7 +261,10 @@ class TokenVault:
         """
         seconds = read.as_seconds(timeout, "timeout")
         known, anew = read.as_account(account), read.as_flag(fresh, "fresh")
-        return self._noted(await self._services.refreshing.ensure(known, seconds, actor=self._actor, fresh=anew))
+        token = None if anew else self._services.refreshing.at_hand(known)
+        return self._noted(
+            token or await self._services.refreshing.ensure(known, seconds, actor=self._actor, fresh=anew)
+        )
 
     @scrubbed_async
     async def refresh_account(self, account: Account) -> Token:

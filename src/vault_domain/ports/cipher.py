@@ -73,6 +73,18 @@ class Cipher(Protocol):
             UnreadableError: the value belongs to another key, was changed, or its data key is gone.
         """
 
+    def open_held(self, key: TokenKey, sealed: SealedToken) -> tuple[Secret, Secret | None] | None:
+        """Decrypt a value and its extra members at once, if their data key is held in memory.
+
+        Args:
+            key: see `open`.
+            sealed: see `open`.
+
+        Returns:
+            The value, and the text of its extra members or None. None instead of both if the data key is not held or
+            something does not decrypt; `open` and `open_extra` then find the key or tell what is wrong.
+        """
+
     async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """Decrypt the extra members that were sealed beside this value; ``sealed`` has some.
 

@@ -48,9 +48,17 @@ class RowReader:
         self._rows = rows
         self._held = held
         self._tasks = tasks
-        self._counts = counts or ReadCounts()
+        self.counts = counts or ReadCounts()
         self._answered = 0
         self._quiet_until = -math.inf
+
+    def at_hand(self, key: TokenKey) -> Reading | None:
+        """Return a remembered row that answers without a query; None: `read` decides.
+
+        While an answer of a provider waits for the database, it is always None, because the answer may replace the row.
+        The caller counts the read in `counts` if it hands the token out.
+        """
+        return None if self._held else self._rows.cached(key)
 
     async def read(self, key: TokenKey, *, fresh: bool = False, patience: float = PATIENCE) -> Reading:
         """Read a row; an access token that waits for the database takes the place of the stored one.
@@ -65,7 +73,7 @@ class RowReader:
         """
         cached = None if fresh else self._rows.cached(key)
         if cached is not None:
-            self._counts.cache += 1
+            self.counts.cache += 1
             return self._with_waiting(key, cached)
         is_known = self._is_known(key, fresh=fresh)
         if is_known and self._tasks.is_flying(_flight(key)):
@@ -83,7 +91,7 @@ class RowReader:
             return await self._from_memory(key, fresh=fresh)
         answer = self._without_store(key, fresh=fresh, retryable=failure.retryable)
         if answer is None:
-            self._counts.failed += 1
+            self.counts.failed += 1
             raise failure
         return self._handed_out(answer)
 
@@ -106,7 +114,7 @@ class RowReader:
             if answer is not None:
                 readings[key] = answer
             elif failure is not None:
-                self._counts.failed += len(keys)
+                self.counts.failed += len(keys)
                 raise failure
             else:
                 return await self._tasks.share(name, lambda: self._many_from_store(keys))
@@ -114,7 +122,7 @@ class RowReader:
 
     async def _many_from_store(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Reading]:
         rows, now = await self._tokens.get_many(keys)
-        self._counts.database += len(keys)
+        self.counts.database += len(keys)
         answers = _by_question(keys, rows)
         return {key: Reading.of(self._held.over(key, answers.get(key)), now) for key in keys}
 
@@ -126,7 +134,7 @@ class RowReader:
     async def _from_store(self, key: TokenKey) -> Reading:
         ticket = self._rows.begin()
         reading = await self._tokens.get(key)
-        self._counts.database += 1
+        self.counts.database += 1
         self._rows.saw(key, reading.row, reading.now, ticket)
         return self._with_waiting(key, reading)
 
@@ -158,7 +166,7 @@ class RowReader:
         return self._rows.stale(key)
 
     def _handed_out(self, answer: Reading) -> Reading:
-        self._counts.outage += 1
+        self.counts.outage += 1
         self._answered += answer.is_stale
         now = self._tasks.monotonic()
         if self._answered and now >= self._quiet_until:

@@ -110,6 +110,27 @@ class TokenService:
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
         )
 
+    def at_hand(self, key: TokenKey) -> Token | None:
+        """Return what `get` returns if that needs no waiting; None: call `get`."""
+        reading = self._reader.at_hand(key)
+        return None if reading is None or reading.row is None else self._hand_out_held(key, reading.row, reading.now)
+
+    def access_at_hand(self, account: Account) -> Token | None:
+        """Return the access token if it is fresh and needs no waiting; None: call `find_access`."""
+        key = access_key(account)
+        reading = self._reader.at_hand(key)
+        if reading is None or reading.row is None:
+            return None
+        is_fresh = freshness(reading.row.info, reading.now, self._policy) is Freshness.FRESH
+        return self._hand_out_held(key, reading.row, reading.now) if is_fresh else None
+
+    def _hand_out_held(self, key: TokenKey, row: StoredToken, now: datetime) -> Token | None:
+        token = self._opener.open_held(key, row)
+        if token is not None:
+            self._reader.counts.cache += 1
+            self._uses.record(token.info, now)
+        return token
+
     @_unless_overtaken
     async def get(self, key: TokenKey, *, fresh: bool = False) -> Token | None:
         """Return the token, regardless of its status, and record its use."""
