@@ -155,13 +155,13 @@ SURVEYED: dict[Metric, Callable[[Census], Points]] = {
         "token_vault.account.due", Kind.GAUGE, "{account}", "Accounts that a sweep would refresh now.", (PROVIDER,)
     ): lambda census: [(each.due, {PROVIDER: each.provider}) for each in census.due],
     Metric(
-        "token_vault.account.oldest_due", Kind.GAUGE, "s", "Time for which the longest due account is due.", (PROVIDER,)
+        "token_vault.account.oldest_due", Kind.GAUGE, "s", "Longest time that an account has been due.", (PROVIDER,)
     ): lambda census: [(each.oldest.total_seconds(), {PROVIDER: each.provider}) for each in census.due],
     Metric(
         "token_vault.provider.paused",
         Kind.GAUGE,
         "{client}",
-        "Pauses of OAuth clients, whose refreshes are refused.",
+        "1 while an OAuth client is paused, by reason.",
         (PROVIDER, REASON),
     ): lambda census: [(1, {PROVIDER: each.provider, REASON: each.reason}) for each in census.incidents],
 }
