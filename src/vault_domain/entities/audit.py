@@ -21,7 +21,6 @@ class AuditAction(Choice):
     REFRESH_TOKEN_EXPIRING = "refresh_token_expiring"
     TOKEN_DELETED = "token_deleted"
     TOKEN_IMPORTED = "token_imported"
-    ACCOUNT_CHANGED = "account_changed"
     ACCOUNT_REVIVED = "account_revived"
     TENANT_ERASED = "tenant_erased"
     DATA_KEY_REPLACED = "data_key_replaced"
