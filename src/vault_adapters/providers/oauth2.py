@@ -99,7 +99,7 @@ class OAuth2Refresher:
             grant when 80 % of this time have passed since its last refresh.
         old_token_dies: whether a refresh ends the old access token at once (RingCentral). Then nobody gets it while an
             attempt is running, because `ensure_access_token` waits, within its timeout.
-        request_limit: a `RequestLimit` that the provider sets on token requests, or None; the whole fleet keeps it.
+        request_limit: a `RequestLimit` that the provider sets on token requests, or None; all processes share it.
         client: an HTTP client, which is never closed; None opens one for each call.
 
     Raises:

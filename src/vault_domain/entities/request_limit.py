@@ -32,7 +32,7 @@ def _as_per(value: object) -> timedelta:
 @scrubbed_class
 @frozen
 class RequestLimit:
-    """A limit of token requests, which all processes of a fleet keep together.
+    """A limit of token requests, which all processes keep together.
 
     Args:
         requests: the number of requests that are accepted within ``per``.

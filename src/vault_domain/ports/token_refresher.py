@@ -68,7 +68,7 @@ class TokenRefresher(Protocol):
     #   does not return it.
     # - `revocation_scope`: a `RevocationScope`; USER_AND_CLIENT if the provider ends all grants of the user for this
     #   client when one token is revoked.
-    # - `request_limit`: a `RequestLimit`; the fleet sends no more token requests than it allows.
+    # - `request_limit`: a `RequestLimit`; all processes together send no more token requests than it allows.
     # - `concurrency`: the largest number of requests that one process has open at the provider.
     # Each of the others is a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
