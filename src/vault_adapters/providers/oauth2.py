@@ -100,7 +100,7 @@ class OAuth2Refresher:
         old_token_dies: whether a refresh ends the old access token at once (RingCentral). Then nobody gets it while an
             attempt is running, because `ensure_access_token` waits, within its timeout.
         request_limit: a `RequestLimit` that the provider sets on token requests, or None; all processes share it.
-        client: an HTTP client, which is never closed; None opens one for each call.
+        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

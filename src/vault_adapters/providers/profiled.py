@@ -143,7 +143,7 @@ class ProfileKeyRefresher(KeyRefresher):
         scopes: the scopes to request.
         fixed: the values of variables that all accounts share.
         finder: the host's callable that returns values for an account, or None.
-        client: an HTTP client, which is never closed; None opens one for each call.
+        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
     """
 
     profile: Profile = field(repr=lambda profile: repr(profile.name))
@@ -210,8 +210,8 @@ def refresher(
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values
-            precede those among the account's extras, and these precede ``variables``.
-        client: an HTTP client, which is never closed; None opens one for each call, or the vault's own.
+            precede the account's extra members, and these precede ``variables``.
+        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
 
     Raises:
