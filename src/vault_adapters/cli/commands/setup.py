@@ -14,7 +14,7 @@ from vault_adapters.configuration.config import VaultConfig
 from vault_domain import SchemaOutdatedError, StorageError, TokenVault
 from vault_domain.entities.causes import PERMISSION_DENIED
 
-_RIGHTS = "`init` needs a role that owns the schema, or may create one (GRANT CREATE ON DATABASE)"
+_RIGHTS = "on Postgres, `init` needs a role that owns the schema, or may create one (GRANT CREATE ON DATABASE)"
 
 
 def add_to(app: App) -> None:
