@@ -20,7 +20,7 @@ _SIDE_BY_SIDE = 100
 """Smallest terminal width, in columns, for two blocks beside each other."""
 
 _PROSE = {"get_token", "blob"}
-"""Names of texts that may be wrapped between words; any other text is shown whole, because it may be an id."""
+"""Names of columns and fields whose texts may be wrapped; other texts are shown whole, because they may be ids."""
 
 _GAP = 2
 """Columns of the terminal between two columns of a table."""
@@ -61,7 +61,7 @@ class TerminalScreen:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
         """Show rows under their column names."""
         lines = [[_styled(cell) for cell in row] for row in rows]
-        # Drop empty columns, to give their width to the others.
+        # Drop empty columns, to give their width to the other columns.
         kept = [at for at in range(len(columns)) if any(line[at].plain != _NOTHING for line in lines)]
         names = [columns[at] for at in kept]
         cells = [[line[at] for at in kept] for line in lines]
@@ -73,7 +73,7 @@ class TerminalScreen:
             self._stack(names, cells)
 
     def growing_table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
-        """Show further rows with their column names, because what fits beside each other differs from row to row."""
+        """Show further rows, again with column names, because `table` chooses columns and layout by the rows."""
         self.table(columns, rows)
 
     def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:
@@ -100,7 +100,7 @@ class TerminalScreen:
             self._console.print()
 
     def _lines(self, pairs: Sequence[tuple[str, Text]]) -> None:
-        """Show names and values as lines; the terminal wraps a long one itself, so that a copy of it is whole."""
+        """Show names and values as lines; the terminal wraps a long line itself, so that a user can copy it whole."""
         width = max((cell_len(name) for name, _ in pairs), default=0)
         for name, value in pairs:
             self._console.print(Text(name.ljust(width), "dim"), value, sep="  ", soft_wrap=True)
