@@ -1,4 +1,7 @@
-"""Finds the values of a profile's variables for one account: fixed ones, the account's extras, the host's callable."""
+"""Finds the values of a profile's variables for one account.
+
+They come from the host's function, the account's extra members, or fixed values.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ async def values_for(
 ) -> Mapping[str, object] | VaultError:
     """Return the values for an account, or the error to raise; the host's callable has this many seconds.
 
-    Values of the host's callable precede values among the account's extras, and these precede fixed values.
+    Values of the host's function take precedence over the account's extra members, and these over fixed values.
     """
     if not profile.variables:
         return {}

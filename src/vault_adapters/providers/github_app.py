@@ -60,7 +60,8 @@ class GitHubAppRefresher(KeyRefresher):
         app_id: the App's client id or id, the ``iss`` of the JWT.
         signing_key: the App's private key: RS256.
         api_url: the API; a GitHub Enterprise Server's is ``https://HOST/api/v3``.
-        client: an HTTP client, which is never closed; None opens one for each call.
+        client: an HTTP client, which is never closed. None: in a vault, the client that its refreshers share; without a
+            vault, a new client for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

@@ -40,7 +40,8 @@ class GreenInvoiceRefresher(KeyRefresher):
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
-        client: an HTTP client, which is never closed; None opens one for each call.
+        client: an HTTP client, which is never closed. None: in a vault, the client that its refreshers share; without a
+            vault, a new client for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

@@ -79,7 +79,8 @@ class JwtBearerRefresher(KeyRefresher):
         lifetime: lifetime of a JWT, an hour at most.
         extra: further form parameters.
         default_lifetime: the documented lifetime of access tokens, for answers without one (Salesforce).
-        client: an HTTP client, which is never closed; None opens one for each call.
+        client: an HTTP client, which is never closed. None: in a vault, the client that its refreshers share; without a
+            vault, a new client for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.
