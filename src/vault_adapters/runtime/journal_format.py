@@ -15,12 +15,15 @@ _VERSION = 1
 
 
 def encode_entry(entry: JournalEntry) -> bytes:
-    """Return the content of an entry's file."""
+    """Return the content of the file for an entry."""
     return json.dumps(_encode(entry)).encode()
 
 
 def decode_entry(data: bytes) -> JournalEntry | None:
-    """Return the entry of a file's content; None if the file is damaged. It does not check the entry's seal."""
+    """Return the entry in a file's content; None if the content is damaged or of an unknown version.
+
+    This does not check the entry's seal.
+    """
     try:
         return _decode(json.loads(data))
     except Exception:  # a damaged file must not keep the vault from opening
