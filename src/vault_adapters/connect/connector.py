@@ -94,11 +94,7 @@ class Connector:
         return tuple(sorted(self._clients))
 
     def with_actor(self, actor: str) -> Connector:
-        """Return a connector over the same vault that names an actor in the audit log.
-
-        Raises:
-            InvalidInputError: the actor is not valid.
-        """
+        """Return a connector over the same vault that names an actor in the audit log; see `TokenVault.with_actor`."""
         providers = {name: client.made_of for name, client in self._clients.items()}
         named = Connector(self._vault.with_actor(actor), providers, redirect_uri=self._redirect_uri)
         named._issuers = self._issuers  # both share the issuers' documents that were read
