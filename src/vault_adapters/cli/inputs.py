@@ -41,11 +41,10 @@ def as_moment(text: str, name: str) -> datetime:
 
 def as_moment_or_age(text: str, name: str) -> datetime:
     """Return a time such as ``2030-01-31T12:00:00Z``; a duration such as ``2d`` gives the time two days ago."""
-    if _DURATION.match(text) and text:
-        return datetime.now(UTC) - as_duration(text, name)
     try:
-        return as_moment(text, name)
-    except InvalidInputError:
+        is_age = bool(text and _DURATION.match(text))
+        return datetime.now(UTC) - as_duration(text, name) if is_age else as_moment(text, name)
+    except (InvalidInputError, OverflowError):  # no time lies 2,000 years ago
         pass
     raise InvalidInputError(f"{name} must be a duration such as 90m or 2d, or a time such as 2030-01-31T12:00:00Z")
 
