@@ -92,7 +92,7 @@ class TimeLimit:
             raise TimeoutError from None
 
     def has_left(self) -> bool:
-        """Return whether the request has left, as far as this limit or one inside it knows."""
+        """Return whether the request has left, as far as this limit or an inner limit knows."""
         return self._may_get_answer() or (self.inner is not None and self.inner.has_left())
 
     def _set_timer(self) -> None:

@@ -21,7 +21,7 @@ from vault_domain.facade.vault import TokenVault
 _log = logging.getLogger(__name__)
 
 _JITTER = 0.2
-"""Each pause varies by up to this fraction, so that workers that started together drift apart."""
+"""Each wait between two sweeps varies by up to this fraction, so that workers that started together drift apart."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -32,8 +32,8 @@ class RefreshWorker:
 
     Args:
         vault: an open vault with refreshers; the worker never closes it.
-        interval: average pause between two sweeps. A token that expires before the next sweep is refreshed by the
-            next caller that asks for it.
+        interval: average time from the end of a sweep to the start of the next one. A token that expires before the
+            next sweep is refreshed by the next caller that asks for it.
         limit: largest number of accounts per sweep; None: all that are due.
         on_sweep: called with each sweep's report; exceptions that it raises are logged.
 
