@@ -317,7 +317,8 @@ class TokenVault:
 
         Args:
             limit: largest number of accounts to refresh; None: all that are due.
-            should_stop: called repeatedly; after it returns True, the sweep finishes running refreshes and ends.
+            should_stop: called repeatedly; after it returns True, the sweep finishes the accounts that it has already
+                taken, at most 20 of each provider, and ends.
         """
         most, stop = None if limit is None else read.as_limit(limit), read.as_function(should_stop, "should_stop")
         report = await self._services.sweeping.sweep(most, stop, actor=self._actor)
