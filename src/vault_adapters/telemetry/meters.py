@@ -1,4 +1,4 @@
-"""Reports the counts of all vaults of a process to one meter provider when it collects metrics."""
+"""Reports the counts of all instrumented vaults of a process whenever a meter provider collects its metrics."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _Sums = dict[tuple[tuple[str, str], ...], float]
 
 
 class Meters:
-    """The instruments at one meter provider. An instrument exists once, so all vaults of the process share it.
+    """The instruments of one meter provider; each exists once, so all instrumented vaults of the process share it.
 
-    Counts of several vaults are added up. The census is that of the vault that was instrumented last.
+    The counts of several vaults are added up. The census is that of the vault that was instrumented last.
 
     Args:
         meter: creates the instruments.
@@ -40,7 +40,7 @@ class Meters:
         _create(meter, CENSUS_AGE, self._age)
 
     def add(self, measures: VaultMeasures, loop: asyncio.AbstractEventLoop) -> bool:
-        """Report a vault's counts too; return False if they are reported already."""
+        """Report the counts of one more vault; return False if its counts are reported already."""
         with self._lock:
             self._retire_closed()
             if measures in self._vaults:
@@ -80,7 +80,7 @@ class Meters:
             return None if self._surveyor is None else self._surveyor.latest()
 
     def _retire_closed(self) -> None:
-        """Drop the vaults that were closed; their counts stay, because a counter never goes down."""
+        """Drop the vaults that were closed; keep the values of their counters, because a counter must never go down."""
         for vault in [vault for vault in self._vaults if vault.is_closed]:
             self._vaults.remove(vault)
             counts = vault.counts()
