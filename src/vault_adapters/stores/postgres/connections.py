@@ -170,7 +170,7 @@ class Connections:
         return self._pool.get_stats().get("connections_errors", 0)
 
     async def _is_fit(self, connection: Connection, *, fresh: bool) -> bool:
-        """Prepare a connection; return True. If it is dead, give it back, so that the pool drops it, and return False."""
+        """Prepare a connection; return True. If it is dead, give it back, so that the pool drops it; return False."""
         try:
             await answered(connection, min(self._seconds, _CHECK_SECONDS), self._adopt(connection, fresh=fresh))
         except BaseException as error:
