@@ -14,8 +14,8 @@ class ChangeHearer(Protocol):
 
         Args:
             mark: the row's mark; see `ChangeWatch.mark`.
-            value: the beginning of the hexadecimal id of the value that is stored now; empty if the row was deleted or
-                its status changed.
+            value: the beginning of the hexadecimal id of the value that is stored now; empty if the row was deleted,
+                or its value became invalid or suspect.
         """
 
     def tenants_changed(self, concerns: Callable[[str], bool]) -> None:

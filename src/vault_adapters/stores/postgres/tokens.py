@@ -293,7 +293,7 @@ async def write_tokens(
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
-    # Every writer locks rows in the order of their token keys, because otherwise two writers could deadlock.
+    # Every writer locks tokens in the order of their keys, because two writers could deadlock otherwise.
     ordered = sorted(writes, key=lambda write: key_columns(write.key))
     infos: dict[tuple[str, ...], TokenInfo] = {}
     for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
