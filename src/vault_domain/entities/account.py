@@ -150,7 +150,7 @@ class AccountInfo:
         state: the connection state; REAUTHORIZATION_REQUIRED means that the user must connect the account again.
         reason: the error code that explains a state other than CONNECTED, or None. In the answer of
             `store_token_set` it may also be the `refresh_token_problem` of the token set.
-        label: the label given with the last token set, such as an e-mail address.
+        label: the label that was last given with a token set, such as an e-mail address.
         scopes: the scopes of the access token.
         expires_at: expiry of the access token, UTC, or None.
         refresh_token_expires_at: expiry of the refresh token, UTC; None if the provider did not tell one. Unless a
