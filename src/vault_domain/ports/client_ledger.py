@@ -21,7 +21,7 @@ class Verdict(enum.Enum):
     CONDEMNED = "condemned"
     """The credential is invalid now, or was invalid before."""
     MOVED = "moved"
-    """Another value was stored meanwhile, so nothing was marked."""
+    """The credential was replaced or deleted meanwhile, so nothing was marked."""
     SPARED = "spared"
     """Nothing was condemned, because the provider rejects the whole fleet. The caller still has to end the attempt."""
 
