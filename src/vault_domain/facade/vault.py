@@ -569,7 +569,7 @@ class TokenVault:
 
     @scrubbed_async
     async def ready(self, *, timeout: timedelta | float = 1.0) -> Readiness:
-        """Return whether the database, its schema and the master key can be used now, as a probe asks.
+        """Return whether the database, its schema and the master key can be used now, for a readiness probe.
 
         On Postgres, the database is also asked whether it takes writes. Nothing is counted. An outage raises no error.
 

@@ -95,7 +95,7 @@ class TokenRepository(Protocol):
     async def report_rejected(
         self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
     ) -> Change[MarkOutcome]:
-        """Note that a resource rejected exactly this value, which nothing can replace.
+        """Note that a resource rejected exactly this value, which no refresh can replace.
 
         By `ConfirmationWindow.judge`, a first report sets `suspect_since` and writes the event ``token_suspected``; the
         status stays. An early report changes nothing; the result is SUSPECTED too. A confirming report does what
