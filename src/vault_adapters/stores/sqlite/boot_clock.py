@@ -1,8 +1,9 @@
-"""Follows steps of the machine's clock, by the time since the machine was started, which no step changes.
+"""Follows steps of the machine's clock: it compares the clock with the time since the machine's start.
 
-Only processes of one machine use a SQLite file. So when a lease is taken, the account's row records the difference
-between the machine's clock and the time since the machine's start. A later reader computes the difference again. If it
-has changed, the clock was set, and the reader moves the times of the lease by the change.
+No step changes the time since the start, and only processes of one machine use a SQLite file. So when a refresh writes
+the times of a lease or of a failure, the account's row records the difference between the clock and the time since the
+start. A later reader computes the difference again. If the difference has changed, the clock was set, and the reader
+moves these times by the change.
 """
 
 import os
@@ -55,7 +56,7 @@ _START = MachineStart()
 
 
 def machine_boot_clock() -> tuple[str, int] | None:
-    """Return an id of this machine's start, and the microseconds since, asleep or not; None outside of Linux."""
+    """Return an id of this machine's start, and the microseconds since, sleep included; None outside of Linux."""
     with suppress(OSError, AttributeError):
         name = _START.name(pid=os.getpid(), now=time.monotonic())
         return name, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
@@ -66,7 +67,8 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
     """Return the SQL functions with which statements follow steps: name, number of arguments, function.
 
     - ``vault_boot_id()`` and ``vault_clock_offset()`` are recorded when times are written.
-    - ``vault_clock_step(boot_id, clock_offset)`` returns by how many microseconds the clock was set since then.
+    - ``vault_clock_step(boot_id, clock_offset)`` returns by how many microseconds the clock was set since then: less
+      than 0 if it was set back; 0 if the step is smaller than a second or not known.
     """
 
     def boot_id() -> str | None:

@@ -22,7 +22,7 @@ class CensusService:
         accounts: counts the accounts.
         listing: lists the accounts that are not connected, by an index.
         health: counts the tokens.
-        refreshed: the providers that have a refresher here. The accounts of others are never due.
+        refreshed: the providers that this vault has a refresher for; only their due accounts are reported.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class CensusService:
         self._refreshed = refreshed
 
     async def take(self) -> Census:
-        """Count everything.
+        """Count the accounts by provider and state, the tokens by provider and health, and the due accounts.
 
         Raises:
             StorageError: the database failed.
