@@ -51,7 +51,7 @@ async def test_a_tenant_with_many_accounts_is_not_read_as_a_whole_for_a_state(op
                     await walked(vault, "t1", state, provider, limit)
                     for state in ConnectionState
                     for provider in (None, "google", "github")
-                    for limit in (1, 2, 50)
+                    for limit in (1, 2, 3, 50)
                 ]
                 asked.clear()
                 await vault.list_accounts("t1", state=ConnectionState.RETRYING, limit=1)
