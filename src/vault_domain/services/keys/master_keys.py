@@ -29,7 +29,7 @@ _Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
 
 
 Progress = Callable[[int, int], object]
-"""Called after each page with the number of wraps added or deleted so far, and the total number of them."""
+"""Called after each page with the number of wraps handled so far, and the number of wraps to add and to delete."""
 
 
 @define
@@ -55,9 +55,9 @@ class RewrappingService:
     """Rotates the master key in an order of steps that keeps every data key usable, even if the process dies.
 
     1. Activate the configured master key.
-    2. Add the missing wraps under it.
+    2. Wrap each data key under the configured master key, if that wrap is missing.
     3. Check that the new and the previous wrap decrypt to the same data key, then delete the previous wrap.
-    4. Retire the previous master keys. The store refuses this while they wrap data keys.
+    4. Retire the previous master keys. The store refuses to retire a master key that still wraps data keys.
 
     Master keys that this process cannot open stay, because one of them may be kept offline for recovery. A master key
     whose state was set back after its retirement is retired again.
@@ -143,7 +143,7 @@ class RewrappingService:
         ]
 
     async def _add_missing(self, run: _Run) -> None:
-        """Wrap data keys that the target does not wrap, until only unreadable ones lack a wrap."""
+        """Wrap data keys that the target does not wrap, until only unreadable data keys lack that wrap."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = await self._wrapper.make_missing_wrap(record)
@@ -155,7 +155,7 @@ class RewrappingService:
             run.wrapped += await self._rotation.add_wraps(wraps)
 
     async def _delete_wraps(self, master_key_id: bytes, run: _Run) -> None:
-        """Delete each wrap under a previous master key, if it and the target's wrap decrypt to the same data key."""
+        """Delete each wrap under a previous master key if that wrap and the target's decrypt to the same data key."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
@@ -231,5 +231,5 @@ def _overtaken() -> ConfigurationError:
 def _describe(unreadable: set[DataKeyPosition]) -> tuple[UnreadableKey, ...]:
     named = tuple(UnreadableKey(tenant, key_id.hex(), 1) for tenant, key_id in sorted(unreadable))
     for key in named:
-        _log.error("data key %s could not be opened and was left as it is", key.data_key_id)
+        _log.error("data key %s could not be unwrapped, or its wraps differ; it was left as it is", key.data_key_id)
     return named
