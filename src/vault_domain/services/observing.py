@@ -77,8 +77,8 @@ class Observed:
     def step(self, operation: Operation, provider: str | None = None) -> AbstractContextManager[Step]:
         """Return the context manager in which an operation runs.
 
-        If the operation does not call `Step.ended`, its outcome is what `outcome_of` returns for the error that left the
-        context, or for None.
+        If the operation does not call `Step.ended`, its outcome is what `outcome_of` returns for the error that leaves
+        the context, or for None.
         """
         if not self._observers:
             return _UNOBSERVED

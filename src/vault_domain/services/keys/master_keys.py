@@ -21,7 +21,8 @@ from vault_domain.rules.key_states import is_resurrected_master_key
 _log = logging.getLogger(__name__)
 _PAGE = 500
 _AT_ONCE = 10
-# A further round is needed only if another process meanwhile wrapped new data keys with the previous master key alone.
+# New data keys are wrapped under the active master key. So a further round is needed only if a data key that only a
+# previous master key wraps appeared meanwhile, for example from a restored backup.
 _ROUNDS = 8
 
 _Page = Callable[[DataKeyPosition | None], Awaitable[list[DataKeyRecord]]]
@@ -160,7 +161,7 @@ class RewrappingService:
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
             if mine is None:
-                return None  # another process made this data key; the next round adds the wrap under the target
+                return None  # the data key appeared meanwhile; the next round adds the wrap under the target
             if not await self._wrapper.wraps_agree(record):
                 raise UnreadableError("wraps_differ")
             return PlacedWrap(record.tenant_id, record.key_id, mine)
