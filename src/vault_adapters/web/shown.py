@@ -26,23 +26,18 @@ MEANINGS: Mapping[str, str] = {
 """How good or bad a state is, as the name of a colour class; a state that is not listed is ``plain``."""
 
 _TITLES: Mapping[str, str] = {"reauthorization_required": "must reconnect", "unwrap_only": "unwraps only"}
-_BAD_EVENTS = frozenset(
-    ["token_invalidated", "client_paused", "decryption_failed", "reauthorization_required", "provider_paused"]
-)
+_BAD_EVENTS = frozenset(["token_invalidated", "client_paused", "decryption_failed", "reauthorization_required"])
 _WORRYING_EVENTS = frozenset(
     (
         "token_suspected",
         "refresh_token_expiring",
         "refresh_failing",
-        "grant_expiring_soon",
         "token_deleted",
         "tenant_erased",
         "data_key_destroyed",
     )
 )
-_GOOD_EVENTS = frozenset(
-    ["token_refreshed", "account_revived", "client_resumed", "refresh_recovered", "provider_resumed", "token_stored"]
-)
+_GOOD_EVENTS = frozenset(["token_refreshed", "account_revived", "client_resumed", "refresh_recovered", "token_stored"])
 _UNITS = ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, "h"), (float("inf"), 86400, "days"))
 _DASH = Markup('<span class="none">–<span class="aside"> none</span></span>')
 

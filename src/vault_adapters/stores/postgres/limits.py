@@ -26,6 +26,9 @@ _LATE_SECONDS = 0.5
 _GRACE_SECONDS = 1.0
 """Time to read what arrived while this process was frozen."""
 
+_MOST_GRACES = 3
+"""Largest number of such times for one statement, so that it ends even if the event loop is always late."""
+
 _KEPT_SECONDS = 60.0
 """Longest limit whose timer stays until it rings. A statement with a longer limit cancels its timer when it ends."""
 
@@ -111,6 +114,7 @@ class _Watch:
         self._timer: asyncio.TimerHandle | None = None
         self._connection: Connection | None = None
         self._due, self._is_long = 0.0, False
+        self._graces = 0
         self.is_over = False
 
     @property
@@ -119,7 +123,7 @@ class _Watch:
         return self._connection is not None
 
     def begin(self, connection: Connection, seconds: float) -> None:
-        self._connection, self.is_over = connection, False
+        self._connection, self.is_over, self._graces = connection, False, 0
         self._due = self.loop.time() + seconds
         self._is_long = seconds > _KEPT_SECONDS
         if self._timer is not None and self._timer.when() > self._due:
@@ -142,7 +146,8 @@ class _Watch:
         if self._connection is None:
             return
         late = self.loop.time() - self._due
-        if late > _LATE_SECONDS:
+        if late > _LATE_SECONDS and self._graces < _MOST_GRACES:
+            self._graces += 1
             self._due = self.loop.time() + _GRACE_SECONDS
         elif late >= 0:
             self.is_over = True

@@ -99,8 +99,9 @@ class NotificationWatch:
             if problem != said:
                 _log.warning("tokens are cached for a second at most, because %s", problem)
                 said = problem
+            pause = min(pause, longest)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
+            pause *= 2
 
     async def _listen_once(self) -> None:
         connection = await self._connections.connect_apart(self._seconds)

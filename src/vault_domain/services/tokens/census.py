@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from vault_domain.entities.account import ConnectionState
+from vault_domain.entities.errors import StorageError
 from vault_domain.entities.measures import Census, StateCount
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.services.tokens.health import HealthService
@@ -48,6 +49,8 @@ class CensusService:
             totals = {provider: max(0, total - found[provider]) for provider, total in totals.items()}
         states += [StateCount(provider, ConnectionState.CONNECTED, count) for provider, count in totals.items()]
         health = await self._health.report(None)
+        if health.store_error is not None:
+            raise StorageError("the database failed during the census", retryable=True, reason=health.store_error)
         due = tuple(count for count in counts if count.provider in self._refreshed)
         return Census(tuple(states), health.counts, due, health.incidents)
 
