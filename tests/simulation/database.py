@@ -25,28 +25,45 @@ class Server(DictDatabase):
 
     def __init__(self, most_events=None):
         super().__init__()
-        self._most_events = most_events
+        self._most_events = self._limit = most_events
         self._judged, self._first_due = None, None
 
     def has_due(self, now):
         """Return whether a sweep would find an account."""
         tables = self.tables
         if tables is not self._judged:  # each transaction replaces the tables
-            times = (row.due_at for row in tables.accounts.values() if row.due_at is not None)
+            times = [row.due_at for row in tables.accounts.values() if row.due_at is not None]
             self._judged, self._first_due = tables, min(times, default=None)
         return self._first_due is not None and self._first_due <= now
 
     async def transact(self, work, clock):
         """Run ``work`` on a copy of the tables; the copy replaces them unless ``work`` raises."""
-        transaction = Transaction(self.tables.copy(), clock.now())
-        events = transaction.tables.events
-        if (
-            self._most_events is not None and len(events) > self._most_events
-        ):  # events about keys must stay: they confirm the states of keys
+        events = self.tables.events
+        if self._limit is not None and len(events) > self._limit:
+            # Events about keys must stay: they confirm the states of keys.
             events[:] = [event for event in events if event.account is None]
-        result = work(transaction)
-        self.tables = transaction.tables
+            self._limit = len(events) + self._most_events
+        tables = _TouchedTables(self.tables)
+        result = work(Transaction(tables, clock.now()))
+        self.tables = tables.all()
         return result
+
+
+class _TouchedTables:
+    """The tables of a transaction: each is copied when it is first asked for."""
+
+    def __init__(self, before):
+        self._before = before
+
+    def __getattr__(self, name):
+        table = getattr(self._before, name).copy()
+        setattr(self, name, table)
+        return table
+
+    def all(self):
+        """Return all tables: the copies, and those that nobody asked for."""
+        copies = {**vars(self)}
+        return evolve(copies.pop("_before"), **copies)
 
 
 class Link:

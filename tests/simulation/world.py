@@ -286,7 +286,7 @@ def run(seed, kind, **options):
     """
     logging.disable(logging.CRITICAL)
     gc.disable()
-    _freeze()
+    freeze()
     try:
         return World(seed, kind, **options).run()
     finally:
@@ -296,7 +296,8 @@ def run(seed, kind, **options):
 
 
 @cache
-def _freeze():
+def freeze():
+    """Let the garbage collector never visit again what exists now: modules, classes and functions."""
     gc.collect()
     gc.freeze()
 
