@@ -33,9 +33,16 @@ _set = object.__setattr__
 class WorldClock:
     """Implements `Clock`: the virtual time, plus the steps that faults make."""
 
+    start = START
+
     def __init__(self, loop):
         self._loop, self.offset = loop, 0.0
         self._seconds, self._now = 0.0, START
+
+    @property
+    def seconds(self):
+        """The seconds since `start`."""
+        return self._loop.now + self.offset
 
     def now(self):
         """Return the time, in UTC."""

@@ -117,6 +117,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.now = 0.0
         self._order, self._timers, self._numbers = Random(seed), [], count()
         self._outside = contextvars.Context()
+        self.get_debug = bool  # asked for each future; a function in C that returns False
 
     def time(self):
         """Return the virtual time in seconds."""
@@ -124,7 +125,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def outside(self, delay, callback, *args):
         """Call a function of the world, outside of all processes, after a delay in seconds."""
-        return self._set(self.now + delay, callback, args, self._outside)
+        timer = _Handle((callback, args, self._outside))
+        _push(self._timers, (self.now + delay, _next(self._numbers), timer))
+        return timer
 
     def requeue(self, handles):
         """Make callbacks ready that were kept."""
