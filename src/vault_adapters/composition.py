@@ -1,4 +1,4 @@
-"""`open_vault`: the composition root, the only module that names concrete adapters."""
+"""`open_vault`: the composition root, the only module that puts concrete adapters together."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ The server has a view with the name of Citus's catalogue, so a vault takes its t
 is in `test_citus.py`.
 """
 
+from uuid import uuid4
+
 import psycopg
 import pytest
 from tests.contract.stores import check_postgres_idle, open_postgres
@@ -26,7 +28,7 @@ CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_c
 
 @pytest.fixture(scope="module")
 def seeming_schemas(postgres):
-    url = postgres.create_database("seems_distributed")
+    url = postgres.create_database(f"seems_distributed_{uuid4().hex[:8]}")
     with psycopg.connect(url, autocommit=True, options="-c allow_system_table_mods=on") as connection:
         connection.execute(_CATALOGUE)
     schemas = PreparedSchemas(url)

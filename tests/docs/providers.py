@@ -14,7 +14,8 @@ file of the package. This page is written from the profiles. `token-vault provid
 
 Each section lists the provider's own pages from which the facts come, and the day on which they were checked. A fact
 that these pages do not state is marked *unverified*: it comes from another source, or it is a careful value, which is
-safe whatever the provider does. A [profile of your own](../how-to/write-a-profile.md) can replace any profile.
+safe whatever the provider does. In the column *source*, *pages* stands for the section's pages. A [profile of your
+own](../how-to/write-a-profile.md) can replace any profile.
 
 - *rotation* says what a refresh does to the refresh token: with `strict`, a used one does not work any more; with
   `grace`, it works for the stated time longer; with `non-rotating`, it stays. *The old token dies* means that a refresh
@@ -24,6 +25,10 @@ safe whatever the provider does. A [profile of your own](../how-to/write-a-profi
 - *longest life* is the time after which a refresh token ends, however often it is used.
 - *revocation ends* one grant, or all grants of the user for the client.
 - *limits* are the request limits of the token endpoint. The vault keeps to them.
+
+The table *the provider says* has the provider's own errors. *Grant dead* condemns the credential. *User needed* means
+that no refresh succeeds until the user acts at the provider; the credential is condemned too. *Client refused* is an
+error of your client, *not now* is tried again later, and after *unknown* nobody knows whether the credential was spent.
 
 """
 

@@ -4,17 +4,25 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from attrs import evolve
 from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, answer
 from tests.services.fakes import Obstructed, settle
 
 from vault_adapters import Account, Secret, TokenKind
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.token import TokenDraft
+from vault_domain.entities.token_set import TokenSet
 from vault_domain.rules.remembering import MemoryPolicy
 
 CACHE = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 OTHER = Account("t1", "google", "bea").key(TokenKind.API_KEY)
+
+
+class OldTokenDies(ScriptedRefresher):
+    """The refresher of a provider whose refresh ends the access token of before."""
+
+    old_token_dies = True
 
 
 class Watch:
@@ -216,3 +224,64 @@ async def test_rows_that_are_used_stay_longer(cached):
         await read(cached, keys[0])
     assert [await read(cached, key) for key in (keys[0], keys[5])] == [("v", False)] * 2
     assert await read(cached, keys[3]) == ("v", True)
+
+
+async def test_what_is_at_hand_is_handed_out_without_waiting_and_counts_as_a_read(cached):
+    await stored(cached.other, expires_at=cached.clock.now() + HOUR)
+    assert (cached.tokens.at_hand(ACCESS), cached.refreshing.at_hand(ACCOUNT)) == (None, None)
+    await read(cached)
+    counts, before = cached.reader.counts, cached.reader.counts.cache
+    assert cached.tokens.at_hand(ACCESS).value.reveal() == "v"
+    assert cached.refreshing.at_hand(ACCOUNT).value.reveal() == "v"
+    assert (cached.store_reads.reads, counts.cache) == (1, before + 2)
+
+
+async def test_what_is_handed_out_at_once_counts_as_used(cached):
+    info = await stored(cached)
+    cached.tokens.at_hand(ACCESS)
+    await cached.uses.flush()
+    assert (await cached.store.tokens.get(ACCESS)).row.info.last_used_at == cached.clock.now()
+    assert info.last_used_at is None
+
+
+async def test_extra_members_are_at_hand_with_their_token(cached):
+    answer = TokenSet("access-1", "refresh-1", expires_in=3600, extra={"instance_url": "https://eu.example.com"})
+    await cached.accounts.store_set(ACCOUNT, answer, label=None, actor=None)
+    assert dict(cached.tokens.at_hand(ACCESS).extra) == {"instance_url": "https://eu.example.com"}
+
+
+async def test_a_token_that_is_due_is_at_hand_for_a_reader_and_not_for_one_who_wants_it_refreshed(cached):
+    await cached.connect(lifetime=120)
+    cached.clock.advance(90 * SECOND)
+    cached.rows._cache_seconds = HOUR.total_seconds()
+    before = cached.reader.counts.cache
+    assert cached.refreshing.at_hand(ACCOUNT) is None
+    assert cached.reader.counts.cache == before
+    assert cached.tokens.at_hand(ACCESS).value.reveal() == "access-0"
+
+
+async def test_nothing_is_at_hand_if_a_refresh_ends_the_old_token_or_while_an_answer_waits(cached):
+    await stored(cached)
+    dying = cached.over(refreshers={"google": OldTokenDies()})
+    await stored(dying)
+    assert dying.tokens.at_hand(ACCESS) is not None
+    assert dying.refreshing.at_hand(ACCOUNT) is None
+    cached.held._by_account[OTHER.account] = object()
+    assert (cached.tokens.at_hand(ACCESS), cached.refreshing.at_hand(ACCOUNT)) == (None, None)
+
+
+async def test_a_value_that_does_not_decrypt_is_left_to_the_read_that_reports_it(cached):
+    await stored(cached)
+    row = cached.rows._rows[ACCESS]
+    row.token = evolve(row.token, sealed=evolve(row.token.sealed, blob=b"changed"))
+    before = cached.reader.counts.cache
+    assert (cached.tokens.at_hand(ACCESS), cached.refreshing.at_hand(ACCOUNT)) == (None, None)
+    assert cached.reader.counts.cache == before
+
+
+async def test_a_remembered_row_of_another_key_is_not_handed_out(cached):
+    await stored(cached)
+    row = cached.rows._rows[ACCESS]
+    sealed = (await cached.cipher.seal([(ACCESS, Secret("theirs"))]))[0]
+    row.token = evolve(row.token, sealed=sealed, info=evolve(row.token.info, key=OTHER))
+    assert cached.tokens.at_hand(ACCESS) is None

@@ -235,6 +235,39 @@ async def test_who_waits_for_another_process_is_told_that_the_vault_closes(conne
     assert refresher.calls == []
 
 
+async def test_a_vault_that_closes_while_an_attempt_is_admitted_claims_nothing(connected, refresher):
+    claims = []
+
+    class Closing:
+        """A port of a vault that begins to close while this port answers."""
+
+        def __init__(self, right):
+            self._right = right
+
+        def __getattr__(self, name):
+            async def call(*args, **kwargs):
+                cases.refreshing.stop()
+                return await getattr(self._right, name)(*args, **kwargs)
+
+            return call
+
+    class Ledger:
+        def __init__(self, right):
+            self._right = right
+
+        def __getattr__(self, name):
+            claims.extend(["claim"] if name == "claim" else [])
+            return getattr(self._right, name)
+
+    store = evolve(
+        connected.store, clients=Closing(connected.store.clients), refreshes=Ledger(connected.store.refreshes)
+    )
+    cases = connected.over(store=store)
+    with pytest.raises(RefreshFailedError, match="closing"):
+        await ensure(cases)
+    assert (claims, refresher.calls) == ([], [])
+
+
 @pytest.mark.parametrize("step", ["claim", "read"])
 async def test_a_claim_that_comes_while_the_vault_closes_is_given_back(connected, refresher, step):
     refresher.then(answer(1))

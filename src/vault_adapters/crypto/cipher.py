@@ -62,6 +62,7 @@ class AesGcmCipher:
         Raises:
             DecryptionError: the wrap of the tenant's active data key was changed, so it does not decrypt, or the key's
                 state was set back.
+            UnreadableError: the tenant has no active data key.
         """
         data_key = await self._undamaged(tenant_id, self._keyring.find_active_key(tenant_id))
 
@@ -83,6 +84,23 @@ class AesGcmCipher:
         if secret is None:
             raise UnreadableError("encoding")
         return secret
+
+    def open_held(self, key: TokenKey, sealed: SealedToken) -> tuple[Secret, Secret | None] | None:
+        """See `Cipher`."""
+        opener = self._keyring.get_held_key(key.tenant_id, sealed.data_key_id)
+        if opener is None:
+            return None
+        context = self._contexts.encode(key)
+        try:
+            secret = decoded_secret(opener.open(sealed.blob, context))
+            if secret is None:
+                return None
+            if sealed.extra is None:
+                return secret, None
+            text = decoded_secret(opener.open(sealed.extra, beside(context, sealed.blob)))
+        except UnreadableError:
+            return None
+        return None if text is None else (secret, text)
 
     async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """See `Cipher`."""
@@ -126,11 +144,11 @@ class AesGcmCipher:
         return await fetch_keys(tenant_ids, lambda wish: self._undamaged(wish, self._keyring.ensure_active_key(wish)))
 
     async def _undamaged(self, tenant_id: str, finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
-        """Return a tenant's active key.
+        """Return a tenant's active data key.
 
         Raises:
             DecryptionError: the wrap of the key was changed, so it does not decrypt, or the key's state was set back.
-            UnreadableError: the tenant has no active key.
+            UnreadableError: the tenant has no active data key.
         """
         try:
             return await finding
@@ -138,9 +156,9 @@ class AesGcmCipher:
             if error.reason == NO_ACTIVE_KEY:
                 raise
             reason = error.reason
-        _log.warning("a tenant's data key could not be decrypted: %s", reason)
+        _log.warning("a tenant's data key cannot be used: %s", reason)
         if reason == RESURRECTED_KEY and self._sink is not None:
             now = datetime.now(UTC)  # no row was read, so the store gave no time
             self._sink.publish([AuditEvent(AuditAction.DECRYPTION_FAILED, now, tenant_id=tenant_id, code=reason)])
         # Raise outside of the handler, so that this error does not refer to the caught one.
-        raise DecryptionError("the tenant's data key could not be decrypted")
+        raise DecryptionError("the tenant's data key cannot be used")

@@ -25,7 +25,7 @@ class MasterKeySource(Protocol):
         """
 
     async def make(self) -> tuple[MasterKeyRecord, MasterKey]:
-        """Return a new record to store, and its key; a key in a key service is checked first."""
+        """Return a new record to store, and its key; check first that a key of a key service can be used."""
 
 
 @frozen
@@ -46,7 +46,7 @@ class LocalSource:
 
 @frozen
 class KmsSource:
-    """A key of AWS KMS. It is checked before it is introduced, so that denied access is found early.
+    """A key of AWS KMS. `make` calls the key service before the record is stored, so that denied access is found early.
 
     Attributes:
         uri: ``aws-kms:<key id or ARN>``.
@@ -76,11 +76,13 @@ def configured_sources(
     master_key: str,
     previous_master_key: str | None,
 ) -> tuple[MasterKeySource, ...]:
-    """Return the configured source first, then the previous ones; `open_master_keys` explains the arguments.
+    """Return the source of the configured master key, then the sources of previous ones.
+
+    `open_master_keys` explains the arguments.
 
     Raises:
-        ConfigurationError: a secret is missing, not valid or obviously not random, or the name of a master key is not
-            valid.
+        ConfigurationError: a secret is missing or not valid, the current secret is obviously not random, or the name of
+            a master key is not valid.
     """
     current, previous = (
         None if text is None else local_key.as_encryption_secret(text) for text in (secret, previous_secret)

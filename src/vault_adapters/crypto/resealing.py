@@ -1,4 +1,4 @@
-"""Seals many values again: first fetches all keys, several at once, and then seals without I/O."""
+"""Seals many values again: first fetches all data keys, several at once, and then opens and seals without I/O."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _RESEALED_AT_ONCE = 128
 """Number of values to process before yielding to the event loop; about a millisecond of work."""
 
-# Codes of a key service that concern a single wrap, so keys of other tenants may still be unwrapped.
+# Error codes of a key service that concern only one wrap, so other data keys may still be unwrapped.
 _OF_ONE_KEY = frozenset({"kms_wrong_key"})
 
 _Sealed = tuple[TokenKey, SealedToken]

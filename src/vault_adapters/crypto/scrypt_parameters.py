@@ -9,7 +9,7 @@ from attrs import field, frozen
 from vault_domain.entities.errors import ConfigurationError
 
 DAMAGED_PARAMETERS = "kdf_parameters"
-"""Code of the error for parameters that are not acceptable."""
+"""Code of the error for stored parameters that are not acceptable."""
 
 SALT_SIZE = 32
 MIN_LOG2_N = 14
@@ -45,7 +45,7 @@ class ScryptParameters:
 
     @property
     def encoded(self) -> bytes:
-        """Salt and parameters as bytes, from which the check value and the master key's id are derived."""
+        """Salt and parameters as bytes; the check value and the master key's id depend on them and on the secret."""
         return self.salt + bytes((self.log2_n, self.r, self.p))
 
     def to_json(self) -> str:

@@ -7,7 +7,7 @@ from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import Secret
 
 LEAST_BITS = 48
-"""Lowest accepted estimate, in bits. 32 random hexadecimal digits are estimated at about 110, decimal digits at 95."""
+"""Lowest accepted estimate, in bits. 32 random hexadecimal digits are estimated at about 115, decimal digits at 99."""
 
 
 def refuse_weak(secret: Secret) -> None:
@@ -30,8 +30,8 @@ def refuse_weak(secret: Secret) -> None:
 def estimated_bits(secret: Secret) -> float:
     """Return the entropy of the characters of a secret, in bits; a text that is repeated counts once.
 
-    It is Shannon's entropy of the observed frequencies, times the number of characters. So it does not recognise words
-    or sequences, and never exceeds the real strength of a random secret by much.
+    The estimate is Shannon's entropy of the observed frequencies, times the number of characters. So it does not
+    recognise words or sequences, and never exceeds the real strength of a random secret by much.
     """
     unit = secret.reveal()[: _period(secret)]
     counts = Counter(unit).values()

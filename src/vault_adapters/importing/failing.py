@@ -2,12 +2,15 @@
 
 
 class UnreadableRowError(Exception):
-    """A row cannot be read. Raise it outside of handlers, because the original error would hold text of the row.
+    """A row cannot be read.
+
+    Raise this error outside of ``except`` blocks, because it would otherwise refer to the caught error, which may hold
+    text of the row.
 
     Attributes:
         code: the reason.
-        column: name of the column concerned, if the reason does not name it. Show the name only if it came from a
-            header, because a name that came from a row is text of that row.
+        column: name of the column concerned, if the code does not name it; otherwise None. Show the name only if it
+            came from a header, because a name that came from a row is text of that row.
     """
 
     def __init__(self, code: str, column: str | None = None) -> None:

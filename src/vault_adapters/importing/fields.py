@@ -1,4 +1,4 @@
-"""Reads single values of a row: texts, times and booleans as databases print them."""
+"""Reads the key and single values of a row: texts, times and booleans as databases print them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vault_domain.entities.text import as_identifier, as_provider, as_tenant_id,
 
 Values = Mapping[str, Any]
 
-# Forms from 2024-05-01 12:00:00+00 to 2024-05-01T12:00:00.123456Z; fromisoformat would accept more than that.
+# Matches times such as 2024-05-01 12:00:00+00 or 2024-05-01T12:00:00.123456Z; `fromisoformat` accepts further forms.
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)?\Z", re.ASCII | re.IGNORECASE
 )
-# The inputs of Postgres' boolean, `unknown` of the original table, and the spellings of NULL.
+# Spellings of Postgres' booleans, the original table's word `unknown`, and spellings of NULL; all in lower case.
 _TRUTH = {
     **dict.fromkeys(("t", "true", "y", "yes", "on", "1"), True),
     **dict.fromkeys(("f", "false", "n", "no", "off", "0"), False),

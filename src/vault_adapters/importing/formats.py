@@ -21,7 +21,7 @@ from vault_domain.entities.token import TokenStatus
 _TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "updated_at")
 _ARRAY = re.compile(r"\{([^{}\\]*)\}\Z")
 _PLACE = ("tenant_id", "provider", "identifier")
-# The value is not guarded, because an apostrophe at its beginning belongs to it.
+# The column `value` is not guarded, because an apostrophe at the beginning of a value belongs to the value.
 _GUARDED = ("tenant_id", "identifier", "scopes")
 _STATUSES = {status.value: status for status in TokenStatus}
 # The text that the original system wrote into last_error when it read an expired token.
@@ -65,8 +65,8 @@ class Format:
     Attributes:
         required: the required columns.
         parse: function that makes a draft from a row; it raises `UnreadableRowError`.
-        guarded: the columns in which CSV may have the apostrophes that `export` writes before formulas.
-        columns: the columns of which no other may be there; empty if others are left out.
+        guarded: the columns in which a CSV dump may have the apostrophes that `export` writes before formulas.
+        columns: all columns that a row may have; empty if the format ignores unknown columns.
     """
 
     required: tuple[str, ...]
@@ -76,7 +76,8 @@ class Format:
 
 
 def _original(values: Values) -> Draft:
-    # The original system did not restrict provider names, so fold them to lower case. Other bad names become failures.
+    # The original system did not restrict provider names, so fold them to lower case. A name that is still not valid
+    # becomes a failure.
     key = key_of(values, "token_type", text_of(values, "provider").lower())
     return Draft(key, text_of(values, "encrypted_value"), _times(values), _original_status(values))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Spreadsheets run a cell that begins with one of these; some ignore white space before it, or read a full-width
-# character as the ASCII one.
+# A spreadsheet may run a cell as a formula if the cell begins with one of these characters. Some spreadsheets skip a
+# tab or line end before the sign of a formula, or read a full-width sign as the ASCII one.
 _FORMULA = "=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 _TO_GUARD = re.compile(f"'*[{_FORMULA}]")
 _GUARDED = re.compile(f"'+[{_FORMULA}]")
@@ -14,7 +14,7 @@ _GUARDED = re.compile(f"'+[{_FORMULA}]")
 def guard(text: str) -> str:
     """Return a text as a cell, with an apostrophe before it if a spreadsheet would run it as a formula.
 
-    A formula that already follows apostrophes gets one more, so that `unguard` returns every text as it was.
+    A text that already has apostrophes before its formula gets one more, so that `unguard` restores every text.
     """
     return f"'{text}" if _TO_GUARD.match(text) else text
 

@@ -9,7 +9,7 @@ from vault_adapters.importing.piped import PipedLines
 from vault_domain.entities.imported import ImportFailure
 
 MOST_BYTES = 2 * 1024 * 1024
-"""Longest line in bytes. It leaves room for a value of 64 KiB with JSON escapes, and for the other columns."""
+"""Longest line in bytes. The limit has room for a value of 64 KiB with JSON escapes, and for the other columns."""
 
 _BOM = b"\xef\xbb\xbf"
 

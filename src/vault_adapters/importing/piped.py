@@ -11,8 +11,8 @@ _PIECE = 64 * 1024
 class PipedLines:
     """A stream of lines; await `wait` before each `readline`.
 
-    An ordinary read from a slow producer would block the event loop. A running transaction would then block all other
-    writers.
+    An ordinary read from a slow producer would block the event loop. If a transaction of the import were running then,
+    it would block all other writers.
 
     Args:
         descriptor: file descriptor of the pipe; it stays open.
@@ -35,7 +35,7 @@ class PipedLines:
             self._take(await _read_in_a_thread(self._descriptor))
 
     def readline(self, most: int) -> bytes:
-        """Return a line with its end, or ``most`` bytes of it; block until they have arrived."""
+        """Return a line with its end, or ``most`` bytes of the line; block until these bytes have arrived."""
         while (end := self._held.find(b"\n", 0, most)) < 0 and len(self._held) < most and not self._has_ended:
             self._take(os.read(self._descriptor, _PIECE))
         size = end + 1 or min(most, len(self._held))
@@ -49,9 +49,10 @@ class PipedLines:
 
 
 async def _read_in_a_thread(descriptor: int) -> bytes:
-    """Read available bytes in a thread; it is a daemon, so that a silent pipe does not block the process's end.
+    """Wait for bytes in a thread and return them. The thread is a daemon, so that a silent pipe cannot delay the exit.
 
-    The bytes are no result of a future and no argument of a callback, because asyncio's debug mode logs both.
+    The bytes travel in a list, and not as a future's result or a callback's argument, because asyncio's debug mode logs
+    both.
     """
     loop = asyncio.get_running_loop()
     is_read: asyncio.Future[None] = loop.create_future()

@@ -25,7 +25,7 @@ _MOST_CONTENT = 400_000
 """Longest text of a value of 64 KiB in any of the formats."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,48}\Z")
-"""The names of unknown columns that a failure shows."""
+"""A failure shows the name of an unknown column only if the name has this form."""
 
 _Parsed = tuple[int, Draft] | ImportFailure
 
@@ -49,7 +49,7 @@ async def read_dump(
 
 
 async def _chunk(rows: Iterator[_Parsed], stream: BinaryIO | PipedLines) -> list[_Parsed]:
-    """Return the next rows; for a pipe, only the rows that have arrived."""
+    """Return the next rows; from a pipe, return the first row together with rows that have already arrived."""
     if not isinstance(stream, PipedLines):
         return list(islice(rows, _AT_ONCE))
     await stream.wait()

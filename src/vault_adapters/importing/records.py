@@ -44,8 +44,8 @@ def read_records(
 ) -> Iterator[Record | ImportFailure]:
     """Yield the rows of a dump.
 
-    If the first line names the columns, the dump is CSV; otherwise it is JSON with one object per line. Empty lines are
-    skipped.
+    The dump is CSV if its first non-empty line names all required columns; otherwise it is JSON with one object per
+    line. Empty lines are skipped.
 
     Args:
         stream: the dump, read to its end.
@@ -97,16 +97,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-# Refuse repeated names, because Python would take the last one and another reader the first. This decoder is made once,
-# because `json.loads` would make a new one each time.
+# Refuse an object with a repeated name, because Python would take the last value and another reader the first. Make one
+# decoder for all lines, because `json.loads` would make a new decoder for each.
 _decode = json.JSONDecoder(object_pairs_hook=_unique).decode
 
 
 def _csv_records(lines: _Lines, header: list[str], guarded: Collection[str]) -> Iterator[Record | ImportFailure]:
     """Yield rows; a quoted text may span several lines.
 
-    If a row of several lines is malformed, only its first line is a failure, and the other lines are read again. So a
-    stray quote does not hide the rows after it.
+    If a row of several lines is malformed, only its first line is a failure, and its other lines are read again as rows
+    of their own. So a stray quote does not hide the rows after it.
     """
     again: list[Line | ImportFailure] = []
     while (line := again.pop() if again else next(lines, None)) is not None:

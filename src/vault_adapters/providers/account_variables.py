@@ -1,4 +1,7 @@
-"""Finds the values of a profile's variables for one account: fixed ones, the account's extras, the host's callable."""
+"""Finds the values of a profile's variables for one account.
+
+A value comes from the host's callable, from the account's extra members, or from the values that all accounts share.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ def check_variables(profile: Profile, given: Mapping[str, object]) -> None:
     """Check the values that all accounts share.
 
     Raises:
-        ConfigurationError: a name is not known; the message names those that are.
-        InvalidInputError: a value breaks its rule; it is not repeated.
+        ConfigurationError: a name is not a variable of the profile; the message lists the variables.
+        InvalidInputError: a value breaks its rule; the message does not repeat the value.
     """
     if not set(given) <= set(profile.variables):
         known = ", ".join(sorted(profile.variables)) or "none"
@@ -45,9 +48,17 @@ async def values_for(
     finder: AccountVariables | None,
     seconds: float | None = None,
 ) -> Mapping[str, object] | VaultError:
-    """Return the values for an account, or the error to raise; the host's callable has this many seconds.
+    """Return the values of the variables for an account, or the error to raise.
 
-    Values of the host's callable precede values among the account's extras, and these precede fixed values.
+    Values of the host's callable precede the account's extra members, and these precede fixed values.
+
+    Args:
+        profile: the provider's profile.
+        account: the account.
+        extra: the extra members of the account's access token.
+        fixed: the values that all accounts share.
+        finder: the host's callable, or None.
+        seconds: longest time for the callable; None sets no limit.
     """
     if not profile.variables:
         return {}
@@ -73,7 +84,11 @@ async def hosts_for(
     fixed: Mapping[str, str],
     finder: AccountVariables | None,
 ) -> tuple[str, ...]:
-    """Return the hosts that may get an account's access tokens, without those for which a variable is missing."""
+    """Return the hosts to which an account's access tokens may be sent.
+
+    A host is left out if one of its variables has no value or a wrong one. If the values cannot be found, all hosts
+    are left out.
+    """
     values = await values_for(profile, account, extra, fixed, finder)
     if isinstance(values, VaultError):
         return ()
@@ -87,13 +102,13 @@ async def hosts_for(
 async def prepared(
     profile: Profile, request: RefreshRequest, fixed: Mapping[str, str], finder: AccountVariables | None
 ) -> tuple[RefreshRequest, Mapping[str, object]] | VaultError:
-    """Return the values for a request's account, and the request with the time that is left; or the error to raise."""
+    """Return the request with the time that is left, and the values for its account; or the error to raise."""
     clock = asyncio.get_running_loop().time
     began, longest = clock(), request.send_deadline or request.deadline
     values = await values_for(profile, request.account, request.extra, fixed, finder, longest.total_seconds())
     if isinstance(values, VaultError):
         return values
     spent = timedelta(seconds=clock() - began)
-    if spent >= longest:  # the process was stopped, so the lease may be over
+    if spent >= longest:  # the callable or a stop of the process blocked the event loop; the lease may be over
         return RefreshFailedError("the variables of the account were not found in time")
     return evolve(request, deadline=request.deadline - spent, send_deadline=longest - spent), values

@@ -43,7 +43,7 @@ def read_answer(
         answer: status, headers, body and time of receipt.
         dialect: converts the answer of a provider that does not follow RFC 6749.
         condemns: the error codes of a permanently invalid credential.
-        default_lifetime: the documented lifetime, for an answer without an expiry.
+        default_lifetime: the documented lifetime, if neither the answer nor a JWT as access token has an expiry.
     """
     status = answer.status
     if status in (429, 503):
@@ -94,16 +94,16 @@ def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]
     code = error_code(members)
     if code is None and answer.status == 404:
         return ProviderConfigurationError("the token endpoint does not exist (404)", reason=causes.HTTP_404)
-    if members is None and answer.status >= 400:  # no OAuth server answers without JSON; the URL may be wrong
+    if members is None and answer.status >= 400:  # no OAuth server refuses without JSON; the URL may be wrong
         return ProviderConfigurationError("the provider's refusal cannot be read", reason=causes.UNREADABLE_ANSWER)
     return refusal(code, retry_after(answer.headers, answer.received_at), condemns)
 
 
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:
-    """Set the token's expiry: from its lifetime, else a time in the answer or the token, else the default."""
+    """Set the expiry: from the answer's lifetime, else its expiry time or that of a JWT, else the default lifetime."""
     if tokens.expires_in is not None:
-        # Prefer the lifetime to a time, because the provider's clock may differ. The vault counts a lifetime from the
-        # claim.
+        # Prefer the lifetime to an expiry time, because the provider's clock may differ. The vault counts the lifetime
+        # from the claim.
         return evolve(tokens, expires_at=None)
     expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
     if expires_at is not None and expires_at > received_at:
@@ -114,7 +114,7 @@ def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: time
 
 
 def _secret(value: object) -> Secret | None:
-    """Return the credential as `Secret`; None if it is empty, too long or no text."""
+    """Return a token as `Secret`; None if the value is empty, no text, too long or has a lone surrogate."""
     if not isinstance(value, str) or not value:
         return None
     try:
@@ -132,7 +132,7 @@ _DECODER = json.JSONDecoder(parse_int=_whole_number)
 
 
 def json_object(body: bytes | None) -> Members | None:
-    """Return a body's JSON object; None if it is none."""
+    """Return the JSON object of a body; None if the body is no JSON object."""
     if body is None:
         return None
     try:

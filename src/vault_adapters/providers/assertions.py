@@ -19,17 +19,17 @@ CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 DEFAULT_LIFETIME = timedelta(minutes=5)
-"""Lifetime of an assertion. Providers refuse long ones; a clock that is a few minutes wrong still works."""
+"""Lifetime of an assertion. Providers refuse long lifetimes; this one allows for a clock a few minutes wrong."""
 
 
 def new_claims(issuer: str, subject: str | None, audience: str, lifetime: timedelta) -> dict[str, Any]:
     """Return the claims of a new assertion (RFC 7523 section 3).
 
     Args:
-        issuer: who signs.
-        subject: for whom a token is asked; None leaves the claim out.
-        audience: the provider, by its token endpoint's URL or its issuer's.
-        lifetime: the time until the assertion ends.
+        issuer: the ``iss``: who makes and signs the assertion, often the client id.
+        subject: the ``sub``: for whom a token is asked; None leaves the claim out.
+        audience: the ``aud``: the provider, named by the URL of its token endpoint or of its issuer.
+        lifetime: the time until the assertion expires.
     """
     now = int(time.time())
     claims = {
@@ -52,9 +52,9 @@ class Signed:
 
 
 async def timely(key: SigningKey, claims: Mapping[str, Any], request: RefreshRequest) -> Signed | RefreshFailedError:
-    """Return a signed JWT, or the error to raise if the key does not sign before the request must leave.
+    """Return a signed JWT, or the error to raise if signing fails or the JWT comes after the request must have left.
 
-    Nothing was sent by then, so the attempt may be repeated. The error holds no text of the signer's error.
+    With an error, nothing was sent, so the attempt may be repeated. The error holds no text of the signer's error.
     """
     clock = asyncio.get_running_loop().time
     sending = min(request.send_deadline or request.deadline, request.deadline)
@@ -78,7 +78,7 @@ class Proof:
     """The proof that authenticates a client in one request.
 
     Attributes:
-        members: members to add to the request; none for a client with a secret, and for a public client.
+        members: members to add to the request; empty for a client with a secret and for a public client.
         deadline, send_deadline: the request's deadlines, less the time for signing.
     """
 
@@ -90,9 +90,9 @@ class Proof:
 async def proof_of(
     key: SigningKey | None, client_id: str, audience: str, request: RefreshRequest
 ) -> Proof | RefreshFailedError:
-    """Return the proof of ``private_key_jwt``; without a key, it adds nothing to the request.
+    """Return the proof of ``private_key_jwt``; without a key, the proof adds nothing to the request.
 
-    Every request has a JWT of its own, because a provider accepts each only once.
+    Every request has a JWT of its own, because a provider accepts each JWT only once.
     """
     if key is None:
         return Proof({}, request.deadline, request.send_deadline)

@@ -1,4 +1,4 @@
-"""Reads and decompresses an answer's body, up to a size limit."""
+"""Reads and decompresses the body of a provider's answer, up to a size limit."""
 
 import json
 import zlib
@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 MAX_BODY_BYTES = 1024 * 1024
-"""Largest size of an answer in bytes, before and after decompression; two tokens of 64 KiB fit, even if escaped."""
+"""Largest size of a body in bytes, before and after decompression; two tokens of 64 KiB fit, even if escaped."""
 
 _COMPRESSED = {"gzip", "x-gzip", "deflate"}
 
@@ -29,8 +29,8 @@ class Body:
     """The body of a streamed httpx or httpx2 response.
 
     It does not use the library's decoders, because they decompress each chunk completely, and a gzip bomb exploits
-    that. The request asks for an uncompressed answer. A compressed one is decoded too, so that a refresh token is not
-    lost.
+    that. The request asks for an uncompressed answer. A compressed answer is decoded too, so that its refresh token is
+    not lost.
     """
 
     def __init__(self, response: Any) -> None:
@@ -46,10 +46,10 @@ class Body:
         return None if self._decoder is None else await self._read(self._decoder)
 
     def complete_object(self) -> bytes | None:
-        """Return what arrived before the connection broke if it is a complete JSON object, else None.
+        """Return the bytes that arrived before the connection broke if they are a complete JSON object, else None.
 
-        The end of an object is seen in the object itself, so the end of the body need not have arrived. A compressed
-        body must be complete, because its checksum is at its end.
+        A JSON object shows its own end, so the end of the body need not have arrived. A compressed body must be
+        complete, because its checksum is at its end.
         """
         arrived = bytes(self._arrived)
         is_checked = self._decoder is not None and self._decoder.eof

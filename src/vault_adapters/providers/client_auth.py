@@ -50,7 +50,7 @@ def as_client_secret(value: Secret | str | None) -> Secret | None:
     """Return a client secret as `Secret`, or None.
 
     Raises:
-        InvalidInputError: the value is no text, is empty or is too long.
+        InvalidInputError: the value is no text, is empty, is too long or has a lone surrogate.
     """
     if value is None:
         return None
@@ -63,10 +63,10 @@ def as_client_secret(value: Secret | str | None) -> Secret | None:
 
 
 def as_signing_key(value: SigningKey | None) -> SigningKey | None:
-    """Check a client's key and return it, or None.
+    """Check a client's signing key and return it, or None.
 
     Raises:
-        InvalidInputError: the value is something else.
+        InvalidInputError: the value is neither a `SigningKey` nor None.
     """
     if value is not None and not isinstance(value, SigningKey):
         raise InvalidInputError("signing_key must be a SigningKey, made by from_pem, from_jwk or from_signer")
@@ -74,10 +74,10 @@ def as_signing_key(value: SigningKey | None) -> SigningKey | None:
 
 
 def check_client(auth_method: str, client_secret: Secret | None, signing_key: SigningKey | None = None) -> None:
-    """Check that a method has exactly the credential that it needs: a secret, a key, or neither for ``none``.
+    """Check that a client has exactly what its method needs: a secret, a signing key, or neither for ``none``.
 
     Raises:
-        InvalidInputError: secret and key do not fit the method.
+        InvalidInputError: the secret or the key is missing, or the method takes none.
     """
     if (auth_method == "private_key_jwt") != (signing_key is not None):
         raise InvalidInputError("auth_method 'private_key_jwt' needs a signing_key, and no other method takes one")
@@ -92,7 +92,7 @@ def check_client(auth_method: str, client_secret: Secret | None, signing_key: Si
 
 
 def plain_form(url: str, form: Mapping[str, str], headers: Mapping[str, str] = _NO_HEADERS) -> Outgoing:
-    """Return a POST of a form; this adds no authentication of the client."""
+    """Return a POST of a form, without adding the client's authentication."""
     content_type = {"Content-Type": "application/x-www-form-urlencoded"}
     return Outgoing(url, urlencode(form).encode(), {**headers, **content_type})
 
@@ -107,7 +107,7 @@ def signed_form(
 ) -> Outgoing:
     """Return an authenticated POST of a form.
 
-    With ``client_secret_basic``, id and secret are form-urlencoded before they are joined, as the RFC requires. For a
+    With ``client_secret_basic``, id and secret are form-urlencoded before they are joined, as RFC 6749 requires. For a
     provider that does not decode them, use ``client_secret_post``.
     """
     return plain_form(url, *_authenticated(form, client_id, client_secret, auth_method))

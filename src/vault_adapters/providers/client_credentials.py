@@ -30,14 +30,14 @@ class ClientCredentialsRefresher(KeyRefresher):
     """Exchanges an API key (a ``client_id`` with its ``client_secret``) for an access token (RFC 6749, section 4.4).
 
     Store the key as ``Secret.from_fields(client_id=..., client_secret=...)``. The answers ``invalid_client`` and
-    ``unauthorized_client`` raise `ReauthorizationRequiredError`, because they concern only this account's key.
+    ``unauthorized_client`` raise `ReauthorizationRequiredError`, because the client is this account's own key.
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
         auth_method: ``client_secret_basic`` or ``client_secret_post``.
         scopes: the scopes to request; None requests the provider's default.
         extra: further form parameters, such as ``{"audience": "..."}``.
-        client: an HTTP client, which is never closed; None opens one for each call.
+        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

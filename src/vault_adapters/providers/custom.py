@@ -1,4 +1,4 @@
-"""`CustomRefresher`: the base for answers of another shape; a host writes only the function that reads them."""
+"""`CustomRefresher`: for answers of another shape; the host writes only the function that reads them."""
 
 from __future__ import annotations
 
@@ -38,19 +38,20 @@ def _as_error_reader(value: Any) -> Any:
 class CustomRefresher(OAuth2Refresher):
     """Refreshes with a refresh token at a provider whose answers have a shape of their own.
 
-    It sends the request of RFC 6749 section 6, keeps the deadlines, and tells failures apart. If the provider could not
-    be reached (name look-up, connection, TLS), nothing was spent. If the exchange broke off or took too long, the
-    outcome is unknown. Outages and registered OAuth codes have the same meaning as in `OAuth2Refresher`.
+    It sends the request of RFC 6749 section 6, keeps the deadlines, and distinguishes failures. If the provider could
+    not be reached (name look-up, connection, TLS), the credential was not spent. If the exchange broke off or took too
+    long, the outcome is unknown. Outages and registered OAuth codes have the same meaning as in `OAuth2Refresher`.
 
     Args:
-        token_url, client_id, client_secret, and all others: as for `OAuth2Refresher`.
+        token_url, client_id, client_secret, and all other arguments: as for `OAuth2Refresher`.
         read_answer: takes the JSON object of an answer with the status 2xx and returns a `TokenSet`. If it raises a
-            `VaultError` other than `InvalidInputError`, that error is raised. After any other exception, the
-            answer's ``error`` decides; without one, the outcome is unknown, because the refresh token may be spent. No
-            text of the exception is shown or stored, because it may hold a token.
-        read_error: takes the status and the JSON object of an answer (an empty mapping if there is none), before
-            everything else, for the status 2xx, and 4xx without 429; returns the error to raise, or None to go on. Name
-            a registered OAuth code as its ``reason``.
+            `VaultError` other than `InvalidInputError`, that error is raised. After any other exception, the answer's
+            member ``error`` decides; without this member, the outcome is unknown, because the refresh token may be
+            spent. No text of the exception is shown or stored, because it may hold a token.
+        read_error: takes the status and the JSON object of an answer (an empty mapping if there is none); returns the
+            error to raise, with a registered OAuth code as its ``reason``, or None to go on. It is called before
+            `read_answer`, for each status 2xx, and each 4xx except 429. If it raises an error that is no `VaultError`,
+            the outcome is unknown.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

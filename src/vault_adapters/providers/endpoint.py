@@ -15,7 +15,7 @@ _RESERVED = {"client_id", "client_secret", "grant_type", "refresh_token", "scope
 
 
 def as_endpoint(value: object, name: str) -> str:
-    """Check an endpoint's URL and return it: https, or http on loopback; without user, password and fragment.
+    """Check an endpoint's URL and return it: https, or http on loopback; no user, password or fragment.
 
     A query is allowed (RFC 6749 section 3.2); it must not hold a secret.
 
@@ -60,7 +60,7 @@ def as_client_id(value: str) -> str:
 
 
 def as_parameters(value: Mapping[str, str] | None) -> dict[str, str]:
-    """Check extra form parameters and return them; they must not set parameters that refreshers set themselves."""
+    """Check extra form parameters and return them; they must not set what refreshers set, such as ``client_id``."""
     if value is None:
         return {}
     items = value.items() if isinstance(value, Mapping) else [(None, None)]
@@ -84,7 +84,7 @@ def _split(value: str) -> SplitResult | None:
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - reading the port checks it
-    except ValueError:  # do not raise here, because the new error would keep this one, which holds the URL
+    except ValueError:  # do not raise here, because the new error would refer to this one, which holds the URL
         return None
     return parts
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 LONGEST_WAIT = timedelta(hours=1)
-"""Longest time that the vault accepts from Retry-After."""
+"""Longest wait that the vault takes from Retry-After; a longer one is shortened to it."""
 
 
 def retry_after(headers: Mapping[str, str], received_at: datetime) -> timedelta | None:
-    """Return the wait that Retry-After asks for (RFC 9110 section 10.2.3), at most an hour; None if there is none.
+    """Return the wait that Retry-After asks for (RFC 9110 section 10.2.3), at most an hour; None without the header.
 
-    The header holds seconds or a date; any other text is ignored. A date is compared with the answer's Date header if
-    there is one, because clocks differ.
+    The header holds seconds or a date; any other text counts as no header. A date is compared with the answer's
+    Date header if there is one, because clocks differ.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():

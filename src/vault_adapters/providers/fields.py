@@ -9,9 +9,9 @@ from vault_domain.entities.secret import Secret
 def credential_fields(
     credential: Secret, *names: str, optional: Sequence[str] = ()
 ) -> dict[str, str] | ReauthorizationRequiredError:
-    """Return the fields of a credential made with `Secret.from_fields`, or the error to raise.
+    """Return the named fields of a credential made with `Secret.from_fields`, or the error to raise.
 
-    If a field is missing, the account needs another API key; other accounts are not affected.
+    If a required field is missing or empty, the account needs another API key; other accounts are not affected.
     """
     fields = fields_of(credential)
     if all(fields.get(name) for name in names):
@@ -23,7 +23,7 @@ def credential_fields(
 
 
 def fields_of(credential: Secret) -> dict[str, str]:
-    """Return the fields of a credential; none if it does not consist of fields."""
+    """Return the fields of a credential; an empty dict if the credential does not consist of fields."""
     try:
         return credential.reveal_fields()
     except InvalidInputError:

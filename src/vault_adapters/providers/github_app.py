@@ -47,20 +47,21 @@ def _as_api_url(value: str) -> str:
 @scrubbed_class
 @frozen(eq=False)
 class GitHubAppRefresher(KeyRefresher):
-    """Asks GitHub for the access token of an installation, which lasts an hour.
+    """Asks GitHub for an installation's access token. The token lasts an hour.
 
-    Store the installation as ``Secret.from_fields(installation_id="123")``, of the kind API key. Further fields
+    Store the installation as ``Secret.from_fields(installation_id="123")``, of the kind API key. The optional fields
     ``repositories`` (names, separated by spaces) and ``permissions`` (such as ``"contents:read issues:write"``)
     restrict the token.
 
     GitHub documents the request under "Generating an installation access token for a GitHub App". The JWT's ``iat``
-    lies a minute in the past, as GitHub advises, because clocks differ, and it lasts less than ten minutes.
+    lies a minute in the past, as GitHub advises, because clocks differ. Its ``exp`` lies nine minutes ahead, because
+    GitHub accepts at most ten.
 
     Args:
-        app_id: the App's client id or id, the ``iss`` of the JWT.
-        signing_key: the App's private key: RS256.
-        api_url: the API; a GitHub Enterprise Server's is ``https://HOST/api/v3``.
-        client: an HTTP client, which is never closed; None opens one for each call.
+        app_id: the App's client id or App id; it becomes the ``iss`` of the JWT.
+        signing_key: the App's private key, with the algorithm RS256.
+        api_url: the URL of the API; for a GitHub Enterprise Server, ``https://HOST/api/v3``.
+        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.
@@ -118,7 +119,7 @@ def _read(answer: Incoming) -> TokenSet | VaultError:
         return _forbidden(answer, wait)
     if answer.status in (404, 410):  # the installation was removed, or belongs to another App
         return ReauthorizationRequiredError(reason="invalid_grant")
-    if answer.status == 401:  # the App's JWT: another key or id, or a clock that is wrong
+    if answer.status == 401:  # GitHub refuses the App's JWT: another key or id, or a wrong clock
         return ProviderConfigurationError(reason="invalid_client")
     if answer.status == 422:  # repositories or permissions that the installation does not have
         return ProviderConfigurationError(reason="invalid_scope")

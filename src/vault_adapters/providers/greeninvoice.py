@@ -32,15 +32,15 @@ class GreenInvoiceRefresher(KeyRefresher):
     """Exchanges a GreenInvoice (Morning) API key: a POST of ``{"id", "secret"}`` returns ``{"token", "expires"}``.
 
     Store the key as ``Secret.from_fields(id=..., secret=...)``. The token is a JWT, and ``expires`` is in Unix time;
-    without ``expires``, the token's ``exp`` claim is used. Status 401 means that the key is permanently invalid, and so
-    do OAuth error codes that condemn a client id and secret (`CONDEMNS_KEY`).
+    without ``expires``, the token's ``exp`` claim is used. The status 401 means that the key is permanently invalid,
+    and so do the OAuth error codes that condemn a client id and secret (`CONDEMNS_KEY`).
 
-    The profile ``greeninvoice`` names the sources. The sandbox is
+    The profile ``greeninvoice`` names the sources, and the facts that are not verified. The sandbox is
     ``https://sandbox.d.greeninvoice.co.il/api/v1/account/token``.
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
-        client: an HTTP client, which is never closed; None opens one for each call.
+        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

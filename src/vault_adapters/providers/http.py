@@ -88,8 +88,9 @@ async def exchange(
             None opens a client that ignores the environment (no proxies, no netrc) and closes it.
         outgoing: the request.
         deadline: longest time for the exchange, from the name look-up to the last byte.
-        send_deadline: longest time until the request leaves; None: as for ``deadline``. A client that does not tell
-            what it sends may have sent the request, so its answer is awaited until ``deadline``.
+        send_deadline: longest time until the request leaves; None: as for ``deadline``. If the client's transport
+            does not report when the request leaves (httpcore's does), the request may have left, so its answer is
+            awaited until ``deadline``.
     """
     send_seconds = min(send_deadline or deadline, deadline).total_seconds()
     progress = _Progress(traced=client is None, seconds=send_seconds)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 _LONGEST = timedelta(hours=1)
 _LONGEST_PEM = 4096
-"""Most characters of an account's key, as for RSA of 4096 bits.
+"""Largest number of characters of an account's private key; the PEM of an RSA key of 4096 bits fits.
 
-OpenSSL checks a key of 8192 bits for seconds, on the event loop, and the key may be a tenant's.
+A tenant may have supplied the key, and OpenSSL's check of an RSA key of 8192 bits blocks the event loop for seconds.
 """
 _NAMES = {
     "issuer": ("issuer", "client_email"),
@@ -57,29 +57,30 @@ def _as_lifetime(value: timedelta) -> timedelta:
 @scrubbed_class
 @frozen(eq=False)
 class JwtBearerRefresher(KeyRefresher):
-    """Exchanges a JWT that is signed for each request for an access token; the provider knows the public key.
+    """Signs a JWT for each request and exchanges it for an access token; the provider knows the public key.
 
-    The account's credential is an API key of fields; missing fields are taken from the refresher:
+    The account's credential is an API key of fields. A missing issuer or private key is taken from the refresher:
 
-    - ``Secret.from_fields(subject="ann@example.com")``: the host's key and issuer ask for this user (Salesforce).
-    - The text of a service account's JSON file (Google): its own ``client_email``, ``private_key`` and
-      ``private_key_id``. Add ``subject`` for a user of a Workspace domain.
+    - ``Secret.from_fields(subject="ann@example.com")``: the refresher's key and issuer ask for this user (Salesforce).
+    - The text of a service account's JSON file (Google) brings its own ``client_email``, ``private_key`` and
+      ``private_key_id``. Add ``subject`` to ask for a user of a Workspace domain.
 
     The fields are ``issuer`` (or ``client_email``), ``private_key`` (PEM), ``key_id`` (or ``private_key_id``) and
-    ``subject``. An account's key has at most 4096 characters (RSA of 4096 bits). If the account has a key of its own,
-    ``invalid_client`` condemns that key.
+    ``subject``. An account's ``private_key`` has at most 4096 characters (RSA of 4096 bits). If the account has a
+    ``private_key``, the answers ``invalid_client`` and ``unauthorized_client`` condemn its API key; the answer
+    ``invalid_grant`` always does.
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
         issuer: the ``iss`` of accounts that have none of their own; usually the client id.
-        signing_key: the key of accounts that have none of their own.
-        audience: the ``aud``; None: ``token_url``. Salesforce wants its login host.
+        signing_key: the private key of accounts that have none of their own.
+        audience: the ``aud``; None: ``token_url``. Salesforce expects the URL of its login host.
         scopes: the scopes to request.
         scope_claim: whether the scopes are a claim of the JWT (Google) instead of a parameter of the request.
         lifetime: lifetime of a JWT, an hour at most.
         extra: further form parameters.
-        default_lifetime: the documented lifetime of access tokens, for answers without one (Salesforce).
-        client: an HTTP client, which is never closed; None opens one for each call.
+        default_lifetime: the documented lifetime of access tokens, for answers without a lifetime (Salesforce).
+        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.
@@ -104,7 +105,7 @@ class JwtBearerRefresher(KeyRefresher):
         fields = _named(fields_of(request.credential))
         signed = await self._signed(fields, request)
         has_own_key = "private_key" in fields
-        fields.clear()  # a cancellation's traceback keeps this frame, so it must not hold the key
+        fields.clear()  # a cancellation's traceback keeps this frame, which must not hold the key
         if not isinstance(signed, Signed):
             return signed
         form = {**self.extra, "grant_type": JWT_BEARER, "assertion": signed.jwt}
@@ -143,7 +144,7 @@ class JwtBearerRefresher(KeyRefresher):
             return SigningKey.from_pem(Secret(pem), key_id=fields.get("key_id"))
         except InvalidInputError:
             return None
-        except ConfigurationError as error:  # without joserfc; this frame holds the key, so the error must not leave it
+        except ConfigurationError as error:  # joserfc is missing; drop the traceback, because this frame holds the key
             return error.with_traceback(None)
 
 

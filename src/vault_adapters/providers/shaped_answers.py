@@ -28,7 +28,7 @@ _CODES = {
     "not_now": "temporarily_unavailable",
     "unknown": "server_error",
 }
-"""The registered OAuth code that each meaning has; no other text of a provider leaves this module."""
+"""The registered OAuth code of each meaning. Errors name such codes, and never repeat a provider's own text."""
 
 _LONGEST_MESSAGE = 4096
 _LARGEST_NUMBER = 10**100
@@ -66,7 +66,7 @@ def read_shaped(
             return {**shaped, "error": code}
         if members is None:
             return None
-        # A provider whose errors have a form of their own may send the RFC's too, as its gateways do.
+        # Even a provider whose errors have their own form may send an error in the RFC's form, such as from a gateway.
         own = _found(members, profile.errors.code)
         return {**shaped, "error": members.get("error") if own is None else own}
 
@@ -75,7 +75,7 @@ def read_shaped(
 
 
 def read_token_set(profile: Profile, answer: Mapping[str, Any], received_at: datetime | None = None) -> TokenSet:
-    """Read the tokens of an answer that is no refresh, such as that to an authorization code.
+    """Read the tokens of an answer to a request that is no refresh, such as the exchange of an authorization code.
 
     Args:
         profile: the provider's profile.

@@ -1,4 +1,4 @@
-"""Makes the requests of a provider in the form that its profile describes."""
+"""Makes requests to a provider in the form that its profile describes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def members_of(
     """Return the members of a token request, without those that authenticate the client.
 
     Raises:
-        InvalidInputError: a variable has no value or a wrong one.
+        InvalidInputError: a variable of the profile has no value or a wrong one.
     """
     shape = profile.request
     members = {**profile.parameters(shape.extra, values), **extra}
@@ -59,7 +59,7 @@ def signed(
 def keyed(
     profile: Profile, url: str, members: Mapping[str, str], credential: Secret, auth_method: AuthMethod
 ) -> Outgoing | VaultError:
-    """Return a POST that an account's own API key authenticates, or the error to raise if the key has another form."""
+    """Return a POST that an account's own API key authenticates, or the error to raise if the key lacks a field."""
     if profile.request.grant == "client_credentials":
         fields = credential_fields(credential, "client_id", "client_secret")
         if isinstance(fields, VaultError):

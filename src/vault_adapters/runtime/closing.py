@@ -42,15 +42,16 @@ async def running(
 ) -> AsyncIterator[None]:
     """Do the periodic work until the block ends, then close the vault.
 
-    First, no refresh starts any more. Then the running ones end, each within its own limits. Then the waiting answers
-    are tried for the last time, within ``limit``, which counts from the moment at which refreshes were stopped.
+    First, no refresh starts any more. Then the running ones end, each within its own limits. Then the vault tries
+    for the last time to store the waiting answers, which are providers' answers that the database does not have yet.
+    ``limit`` counts from the moment at which refreshes were stopped; a fifth of it is added if it is used up by then.
 
     Args:
         refreshing: the refreshes.
-        keeper: the waiting answers.
-        noted: the notes of reads, such as the uses of tokens; they are stored every ten seconds.
+        keeper: keeps the waiting answers, and tries every second to store them.
+        noted: collect in memory what reads leave to be stored, such as times of use; it is stored every ten seconds.
         tasks: runs the refreshes.
-        limit: longest time in seconds for the waiting answers.
+        limit: longest time in seconds for storing the waiting answers.
         lease: longest time in seconds that a refresh takes.
     """
     async with repeating(keeper.retry_all, _RETRY_SECONDS, last=partial(keeper.close, limit)):

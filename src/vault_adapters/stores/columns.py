@@ -144,7 +144,7 @@ def without_last_use(columns: str, moment: str) -> str:
 
 
 def with_last_use(row: Sequence[Any], last_used_at: object) -> tuple[Any, ...]:
-    """Return a row that begins with the columns `TOKEN` with the time of the last use."""
+    """Fill the time of the last use into a row that begins with the columns `TOKEN`, and return the new row."""
     return (*row[:_LAST_USE], last_used_at, *row[_LAST_USE + 1 :])
 
 
@@ -195,7 +195,10 @@ _LISTS = {
 
 
 def list_of_state(state: ConnectionState | None) -> str:
-    """Return the name of the query that finds all accounts of this state; if these are rare, it finds few others."""
+    """Return the name of the query that finds all accounts of this state.
+
+    It may find accounts of other states too; the caller drops these. For a state that is rare, they are few.
+    """
     return "list_all_accounts" if state is None else _LISTS.get(state, "list_all_accounts")
 
 

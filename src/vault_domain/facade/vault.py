@@ -55,14 +55,14 @@ class TokenVault:
         return TokenVault(self._services, as_label(actor, "actor"), why)
 
     def _noted(self, token: T) -> T:
-        """Return a token that a caller gets, after the audit log has noted the read."""
+        """Note for the audit log that a caller reads this token, and return it. The event is stored later."""
         if token is not None:
             self._services.auditing.read((token.info,), self._actor, self._reason)
         return token
 
     @property
     def keys(self) -> VaultKeys:
-        """The keys behind this vault: their status and their rotation."""
+        """The keys of this vault: their status and their rotation."""
         return VaultKeys(self._services.keys, self._actor)
 
     @property
@@ -130,7 +130,9 @@ class TokenVault:
         Raises:
             DecryptionError: the stored value cannot be decrypted.
         """
-        return self._noted(await self._services.tokens.get(read.as_key(key), fresh=read.as_flag(fresh, "fresh")))
+        known, anew = read.as_key(key), read.as_flag(fresh, "fresh")
+        token = None if anew else self._services.tokens.at_hand(known)
+        return self._noted(token or await self._services.tokens.get(known, fresh=anew))
 
     @scrubbed_async
     async def get_tokens(self, keys: Iterable[TokenKey]) -> dict[TokenKey, Token]:
@@ -245,7 +247,8 @@ class TokenVault:
         Args:
             account: the account of the token.
             timeout: longest time that this caller waits, as a timedelta or in seconds; a running refresh goes on.
-                None: wait until the refresh has ended, but only for a second while the stored token is still valid.
+                None: until the refresh has ended. With or without a timeout, if the stored token is still valid, the
+                caller waits at most one second for a new one, and then gets the stored one.
             fresh: see `get_token`.
 
         Raises:
@@ -258,7 +261,10 @@ class TokenVault:
         """
         seconds = read.as_seconds(timeout, "timeout")
         known, anew = read.as_account(account), read.as_flag(fresh, "fresh")
-        return self._noted(await self._services.refreshing.ensure(known, seconds, actor=self._actor, fresh=anew))
+        token = None if anew else self._services.refreshing.at_hand(known)
+        return self._noted(
+            token or await self._services.refreshing.ensure(known, seconds, actor=self._actor, fresh=anew)
+        )
 
     @scrubbed_async
     async def refresh_account(self, account: Account) -> Token:
@@ -311,7 +317,8 @@ class TokenVault:
 
         Args:
             limit: largest number of accounts to refresh; None: all that are due.
-            should_stop: called repeatedly; after it returns True, the sweep finishes running refreshes and ends.
+            should_stop: called repeatedly; after it returns True, the sweep finishes the accounts that it has already
+                taken, at most 20 of each provider, and ends.
         """
         most, stop = None if limit is None else read.as_limit(limit), read.as_function(should_stop, "should_stop")
         report = await self._services.sweeping.sweep(most, stop, actor=self._actor)
@@ -374,7 +381,7 @@ class TokenVault:
     async def audit_events(
         self, *, tenant_id: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[AuditEvent]:
-        """Return audit events in a lasting order: each key's events in the order of its generations.
+        """Return audit events in an order that never changes: each key's events in the order of its generations.
 
         Events of different keys come in the order of their commits, except for transactions that ran at the same time.
 
@@ -424,10 +431,11 @@ class TokenVault:
         source: str | None = None,
         progress: Progress | None = None,
     ) -> ImportReport:
-        """Store tokens of another system, in batches of a thousand; a repeated import is harmless.
+        """Store tokens of another system, in batches of a thousand.
 
-        A stored token stays, because it may have been refreshed since; the row with its key is skipped. If several rows
-        have the same key, the row with the latest `updated_at` is stored; if times are equal or missing, the first row.
+        Without ``overwrite``, a repeated import is harmless: a stored token stays, because it may have been refreshed
+        since, and the row with its key is skipped. If several rows have the same key, the row with the latest
+        `updated_at` is stored; if times are equal or missing, the first row.
 
         Args:
             rows: an `ImportedToken` for each row, or an `ImportFailure` for a row that could not be read.
@@ -460,7 +468,7 @@ class TokenVault:
         dry_run: bool = False,
         progress: Callable[[RevivalReport], object] | None = None,
     ) -> RevivalReport:
-        """Make credentials refreshable again that refreshes condemned by mistake; their values were never deleted.
+        """Make credentials refreshable again after refreshes condemned them by mistake; their values are still stored.
 
         Sweeps refresh ten revived accounts per second; callers who ask for an account refresh it at once. A credential
         that a host marked invalid stays invalid, and so does one that has expired. It works in transactions of 500
@@ -524,7 +532,7 @@ class TokenVault:
             tenant_id: see `audit_events`.
             after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
             limit: largest number of events on a page, 1 to 10,000.
-            interval: longest time between two reads of the log, for events without a notification.
+            interval: longest time between two reads of the log; a notification leads to an earlier read.
         """
         tenant, most = None if tenant_id is None else as_tenant_id(tenant_id), read.as_limit(limit)
         pause = as_duration(interval, "interval", positive=True)
@@ -541,7 +549,8 @@ class TokenVault:
         """Delete the audit events that are older than this; return their number.
 
         Events that confirm the states of keys, and those of erasures and prunings, stay. If any event was deleted, the
-        event ``audit_pruned`` is appended. On Postgres, a month that is old as a whole goes with its partition.
+        event ``audit_pruned`` is appended. On Postgres, the partition of a month is dropped once all its events
+        are older.
 
         Args:
             older_than: one day at least.
@@ -561,9 +570,9 @@ class TokenVault:
 
     @scrubbed_async
     async def ready(self, *, timeout: timedelta | float = 1.0) -> Readiness:
-        """Return whether the database, its schema and the master key can be used now, as a probe asks.
+        """Return whether the database, its schema and the master key can be used now, for a readiness probe.
 
-        The database is asked whether it takes writes; nothing is counted. It raises no error for an outage.
+        On Postgres, the database is also asked whether it takes writes. Nothing is counted. An outage raises no error.
 
         Args:
             timeout: longest time for the answer, as a timedelta or in seconds; a part that takes longer has the cause

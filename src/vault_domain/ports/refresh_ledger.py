@@ -221,7 +221,7 @@ class RefreshLedger(Protocol):
         """
 
     async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
-        """Let the attempt's own lease end ``lease`` from now, because its exchange with the provider goes on.
+        """Extend the attempt's own lease to now plus ``lease``, because its exchange with the provider goes on.
 
         It is as durable as a claim. The attempt may renew a lease that ran out, as long as no other attempt began.
 

@@ -1,4 +1,4 @@
-"""RevivalRepository: makes credentials refreshable again that refreshes have condemned."""
+"""RevivalRepository: makes credentials refreshable again after refreshes have condemned them."""
 
 from datetime import datetime, timedelta
 from typing import Any, Protocol

@@ -27,7 +27,7 @@ class RefreshRequest:
             up: a late answer is stored too.
         send_deadline: longest time until the request has left; None: as for ``deadline``. A refresher that has sent
             nothing by then raises `RefreshFailedError`, without ``outcome_unknown``.
-        extra: the extra members of the stored access token, such as the place of the account at the provider.
+        extra: the extra members of the stored access token, such as ``instance_url``, the URL of the account's API.
     """
 
     account: Account
@@ -68,7 +68,7 @@ class TokenRefresher(Protocol):
     #   does not return it.
     # - `revocation_scope`: a `RevocationScope`; USER_AND_CLIENT if the provider ends all grants of the user for this
     #   client when one token is revoked.
-    # - `request_limit`: a `RequestLimit`; the fleet sends no more token requests than it allows.
+    # - `request_limit`: a `RequestLimit`; all processes together send no more token requests than it allows.
     # - `concurrency`: the largest number of requests that one process has open at the provider.
     # Each of the others is a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
@@ -79,7 +79,7 @@ def times_of(refreshers: Mapping[str, TokenRefresher], name: str) -> dict[str, t
     """Return, by provider, an optional attribute that is a positive duration, such as `default_lifetime`.
 
     Raises:
-        InvalidInputError: an attribute is no duration from 0 to 100 years.
+        InvalidInputError: an attribute is no positive duration of at most 100 years.
     """
     given = {provider: getattr(refresher, name, None) for provider, refresher in refreshers.items()}
     return {provider: as_duration(value, name, positive=True) for provider, value in given.items() if value is not None}
@@ -106,7 +106,7 @@ class ClientNamer(Protocol):
     """
 
     def client_id_of(self, account: Account | None) -> str | None:
-        """Return the id of the client that is presented for an account; None if it has no client that others share.
+        """Return the id of the client that is presented for an account; None if it shares no client with others.
 
         For the account None, return the client of all accounts; None if the client depends on the account.
         """

@@ -33,7 +33,8 @@ class ClientRules:
     """The numbers by which the vault tells a fault of its client, or of the provider, from dead grants.
 
     Attributes:
-        accounts: number of different accounts that are refused, without a success between, before the client is paused.
+        accounts: number of different accounts that are refused, without a success in between, before the client is
+            paused.
         probe_interval: time between two probes of a paused client.
         fleet: least number of different accounts that the provider rejects within `window` before the guard acts.
         window: time for which rejections and successes are compared.

@@ -116,7 +116,7 @@ def account_codes(
         info: the account.
         provider: what is known about its provider.
         now: the present time.
-        notice: time before the end of a refresh token from which it ends soon.
+        notice: time before a refresh token's expiry from which the token counts as ending soon.
     """
     if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
         yield FindingCode.RECONNECT_REQUIRED

@@ -85,6 +85,14 @@ class TestPlaces:
     async def test_moved_within_the_tenant(self, cipher, change):
         assert await refusal(cipher, evolve(KEY, **change), await seal(cipher)) == "commitment"
 
+    async def test_what_is_held_opens_at_once_and_nothing_else_does(self, cipher, other):
+        [sealed] = await cipher.seal([(KEY, VALUE)], [Secret("extra")])
+        assert cipher.open_held(KEY, sealed) == (VALUE, Secret("extra"))
+        assert cipher.open_held(KEY, evolve(sealed, extra=None)) == (VALUE, None)
+        assert other.open_held(KEY, sealed) is None  # its data key is not held in that process
+        assert cipher.open_held(evolve(KEY, provider="gitlab"), sealed) is None
+        assert cipher.open_held(KEY, evolve(sealed, extra=sealed.blob)) is None
+
     async def test_moved_to_another_tenant(self, cipher, repository):
         sealed, theirs = await seal(cipher), evolve(KEY, tenant_id="tenant-2")
         assert await refusal(cipher, theirs, sealed) == "unknown_key"

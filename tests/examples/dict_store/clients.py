@@ -2,6 +2,7 @@
 
 from attrs import evolve
 from tests.examples.dict_store.refreshes import reject
+from tests.examples.dict_store.tokens import token_event
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -76,9 +77,10 @@ class DictClientLedger:
                 others = [each for each in _rejected(transaction, scope, now - rules.window)
                           if each.key.account != attempt.account]  # fmt: skip
                 if is_mass(len(others) + 1, _succeeded(transaction, scope, now - rules.window), rules):
-                    _take_back(transaction, _rejected(transaction, scope, now - rules.window))
+                    revived = _take_back(transaction, _rejected(transaction, scope, now - rules.window), actor)
                     clients[scope] = opened(counted(None, scope, attempt.account, now, rules, succeeded=False), now)
-                    return Change(Verdict.SPARED, _report(transaction, AuditAction.CLIENT_PAUSED, scope))
+                    paused = _report(transaction, AuditAction.CLIENT_PAUSED, scope)
+                    return Change(Verdict.SPARED, (*revived, *paused))
             change = reject(transaction, attempt, code, actor)
             return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
 
@@ -110,11 +112,16 @@ def _rejected(transaction, scope, since):
     ]
 
 
-def _take_back(transaction, rows):
+def _take_back(transaction, rows, actor):
     for row in rows:
         info = evolve(row.info, status=TokenStatus.VALID, error_code=None, rejected_at=None, updated_at=transaction.now)
         transaction.tables.tokens[info.key] = evolve(row, info=info)
         transaction.change_account(info.key.account, due_at=transaction.now)
+    events = [
+        token_event(AuditAction.ACCOUNT_REVIVED, row.info, transaction, actor, row.info.error_code) for row in rows
+    ]
+    transaction.append(events)
+    return events
 
 
 def _report(transaction, action, scope):

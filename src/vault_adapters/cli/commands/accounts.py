@@ -84,14 +84,15 @@ def delete_account(
     *,
     identifier: Identifier = None,
     revoke: Annotated[
-        bool, Parameter(help="Ask the provider first to revoke the grant; it needs --refreshers.", show_default=False)
+        bool, Parameter(help="First ask the provider to revoke the grant; this needs --refreshers.", show_default=False)
     ] = False,
     refreshers: Refreshers = None,
     json: Json = False,
 ) -> None:
     """Delete all tokens of an account.
 
-    With --revoke, the provider is asked first to revoke the grant; the tokens are deleted even if it does not confirm.
+    With --revoke, it first asks the provider to revoke the grant, unless that would end another tenant's grant too. The
+    tokens are deleted even if the provider does not confirm.
     """
     account = Account(tenant, provider, identifier)
     known = load_refreshers(refreshers) if revoke else None
@@ -106,5 +107,6 @@ def delete_account(
     screen = open_screen()
     screen.text(f"deleted {deletion.deleted} {'token' if deletion.deleted == 1 else 'tokens'}")
     if revoke:
-        confirmed = "the provider confirmed the revocation" if deletion.revoked else "nothing was revoked"
-        screen.text(confirmed if deletion.reason is None else f"{confirmed} ({deletion.reason})")
+        verb = "confirmed" if deletion.revoked else "did not confirm"
+        outcome = "nothing was revoked" if deletion.revoked is None else f"the provider {verb} the revocation"
+        screen.text(outcome if deletion.reason is None else f"{outcome} ({deletion.reason})")

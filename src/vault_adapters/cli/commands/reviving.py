@@ -1,4 +1,4 @@
-"""`revive`: makes accounts refreshable again that refreshes condemned by mistake."""
+"""`revive`: makes accounts refreshable again after refreshes condemned them by mistake."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def revive(
     dry_run: Annotated[bool, Parameter(help="Only count; write nothing.", show_default=False)] = False,
     json: Json = False,
 ) -> None:
-    """Make accounts refreshable again that refreshes condemned by mistake.
+    """Make accounts refreshable again after refreshes condemned them by mistake.
 
-    For example after an incident at the provider, or after a wrong client id. Credentials that a host marked invalid
-    stay invalid, and so do credentials that have expired. Workers refresh ten revived accounts per second.
+    Use it after the provider rejected valid credentials for a time, or after a wrong client id. Credentials that a host
+    marked invalid stay invalid, and so do credentials that have expired. Workers refresh ten revived accounts per
+    second.
     """
     begin = as_moment_or_age(since, "--since")
     end = None if until is None else as_moment_or_age(until, "--until")

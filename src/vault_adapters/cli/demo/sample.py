@@ -42,7 +42,7 @@ def connections() -> list[Connection]:
 
 
 def api_keys() -> list[tuple[TokenKey, Secret]]:
-    """Return credentials that do not expire: API keys, a pair of fields in one value, and a webhook's secret."""
+    """Return values that do not expire: two API keys, one of which consists of two fields, and a webhook secret."""
     pair = Secret.from_fields(id=_value("gi-"), secret=_value("gi-"))
     return [
         (Account("acme", "greeninvoice").key(TokenKind.API_KEY), pair),

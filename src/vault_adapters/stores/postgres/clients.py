@@ -6,12 +6,13 @@ from typing import Any
 
 from vault_adapters.stores.client_rows import client_record, joined, rejects_fleet, scope_columns
 from vault_adapters.stores.damage import sound
+from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.refreshes import reject_attempt
 from vault_adapters.stores.postgres.rows import account_parameters
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import Account
+from vault_domain.entities.account import Account, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
 from vault_domain.entities.request_limit import RequestLimit
@@ -23,7 +24,7 @@ from vault_domain.rules.pacing import FREE, next_turn
 
 
 class PostgresClientLedger:
-    """Implements `ClientLedger`. Each transaction that writes locks the scope's row first."""
+    """Implements `ClientLedger`. `refuse` and `condemn` lock the scope's row before they read anything else."""
 
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
@@ -71,7 +72,7 @@ class PostgresClientLedger:
         return await self._database.transact(work)
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete a record; if it was paused, write the event."""
+        """Delete the record of a scope; if the scope was paused, write the event."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = scope_columns(scope) | {"now": transaction.now}
@@ -94,11 +95,12 @@ class PostgresClientLedger:
                 await self._put(transaction, counted(record, scope, attempt.account, now, rules, succeeded=False))
                 return Change(Verdict.SPARED)
             if record.opened_at is None and await self._is_mass(transaction, attempt, scope, now, rules):
-                window = scope_columns(scope) | {"after": now - rules.window, "now": transaction.now}
-                await transaction.execute(self._queries["take_back_rejections"], window)
+                window = scope_columns(scope) | {"after": now - rules.window, "now": transaction.now, "actor": actor}
+                revived = await transaction.fetch(self._queries["take_back_rejections"], window)
                 first = counted(None, scope, attempt.account, now, rules, succeeded=False)
                 await self._put(transaction, opened(first, now))
-                return Change(Verdict.SPARED, await self._report(transaction, AuditAction.CLIENT_PAUSED, scope, now))
+                paused = await self._report(transaction, AuditAction.CLIENT_PAUSED, scope, now)
+                return Change(Verdict.SPARED, (*sound(revived, lambda row: _revival(row, actor)), *paused))
             change = await reject_attempt(transaction, self._queries, attempt, code, actor)
             return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
 
@@ -124,7 +126,7 @@ class PostgresClientLedger:
         return int(count)
 
     async def _lock(self, transaction: Transaction, scope: ClientScope) -> tuple[ClientRecord, datetime]:
-        """Lock the scope's row, which is made if it is missing; return its record and the store's time."""
+        """Lock the scope's row, or make it if it is missing; return its record and the store's time."""
         parameters = scope_columns(scope) | {"now": transaction.now}
         [(*columns, now)] = await transaction.fetch(self._queries["lock_client_refusal"], parameters)
         for record in sound([tuple(columns)], lambda row: client_record(*row)):
@@ -147,6 +149,12 @@ class PostgresClientLedger:
         parameters = {"action": action.value, "occurred_at": now, "provider": scope.provider, "reason": scope.reason}
         await transaction.execute(self._queries["append_client_event"], parameters)
         return (AuditEvent(action, now, code=scope.reason, provider=scope.provider),)
+
+
+def _revival(row: Row, actor: str | None) -> AuditEvent:
+    tenant_id, occurred_at, provider, identifier, kind, generation, code = row
+    key = stored_key(tenant_id, provider, kind, identifier)
+    return token_event(AuditAction.ACCOUNT_REVIVED, key, generation, occurred_at, actor, code)
 
 
 def _is_time(row: Row) -> bool:

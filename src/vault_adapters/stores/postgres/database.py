@@ -67,7 +67,10 @@ class Transaction:
         return await query_together(self._connection, self._limits, statements, prepare=self._prepare)
 
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
-        """Run the statements before one on distributed tables; return the latter's parameters, with the time."""
+        """Run ``holds``, which a statement on distributed tables needs first; return the statement's parameters.
+
+        If their ``now`` is None, it becomes the transaction's time.
+        """
         if parameters.get("now", self) is None:
             parameters = {**parameters, "now": self.now}
         for hold in holds:
@@ -121,8 +124,8 @@ class Transaction:
 class Reader:
     """Runs queries on one connection, taken at the first query; each query is a transaction of its own.
 
-    Leaving its context gives the connection back. Use it only in a task that is never cancelled. It is no generator
-    with a decorator, because each read enters one, and a generator takes several microseconds more.
+    Leaving its context gives the connection back. Use it only in a task that is never cancelled. It is a class
+    instead of an `asynccontextmanager` function, because that would make each read several microseconds slower.
     """
 
     def __init__(self, connections: Connections, limits: Limits, *, prepare: bool) -> None:
@@ -165,11 +168,11 @@ class Reader:
 
 
 class ReadSession(Generic[A, T]):
-    """The context of a batch of reads that share one reader.
+    """A context manager that gives a function for reading batches one after the other, all with one reader.
 
     Args:
         reader: the reader.
-        read: runs the queries of a batch with the reader.
+        read: reads one batch with the reader.
     """
 
     def __init__(self, reader: Reader, read: Callable[[Reader, A], Awaitable[T]]) -> None:
@@ -223,10 +226,13 @@ class PostgresDatabase:
         return self._held is not None
 
     def distribute(self, held: Mapping[str, tuple[str, ...]]) -> None:
-        """Give each transaction its time at the beginning, and run some statements before others.
+        """Adapt transactions to tables that Citus distributes; see `citus_statements`.
+
+        A transaction reads the time when it begins, and it runs some statements only after others that lock their rows
+        or copy them.
 
         Args:
-            held: the statements that run before a statement, by its SQL.
+            held: SQL of a statement, and the SQL of each statement that must run before it in its transaction.
         """
         self._held = held
 
@@ -289,7 +295,7 @@ class PostgresDatabase:
         return Reader(self._connections, self._limits[pace], prepare=self._prepare)
 
     def reading(self, read: Callable[[Reader, A], Awaitable[T]]) -> ReadSession[A, T]:
-        """Return a context that gives ``read`` a reader for its calls."""
+        """Return a context manager that gives the function ``read``, bound to one reader."""
         return ReadSession(self.reader(), read)
 
     async def _read(self, sql: str, parameters: Parameters | None, pace: Pace) -> list[Row]:

@@ -69,7 +69,7 @@ class PostgresRefreshLedger:
         snapshot = account_snapshot(rows, account)
         if snapshot.timeline is not None and snapshot.turned_at is None:
             turned_at = await self._timelines.meet(snapshot.timeline)
-            # The timeline may have been met after this snapshot was read.
+            # The timeline may have been noted after this snapshot was read; `turned_at` must not lie in its future.
             snapshot = evolve(snapshot, turned_at=min(turned_at or snapshot.now, snapshot.now))
         age = self._database.noticed(snapshot.now, asked)
         if age is None:
@@ -90,7 +90,7 @@ class PostgresRefreshLedger:
         return next((claimed_at for (claimed_at,) in rows), None)
 
     async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
-        """Let the attempt's own lease end ``lease`` from now."""
+        """Extend the attempt's own lease to now plus ``lease``."""
         parameters = self._parameters(attempt) | {"lease": micros(lease)}
         return bool(await self._database.write(self._queries["renew_account"], parameters))
 

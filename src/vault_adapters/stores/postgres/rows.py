@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, RowLayout, is_missing
-from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
+from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
@@ -29,7 +29,7 @@ from vault_domain.ports.refresh_ledger import Snapshot
 
 MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in TokenStatus}
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once; `json.dumps` would make one for each call
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make an encoder for each call
 
 
 def in_order(rows: list[Row]) -> list[Row]:
@@ -81,7 +81,7 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
 
 
 def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = None) -> TokenInfo:
-    """Return a token's metadata from a row of a list, which belongs to this tenant and provider (None: any).
+    """Return a token's metadata from a row of a list; the row must belong to this tenant and provider (None: any).
 
     Raises:
         Exception: the row is damaged or belongs to another tenant or provider.
@@ -99,7 +99,7 @@ def stored_info(row: Row, key: TokenKey) -> TokenInfo:
 def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | DamagedToken | None, Row]:
     """Return the token with its sealed value from a row, and the row's remaining columns.
 
-    The token is None if the row holds no token, only the store's time.
+    The token is None if the row holds no token, and a `DamagedToken` if the row cannot be decoded.
     """
     token, value, rest = STORED.split(row)
     if is_missing(token):
@@ -111,9 +111,9 @@ def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | DamagedToken | 
 
 
 def answers_of(rows: list[Row], keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken | None], datetime]:
-    """Return the answer for each key from the rows of a query for many keys, and the store's time.
+    """Return the token of each key from the rows of a query for many keys, and the store's time.
 
-    A key with several rows gets none of them, because at most one of them can be its own.
+    A key with several rows gets a `DamagedToken`, because at most one of these rows can belong to the key.
     """
     rows = in_order(rows)
     if len(rows) == len(keys):
@@ -137,7 +137,7 @@ def has_token(row: Row) -> bool:
 
 
 def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
-    """Return the account, or None if it has no token, and the store's time from the rows of its tokens.
+    """Return the account (None if it has no token) and the store's time, from the rows of the account's tokens.
 
     Raises:
         DecryptionError: a row is damaged or belongs to another account.
@@ -147,18 +147,12 @@ def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord
 
 
 def account_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
-    """Return the account with its sealed values from the rows of its tokens.
+    """Return the account with its sealed values, from the rows of its tokens.
 
     Raises:
         DecryptionError: a row is damaged or belongs to another account.
     """
     return _usable(OWNED_VALUE, rows, account)
-
-
-def decoded_account(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
-    """Do the same as `account_record`, but raise the original error for a row that cannot be used."""
-    found = _decoded(OWNED, rows, account)
-    return found.record, found.now
 
 
 def _usable(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
@@ -170,18 +164,19 @@ def _usable(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapsho
 
 
 def _decoded(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
-    """Return the account from its tokens' rows; it has sealed values if the layout has them."""
+    """Return the snapshot of an account from its tokens' rows; it has sealed values if the layout has them."""
+    tokens: dict[TokenKind, TokenInfo] = {}
     sealed: dict[TokenKind, SealedToken] = {}
-    infos, state, now, about = [], None, None, []
+    state, now, about = None, None, []
     for row in rows:
         token, key, state, *values, (now, *about) = layout.split(row)
         if not is_missing(token):
-            info = token_info(token, own_key(key, account))
-            infos.append(info)
-            sealed.update((info.key.kind, sealed_value(*value)) for value in values)
+            own = own_key(key, account)
+            tokens[own.kind] = token_info(token, own)
+            sealed.update((own.kind, sealed_value(*value)) for value in values)
     assert state is not None  # noqa: S101 - the query returns at least one row
     assert now is not None  # noqa: S101 - every row holds the time
-    return Snapshot(_record(infos, state), sealed, now, *about)
+    return Snapshot(_record(account, tokens, state) if tokens else None, sealed, now, *about)
 
 
 def time_of(rows: Sequence[Row]) -> datetime:
@@ -197,22 +192,18 @@ def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | N
     Raises:
         Exception: a row is damaged or belongs to another tenant or provider.
     """
-    _, key, _ = LISTED.split(rows[-1])
-    record, _ = decoded_account(rows, key_of_row(key, tenant_id, provider).account)
-    assert record is not None  # noqa: S101 - there is at least one row
-    return record
+    _, place, state, _ = OWNED.split(rows[-1])
+    account = account_of_row(place, tenant_id, provider)
+    tokens = {}
+    for row in rows:
+        token, columns, _ = LISTED.split(row)
+        key = own_key(columns, account)
+        tokens[key.kind] = token_info(token, key)
+    return _record(account, tokens, state)
 
 
-def _record(infos: Sequence[TokenInfo], columns: Row) -> AccountRecord | None:
-    if not infos:
-        return None
-    label, *state = columns
-    return AccountRecord(
-        account=infos[0].key.account,
-        tokens={info.key.kind: info for info in infos},
-        label=label,
-        refresh=_refresh_state(state),
-    )
+def _record(account: Account, tokens: dict[TokenKind, TokenInfo], columns: Row) -> AccountRecord:
+    return AccountRecord(account, tokens, columns[0], _refresh_state(columns))
 
 
 def key_parameters(key: TokenKey) -> dict[str, Any]:
@@ -304,17 +295,29 @@ def scopes_text(scopes: Sequence[str]) -> str:
     return _encode(scopes) if scopes else "[]"
 
 
-def _refresh_state(columns: Sequence[Any]) -> RefreshState:
-    credential_value_id, attempt_id, lease_until, sent_at, failures, next_at, unknown_since, code, *refused = columns
+def _refresh_state(columns: Row) -> RefreshState:
+    (
+        _,
+        credential_value_id,
+        attempt_id,
+        lease_until,
+        sent_at,
+        failures,
+        next_attempt_at,
+        unknown_since,
+        error_code,
+        refused_since,
+        refused_for,
+    ) = columns
     return RefreshState(
         credential_value_id=credential_value_id,
         attempt_id=attempt_id,
         lease_until=lease_until,
         sent_at=sent_at,
         failures=failures or 0,
-        next_attempt_at=next_at,
+        next_attempt_at=next_attempt_at,
         unknown_since=unknown_since,
-        error_code=code,
-        refused_since=refused[0],
-        refused_for=(refused[1] or 0) * MICROSECOND,
+        error_code=error_code,
+        refused_since=refused_since,
+        refused_for=(refused_for or 0) * MICROSECOND,
     )

@@ -7,11 +7,11 @@ from typing import Any
 from vault_adapters.stores.client_rows import client_record, joined, rejects_fleet, scope_columns
 from vault_adapters.stores.damage import sound
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.refreshes import reject_attempt
-from vault_adapters.stores.sqlite.rows import account_parameters, to_micros, to_time
-from vault_domain.entities.account import Account
+from vault_adapters.stores.sqlite.rows import account_parameters, text, to_micros, to_time, whole
+from vault_domain.entities.account import Account, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
 from vault_domain.entities.request_limit import RequestLimit
@@ -95,16 +95,28 @@ class SqliteClientLedger:
                 await self._put(transaction, counted(record, scope, attempt.account, now, rules, succeeded=False))
                 return Change(Verdict.SPARED)
             if (record is None or record.opened_at is None) and await self._is_mass(transaction, attempt, scope, rules):
-                parameters = self._window(scope, now - rules.window) | {"now": to_micros(now)}
-                for name in ("wake_rejected_accounts", "take_back_rejections"):
-                    await transaction.execute(self._queries[name], parameters)
+                revived = await self._take_back(transaction, scope, rules, actor)
                 first = counted(None, scope, attempt.account, now, rules, succeeded=False)
                 await self._put(transaction, opened(first, now))
-                return Change(Verdict.SPARED, await self._report(transaction, AuditAction.CLIENT_PAUSED, scope))
+                paused = await self._report(transaction, AuditAction.CLIENT_PAUSED, scope)
+                return Change(Verdict.SPARED, (*revived, *paused))
             change = await reject_attempt(transaction, self._queries, attempt, code, actor)
             return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
 
         return await self._database.transact(work)
+
+    async def _take_back(
+        self, transaction: Transaction, scope: ClientScope, rules: ClientRules, actor: str | None
+    ) -> list[AuditEvent]:
+        """Make the credentials that were rejected in the window valid again; return the events."""
+        now = transaction.now
+        parameters = self._window(scope, now - rules.window) | {"now": to_micros(now)}
+        rows = await transaction.fetch(self._queries["find_rejections"], parameters)
+        events = sound(rows, lambda row: _revival(row, scope.provider, transaction, actor))
+        for name in ("wake_rejected_accounts", "take_back_rejections"):
+            await transaction.execute(self._queries[name], parameters)
+        await append_events(transaction, self._queries, events)
+        return events
 
     async def _is_mass(
         self, transaction: Transaction, attempt: Attempt, scope: ClientScope, rules: ClientRules
@@ -146,6 +158,14 @@ class SqliteClientLedger:
         event = AuditEvent(action, transaction.now, code=scope.reason, provider=scope.provider)
         await append_events(transaction, self._queries, [event])
         return (event,)
+
+
+def _revival(row: Row, provider: str, transaction: Transaction, actor: str | None) -> AuditEvent:
+    tenant_id, kind, identifier, generation, code = row
+    if type(tenant_id) is not str or type(identifier) is not str or not tenant_id:
+        raise ValueError
+    key = stored_key(tenant_id, provider, kind, identifier)
+    return token_event(AuditAction.ACCOUNT_REVIVED, key, whole(generation), transaction, actor, text(code))
 
 
 def _records(rows: list[Row]) -> list[ClientRecord]:

@@ -63,7 +63,7 @@ class SqliteRefreshLedger:
         return await self._database.transact(work)
 
     async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
-        """Let the attempt's own lease end ``lease`` from now."""
+        """Extend the attempt's own lease to now plus ``lease``."""
 
         async def work(transaction: Transaction) -> bool:
             parameters = _parameters(attempt, transaction) | {"lease": lease // _MICROSECOND}

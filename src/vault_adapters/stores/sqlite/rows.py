@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
-from vault_adapters.stores.damage import key_of_row, own_key, refused_account, scopes_of, sealed_value
+from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.sqlite.database import Parameters, Row
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
@@ -135,7 +135,7 @@ def decoded_account(rows: Sequence[Row], account: Account) -> AccountRecord | No
     for row in rows:
         token, key, state, _ = OWNED.split(row)
         infos.append(token_info(token, own_key(key, account)))
-    return None if state is None else _record(infos, state)
+    return None if state is None else _record(account, infos, state)
 
 
 def account_snapshot(rows: Sequence[Row], account: Account, now: datetime) -> Snapshot:
@@ -163,15 +163,15 @@ def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | N
         Exception: a row is damaged or belongs to another tenant or provider.
     """
     _, key, _ = LISTED.split(rows[-1])
-    record = decoded_account(rows, key_of_row(key, tenant_id, provider).account)
+    record = decoded_account(rows, account_of_row(key, tenant_id, provider))
     assert record is not None  # noqa: S101 - there is at least one row
     return record
 
 
-def _record(infos: Sequence[TokenInfo], columns: Sequence[Any]) -> AccountRecord:
+def _record(account: Account, infos: Sequence[TokenInfo], columns: Sequence[Any]) -> AccountRecord:
     label, *state = columns
     return AccountRecord(
-        account=infos[0].key.account,
+        account=account,
         tokens={info.key.kind: info for info in infos},
         label=text(label),
         refresh=_refresh_state(state),

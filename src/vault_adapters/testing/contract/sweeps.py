@@ -1,4 +1,4 @@
-"""Refreshing by the rules, over this store: when a sweep presents a credential, and when it must not."""
+"""Refreshing over the store under test: when a sweep presents a credential, and when it must not."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class SweepCases(RefreshFixtures):
             await sweeping.delete_token(REFRESH)
         for number in range(5):
             clock.advance(19 * MINUTE)
-            await sweeping.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), f"wakes the account {number}")
+            await sweeping.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), f"makes the account due {number}")
             assert await sweeping.refresh_due() == NOTHING
         assert refresher.calls == []
         # A new credential is used at once.
@@ -138,7 +138,7 @@ class SweepCases(RefreshFixtures):
         refresher.then(RefreshFailedError(retry_after=90 * SECOND), token_set(1))
         at = 51 * MINUTE
         assert await _sweep_at(sweeping, clock, at) == [FAILED]
-        await sweeping.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "wakes the account")
+        await sweeping.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "makes the account due")
         moments = (at + SECOND, at + 89 * SECOND, at + 90 * SECOND)
         assert await _sweep_at(sweeping, clock, *moments) == [NOTHING, NOTHING, REFRESHED]
 
@@ -198,7 +198,7 @@ class SweepCases(RefreshFixtures):
             await claimed(store)
             clock.advance(5 * SECOND)
             # The write makes the account due. A sweep must look at the account again when the lease ends, not later.
-            await vault.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "wakes the account")
+            await vault.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "makes the account due")
             moments = (at + 5 * SECOND, at + LEASE - SECOND)
             assert await _sweep_at(vault, clock, *moments) == [NOTHING, NOTHING]
             assert refresher.calls == []

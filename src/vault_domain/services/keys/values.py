@@ -21,7 +21,7 @@ from vault_domain.ports.tasks import Tasks
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], object]
-"""Called after each page with the number of finished values and the number of all values."""
+"""Called after each page with the number of finished values and the number of values to re-encrypt."""
 
 DESTROY_AFTER = timedelta(hours=24)
 """Time that an emptied data key is kept, because an entry of a refresh journal may still need it."""

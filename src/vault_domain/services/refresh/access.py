@@ -118,6 +118,10 @@ class RefreshService:
         self._runner.stop()
         self._keeper.stop_waiting()
 
+    def at_hand(self, account: Account) -> Token | None:
+        """Return what `ensure` returns if that needs no waiting; None: call `ensure`."""
+        return None if self._old_token_dies(account) else self._tokens.access_at_hand(account)
+
     async def ensure(self, account: Account, timeout: float | None, *, actor: str | None, fresh: bool = False) -> Token:
         """Return an access token that may be used now; refresh it first if it is due.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -301,11 +302,12 @@ class AnswerKeeper:
             await self._remove(each)
 
     async def _confirm_recent(self, *, is_last: bool = False) -> None:
-        """Commit lost answers again; forget the answers that were held long enough, or all of them if ``is_last``.
+        """Commit lost answers again; forget the answers that were held long enough, or at any age if ``is_last``.
 
-        One read returns the store's timeline. If it fails, every answer stays held, and stays in the journal.
+        One read returns the store's timeline. If it fails, every answer stays held, and stays in the journal. So does
+        an answer of another timeline whose commit could not be confirmed.
         """
-        account, now = self._recent.oldest(), self._tasks.monotonic()
+        account, now = self._recent.oldest(), math.inf if is_last else self._tasks.monotonic()
         if account is None:
             return
         snapshot = await self._tokens.look(account)
@@ -313,7 +315,7 @@ class AnswerKeeper:
             return
         turned = self._recent.elsewhere(snapshot.timeline)
         await self._run([partial(self._restore, each) for each in turned])
-        for held in self._recent.take_all() if is_last else self._recent.take_ended(snapshot.timeline, now):
+        for held in self._recent.take_ended(snapshot.timeline, now):
             await self._remove(held)
 
     async def _restore(self, account: Account) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the limits that providers set on token requests, together with all other processes of the fleet."""
+"""Keeps the limits that providers set on token requests, together with all other processes."""
 
 from __future__ import annotations
 

@@ -98,19 +98,12 @@ class RecentAnswers:
 
         Args:
             timeline: the store's timeline, asked at ``now`` or later; a commit under it is not lost.
-            now: the time until which the answers were to be held.
+            now: the time until which the answers were to be held; infinite: any.
         """
         ended = [each.held for each in self._recent.values() if each.timeline == timeline and each.until <= now]
         for held in ended:
             self.forget(held)
         return ended
-
-    def take_all(self) -> list[Held]:
-        """Return all answers, and hold them no longer."""
-        every = [recent.held for recent in self._recent.values()]
-        self._recent.clear()
-        self._of.clear()
-        return every
 
     def _add(self, recent: _Recent) -> None:
         attempt_id = recent.held.entry.attempt.attempt_id

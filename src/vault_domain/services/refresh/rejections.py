@@ -1,4 +1,4 @@
-"""Takes reports that a resource rejected a token: replaces it, or makes it suspect if nothing can replace it."""
+"""Takes reports that a resource rejected a token: replaces it, or makes it suspect if no refresh can replace it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RejectionService:
         keeper: stores an answer that waits, so that its token can be marked.
         refreshing: replaces access tokens.
         rules: the rule of each provider that has a refresher.
-        window: the times between two reports of a token that nothing can replace.
+        window: the times between two reports of a token that no refresh can replace.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RejectionService:
         return await self._refreshing.replace(row.info, actor=actor)
 
     async def _suspect(self, row: StoredToken, *, actor: str | None) -> Token:
-        """Note a report of a token that nothing can replace; the second report in time makes it invalid."""
+        """Note a report of a token that no refresh can replace; the second report in time makes it invalid."""
         account = row.key.account
         outcome = await self._tokens.report_rejected(row.info, REJECTED, window=self._window, actor=actor)
         if outcome in (MarkOutcome.APPLIED, MarkOutcome.ALREADY_INVALID):

@@ -1,4 +1,4 @@
-"""Knows which rows have changed since a read began, so that the read does not bring an old row back."""
+"""Knows which rows have changed since a read began, so that the old row it returns is not remembered."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ class ChangeLog:
         self._told.clear()
 
     def has_changed(self, key: TokenKey, mark: str | None, row: StoredToken | None, since: int) -> bool:
-        """Return whether a row has changed after change number ``since``, and not to the value of ``row``.
+        """Return whether ``row`` may be old, because a change after number ``since`` concerns it.
+
+        A change that another process made does not count if ``row`` already holds the new value.
 
         Args:
             key: the row's key.

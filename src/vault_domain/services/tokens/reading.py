@@ -19,7 +19,7 @@ from vault_domain.services.tokens.remembered import RememberedRows
 _log = logging.getLogger(__name__)
 
 PATIENCE = 1.0
-"""Seconds after which a read is answered from memory, if its row is remembered."""
+"""Seconds after which a read is answered from memory, if memory has a token that may be handed out."""
 
 _QUIET_SECONDS = 60.0
 """Shortest time in seconds between two lines of the log about reads that were answered from memory."""
@@ -48,9 +48,17 @@ class RowReader:
         self._rows = rows
         self._held = held
         self._tasks = tasks
-        self._counts = counts or ReadCounts()
+        self.counts = counts or ReadCounts()
         self._answered = 0
         self._quiet_until = -math.inf
+
+    def at_hand(self, key: TokenKey) -> Reading | None:
+        """Return a remembered row that answers without a query; None: call `read`.
+
+        While any provider's answer waits for the database, the result is None, because the answer may replace the row.
+        A caller that hands the token out counts the read in `counts`.
+        """
+        return None if self._held else self._rows.cached(key)
 
     async def read(self, key: TokenKey, *, fresh: bool = False, patience: float = PATIENCE) -> Reading:
         """Read a row; an access token that waits for the database takes the place of the stored one.
@@ -58,14 +66,14 @@ class RowReader:
         Args:
             key: the key of the row.
             fresh: never answer from the remembered rows.
-            patience: seconds after which a remembered row answers.
+            patience: seconds after which memory answers, if it can.
 
         Raises:
-            StorageError: the store failed, and no remembered row may be used.
+            StorageError: the store failed, and memory has no token that may be handed out.
         """
         cached = None if fresh else self._rows.cached(key)
         if cached is not None:
-            self._counts.cache += 1
+            self.counts.cache += 1
             return self._with_waiting(key, cached)
         is_known = self._is_known(key, fresh=fresh)
         if is_known and self._tasks.is_flying(_flight(key)):
@@ -83,15 +91,18 @@ class RowReader:
             return await self._from_memory(key, fresh=fresh)
         answer = self._without_store(key, fresh=fresh, retryable=failure.retryable)
         if answer is None:
-            self._counts.failed += 1
+            self.counts.failed += 1
             raise failure
         return self._handed_out(answer)
 
     async def read_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Reading]:
-        """Read the rows of several keys; remembered rows answer as in `read`, but only if they answer for every key.
+        """Read the rows of several keys.
+
+        If the store fails or does not answer within `PATIENCE`, memory answers, but only if it can answer for every
+        key. The read cache is not used.
 
         Raises:
-            StorageError: the store failed, and not all keys have a remembered row that may be used.
+            StorageError: the store failed, and memory cannot answer for every key.
         """
         name, failure = ("read of many", self._tasks.new_id()), None
         try:
@@ -106,7 +117,7 @@ class RowReader:
             if answer is not None:
                 readings[key] = answer
             elif failure is not None:
-                self._counts.failed += len(keys)
+                self.counts.failed += len(keys)
                 raise failure
             else:
                 return await self._tasks.share(name, lambda: self._many_from_store(keys))
@@ -114,7 +125,7 @@ class RowReader:
 
     async def _many_from_store(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Reading]:
         rows, now = await self._tokens.get_many(keys)
-        self._counts.database += len(keys)
+        self.counts.database += len(keys)
         answers = _by_question(keys, rows)
         return {key: Reading.of(self._held.over(key, answers.get(key)), now) for key in keys}
 
@@ -126,7 +137,7 @@ class RowReader:
     async def _from_store(self, key: TokenKey) -> Reading:
         ticket = self._rows.begin()
         reading = await self._tokens.get(key)
-        self._counts.database += 1
+        self.counts.database += 1
         self._rows.saw(key, reading.row, reading.now, ticket)
         return self._with_waiting(key, reading)
 
@@ -138,7 +149,7 @@ class RowReader:
     async def _from_memory(self, key: TokenKey, *, fresh: bool) -> Reading:
         """Answer from memory; a read goes on in the background, so that the answer of a slow store is remembered."""
         answer = self._without_store(key, fresh=fresh)
-        if answer is None:  # it expired, or was changed meanwhile
+        if answer is None:  # the token expired, or was changed meanwhile
             return await self._from_store(key)
         with suppress(TimeoutError, StorageError):
             await self._tasks.share(_flight(key), lambda: self._from_store(key), 0.0)
@@ -158,7 +169,7 @@ class RowReader:
         return self._rows.stale(key)
 
     def _handed_out(self, answer: Reading) -> Reading:
-        self._counts.outage += 1
+        self.counts.outage += 1
         self._answered += answer.is_stale
         now = self._tasks.monotonic()
         if self._answered and now >= self._quiet_until:
@@ -180,7 +191,8 @@ def _by_question(
     """Return the rows by requested key.
 
     A row whose key was not requested has taken the place of a requested key's row, but the row does not tell which key
-    that is. So each requested key without a row gets an error instead of counting as not stored.
+    that is. So each requested key without a row gets an error instead of counting as not stored. If every requested key
+    has a row, all of them get an error.
     """
     answers = {row.key: row for row in rows}
     if answers.keys() <= set(keys):

@@ -66,10 +66,11 @@ SELECT count(*) FROM (
     LIMIT %(limit)b::bigint) r
 
 -- name: take_back_rejections
--- Make the credentials valid again that the provider rejected after a time, and their accounts due. Tokens are locked
--- before accounts, both in the order of their keys.
+-- Make the credentials valid again that the provider rejected after a time, make their accounts due, and append the
+-- events. The code of an event is the cleared error code. Tokens are locked before accounts, both in the order of their
+-- keys.
 WITH doomed AS (
-    SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
+    SELECT tenant_id, provider, kind, identifier, value_id, error_code FROM {{schema}}.token
     WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL
         AND rejected_at > %(after)b::timestamptz
         AND (octet_length(%(client)b::bytea) = 0 OR client IS NULL OR client = %(client)b::bytea)
@@ -79,15 +80,23 @@ freed AS (
     UPDATE {{schema}}.token t SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = {{now}}
     FROM doomed d
     WHERE t.tenant_id = d.tenant_id AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
-    RETURNING t.tenant_id, t.provider, t.identifier),
+        AND t.value_id = d.value_id AND t.status = 'invalid' AND t.rejected_at > %(after)b::timestamptz
+    RETURNING t.tenant_id, t.updated_at, t.provider, t.identifier, t.kind, t.generation, d.error_code),
 waking AS (
     SELECT a.tenant_id, a.provider, a.identifier
     FROM {{schema}}.account a JOIN freed f USING (tenant_id, provider, identifier)
     ORDER BY a.tenant_id, a.provider, a.identifier
-    FOR UPDATE OF a)
-UPDATE {{schema}}.account a SET due_at = {{now}}
-FROM waking w
-WHERE a.tenant_id = w.tenant_id AND a.provider = w.provider AND a.identifier = w.identifier
+    FOR UPDATE OF a),
+woken AS (
+    UPDATE {{schema}}.account a SET due_at = {{now}}
+    FROM waking w
+    WHERE a.tenant_id = w.tenant_id AND a.provider = w.provider AND a.identifier = w.identifier)
+INSERT INTO {{schema}}.audit_event (
+    tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
+SELECT tenant_id, 'account_revived', updated_at, provider, identifier, kind, generation, %(actor)b::text, error_code
+FROM freed
+ORDER BY tenant_id, kind, identifier
+RETURNING tenant_id, occurred_at, provider, identifier, kind, generation, code
 
 -- name: append_client_event
 -- Append an event about a client in the transaction of the change.

@@ -60,6 +60,13 @@ WHERE a.provider = :provider AND (a.tenant_id, a.identifier) IN (
     WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
         AND (length(:client) = 0 OR client IS NULL OR client = :client))
 
+-- name: find_rejections
+-- Find the credentials that the provider rejected after a time.
+SELECT tenant_id, kind, identifier, generation, error_code FROM token_vault_token
+WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
+    AND (length(:client) = 0 OR client IS NULL OR client = :client)
+ORDER BY tenant_id, kind, identifier
+
 -- name: take_back_rejections
 -- Make the credentials valid again that the provider rejected after a time.
 UPDATE token_vault_token SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = :now
