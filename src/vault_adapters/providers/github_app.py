@@ -95,7 +95,7 @@ class GitHubAppRefresher(KeyRefresher):
             return ReauthorizationRequiredError("installation_id must be a number", reason="invalid_request")
         now = int(time.time())
         claims = {"iss": self.app_id, "iat": now - _BEFORE_SECONDS, "exp": now + _LIFETIME_SECONDS}
-        signed = await timely(self.signing_key, claims, request)
+        signed = await timely(self.signing_key, claims, request.deadline, request.send_deadline)
         if not isinstance(signed, Signed):
             return signed
         outgoing = self._outgoing(fields, signed.jwt)

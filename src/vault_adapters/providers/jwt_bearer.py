@@ -139,7 +139,7 @@ class JwtBearerRefresher(KeyRefresher):
         )
         if self.scopes and self.scope_claim:
             claims["scope"] = " ".join(self.scopes)
-        return await timely(key, claims, request)
+        return await timely(key, claims, request.deadline, request.send_deadline)
 
     def _incomplete(self, fields: dict[str, str], lacking: str) -> VaultError:
         """Return the error for a missing issuer or key; it must not condemn an account that the host's own can serve.
