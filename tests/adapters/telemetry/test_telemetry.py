@@ -15,6 +15,7 @@ from vault_adapters import (
     ConfigurationError,
     DecryptionError,
     InvalidInputError,
+    ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
     TokenKind,
@@ -208,6 +209,28 @@ async def test_no_attribute_holds_a_secret_a_tenant_or_an_identifier(opening, sd
         allowed = {name for metric in METRICS for name in metric.attributes}
         found = {key for points in sdk.metrics().values() for attributes, _ in points for key in attributes}
         assert found <= allowed
+
+
+async def test_paused_clients_of_one_provider_are_counted(opening, sdk, clock):
+    class Refused(ScriptedRefresher):
+        """Each tenant has a client of its own, which the provider refuses."""
+
+        def client_id_of(self, account):
+            return None if account is None else account.tenant_id
+
+        async def refresh(self, request):
+            raise ProviderConfigurationError(reason="invalid_client")
+
+    async with opening(Refused()) as vault:
+        accounts = [Account(f"t{tenant}", "acme", name) for tenant in (1, 2) for name in ("ann", "ben", "cem")]
+        for account in accounts:
+            await vault.store_token_set(account, answer())
+        clock.advance(HOUR)
+        for account in accounts:
+            with pytest.raises(ProviderConfigurationError):
+                await vault.refresh_account(account)
+        await census_of(sdk)
+        assert sdk.value("token_vault.provider.paused", provider="acme", reason="invalid_client") == 2
 
 
 async def test_every_metric_and_attribute_is_in_the_table(opening, sdk, clock, tmp_path):
