@@ -154,7 +154,8 @@ async def _open_all(live: list[MasterKeyRecord], candidates: list[_Candidate]) -
         except ConfigurationError as error:
             if error.code != DAMAGED_PARAMETERS:
                 raise
-            passed_over[DAMAGED_ROW] += 1  # a damaged record does not stop the start, because the active master key is open
+            # A damaged record does not stop the start, because the active master key is open.
+            passed_over[DAMAGED_ROW] += 1
             continue
         if key is not None:
             opened[record.key_id] = key
