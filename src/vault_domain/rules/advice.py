@@ -126,7 +126,7 @@ _ACTIONS = {
     "kms_throttled": "Raise the key service's limit of requests, or data_key_ttl.",
     INVALID_CLIENT: "Check client id and secret; the pause ends by itself after a success.",
     CLIENT_MISMATCH: "Configure the client id under which the users connected, or let them connect again.",
-    MASS_REJECTION: "Find out what happened at the provider or in your registration there; no credential was condemned, and"
+    MASS_REJECTION: "Find out what happened at the provider or in your registration; no credential was condemned, and"
     " the pause ends by itself after a success.",
 }
 """What to do about an outage or a pause, by its cause."""
@@ -142,7 +142,7 @@ def finding(
     accounts: int = 0,
     examples: tuple[Account, ...] = (),
 ) -> Finding:
-    """Return a finding with the severity and the texts of its code; the cause of an outage or a pause has an action of its own."""
+    """Return a finding with the severity and the texts of its code; causes of outages and pauses have own actions."""
     severity, sentence, action = ADVICE[code]
     if code in _WITH_CAUSES and detail is not None:
         action = _ACTIONS.get(detail, action)
