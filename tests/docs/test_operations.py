@@ -60,7 +60,7 @@ def test_roles_init_backup_and_restore(postgres, command):
         run_sql(other, f"GRANT CREATE ON DATABASE operated_again TO {owner}")
         refused = command("init", DATABASE_URL=as_role(url, app))
         assert refused.code == 5
-        assert "(permission_denied, 42501); `init` needs a role that owns the schema" in refused.stderr
+        assert "(permission_denied, 42501); on Postgres, `init` needs a role that owns the schema" in refused.stderr
         assert refused.stderr.count("\n") == 1
         assert command("init", DATABASE_URL=as_role(url, owner)).code == 0
         advised = command("doctor", DATABASE_URL=as_role(url, app))

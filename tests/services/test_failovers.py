@@ -245,6 +245,27 @@ async def test_a_vault_that_closes_empties_its_journal_if_the_store_answers(worl
     assert await cases.journal.entries() == []
 
 
+async def test_a_vault_that_closes_keeps_what_it_could_not_confirm_in_its_journal(world, refresher):
+    cases, ledger, copy = world
+    before = copy()
+    refresher.then(answer(1))
+    await ensure(cases)
+    ledger.fail_over(before, cases.clock.now())
+    looks = 0
+
+    async def look_once(account):
+        nonlocal looks
+        looks += 1
+        return await right(account) if looks == 1 else None
+
+    right, cases.keeper._tokens.look = cases.keeper._tokens.look, look_once
+    await cases.keeper.close(1)
+    assert len(await cases.journal.entries()) == 1
+    successor = cases.over(sink=EventList())
+    await successor.keeper.recover()
+    assert await stored(successor) == ["access-1", "refresh-1"]
+
+
 async def test_accounts_do_not_hold_each_other(world, refresher):
     cases, ledger, copy = world
     other = Account("t1", "google", "bob")

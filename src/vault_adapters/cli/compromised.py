@@ -18,7 +18,7 @@ class Replacement:
     """The results of `replace_keys`.
 
     Attributes:
-        data_keys: the new data keys.
+        data_keys: the rotation of the tenant's data key, or of all tenants' data keys.
         values: the re-encryption of the values; it also counts the destroyed data keys.
         master_key: the rotation of the master key; None if no new master key is configured.
     """

@@ -28,7 +28,8 @@ class Dump:
 
     Attributes:
         size: size in bytes, or None if unknown.
-        source: a text that identifies the file and changes whenever the file changes; None if the dump is no file.
+        source: a text that identifies the file and changes whenever the file changes; None if the dump is not a regular
+            file.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -43,7 +44,7 @@ class Dump:
 
     @property
     def position(self) -> int:
-        """Number of bytes read from the file so far; 0 if the dump is no file."""
+        """Number of bytes read from the file so far; 0 if the dump is not a regular file."""
         return 0 if self._file is None else self._file.tell()
 
     def rows(self, form: Format, opener: Opener) -> AsyncIterator[ImportedToken | ImportFailure]:

@@ -1,4 +1,4 @@
-"""Examines the configured vault: reads the facts that the rules need, and returns their findings."""
+"""Examines the configured vault for `doctor`: reads the facts that the rules of an examination need."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Result:
 
     Attributes:
         findings: what was found, the most urgent first.
-        examined: number of examined accounts.
-        is_complete: whether everything was examined.
+        examined: number of examined accounts; 0 if an error ended the examination.
+        is_complete: whether the vault and all its accounts were examined.
     """
 
     findings: list[Finding]
@@ -47,7 +47,9 @@ class Result:
 
 
 def examine(refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance: Callable[[int], None]) -> Result:
-    """Examine the vault that the environment configures; an outage is a finding, not an error.
+    """Examine the vault that the environment configures.
+
+    A wrong configuration, and an outage of the database or the master key, are findings and raise no error.
 
     Args:
         refreshers: the host's refreshers, or None.
@@ -56,7 +58,8 @@ def examine(refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance
     """
     try:
         config = VaultConfig.from_env()
-        # Open the vault without its journal, because it would commit the entries of other processes.
+        # Open the vault without its journal, because a vault that opens stores the journal's entries, and the doctor
+        # must change nothing.
         opened = evolve(config, journal_dir=None)
         return with_vault(
             lambda vault: _examine(vault, config, refreshers, limit, advance), opened, refreshers=refreshers
@@ -75,7 +78,7 @@ def _refusal(error: VaultError) -> list[Finding]:
         return list(readiness_findings(Readiness(master_key=error.reason or error.code)))
     if error.code == "encryption_secret_weak":
         return [finding(FindingCode.SECRET_WEAK)]
-    return [finding(FindingCode.CONFIGURATION, detail=str(error))]  # messages of the vault repeat no value
+    return [finding(FindingCode.CONFIGURATION, detail=str(error))]  # the vault's messages repeat no configured value
 
 
 async def _examine(

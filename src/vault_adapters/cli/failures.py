@@ -12,7 +12,7 @@ from vault_domain import RefreshFailedError, VaultError
 
 
 def report(error: Exception) -> ExitCode:
-    """Write one line about an error; return its exit code."""
+    """Write one line about an error; return its exit code. In Python's development mode, raise an unexpected error."""
     message, code = described(error)
     if sys.flags.dev_mode and not isinstance(error, VaultError | OSError):  # python -X dev -m vault_adapters.cli
         raise error
@@ -50,7 +50,7 @@ def complain(message: str) -> None:
 
 
 def discard_output() -> None:
-    """Redirect standard output to the null device, because the interpreter's last flush would fail."""
+    """Redirect standard output to the null device, so that the interpreter's flush at exit does not fail."""
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.close(sink)

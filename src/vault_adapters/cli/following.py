@@ -9,17 +9,17 @@ from vault_adapters.cli.failures import complain
 from vault_domain import AuditEvent, EventFeed, StorageError
 
 _PAUSE_SECONDS = 1.0
-"""Time between two reads of the log while the database is away."""
+"""Time between two reads of the log while the database does not answer."""
 
 
 async def follow_feed(feed: EventFeed, show: Callable[[Sequence[AuditEvent]], None]) -> None:
     """Show the events of a feed for ever.
 
-    An outage of the database does not end it, because an outage is when an operator follows the log. The feed keeps its
-    place, so no event is lost.
+    An outage of the database does not end this function, because operators follow the log during outages. The feed
+    keeps its cursor, so no event is lost.
 
     Raises:
-        StorageError: the database refuses, and would refuse again.
+        StorageError: the database failed, and another try would fail too (``retryable`` is False).
     """
     is_away = False
     while True:

@@ -40,18 +40,17 @@ def as_moment(text: str, name: str) -> datetime:
 
 
 def as_moment_or_age(text: str, name: str) -> datetime:
-    """Return a time such as ``2030-01-31T12:00:00Z``, or the time that is a duration such as ``2d`` ago."""
-    if _DURATION.match(text) and text:
-        return datetime.now(UTC) - as_duration(text, name)
+    """Return a time such as ``2030-01-31T12:00:00Z``; a duration such as ``2d`` gives the time two days ago."""
     try:
-        return as_moment(text, name)
-    except InvalidInputError:
+        is_age = bool(text and _DURATION.match(text))
+        return datetime.now(UTC) - as_duration(text, name) if is_age else as_moment(text, name)
+    except (InvalidInputError, OverflowError):  # no time lies 2,000 years ago
         pass
     raise InvalidInputError(f"{name} must be a duration such as 90m or 2d, or a time such as 2030-01-31T12:00:00Z")
 
 
 def as_expiry(expires_in: str | None, expires_at: str | None) -> datetime | None:
-    """Return the expiry from the parameter that was given; the two exclude each other."""
+    """Return the expiry from ``--expires-in`` or ``--expires-at``, which exclude each other; None without both."""
     if expires_in is not None and expires_at is not None:
         raise InvalidInputError("--expires-in and --expires-at exclude each other")
     if expires_in is not None:
@@ -60,7 +59,7 @@ def as_expiry(expires_in: str | None, expires_at: str | None) -> datetime | None
 
 
 def read_secret() -> Secret:
-    """Return a secret: from a prompt without echo on a terminal, otherwise from all of standard input.
+    """Return a secret: from a prompt without echo if standard input is a terminal, otherwise all of standard input.
 
     One line end at the end of standard input is not part of the secret, because `echo` adds one.
     """
@@ -71,7 +70,7 @@ def read_secret() -> Secret:
 
 
 def _piped() -> str:
-    # Read one byte more than allowed, so that a value that is too long is refused and not cut.
+    # Read one byte more than allowed, so that `Secret` refuses a value that is too long; otherwise it would be cut.
     raw = sys.stdin.buffer.read(_MOST_BYTES + _LINE_END + 1)
     text = _decoded(raw)
     if text is None:
@@ -82,5 +81,5 @@ def _piped() -> str:
 def _decoded(raw: bytes) -> str | None:
     try:
         return raw.decode()
-    except UnicodeDecodeError:  # the caller raises, because this error holds the bytes
+    except UnicodeDecodeError:  # not re-raised, because this error holds the bytes
         return None

@@ -26,9 +26,9 @@ All = Annotated[bool, Parameter(name="--all", help="All tenants.", show_default=
 
 
 def one_tenant_or_all(tenant: str | None, every: bool) -> None:
-    """Refuse a command that names neither a tenant nor ``--all``, or both.
+    """Refuse a command that names neither a tenant nor ``--all``, or that names both.
 
-    A forgotten tenant must not show the data of all tenants.
+    If the user forgets the tenant, the command must not show the data of all tenants.
     """
     if (tenant is None) is not every:
         raise InvalidInputError("name a tenant, or use --all")

@@ -15,8 +15,8 @@ class Waiting:
     """Shows progress on standard error while a command runs.
 
     Attributes:
-        advance: sets the progress.
-        note: writes a line, above the bar if there is one.
+        advance: function that sets the progress to a number.
+        note: function that writes a line, above the bar if there is one.
     """
 
     def __init__(self, advance: Advance, note: Callable[[str], None]) -> None:

@@ -11,15 +11,15 @@ from vault_domain.ports.token_refresher import HostNamer
 from vault_domain.rules.examination import ProviderFacts
 
 _WEIGHTY = ("token_url", "revocation_url", "rotation", "revocation", "errors", "answer", "limits")
-"""Facts of a profile that decide whether grants survive."""
+"""Facts of a profile that are reported if they are unverified, because a wrong one can end grants."""
 
 
 def facts_reader(refreshers: Mapping[str, TokenRefresher] | None) -> Callable[[str], ProviderFacts]:
     """Return a function that returns what is known about a provider.
 
     Args:
-        refreshers: the host's refreshers; None if they are not known. Then the facts come from the package's profile
-            of the same name, if there is one.
+        refreshers: the host's refreshers; None if they are not known. Then the facts come from the profile in this
+            package that has the provider's name, if there is one.
     """
 
     def read(provider: str) -> ProviderFacts:

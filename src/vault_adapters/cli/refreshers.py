@@ -36,7 +36,7 @@ def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
 
     Raises:
         InvalidInputError: ``place`` does not have this form.
-        ConfigurationError: the attribute cannot be loaded or holds no refreshers.
+        ConfigurationError: ``place`` is None, or the attribute cannot be loaded or holds no refreshers.
     """
     if place is None:
         raise ConfigurationError(
@@ -53,7 +53,7 @@ def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
 
 
 def _found(module_name: str, attribute: str) -> tuple[Any, str | None]:
-    """Return the attribute, or a message without the text of the host's error, because that may hold secrets."""
+    """Return the attribute, or a message without the host's error text, because this text may hold secrets."""
     try:
         _search_working_directory()
         found: Any = importlib.import_module(module_name)

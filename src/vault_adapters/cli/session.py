@@ -19,7 +19,11 @@ ACTOR = "cli"
 
 
 _UNSHOWN = {"fault_log", "listening"}
-"""The modules that log outages, and that caches are short-lived without notifications; a command keeps no cache."""
+"""Modules whose warnings are not shown.
+
+`fault_log` warns of outages. `listening` warns that processes cache tokens for a second at most, but a command needs no
+cache.
+"""
 
 
 def with_vault(
@@ -38,7 +42,7 @@ def with_vault(
         migrate: whether to create or migrate the schema. Only `init` and `demo` do so, because an operator who
             lists tokens with a newer release must not change the database of running services.
         refreshers: the refreshers, by provider.
-        logs: handles the library's log records; None shows its warnings only.
+        logs: handles the library's log records; None shows only the library's warnings.
     """
 
     async def opened() -> T:
@@ -64,8 +68,8 @@ async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
 def _warnings() -> logging.Handler:
     """Return a handler that shows the library's warnings as messages of this program.
 
-    The library's errors and its warnings of outages are not shown, because a failed command reports its error itself,
-    in one line.
+    The library's errors and its warnings of outages are not shown, because a command that fails reports its error in
+    one line of its own.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("token-vault: %(message)s"))

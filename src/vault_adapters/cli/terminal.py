@@ -20,7 +20,7 @@ _SIDE_BY_SIDE = 100
 """Smallest terminal width, in columns, for two blocks beside each other."""
 
 _PROSE = {"get_token", "blob"}
-"""Names of texts that may be wrapped between words; any other text is shown whole, because it may be an id."""
+"""Names of columns and fields whose texts may be wrapped; other texts are shown whole, because they may be ids."""
 
 _GAP = 2
 """Columns of the terminal between two columns of a table."""
@@ -61,7 +61,7 @@ class TerminalScreen:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
         """Show rows under their column names."""
         lines = [[_styled(cell) for cell in row] for row in rows]
-        # Drop empty columns, to give their width to the others.
+        # Drop empty columns, to give their width to the other columns.
         kept = [at for at in range(len(columns)) if any(line[at].plain != _NOTHING for line in lines)]
         names = [columns[at] for at in kept]
         cells = [[line[at] for at in kept] for line in lines]
@@ -73,7 +73,7 @@ class TerminalScreen:
             self._stack(names, cells)
 
     def growing_table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
-        """Show further rows with their column names, because what fits beside each other differs from row to row."""
+        """Show further rows, again with column names, because `table` chooses columns and layout by the rows."""
         self.table(columns, rows)
 
     def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:
@@ -89,6 +89,8 @@ class TerminalScreen:
     def _say_once(self, names: list[str], cells: list[list[Text]]) -> tuple[list[str], list[list[Text]]]:
         """Show values that are the same in all rows, such as the tenant, above a table; return the other columns."""
         same = [at for at in range(len(names)) if len({line[at].plain for line in cells}) == 1]
+        if len(same) == len(names):  # each row says the same; without a column, nobody would see how many there are
+            same = same[:-1]
         self._lines([(names[at], cells[0][at]) for at in same])
         others = [at for at in range(len(names)) if at not in same]
         return [names[at] for at in others], [[line[at] for at in others] for line in cells]
@@ -100,7 +102,7 @@ class TerminalScreen:
             self._console.print()
 
     def _lines(self, pairs: Sequence[tuple[str, Text]]) -> None:
-        """Show names and values as lines; the terminal wraps a long one itself, so that a copy of it is whole."""
+        """Show names and values as lines; the terminal wraps a long line itself, so that a user can copy it whole."""
         width = max((cell_len(name) for name, _ in pairs), default=0)
         for name, value in pairs:
             self._console.print(Text(name.ljust(width), "dim"), value, sep="  ", soft_wrap=True)

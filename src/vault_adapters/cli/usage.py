@@ -25,7 +25,7 @@ from cyclopts.exceptions import (
 def explain(app: App, error: CycloptsError, arguments: list[str]) -> str:
     """Return one line that describes the error and names the help page."""
     command = _command(app, arguments)
-    # Only commands take parameters; the program itself and groups of commands take none.
+    # The program and a group of commands take parameters only if they are commands themselves, as the group `audit` is.
     collection = () if command.default_command is None else command.assemble_argument_collection()
     names = [name for argument in collection for name in argument.names]
     path = _path(app, arguments)

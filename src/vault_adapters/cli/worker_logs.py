@@ -14,7 +14,7 @@ from vault_adapters.runtime.json_forms import iso
 
 
 class WorkerLog:
-    """Writes the worker's own lines on standard output, and the library's log on standard error.
+    """Writes the worker's own lines on standard output, and the library's warnings and errors on standard error.
 
     Args:
         as_json: write JSON objects with the members ``time``, ``level``, ``event`` or ``logger``, and ``message``.
@@ -56,7 +56,7 @@ class WorkerLog:
         """Write on standard error why the worker ends, as a JSON object; return the exit code.
 
         Raises:
-            Exception: the error, if lines are for people, because the program shows it then.
+            Exception: the error, if lines are for people; `failures.report` then shows it.
         """
         if not self._as_json:
             raise error

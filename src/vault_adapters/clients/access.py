@@ -39,8 +39,9 @@ class SyncAccessTokens(Protocol):
         """Return the hosts to which the token may be sent; empty if they are not known."""
 
 
-# RFC 6750's b64token, and what real providers issue besides: the other characters of an HTTP token (Salesforce's "!",
-# Meta's "|", eBay's "^" and "#") and ":". None of them ends a value or begins another one.
+# The characters of RFC 6750's b64token, and further ones that real providers use: the other characters of an HTTP
+# `token` (RFC 9110; Salesforce's "!", Meta's "|", eBay's "^" and "#") and ":". None of them ends a header's value or
+# begins another value.
 _SENDABLE = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~/:]+=*\Z")
 
 _PROOF_TYPES = frozenset({"dpop", "pop", "mac"})
@@ -58,12 +59,12 @@ def bearer(token: Token) -> str:
 
 
 def check_sendable(token: Token) -> None:
-    """Refuse a token that cannot be sent as a bearer token; the errors of HTTP libraries would print it.
+    """Refuse a token that cannot be sent as a bearer token, because an HTTP library's error would print the token.
 
     Raises:
-        VaultError: the token is empty or holds characters that no provider's tokens hold, such as a space; the code is
-            ``token_not_sendable``. The value is not repeated. Or the token is bound to a key, as of DPoP (RFC 9449);
-            the code is ``token_needs_proof``.
+        VaultError: the message does not repeat the token. The code is ``token_not_sendable`` if the token is empty or
+            holds a character that a bearer token cannot have, such as a space, and ``token_needs_proof`` if the token
+            is bound to a key, as with DPoP (RFC 9449).
     """
     if token.token_type.lower() in _PROOF_TYPES:
         raise VaultError(
@@ -74,7 +75,7 @@ def check_sendable(token: Token) -> None:
         )
     if not _is_sendable(token):
         raise VaultError(
-            "the access token holds characters that a bearer token cannot have; nothing was sent",
+            "the access token is empty or holds characters that a bearer token cannot have; it was not sent",
             code="token_not_sendable",
             account=token.info.key.account,
         )
@@ -87,7 +88,8 @@ def _is_sendable(token: Token) -> bool:
 def misuse(vault: object, account: object, hosts: object) -> InvalidInputError | None:
     """Return the error for an argument that is not valid, or None.
 
-    It raises nothing, because its frame holds the arguments, one of which may be a secret.
+    This function raises nothing, because its frame, which a traceback would show, holds the arguments, and one of them
+    may be a secret.
     """
     if not hasattr(vault, "ensure_access_token"):
         return InvalidInputError("vault must be a TokenVault or a SyncVault")

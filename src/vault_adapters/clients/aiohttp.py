@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 # aiohttp calls a middleware for each hop of a chain of redirects, in the task of the request, and does not tell which
-# hop it is. This holds the middleware, and the URLs that the task's last answer redirected to without the token.
+# hop it is. This variable holds the id of the middleware, and the URLs to which the task's last response redirected and
+# which do not get the token.
 _forsaken: ContextVar[tuple[int, frozenset[URL]]] = ContextVar("forsaken", default=(0, frozenset()))
 
 
@@ -31,19 +32,21 @@ class VaultAuth:
 
     It is a client middleware: ``aiohttp.ClientSession(middlewares=[VaultAuth(vault, account)])``.
 
-    - If an answer rejects the token, this class reports that to the vault, which refreshes at most once, and sends the
-      request once more with the next token.
+    - If a response rejects the token, this class reports the rejection to the vault and sends the request once more
+      with the next token. The vault refreshes at most once.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
-      first answer.
-    - Only https requests to the account's hosts get the token; a request to another host is refused before anything is
-      sent. The hosts are those of ``hosts``, else those of the provider's profile. A loopback host may use http too.
+      first response.
+    - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
+      hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any
+      port if its entry names none.
     - Only the request's origin gets the token: a redirect to another origin is followed without it.
 
     Args:
         vault: a `TokenVault`.
         account: the account whose token is sent.
-        hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``; ``*.`` stands for all
-            names below, and ``:8443`` for a port other than 443. None: the ``api_hosts`` of the provider's profile.
+        hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``. ``*.example.org``
+            stands for all hosts below ``example.org``, and ``api.example.com:8443`` has a port other than 443. None:
+            the ``api_hosts`` of the provider's profile.
         rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
             and headers only, because the body has not been read yet.
 
@@ -51,7 +54,7 @@ class VaultAuth:
 
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
-      it is bound to a key, as of DPoP;
+      the token is bound to a key, as with DPoP;
     - `RuntimeError` if the vault is a `SyncVault`.
 
     Raises:
@@ -78,11 +81,11 @@ class VaultAuth:
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send a request with the token, or without it if another origin redirected to it."""
+        """Send a request with the token; send it without the token if a redirect from another origin led to it."""
         leaving, targets = _forsaken.get()
         if leaving == id(self) and request.url in targets:
             response = await handler(request)
-            self._forsake(_targets(response))  # a chain that has left the origin does not get the token again
+            self._forsake(_targets(response))  # a chain that has left the origin never gets the token again
             return response
         self._forsake(frozenset())
         if self._hosts.named is not None:
@@ -93,7 +96,7 @@ class VaultAuth:
             try:
                 fresh = await awaitable(self._vault.report_rejected(token))
             except BaseException:
-                response.close()  # no caller gets it, so nobody else releases its connection
+                response.close()  # no caller gets the response, so nobody else releases its connection
                 raise
             if isinstance(request.body, (bytes, BytesPayload)):
                 response.release()
@@ -116,7 +119,7 @@ class VaultAuth:
 
 
 def _targets(response: aiohttp.ClientResponse) -> frozenset[URL]:
-    """Return the URLs that aiohttp may read from a redirect: with reserved characters quoted again, or unchanged."""
+    """Return the URLs that aiohttp may request for a redirect: it quotes reserved characters again, or it does not."""
     location = response.headers.get("Location") or response.headers.get("URI")
     if response.status not in _REDIRECTS or location is None:
         return frozenset()

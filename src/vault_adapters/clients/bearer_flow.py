@@ -19,12 +19,12 @@ Response = TypeVar("Response", bound=Any)
 
 
 class BearerFlow(Generic[Request, Response]):
-    """Sends requests with a token; if a response rejects it, reports that and repeats the request with the next token.
+    """Sends requests with a token; if a response rejects the token, reports it and sends the request with the next one.
 
     Args:
-        vault: a `TokenVault` for async clients, a `SyncVault` for sync ones.
+        vault: a `TokenVault` for async clients, a `SyncVault` for sync clients.
         account: the account whose token is sent.
-        hosts: the hosts that may get it.
+        hosts: the hosts that may get the token.
         rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
             and headers only, because the body has not been read yet.
         replayable: function that returns whether a request can be sent again.
@@ -72,7 +72,7 @@ class BearerFlow(Generic[Request, Response]):
                 yield _signed(request, fresh)
 
     def _check_named(self, request: Request) -> None:
-        """Refuse a request before the vault is asked for a token, if the host service named the hosts."""
+        """Check the request's place, if the host service named the hosts, before the vault is asked for a token."""
         if self._hosts.named is not None:
             self._hosts.check(self._place_of(request), self._account)
 
@@ -86,7 +86,7 @@ class BearerFlow(Generic[Request, Response]):
             self._hosts.check(self._place_of(request), self._account, _immediate(self._vault.api_hosts(token)))
 
     def _refused(self, response: Response, token: Token) -> bool:
-        # A request that was redirected to another origin lacks the header, and its answer says nothing about the token.
+        # A request that was redirected to another origin lacks the header, so its response says nothing of the token.
         sent = response.request.headers.get("Authorization") == bearer(token)
         return sent and self._rejected(response)
 
@@ -101,7 +101,7 @@ def _signed(request: Request, token: Token) -> Request:
 
 
 def awaitable(answer: Any) -> Any:
-    """Return the answer of an async vault.
+    """Return ``answer``, which a method of an async vault has returned and the caller awaits.
 
     Raises:
         RuntimeError: the vault is a `SyncVault`.

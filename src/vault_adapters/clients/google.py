@@ -21,26 +21,31 @@ class VaultCredentials(Credentials):
     """Credentials for google-auth that take their tokens from the vault.
 
     Every request asks the vault for the token, and the vault refreshes it if it is due. If an API answers 401,
-    google-auth calls `refresh`, which reports the token to the vault. The vault then refreshes at most once.
+    google-auth calls `refresh`, which reports the token as rejected. The vault then refreshes at most once.
 
-    Only https requests to the account's hosts get the token; a request to another host is refused before anything is
-    sent. The hosts are those of ``hosts``, else those of the provider's profile. A loopback host may use http too.
+    Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
+    hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any port
+    if its entry names none.
 
     A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
 
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
-      it is bound to a key, as of DPoP.
+      the token is bound to a key, as with DPoP.
 
     Args:
         vault: a `SyncVault`.
         account: the account whose token is sent.
-        hosts: the hosts that may get the token, such as ``["*.googleapis.com"]``; ``*.`` stands for all names below,
-            and ``:8443`` for a port other than 443. None: the ``api_hosts`` of the provider's profile.
+        hosts: the hosts that may get the token. ``["*.googleapis.com"]`` stands for all hosts below
+            ``googleapis.com``; ``:8443`` at the end names a port other than 443. None: the ``api_hosts`` of the
+            provider's profile.
 
     Attributes:
         token: the plaintext access token, as google-auth requires; None before the first use.
         expiry: the token's expiry in naive UTC, as google-auth requires; None if no expiry is known.
+
+    Raises:
+        InvalidInputError: an argument is not valid.
     """
 
     def __init__(self, vault: SyncAccessTokens, account: Account, *, hosts: Collection[str] | None = None) -> None:
@@ -57,8 +62,8 @@ class VaultCredentials(Credentials):
     def refresh(self, request: Any) -> None:
         """Get a usable token from the vault.
 
-        If a token is held and has not expired, it is reported as rejected, because google-auth calls this
-        only after a rejection.
+        If a token is held and has not expired, this method reports the token as rejected, because google-auth calls
+        this method only after a rejection.
 
         Args:
             request: google-auth's transport; not used, because the vault calls the provider itself.

@@ -13,7 +13,7 @@ from vault_domain import Account, ConfigurationError, InvalidInputError
 _NAME = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
 _HOST = re.compile(rf"(?P<below>\*\.)?(?P<name>{_NAME}|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?\Z")
 _HTTPS_PORT = 443
-# Libraries disagree about such URLs, so a request could go to another host than the one that was checked.
+# HTTP libraries disagree about URLs with these characters, so a request could go to another host than the checked one.
 _AMBIGUOUS = re.compile(r"[^\x21-\x7e]|\\")
 
 
@@ -21,9 +21,9 @@ class Place(NamedTuple):
     """The place that a request goes to.
 
     Attributes:
-        scheme: in lower case.
+        scheme: the URL's scheme, in lower case.
         host: the name in ASCII, or an address without brackets.
-        port: the port, or None for the scheme's own.
+        port: the port, or None for the scheme's default port.
     """
 
     scheme: str
@@ -66,13 +66,13 @@ class Hosts:
         if self.named is None and not allowed:
             raise ConfigurationError(
                 "nothing says to which hosts this token may be sent: pass hosts=[...], or register a refresher whose"
-                " profile has api_hosts; nothing was sent",
+                " profile has api_hosts; the token was not sent",
                 code="hosts_unknown",
                 account=account,
             )
         if place is None or not any(_covers(entry, place) for entry in allowed):
             raise ConfigurationError(
-                "the access token may not be sent to the host of this request, or not without TLS; nothing was sent",
+                "the access token may not be sent to this request's host and port, or not without TLS; it was not sent",
                 code="host_not_allowed",
                 account=account,
             )
@@ -88,13 +88,13 @@ def parsed(hosts: Iterable[str]) -> tuple[_Entry, ...]:
     """Return entries of a list of hosts.
 
     Raises:
-        InvalidInputError: an entry is no host's name; it is not repeated.
+        InvalidInputError: an entry is not a host's name; the message does not repeat the entry.
     """
     return tuple(_entry(host) for host in hosts)
 
 
 def problem_with(hosts: object) -> InvalidInputError | None:
-    """Return the error for hosts that the host service named, or None. It raises nothing; see `access.misuse`."""
+    """Return the error for hosts that the host service named, or None; raise nothing (see `access.misuse`)."""
     if hosts is None:
         return None
     if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Collection):
@@ -132,7 +132,7 @@ def _ascii(host: str) -> str:
         return host.lower()
     try:
         encoded = host.lower().encode("idna")
-        # Python's IDNA of 2003 makes fass.de of faß.de, which is another host by the standard of 2008.
+        # Python implements IDNA 2003, which makes fass.de of faß.de. By IDNA 2008, these are different hosts.
         return encoded.decode().lower() if encoded.decode("idna") == host.lower() else ""
     except UnicodeError:
         return ""

@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
     """Authenticates the requests of an httpx client with an account's access token.
 
-    - If an answer rejects the token, this class reports that to the vault, which refreshes at most once, and sends the
-      request once more with the next token.
+    - If a response rejects the token, this class reports the rejection to the vault and sends the request once more
+      with the next token. The vault refreshes at most once.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
-      first answer.
-    - Only https requests to the account's hosts get the token; a request to another host is refused before anything is
-      sent. The hosts are those of ``hosts``, else those of the provider's profile. A loopback host may use http too.
+      first response.
+    - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
+      hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any
+      port if its entry names none.
     - Only the request's origin gets the token; httpx removes the header when a redirect leads to another origin.
 
     Args:
         vault: a `TokenVault` with `httpx.AsyncClient`, a `SyncVault` with `httpx.Client`.
         account: the account whose token is sent.
-        hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``; ``*.`` stands for all
-            names below, and ``:8443`` for a port other than 443. None: the ``api_hosts`` of the provider's profile.
+        hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``. ``*.example.org``
+            stands for all hosts below ``example.org``, and ``api.example.com:8443`` has a port other than 443. None:
+            the ``api_hosts`` of the provider's profile.
         rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
             and headers only, because the body has not been read yet.
 
@@ -39,7 +41,7 @@ class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
 
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
-      it is bound to a key, as of DPoP;
+      the token is bound to a key, as with DPoP;
     - `RuntimeError` if one of client and vault is async and the other is sync.
 
     Raises:
@@ -62,7 +64,7 @@ class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
 
 
 def _is_replayable(request: httpx.Request) -> bool:
-    # Only a body in memory can be sent again; the first try uses up generators, files and multipart streams.
+    # Only a body in memory can be sent again, because the first try uses up generators, files and multipart streams.
     return isinstance(request.stream, httpx.ByteStream)
 
 

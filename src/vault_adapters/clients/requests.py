@@ -22,26 +22,28 @@ if TYPE_CHECKING:
 class VaultAuth(AuthBase):
     """Authenticates requests with an account's access token: ``session.auth = VaultAuth(vault, account)``.
 
-    - If an answer rejects the token, this class reports that to the vault and sends the request once more with the next
-      token. The vault refreshes at most once.
+    - If a response rejects the token, this class reports the rejection to the vault and sends the request once more
+      with the next token. The vault refreshes at most once.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
-      first answer.
-    - Only https requests to the account's hosts get the token; a request to another host is refused before anything is
-      sent. The hosts are those of ``hosts``, else those of the provider's profile. A loopback host may use http too.
+      first response.
+    - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
+      hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any
+      port if its entry names none.
     - The library `requests` removes the header when a redirect leads to another host.
 
     Args:
         vault: a `SyncVault`.
         account: the account whose token is sent.
-        hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``; ``*.`` stands for all
-            names below, and ``:8443`` for a port other than 443. None: the ``api_hosts`` of the provider's profile.
+        hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``. ``*.example.org``
+            stands for all hosts below ``example.org``, and ``api.example.com:8443`` has a port other than 443. None:
+            the ``api_hosts`` of the provider's profile.
         rejected: function that returns whether a response rejects the token; None: status 401 does.
 
     A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
 
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
-      it is bound to a key, as of DPoP.
+      the token is bound to a key, as with DPoP.
 
     Raises:
         InvalidInputError: an argument is not valid.
@@ -65,7 +67,7 @@ class VaultAuth(AuthBase):
         self._rejected = rejected or _is_unauthorized
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put the token into a request, and register a hook for its answer."""
+        """Put the token into a request, and register a hook for its response."""
         place = place_of(request.url or "")
         if self._hosts.named is not None:
             self._hosts.check(place, self._account)  # before the vault is asked for a token
@@ -76,7 +78,7 @@ class VaultAuth(AuthBase):
         return request
 
     def _answered(self, token: Token, response: requests.Response, **settings: Any) -> requests.Response:
-        # Answers after redirects come here too. Another host got no token, so its answer does not reject the token.
+        # Responses after redirects come here too. Another host got no token, so its response does not reject the token.
         sent = response.request.headers.get("Authorization") == bearer(token)
         if not sent or not self._rejected(response):
             return response
@@ -84,7 +86,7 @@ class VaultAuth(AuthBase):
             fresh = self._vault.report_rejected(token)
             self._check_told(place_of(response.request.url or ""), fresh)
         except BaseException:
-            response.close()  # no caller gets it, so nobody else releases its connection
+            response.close()  # no caller gets the response, so nobody else releases its connection
             raise
         if not isinstance(response.request.body, str | bytes | None):
             return response

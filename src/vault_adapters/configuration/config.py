@@ -1,4 +1,8 @@
-"""`VaultConfig`: how a vault is configured. This is the only module that reads the environment."""
+"""`VaultConfig`: how a vault is configured.
+
+No other module reads the process's environment, except that the command line reads ``TOKEN_VAULT_REFRESHERS``, and
+libpq and boto3 read variables of their own.
+"""
 
 from __future__ import annotations
 
@@ -132,20 +136,23 @@ class VaultConfig:
         previous_master_key: the previous master key, during a master key rotation.
         refresh_buffer: time before expiry from which an access token is refreshed.
         refresh_deadline: longest time that a caller waits for a provider.
-        answer_deadline: time after ``refresh_deadline`` for which the provider's answer is still awaited and stored,
-            while no caller waits any more; at most five minutes.
-        quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy.
-        hold_answers: time for which a stored answer of a provider is held in memory, and in the journal, so that it can
-            be stored again if a failover of the database loses it; and time after a failover for which no refresh token
-            of a provider with a strict rotation policy is presented. At most ten minutes; zero: neither. Postgres only.
-        rejection_confirm_after: shortest time between two reports that a resource rejected a token that nothing can
-            replace, such as an API key, from which the second makes the token invalid.
-        rejection_confirm_within: longest such time; a later report counts as a first one.
-        reconnect_notice: time before the expiry of a refresh token from which it counts as expiring, and an event says
-            that its user must connect the account again; at most half of the token's lifetime if that is known.
+        answer_deadline: time after ``refresh_deadline`` for which the vault still waits for the provider's answer, to
+            store it, although no caller waits any more; at most five minutes.
+        quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy, and for
+            providers whose grace period is over or too short.
+        hold_answers: time for which a provider's answer that replaced the credential stays in memory, and in the
+            journal, after the database has stored the answer, so that the vault can store it again if a failover loses
+            it. For the same time after a failover, the vault presents no refresh token of a provider with a strict
+            rotation policy. At most ten minutes; zero: neither. Postgres only.
+        rejection_confirm_after: a second report of a rejection makes a token invalid only if it comes at least this
+            time after the first report. This concerns tokens that no refresh can replace, such as API keys.
+        rejection_confirm_within: longest time between these two reports; a later report counts as a first one.
+        reconnect_notice: time before the expiry of a refresh token from which the token counts as expiring, and an
+            event says that its user must connect the account again; at most half of the token's lifetime if the
+            lifetime is known.
         journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
-        close_timeout: longest time for closing to store refreshed tokens that wait for the database. Running refreshes
-            may take longer.
+        close_timeout: longest time for which a closing vault tries to store refreshed tokens that wait for the
+            database. Refreshes that are running may take longer.
         data_key_ttl: time that an unwrapped data key may be used before it is unwrapped again.
         pool_size: largest number of connections to Postgres.
         prepared_statements: False for a pooler in transaction mode that does not support them.
@@ -156,22 +163,23 @@ class VaultConfig:
             imports, key rotations, erasures and migrations have longer limits.
         read_cache: time since a token was read for which this process may return it again without a query; None or
             zero: never. Other processes' changes are usually seen within milliseconds, and never later than this.
-        serve_stale: time since the database last confirmed a token for which this process may hand it out from memory
-            while the database does not answer; zero: never. An expired token is never handed out.
+        serve_stale: time since this process last read or stored a token for which the process may hand out the token
+            from memory while the database does not answer; zero: never. An expired token is never handed out.
         read_cache_size: largest number of tokens that this process remembers.
         audit_retention: age from which sweeps delete audit events, a day at least; None: never.
-        audit_reads: ``all`` writes an audit event for reads of every token, ``secrets`` only for reads of tokens that
-            are not access tokens; None: for no read.
-        exhausted_after: time of nothing but definite refusals, an hour to a year, after which the vault no longer asks
-            the provider and shows the account as one to connect again.
+        audit_reads: ``all`` writes audit events for reads of every token, ``secrets`` only for reads of tokens that are
+            not access tokens; None: for no read.
+        exhausted_after: time, an hour to a year, after which the vault no longer asks a provider that has given an
+            account nothing but definite refusals; the account must then be connected again.
         provider_concurrency: largest number of refreshes that this process runs at one provider at the same time.
-        client_pause_accounts: number of different accounts for which a provider refuses the OAuth client, without a
-            success between, before refreshes at that client are paused.
+        client_pause_accounts: the vault pauses an OAuth client when the provider has refused the client for this many
+            different accounts without a success in between.
         client_probe_interval: time between two probes of a paused client.
-        fleet_guard_accounts: number of different accounts that a provider rejects within `fleet_guard_window`, and more
-            than half of all attempts, before none of them is condemned.
-        fleet_guard_window: see `fleet_guard_accounts`.
-        fleet_guard_limit: time without a success after which rejected accounts are condemned nevertheless.
+        fleet_guard_accounts: if a provider rejects at least this many of a client's accounts within
+            `fleet_guard_window`, and more than half of all attempts, the vault condemns none of these accounts'
+            credentials and pauses the client.
+        fleet_guard_window: time for which rejections and successes are compared; see `fleet_guard_accounts`.
+        fleet_guard_limit: time without a success after which the vault condemns rejected credentials nevertheless.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -243,7 +251,7 @@ class VaultConfig:
 
     @property
     def client_rules(self) -> ClientRules:
-        """The numbers by which faults of a client are told from dead grants."""
+        """The numbers by which the vault tells a fault of a client from dead grants."""
         return ClientRules(
             self.client_pause_accounts,
             self.client_probe_interval,
@@ -266,7 +274,8 @@ class VaultConfig:
             environ: the variables; None reads the variables of the process.
 
         Raises:
-            ConfigurationError: a variable is not valid; the message names it and does not repeat its value.
+            ConfigurationError: a variable is not valid or not known, or a secret is given both directly and as a file.
+                The message does not repeat a value, and names the variable where possible.
         """
         variables = os.environ if environ is None else environ
         fields = read_environment(variables)

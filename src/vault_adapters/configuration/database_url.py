@@ -15,8 +15,8 @@ from vault_domain.entities.text import plain_text
 _POSTGRES = re.compile(r"(postgres|postgresql)(\+[a-z0-9_]+)?://")
 _SQLITE = re.compile(r"sqlite(\+[a-z0-9_]+)?:///")
 
-# What may be shown of a Postgres URL. Anything else is hidden, because parts of a password whose special characters are
-# not escaped may stand anywhere in the URL.
+# The parts of a Postgres URL that may be shown. Anything else is hidden, because if a password's special characters are
+# not escaped, parts of the password may stand anywhere in the URL.
 _USER = re.compile(r"(?P<user>[^:/?#@]*)(?P<password>:[^/?#@]*)?@")
 _HOST = r"(?:\[[0-9A-Fa-f:.%]*\]|[^][:/?#@,]*)(?::\d{1,5})?"
 _PLACE = re.compile(rf"{_HOST}(?:,{_HOST})*(?:/[^/?#@:]*)?")
@@ -46,14 +46,14 @@ class ConfiguredUrl:
     """A database URL as the host gave it; only `reveal` returns it with its password.
 
     - ``str``, ``repr`` and ``format`` hide the password, and every part in which a password might stand.
-    - It is equal to the same URL as text; comparing takes constant time.
-    - It is no ``str``, because tools for tracebacks slice texts, and a slice shows the password again.
+    - It is equal to a ``str`` with the same URL; comparing takes constant time.
+    - It is not a ``str`` itself, because tools that print tracebacks slice a ``str``, and a slice shows the password.
 
     Args:
         url: the URL.
 
     Raises:
-        ConfigurationError: the URL names no known store; the message does not repeat it.
+        ConfigurationError: the URL is not a string or names no known store; the message does not repeat the URL.
     """
 
     __slots__ = ("_secret", "is_default")

@@ -24,8 +24,8 @@ _BARE = {
 }
 # Only these variables are read, so that nothing else of the environment is copied; `_variable` adds to them.
 _NAMES = set(_BARE)
-# Further variables with the prefix: the command line reads the first one. Kubernetes adds the others to the pods beside
-# a Service that is called token-vault.
+# Further variables with the prefix: the command line reads TOKEN_VAULT_REFRESHERS, and tests read TOKEN_VAULT_TEST_*.
+# Kubernetes sets the others in pods whose namespace has a Service with the name token-vault.
 _OTHERS = re.compile(r"TOKEN_VAULT_(REFRESHERS|TEST_.*|SERVICE_(HOST|PORT).*|PORT(_.*)?)\Z")
 _PLAIN = re.compile(r"[A-Z0-9_]{1,100}\Z")
 
@@ -49,13 +49,13 @@ def _whole(value: str) -> int:
 
 
 _MOST_FILE_BYTES = 65_536
-"""Size of the largest file of a secret in bytes."""
+"""Largest size of a secret's file, in bytes."""
 
 
 def _secret(value: str) -> str:
     try:
         is_short = len(value.encode("utf-16-le")) // 2 < LEAST_SECRET
-    except UnicodeEncodeError:  # `VaultConfig` refuses it
+    except UnicodeEncodeError:  # `VaultConfig` refuses this value
         return value
     if is_short:
         raise ConfigurationError(f"must have at least {LEAST_SECRET} characters", code="encryption_secret_short")
@@ -149,7 +149,7 @@ class _Variables:
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of `VaultConfig` that the variables set.
 
-    The frames of its errors hold the variables, so the caller drops these frames.
+    The frames of this function's errors hold the variables, so the caller drops these frames.
 
     Raises:
         ConfigurationError: a variable is not valid or not known, or a secret is given both directly and as a file.
@@ -181,7 +181,7 @@ _VARIABLE_OF = {
 
 
 def with_variable(text: str, variables: Mapping[str, str]) -> str:
-    """Return the text of an error that begins with a field of `VaultConfig`, with the variable that set the field."""
+    """Add the variable that set a field, if an error's text begins with the name of a field of `VaultConfig`."""
     field, space, rest = text.partition(" ")
     if field not in _Variables.__annotations__:
         return text
@@ -203,7 +203,7 @@ def _refuse_unknown(variables: Mapping[str, str]) -> None:
 
 
 def _as_set(text: str, variables: Mapping[str, str]) -> str:
-    """Return a text that begins with a variable's name, with the name under which the variable was set."""
+    """Drop the prefix from the variable at the beginning of a text, if the host set the variable by its bare name."""
     name, space, rest = text.partition(" ")
     bare = name.removeprefix(_PREFIX)
     is_bare = bare in _BARE and not any(variables.get(_PREFIX + each) for each in (bare, f"{bare}_FILE"))
@@ -211,7 +211,7 @@ def _as_set(text: str, variables: Mapping[str, str]) -> str:
 
 
 def _with_bare_names(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the prefixed variables, and add the bare ones whose fields no prefixed variable sets."""
+    """Return the prefixed variables; add bare ones, with the prefix, whose fields no prefixed variable sets."""
     given = {name: variables[name] for name in _NAMES if variables.get(name)}
     prefixed = {name: value for name, value in given.items() if name.startswith(_PREFIX)}
     for name in _BARE & set(given):

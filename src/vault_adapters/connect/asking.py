@@ -39,7 +39,8 @@ async def get_json(client: HttpClient | None, url: str, access_token: Secret | N
     """Return the JSON object at a URL; send a bearer token if one is given.
 
     Raises:
-        ConnectError: the URL gave no JSON object (code ``provider_unavailable``).
+        ConnectError: the URL gave no JSON object, or the token cannot be sent (code ``provider_unavailable``).
+        ConfigurationError: httpx2 is not installed.
     """
     headers = {} if access_token is None else {"Authorization": f"Bearer {_sendable(access_token)}"}
     answer = await send(client, Outgoing(url, b"", headers, method="GET"))
@@ -53,7 +54,7 @@ def json_object(answer: Incoming) -> Members | None:
     """Return the JSON object of an answer, or None."""
     try:
         members = json.loads(answer.body or b"", parse_int=_whole_number)
-    except (ValueError, RecursionError):  # the error holds the body, so no other error may refer to it
+    except (ValueError, RecursionError):  # raise no error here: it would refer to this one, which holds the body
         return None
     return members if isinstance(members, dict) else None
 

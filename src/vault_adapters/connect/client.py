@@ -1,4 +1,4 @@
-"""The client that a provider knows: its profile, its id, and its secret or key."""
+"""`Client`: a provider's profile, and the id and the secret or key of the host's OAuth client there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class MadeOfProfile(Protocol):
-    """A refresher that a profile made; see `vault_adapters.providers.refresher`."""
+    """A refresher that was made from a profile by `vault_adapters.providers.refresher`."""
 
     @property
     def profile(self) -> Profile:
@@ -56,7 +56,7 @@ class MadeOfProfile(Protocol):
 
     @property
     def client(self) -> HttpClient | None:
-        """An HTTP client, or None."""
+        """The given HTTP client, or None."""
 
 
 @frozen
@@ -77,7 +77,7 @@ class Client:
         return self.made_of.profile
 
     def url(self, key: str, values: Mapping[str, str]) -> str | None:
-        """Return the profile's URL of this name with its variables replaced, or None."""
+        """Return one of the profile's URLs, such as ``token_url``, with its variables replaced; None if it has none."""
         template = getattr(self.profile, key)
         return None if template is None else self.profile.filled(template, self.values(values))
 
@@ -87,16 +87,17 @@ class Client:
 
     @property
     def uses_openid(self) -> bool:
-        """Whether the profile reads the id_token, which is then checked; otherwise userinfo or the answer is read."""
+        """Whether the identifier or the label is read from the id_token. Only then is the id_token checked."""
         places = (self.profile.identifier, self.profile.label)
         return any(place is not None and place.source == "id_token" for place in places)
 
 
 def as_clients(providers: object) -> dict[str, Client]:
-    """Check the host's providers.
+    """Return a client for each of the host's providers, by the provider's name.
 
     Raises:
-        ConfigurationError: a provider's refresher lacks facts that connecting needs; the message names them.
+        ConfigurationError: there is no provider, or a provider's refresher lacks facts that connecting needs; the
+            message names them.
     """
     if not isinstance(providers, Mapping) or not providers:
         raise ConfigurationError("providers must map names to refreshers made by vault_adapters.providers.refresher")

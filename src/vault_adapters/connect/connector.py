@@ -60,11 +60,12 @@ class Connector:
 
     Args:
         vault: a `TokenVault` or `SyncVault`; pass ``vault.with_actor(...)`` to name an actor in the audit log.
-        providers: by the provider's name in the vault, a refresher that `vault_adapters.providers.refresher` made.
+        providers: maps each provider's name in the vault to a refresher from `vault_adapters.providers.refresher`.
         redirect_uri: the address that the provider sends the user back to; https, or http on loopback.
 
     Raises:
-        ConfigurationError: a provider's refresher lacks facts that connecting needs; the message names them.
+        ConfigurationError: there is no provider, or a provider's refresher lacks facts that connecting needs; the
+            message names them.
         InvalidInputError: an argument is not valid; the message does not repeat it.
     """
 
@@ -87,14 +88,10 @@ class Connector:
         return tuple(sorted(self._clients))
 
     def with_actor(self, actor: str) -> Connector:
-        """Return a connector over the same vault that names an actor in the audit log.
-
-        Raises:
-            InvalidInputError: the actor is not valid.
-        """
+        """Return a connector over the same vault that names an actor in the audit log; see `TokenVault.with_actor`."""
         providers = {name: client.made_of for name, client in self._clients.items()}
         named = Connector(self._vault.with_actor(actor), providers, redirect_uri=self._redirect_uri)
-        named._issuers = self._issuers  # both use the documents of issuers that were read
+        named._issuers = self._issuers  # both share the issuers' documents that were read
         return named
 
     @settling
@@ -108,7 +105,7 @@ class Connector:
         account: Account | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> Start:
-        """Return the address to send the user to.
+        """Return the address to send the user to, and the state in this address.
 
         Args:
             tenant_id: the tenant that the account will belong to.
@@ -124,6 +121,7 @@ class Connector:
         Raises:
             InvalidInputError: an argument is not valid; the message does not repeat it.
             KeyUnavailableError, StorageError: the state cannot be sealed now.
+            DecryptionError: the tenant's data key cannot be used.
         """
         owner = Account(as_tenant_id(tenant_id), as_provider(provider))
         client = self._client(owner.provider)
@@ -147,13 +145,16 @@ class Connector:
             session: the text that was given to `begin`.
 
         Raises:
-            StateRefusedError: the callback does not belong to this session's request, is late, or came before.
+            InvalidInputError: an argument is not valid; the message does not repeat it.
+            StateRefusedError: the callback does not belong to this session's request, is too late, or came before.
             AuthorizationRefusedError: the provider or the user refused; see its ``reason``.
             IdentityRefusedError: the answer does not prove whose account it is; see its ``reason``.
             OtherAccountError: the user chose another account than the one to connect again.
-            ConnectError: the provider did not answer (``provider_unavailable``).
+            ConnectError: the provider gave no usable answer (``provider_unavailable``), or something unexpected
+                happened (``connect_broken``).
             ProviderConfigurationError: the provider rejects this client.
-            KeyUnavailableError, StorageError: state or tokens cannot be opened or stored now.
+            KeyUnavailableError, StorageError: the state cannot be opened now, or the tokens cannot be stored now.
+            DecryptionError: the tenant's data key cannot be used.
         """
         callback = read_callback(query)
         if not callback.state:
@@ -240,7 +241,7 @@ def _divided(client: Client, extra: object) -> tuple[dict[str, str], dict[str, s
     """Return the parameters for the provider, and the values of variables.
 
     Raises:
-        InvalidInputError: ``extra`` has another form, or names a parameter that the connector sets.
+        InvalidInputError: ``extra`` does not map texts to texts, or names a parameter that the connector sets.
     """
     given = {} if extra is None else extra
     items: dict[str, str] = {}
@@ -262,7 +263,8 @@ def _is_short(text: object) -> bool:
 def _check_issuer(client: Client, handshake: Handshake, issuer: Issuer | None, callback: Callback) -> None:
     """Refuse a callback of another provider than the one that the user was sent to (RFC 9207 section 2.4).
 
-    Without a known issuer, an ``iss`` must at least be of the host that the user was sent to.
+    If the profile names no issuer, an ``iss`` must have the scheme and the host of the address that the user was sent
+    to.
 
     Raises:
         IdentityRefusedError: ``iss`` is another issuer's, or is missing although the provider always sends it.
@@ -290,7 +292,7 @@ def _origin(url: str) -> tuple[str, str] | None:
 
 
 def _completed(token_set: TokenSet, handshake: Handshake) -> TokenSet:
-    """Return the tokens with the scopes that were asked for, if the answer names none, and the account's variables."""
+    """Return the tokens with the account's variables, and with the requested scopes if the answer names none."""
     if not token_set.scopes:
         token_set = evolve(token_set, scopes=handshake.scopes)
     if handshake.variables:

@@ -41,22 +41,22 @@ def urls(
 ) -> list[URLPattern]:
     """Return the patterns ``callback`` and ``<provider>``, for `django.urls.include`.
 
-    ``<provider>`` takes two optional parameters: ``next``, the path of the page to show afterwards, and ``account``,
-    the identifier of the account to connect again.
+    ``<provider>`` takes two optional query parameters: ``next``, the path of the page to show afterwards, and
+    ``account``, the identifier of the account to connect again.
 
     Args:
         connector: the connector; its redirect URI must be the address of ``callback``.
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
             may be a coroutine function. A plain function runs on Django's thread, so it may use the database.
-        session: returns a text that only the user's session has, or None, such as ``request.session.session_key``. A
-            cookie binds each request to its browser in any case; a session binds it to the signed-in user too.
+        session: returns a text that only the user's session has, such as ``request.session.session_key``, or None. A
+            cookie binds each connection to its browser in any case; this text binds it to the user's session too.
         done: the path of the page to show afterwards, unless ``next`` names another.
         connected: called with each connected account; a response that it returns replaces the redirection, and
             gets the headers ``no-store`` and ``no-referrer``, because its address holds the code.
-        failed: returns the page for an error; None: a line of plain text with the error's code.
+        failed: returns the page for an error; None: the page is a line of plain text.
 
     Raises:
-        InvalidInputError: ``done`` is not a path of this site.
+        InvalidInputError: ``done`` is not a path of this site, or ``connector`` is not a `Connector`.
     """
     pages = Pages(connector, done)
 

@@ -65,7 +65,7 @@ async def exchanged(
 
 
 def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
-    """Return the tokens of an answer; None if it holds no access token."""
+    """Return the tokens of an answer; None if it holds no usable access token."""
     try:
         return read_token_set(profile, answer)
     except InvalidInputError:
@@ -73,7 +73,7 @@ def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
 
 
 def _refusal(error: VaultError) -> VaultError:
-    """Return the error for a code that was not exchanged, because the errors of refreshes name a refresh."""
+    """Return the error for a code that was not exchanged; ``error`` is worded for a refresh."""
     if isinstance(error, ReauthorizationRequiredError):
         return AuthorizationRefusedError(reason=error.reason)
     if isinstance(error, ProviderConfigurationError):

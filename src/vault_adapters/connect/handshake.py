@@ -45,7 +45,7 @@ class Handshake:
         return self._derived("nonce")
 
     def encoded(self) -> Secret:
-        """Return a short text, because some providers limit the length of a state."""
+        """Return the handshake as a short text, because some providers limit the length of a state."""
         parts: list[Any] = [self.provider, self.seed, self.reconnected, " ".join(self.scopes), dict(self.variables)]
         while not parts[-1]:
             parts.pop()
@@ -62,7 +62,7 @@ def new_seed() -> str:
 
 
 def decoded(content: Secret) -> Handshake:
-    """Return the handshake that `Handshake.encoded` made; the state was authentic, so its form is right."""
+    """Return the handshake from a text of `Handshake.encoded`; its form is right, because the state was authentic."""
     parts = json.loads(content.reveal())
     provider, seed, reconnected, scopes, variables = parts + [None] * (5 - len(parts))
     return Handshake(provider, seed, reconnected, tuple((scopes or "").split()), variables or {})

@@ -24,8 +24,8 @@ class Identity:
     """An account at a provider.
 
     Attributes:
-        identifier: the text that distinguishes it from other accounts.
-        label: a text by which its user recognises it, or None. It is not verified.
+        identifier: the text that distinguishes the account from other accounts.
+        label: a text by which the user recognises the account, or None. The text is not verified.
     """
 
     identifier: str
@@ -96,7 +96,7 @@ def _identifier(value: Any) -> str:
 
 
 def _label(value: Any) -> str | None:
-    """Return a text that is harmless to show: one line, without characters that hide or reorder others."""
+    """Return a text that is harmless to show: one line, without characters that hide or reorder other characters."""
     if not isinstance(value, str):
         return None
     shown = "".join(character for character in value if unicodedata.category(character)[0] != "C")

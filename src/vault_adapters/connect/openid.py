@@ -1,4 +1,4 @@
-"""OpenID Connect: finds a provider's keys, and checks its id_tokens (OpenID Connect Core 1.0 section 3.1.3.7)."""
+"""OpenID Connect: reads a provider's public keys, and checks its id_tokens (Core 1.0 section 3.1.3.7)."""
 
 from __future__ import annotations
 
@@ -24,29 +24,31 @@ if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
-"""The accepted signature algorithms: those with a public key. ``none`` and those with the client secret are refused."""
+"""The accepted signature algorithms, which verify with a public key. ``none`` and algorithms that use the client secret
+are refused.
+"""
 
 _FRESH_SECONDS = 3600.0
 _RETRY_SECONDS = 30.0
 _LEEWAY_SECONDS = 60
-# What joserfc raises for a key or a token that it cannot read.
+# The errors that joserfc raises for a key or a token that it cannot read.
 _UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError)
-# Microsoft's documents for several directories name the issuer with this part, which a claim replaces.
+# Microsoft's documents for several directories name the issuer with this part, which stands for the claim ``tid``.
 _DIRECTORY = "{tenantid}"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 @frozen
 class Issuer:
-    """What a provider publishes about itself.
+    """The facts that a provider publishes about itself.
 
     Attributes:
         asked_as: the issuer identifier in the profile, under which its documents are found.
         name: the issuer identifier that its document declares.
         sends_iss: whether each of its callbacks holds ``iss`` (RFC 9207).
-        keys_url: the URL of its keys.
-        keys: its keys.
-        read_at: when keys and document were read, by the monotonic clock.
+        keys_url: the URL of its public keys.
+        keys: its public keys.
+        read_at: when document and public keys were read, by the monotonic clock.
     """
 
     asked_as: str
@@ -58,19 +60,19 @@ class Issuer:
 
 
 class Issuers:
-    """The issuers that this process knows; each is read again after an hour, or if its keys do not verify a token."""
+    """The known issuers; each is read again after an hour, or if its public keys do not verify a token."""
 
     def __init__(self) -> None:
         self._known: dict[str, Issuer] = {}
 
     async def find(self, name: str, client: HttpClient | None, *, newer_than: float | None = None) -> Issuer:
-        """Return an issuer.
+        """Return an issuer; read its document and its public keys if needed.
 
         Args:
             name: the issuer identifier.
             client: the HTTP client.
-            newer_than: time of a read whose keys did not verify a token; read again, unless the last read was less than
-                30 seconds ago. None: read again after an hour.
+            newer_than: time of a read whose public keys did not verify a token; read again, unless the last read was
+                less than 30 seconds ago. None: read again after an hour.
 
         Raises:
             ConnectError: its documents cannot be read.
@@ -101,7 +103,7 @@ async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
 
 
 def _alike(declared: str, name: str) -> bool:
-    """Return whether a name fits an issuer's name with a directory in it, such as ``common`` or ``organizations``."""
+    """Return whether ``name`` is ``declared`` with a directory, such as ``common``, in the place of ``{tenantid}``."""
     before, _, after = declared.partition(_DIRECTORY)
     return name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
 
@@ -125,17 +127,18 @@ async def check_id_token(
     access_token: Secret,
     client: HttpClient | None,
 ) -> Members:
-    """Return the claims of an id_token that this provider issued now, for this client and this request.
+    """Return the claims of an id_token that this provider issued for this client and this request.
 
     Raises:
-        IdentityRefusedError: its ``reason`` names the check: id_token (missing or unreadable), signature, iss, aud,
-            azp, exp, nonce, at_hash or sub.
+        ConnectError: the provider's public keys do not verify the token, and cannot be read again.
+        IdentityRefusedError: its ``reason`` names the failed check: id_token (missing or unreadable), signature, iss,
+            aud, azp, exp, nonce, at_hash or sub.
     """
     if not isinstance(id_token, str):
         raise IdentityRefusedError(reason="id_token")
     token = _verified(id_token, issuer.keys)
     if token is None:
-        # The provider may have new keys.
+        # The provider may have new public keys.
         issuer = await issuers.find(issuer.asked_as, client, newer_than=issuer.read_at)
         token = _verified(id_token, issuer.keys)
     if token is None:

@@ -1,8 +1,8 @@
-"""What the pages of every web framework share: the cookie of a request, and where a user goes afterwards.
+"""Shared by the pages of all web frameworks: the cookie of a connection, and the page that the user sees afterwards.
 
-A request for authorization leaves one cookie in the browser, named by the state, so that two tabs do not disturb each
-other. The state is bound to the cookie's random value, to the tenant, and to the host's own session if it names one. So
-nobody can make another user finish a connection that they have begun.
+Each connection sets one cookie in the browser, named by the state, so that two tabs do not disturb each other. The
+state is bound to the cookie's random value, to the tenant, and to the host's own session if the host names one. So
+nobody can begin a connection and make another user finish it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ NOBODY = "Sign in first.\n"
 """The page for a visitor who is not signed in."""
 
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-"""Headers of every page, because the address of a callback holds a code."""
+"""Headers of pages and redirects, because the address of a callback holds a code. A host's page for a connected account
+does not get them.
+"""
 
 _LONGEST_PATH = 2000
 
@@ -111,7 +113,7 @@ class Pages:
             provider: the provider's name.
             query: ``next``: the path of the page to show afterwards. ``account``: the identifier of the account to
                 connect again. All else is ignored.
-            session: the host's own session, or ``""``.
+            session: the text of the host's own session, or ``""``.
         """
         self._look_at(path)
         following, again = query.get("next", ""), query.get("account", "")
@@ -133,7 +135,7 @@ class Pages:
         """Finish a connection; the arguments are those of the callback.
 
         Raises:
-            StateRefusedError: the browser did not begin this connection.
+            StateRefusedError: the browser did not begin this connection. For other errors, see `Connector.finish`.
         """
         state = dict(parse_qsl(query)).get("state", "")
         name = _name(state)
@@ -146,9 +148,9 @@ class Pages:
         return info, Redirection(path if is_local(path) else self._done, self._cookie(state, "", 0))
 
     def _look_at(self, path: str) -> None:
-        """Log one warning if users would come back to another page than the callback, which stands beside this page.
+        """Log one warning if the redirect URI does not lead to the callback, which stands beside this page.
 
-        A proxy may put a prefix before the public path, so the redirect URI may be longer.
+        The redirect URI may have a longer path, because a proxy may remove a prefix of the public path.
         """
         callback = f"{path.rpartition('/')[0]}/callback"
         if not self._is_looked_at and not self._path.endswith(callback):
@@ -202,9 +204,10 @@ def status_of(error: VaultError) -> int:
 
 
 def log_failure(error: VaultError) -> None:
-    """Log one line about an error of a connection, because the user's page does not tell the operator's part of it.
+    """Log one line about an error of a connection, because the user's page does not tell what the operator must know.
 
-    What the service must mend is a warning, what its users and their browsers cause is not.
+    An error that the service must mend is a warning. So is a request that is not valid, because a link of the service
+    may be wrong. Other errors that users and their browsers cause are no warnings.
     """
     if isinstance(error, InvalidInputError):
         # The message names the argument and the rule, never the value.

@@ -20,7 +20,7 @@ _LONGEST = 64 * 1024
 
 @frozen
 class Callback:
-    """The parameters of a callback that matter; ``""`` stands for one that is missing.
+    """The parameters of a callback that matter; ``""`` stands for a missing code, state or error.
 
     Attributes:
         code: the authorization code.
@@ -39,7 +39,8 @@ def read_callback(query: object) -> Callback:
     """Read a callback's parameters.
 
     Raises:
-        InvalidInputError: the query has another form, or names a parameter twice (RFC 6749 section 3.1).
+        InvalidInputError: the query is not a `Query`, is too long, or names one of these parameters twice (RFC 6749
+            section 3.1).
     """
     found: dict[str, str] = {}
     for name, value in _pairs(query):
@@ -65,7 +66,7 @@ def _pairs(query: object) -> list[tuple[str, str]]:
         pairs = [None]
     checked = [(pair[0], pair[1]) for pair in pairs if isinstance(pair, tuple) and len(pair) == 2]
     if len(checked) != len(pairs) or not all(isinstance(text, str) for pair in checked for text in pair):
-        raise InvalidInputError("query must be a query string, or names and texts")
+        raise InvalidInputError("query must be a query string, a mapping of texts, or pairs of texts")
     return checked
 
 

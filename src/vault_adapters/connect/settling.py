@@ -1,4 +1,4 @@
-"""Raises the vault's errors from a frame that holds neither codes, states nor tokens, and names their provider."""
+"""Raises errors of connecting from a frame that holds no code, state or token, and names the provider in them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 def settling(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Make a coroutine function raise without the frames of its callees, which hold the callback's parameters.
 
-    Any other error, which may repeat what a provider sent, becomes a `ConnectError` that names its class only. A
-    cancellation stays one.
+    A `VaultError` and a cancellation stay what they are. Any other error may repeat a text of the provider, so it
+    becomes a `ConnectError` that names only the class of that error.
     """
 
     @functools.wraps(method)

@@ -34,23 +34,24 @@ def routes(
 ) -> list[Route]:
     """Return the routes ``/callback`` and ``/{provider}``.
 
-    ``/{provider}`` takes two optional parameters: ``next``, the path of the page to show afterwards, and ``account``,
-    the identifier of the account to connect again.
+    ``/{provider}`` takes two optional query parameters: ``next``, the path of the page to show afterwards, and
+    ``account``, the identifier of the account to connect again.
 
     Args:
         connector: the connector, or a function of the request that returns it, for a host that opens its vault after it
             has made its routes. The connector's redirect URI must be the address of ``/callback``.
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
             may be a coroutine function.
-        session: returns a text that only the user's session has, or None. A cookie binds each request to its browser in
-            any case; a session binds it to the signed-in user too, so that it ends with signing out.
+        session: returns a text that only the user's session has, or None. A cookie binds each connection to its browser
+            in any case; this text binds it to the user's session too, so that it cannot be finished after signing out.
         done: the path of the page to show afterwards, unless ``next`` names another.
         connected: called with each connected account; a response that it returns replaces the redirection, and
             gets the headers ``no-store`` and ``no-referrer``, because its address holds the code.
-        failed: returns the page for an error; None: a line of plain text with the error's code.
+        failed: returns the page for an error; None: the page is a line of plain text.
 
     Raises:
-        InvalidInputError: ``done`` is not a path of this site, or ``connector`` is neither of the two.
+        InvalidInputError: ``done`` is not a path of this site, or ``connector`` is neither a `Connector` nor a
+            function.
     """
     pages_of = _pages_of(connector, done)
 

@@ -7,11 +7,11 @@ from attrs import field, frozen
 
 @frozen
 class Start:
-    """The begin of a connection.
+    """The beginning of a connection.
 
     Attributes:
         url: the address to redirect the user's browser to.
-        state: the ``state`` within this address; a web service may use it as the key of its own data about the request.
+        state: the ``state`` within this address; a web service may store its own data about the connection under it.
     """
 
     url: str = field(repr=False)

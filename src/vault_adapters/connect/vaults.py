@@ -1,4 +1,4 @@
-"""What a connector needs of a vault; a `SyncVault` is called on a thread."""
+"""The methods of a vault that a connector needs; those of a `SyncVault` are called on a thread."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def keeper_of(vault: object) -> Keeper:
     """Return the keeper over a vault.
 
     Raises:
-        InvalidInputError: it is no vault.
+        InvalidInputError: the object is no vault.
     """
     if isinstance(vault, TokenVault):
         return _Direct(vault)
@@ -57,7 +57,7 @@ class _Direct:
 
 
 class _OnThreads:
-    """A `SyncVault` refuses calls from a running event loop, so each call gets a thread."""
+    """Calls a `SyncVault` on threads, because it refuses calls from a running event loop."""
 
     def __init__(self, vault: SyncVault) -> None:
         self._vault = vault

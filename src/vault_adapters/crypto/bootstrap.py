@@ -20,7 +20,7 @@ from vault_domain.rules.key_states import RESURRECTED_MASTER_KEY, is_resurrected
 _log = logging.getLogger(__name__)
 
 _MOST_FURTHER = 3
-"""Largest number of records, besides the active one, on which a start runs scrypt."""
+"""Largest number of records, besides the active one, on which an attempt to open them runs scrypt."""
 
 _TOO_MANY = "too_many_master_keys"
 """Why a record is passed over on which scrypt did not run; it may be sound."""
@@ -56,10 +56,11 @@ async def open_master_keys(
 
     Raises:
         ConfigurationError: a secret is missing or too short, the stored scrypt parameters are not acceptable, no
-            configured master key is the active one (code ``wrong_master_key``), the database holds data but no active
-            master key (code ``master_key_missing``), or the state of the active one was set back (code
-            ``resurrected_master_key``).
-        WrongEncryptionSecretError: no configured secret opens the active key. Nothing was written.
+            configured master key is the active one (code ``wrong_master_key``), the database holds data but does not
+            have exactly one active master key (code ``master_key_missing``), the state of the active one was set back
+            (code ``resurrected_master_key``), or other processes keep introducing master keys (code
+            ``master_key_conflict``).
+        WrongEncryptionSecretError: no configured secret opens the active master key. Nothing was written.
         KeyUnavailableError: the key service of a new master key cannot be reached.
     """
     sources = configured_sources(secret, previous_secret, scrypt_log2_n, master_key, previous_master_key)
@@ -83,7 +84,7 @@ async def open_with_sources(repository: KeyRepository, sources: Sequence[MasterK
 
 
 class _Candidate:
-    """A source and the keys that it opened. It is tried only once per record, because scrypt is slow."""
+    """A source and the master keys that it opened. It tries each record only once, because scrypt is slow."""
 
     def __init__(self, source: MasterKeySource) -> None:
         self.source = source
@@ -92,13 +93,13 @@ class _Candidate:
         self._made: MasterKeyRecord | None = None
 
     async def make(self) -> MasterKeyRecord:
-        """Return the record of a new key; later calls return the same record."""
+        """Return the record of a new master key; later calls return the same record."""
         if self._made is None:
             self._made, self.opened[self._made.key_id] = await self.source.make()
         return self._made
 
     def is_known(self, record: MasterKeyRecord) -> bool:
-        """Return whether opening the record needs no further scrypt run."""
+        """Return whether this candidate needs no further scrypt run to open the record."""
         return record.key_id in self._tried or record.key_id in self.opened
 
     async def open(self, record: MasterKeyRecord) -> MasterKey | None:
@@ -114,7 +115,7 @@ def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
     """Return the records that are neither retired nor resurrected: the active one first, the others newest first.
 
     Raises:
-        ConfigurationError: there is no active master key, or its state was set back.
+        ConfigurationError: there is not exactly one active master key, or its state was set back.
     """
     live = []
     for record in records:
@@ -181,7 +182,7 @@ def _limited(records: Sequence[MasterKeyRecord], candidates: Sequence[_Candidate
 
 
 async def _open_any(record: MasterKeyRecord, candidates: Sequence[_Candidate]) -> MasterKey | None:
-    # A candidate that has opened the record goes first, so that no other one runs scrypt.
+    # A candidate that has opened the record goes first, so that no other candidate runs scrypt.
     for candidate in sorted(candidates, key=lambda candidate: record.key_id not in candidate.opened):
         key = await candidate.open(record)
         if key is not None:

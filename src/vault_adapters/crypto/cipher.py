@@ -62,6 +62,7 @@ class AesGcmCipher:
         Raises:
             DecryptionError: the wrap of the tenant's active data key was changed, so it does not decrypt, or the key's
                 state was set back.
+            UnreadableError: the tenant has no active data key.
         """
         data_key = await self._undamaged(tenant_id, self._keyring.find_active_key(tenant_id))
 
@@ -143,11 +144,11 @@ class AesGcmCipher:
         return await fetch_keys(tenant_ids, lambda wish: self._undamaged(wish, self._keyring.ensure_active_key(wish)))
 
     async def _undamaged(self, tenant_id: str, finding: Awaitable[EnvelopeKey]) -> EnvelopeKey:
-        """Return a tenant's active key.
+        """Return a tenant's active data key.
 
         Raises:
             DecryptionError: the wrap of the key was changed, so it does not decrypt, or the key's state was set back.
-            UnreadableError: the tenant has no active key.
+            UnreadableError: the tenant has no active data key.
         """
         try:
             return await finding
@@ -155,9 +156,9 @@ class AesGcmCipher:
             if error.reason == NO_ACTIVE_KEY:
                 raise
             reason = error.reason
-        _log.warning("a tenant's data key could not be decrypted: %s", reason)
+        _log.warning("a tenant's data key cannot be used: %s", reason)
         if reason == RESURRECTED_KEY and self._sink is not None:
             now = datetime.now(UTC)  # no row was read, so the store gave no time
             self._sink.publish([AuditEvent(AuditAction.DECRYPTION_FAILED, now, tenant_id=tenant_id, code=reason)])
         # Raise outside of the handler, so that this error does not refer to the caught one.
-        raise DecryptionError("the tenant's data key could not be decrypted")
+        raise DecryptionError("the tenant's data key cannot be used")

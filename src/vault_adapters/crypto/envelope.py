@@ -23,7 +23,7 @@ _HEADER_SIZE = 80  # from the start to the end of the commitment
 _BLOCK = 32
 _OVERHEAD = _HEADER_SIZE + 16
 _MAX_BLOB = _OVERHEAD + MAX_PLAINTEXT + _BLOCK
-# SP 800-108 counter mode: the input is a counter, the fixed data, and the output's length in bits.
+# SP 800-108 in counter mode: the input is counter, label, zero byte, bound data, and the output's length in bits.
 _COUNTER = b"\x00\x00\x00\x01"
 _LENGTH = b"\x00\x00\x02\x00"
 _PADDING = tuple(b"\x80" + bytes(_BLOCK - 1 - used) for used in range(_BLOCK))
@@ -50,8 +50,8 @@ def encode_context(*parts: str) -> bytes:
 class EnvelopeKey:
     """A data key or local master key that can only seal and open.
 
-    It holds the key only inside the state of an HMAC, which has already read the input that all values share. So no
-    Python object holds key bytes that could be printed, and the state cannot be pickled.
+    It holds the key only inside the state of an HMAC, which has already read the input that all of its envelopes share.
+    So no Python object holds key bytes that could be printed, and the state cannot be pickled.
 
     Args:
         key: the key, 32 bytes.
@@ -107,7 +107,7 @@ class EnvelopeKey:
         raise UnreadableError(str(opened))
 
     def _seal(self, plaintext: bytes, context: bytes, random: bytes) -> bytes:
-        """Seal with the given salt and nonce (``random``), which are never used twice; test vectors fix them."""
+        """Seal with this salt and nonce (``random``), which must never be used twice; only test vectors fix them."""
         state = self._state.copy()
         state.update(random + context + _LENGTH)
         derived = state.finalize()

@@ -12,12 +12,12 @@ from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret
 
 _KEY_BYTES = 32
-# Version, time, IV, tag and a block of padding in base64; twice that if Postgres prints it as bytea in hexadecimal.
+# Version, time, IV, tag, value and a block of padding in base64; twice that, after ``\x``, for bytea in hexadecimal.
 _MOST_TEXT = 2 + 2 * 4 * (-(-(57 + MAX_SECRET_BYTES + 16) // 3))
 
 
 class FernetReader:
-    """Decrypts values under any of several keys, as MultiFernet does, and ignores the values' age.
+    """Decrypts values under any of several Fernet keys, as MultiFernet does, and ignores the values' age.
 
     Args:
         keys: the keys, each in the form of `Fernet.generate_key`.

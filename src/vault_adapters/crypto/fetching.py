@@ -1,4 +1,4 @@
-"""Fetches the keys of many tenants concurrently, because sequential fetching would mostly wait."""
+"""Fetches the data keys of many tenants concurrently, because sequential fetching would mostly wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,7 +26,7 @@ async def fetch_keys(wanted: Iterable[T], fetch: Callable[[T], Awaitable[K]]) ->
     async def one(wish: T) -> None:
         async with limit:
             if failures:
-                return  # the store or key service is unreachable, so do not ask for the rest
+                return  # do not ask for the rest, because the store or key service is probably unreachable
             try:
                 found[wish] = await fetch(wish)
             except VaultError as error:

@@ -25,13 +25,13 @@ class _TenantKeys:
 class KeyCache:
     """A bounded cache that drops the least recently used tenants first and never returns an expired key.
 
-    An expired key stays in memory until `get` asks for it or its tenant is dropped, for example by a later `put`.
+    An expired key stays in memory until `get` asks for it, or until the cache drops its tenant, for example in a `put`.
 
     Args:
         capacity: largest number of data keys to hold.
         ttl: time to hold a key, in seconds.
         monotonic: a monotonic clock, in seconds.
-        renew: called with a tenant and a key id when a key is used after half of its time; None: nobody is called.
+        renew: called with a tenant and a key id when `get` returns a key after half of its time, or None.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class KeyCache:
             self.forget_tenant(next(iter(self._tenants)))
 
     def put_active(self, tenant_id: str, key: EnvelopeKey) -> None:
-        """Remember that a held key is the tenant's active one, for as long as the key is held."""
+        """Remember that a held key is the tenant's active one, until it expires; a later `put` does not extend this."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.active = tenant.held.get(key.key_id)

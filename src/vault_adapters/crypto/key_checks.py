@@ -25,7 +25,7 @@ def check_may_open(record: DataKeyRecord) -> None:
     """Return normally if a data key may decrypt.
 
     Raises:
-        UnreadableError: the key was destroyed, or its state was set back.
+        UnreadableError: the key was destroyed, even if its state was set back since.
     """
     if may_open(record):
         return

@@ -1,4 +1,4 @@
-"""`Keyring`: finds, creates and unwraps tenants' data keys, with at most one running call per key."""
+"""`Keyring`: finds, creates and unwraps tenants' data keys; concurrent callers share one call for each key."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,7 @@ DEFAULT_TTL = timedelta(minutes=5)
 DEFAULT_CAPACITY = 10_000
 
 _AT_ONCE = 8
-# A further round is needed only if another rotation of the master key began meanwhile.
+# Another round is needed only if a rotation made another master key active meanwhile.
 _ROUNDS = 3
 
 _Flight = tuple[str, bytes | None]
@@ -40,8 +40,9 @@ class Keyring:
     """Gives the data keys of all tenants, from a cache or by unwrapping stored ones.
 
     - It looks up exactly one key, by tenant and id; it never tries several keys.
-    - It refuses a key whose state was set back, which it learns from the audit log.
-    - It creates a key only if the repository has none, never because a key could not be unwrapped.
+    - It does not open with a destroyed key, nor seal with a replaced one, even if somebody set the key's state back. It
+      knows the right state from the audit log.
+    - It creates a key only if the tenant has no active one, never because a key could not be unwrapped.
 
     Args:
         repository: keeps the wrapped data keys.
@@ -49,8 +50,8 @@ class Keyring:
         ttl: time to cache an unwrapped key; afterwards the repository is asked again.
         capacity: largest number of cached keys.
         monotonic: a monotonic clock, in seconds.
-        renewing: unwrap a cached key again in the background when it is used after half of its time. So a key in use is
-            still held, for half of its time at least, when an outage begins.
+        renewing: read and unwrap a cached key again, in the background, when it is used to open a value after half of
+            its time. So such a key stays cached for about half of its time after an outage begins.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Keyring:
         self._flights = Flights()
         self._forgotten = 0
         self._unwraps = 0
-        # Limit concurrent calls, because a master key may be a service that throttles.
+        # Limit concurrent calls, because the master key may be in a key service, which may throttle.
         self._asking = asyncio.Semaphore(_AT_ONCE)
 
     def get_held_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
@@ -93,7 +94,7 @@ class Keyring:
     async def _find_again(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
         try:
             return await self._find(tenant_id, key_id)
-        except UnreadableError:  # it was destroyed meanwhile
+        except UnreadableError:  # for example, the key was destroyed meanwhile
             self._cache.forget_key(tenant_id, key_id)
             raise
 
@@ -103,6 +104,7 @@ class Keyring:
         Raises:
             UnreadableError: the tenant has no such key, the key was destroyed, or its wrap was changed.
             KeyUnavailableError: no master key that could unwrap the data key is available now.
+            ConfigurationError: the key service refuses permanently; see `MasterKey`.
         """
         return self._cache.get(tenant_id, key_id) or await self._share(
             (tenant_id, key_id), lambda: self._find(tenant_id, key_id)
@@ -113,7 +115,7 @@ class Keyring:
 
         Raises:
             UnreadableError: the key's wrap was changed, or its state was set back.
-            KeyUnavailableError: see `find_key`.
+            KeyUnavailableError, ConfigurationError: see `find_key`.
         """
         return self._cache.get_active(tenant_id) or await self._share(
             (tenant_id, None), lambda: self._ensure_active(tenant_id)
@@ -124,7 +126,7 @@ class Keyring:
 
         Raises:
             UnreadableError: the key's wrap was changed, its state was set back, or the tenant has no active key.
-            KeyUnavailableError: see `find_key`.
+            KeyUnavailableError, ConfigurationError: see `find_key`.
         """
         key = self._cache.get_active(tenant_id)
         if key is not None:
@@ -186,7 +188,7 @@ class Keyring:
 
         Raises:
             UnreadableError: the data key cannot be unwrapped.
-            KeyUnavailableError: see `find_key`.
+            KeyUnavailableError, ConfigurationError: see `find_key`.
         """
         target = self._master_keys.opened[self._master_keys.configured_id]
         if any(wrap.master_key_id == target.key_id for wrap in record.wraps):
@@ -237,7 +239,7 @@ class Keyring:
         return await self._flights.share(flight, lambda: self._hold(flight, work))
 
     async def _hold(self, flight: _Flight, work: Callable[[], Coroutine[Any, Any, EnvelopeKey]]) -> EnvelopeKey:
-        """Cache the resulting key, unless it was forgotten while the work ran."""
+        """Run the work, and cache the resulting key unless the key was forgotten meanwhile."""
         key = await work()
         if self._flights.is_current(flight):
             tenant_id, key_id = flight
@@ -265,7 +267,7 @@ class Keyring:
         """Return the id of the master key that is active now; b"" if there is none.
 
         Raises:
-            KeyUnavailableError: the audit log says that another master key is the active one.
+            KeyUnavailableError: the audit log says that the active master key was replaced, so its state was set back.
         """
         records = await self._repository.master_keys()
         active = next((record for record in records if record.state is MasterKeyState.ACTIVE), None)
@@ -279,10 +281,10 @@ class Keyring:
         return active.key_id
 
     async def _follow_rotation(self, refused: DataKeyRecord) -> bool:
-        """Switch to the active master key; return False if this process lacks that key.
+        """Switch to the master key that is active now; return False if this process lacks it.
 
-        Also return False if that key already wraps the refused record. The check reads the record's wraps and not
-        `_active_master_key_id`, because another call may have changed that id after the record was made.
+        Also return False if that master key already wraps the refused record. The check reads the record's wraps and
+        not `_active_master_key_id`, because another call may have changed that id after the record was made.
         """
         active = await self._read_active_master_key_id()
         if active in {wrap.master_key_id for wrap in refused.wraps} or active not in self._master_keys.opened:

@@ -33,7 +33,7 @@ def is_kms_uri(uri: str) -> bool:
 
 
 class _Answer:
-    """The bytes of an answer, as a thread returns them.
+    """The bytes of the key service's answer, as a thread returns them.
 
     asyncio's debug mode logs the results of futures, and a result may be a data key; this object's repr hides it.
     """
@@ -51,8 +51,8 @@ class KmsMasterKey:
 
     Args:
         uri: ``aws-kms:`` and a key id, key ARN, alias name or alias ARN.
-        client: a boto3 KMS client; None creates one at the first call, with boto3's usual configuration and the
-            region of the ARN.
+        client: a boto3 KMS client; None creates one at the first call, with boto3's usual configuration, and with the
+            region of the ARN if the URI has an ARN.
 
     Raises:
         ConfigurationError: the URI names no key.

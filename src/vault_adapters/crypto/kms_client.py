@@ -1,4 +1,4 @@
-"""Creates the boto3 client for KMS; its debug log shows no data keys."""
+"""Creates the boto3 client for KMS, and keeps data keys out of its debug log."""
 
 from typing import Any
 

@@ -54,7 +54,7 @@ def translated(error: Exception) -> Exception:
 
 
 def _code_of(error: Exception) -> str:
-    """Return a ClientError's code, or else the class name; it works without importing botocore."""
+    """Return a ClientError's code, or else the class name of the error, without importing botocore."""
     response = getattr(error, "response", None)
     details = response.get("Error") if isinstance(response, dict) else None
     code = details.get("Code") if isinstance(details, dict) else None

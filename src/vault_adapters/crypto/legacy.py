@@ -20,7 +20,7 @@ _MAX_TEXT = 4 * (-(-(_HEADER + MAX_SECRET_BYTES) // 3))
 
 
 def read_original(encoded: str, secret: Secret) -> Secret | None:
-    """Return the value, or None if it does not decrypt. It takes about 30 ms of one core and 16 MiB.
+    """Return the value, or None if it does not decrypt. A call takes about 30 ms of one core and 16 MiB.
 
     Args:
         encoded: the column's text, in canonical base64.

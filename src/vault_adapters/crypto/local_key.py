@@ -1,4 +1,4 @@
-"""The local master key: derived from the configured secret with scrypt, once per process."""
+"""The local master key: derived from the configured secret with scrypt when a vault is opened."""
 
 import asyncio
 import hashlib
@@ -38,7 +38,8 @@ def as_encryption_secret(value: Secret | str) -> Secret:
         value: at least 32 characters, counted as UTF-16 units.
 
     Raises:
-        ConfigurationError: the secret is too short, too long or has a lone surrogate; the message does not repeat it.
+        ConfigurationError: the secret is not a text, is too short or too long, or has a lone surrogate; the message
+            does not repeat the secret.
     """
     secret: Secret | None = None
     with suppress(InvalidInputError):
@@ -107,7 +108,7 @@ async def new_record(secret: Secret, log2_n: int = DEFAULT_LOG2_N) -> tuple[Mast
         log2_n: scrypt's cost, 14 to 18.
 
     Raises:
-        ConfigurationError: the cost is out of range.
+        ConfigurationError: the cost is out of range, or the memory does not suffice for scrypt.
     """
     parameters = ScryptParameters(log2_n, os.urandom(KEY_SIZE))
     derived = await _derive(secret, parameters)
@@ -119,7 +120,8 @@ async def open_record(record: MasterKeyRecord, secret: Secret) -> LocalMasterKey
     """Return the key of a record, or None if the record belongs to another secret.
 
     Raises:
-        ConfigurationError: the record's parameters are out of range; scrypt did not run.
+        ConfigurationError: the record's parameters are out of range, so scrypt did not run, or the memory does not
+            suffice for scrypt.
     """
     derived = await _derive(secret, ScryptParameters.from_json(record.kdf))
     same_check = hmac.compare_digest(derived.check_value, record.check_value)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class KeyRefresher:
-    """Base of refreshers that exchange an API key for an access token; a subclass is an attrs class with ``client``."""
+    """Base of refreshers that exchange an API key for an access token.
+
+    A subclass is an attrs class with the field ``client``.
+    """
 
     __slots__ = ()
 
@@ -29,7 +32,7 @@ class KeyRefresher:
 
     @property
     def rotation(self) -> Rotation:
-        """The rotation policy: a refresh does not change the key."""
+        """The rotation policy: a refresh does not change the API key."""
         return Rotation.non_rotating()
 
     def with_client(self, client: HttpClient) -> Self:

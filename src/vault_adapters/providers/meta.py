@@ -34,19 +34,19 @@ META_TOKEN_URL = _PROFILE.token_url or ""
 @scrubbed_class
 @frozen(eq=False)
 class MetaTokenExchangeRefresher:
-    """Exchanges the access token itself (``fb_exchange_token``) for a new one that lasts about 60 days.
+    """Exchanges an access token (grant type ``fb_exchange_token``) for a new one that lasts about 60 days.
 
-    Meta has no refresh tokens. The old token stays valid, so an exchange may be repeated. An expired token cannot be
-    exchanged, and the user must log in again.
+    Meta has no refresh tokens. The exchanged token stays valid until it expires, so an exchange may be repeated. An
+    expired token cannot be exchanged, and the user must connect again.
 
     Meta documents the exchange as a GET with the app's secret in the query. This class sends the same parameters as a
     form, as Meta's PHP SDK did, because clients, proxies and traces log URLs.
 
-    The profile ``whatsapp`` holds the lifetime and the meaning of error codes, with their sources.
+    The profile ``whatsapp`` holds the lifetime of the tokens and the meaning of the error codes, with their sources.
 
     Args:
-        client_id: the app's id.
-        client_secret: the app's secret, text or `Secret`.
+        client_id: the Meta app's id.
+        client_secret: the Meta app's secret, text or `Secret`.
         token_url: the token endpoint; https, or http on loopback. To pin a version of the Graph API, use for example
             ``https://graph.facebook.com/v23.0/oauth/access_token``.
         client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
@@ -106,7 +106,11 @@ class MetaTokenExchangeRefresher:
 
 
 def _numbered(members: Members) -> Members:
-    """Replace an unknown number of the Graph API's error: by 2 if it is transient, else by ``invalid_request``."""
+    """Return an answer's members with an error code that `read_shaped` knows.
+
+    If the profile has no rule for the Graph API's code, the new code is 2 (try later) for a transient error, else
+    ``invalid_request``.
+    """
     error = members.get("error")
     if not isinstance(error, dict):
         return members

@@ -81,24 +81,25 @@ class OAuth2Refresher:
     Args:
         token_url: the token endpoint; https, or http on loopback.
         client_id: the client id registered with the provider.
-        client_secret: text or `Secret`; None for a public client, together with ``auth_method="none"``.
-        auth_method: ``client_secret_basic`` (the RFC's default), ``client_secret_post``, ``private_key_jwt`` (RFC 7523
-            section 2.2) or ``none``.
+        client_secret: text or `Secret`. None for a public client (``auth_method="none"``) and with a ``signing_key``.
+        auth_method: how the client authenticates: ``client_secret_basic`` (the default of RFC 6749),
+            ``client_secret_post``, ``private_key_jwt`` (RFC 7523 section 2.2) or ``none``.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
-        audience: the ``aud`` of the client's JWT; None: ``token_url``. Some providers want their issuer's URL.
+        audience: the ``aud`` of the client's JWT; None: ``token_url``. Some providers want the URL of their issuer.
         scopes: the scopes to request; None requests the scopes of the grant.
         extra: further form parameters, such as ``{"resource": "..."}``.
-        rotation: the provider's rotation policy; it decides whether to retry after an unknown outcome. The default,
-            strict, is safe for every provider.
-        revocation_url: the RFC 7009 endpoint, or None.
+        rotation: the provider's rotation policy, by which the vault decides whether to try again after an unknown
+            outcome. The default, ``Rotation.strict()``, is safe for every provider.
+        revocation_url: the revocation endpoint (RFC 7009), or None.
         revocation_scope: a `RevocationScope` or its text: what the provider ends when one token is revoked. ``grant``
             (RFC 7009), or ``user_and_client``: all grants of the user for this client (Google).
-        default_lifetime: the documented lifetime of access tokens, for answers without one (Salesforce: 2 hours); a
-            JWT's ``exp`` precedes it. None: such a token has no expiry.
+        default_lifetime: the documented lifetime of access tokens, for answers that state none (Salesforce: 2 hours).
+            If the access token is a JWT, its ``exp`` is used instead. None: such a token has no expiry.
         idle_lifetime: the time after which a refresh token that is not used lapses, or None. A sweep refreshes each
-            grant when 80 % of this time have passed since its last refresh.
-        old_token_dies: whether a refresh ends the old access token at once (RingCentral). Then nobody gets it while an
-            attempt is running, because `ensure_access_token` waits, within its timeout.
+            grant once 80 % of this time has passed since the grant's last refresh.
+        old_token_dies: whether a refresh ends the old access token at once (RingCentral). If True,
+            `ensure_access_token` does not return the old token while an attempt is running; it waits for the new
+            one, within its timeout.
         request_limit: a `RequestLimit` that the provider sets on token requests, or None; all processes share it.
         client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
 
@@ -114,7 +115,7 @@ class OAuth2Refresher:
     audience: str | None = field(default=None, converter=as_audience, kw_only=True)
     scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
     extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
-    # Checked, not converted, because pyright takes a field with a converter for a descriptor, which fits no protocol.
+    # Use a validator, not a converter: pyright takes a field with a converter for a descriptor, which fits no protocol.
     rotation: Rotation = field(factory=Rotation.strict, validator=_check_rotation, kw_only=True)
     revocation_url: str | None = field(
         default=None,
@@ -150,7 +151,7 @@ class OAuth2Refresher:
         return settle(await self._refresh(request), request.account)
 
     async def revoke(self, request: RefreshRequest) -> bool | None:
-        """Revoke a refresh or access token (RFC 7009); return whether the provider confirmed, and never raise."""
+        """Revoke a refresh token or an access token (RFC 7009); see `TokenRevoker`."""
         if self.revocation_url is None:
             return None
         form = {"token": request.credential.reveal(), "token_type_hint": request.kind.value}

@@ -1,4 +1,4 @@
-"""Turns OAuth error codes into errors of the vault."""
+"""Turns a provider's OAuth error codes into errors of the vault."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _ALIASES = {
     "invalid_refresh_token": "invalid_grant",  # Slack: oauth.v2.access
 }
 
-# OpenID Connect's codes mean that no refresh succeeds until the user acts.
+# These codes of OpenID Connect mean that no refresh succeeds until the user acts at the provider.
 _USER_NEEDED = frozenset({"interaction_required", "login_required", "consent_required"})
 _NOT_NOW = frozenset({"temporarily_unavailable", "slow_down"})
 
 CONDEMNS_GRANT = frozenset({"invalid_grant"})
-"""The codes of a permanently invalid refresh token."""
+"""The codes by which a provider says that a refresh token is permanently invalid."""
 
 CONDEMNS_KEY = CONDEMNS_GRANT | {"invalid_client", "unauthorized_client"}
-"""The codes of a permanently invalid client id and secret, if they are one account's credential."""
+"""The codes by which a provider says that an API key is permanently invalid; it may be a client id and secret."""
 
 
 def error_code(members: Mapping[str, Any] | None) -> str | None:
-    """Return the registered OAuth error code among an answer's members, or None."""
+    """Return the registered OAuth code for the ``error`` among an answer's members, or None."""
     code = members.get("error") if members is not None else None
     if not isinstance(code, str):
         return None
@@ -46,7 +46,7 @@ def refusal(code: str | None, retry_after: timedelta | None, condemns: frozenset
     Args:
         code: a registered code, or None.
         retry_after: the time from the answer's Retry-After header, or None.
-        condemns: the codes of a permanently invalid credential.
+        condemns: the codes that mean that the credential is permanently invalid.
     """
     if code in condemns or code in _USER_NEEDED:
         return ReauthorizationRequiredError(reason=code)

@@ -1,7 +1,8 @@
-"""Ready-made refreshers for some of the providers that have profiles; `refresher` makes one from any profile.
+"""Ready-made refreshers for some providers; `refresher` makes one for any provider whose profile has a token endpoint.
 
-``voicenter``, ``icount`` and ``clerk`` need no refresher, because their API keys do not expire. Store such a key as
-`TokenKind.API_KEY` and read it with ``get_token``. If the provider withdraws it, call ``mark_token_invalid``.
+The providers ``voicenter``, ``icount`` and ``clerk`` need no refresher, because their API keys do not expire. Store
+such a key as `TokenKind.API_KEY` and read it with ``get_token``. If the provider withdraws the key, call
+``mark_token_invalid``.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ def google(
     - Access tokens last about an hour.
     - A revocation ends all grants of the user for this client.
     - Refresh tokens do not rotate, so an attempt may be repeated.
-    - Google sends a refresh token at the first consent only.
-    - A refresh token becomes invalid after six months without use, when the user revokes it, or after seven days while
-      the app's consent screen is in testing.
+    - Google sends a refresh token at the user's first consent only, unless the authorization request has
+      ``prompt=consent``.
+    - A refresh token becomes invalid after six months without use, or when the user revokes it. While the app's consent
+      screen is in testing, it becomes invalid after seven days.
 
     The profile ``google`` holds these facts, with their sources.
 
@@ -69,9 +71,10 @@ def google(
 def whatsapp(
     client_id: str, client_secret: Secret | str, *, token_url: str = META_TOKEN_URL
 ) -> MetaTokenExchangeRefresher:
-    """Return a refresher for the WhatsApp Business Platform, whose user tokens are Meta's.
+    """Return a refresher for the WhatsApp Business Platform, whose tokens are Meta's user tokens.
 
-    If a system user's token never expires, store it without ``expires_at``, so that the vault does not refresh it.
+    If the token of a Meta system user never expires, store it without ``expires_at``. The vault then does not refresh
+    it.
 
     Args:
         client_id: the Meta app's id.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @scrubbed_class
 @frozen(eq=False, kw_only=True)
 class ProfileRefresher(OAuth2Refresher):
-    """Refreshes at a provider as its profile says; `refresher` makes it.
+    """Refreshes grants of a client as the provider's profile says; made by `refresher`.
 
     ``token_url`` and ``revocation_url`` may hold variables in braces.
 
@@ -56,13 +56,13 @@ class ProfileRefresher(OAuth2Refresher):
 
     @property
     def spends(self) -> TokenKind:
-        """The kind of credential: a refresh token, or the access token itself if that is exchanged."""
+        """The kind of credential: a refresh token, or an access token if the provider exchanges it for a new one."""
         exchanges = self.profile.request.grant == "access_token"
         return TokenKind.ACCESS_TOKEN if exchanges else TokenKind.REFRESH_TOKEN
 
     @property
     def concurrency(self) -> int | None:
-        """How many requests a process may have open at the provider, or None."""
+        """The largest number of requests that one process has open at the provider, or None."""
         return self.profile.limits.concurrency
 
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class ProfileRefresher(OAuth2Refresher):
         return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
 
     async def revoke(self, request: RefreshRequest) -> bool | None:
-        """Revoke a refresh or access token; return whether the provider confirmed, and never raise."""
+        """Revoke a refresh token or an access token; see `TokenRevoker`."""
         if self.revocation_url is None:
             return None
         facts = self.profile.revocation
@@ -135,11 +135,11 @@ class ProfileRefresher(OAuth2Refresher):
 @scrubbed_class
 @frozen(eq=False, kw_only=True)
 class ProfileKeyRefresher(KeyRefresher):
-    """Exchanges an account's own API key for an access token as a profile says; `refresher` makes it.
+    """Exchanges an account's own API key for an access token as the provider's profile says; made by `refresher`.
 
     Attributes:
         profile: the provider's profile.
-        auth_method: how the key authenticates, if it is a client id with its secret.
+        auth_method: how the client id and secret are sent, if the API key consists of these.
         scopes: the scopes to request.
         fixed: the values of variables that all accounts share.
         finder: the host's callable that returns values for an account, or None.
@@ -155,7 +155,7 @@ class ProfileKeyRefresher(KeyRefresher):
 
     @property
     def request_limit(self) -> RequestLimit | None:
-        """How many token requests the provider accepts, or None."""
+        """The limit that the provider sets on token requests, or None."""
         return self.profile.limits.request_limit
 
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
@@ -196,17 +196,18 @@ def refresher(
     client: HttpClient | None = None,
     **variables: str,
 ) -> ProfileRefresher | ProfileKeyRefresher:
-    """Return a refresher for a provider that has a profile; `profiles` lists them.
+    """Return a refresher for a provider that has a profile; `profiles` lists the package's profiles.
 
-    The refresher has the facts of the profile, such as the rotation policy and the lifetimes.
+    The refresher takes the facts, such as the rotation policy and the lifetimes, from the profile.
 
     Args:
         name_or_profile: the name of one of the package's profiles, a `Profile` (see `load_profile`), or the path of a
-            profile's file; a text is always a name.
-        client_id: the client id registered with the provider; None if accounts store keys of their own.
-        client_secret: text or `Secret`; None for a public client.
+            profile's file as a `pathlib.Path`. A text is always a name.
+        client_id: the client id registered with the provider; None if each account stores an API key of its own.
+        client_secret: text or `Secret`; None for a public client, with a ``signing_key``, or if ``client_id`` is None.
         scopes: the scopes to request; None requests the scopes of the grant.
-        auth_method: how the client authenticates; None takes the profile's first method that fits.
+        auth_method: how the client authenticates. None: ``private_key_jwt`` with a ``signing_key``, else the profile's
+            first method for a client with a secret, or for one without.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values
@@ -215,18 +216,19 @@ def refresher(
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
 
     Raises:
-        ConfigurationError: there is no such profile, it has nothing to refresh, or a variable is not known.
+        ConfigurationError: there is no such profile, its file has a mistake, it has nothing to refresh, it has no such
+            variable, or its clients need a ``signing_key``.
         InvalidInputError: an argument is not valid; the message does not repeat it.
     """
     profile = as_profile(name_or_profile)
     check_variables(profile, variables)
     if profile.token_url is None:
-        raise ConfigurationError(f"{profile.name}: its API keys do not expire, so that it needs no refresher")
+        raise ConfigurationError(f"{profile.name}: its API keys do not expire, so it needs no refresher")
     own_keys = profile.request.grant in ("client_credentials", "api_key")
     if own_keys and (client_id is not None or client_secret is not None):
-        raise InvalidInputError("each account stores a key of its own; pass neither client_id nor client_secret")
+        raise InvalidInputError("each account stores an API key of its own; pass neither client_id nor client_secret")
     if own_keys and signing_key is not None:
-        raise InvalidInputError("each account stores a key of its own; pass no signing_key")
+        raise InvalidInputError("each account stores an API key of its own; pass no signing_key")
     is_public = client_secret is None and not own_keys
     by_key: AuthMethod | None = None if signing_key is None else "private_key_jwt"
     method = auth_method or by_key or _method(profile, is_public=is_public)
@@ -236,7 +238,7 @@ def refresher(
         )
     return with_client(
         profile,
-        client_id or "",  # is refused
+        client_id or "",  # `ProfileRefresher` refuses an empty client id
         client_secret,
         auth_method=method,
         signing_key=signing_key,
@@ -249,7 +251,7 @@ def refresher(
 
 
 def with_client(profile: Profile, client_id: Any, client_secret: Any, **options: Any) -> ProfileRefresher:
-    """Return the refresher of a client's grants; the options are fields of `ProfileRefresher`."""
+    """Return a refresher for a client's grants; the options are fields of `ProfileRefresher` and replace facts."""
     facts = {
         "token_url": profile.token_url,
         "rotation": profile.rotation.policy,

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# These loggers print URL and reason phrase at INFO, and every header at DEBUG. A provider may repeat a token in the
-# reason phrase or in a header. hpack prints the request's headers too, if the host's client uses HTTP/2.
+# These loggers print the URL and the answer's reason phrase at INFO, and every header at DEBUG. A provider may repeat a
+# token in the reason phrase or in a header. hpack prints the request's headers if the host's client uses HTTP/2.
 _TALKATIVE = (
     "httpx",
     "httpx2",
@@ -20,7 +20,7 @@ _exchanging: ContextVar[bool] = ContextVar("vault_adapters_exchanging", default=
 
 
 class _OnlyOthers(logging.Filter):
-    """Drops log records of the vault's token exchanges and passes all others."""
+    """Drops the log records of the vault's token exchanges and passes all other records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not _exchanging.get()
@@ -31,7 +31,7 @@ def quiet_exchange() -> Iterator[None]:
     """Drop the HTTP library's log records of the running task until the block ends.
 
     A context variable limits this to the running task and the tasks that it starts. So the host's own concurrent
-    requests are still logged, even through the same client. The filter is removed afterwards.
+    requests are still logged, even if they use the same client. At the end of the block, the filter is removed.
     """
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     guard = _OnlyOthers()

@@ -1,6 +1,6 @@
-"""Tells why a provider gave no usable answer, in the codes of `vault_domain.entities.causes`.
+"""Turns an HTTP client's error into a code of `vault_domain.entities.causes`.
 
-Only the types of errors are looked at, because their texts may hold the request.
+Only the types of errors decide. Their texts are not read, because they may hold the request.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _TIMEOUTS = {"ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout"}
 
 
 def cause_of_failure(error: BaseException, *, sent: bool) -> str:
-    """Return the cause for which an exchange failed.
+    """Return the code of the cause for which an exchange failed.
 
     Args:
-        error: the HTTP client's error, with the errors that led to it.
+        error: the HTTP client's error; the errors that led to it are examined too.
         sent: whether the request may have left.
     """
     chain = list(_chain(error))
@@ -40,7 +40,7 @@ def cause_of_failure(error: BaseException, *, sent: bool) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and the errors that led to it."""
+    """Yield an error and the errors that led to it, `_MOST_ERRORS` at most."""
     waiting, seen = [error], set[int]()
     while waiting and len(seen) < _MOST_ERRORS:
         each = waiting.pop(0)

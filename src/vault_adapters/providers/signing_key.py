@@ -1,4 +1,4 @@
-"""`SigningKey`: signs the JWTs by which a client authenticates, or asks for tokens (RFC 7523)."""
+"""`SigningKey`: signs the JWTs by which a client authenticates or asks for tokens (RFC 7523)."""
 
 from __future__ import annotations
 
@@ -54,10 +54,11 @@ def _as_key_id(value: str | None) -> str | None:
 class SigningKey:
     """A private key that signs JWTs; made by `from_pem`, `from_jwk` or `from_signer`.
 
-    Algorithms with a shared secret (HS256) are refused, because anybody who can check such a signature can make one.
+    Algorithms with a shared secret, such as HS256, are refused, because whoever can check such a signature can also
+    make one.
 
     Attributes:
-        algorithm: the name of the signature's algorithm (RFC 7518), such as ``RS256`` or ``ES256``.
+        algorithm: the name of the signature algorithm (RFC 7518), such as ``RS256`` or ``ES256``.
         key_id: the ``kid`` in the header of the JWT, or None.
     """
 
@@ -70,11 +71,11 @@ class SigningKey:
     def from_pem(
         cls, pem: Secret | str | bytes, *, algorithm: str | None = None, key_id: str | None = None
     ) -> SigningKey:
-        """Use a private key in PEM, not encrypted.
+        """Return a signing key for an unencrypted private key in PEM.
 
         Args:
             pem: the text of the key, not the name of its file.
-            algorithm: None chooses RS256, ES256, ES384 or ES512 by the kind of the key.
+            algorithm: the signature algorithm; None: RS256, ES256, ES384 or ES512, whichever fits the key.
             key_id: the ``kid`` by which the provider knows the public key.
 
         Raises:
@@ -87,7 +88,11 @@ class SigningKey:
     @classmethod
     @scrubbed
     def from_jwk(cls, jwk: Secret | str | Mapping[str, Any], *, algorithm: str | None = None) -> SigningKey:
-        """Use a private key as a JWK (RFC 7517): a mapping, or its JSON text. Its ``kid`` and ``alg`` are used.
+        """Return a signing key for a private key as a JWK (RFC 7517), given as a mapping or as JSON text.
+
+        Args:
+            jwk: the JWK; its ``kid`` becomes the `key_id`.
+            algorithm: the signature algorithm; None: the JWK's ``alg``, or if it has none, as in `from_pem`.
 
         Raises:
             InvalidInputError, ConfigurationError: see `from_pem`.
@@ -98,12 +103,12 @@ class SigningKey:
     @classmethod
     @scrubbed
     def from_signer(cls, sign: Signer, *, algorithm: str, key_id: str | None = None) -> SigningKey:
-        """Use a key that another system holds, such as a key management service.
+        """Return a signing key for a private key that another system, such as AWS KMS, holds and uses.
 
         Args:
-            sign: takes the bytes to sign, and returns the signature in the form of RFC 7518 (of ECDSA: r and s joined,
-                not DER). It may be a coroutine function. A plain function runs in a thread, because it may wait.
-            algorithm: the algorithm that ``sign`` uses.
+            sign: takes the bytes to sign, and returns the signature in the form of RFC 7518 (for ECDSA: r and s joined,
+                not DER). It may be a coroutine function. A plain function runs in a thread, because it may block.
+            algorithm: the signature algorithm that ``sign`` uses.
             key_id: see `from_pem`.
 
         Raises:
@@ -128,7 +133,7 @@ class SigningKey:
         """Return a signed JWT with these claims.
 
         Raises:
-            InvalidInputError: the host's signer returned something else than bytes.
+            InvalidInputError: the host's signer returned no bytes.
             Exception: whatever the host's signer raises.
         """
         header = {"alg": self.algorithm, "typ": "JWT"} | ({} if self.key_id is None else {"kid": self.key_id})
@@ -154,7 +159,7 @@ class SigningKey:
 
 
 def _kind(key: Any) -> str | None:
-    """Return the entry of `_FITTING` for a private key; None if there is none."""
+    """Return the name of a private key's entry in `_FITTING`; None if the key has none or is no private key."""
     if key is None or not key.is_private:
         return None
     if key.key_type == "RSA":
@@ -164,7 +169,7 @@ def _kind(key: Any) -> str | None:
 
 
 def _from_pem(pem: Secret | str | bytes) -> Any:
-    """Return the key of a PEM; None if there is none. The libraries' errors are dropped, because they may hold it."""
+    """Return the private key in a PEM, or None. The libraries' errors are dropped, because they may hold the key."""
     text = pem.reveal() if isinstance(pem, Secret) else pem
     raw = text.encode(errors="replace") if isinstance(text, str) else text
     jwk = _joserfc("jwk")

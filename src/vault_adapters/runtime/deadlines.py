@@ -23,8 +23,9 @@ class _Call:
 class Deadlines:
     """Ends calls after some seconds with `TimeoutError`, as `asyncio.timeout` does.
 
-    A timer of its own would be a fifth of the cost of a read. Calls with the same limit end in the order in which they
-    began, so one queue and one timer serve all of them; the timer stays set while calls come and go.
+    A timer for each call would be a fifth of the cost of a read. Calls with the same limit run out of time in the
+    order in which they began, so one queue and one timer serve all of them. The timer stays set while calls come
+    and go.
     """
 
     def __init__(self) -> None:

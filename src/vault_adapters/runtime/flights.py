@@ -15,9 +15,10 @@ class Flights:
     """Runs each call in a task of its own.
 
     - Cancelling a caller does not cancel the call.
-    - Callers with the same key share one running call and its result, until the key is forgotten.
-    - Each of these callers raises its own copy of a `VaultError`, so that their tracebacks do not mix.
-    - An error is dropped silently if no caller waits for the call any more.
+    - Callers with the same key share one running call and its result. Once a key is forgotten, the next caller with
+      this key starts a new call.
+    - If a shared call fails with a `VaultError`, each caller raises its own copy, so that their tracebacks do not mix.
+    - If no caller waits for a call any more, the call's error is dropped silently.
     """
 
     def __init__(self) -> None:
@@ -25,7 +26,7 @@ class Flights:
         self._running: set[asyncio.Task[Any]] = set()
 
     def __contains__(self, key: Hashable) -> bool:
-        """Return whether a call with this key is running."""
+        """Return whether a call with this key is running that new callers can join."""
         return key in self._by_key
 
     @property
@@ -34,7 +35,7 @@ class Flights:
         return len(self._running)
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Join the running call with this key, or start one; return its result."""
+        """Join the running call with this key, or start a call; return the call's result."""
         failure: VaultError
         try:
             return await _join(self.begin(key, work))
@@ -43,7 +44,7 @@ class Flights:
         raise failure
 
     def begin(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
-        """Return the running call with this key, or start one; do not wait for it."""
+        """Return the task of the running call with this key, or start a call; do not wait for it."""
         task: asyncio.Task[T] | None = self._by_key.get(key)
         if task is None:
             task = self._by_key[key] = self.start(work())
@@ -62,7 +63,7 @@ class Flights:
         return task
 
     def is_current(self, key: Hashable) -> bool:
-        """Return whether this code runs inside the call with this key; False once the key was forgotten."""
+        """Return whether the calling code runs inside the call with this key; False once the key was forgotten."""
         return self._by_key.get(key) is asyncio.current_task()
 
     def forget(self, matches: Callable[[Any], bool]) -> None:
@@ -85,7 +86,7 @@ class Flights:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # marks the error as seen, because all callers may have been cancelled
+            task.exception()  # marks the error as seen, so that asyncio does not log it if all callers were cancelled
 
     def _landed(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         if self._by_key.get(key) is task:

@@ -1,4 +1,4 @@
-"""The journal of refreshed tokens: one file per attempt, private and synced, with the attempt's sealed tokens."""
+"""The journal: one file per attempt, private and synced, with the sealed tokens of the provider's answer."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from vault_adapters.runtime.journal_files import (
     read_private_file,
     write_private_file,
 )
-from vault_adapters.runtime.journal_format import decode_entry, encode_entry
+from vault_adapters.runtime.journal_format import decode_entry, encode_entry, is_of_later_release
 from vault_adapters.runtime.to_the_end import run_to_the_end
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError
@@ -22,14 +22,14 @@ _SUFFIX = ".refresh.json"
 _DAMAGED = ".damaged"
 
 _LIMIT_SECONDS = 2.5
-"""Longest time to wait for the disk; a refresh must not wait for ever for a journal on a dead network disk."""
+"""Longest time in seconds to wait for the disk; a refresh must not wait for ever for a network disk that is down."""
 
 _MAX_BYTES = 4 * 1024 * 1024
 """Largest size of a journal file in bytes; two tokens of 64 KiB in hex and a thousand long scopes fit."""
 
 
 class NoJournal:
-    """Replaces the journal of a vault without a journal directory; answers then stay in memory."""
+    """The journal of a vault without a journal directory: it stores nothing, so waiting answers are only in memory."""
 
     async def write(self, entry: JournalEntry) -> None:
         """Raise `NoJournalError`."""
@@ -50,8 +50,8 @@ class FileJournal:
         directory: the journal's directory; if it is missing, it is created with access for its owner only.
 
     Raises:
-        ConfigurationError: the directory cannot be created or written to, belongs to another user, or gives others
-            access.
+        ConfigurationError: the directory cannot be created, read or written to, is a link, belongs to another user, or
+            gives other users access.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -78,13 +78,14 @@ class FileJournal:
     async def entries(self) -> Sequence[JournalEntry]:
         """Return the stored entries.
 
-        Damaged files are renamed and logged, so that an operator can inspect them. Files of a wrong form, such as a
-        pipe, a link or a file that is too large, stay where they are and are logged once.
+        A damaged file is logged and renamed, so that an operator can inspect it. Other files that are no usable entry
+        stay where they are, and each process logs them once: a pipe, a link, a file that is too large or cannot be
+        read, a file that is not named after its attempt, and a file that a later release wrote.
         """
         return await asyncio.to_thread(self._read_all)
 
     async def remove(self, entry: JournalEntry) -> None:
-        """Delete an entry. The deletion is not synced, because an entry that comes back changes nothing."""
+        """Delete an entry. The deletion is not synced, because an entry that a crash brings back changes nothing."""
         with suppress(TimeoutError):
             await run_to_the_end(lambda: _unlink(self._path(entry)), _LIMIT_SECONDS)
 
@@ -110,7 +111,9 @@ class FileJournal:
         if data is None:
             return None  # another process has committed and removed the entry
         entry = decode_entry(data)
-        if entry is None:
+        if entry is None and is_of_later_release(data):
+            self._report(path, "a later release wrote it")  # during a deploy; a process of that release reads it
+        elif entry is None:
             _set_aside(path)
         elif path != self._path(entry):
             self._report(path, "it is not named after its attempt")
@@ -129,6 +132,6 @@ def _unlink(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    _log.error("a journal file is damaged and was set aside: %a", path.name + _DAMAGED)
+    _log.error("a journal file is damaged and is set aside: %a", path.name + _DAMAGED)
     with suppress(OSError):
         path.rename(path.with_name(path.name + _DAMAGED))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 class WrongFileError(Exception):
-    """A file cannot be read, is no regular file or is too large; the message says which, without the file's name."""
+    """A file cannot be read, is no regular file or is too large; the message tells which problem, but no file name."""
 
 
 def make_private_directory(directory: Path) -> str | None:
-    """Create a directory with access for its owner only, if it is missing.
+    """Create a directory with access for its owner only, if it is missing; check an existing directory.
 
     Returns:
-        What is wrong with the directory, or None.
+        The end of a sentence that says what is wrong with the directory, or None.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -26,11 +26,12 @@ def make_private_directory(directory: Path) -> str | None:
         return "must be a directory, not a link to one"
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         return "must belong to the user of this process and give no access to others (mode 0700)"
-    return None if os.access(directory, os.R_OK | os.W_OK | os.X_OK) else "cannot be read and written to"
+    is_usable = os.access(directory, os.R_OK | os.W_OK | os.X_OK)
+    return None if is_usable else "must be readable and writable by this process"
 
 
 def write_private_file(path: Path, data: bytes) -> str | None:
-    """Write a file durably; return the name of an error, or None."""
+    """Write a file durably; return None, or a text that names the error."""
     temporary = path.with_suffix(".tmp")
     try:
         temporary.unlink(missing_ok=True)  # a crash may have left it, or somebody may have placed a link
@@ -49,7 +50,7 @@ def write_private_file(path: Path, data: bytes) -> str | None:
 
 
 def read_private_file(path: Path, max_bytes: int) -> bytes | None:
-    """Return a regular file's content; return None if there is no file.
+    """Return a regular file's content; None if there is no file.
 
     Raises:
         WrongFileError: the path is no regular file, the file is larger than ``max_bytes``, or it cannot be read.

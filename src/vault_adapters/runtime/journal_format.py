@@ -15,16 +15,28 @@ _VERSION = 1
 
 
 def encode_entry(entry: JournalEntry) -> bytes:
-    """Return the content of an entry's file."""
+    """Return the content of the file for an entry."""
     return json.dumps(_encode(entry)).encode()
 
 
 def decode_entry(data: bytes) -> JournalEntry | None:
-    """Return the entry of a file's content; None if the file is damaged. It does not check the entry's seal."""
+    """Return the entry in a file's content; None if the content is damaged or of an unknown version.
+
+    This does not check the entry's seal.
+    """
     try:
         return _decode(json.loads(data))
     except Exception:  # a damaged file must not keep the vault from opening
         return None
+
+
+def is_of_later_release(data: bytes) -> bool:
+    """Return whether a file's content that gives no entry has a version that only a later release knows."""
+    try:
+        version = json.loads(data)["version"]
+    except Exception:  # a damaged file must not keep the vault from opening
+        return False
+    return type(version) is int and version > _VERSION
 
 
 def _encode(entry: JournalEntry) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`as_json`: what the vault reports, as JSON with stable names; the command line prints the same.
+"""`as_json`: what the vault reports, as JSON with stable names; the command line uses the same names.
 
 Times are ISO 8601 in UTC with microseconds, durations are seconds, and missing values are None.
 """
@@ -19,20 +19,22 @@ from vault_domain import AccountInfo, AuditEvent, HealthReport, InvalidInputErro
 def as_json(value: object) -> Any:
     """Return what the vault reports as values that `json.dumps` takes.
 
-    An `AccountInfo`, `TokenInfo`, `AuditEvent` and `HealthReport` have the members that ``token-vault --json`` prints,
-    except for a token's ``health``, which depends on the time. Everything else, such as a `Page` or an `ErasureReport`,
-    has its attributes, and those of its properties that are True or False, such as ``ok``.
+    The JSON of an `AccountInfo`, `TokenInfo`, `AuditEvent` or `HealthReport` has the members that
+    ``token-vault --json`` prints, except for a token's ``health``, which depends on the time. The JSON of any other
+    object, such as a `Page` or an `ErasureReport`, has the object's attributes, and those of its properties that are
+    True or False, such as ``ok``.
 
     Args:
         value: an object of the vault's public interface, or a list, tuple or dictionary of such objects.
 
     Raises:
-        InvalidInputError: the value holds a secret, as `Token` and `TokenSet` do, or is of another kind.
+        InvalidInputError: the value holds a secret, as `Token` and `TokenSet` do, or an object of a class that has no
+            JSON form.
     """
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, Secret):
-        raise InvalidInputError("a secret is never shown as JSON; of a Token, use its info")
+        raise InvalidInputError("a secret is never shown as JSON; of a Token, pass its info")
     for known, form in _FORMS.items():
         if isinstance(value, known):
             return form(value)
@@ -70,7 +72,7 @@ _TOKEN: dict[str, Callable[[TokenInfo], Any]] = {
 }
 
 TOKEN_MEMBERS = tuple(_TOKEN)
-"""The members of a token's metadata as JSON."""
+"""The names of the members of a token's metadata as JSON."""
 
 
 def token_json(info: TokenInfo) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def token_json(info: TokenInfo) -> dict[str, Any]:
 
 
 def account_json(info: AccountInfo) -> dict[str, Any]:
-    """Return an account as JSON."""
+    """Return an account, as the vault reports it, as JSON."""
     return {
         "tenant_id": info.account.tenant_id,
         "provider": info.account.provider,
@@ -96,7 +98,7 @@ def account_json(info: AccountInfo) -> dict[str, Any]:
 
 
 def event_json(event: AuditEvent) -> dict[str, Any]:
-    """Return an audit event as JSON; its cursor is a value for ``after``."""
+    """Return an audit event as JSON; its cursor may be passed as ``after`` to `audit_events`."""
     return {
         "action": event.action.value,
         "occurred_at": iso(event.occurred_at),
@@ -151,7 +153,7 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
     timedelta: timedelta.total_seconds,
     UUID: str,
     Enum: lambda choice: choice.value,
-    # A mapping of another class may be `Extra`, which holds secrets.
+    # Only `dict`: a mapping of another class may be `Extra`, which holds secrets.
     dict: lambda pairs: {str(as_json(name)): as_json(part) for name, part in pairs.items()},
     list: lambda parts: [as_json(part) for part in parts],
     tuple: lambda parts: [as_json(part) for part in parts],

@@ -1,4 +1,4 @@
-"""Passes audit events to the host, and runs periodic work, such as storing when tokens were last used."""
+"""Passes audit events to the host's callback, and runs periodic work, such as storing when tokens were last used."""
 
 import asyncio
 import inspect
@@ -15,15 +15,16 @@ _log = logging.getLogger(__name__)
 
 
 _MOST_WAITING = 10_000
-"""Largest number of calls of an async callback that wait for their turn; beyond it, events are dropped and logged."""
+"""Largest number of the callback's awaitables that wait for their turn; beyond it, events are logged, not passed on."""
 
 
 class CallbackSink:
     """Implements `EventSink` over a host's function.
 
     Args:
-        callback: called once per event, after the commit; exceptions that it raises are logged and dropped. If it
-            returns an awaitable, the awaitables run one after the other, in the order of the events.
+        callback: called once per event, after the commit; None: events are not passed on. An error that the callback
+            raises is logged and dropped. If the callback returns awaitables, these run one after the other, in the
+            order of the events.
     """
 
     def __init__(self, callback: Callable[[AuditEvent], object] | None) -> None:
@@ -32,12 +33,12 @@ class CallbackSink:
         self._task: asyncio.Task[None] | None = None
 
     def publish(self, events: Sequence[AuditEvent]) -> None:
-        """Pass the events to the callback."""
+        """Pass the events to the callback; log the events that the callback is too slow for."""
         if self._callback is None:
             return
         for event in events:
             if len(self._waiting) >= _MOST_WAITING:
-                _log.error("on_event is too slow; %s was not passed to it", event.action)
+                _log.error("on_event is too slow, so the event %s was not passed to it", event.action)
                 continue
             try:
                 result = self._callback(event)
@@ -50,7 +51,7 @@ class CallbackSink:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def aclose(self, seconds: float) -> None:
-        """Wait for the running calls, but no longer than this time."""
+        """Wait for the callback's awaitables, ``seconds`` at most; then cancel the remaining ones."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=seconds)
             self._task.cancel()
@@ -81,12 +82,14 @@ async def repeating(
     last: Callable[[], Awaitable[None]] | None = None,
     limit: float | None = None,
 ) -> AsyncIterator[None]:
-    """Run ``work`` every ``seconds`` seconds until the block ends, and then ``last``.
+    """Run ``work`` again and again until the block ends, and then run ``last`` once.
+
+    If ``work`` or ``last`` raises an error, the error is logged; ``work`` runs again after the next pause.
 
     Args:
-        work: an error that it raises is logged, and the next run follows.
-        seconds: pause between two runs.
-        last: runs once after the block; None runs ``work``.
+        work: the work; a run that has not ended when the block ends is cancelled.
+        seconds: pause before each run of ``work``.
+        last: the work to do after the block; None: ``work``.
         limit: seconds after which ``last`` is cancelled; None: never.
     """
 
@@ -102,7 +105,7 @@ async def repeating(
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        # Shield it, because a host that is being cancelled still closes the vault.
+        # Shield `last`, because a host that is being cancelled still closes the vault.
         with anyio.move_on_after(float("inf") if limit is None else limit, shield=True):
             await _logging_errors(last or work)
 
@@ -112,4 +115,4 @@ async def _logging_errors(work: Callable[[], Awaitable[None]]) -> None:
         await work()
     except Exception as error:
         # Log no text and no traceback, because they may hold secrets.
-        _log.error("periodic work ended with %s", type(error).__qualname__)
+        _log.error("periodic work failed with %s", type(error).__qualname__)

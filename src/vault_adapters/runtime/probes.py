@@ -1,4 +1,4 @@
-"""A small HTTP server for probes and metrics: it answers GET and HEAD for a few fixed paths, and nothing else."""
+"""A small HTTP server for an orchestrator's probes and for metrics; it answers GET and HEAD for fixed paths only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from attrs import frozen
 _log = logging.getLogger(__name__)
 
 _MOST_CLIENTS = 32
-"""Largest number of connections; one more takes the place of the oldest."""
+"""Largest number of open connections; a further connection ends the oldest one."""
 
 _MOST_BYTES = 8192
-"""Largest size of a request's head."""
+"""Largest size of a request's head, in bytes."""
 
 _REQUEST_SECONDS = 5.0
-"""Longest time for a request to arrive, and for the client to take its answer."""
+"""Longest time for a request to arrive, and again for the client to take the answer."""
 
 _ANSWER_SECONDS = 15.0
 """Longest time to make an answer."""
@@ -41,7 +41,7 @@ class Answer:
     """The answer to a request.
 
     Attributes:
-        body: the body.
+        body: the body of the answer.
         status: the HTTP status.
         content_type: the type of the body.
     """
@@ -52,20 +52,20 @@ class Answer:
 
 
 Routes = Mapping[str, Callable[[], Awaitable[Answer]]]
-"""The function that answers, by path."""
+"""By path, the function that makes the answer to a request."""
 
 
 @asynccontextmanager
 async def serving(host: str, port: int, routes: Routes) -> AsyncIterator[int]:
-    """Serve until the block ends; yield the port.
+    """Serve HTTP until the block ends; yield the port.
 
-    Each connection takes one request, and nothing of a request is logged or repeated. Clients that are slow or many
-    block nobody, because their number and their time are limited.
+    Each connection takes one request, and nothing of a request is logged or repeated. Slow clients do not block the
+    server, because the number of connections and the time of each are limited.
 
     Args:
         host: the address or name of the interface.
-        port: the port; 0: any that is free.
-        routes: the paths.
+        port: the port; 0: any free port.
+        routes: the paths to serve; any other path gets the status 404.
 
     Raises:
         OSError: the address cannot be used.
@@ -94,7 +94,7 @@ class _Clients:
                 await self._answer(reader, writer)
         finally:
             self._open.pop(writer, None)
-            writer.transport.abort()  # no effect after an answer that was taken
+            writer.transport.abort()  # has no effect if the client has taken the whole answer
 
     def abort(self) -> None:
         """End all connections."""
@@ -128,7 +128,7 @@ class _Clients:
             return b"", Answer(b"bad request\n", 400)
         method, target, _ = line
         if method not in (b"GET", b"HEAD"):
-            return method, Answer(b"only GET\n", 405)
+            return method, Answer(b"only GET and HEAD\n", 405)
         make = self._routes.get(target.split(b"?", 1)[0].decode("latin-1"))
         if make is None:
             return method, Answer(b"not found\n", 404)
@@ -137,5 +137,5 @@ class _Clients:
                 return method, await make()
         except Exception as error:
             # Log no text and no traceback, because they may hold secrets.
-            _log.error("an answer to a probe ended with %s", type(error).__qualname__)
+            _log.error("the request to a probe or to the metrics failed with %s", type(error).__qualname__)
             return method, Answer(b"error\n", 500)

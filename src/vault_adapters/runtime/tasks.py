@@ -17,7 +17,7 @@ from vault_adapters.runtime.time_limit import Beat, TimeLimit
 T = TypeVar("T")
 
 _LAST_SECONDS = 0.5
-"""Time for the callers of the last needed call to get its result."""
+"""Seconds for which `drain` waits after the last needed call, so that this call's callers get its result."""
 
 
 class AsyncioTasks:
@@ -47,13 +47,13 @@ class AsyncioTasks:
     async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
         """Run ``work``; cancel it after ``seconds`` seconds.
 
-        If the process was stopped meanwhile, an exchange that has sent its request may first read the answer.
+        If the process was stopped until after the limit, an exchange whose request has left may still read the answer.
         """
         async with TimeLimit(seconds):
             return await work()
 
     async def within_briefly(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work``; cancel it after ``seconds`` seconds. The calls of one limit share a timer."""
+        """Run ``work``; cancel it after ``seconds`` seconds. Calls with the same limit share a timer."""
         return await self._deadlines.within(seconds, work)
 
     async def within_lease(
@@ -64,7 +64,10 @@ class AsyncioTasks:
         pace: float,
         renew: Callable[[], Coroutine[Any, Any, object]],
     ) -> T:
-        """Run ``work`` under a lease that ``renew`` extends every ``pace`` seconds; cancel it after ``seconds``."""
+        """Run ``work`` under a lease, and call ``renew`` every ``pace`` seconds; cancel ``work`` after ``seconds``.
+
+        ``work`` is also cancelled if the lease may be over; see `Tasks`.
+        """
         renewals: list[asyncio.Task[object]] = []
 
         def beat(late: float) -> bool:
@@ -98,13 +101,13 @@ class AsyncioTasks:
                 await job()
 
         tasks = [self._flights.start(limited(group, job)) for group, job in jobs]
-        # Do not use a TaskGroup, because a failed job or a cancelled caller would cancel the running refreshes.
+        # Do not use a TaskGroup: if a job failed or the caller were cancelled, it would cancel the running refreshes.
         for result in await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True)):
             if isinstance(result, BaseException):
                 raise result
 
     async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work``, but at most ``most`` works of a group at a time."""
+        """Run ``work`` once fewer than ``most`` works of the group are running."""
         if group not in self._turns:
             self._turns[group] = asyncio.Semaphore(most)
         async with self._turns[group]:
@@ -129,18 +132,18 @@ class AsyncioTasks:
     ) -> None:
         """Wait for running calls, so that providers' answers are stored; then cancel the remaining calls.
 
-        These only wait for other processes or for an unreachable database.
+        The remaining calls only wait for other processes or for an unreachable database.
 
         Args:
-            seconds: longest time to wait.
-            longest: longest time to wait while ``is_needed`` returns True.
+            seconds: longest time to wait for all calls.
+            longest: longest time to wait, from the same begin, while ``is_needed`` returns True.
             is_needed: returns whether a call is running that must end normally.
         """
         # Shield the wait, because a host that is being cancelled still closes the vault.
         with anyio.move_on_after(seconds, shield=True):
             await self._flights.wait()
         with anyio.move_on_after(longest - seconds, shield=True):
-            while is_needed():  # noqa: ASYNC110 - no event announces it, and 50 ms more do not matter
+            while is_needed():  # noqa: ASYNC110 - no event tells when this changes, and 50 ms more do not matter
                 await asyncio.sleep(0.05)
         if seconds < longest:
             with anyio.move_on_after(_LAST_SECONDS, shield=True):

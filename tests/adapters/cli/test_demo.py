@@ -60,7 +60,7 @@ def test_the_row_that_it_showed_is_the_databases(demo):
     assert len(shown) == 96
     assert blob.hex().startswith(shown)
     assert field(demo[1], "data_key_id") == data_key.hex()
-    assert field(demo[1], "its length") == f"{len(blob)} bytes"
+    assert field(demo[1], "blob length") == f"{len(blob)} bytes"
 
 
 def test_the_value_is_nowhere_in_the_files(demo):

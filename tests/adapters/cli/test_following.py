@@ -165,7 +165,11 @@ def test_what_a_limit_leaves_out_is_said(stored):
 
 def test_messages_name_the_option_and_its_forms(stored):
     assert "--action must be one of token_stored, " in stored("audit", "--action", "x").stderr
-    for arguments in (("audit", "--since", "yesterday"), ("revive", "google", "--since", "yesterday")):
+    for arguments in (
+        ("audit", "--since", "yesterday"),
+        ("audit", "--since", "999999d"),
+        ("revive", "google", "--since", "yesterday"),
+    ):
         assert "--since must be a duration such as 90m or 2d, or a time such as" in stored(*arguments).stderr
     assert stored("revive", "google", "--since", "2h", "--until", "1h", "--dry-run").code == 0
 

@@ -187,7 +187,10 @@ def test_on_a_terminal_it_asks_and_shows_tables(filled):
         (("keys", "rotate-data", "t1", "--older-than", "1d"), "--older-than needs --all"),
         (("keys", "rotate-data", "--all", "--older-than", "soon"), "--older-than must be a duration"),
         (("keys", "rotate-data", "t1", "--all", "--compromised"), "name one tenant, or pass --all"),
-        (("keys", "rotate-data", "--compromised", "--older-than", "1d"), "--older-than does not go with --compromised"),
+        (
+            ("keys", "rotate-data", "--compromised", "--older-than", "1d"),
+            "--older-than cannot be used with --compromised",
+        ),
         (("keys", "rotate-data", "t1", "--dry"), "there is no such option"),
     ],
 )

@@ -158,3 +158,10 @@ def test_the_command_on_a_terminal_shows_ids_whole(token_vault, columns):
         done = token_vault.on_terminal(*arguments, columns=columns)
         assert done.code == 0
         assert_whole(done.out, [TENANTS[0], IDENTIFIERS[0]])
+
+
+def test_rows_that_say_the_same_are_all_shown(shown):
+    screen, text = shown
+    long = "x" * 200
+    screen.table(["name", "value"], [["same", long], ["same", long]])
+    assert text().count(long) == 2

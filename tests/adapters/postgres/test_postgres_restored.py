@@ -1,5 +1,10 @@
 """The audit log of a database that came from another server, whose transactions had higher numbers."""
 
+import asyncio
+import os
+import sys
+from pathlib import Path
+
 from tests.support.processes import Call, run_processes
 
 from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
@@ -57,6 +62,25 @@ async def test_its_events_are_seen_and_come_before_what_is_new(url, execute):
 async def adopt(url):
     async with open_at(url):
         pass
+
+
+async def test_the_command_init_adopts_them_although_the_schema_is_current(url, execute):
+    async with open_at(url) as vault:
+        await store(vault, *KEYS[:3])
+    move_to_a_younger_server(execute)
+    variables = {
+        "DATABASE_URL": url,
+        "ENCRYPTION_SECRET": "a secret for tests of restored databases",
+        "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
+    }
+    command = Path(sys.executable).with_name("token-vault")
+    process = await asyncio.create_subprocess_exec(
+        command, "init", env=os.environ | variables, stdout=asyncio.subprocess.PIPE
+    )
+    shown, _ = await process.communicate()
+    assert "nothing was changed" in shown.decode()
+    async with open_at(url, migrate=False) as vault:
+        assert await identifiers(vault) == ["a0", "a1", "a2"]
 
 
 async def test_several_processes_find_it_at_once(url, execute):

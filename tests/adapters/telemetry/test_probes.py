@@ -50,7 +50,7 @@ async def ask(port, request):
         (b"GET /fine HTTP/1.1", b"200 OK", b"ok\n"),
         (b"GET /fine?a=b HTTP/1.0", b"200 OK", b"ok\n"),
         (b"HEAD /fine HTTP/1.1", b"200 OK", b""),
-        (b"POST /fine HTTP/1.1", b"405 Method Not Allowed", b"only GET\n"),
+        (b"POST /fine HTTP/1.1", b"405 Method Not Allowed", b"only GET and HEAD\n"),
         (b"GET /../etc/passwd HTTP/1.1", b"404 Not Found", b"not found\n"),
         (b"GET /\xff\x00 HTTP/1.1", b"404 Not Found", b"not found\n"),
         (b"GET http://elsewhere/fine HTTP/1.1", b"404 Not Found", b"not found\n"),

@@ -27,7 +27,7 @@ _UNNAMED = (
 
 _Account = Annotated[
     str | None,
-    Parameter(help="Only this account, as TENANT/PROVIDER/IDENTIFIER; as TENANT/PROVIDER, if it has no identifier."),
+    Parameter(help="Only this account: TENANT/PROVIDER/IDENTIFIER, or TENANT/PROVIDER if it has no identifier."),
 ]
 
 
@@ -45,7 +45,7 @@ def audit(
     limit: Annotated[int, Parameter(help="Largest number of events, up to 10000.")] = 1000,
     after: Annotated[
         str | None,
-        Parameter(help="Continue after the event with this cursor; take it from --json with the same --tenant."),
+        Parameter(help="Continue after the event with this cursor, which --json shows with the same --tenant."),
     ] = None,
     tail: Annotated[int | None, Parameter(help="Only this many latest events; the newest comes last.")] = None,
     follow: Annotated[bool, Parameter(help="Go on showing new events as they come.", show_default=False)] = False,
@@ -57,14 +57,14 @@ def audit(
     """List the audit events of tokens and keys, the newest last.
 
     Without --tail, --follow, --since, --account and --action, it lists them from the beginning, or from --after on.
-    --follow with --json writes one object per line. It goes on after an outage of the database, and ends with Ctrl-C.
+    --follow goes on after an outage of the database, and ends with Ctrl-C. With --json, it writes one object per line.
     """
     filters = _Filters(account, action, since)
     if tail is None and not follow and not filters.is_set:
         _list(tenant, limit, after, json=json)
         return
     if after is not None:
-        raise InvalidInputError("--after goes with none of --tail, --follow, --since, --account and --action")
+        raise InvalidInputError("--after cannot be used with --tail, --follow, --since, --account or --action")
     most = limit if tail is None else tail
 
     async def work(vault: TokenVault) -> None:
@@ -72,7 +72,7 @@ def audit(
             tenant_id=tenant, account=filters.account, action=filters.action, since=filters.since, limit=most
         )
         if tail is None and len(page.items) == most:
-            complain(f"these are the latest {most} events, and there may be more; pass a larger --limit for them")
+            complain(f"these are the latest {most} events, and there may be older ones; a larger --limit shows them")
         if not page.items and filters.is_of_unnamed_account:
             complain(_UNNAMED)
         if not follow:
@@ -88,7 +88,7 @@ def audit(
 
 def prune(
     *,
-    older_than: Annotated[str, Parameter(help="The age from which events are deleted, such as 400d.")],
+    older_than: Annotated[str, Parameter(help="The age from which events are deleted, such as 400d; at least 1d.")],
     json: Json = False,
 ) -> None:
     """Delete old audit events.
@@ -105,7 +105,7 @@ def prune(
 
 
 class _Filters:
-    """The selection of events, for the log and for new events alike."""
+    """The options that select events; they apply to stored events and to new ones."""
 
     def __init__(self, account: str | None, action: str | None, since: str | None) -> None:
         self.account = None if account is None else _account(account)
@@ -119,7 +119,7 @@ class _Filters:
         return self.account is not None and self.account.identifier is None
 
     def take(self, event: AuditEvent) -> bool:
-        """Return whether a new event is selected."""
+        """Return whether the options for account and action select a new event."""
         return self.account in (None, event.account) and self.action in (None, event.action)
 
 
@@ -146,8 +146,8 @@ def _list(tenant: str | None, limit: int, after: str | None, *, json: bool) -> N
     _show(page.items, json=False, said=page.next is None)
     if page.next is not None:
         complain(
-            "there are more events, and these are the oldest; --tail shows the latest ones, and --after with the last"
-            " event's cursor, which --json shows, continues"
+            "more events follow these; --tail shows the latest ones, and --after continues after the event with a"
+            " cursor, which --json shows"
         )
 
 
@@ -162,7 +162,7 @@ def _show(events: Sequence[AuditEvent], *, json: bool, said: bool = True) -> Non
 
 
 def _follower(*, json: bool) -> Callable[[Sequence[AuditEvent]], None]:
-    """Return a function that shows further events, each time at once."""
+    """Return a function that shows further events and flushes the output each time."""
     screen = open_screen()
 
     def show(events: Sequence[AuditEvent]) -> None:

@@ -23,15 +23,18 @@ def dashboard(
     port: Annotated[int, Parameter(help="Port to listen at; 0 takes a free one.")] = 8321,
     host: Annotated[str, Parameter(help="Address of this machine to listen at.")] = "127.0.0.1",
     actions: Annotated[
-        bool, Parameter(help="Allow to refresh, revive and delete accounts.", show_default=False)
+        bool,
+        Parameter(
+            help="Allow refreshing, reviving and deleting accounts; a refresh needs --refreshers.", show_default=False
+        ),
     ] = False,
-    actor: Annotated[str, Parameter(help="Who acts, for the audit log.")] = "dashboard",
+    actor: Annotated[str, Parameter(help="The actor in the audit events of the actions.")] = "dashboard",
     refreshers: Refreshers = None,
 ) -> None:
     """Show accounts, events and keys in a browser until SIGTERM or Ctrl-C.
 
-    It prints a link that works once, for one browser. No page shows a token. It listens at 127.0.0.1 only, unless
-    --host names another address; the connection is not encrypted.
+    The command prints a link that works once, for one browser. No page shows the value of a token. The dashboard
+    listens at 127.0.0.1 only, unless --host names another address. The connection is not encrypted.
     """
     try:
         from vault_adapters.web import dashboard as make

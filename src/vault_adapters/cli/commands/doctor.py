@@ -32,8 +32,8 @@ def doctor(
 ) -> ExitCode:
     """Tell which accounts are at risk, what is wrong with the set-up, and what to do.
 
-    It decrypts no token and changes nothing. The exit code is 0 if there is nothing to do, and 15 if anything is
-    critical or a warning; notes do not count.
+    It decrypts no token, and changes no token and no account. The exit code is 15 if a finding is critical or a
+    warning, otherwise 0; notes do not count.
     """
     if limit < 1:
         raise InvalidInputError("limit must be at least 1")

@@ -1,4 +1,4 @@
-"""`token`: prints a fresh access token as JSON, for programs that cannot open the vault themselves."""
+"""`token`: prints a valid access token as JSON, for programs that cannot open the vault themselves."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def token(
     *,
     identifier: Identifier = None,
     refreshers: Refreshers = None,
-    reveal: Annotated[bool, Parameter(help="Print it even on a terminal.", show_default=False)] = False,
+    reveal: Annotated[bool, Parameter(help="Print the token even on a terminal.", show_default=False)] = False,
 ) -> None:
     """Print an access token for another program, refreshed if it is due.
 
-    The output is one JSON object: access_token, expires_at (ISO 8601, or null), token_type and extra. A terminal gets
-    it with --reveal only, because a terminal keeps what it shows. Without refreshers, a token that is due is not
-    refreshed, and an expired one is an error.
+    The output is one JSON object: access_token, expires_at (ISO 8601, or null), token_type and extra. On a terminal,
+    the command needs --reveal, because a terminal keeps what it shows. Without refreshers, a token that is due is
+    printed without a refresh, and an expired token is an error.
     """
     account = Account(tenant, provider, identifier)
     if sys.stdout.isatty() and not reveal:

@@ -26,7 +26,10 @@ from vault_domain import ImportedToken, ImportFailure, ImportReport, TokenVault
 
 _FormatName = Annotated[
     Literal["original", "tokens", "fernet"],
-    Parameter(name="--format", help="Rows of the original system's table, plaintext values, or Fernet ciphertexts."),
+    Parameter(
+        name="--format",
+        help="original: the original system's table; tokens: plaintext values; fernet: Fernet ciphertexts.",
+    ),
 ]
 
 
@@ -55,9 +58,9 @@ def import_dump(
 ) -> ExitCode:
     """Import tokens of another system.
 
-    Without --overwrite, stored tokens stay and are counted as skipped, so a repeated import is harmless. For each row
-    that cannot be read, standard error shows its line number and a code. The other rows are imported, and the exit code
-    is 13.
+    Without --overwrite, stored tokens stay, and the rows with their keys are counted as skipped. So a repeated import
+    is harmless. If rows cannot be read, standard error shows the line number of each and a code. The other rows are
+    imported, and the exit code is 13.
     """
     form, opener = format_of(format_, secret_file, key_file)
     config = VaultConfig.from_env()
@@ -86,8 +89,8 @@ def export(
     """Write the metadata of the tokens of a tenant or of all tenants, never their values.
 
     One row per token, sorted by provider, kind and identifier, and with --all first by tenant. In CSV, an apostrophe
-    precedes a text that a spreadsheet would run as a formula; `import --format tokens` removes it. On a terminal,
-    control characters are shown as escapes.
+    precedes a text that a spreadsheet would run as a formula; `import --format tokens` removes the apostrophe. On
+    a terminal, control characters are shown as escapes.
     """
     one_tenant_or_all(tenant, all_)
     config = VaultConfig.from_env()
@@ -112,7 +115,7 @@ async def _each(tenant: str | None, vault: TokenVault) -> AsyncIterator[str]:
 async def _watched(
     dump: Dump, form: Format, opener: Opener, shown: Waiting
 ) -> AsyncIterator[ImportedToken | ImportFailure]:
-    """Pass the rows on and print each failure at once, because the report holds only the first thousand."""
+    """Pass the rows on and print each failure at once, because the report holds only the first thousand failures."""
     read = 0
     async for row in dump.rows(form, opener):
         if isinstance(row, ImportFailure):

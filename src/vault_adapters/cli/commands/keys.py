@@ -74,25 +74,25 @@ def rotate_data(
         bool,
         Parameter(
             name="--compromised",
-            help="Somebody may know the keys: also rotate the master key, re-encrypt all values, and destroy the old"
-            " data keys at once. Without a tenant it concerns all tenants.",
+            help="Somebody may know the keys: also rotate the master key if a new one is configured, re-encrypt the"
+            " values, and destroy the old data keys at once. Without a tenant, all tenants get new keys.",
             show_default=False,
         ),
     ] = False,
     dry_run: _DryRun = False,
     json: Json = False,
 ) -> ExitCode:
-    """Give one tenant or all tenants a new data key.
+    """Give one tenant or each tenant a new data key.
 
     New values are encrypted under the new key; `reencrypt` re-encrypts the stored values. The exit code is 4 if the
-    tenant has no data key. With --compromised, the exit code is 13 if a key is still needed because something cannot be
-    decrypted.
+    tenant has no data key. With --compromised, the exit code is 13 if an old key is still in use, for example because a
+    value cannot be decrypted.
     """
     if (tenant is not None and all_) or (tenant is None and not (all_ or compromised)):
         raise InvalidInputError("name one tenant, or pass --all")
     if compromised:
         if older_than is not None:
-            raise InvalidInputError("--older-than does not go with --compromised")
+            raise InvalidInputError("--older-than cannot be used with --compromised")
         return _replace_compromised(tenant, dry_run=dry_run, json=json)
     if tenant is None:
         return _rotate_all(older_than, dry_run=dry_run, json=json)
@@ -110,7 +110,7 @@ def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     """Make the configured master key active.
 
     First configure the new secret or key as current and the old one as previous, in every process. The exit code is 13
-    if the old master key is still needed, because a data key could not be wrapped under the new one.
+    if a data key cannot be opened, or if the old master key still wraps data keys.
     """
     if dry_run:
         _show_status(_status(None), json=json, dry_run=True)
@@ -126,7 +126,7 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
     """Re-encrypt values from old data keys to the active ones.
 
     It may be stopped and started again, and several runs may work at once. Values that cannot be decrypted are listed
-    and stay unchanged; the exit code is then 13.
+    and stay unchanged. The exit code is 13 if values remain under old data keys.
     """
     if dry_run:
         _show_status(_status(tenant), json=json, dry_run=True)
@@ -139,10 +139,11 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
 
 
 def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
-    """Delete everything of a tenant and destroy its keys.
+    """Delete all tokens and accounts of a tenant, and destroy its data keys.
 
     The tenant's id must be given a second time, on standard input. No option skips this, because an erasure cannot be
-    undone. The exit code is 13 if a reader kept SQLite from emptying its write-ahead log.
+    undone. Earlier audit events stay, without tenant and identifier. The exit code is 13 if SQLite could not empty its
+    write-ahead log.
     """
     config = VaultConfig.from_env()
     if dry_run:
@@ -157,7 +158,7 @@ def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = Fa
     if not (report.tokens or report.accounts or report.data_keys):
         complain(_NOTHING_HELD)
     if report.checkpointed is False:
-        complain("a reader of the database keeps its write-ahead log from being emptied; run this again")
+        complain("SQLite could not empty its write-ahead log, for example because of a reader; run this again")
         return ExitCode.INCOMPLETE
     return ExitCode.OK
 

@@ -30,8 +30,8 @@ def refresh(
 ) -> None:
     """Refresh an account now, even if it is not due.
 
-    It ignores backoff and unknown outcomes. After an unknown outcome the stored refresh token may be spent already; a
-    provider that accepts each refresh token only once may then revoke the grant.
+    The command ignores backoff and unknown outcomes. After an unknown outcome, the stored refresh token may be spent
+    already; a provider that accepts each refresh token only once may then revoke the grant.
     """
     account = Account(tenant, provider, identifier)
 

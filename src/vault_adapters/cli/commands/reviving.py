@@ -37,8 +37,9 @@ def revive(
 ) -> None:
     """Make accounts refreshable again after refreshes condemned them by mistake.
 
-    For example after an incident at the provider, or after a wrong client id. Credentials that a host marked invalid
-    stay invalid, and so do credentials that have expired. Workers refresh ten revived accounts per second.
+    Use it after the provider rejected valid credentials for a time, or after a wrong client id. Credentials that a host
+    marked invalid stay invalid, and so do credentials that have expired. Workers refresh ten revived accounts per
+    second.
     """
     begin = as_moment_or_age(since, "--since")
     end = None if until is None else as_moment_or_age(until, "--until")

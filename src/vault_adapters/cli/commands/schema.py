@@ -19,8 +19,10 @@ def add_to(app: App) -> None:
 def schema(
     *,
     tenants_table: Annotated[str | None, Parameter(help="Your table of tenants, as schema.table.")] = None,
-    tenants_column: Annotated[str, Parameter(help="Its column with the tenants' ids.")] = "id",
-    citus: Annotated[bool, Parameter(help="Distribute the tables with Citus.", negative=())] = False,
+    tenants_column: Annotated[str, Parameter(help="The column of this table with the tenants' ids.")] = "id",
+    citus: Annotated[
+        bool, Parameter(help="Print the SQL that distributes the tables with Citus.", negative=())
+    ] = False,
 ) -> None:
     """Print the SQL that creates the schema, without running it; no secret is needed.
 

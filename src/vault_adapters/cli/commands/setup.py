@@ -14,7 +14,7 @@ from vault_adapters.configuration.config import VaultConfig
 from vault_domain import SchemaOutdatedError, StorageError, TokenVault
 from vault_domain.entities.causes import PERMISSION_DENIED
 
-_RIGHTS = "`init` needs a role that owns the schema, or may create one (GRANT CREATE ON DATABASE)"
+_RIGHTS = "on Postgres, `init` needs a role that owns the schema, or may create one (GRANT CREATE ON DATABASE)"
 
 
 def add_to(app: App) -> None:
@@ -35,7 +35,8 @@ def generate_secret() -> None:
 def init(*, json: Json = False) -> None:
     """Create or migrate the schema.
 
-    A new database also gets its master key. A second run changes nothing.
+    A new database also gets its master key. In a database that was restored on another server, `init` also puts the
+    restored audit events before new ones. A second run changes nothing.
     """
     config = VaultConfig.from_env()
     changed, refusal = _prepared(config)
@@ -59,13 +60,15 @@ def _prepared(config: VaultConfig) -> tuple[bool, StorageError | None]:
 
 
 def _prepare(config: VaultConfig) -> bool:
-    """Create or migrate the schema; return whether anything changed."""
+    """Create or migrate the schema, and adopt restored events; return whether the schema changed."""
     try:
         with_vault(_nothing, config)
     except SchemaOutdatedError:
-        with_vault(_nothing, config, migrate=True)
-        return True
-    return False
+        is_outdated = True
+    else:
+        is_outdated = False
+    with_vault(_nothing, config, migrate=True)  # a schema that is current may hold the events of another server
+    return is_outdated
 
 
 async def _nothing(vault: TokenVault) -> None:

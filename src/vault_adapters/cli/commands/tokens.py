@@ -43,8 +43,8 @@ def store(
     /,
     *,
     identifier: Identifier = None,
-    expires_in: Annotated[str | None, Parameter(help="For how long it is valid, such as 90s, 1h30m or 2d.")] = None,
-    expires_at: Annotated[str | None, Parameter(help="Its expiry, such as 2030-01-31T12:00:00Z.")] = None,
+    expires_in: Annotated[str | None, Parameter(help="Time until the value expires, such as 90s, 1h30m or 2d.")] = None,
+    expires_at: Annotated[str | None, Parameter(help="The value's expiry, such as 2030-01-31T12:00:00Z.")] = None,
     scope: Annotated[list[str] | None, Parameter(help="A scope that was granted; repeat it for more.")] = None,
     expected_generation: Annotated[
         int | None, Parameter(help="Store only if this generation is stored; 0: only if nothing is stored.")
@@ -112,9 +112,9 @@ def invalidate(
     error_code: Annotated[str, Parameter(help="The reason, as a code; no free text.")] = "invalid_token",
     json: Json = False,
 ) -> None:
-    """Mark a token invalid, for example after an answer 401.
+    """Mark a token invalid, for example after a resource answered 401 to it.
 
-    The token stays stored, and callers no longer get it for use.
+    The token stays stored, but callers who ask for a usable token no longer get it.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
 
@@ -127,7 +127,7 @@ def invalidate(
     if json:
         print_json({"outcome": outcome.value})
     else:
-        open_screen().text("marked invalid" if outcome is MarkOutcome.APPLIED else "it was already invalid")
+        open_screen().text("marked invalid" if outcome is MarkOutcome.APPLIED else "the token was already invalid")
 
 
 def delete(

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from vault_adapters.cli.commands.tokens import show_tokens
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.inputs import as_duration
-from vault_adapters.cli.parameters import Json, Limit, OnlyProvider, OnlyTenant
+from vault_adapters.cli.parameters import Json, OnlyProvider, OnlyTenant
 from vault_adapters.cli.screen import Cell, Content, Screen, open_screen, print_json
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import report_table
@@ -27,7 +27,7 @@ def add_to(app: App) -> None:
 def health(*, tenant: OnlyTenant = None, json: Json = False) -> ExitCode:
     """Count tokens by health, and check the database and the master key.
 
-    The exit code is 0 if both answer, 5 if the database does not, and 7 if the master key does not.
+    The exit code is 0 if both can be used, 5 if the database cannot be used, and 7 if only the master key cannot.
     """
     report = with_vault(lambda vault: vault.health(tenant_id=tenant), VaultConfig.from_env())
     if json:
@@ -41,14 +41,15 @@ def health(*, tenant: OnlyTenant = None, json: Json = False) -> ExitCode:
 
 def expiring(
     *,
-    within: Annotated[str, Parameter(help="How soon, such as 90s, 1h30m or 2d.")] = "1h",
+    within: Annotated[str, Parameter(help="Longest time until the expiry, such as 90s, 1h30m or 2d.")] = "1h",
     provider: OnlyProvider = None,
-    limit: Limit = None,
+    limit: Annotated[int | None, Parameter(help="Largest number of tokens.")] = None,
     json: Json = False,
 ) -> None:
     """List access tokens that expire soon or have expired.
 
-    It lists tokens of all tenants whose status is valid, earliest expiry first; nothing is decrypted.
+    It lists the access tokens of all tenants that have the status valid and an expiry, the earliest expiry first;
+    nothing is decrypted.
     """
     span = as_duration(within, "--within")
     config = VaultConfig.from_env()

@@ -34,7 +34,7 @@ def add_to(app: App) -> None:
 def worker(
     *,
     refreshers: Refreshers = None,
-    interval: Annotated[str, Parameter(help="Average pause between two sweeps.")] = "1m",
+    interval: Annotated[str, Parameter(help="Average time from the end of a sweep to the next one.")] = "1m",
     limit: Limit = None,
     once: Annotated[bool, Parameter(help="Sweep once and end.", show_default=False)] = False,
     listen: Annotated[
@@ -68,9 +68,9 @@ def worker(
         log.say("stopped", "worker stopped")
 
     try:
-        handler = log.handler()  # before the refreshers' module is imported, because it may log
+        handler = log.handler()  # before the refreshers' module is imported, because that module may log
         with_vault(work, VaultConfig.from_env(), refreshers=load_refreshers(refreshers), logs=handler)
-    except Exception as error:  # a log collector gets this line in the form of all others
+    except Exception as error:  # with --json-logs, this line is JSON too, because a log collector reads it
         return log.failed(error)
     return ExitCode.OK
 
@@ -89,7 +89,7 @@ def as_address(text: str) -> tuple[str, int]:
 
 @asynccontextmanager
 async def _endpoints(vault: TokenVault, address: tuple[str, int] | None) -> AsyncIterator[int | None]:
-    """Serve metrics and probes, and yield the port; None without an address."""
+    """Serve metrics and probes, and yield the port; without an address, serve nothing and yield None."""
     if address is None:
         yield None
         return
@@ -106,7 +106,7 @@ async def _endpoints(vault: TokenVault, address: tuple[str, int] | None) -> Asyn
 
     async with AsyncExitStack() as stack:
         read = stack.enter_context(prometheus_metrics(vault))
-        await asyncio.to_thread(read)  # starts a census, so that the first request gets its numbers
+        await asyncio.to_thread(read)  # starts a census, so that the first request gets the counts
 
         one_by_one = asyncio.Lock()  # the exporter mixes up the numbers of concurrent requests
 

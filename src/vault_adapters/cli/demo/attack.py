@@ -23,7 +23,7 @@ async def attack(stage: Stage) -> None:
     answers = [
         ("one bit changed", TAMPERED, await _read(stage, TAMPERED)),
         ("copied from acme", MOVED_TO, await _read(stage, MOVED_TO)),
-        ("the row it was copied from", STOLEN, await _read(stage, STOLEN)),
+        ("the source row of the copy", STOLEN, await _read(stage, STOLEN)),
     ]
     rows: list[list[Content]] = [[what, key.tenant_id, key.provider, answer] for what, key, answer in answers]
     stage.screen.table(("row", "tenant", "provider", "get_token"), rows)

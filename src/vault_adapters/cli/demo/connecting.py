@@ -22,7 +22,9 @@ def can_connect() -> bool:
 
 
 async def connect_all(vault: TokenVault, connections: Sequence[Connection]) -> list[AccountInfo]:
-    """Connect accounts of one provider; nothing listens at the redirect URI, because the last redirect is not followed.
+    """Connect accounts at one provider.
+
+    Nothing needs to listen at the redirect URI, because the last redirect is not followed.
 
     Args:
         vault: the vault.

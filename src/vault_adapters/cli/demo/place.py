@@ -1,4 +1,4 @@
-"""Creates the directory and files of a demonstration; it never overwrites anything."""
+"""Creates the directory and the secret's file of a demonstration, and never overwrites anything."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Place:
     """The demonstration's files.
 
     Attributes:
-        directory: the directory, accessible to its owner only.
-        database: the path of the SQLite file.
+        directory: the directory; only its owner can access it, unless the user passed a directory that existed.
+        database: the path of the SQLite file, which the vault creates.
         secret_file: the path of the secret's file, for ``ENCRYPTION_SECRET_FILE``; accessible to its owner only.
     """
 
@@ -46,7 +46,7 @@ def make_place(directory: Path | None) -> Place:
         directory: a new or empty directory; None creates one in the system's temporary directory.
 
     Raises:
-        InvalidInputError: the directory is not empty or cannot be created; nothing was changed.
+        InvalidInputError: the directory is not empty, or cannot be created or read; nothing was changed.
     """
     root = Path(tempfile.mkdtemp(prefix="token-vault-demo-")) if directory is None else _claim(directory)
     place = Place(root, root / "vault.db", root / "secret")

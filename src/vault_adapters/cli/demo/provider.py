@@ -18,7 +18,7 @@ _LONGEST_BODY = 64 * 1024
 
 
 class LoopbackProvider:
-    """Answers the refresh_token grant of RFC 6749 section 6 and rotates the refresh token each time.
+    """Answers refresh requests (RFC 6749 section 6), and replaces the refresh token each time.
 
     Attributes:
         token_url: the URL of the token endpoint.

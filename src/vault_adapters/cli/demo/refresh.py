@@ -1,4 +1,4 @@
-"""The step in which an access token expires and many callers ask for it at once."""
+"""The step in which an access token has expired, and many callers ask for a new one at once."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _VAULTS = 3
 
 
 async def refresh(stage: Stage) -> None:
-    """Let a token expire, and let many callers in several vaults ask for it at once."""
+    """Store an expired access token, and let many callers in several vaults ask for a new one at once."""
     stage.screen.heading(
-        "An access token expires, and many callers ask for it at once",
-        "a real OAuth server on loopback, whose refresh tokens work once; ensure_access_token:",
+        "An access token has expired, and many callers ask for a new one at once",
+        "an OAuth server on loopback, whose refresh tokens work once; the callers use ensure_access_token",
     )
     with loopback_provider() as provider:
         await _connect(stage, provider)

@@ -20,8 +20,8 @@ class Stage:
         vault: the open vault.
         screen: the screen to print to.
         place: the files of the demonstration.
-        intruder: the intruder, with the database and without the secret.
-        stored: the values given to the vault, for comparison with the values that it returns.
+        intruder: the intruder, who has the database but not the secret.
+        stored: the values that were stored, for comparison with the values that the vault returns later.
     """
 
     vault: TokenVault

@@ -25,7 +25,7 @@ async def connect(stage: Stage) -> None:
     """Connect accounts of several tenants and providers."""
     through = can_connect()
     how = "at an OpenID provider on loopback that plays Google" if through else "with invented answers of Google"
-    stage.screen.heading("Three tenants connect their accounts", f"{how}; keys by store_tokens; list_accounts:")
+    stage.screen.heading("Three tenants connect their accounts", f"{how}; API keys by store_tokens; then list_accounts")
     google = [connection for connection in connections() if connection.account.provider == "google"]
     if through:
         for info in await connect_all(stage.vault, google):
@@ -40,13 +40,13 @@ async def connect(stage: Stage) -> None:
     infos = [info for tenant in TENANTS for info in await gather(stage.vault.iter_accounts(tenant))]
     stage.screen.table(ACCOUNT_COLUMNS, [account_row(info, stage.screen) for info in infos])
     if not through:
-        stage.screen.text("With `pip install 'token-vault[cli,connect]'`, the demo connects at a real OpenID provider.")
+        stage.screen.text("With `pip install 'token-vault[cli,connect]'`, the demo connects at an OpenID provider.")
     stage.screen.text(f"{len(await stage.tokens())} tokens are stored, each bound to its own tenant, account and kind.")
 
 
 async def show_both_sides(stage: Stage) -> None:
     """Show a row as the database holds it, beside the token that the vault returns."""
-    stage.screen.heading("One row, from both sides", "left: SELECT * on the SQLite file; right: get_token")
+    stage.screen.heading("One row, from both sides", "the row by SELECT * on the SQLite file; the token by get_token")
     key = ACME_GOOGLE.key(TokenKind.ACCESS_TOKEN)
     row = stage.intruder.read(key)
     token = await stage.vault.get_token(key)
@@ -54,7 +54,7 @@ async def show_both_sides(stage: Stage) -> None:
         return
     stage.screen.beside(("The database holds", _row_fields(row)), ("The vault returns", _token_fields(token, stage)))
     found = stage.intruder.occurrences(token.value.reveal())
-    stage.screen.text(f"The database's files, searched for that value: found {found} times.")
+    stage.screen.text(f"The token's value in the database's files: found {found} times.")
 
 
 async def watch_health(stage: Stage) -> None:
@@ -72,7 +72,7 @@ async def watch_expiry(stage: Stage) -> None:
 
 async def invalidate(stage: Stage) -> None:
     """Mark a token invalid and show the effect."""
-    stage.screen.heading("A provider answers 401", "mark_token_invalid, then get_access_token and get_account")
+    stage.screen.heading("A provider's API answers 401", "mark_token_invalid, then get_access_token and get_account")
     key = INITECH_WHATSAPP.key(TokenKind.ACCESS_TOKEN)
     token = await stage.vault.get_token(key)
     if token is None:
@@ -93,7 +93,7 @@ async def invalidate(stage: Stage) -> None:
 
 
 async def _remember_stored(stage: Stage, account: Account) -> None:
-    """Note the values that the provider has sent; only the connector has seen them."""
+    """Note an account's stored values, because only the connector has seen the provider's answer."""
     for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):
         token = await stage.vault.get_token(account.key(kind))
         if token is not None:
@@ -113,7 +113,7 @@ def _row_fields(row: dict[str, Any]) -> list[tuple[str, Content]]:
         *((name, row[name]) for name in names),
         ("data_key_id", row["data_key_id"].hex()),
         ("blob", f"{' '.join(textwrap.wrap(blob[:_SHOWN_BYTES].hex(), 16))} ..."),
-        ("its length", f"{len(blob)} bytes"),
+        ("blob length", f"{len(blob)} bytes"),
     ]
 
 

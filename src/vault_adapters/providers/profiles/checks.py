@@ -1,7 +1,8 @@
-"""Checks of the values in a profile. An error names the key and the rule; the value itself is not repeated.
+"""Checks the values in a profile. An error names the key and the rule, and does not repeat the value.
 
-A class of the schema is made with ``@frozen(field_transformer=checking)``. Each of its fields names its check in the
-metadata: ``field(metadata=by(text))``. So a file, a mapping and an object made in Python are held to the same rules.
+The classes of the schema, such as `Profile`, are made with ``@frozen(field_transformer=checking)``. Each field names
+its check in its metadata: ``field(metadata=by(text))``. So the same rules hold for a profile from a file, from a
+mapping and from Python objects.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 _MEMBER = re.compile(r"[A-Za-z0-9_$-]{1,64}(\.[A-Za-z0-9_$-]{1,64}){0,3}\Z")
 _DURATION = re.compile(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?\Z")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
-# The refresher, or the HTTP library, sets these itself.
+# The refresher or the HTTP library sets these headers; ``cookie`` is refused too.
 _OWN_HEADERS = {"authorization", "host", "cookie", "content-type", "content-length", "transfer-encoding", "accept"}
 
 
 def by(check: Check) -> dict[str, Check]:
-    """Return the metadata of a field that is held to ``check``."""
+    """Return the metadata of a field whose values ``check`` checks."""
     return {_CHECK: check}
 
 
@@ -41,7 +42,7 @@ def checking(cls: type, fields: list[Attribute[Any]]) -> list[Attribute[Any]]:
 
 
 def refused(key: str, rule: str) -> InvalidInputError:
-    """Return the error for a value that breaks a rule."""
+    """Return the error to raise for a value that breaks a rule."""
     return InvalidInputError(f"{key}: {rule}")
 
 
@@ -54,7 +55,7 @@ def text(key: str, value: object) -> str:
 
 
 def matching(pattern: str, rule: str) -> Check:
-    """Return the check that a whole text matches a pattern."""
+    """Return a check that a whole text matches a pattern; ``rule`` is the text of its error."""
     compiled = re.compile(pattern)
 
     def check(key: str, value: object) -> str:
@@ -94,7 +95,7 @@ def pattern(key: str, value: object) -> re.Pattern[str]:
 
 
 def one_of(*choices: str) -> Check:
-    """Return the check that a text is one of a list."""
+    """Return a check that a text is one of ``choices``."""
 
     def check(key: str, value: object) -> str:
         found = plain_text(value)
@@ -106,14 +107,14 @@ def one_of(*choices: str) -> Check:
 
 
 def flag(key: str, value: object) -> bool:
-    """Check a truth value."""
+    """Check that a value is true or false."""
     if not isinstance(value, bool):
         raise refused(key, "must be true or false")
     return value
 
 
 def whole(least: int, most: int) -> Check:
-    """Return the check of a whole number."""
+    """Return a check that a value is a whole number from ``least`` to ``most``."""
 
     def check(key: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -124,7 +125,7 @@ def whole(least: int, most: int) -> Check:
 
 
 def duration(key: str, value: object) -> timedelta:
-    """Check a time such as "30 seconds" or "60 days"; an object may give a timedelta."""
+    """Check a duration: a text such as "30 seconds" or "60 days", or a timedelta."""
     if isinstance(value, timedelta):
         return as_duration(value, key, positive=True)
     match = _DURATION.match(plain_text(value) or "")
@@ -141,10 +142,10 @@ def day(key: str, value: object) -> date:
 
 
 def header(key: str, value: object) -> str:
-    """Check a header's value; the last part of ``key`` is the header's name."""
+    """Check a header's value, and the header's name, which is the last part of ``key``."""
     title = key.rpartition(".")[2]
     if not _HEADER.match(title) or title.lower() in _OWN_HEADERS:
-        raise refused(key, "must be a header that the refresher does not set itself")
+        raise refused(key, "must be a header's name, and not one that the refresher sets itself")
     return text(key, value)
 
 
@@ -154,18 +155,18 @@ def optional(check: Check) -> Check:
 
 
 def items(check: Check, *, least: int = 0) -> Check:
-    """Return the check of a list whose items are held to ``check``."""
+    """Return a check of a list that has at least ``least`` items; ``check`` checks each item."""
 
     def checked(key: str, value: object) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)) or len(value) < least:
-            raise refused(key, f"must be a list of at least {least}" if least else "must be a list")
+            raise refused(key, f"must be a list of {least} or more items" if least else "must be a list")
         return tuple(check(f"{key}[{number}]", item) for number, item in enumerate(value, 1))
 
     return checked
 
 
 def table(check: Check) -> Check:
-    """Return the check of a table whose values are held to ``check``."""
+    """Return a check of a table; ``check`` checks each value."""
 
     def checked(key: str, value: object) -> dict[str, Any]:
         if not isinstance(value, Mapping) or not all(type(item) is str for item in value):
@@ -176,12 +177,12 @@ def table(check: Check) -> Check:
 
 
 def section(cls: type[C]) -> Check:
-    """Return the check of a table that becomes an object of the schema."""
+    """Return a check that makes an object of a class of the schema from a table."""
     return lambda key, value: made(key, cls, value)
 
 
 def made(key: str, cls: type[C], value: object) -> C:
-    """Make an object of the schema from a table, or return the object itself.
+    """Make an object of a class of the schema from a table; return a value that is such an object unchanged.
 
     Raises:
         InvalidInputError: a key is unknown or missing, or a value breaks its rule; the error names the key.
@@ -206,7 +207,7 @@ def made(key: str, cls: type[C], value: object) -> C:
 
 
 def joined(key: str, part: object) -> str:
-    """Return the path of a key within a section."""
+    """Return the path of a key within a section; an unprintable or very long key is not repeated."""
     shown = part if isinstance(part, str) and part.isprintable() and len(part) <= _LONGEST_TEXT else "(a key)"
     return f"{key}.{shown}" if key else shown
 

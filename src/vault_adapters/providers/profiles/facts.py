@@ -1,4 +1,4 @@
-"""What a provider's errors mean, what it does to tokens, and what it allows."""
+"""Facts of a profile: what errors mean, what refreshes and revocations do to tokens, limits, and how users connect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 
 MEANINGS = ("grant_dead", "client_refused", "user_needed", "not_now", "unknown")
-# A provider's own code, compared and never stored; a number is compared as its digits.
+# A provider's own error code: it is compared with answers and never stored. A number is compared as its digits.
 _code = checks.matching(r"[\x21-\x7e][\x20-\x7e]{0,127}", "must be a printable ASCII text of 1 to 128 characters")
 
 
@@ -28,18 +28,20 @@ def _search(key: str, value: object) -> re.Pattern[str]:
 
 @frozen(field_transformer=checking)
 class ErrorRule:
-    """What an error means; all of code, status and message that are given must fit.
+    """What one of a provider's errors means. An answer fits if it has the code, the status and the message of the rule.
+
+    A part that the rule leaves out is not compared. Bodies are read with a status 2xx, or 4xx without 429; in other
+    answers, only the status is compared. No rule applies to the status 408: it is always an unknown outcome.
 
     Attributes:
-        means: ``grant_dead``: the user must connect again. ``client_refused``: the client id or secret is wrong, and
-            no grant is at fault. ``user_needed``: the user must act at the provider. ``not_now``: nothing was done,
-            try later. ``unknown``: the request may have been carried out.
-        code: the error's code, exactly; a number as its digits.
+        means: ``grant_dead``: the credential is invalid, so the user must connect again. ``client_refused``: the
+            client id or secret is wrong, and no grant is at fault; if an account's API key consists of these, the key
+            is condemned. ``user_needed``: the user must act at the provider. ``not_now``: the provider did nothing, so
+            the refresh is tried again later. ``unknown``: the provider may have consumed the credential.
+        code: the error's exact code; a number as its digits.
         status: the HTTP status.
-        message: a regular expression that is searched in the first 4096 characters of the message, without regard to
-            case. The message is neither stored nor logged.
-
-    Code and message are compared with answers whose body is read: those of the status 2xx, and 4xx without 429.
+        message: a regular expression that is searched in the first 4096 characters of the error's message, without
+            regard to case. The message is neither stored nor logged.
     """
 
     means: str = field(metadata=by(checks.one_of(*MEANINGS)))
@@ -51,10 +53,10 @@ class ErrorRule:
         if self.code is None and self.status is None and self.message is None:
             raise refused("means", "needs a code, a status or a message to compare")
         if self.status is not None and self.status < 400 and self.code is None and self.message is None:
-            raise refused("status", "of a success or a redirect needs a code or a message")
+            raise refused("status", "a status below 400 needs a code or a message too")
 
     def fits(self, code: str | None, status: int, message: str | None) -> bool:
-        """Return whether an error fits; None stands for a part that the answer does not have."""
+        """Return whether an answer fits the rule; None stands for a part that the answer does not have."""
         return (
             self.code in (None, code)
             and self.status in (None, status)
@@ -64,12 +66,12 @@ class ErrorRule:
 
 @frozen(field_transformer=checking)
 class ErrorMap:
-    """Which errors a provider sends. The first rule that fits decides; else the registered OAuth codes do.
+    """Which errors a provider sends. The first rule that fits decides; if none fits, the registered OAuth code decides.
 
     Attributes:
-        code: the member that holds the code.
-        message: the member that holds the message.
-        rules: the provider's own errors.
+        code: the member of the answer that holds the error's code.
+        message: the member of the answer that holds the error's message.
+        rules: the meanings of the provider's own errors.
     """
 
     code: str = field(default="error", metadata=by(checks.member))
@@ -79,15 +81,15 @@ class ErrorMap:
 
 @frozen(field_transformer=checking)
 class RotationFacts:
-    """What a refresh does to the tokens.
+    """What a refresh does to the tokens, and when a refresh token ends.
 
     Attributes:
-        kind: ``strict``: a refresh token works once. ``grace``: it works for a while after its first use.
-            ``non_rotating``: it stays the same.
-        grace: how long a used refresh token still works (kind ``grace``).
+        kind: the rotation policy. ``strict``: a refresh token works once. ``grace``: a refresh token works for a while
+            after its first use. ``non_rotating``: a refresh does not replace the refresh token.
+        grace: the time for which a used refresh token still works; for the kind ``grace`` only.
         old_token_dies: whether a refresh ends the old access token at once.
         idle: the time after which a refresh token that is not used lapses, or None.
-        absolute: the longest life of a grant or a refresh token, however it is used, or None.
+        absolute: the longest life of a grant or a refresh token, however often it is used, or None.
     """
 
     kind: str = field(default="strict", metadata=by(checks.one_of("strict", "grace", "non_rotating")))
@@ -98,7 +100,7 @@ class RotationFacts:
 
     def __attrs_post_init__(self) -> None:
         if (self.grace is not None) != (self.kind == "grace"):
-            raise refused("grace", "must be given for the kind grace, and for no other")
+            raise refused("grace", "must be given for the kind grace, and for no other kind")
 
     @property
     def policy(self) -> Rotation:
@@ -114,8 +116,8 @@ class RevocationFacts:
 
     Attributes:
         scope: ``grant`` (RFC 7009), or ``user_and_client``: all grants of the user for this client.
-        token: the member that holds the token to revoke.
-        hint: whether ``token_type_hint`` is sent.
+        token: the member of the request that holds the token to revoke.
+        hint: whether the request has the member ``token_type_hint``.
     """
 
     scope: RevocationScope = field(default=RevocationScope.GRANT, metadata=by(_scope))
@@ -128,11 +130,12 @@ class Limits:
     """How many token requests a provider accepts.
 
     Attributes:
-        requests: the number of token requests within `per`, or None.
-        per: the time, or None.
+        requests: the number of token requests that the provider accepts within the time `per`, or None.
+        per: this time, or None.
         counted: whose requests are counted together. ``client``: those of a client id, for all of its accounts.
             ``account``: those of one account.
-        concurrency: the number of requests of a client at the same time, or None.
+        concurrency: the number of requests that the provider accepts from a client at the same time, or None. Each
+            process keeps to this number for its own requests.
     """
 
     requests: int | None = field(default=None, metadata=by(checks.optional(checks.whole(1, 1_000_000))))
@@ -142,14 +145,14 @@ class Limits:
 
     @property
     def request_limit(self) -> RequestLimit | None:
-        """The limit that refreshes keep, or None."""
+        """The limit that refreshes keep to, or None."""
         if self.requests is None or self.per is None:
             return None
         return RequestLimit(self.requests, self.per, self.counted)
 
     def __attrs_post_init__(self) -> None:
         if (self.requests is None) != (self.per is None):
-            raise refused("requests", "and per must be given together")
+            raise refused("requests", "must be given together with per")
 
 
 @frozen(field_transformer=checking)
@@ -157,14 +160,16 @@ class AuthorizationFacts:
     """How a user's consent is asked for at `authorization_url`.
 
     Attributes:
-        pkce: whether the provider accepts PKCE with S256: ``supported``, ``required`` or ``unsupported``. A client
-            sends it unless it is unsupported.
-        scopes: the scopes that are needed to keep an account or to tell it apart (``offline_access``, ``openid``).
-        scopes_parameter: the parameter that holds the scopes.
+        pkce: whether the provider accepts PKCE with S256: ``supported``, ``required`` or ``unsupported``. A
+            `Connector` uses PKCE unless it is ``unsupported``.
+        scopes: scopes that a `Connector` requests besides the host's: without them, the provider gives no refresh token
+            (``offline_access``) or does not tell which account it is (``openid``).
+        scopes_parameter: the parameter of the authorization request that holds the scopes.
         scope_separator: the text between two scopes.
-        parameters: further parameters (``access_type = "offline"``), whose values may hold variables.
-        exchange: further members of the request that exchanges the code.
-        iss: whether the callback holds ``iss`` (RFC 9207).
+        parameters: further parameters of the authorization request (``access_type = "offline"``); their values may hold
+            variables.
+        exchange: further members of the request that exchanges the code; their values may hold variables.
+        iss: whether the provider always sends ``iss`` in the callback (RFC 9207).
     """
 
     pkce: str = field(default="supported", metadata=by(checks.one_of("supported", "required", "unsupported")))
@@ -181,7 +186,7 @@ SOURCES = ("id_token", "userinfo", "answer")
 
 @frozen(field_transformer=checking)
 class Place:
-    """Where a text about the connected account is found.
+    """Where the provider states a text about the connected account.
 
     Attributes:
         source: ``id_token`` (a claim), ``userinfo`` (a member of the answer of `userinfo_url`) or ``answer`` (a member

@@ -1,4 +1,4 @@
-"""Reads profiles: those of the package, and a host's own."""
+"""Reads profiles: the package's, and a host's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vault_domain.entities.text import plain_text
 
 _LARGEST = 256 * 1024
 _MOST_DOTS = 100
-"""Most dots of a line; reading a key of n dotted parts takes time and memory that grow with the square of n."""
+"""Largest number of dots in a line, because the cost of reading a key grows with the square of its dotted parts."""
 
 _FILES = "vault_adapters.providers.profiles"
 
@@ -35,14 +35,14 @@ def load_profile(path: str | PathLike[str]) -> Profile:
         path: the file; the how-to guide "Write a provider's profile" describes its keys.
 
     Raises:
-        InvalidInputError: this is no path.
+        InvalidInputError: ``path`` is no text or path, or the file's name is not printable.
         ConfigurationError: the file cannot be read, a key is unknown or missing, or a value breaks its rule. The
             message names the file, the key and the rule, and does not repeat the value.
     """
     if not isinstance(path, (str, PathLike)):
         raise InvalidInputError("path must be a text or a path")
     name = Path(path).name
-    if not name.isprintable():  # no system call takes a text with NUL
+    if not name.isprintable():  # `open` raises a ValueError for a text with NUL
         raise InvalidInputError("path must be printable")
     try:
         with Path(path).open("rb") as file:
@@ -62,7 +62,7 @@ def parse_profile(content: bytes, file_name: str) -> Profile:
         return made("", Profile, tomllib.loads(content.decode()))
     except InvalidInputError as error:
         problem = str(error)
-    except (ValueError, RecursionError) as error:  # of numbers with thousands of digits too
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits raises a ValueError too
         line = str(error) if isinstance(error, tomllib.TOMLDecodeError) else type(error).__name__
         problem = f"is not TOML: {line}"
     raise ConfigurationError(f"{file_name}: {problem}")
@@ -81,9 +81,9 @@ def packaged_profile(name: str) -> Profile:
 
 
 def as_profile(value: str | PathLike[str] | Profile) -> Profile:
-    """Return a profile: itself, one of the package's by its name, or a host's own by its path.
+    """Return a profile: the given one, the package's of a name, or a host's own from the file at a path.
 
-    A text is always a name, so that a name that is not known never reads a file.
+    A text is always taken as a name, so that an unknown name never makes the vault read a file.
     """
     if isinstance(value, Profile):
         return value

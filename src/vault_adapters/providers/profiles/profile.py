@@ -25,7 +25,7 @@ from vault_adapters.providers.profiles.templates import Variable, filled, host, 
 CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "none", "private_key_jwt")
 _page = checks.matching(r"https://[\x21-\x7e]{1,2000}", "must be a page's address that begins with https://")
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,63}")
-# The arguments of `refresher`, among which variables are passed.
+# Arguments of `refresher`; variables are passed beside them, as further keyword arguments.
 _ARGUMENTS = {"name_or_profile", "client_id", "client_secret", "scopes", "auth_method", "account_variables", "client"}
 _ABOUT_FILE = {"name", "title", "docs", "checked", "unverified", "sources", "quirks", "variables"}
 
@@ -40,29 +40,31 @@ def _variable(key: str, value: object) -> Variable:
 class Profile:
     """One provider's facts.
 
-    A URL or a host may hold variables in braces; an account or the host gives their values.
+    URLs, API hosts and parameters may hold variables in braces. The host service or the account gives their values.
 
     Attributes:
         name: the provider's name, as in `Account.provider`.
         title: the name that people read.
-        docs: pages of the provider's documentation, which are the source of every fact that `sources` does not name.
-        checked: the day on which the facts were compared with the pages.
-        unverified: the facts that are not from the provider's own pages: a key (``limits``) or a key within a section
-            (``rotation.idle``).
-        sources: for single facts, named as in `unverified`, their pages.
-        quirks: sentences about surprising behaviour.
+        docs: pages of the provider's documentation: the source of every fact that neither `sources` nor `unverified`
+            names.
+        checked: the day on which the facts were compared with these pages.
+        unverified: the names of the facts that are not from the provider's own pages. A name is a key (``limits``) or a
+            key within a section (``rotation.idle``).
+        sources: by the name of a fact (see `unverified`), the pages from which it comes, if these are not `docs`.
+        quirks: sentences about surprising behaviour of the provider.
         token_url: the token endpoint; None for the grant ``none``.
-        revocation_url: the endpoint for revocation (RFC 7009), or None.
+        revocation_url: the revocation endpoint (RFC 7009), or None.
         authorization_url: the authorization endpoint, or None.
-        userinfo_url: the page that tells who the user is, for a bearer token, or None.
-        issuer: the issuer of OpenID Connect, or None.
-        client_auth: how a client authenticates, by the names of RFC 7591; the first one is used unless the host says
-            otherwise.
-        api_hosts: the hosts to which access tokens may be sent; ``*.`` stands for any name below.
-        variables: the variables in URLs and hosts.
+        userinfo_url: the endpoint that describes the user whose access token is sent to it, or None.
+        issuer: the issuer's URL in OpenID Connect, or None.
+        client_auth: the methods by which a client may authenticate, by the names of RFC 7591. Unless the host chooses
+            one, `refresher` takes the first that fits the client.
+        api_hosts: the hosts to which access tokens may be sent; ``*.example.com`` stands for all hosts below
+            ``example.com``.
+        variables: the variables in URLs, API hosts and parameters.
         request, answer, errors, rotation, revocation, limits, authorization: see their classes.
-        identifier: the place of the text that tells this provider's accounts apart, or None.
-        label: the place of the text by which a person recognises the account, or None.
+        identifier: where the provider states the account's identifier, or None.
+        label: where the provider states the account's label, or None.
     """
 
     name: str = field(metadata=by(checks.name))
@@ -104,7 +106,7 @@ class Profile:
                 raise refused(f"variables.{variable}", "is not used in any URL, host or parameter")
         for place in (self.identifier, self.label):
             if place is not None and place.source == "userinfo" and self.userinfo_url is None:
-                raise refused("userinfo_url", "is missing; identifier or label is found there")
+                raise refused("userinfo_url", "is missing, but identifier or label has the source userinfo")
         known = fact_names()
         for key, named in (("unverified", self.unverified), ("sources", tuple(self.sources))):
             for fact in named:
@@ -112,7 +114,9 @@ class Profile:
                     raise refused(f"{key}.{fact}", "is not the key of a fact")
 
     def url(self, key: str, values: Mapping[str, object]) -> str | None:
-        """Return the URL named ``key``, such as ``token_url``, with its variables replaced; None if there is none.
+        """Return a URL of the profile with its variables replaced; None if the profile has none.
+
+        ``key`` names the URL, such as ``token_url``.
 
         Raises:
             InvalidInputError: a variable has no value or a wrong one; the value is not repeated.
@@ -133,7 +137,7 @@ class Profile:
         return fact not in self.unverified and fact.partition(".")[0] not in self.unverified
 
     def sources_of(self, fact: str) -> tuple[str, ...]:
-        """Return the pages that a fact is from: its own, or its section's, or `docs`."""
+        """Return the pages from which a fact comes: its own in `sources`, else its section's there, else `docs`."""
         return self.sources.get(fact) or self.sources.get(fact.partition(".")[0]) or self.docs
 
     def _templates(self) -> Iterator[tuple[str, str]]:
@@ -156,7 +160,7 @@ class Profile:
 
 
 def fact_names() -> frozenset[str]:
-    """Return the names of all facts: each key, and each key within a section."""
+    """Return the names of all facts: each key of a profile, and each key within a section."""
     sections = {
         "request": RequestShape,
         "answer": AnswerShape,

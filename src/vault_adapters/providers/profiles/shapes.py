@@ -1,4 +1,4 @@
-"""How a provider's token endpoint wants its requests and shapes its answers."""
+"""Facts of a profile: the form of requests to the token endpoint, and of its answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = {"seconds": 1.0, "milliseconds": 0.001, "minutes": 60.0, "hours": 3600.0
 
 
 def checked_parameters(key: str, value: object) -> dict[str, str]:
-    """Check extra parameters: texts, and none that the refresher sets itself."""
+    """Check extra parameters: they are texts, and name no parameter that the refresher sets itself."""
     given = checks.table(checks.text)(key, value)
     try:
         return as_parameters(given)
@@ -30,18 +30,19 @@ class RequestShape:
     """The request for a new access token.
 
     Attributes:
-        grant: what the vault spends. ``refresh_token``: RFC 6749 section 6. ``client_credentials``: an API key that is
-            a client id and secret (section 4.4). ``access_token``: the access token itself is exchanged (Meta).
-            ``api_key``: an API key's own fields are sent (Green Invoice). ``none``: nothing, because API keys of this
-            provider do not expire.
-        grant_type: the value of ``grant_type``; None takes the grant's own, or sends none for ``api_key``.
-        credential: the member that holds the credential; None takes ``refresh_token``.
-        fields: the fields of a stored API key, and the members in which they are sent (grant ``api_key``).
-        format: ``form`` (RFC 6749) or ``json``.
-        scopes: whether scopes go with a refresh: ``given`` sends those that the host passed; ``stored`` sends the same,
-            or else the stored ones; ``never`` sends none.
+        grant: what the vault sends for a new access token. ``refresh_token``: a refresh token (RFC 6749 section 6).
+            ``client_credentials``: an API key that is a client id and secret (RFC 6749 section 4.4).
+            ``access_token``: the stored access token, which the provider exchanges (Meta). ``api_key``: the fields of
+            an API key (GreenInvoice). ``none``: nothing, because API keys of this provider do not expire.
+        grant_type: the value of the member ``grant_type``. None: the grant's name for ``refresh_token`` and
+            ``client_credentials``; other grants send no ``grant_type``.
+        credential: the member that holds the refresh token or access token; None: ``refresh_token``.
+        fields: by field of a stored API key, the member in which the field is sent (grant ``api_key``).
+        format: the format of the body: ``form`` (RFC 6749) or ``json``.
+        scopes: which scopes a refresh sends. ``given``: those that the host passed to `refresher`. ``stored``: those
+            that the host passed, or if there are none, those of the stored access token. ``never``: none.
         scope_separator: the text between two scopes.
-        extra: further members, whose values may hold variables.
+        extra: further members; their values may hold variables.
         headers: further headers.
     """
 
@@ -57,27 +58,30 @@ class RequestShape:
 
     def __attrs_post_init__(self) -> None:
         if bool(self.fields) != (self.grant == "api_key"):
-            raise refused("fields", "must be given for the grant api_key, and for no other")
+            raise refused("fields", "must be given for the grant api_key, and for no other grant")
 
 
 @frozen(field_transformer=checking)
 class AnswerShape:
-    """Where an answer has its parts. A dotted name stands for a member of a nested object.
+    """Where the parts of a token endpoint's answer are. A dotted name stands for a member of a nested object.
 
     Attributes:
-        within: nested objects that may hold the tokens, tried in this order before the answer itself (Slack's
-            ``authed_user``). All members below, except ``extra``, are looked up where the access token was found.
-        access_token: the access token's member.
-        refresh_token: the refresh token's member.
-        scope: the scopes' member.
-        scope_separator: the text between two scopes; white space always separates.
+        within: nested objects that may hold the tokens (Slack's ``authed_user``). The first one that holds an access
+            token is read, or if none does, the answer itself. All members named below, except those of `extra`, are
+            looked up there.
+        access_token: the member that holds the access token.
+        refresh_token: the member that holds the refresh token.
+        scope: the member that holds the scopes.
+        scope_separator: the text between two scopes; white space separates scopes too.
         lifetime: the member that holds the lifetime of the access token.
         lifetime_unit: the unit of that number.
-        expires_at: a member that holds the time of expiry, in Unix time or as RFC 3339, or None.
-        default_lifetime: the documented lifetime of access tokens, for answers without one.
-        refresh_lifetime: the member that holds the lifetime of the refresh token, or None for the usual names.
-        extra: the members to keep with the token: the name under which a host finds each, and its path from the top
-            of the answer (``instance_url = "instance_url"``, ``team_id = "team.id"``).
+        expires_at: the member that holds the access token's expiry, as Unix time (in seconds or milliseconds) or as a
+            text of RFC 3339. None: ``expires_at``, as Unix time in seconds.
+        default_lifetime: the documented lifetime of access tokens, for answers that state no expiry.
+        refresh_lifetime: the member that holds the lifetime of the refresh token in seconds. None: the first that is
+            there of ``refresh_token_expires_in``, ``refresh_expires_in`` and ``x_refresh_token_expires_in``.
+        extra: the members to keep with the access token: by the name under which a host finds the member, the member's
+            path from the top of the answer (``instance_url = "instance_url"``, ``team_id = "team.id"``).
         token_type: the member that holds the token's type.
     """
 

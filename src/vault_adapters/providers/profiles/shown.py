@@ -13,12 +13,12 @@ import attrs
 from vault_adapters.providers.profiles.profile import Profile, fact_names
 
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
-# Facts that are shown even if a profile does not state them, and the careful default applies.
+# Facts that are shown even if the profile does not state them, because their defaults then apply.
 _ALWAYS = ("client_auth", "rotation.kind", "rotation.old_token_dies", "revocation.scope", "authorization.pkce")
 
 
 def plain(value: Any) -> Any:
-    """Return a part of a profile as JSON has it; durations are in seconds."""
+    """Return a part of a profile as values that `json.dumps` takes; durations are in seconds."""
     if attrs.has(type(value)):
         return {item.name: plain(getattr(value, item.name)) for item in attrs.fields(type(value))}
     if isinstance(value, Mapping):
@@ -35,10 +35,10 @@ def plain(value: Any) -> Any:
 
 
 def facts(profile: Profile) -> list[tuple[str, str]]:
-    """Return the names of the facts that the profile has, and their values as texts; errors have a table of their own.
+    """Return the names of the facts that the profile has, and their values as texts; see `errors` for its errors.
 
-    A fact with its default value is left out, unless it is one of `_ALWAYS`. Those are left out only if they do not
-    apply, such as the rotation of a provider whose tokens cannot be refreshed.
+    A fact with its default value is left out, unless it is one of `_ALWAYS`. The facts of `_ALWAYS` are left out only
+    if they do not apply, such as the rotation policy of a provider whose API keys do not expire.
     """
     refreshes, authorizes = profile.request.grant != "none", profile.authorization_url is not None
     left_out = {
@@ -55,7 +55,7 @@ def facts(profile: Profile) -> list[tuple[str, str]]:
 
 
 def errors(profile: Profile) -> list[tuple[str, str]]:
-    """Return the provider's own errors as texts, and what each means."""
+    """Return the provider's own errors as texts, each with its meaning."""
     return [
         (
             ", ".join(
@@ -107,7 +107,7 @@ def text(value: Any) -> str:
 
 
 def duration(value: timedelta | None) -> str:
-    """Return a time in its largest whole unit; a dash for none."""
+    """Return a duration in the largest unit that divides it, such as "90 minutes"; a dash for None."""
     if value is None:
         return "-"
     seconds = round(value.total_seconds())
@@ -125,7 +125,7 @@ def rotation(profile: Profile) -> str:
 
 
 def limits(profile: Profile) -> str:
-    """Return how many requests are accepted, in a few words."""
+    """Return how many token requests the provider accepts, in a few words."""
     found = profile.limits
     parts = []
     if found.requests is not None:
@@ -136,7 +136,7 @@ def limits(profile: Profile) -> str:
 
 
 def revocation(profile: Profile) -> str:
-    """Return the scope of a revocation, in a few words."""
+    """Return what a revocation ends, in a few words."""
     if profile.revocation_url is None:
         return "-"
     return "all grants of the user" if profile.revocation.scope == "user_and_client" else "the grant"

@@ -1,8 +1,8 @@
 """URLs and hosts with variables in braces, such as ``https://{subdomain}.zendesk.com/oauth/tokens``.
 
-A value comes from a host's settings or an account, and may be a text that a user typed. It must never turn a URL into
-one of another host. So it holds only letters, digits, ``.``, ``_``, ``~`` and ``-``, whatever the profile's own pattern
-says.
+The value of a variable comes from the host service or from an account, and may be a text that a user typed. It must
+change no other part of the URL, such as the domain behind it. So a value holds only letters, digits, ``.``, ``_``,
+``~`` and ``-``, even if the profile's pattern accepts more.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from vault_domain.entities.text import plain_text
 
 _VARIABLE = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?\Z")
-# What may stand in a host's name or in one segment of a path; never a separator of a URL.
+# A text that may stand in a host's name or in one segment of a path; it holds no separator of a URL.
 _HARMLESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._~-]{0,252}[A-Za-z0-9])?\Z")
 
 
 @frozen(field_transformer=checking)
 class Variable:
-    """A part of a URL that the host or the account gives.
+    """A part of URLs, API hosts and parameters whose value the host service or the account gives.
 
     Attributes:
         pattern: the regular expression that a whole value must match.
-        about: what it is and where a user finds it.
-        default: the value to take if none is given, or None.
+        about: what the value is and where a user finds it.
+        default: the value to use if none is given; None: a value must be given.
     """
 
     pattern: re.Pattern[str] = field(metadata=by(checks.pattern))
@@ -41,10 +41,10 @@ class Variable:
 
     def __attrs_post_init__(self) -> None:
         if self.default is not None and not self.accepts(self.default):
-            raise refused("default", "must match the pattern, and hold no separator of a URL")
+            raise refused("default", "must match the pattern, and hold only letters and digits, and between them ._~-")
 
     def accepts(self, value: str) -> bool:
-        """Return whether a value may stand in a URL."""
+        """Return whether a value matches the pattern and may stand in a URL."""
         return bool(_HARMLESS.match(value)) and ".." not in value and bool(self.pattern.fullmatch(value))
 
 
@@ -69,7 +69,10 @@ def url(key: str, value: object) -> str:
 
 
 def host(key: str, value: object) -> str:
-    """Check a host's name with or without variables, a port, and ``*.`` in front for all hosts below it."""
+    """Check an API host: a name in lower case, which may hold variables, with or without a port.
+
+    A name that begins with ``*.`` stands for all hosts below the rest of the name.
+    """
     template = checks.text(key, value)
     if not _HOST.match(_VARIABLE.sub("x", template)):
         raise refused(key, "must be a host's name in lower case, such as api.example.com or *.example.com")
@@ -78,7 +81,7 @@ def host(key: str, value: object) -> str:
 
 @scrubbed
 def filled(template: str, variables: Mapping[str, Variable], values: Mapping[str, object]) -> str:
-    """Return a template with its variables replaced.
+    """Return a template with its variables replaced by their values.
 
     Raises:
         InvalidInputError: a variable has no value, or a value that breaks its rule; the value is not repeated.
@@ -93,6 +96,7 @@ def _value(name: str, variable: Variable, values: Mapping[str, object]) -> str:
         raise InvalidInputError(f"the variable {name} is missing: {variable.about}")
     if not variable.accepts(value):
         raise InvalidInputError(
-            f"the variable {name} must match {variable.pattern.pattern}, and hold only letters, digits and any of ._~-"
+            f"the variable {name} must match {variable.pattern.pattern}, "
+            "and hold only letters and digits, and between them any of ._~-"
         )
     return value

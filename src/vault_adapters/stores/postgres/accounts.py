@@ -7,6 +7,7 @@ from typing import Any
 
 from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of_state, owner_of
 from vault_adapters.stores.damage import sound_page
+from vault_adapters.stores.postgres.audit import deletion_events
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import (
@@ -16,7 +17,7 @@ from vault_adapters.stores.postgres.rows import (
     listed_account,
     time_of,
 )
-from vault_adapters.stores.postgres.tokens import deletion_events, write_tokens
+from vault_adapters.stores.postgres.tokens import write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.measures import AccountCount
@@ -98,14 +99,14 @@ class PostgresAccountRepository:
         ]
 
     async def has_sibling(self, account: Account) -> bool:
-        """Return whether another tenant has an account with the same provider and identifier."""
+        """Return whether another tenant has an access or refresh token under the same provider and identifier."""
         [(found,)] = await self._database.fetch(self._queries["has_sibling"], account_parameters(account))
         return bool(found)
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
     ) -> Change[tuple[AccountRecord, datetime]]:
-        """Store an account's tokens in one transaction and end its backoff."""
+        """Store an account's tokens in one transaction and end its backoff and unknown outcome."""
 
         async def work(transaction: Transaction) -> Change[tuple[AccountRecord, datetime]]:
             parameters = account_parameters(account) | {"now": transaction.now}

@@ -16,7 +16,7 @@ LONGEST_SECONDS = 10.0
 
 
 class ApiHosts:
-    """The hosts that the refreshers name. If a refresher names none, the host service decides.
+    """The API hosts that the refreshers name. If a refresher names none, the service that uses the vault decides.
 
     Args:
         refreshers: the refreshers, by provider.
@@ -38,6 +38,6 @@ class ApiHosts:
             return ()
         try:
             return tuple(await self._tasks.within_briefly(self._seconds, lambda: namer.hosts_of(account, token.extra)))
-        except Exception as error:  # a refresher of the host; log the type only, because the text may hold a secret
+        except Exception as error:  # a host's own refresher; log the type only, because the text may hold a secret
             _log.error("a refresher for %s could not name its hosts (%s)", account.provider, type(error).__qualname__)
             return ()

@@ -40,7 +40,7 @@ URL = 'token_url = "https://acme.example/token"\n'
         (LEAST + URL + "[rotation]\nkind = 'often'\n", "rotation.kind", "must be one of strict, grace, non_rotating"),
         (LEAST + URL + "[rotation]\ngrace = '30 seconds'\n", "rotation.grace", "must be given for the kind grace"),
         (LEAST + URL + "[rotation]\nidle = 30\n", "rotation.idle", "must be a time such as"),
-        (LEAST + URL + "[limits]\nrequests = 10\n", "limits.requests", "and per must be given together"),
+        (LEAST + URL + "[limits]\nrequests = 10\n", "limits.requests", "must be given together with per"),
         (LEAST + URL + "[request]\nextra = {grant_type = 'x'}\n", "request.extra", "must not set any of"),
         (
             LEAST + URL + "[request]\nheaders = {Authorization = 'x'}\n",
@@ -52,7 +52,7 @@ URL = 'token_url = "https://acme.example/token"\n'
         (
             LEAST + URL + "[errors]\nrules = [{status = 200, means = 'unknown'}]\n",
             "errors.rules[1].status",
-            "of a success",
+            "a status below 400",
         ),
         (
             LEAST + URL + "[errors]\nrules = [{message = '(', means = 'unknown'}]\n",
