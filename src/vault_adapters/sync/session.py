@@ -16,7 +16,7 @@ import anyio
 from anyio.from_thread import BlockingPortal
 from attrs import frozen
 
-from vault_adapters.sync.rows import CallersRows
+from vault_adapters.sync.rows import CallersRows, give_up
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.page import Page
 from vault_domain.facade.vault import TokenVault
@@ -26,8 +26,9 @@ T = TypeVar("T")
 V = TypeVar("V")
 Opener = Callable[[], AbstractAsyncContextManager[TokenVault]]
 
-# Longest time that `Session.close` waits for threads inside a call. Only a fault reaches this limit, such as an
-# iterable that blocks after its import has failed. `_Running.stop` waits for the calls themselves, without a limit.
+# Longest time that `Session.close` waits for threads inside a call, or for the next rows of an import. Only a fault
+# reaches this limit, such as an iterable that blocks. `_Running.stop` waits for the calls themselves without a limit,
+# because each of them has a deadline of its own, except for an import that waits for the caller's rows.
 _PATIENCE_SECONDS = 30.0
 
 
@@ -126,6 +127,7 @@ class Session:
         self._opener: Opener | None = opener
         self._idle = threading.Condition()
         self._calls = 0
+        self._imports: set[CallersRows[Any]] = set()
         self._closed = False
         self._running: _Running | None = None
         self._hooks: list[Callable[[TokenVault], object]] = []
@@ -134,14 +136,14 @@ class Session:
         # holds it.
         self._process: int | None = None
 
-    def run(self, call: Call[V, T], serve: Callable[[Future[T]], object] | None = None) -> T:
-        """Run a call on the vault's event loop and wait for its result; ``serve`` runs on this thread meanwhile."""
-        running = self._enter(call.name)
+    def run(self, call: Call[V, T], rows: CallersRows[Any] | None = None) -> T:
+        """Run a call on the vault's event loop and wait for its result; this thread reads ``rows`` meanwhile."""
+        running = self._enter(call.name, rows)
         try:
             future = running.portal.start_task_soon(call, running.vault)
             try:
-                if serve is not None:
-                    serve(future)
+                if rows is not None:
+                    rows.serve(future)
                 return future.result()
             except BaseException:  # for example an interrupt: the caller no longer waits for the result
                 future.cancel()
@@ -149,6 +151,7 @@ class Session:
         finally:
             with self._idle:
                 self._calls -= 1
+                self._imports -= {rows}
                 self._idle.notify_all()
 
     def open(self) -> None:
@@ -175,23 +178,39 @@ class Session:
             if self._closed:
                 return
             self._closed = True
-            self._idle.wait_for(lambda: self._calls == 0, _PATIENCE_SECONDS)
+            self._wait_for_calls()
             running, self._running = self._running, None
             atexit.unregister(self._close_at_exit)
             if running is not None:
                 running.stop()
             self._process = None
 
-    def _enter(self, name: str) -> _Running:
+    def _wait_for_calls(self) -> None:
+        """Wait until no thread is inside a call, and end the imports whose rows do not come."""
+        is_moving = True
+        while is_moving:
+            awaited = {rows: rows.awaited for rows in self._imports}
+            if self._idle.wait_for(lambda: self._calls == 0, _PATIENCE_SECONDS):
+                return
+            is_moving = False
+            for rows, answer in awaited.items():
+                if answer is not None and rows.awaited is answer:
+                    give_up(answer, _closed())
+                else:
+                    is_moving |= rows in self._imports
+
+    def _enter(self, name: str, rows: CallersRows[Any] | None) -> _Running:
         self._refuse_wrong_place(name)
         with self._idle:
             running = self._running or self._open()
             self._calls += 1
+            if rows is not None:
+                self._imports.add(rows)
             return running
 
     def _open(self) -> _Running:
         if self._closed:
-            raise ConfigurationError("this SyncVault was closed; open another one", code="vault_closed")
+            raise _closed()
         opener = self._opener
         if self._running is None and opener is not None:
             self._process = os.getpid()
@@ -226,6 +245,10 @@ class Session:
                 code="running_event_loop",
             )
         self._process = os.getpid()
+
+
+def _closed() -> ConfigurationError:
+    return ConfigurationError("this SyncVault was closed; open another one", code="vault_closed")
 
 
 def on_event_loop() -> bool:
@@ -263,14 +286,11 @@ def blocking_over_rows(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Cal
     @functools.wraps(method)
     def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
         rows, *others = args or (kwargs.get("rows"),)
-        serve = None
-        if isinstance(rows, Iterable):
-            rows = CallersRows(rows)
-            serve = rows.serve
+        served = CallersRows(rows) if isinstance(rows, Iterable) else None
         given = {name: value for name, value in kwargs.items() if name != "rows"}
-        call: Call[V, T] = Call(method, self._target, (rows, *others), given)
+        call: Call[V, T] = Call(method, self._target, (served or rows, *others), given)
         del args, kwargs, rows, others, given  # tracebacks of later errors must not hold the arguments
-        return self._session.run(call, serve)
+        return self._session.run(call, served)
 
     return wrapper
 

@@ -67,7 +67,11 @@ class SyncVault(View[TokenVault]):
         return self
 
     def close(self) -> None:
-        """Close the vault and all its views permanently; the end of the process closes it too."""
+        """Wait for running calls, then close the vault and all its views permanently.
+
+        An import whose next rows do not come within 30 seconds ends with an error, with code ``vault_closed``. The end
+        of the process closes the vault too.
+        """
         self._session.close()
 
     def __enter__(self) -> Self:
