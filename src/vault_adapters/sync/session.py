@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 import anyio
@@ -80,17 +80,21 @@ class _Running:
     @classmethod
     def start(cls, opener: Opener) -> _Running:
         """Open the vault on a new thread; raise the error if opening fails."""
+        begun: Future[Callable[[], object]] = Future()
         opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
         ended: Future[None] = Future()
         # The thread is a daemon, and so are the threads that it starts. Otherwise the process would never end: it would
         # wait for this thread before it runs its atexit functions, and one of these functions ends this thread.
         # The thread takes the opener out of the list, because the opener holds the encryption secret.
-        thread = threading.Thread(target=_serve, args=([opener], opened, ended), name="token-vault", daemon=True)
-        thread.start()
+        thread = threading.Thread(target=_serve, args=([opener], begun, opened, ended), name="token-vault", daemon=True)
         try:
+            thread.start()
             portal, vault = opened.result()
-        except Exception:
-            thread.join()  # the thread has nothing left to do
+        except BaseException:
+            # After an interrupt, nobody would use or close the vault. If opening failed, there is nothing to cancel.
+            begun.add_done_callback(lambda cancel: cancel.result()())
+            if thread.is_alive():
+                thread.join()
             raise
         return cls(portal, vault, thread, ended)
 
@@ -101,8 +105,14 @@ class _Running:
         self._ended.result()
 
 
-def _serve(openers: list[Opener], opened: Future[tuple[BlockingPortal, TokenVault]], ended: Future[None]) -> None:
+def _serve(
+    openers: list[Opener],
+    begun: Future[Callable[[], object]],
+    opened: Future[tuple[BlockingPortal, TokenVault]],
+    ended: Future[None],
+) -> None:
     async def serve() -> None:
+        begun.set_result(_canceller())
         # The portal waits for running calls, so they end before the vault closes.
         async with openers.pop()() as vault, BlockingPortal() as portal:
             opened.set_result((portal, vault))
@@ -114,6 +124,17 @@ def _serve(openers: list[Opener], opened: Future[tuple[BlockingPortal, TokenVaul
         (ended if opened.done() else opened).set_exception(error)
     else:
         ended.set_result(None)
+
+
+def _canceller() -> Callable[[], object]:
+    """Return a function that cancels the running task; any thread may call it."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def cancel() -> None:
+        with suppress(RuntimeError):  # the loop is closed, so the task has ended
+            loop.call_soon_threadsafe(cast("asyncio.Task[Any]", task).cancel)
+
+    return cancel
 
 
 class Session:

@@ -3,8 +3,10 @@
 import asyncio
 import inspect
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -25,6 +27,7 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.sync.session import View
+from vault_adapters.sync.vault import sync_vault_over
 from vault_adapters.testing import ManualClock
 
 KEY = TokenKey("t1", "google", TokenKind.ACCESS_TOKEN)
@@ -102,6 +105,29 @@ def test_a_wrong_configuration_shows_on_open_and_the_next_try_is_free(config, tm
         vault.open()
     assert threading.active_count() == threads
     (tmp_path / "missing").mkdir()
+    with vault:
+        assert vault.get_token(KEY) is None
+
+
+def test_an_interrupt_while_it_opens_leaves_no_thread(config):
+    """The thread must not go on to open a vault that nobody uses or closes."""
+    threads, ends = set(threading.enumerate()), []
+
+    @asynccontextmanager
+    async def interrupted_once():
+        async with open_vault(config) as vault:
+            if not ends:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                try:
+                    await asyncio.sleep(20)
+                finally:
+                    ends.append("cancelled")
+            yield vault
+
+    vault = sync_vault_over(interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        vault.get_token(KEY)
+    assert (ends, set(threading.enumerate())) == (["cancelled"], threads)
     with vault:
         assert vault.get_token(KEY) is None
 
