@@ -28,6 +28,9 @@ class SyncMeasures(View[VaultMeasures]):
 
         The function must return at once and cannot call this vault. An error that the function raises is raised by
         this method, or by the call that opens the vault.
+
+        Raises:
+            ConfigurationError: the vault was closed, or it was opened before the process forked.
         """
         self._session.when_open(lambda vault: work(self._target(vault)))
 

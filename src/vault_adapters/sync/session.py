@@ -152,9 +152,9 @@ class Session:
         self._closed = False
         self._running: _Running | None = None
         self._hooks: list[Callable[[TokenVault], object]] = []
-        # The process that uses this session. `run`, `open` and `close` check and set it before they take
-        # the lock, because a forked child must not wait for the lock: a fork may copy the lock while another thread
-        # holds it.
+        # The process that uses this session. `run`, `open` and `close` check and set it before they take the lock, and
+        # `when_open` checks it, because a forked child must not wait for the lock: a fork may copy the lock while
+        # another thread holds it.
         self._process: int | None = None
 
     def run(self, call: Call[V, T], rows: CallersRows[Any] | None = None) -> T:
@@ -170,10 +170,7 @@ class Session:
                 future.cancel()
                 raise
         finally:
-            with self._idle:
-                self._calls -= 1
-                self._imports -= {rows}
-                self._idle.notify_all()
+            self._leave(rows)
 
     def open(self) -> None:
         """Open the vault, unless it is already open."""
@@ -183,12 +180,19 @@ class Session:
 
     def when_open(self, hook: Callable[[TokenVault], object]) -> None:
         """Call ``hook`` with the vault, on the vault's event loop: now if the vault is open, else when it opens."""
+        self._refuse_fork()
         with self._idle:
+            if self._closed:
+                raise _closed()
             if self._running is None:
                 self._hooks.append(hook)
                 return
             running = self._running
-        running.portal.start_task_soon(hook, running.vault).result()
+            self._calls += 1
+        try:
+            running.portal.start_task_soon(hook, running.vault).result()
+        finally:
+            self._leave()
 
     def close(self) -> None:
         """Wait for running calls, then close the vault; do nothing if the vault is closed, or in a forked child."""
@@ -229,6 +233,12 @@ class Session:
                 self._imports.add(rows)
             return running
 
+    def _leave(self, rows: CallersRows[Any] | None = None) -> None:
+        with self._idle:
+            self._calls -= 1
+            self._imports -= {rows}
+            self._idle.notify_all()
+
     def _open(self) -> _Running:
         if self._closed:
             raise _closed()
@@ -242,15 +252,22 @@ class Session:
                 raise
             self._opener = None  # it holds the configuration, with the encryption secret
             atexit.register(self._close_at_exit)
-            while self._hooks:
-                self._running.portal.start_task_soon(self._hooks.pop(0), self._running.vault).result()
+            self._call_hooks(self._running)
         return cast("_Running", self._running)
+
+    def _call_hooks(self, running: _Running) -> None:
+        if self._hooks:
+            hook = self._hooks.pop(0)
+            try:
+                running.portal.start_task_soon(hook, running.vault).result()
+            finally:
+                self._call_hooks(running)  # an error of one hook does not keep the others from running
 
     def _close_at_exit(self) -> None:
         if self._process == os.getpid():  # a forked child inherits the atexit registration and must not close the vault
             self.close()
 
-    def _refuse_wrong_place(self, name: str) -> None:
+    def _refuse_fork(self) -> None:
         if self._process not in (None, os.getpid()):
             raise ConfigurationError(
                 "this SyncVault was used before the process forked, and its thread stayed in the parent: make the "
@@ -258,6 +275,9 @@ class Session:
                 "worker_process_init)",
                 code="used_across_fork",
             )
+
+    def _refuse_wrong_place(self, name: str) -> None:
+        self._refuse_fork()
         if on_event_loop():
             instead = "async with open_vault(...)" if name in ("open", "close") else f"await vault.{name}(...)"
             raise ConfigurationError(

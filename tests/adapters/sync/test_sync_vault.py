@@ -272,6 +272,33 @@ def test_first_use_after_a_fork_works_and_use_before_it_is_refused(config):
         assert vault.get_token(KEY).info.generation == 1
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_an_observer_is_refused_after_a_fork_and_after_closing(config):
+    """A hook could wait for a thread that only the parent has, or never be called."""
+    vault = open_sync_vault(config)
+    called = []
+    vault.measures.when_open(called.append)
+    assert in_a_fork(lambda: [vault.open(), len(called), vault.close()][1]) == "1"
+    with vault:
+        assert in_a_fork(lambda: vault.measures.when_open(called.append)).startswith("used_across_fork:")
+        vault.measures.when_open(called.append)
+        assert len(called) == 2
+    with pytest.raises(ConfigurationError) as caught:
+        vault.measures.when_open(called.append)
+    assert (caught.value.code, len(called)) == ("vault_closed", 2)
+
+
+def test_an_error_of_one_hook_does_not_keep_the_others_from_running(config):
+    vault = open_sync_vault(config)
+    called = []
+    vault.measures.when_open(lambda measures: 1 / 0)
+    vault.measures.when_open(called.append)
+    with pytest.raises(ZeroDivisionError):
+        vault.open()
+    assert len(called) == 1
+    vault.close()
+
+
 @pytest.mark.real_scrypt
 @pytest.mark.parametrize("fork_first", [False, True])
 def test_the_end_of_the_process_closes_it(config, tmp_path, fork_first):
