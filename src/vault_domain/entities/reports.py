@@ -106,8 +106,8 @@ class SweepReport:
         refreshed: accounts that got a new access token.
         failed: accounts whose refresh failed and will be tried again.
         reauthorization_required: accounts whose user must connect them again; they are not tried again.
-        skipped: claimed accounts that were neither refreshed nor counted as failed, because another process was faster
-            or the remaining lease was too short.
+        skipped: accounts that were neither refreshed nor counted as failed. An account was not claimed if its provider
+            accepts no more requests now. After a claim, another process was faster or the remaining lease too short.
         unreadable: accounts whose credential could not be decrypted.
     """
 
