@@ -1,4 +1,4 @@
-"""Calls the vault from code without an event loop; the vault runs on an event loop in a thread of its own."""
+"""Calls the vault from code without an event loop, on the thread of `running`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import functools
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
-
-import anyio
-from anyio.from_thread import BlockingPortal
-from attrs import frozen
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from vault_adapters.sync.rows import CallersRows, give_up
+from vault_adapters.sync.running import Opener, Running
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.page import Page
 from vault_domain.facade.vault import TokenVault
@@ -24,18 +19,34 @@ from vault_domain.facade.vault import TokenVault
 P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V")
-Opener = Callable[[], AbstractAsyncContextManager[TokenVault]]
 
 # Longest time that `Session.close` waits for threads inside a call, or for the next rows of an import. Only a fault
-# reaches this limit, such as an iterable that blocks. `_Running.stop` waits for the calls themselves without a limit,
+# reaches this limit, such as an iterable that blocks. `Running.stop` waits for the calls themselves without a limit,
 # because each of them has a deadline of its own, except for an import that waits for the caller's rows.
 _PATIENCE_SECONDS = 30.0
 
 
-class Call(Generic[V, T]):
-    """A method with its arguments. The arguments may be secrets, so neither the repr nor any frame shows them."""
+# What to use on an event loop, by the name of a public method; otherwise it is the method with ``await``.
+_INSTEAD = {
+    "open": "async with open_vault(...)",
+    "close": "async with open_vault(...)",
+    "event_feed": "async for page in vault.event_feed(...)",
+    "measures.counts": "vault.measures.counts()",
+}
 
-    __slots__ = ("_args", "_kwargs", "_method", "_target")
+
+class Call(Generic[V, T]):
+    """A method with its arguments. The arguments may be secrets, so neither the repr nor any frame shows them.
+
+    Args:
+        method: the method, or a function.
+        target: returns the method's first argument.
+        args: its further arguments.
+        kwargs: its keyword arguments.
+        name: the public method that the host called, such as ``keys.status``; None: that of ``method``.
+    """
+
+    __slots__ = ("_args", "_kwargs", "_method", "_target", "name")
 
     def __init__(
         self,
@@ -43,98 +54,21 @@ class Call(Generic[V, T]):
         target: Callable[[TokenVault], V],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        name: str | None = None,
     ) -> None:
+        self.name = name or method.__name__
         self._method = method
         self._target = target
         self._args = args
         self._kwargs = kwargs
 
-    @property
-    def name(self) -> str:
-        """The method's name."""
-        return self._method.__name__
-
     def behind(self, after: str | None) -> Call[V, T]:
         """Return the same call for the page after a cursor."""
-        return Call(self._method, self._target, self._args, {**self._kwargs, "after": after})
+        return Call(self._method, self._target, self._args, {**self._kwargs, "after": after}, self.name)
 
     async def __call__(self, vault: TokenVault) -> T:
         """Call the method; runs on the vault's event loop."""
         return await self._method(self._target(vault), *self._args, **self._kwargs)
-
-
-@frozen
-class _Running:
-    """An open vault on its thread.
-
-    The thread runs everything from opening to closing. anyio's `start_blocking_portal` is not used, because it is a
-    generator. A forked child would finish the generator before the child exits, and so wait for a thread that only the
-    parent has.
-    """
-
-    portal: BlockingPortal
-    vault: TokenVault
-    _thread: threading.Thread
-    _ended: Future[None]
-
-    @classmethod
-    def start(cls, opener: Opener) -> _Running:
-        """Open the vault on a new thread; raise the error if opening fails."""
-        begun: Future[Callable[[], object]] = Future()
-        opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
-        ended: Future[None] = Future()
-        # The thread is a daemon, and so are the threads that it starts. Otherwise the process would never end: it would
-        # wait for this thread before it runs its atexit functions, and one of these functions ends this thread.
-        # The thread takes the opener out of the list, because the opener holds the encryption secret.
-        thread = threading.Thread(target=_serve, args=([opener], begun, opened, ended), name="token-vault", daemon=True)
-        try:
-            thread.start()
-            portal, vault = opened.result()
-        except BaseException:
-            # After an interrupt, nobody would use or close the vault. If opening failed, there is nothing to cancel.
-            begun.add_done_callback(lambda cancel: cancel.result()())
-            if thread.is_alive():
-                thread.join()
-            raise
-        return cls(portal, vault, thread, ended)
-
-    def stop(self) -> None:
-        """Close the vault and wait for the thread's end; raise the error if closing fails."""
-        self.portal.start_task_soon(self.portal.stop)
-        self._thread.join()
-        self._ended.result()
-
-
-def _serve(
-    openers: list[Opener],
-    begun: Future[Callable[[], object]],
-    opened: Future[tuple[BlockingPortal, TokenVault]],
-    ended: Future[None],
-) -> None:
-    async def serve() -> None:
-        begun.set_result(_canceller())
-        # The portal waits for running calls, so they end before the vault closes.
-        async with openers.pop()() as vault, BlockingPortal() as portal:
-            opened.set_result((portal, vault))
-            await portal.sleep_until_stopped()
-
-    try:
-        anyio.run(serve)
-    except BaseException as error:
-        (ended if opened.done() else opened).set_exception(error)
-    else:
-        ended.set_result(None)
-
-
-def _canceller() -> Callable[[], object]:
-    """Return a function that cancels the running task; any thread may call it."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-    def cancel() -> None:
-        with suppress(RuntimeError):  # the loop is closed, so the task has ended
-            loop.call_soon_threadsafe(cast("asyncio.Task[Any]", task).cancel)
-
-    return cancel
 
 
 class Session:
@@ -150,7 +84,7 @@ class Session:
         self._calls = 0
         self._imports: set[CallersRows[Any]] = set()
         self._closed = False
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._hooks: list[Callable[[TokenVault], object]] = []
         # The process that uses this session. `run`, `open` and `close` check and set it before they take the lock, and
         # `when_open` checks it, because a forked child must not wait for the lock: a fork may copy the lock while
@@ -224,7 +158,7 @@ class Session:
                 else:
                     is_moving |= rows in self._imports
 
-    def _enter(self, name: str, rows: CallersRows[Any] | None) -> _Running:
+    def _enter(self, name: str, rows: CallersRows[Any] | None) -> Running:
         self._refuse_wrong_place(name)
         with self._idle:
             running = self._running or self._open()
@@ -239,23 +173,23 @@ class Session:
             self._imports -= {rows}
             self._idle.notify_all()
 
-    def _open(self) -> _Running:
+    def _open(self) -> Running:
         if self._closed:
             raise _closed()
         opener = self._opener
         if self._running is None and opener is not None:
             self._process = os.getpid()
             try:
-                self._running = _Running.start(opener)
+                self._running = Running.start(opener)
             except BaseException:
                 self._process = None  # the vault is not open, so a fork is harmless
                 raise
             self._opener = None  # it holds the configuration, with the encryption secret
             atexit.register(self._close_at_exit)
             self._call_hooks(self._running)
-        return cast("_Running", self._running)
+        return cast("Running", self._running)
 
-    def _call_hooks(self, running: _Running) -> None:
+    def _call_hooks(self, running: Running) -> None:
         if self._hooks:
             hook = self._hooks.pop(0)
             try:
@@ -279,7 +213,7 @@ class Session:
     def _refuse_wrong_place(self, name: str) -> None:
         self._refuse_fork()
         if on_event_loop():
-            instead = "async with open_vault(...)" if name in ("open", "close") else f"await vault.{name}(...)"
+            instead = _INSTEAD.get(name, f"await vault.{name}(...)")
             raise ConfigurationError(
                 f"SyncVault.{name} would block the event loop that runs here: use `{instead}` of the "
                 "asynchronous vault, or a thread without an event loop",
@@ -302,7 +236,13 @@ def on_event_loop() -> bool:
 
 
 class View(Generic[V]):
-    """A blocking view of one object of the vault, such as the vault with an actor."""
+    """A blocking view of one object of the vault, such as the vault with an actor.
+
+    Attributes:
+        _path: the attribute of the vault that gives this object, with a dot, such as ``keys.``.
+    """
+
+    _path: ClassVar[str] = ""
 
     def __init__(self, session: Session, target: Callable[[TokenVault], V]) -> None:
         self._session = session
@@ -314,7 +254,7 @@ def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Conc
 
     @functools.wraps(method)
     def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        call: Call[V, T] = Call(method, self._target, args, kwargs)
+        call: Call[V, T] = Call(method, self._target, args, kwargs, self._path + method.__name__)
         del args, kwargs  # tracebacks of later errors must not hold the arguments
         return self._session.run(call)
 

@@ -208,6 +208,27 @@ def test_on_a_running_loop_it_names_the_async_method(vault):
     assert asyncio.run(use()) is None
 
 
+def test_on_a_running_loop_it_names_public_methods_only(vault):
+    feed = vault.event_feed()
+
+    async def use():
+        for call, method, instead in (
+            (vault.keys.status, "keys.status", "await vault.keys.status(...)"),
+            (lambda: vault.states.seal(b"", "x"), "states.seal", "await vault.states.seal(...)"),
+            (vault.measures.census, "measures.census", "await vault.measures.census(...)"),
+            (vault.measures.counts, "measures.counts", "vault.measures.counts()"),
+            (vault.event_feed, "event_feed", "async for page in vault.event_feed(...)"),
+            (lambda: next(feed), "event_feed", "async for page in vault.event_feed(...)"),
+            (vault.ready, "ready", "await vault.ready(...)"),
+        ):
+            with pytest.raises(ConfigurationError) as caught:
+                call()
+            assert f"SyncVault.{method} would" in str(caught.value)
+            assert f"`{instead}`" in str(caught.value)
+
+    asyncio.run(use())
+
+
 def test_on_event_cannot_hang_the_vault_by_calling_it(config):
     refusals = []
 
