@@ -18,6 +18,7 @@ from vault_adapters import (
     ConfigurationError,
     DecryptionError,
     InvalidInputError,
+    ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
     TokenKind,
@@ -224,6 +225,28 @@ async def test_a_provider_that_only_a_caller_names_is_no_attribute(opening, sdk)
         assert {each.get("token_vault.provider") for each in waits} == {"acme", None}
         assert sdk.value("token_vault.wait.duration", outcome="not_connected") == 3
         assert "sk-live" not in "".join(span.to_json() for span in sdk.spans()["token_vault.ensure"])
+
+
+async def test_paused_clients_of_one_provider_are_counted(opening, sdk, clock):
+    class Refused(ScriptedRefresher):
+        """Each tenant has a client of its own, which the provider refuses."""
+
+        def client_id_of(self, account):
+            return None if account is None else account.tenant_id
+
+        async def refresh(self, request):
+            raise ProviderConfigurationError(reason="invalid_client")
+
+    async with opening(Refused()) as vault:
+        accounts = [Account(f"t{tenant}", "acme", name) for tenant in (1, 2) for name in ("ann", "ben", "cem")]
+        for account in accounts:
+            await vault.store_token_set(account, answer())
+        clock.advance(HOUR)
+        for account in accounts:
+            with pytest.raises(ProviderConfigurationError):
+                await vault.refresh_account(account)
+        await census_of(sdk)
+        assert sdk.value("token_vault.provider.paused", provider="acme", reason="invalid_client") == 2
 
 
 async def test_every_metric_and_attribute_is_in_the_table(opening, sdk, clock, tmp_path):
