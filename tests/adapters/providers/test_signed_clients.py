@@ -47,6 +47,16 @@ def by_service(content):
     return RSA.private_key.sign(content, padding.PKCS1v15(), hashes.SHA256())
 
 
+class Service:
+    async def __call__(self, content):
+        return by_service(content)
+
+
+def by_service_later(content):
+    """Return an awaitable, without being a coroutine function."""
+    return Service()(content)
+
+
 async def slowly(content):
     await asyncio.sleep(60)
 
@@ -58,6 +68,8 @@ KEYS = {
     "jwk": lambda: (SigningKey.from_jwk(EC.as_dict(private=True)), EC),
     "jwk text": lambda: (SigningKey.from_jwk(Secret(json.dumps(RSA.as_dict(private=True)))), RSA),
     "signer": lambda: (SigningKey.from_signer(by_service, algorithm="RS256", key_id="k"), RSA),
+    "signer's awaitable": lambda: (SigningKey.from_signer(by_service_later, algorithm="RS256"), RSA),
+    "signer object": lambda: (SigningKey.from_signer(Service(), algorithm="RS256"), RSA),
 }
 
 

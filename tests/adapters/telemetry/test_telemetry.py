@@ -7,6 +7,9 @@ import sys
 from datetime import timedelta
 
 import pytest
+from attrs import evolve
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import StatusCode
 from tests.security.canaries import leaks_in, make_canaries
 
@@ -289,6 +292,21 @@ async def test_several_vaults_are_added_up(opening, sdk):
         await other.get_token(KEY)
         sdk.instrument(other.with_actor("me"))  # no second time
         assert sdk.value("token_vault.reads", source="database") == 2
+
+
+async def test_with_two_meter_providers_each_span_is_told_once(opening, sdk, clock):
+    """A host may push its metrics and show them to Prometheus too."""
+    more = InMemoryMetricReader()
+    meters = MeterProvider([more], shutdown_on_exit=False)
+    async with opening(ScriptedRefresher(answer(1))) as vault:
+        instrument(vault, meter_provider=meters, tracer_provider=sdk.tracers)
+        await vault.store_token_set(ACCOUNT, answer(0))
+        clock.advance(HOUR)
+        await vault.ensure_access_token(ACCOUNT)
+    assert [len(sdk.spans()[f"token_vault.{name}"]) for name in ("ensure", "refresh", "exchange")] == [1, 1, 1]
+    for each in (sdk, evolve(sdk, reader=more)):
+        assert each.value("token_vault.refreshes", outcome="refreshed") == 1
+    meters.shutdown()
 
 
 async def test_the_census_is_that_of_a_vault_that_is_still_open(opening, sdk):
