@@ -243,4 +243,4 @@ def test_audit(stored):
     assert stored("audit", "prune", "--older-than", "1h").code == 2
     limited = stored("audit", "--limit", "1")
     assert len(limited.out.splitlines()) == 2
-    assert "there are more" in limited.stderr
+    assert "more events follow these" in limited.stderr

@@ -199,13 +199,13 @@ async def test_deletions_and_stores_at_once_end_in_a_whole_state(store, execute)
 async def test_a_page_of_events_ends_before_the_oldest_running_transaction(store, raw):
     await prepare(store)
     await raw.execute("BEGIN")
-    await raw.execute(f"INSERT INTO {SCHEMA}.audit_event (action, occurred_at) VALUES ('account_deleted', now())")
+    await raw.execute(f"INSERT INTO {SCHEMA}.audit_event (action, occurred_at) VALUES ('token_deleted', now())")
     await store.tokens.store([write()], actor=None)
     assert await store.audit.page(None, limit=9, after=None) == []
     assert await store.audit.page("acme", limit=9, after=None) == []
     await raw.execute("COMMIT")
     late, stored = await store.audit.page(None, limit=9, after=None)
-    assert (late.action, stored.action) == ("account_deleted", "token_stored")
+    assert (late.action, stored.action) == ("token_deleted", "token_stored")
 
 
 @pytest.mark.parametrize("tenant_id", [None, "acme"])

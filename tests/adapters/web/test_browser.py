@@ -134,7 +134,7 @@ def test_a_stranger_can_neither_frame_the_page_nor_send_its_forms(chromium, base
     assert page.frames[1].url.startswith("chrome-error:")
     page.click("button")
     page.wait_for_url("**/act/delete")
-    assert "was not sent by a page of this dashboard" in page.inner_text("main")
+    assert "This form is not from a page that the dashboard made for you" in page.inner_text("main")
 
 
 def test_a_continued_connection_leads_to_the_provider(chromium, base):
