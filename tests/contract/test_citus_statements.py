@@ -22,7 +22,9 @@ from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import DataKeyInactiveError
 
 _CATALOGUE = """
-CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class WHERE relname = 'token'
+CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class WHERE relname = 'token';
+CREATE FUNCTION pg_catalog.create_distributed_function(
+    regprocedure, text, colocate_with text, force_delegation boolean) RETURNS void LANGUAGE sql AS '';
 """
 
 

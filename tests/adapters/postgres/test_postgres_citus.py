@@ -96,12 +96,6 @@ def test_statements_before_another_run_tenant_by_tenant():
     assert list(held_parameters("LOCK TABLE x", sent)) == [{}]
 
 
-def test_a_value_without_an_expiry_wakes_its_account():
-    waking = load_statements("vault", waking=True, distributed=True)
-    assert ON_CITUS["schedule_token"].startswith("INSERT INTO")
-    assert waking["schedule_token"].startswith("UPDATE")
-
-
 def test_every_table_is_distributed_or_copied(postgres):
     import psycopg
 

@@ -305,7 +305,8 @@ class PostgresDatabase:
     async def _write(self, sql: str, parameters: Parameters, limits: Limits) -> list[Row]:
         connection = await self._connections.take()
         try:
-            if self._held is None and self._connections.is_plain(connection):
+            is_alone = self._held is None or self._held.get(sql) == ()
+            if is_alone and self._connections.is_plain(connection):
                 return await query(connection, limits, sql, parameters, prepare=self._prepare)
             return await self._enclosed(connection, limits, lambda transaction: transaction.fetch(sql, parameters))
         finally:
