@@ -12,7 +12,7 @@ from vault_adapters.runtime.journal_files import (
     read_private_file,
     write_private_file,
 )
-from vault_adapters.runtime.journal_format import decode_entry, encode_entry
+from vault_adapters.runtime.journal_format import decode_entry, encode_entry, is_of_later_release
 from vault_adapters.runtime.to_the_end import run_to_the_end
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError
@@ -80,7 +80,7 @@ class FileJournal:
 
         A damaged file is logged and renamed, so that an operator can inspect it. Other files that are no usable entry
         stay where they are, and each process logs them once: a pipe, a link, a file that is too large or cannot be
-        read, and a file that is not named after its attempt.
+        read, a file that is not named after its attempt, and a file that a later release wrote.
         """
         return await asyncio.to_thread(self._read_all)
 
@@ -111,7 +111,9 @@ class FileJournal:
         if data is None:
             return None  # another process has committed and removed the entry
         entry = decode_entry(data)
-        if entry is None:
+        if entry is None and is_of_later_release(data):
+            self._report(path, "a later release wrote it")  # during a deploy; a process of that release reads it
+        elif entry is None:
             _set_aside(path)
         elif path != self._path(entry):
             self._report(path, "it is not named after its attempt")
@@ -130,6 +132,6 @@ def _unlink(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    _log.error("a journal file is damaged and was set aside: %a", path.name + _DAMAGED)
+    _log.error("a journal file is damaged and is set aside: %a", path.name + _DAMAGED)
     with suppress(OSError):
         path.rename(path.with_name(path.name + _DAMAGED))

@@ -30,6 +30,15 @@ def decode_entry(data: bytes) -> JournalEntry | None:
         return None
 
 
+def is_of_later_release(data: bytes) -> bool:
+    """Return whether a file's content that gives no entry has a version that only a later release knows."""
+    try:
+        version = json.loads(data)["version"]
+    except Exception:  # a damaged file must not keep the vault from opening
+        return False
+    return type(version) is int and version > _VERSION
+
+
 def _encode(entry: JournalEntry) -> dict[str, Any]:
     attempt = entry.attempt
     return {

@@ -25,7 +25,7 @@ def _never() -> bool:
 
 @frozen
 class Beat:
-    """The work that a limit does at regular intervals.
+    """A call that a limit makes at regular intervals, to ask whether its block may go on.
 
     Attributes:
         seconds: the interval.
@@ -40,16 +40,17 @@ class Beat:
 class TimeLimit:
     """Ends the block after some seconds with `TimeoutError`, like `asyncio.timeout`.
 
-    A stopped process that wakes after the limit runs the timer before it reads its sockets. So the timer gives the
+    A stopped process that wakes after the limit runs the timer before it reads its sockets. So a late timer gives the
     block 0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets no more
     time, because its lease may be over.
 
-    A limit around another one waits for the inner one, which knows whether the request has left.
+    If the timer of an outer limit is late, the outer limit leaves the decision to the inner limit, which knows whether
+    the request has left.
 
     Args:
         seconds: the limit.
         may_get_answer: returns whether the request has left, so that only its answer is awaited.
-        beat: what to do at regular intervals before the limit; None: nothing.
+        beat: the call to make at regular intervals before the limit; None: no call.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class TimeLimit:
             raise TimeoutError from None
 
     def has_left(self) -> bool:
-        """Return whether the request has left, as far as this limit or one inside it knows."""
+        """Return whether the request has left, as far as this limit or an inner limit knows."""
         return self._may_get_answer() or (self.inner is not None and self.inner.has_left())
 
     def _set_timer(self) -> None:

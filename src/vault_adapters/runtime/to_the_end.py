@@ -14,9 +14,9 @@ async def run_to_the_end(work: Callable[[], T], seconds: float) -> T:
 
     - The thread is started before anything is awaited. It is no thread of the event loop's pool, because the host's own
       work may fill that pool.
-    - If the caller is cancelled, this waits for the thread, which blocks the event loop, and raises the cancellation
-      afterwards. A loop that is being closed might not run the caller again.
-    - Where no thread can be started, as when the interpreter shuts down, the calling thread does the work.
+    - If the caller is cancelled, this function blocks the event loop until the thread ends, for ``seconds`` at most,
+      and then raises the cancellation. The reason is that a loop that is being closed might not run the caller again.
+    - If no thread can be started, as when the interpreter shuts down, the calling thread does the work.
 
     Args:
         work: must not raise an error.

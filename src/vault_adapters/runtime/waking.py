@@ -11,17 +11,18 @@ from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 Watching = Callable[[ChangeHearer], AbstractAsyncContextManager[ChangeWatch]]
 
 _LOOK_SECONDS = 0.2
-"""Time between two questions to a watch that tells of changes only when it is asked, such as SQLite's."""
+"""Seconds between two calls of `ChangeWatch.is_current`; some watches, such as SQLite's, look only when called."""
 
 
 class StoreWaker:
     """Implements `Waker` over the notifications of a store.
 
-    It begins to listen on the first call, because listeners make writers notify. A failed refresh and some other events
-    change no token and are not notified, so a follower also reads the log at an interval.
+    It begins to listen on the first call of `wait`, because writers notify only while somebody listens. Some events,
+    such as that of a failed refresh, change no token, and nothing notifies of them. So a follower also reads the log at
+    an interval.
 
     Args:
-        watch: tells a hearer of changes; None if the store cannot.
+        watch: watches the store and tells a hearer of changes; None if the store cannot be watched.
     """
 
     def __init__(self, watch: Watching | None) -> None:
@@ -45,7 +46,7 @@ class StoreWaker:
             each.set()
 
     async def wait(self, seconds: float) -> None:
-        """Return when something changed, or after this time at the latest."""
+        """Return when the store tells of a change, or after ``seconds`` at the latest."""
         watch = await self._begin()
         if watch is None:
             await asyncio.sleep(seconds)

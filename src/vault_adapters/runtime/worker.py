@@ -21,7 +21,7 @@ from vault_domain.facade.vault import TokenVault
 _log = logging.getLogger(__name__)
 
 _JITTER = 0.2
-"""Each pause varies by up to this fraction, so that workers that started together drift apart."""
+"""Each wait between two sweeps varies by up to this fraction, so that workers that started together drift apart."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -32,13 +32,13 @@ class RefreshWorker:
 
     Args:
         vault: an open vault with refreshers; the worker never closes it.
-        interval: average pause between two sweeps. A token that expires before the next sweep is refreshed by the
-            next caller that asks for it.
+        interval: average time from the end of a sweep to the start of the next one. A token that expires before the
+            next sweep is refreshed by the next caller that asks for it.
         limit: largest number of accounts per sweep; None: all that are due.
         on_sweep: called with each sweep's report; exceptions that it raises are logged.
 
     ``await worker.run()`` is for a process of its own. Inside a service, ``async with RefreshWorker(vault):`` runs the
-    worker in a task, and leaves signals alone. The block's end stops it, and waits for the refreshes that run then.
+    worker in a task, and leaves signals alone. The end of the block calls `stop` and waits until the worker has ended.
     """
 
     def __init__(
@@ -68,11 +68,14 @@ class RefreshWorker:
             await self._task
 
     def stop(self) -> None:
-        """Make `run` return when the running refreshes have ended; call `stop` on the worker's event loop."""
+        """Make `run` return; call `stop` on the worker's event loop.
+
+        A running sweep first finishes the accounts that it has already taken, at most 20 of each provider.
+        """
         self._stopped.set()
 
     async def run(self, *, handle_signals: bool = True) -> None:
-        """Sweep until `stop` is called, or until SIGTERM or SIGINT arrives.
+        """Run sweeps until `stop` is called, or until SIGTERM or SIGINT arrives.
 
         An error of one sweep is logged and does not end the worker.
 

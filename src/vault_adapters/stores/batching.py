@@ -23,7 +23,7 @@ class ReadBatcher(Generic[K, V]):
     Args:
         session: returns a context manager that gives the function for reading a batch. The function gets keys, which
             may repeat, and returns one value per key, in order. The context stays open while batches follow one another
-            without a pause, so that it may hold a connection.
+            directly, so that it may keep one connection for them.
         most_keys: largest number of keys in a batch.
         most_batches: largest number of concurrent batches.
     """
@@ -75,7 +75,8 @@ class ReadBatcher(Generic[K, V]):
                 batch, self._waiting = self._waiting[: self._most_keys], self._waiting[self._most_keys :]
                 self._start()
                 await _answer(read, batch)
-                # Let callers with answers ask again now; start no task meanwhile, because this one serves them too.
+                # Let callers that got their answers ask again now. Start no task meanwhile, because this task serves
+                # them too.
                 self._is_starting = True
                 await asyncio.sleep(0)
                 self._is_starting = False

@@ -1,6 +1,6 @@
 """Converts the refusals of a client to and from columns of both stores, and counts rejections.
 
-No client is stored as an empty value, and the marks as one value, joined.
+A scope without a client has an empty value in the column ``client``. All marks of a record are joined into one value.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,12 +15,12 @@ _CLIENT_SIZE, _MARK_SIZE = 16, 2
 
 
 def scope_columns(scope: ClientScope) -> dict[str, Any]:
-    """Return the parameters that name a scope."""
+    """Return the parameters that name a scope in a statement."""
     return {"provider": scope.provider, "client": scope.client or b"", "reason": scope.reason}
 
 
 def joined(marks: tuple[bytes, ...]) -> bytes:
-    """Return marks as one value."""
+    """Return the marks of a record, joined into one value."""
     return b"".join(marks)
 
 
@@ -34,7 +34,7 @@ def client_record(
     opened_at: datetime | None,
     probe_at: datetime | None,
 ) -> ClientRecord:
-    """Return the record of a row.
+    """Return the record from the columns of a row.
 
     Raises:
         ValueError: the row is damaged.
@@ -59,9 +59,9 @@ async def rejects_fleet(
         count: runs a counting statement; its arguments are the statement's name, the scope, the time after which to
             count, the limit, and further parameters of the statement.
         scope: the client whose credentials are rejected.
-        since: the begin of the window.
-        own: the parameters that name the account that is rejected now. The statement leaves it out, and it is added
-            as one rejection.
+        since: the beginning of the window.
+        own: the parameters that name the account that is rejected now. The statement does not count this account;
+            this function adds it as one rejection.
         rules: the configured numbers.
     """
     rejected = await count("count_client_rejections", scope, since, MOST_COUNTED, own) + 1

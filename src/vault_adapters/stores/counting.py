@@ -1,4 +1,4 @@
-"""How many tokens a health report counts, and from what part of a large table it estimates the others."""
+"""Chooses the part of a large table from which a health report estimates its counts, and converts the counts."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,17 +7,22 @@ from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.token import TokenHealth
 
 _TOKENS_OF_A_BLOCK = 10
-"""Low estimate of the number of tokens in a block of Postgres."""
+"""Low estimate of the number of tokens in one block of the table on Postgres."""
 
 
 def sampled_percent(blocks: int, most: int) -> float:
-    """Return the percentage of a table's blocks to read for about ``most`` tokens; 100 reads the whole table."""
+    """Return the percentage of a table's ``blocks`` to read for about ``most`` tokens; 100: read the whole table."""
     wanted = most / _TOKENS_OF_A_BLOCK
     return 100.0 if blocks <= wanted else 100.0 * wanted / blocks
 
 
 def sampled_rows(highest: int, most: int) -> tuple[int, int]:
-    """Return the step between the row numbers to look up, and the number of lookups; (1, 0): read all rows."""
+    """Return the step between the row numbers to look up, and the number of lookups; (1, 0): read all rows.
+
+    Args:
+        highest: the highest row number of the table.
+        most: about the largest number of lookups.
+    """
     if highest <= most:
         return 1, 0
     step = -(-highest // most)
@@ -25,5 +30,5 @@ def sampled_rows(highest: int, most: int) -> tuple[int, int]:
 
 
 def health_counts(rows: Iterable[Sequence[Any]]) -> list[HealthCount]:
-    """Return the counts of a store's rows: provider, health, number, and whether it was estimated."""
+    """Return the counts from a store's rows of provider, health, number, and whether the number was estimated."""
     return [HealthCount(provider, TokenHealth(health), count, bool(guess)) for provider, health, count, guess in rows]

@@ -1,4 +1,4 @@
-"""Refuses damaged rows and rows of another key, so that such a row is an error of its own key only."""
+"""Refuses damaged rows and rows of another key, so that such a row causes an error only for a read of its own key."""
 
 import json
 import logging
@@ -28,18 +28,22 @@ class WrongRowError(Exception):
 
 
 def reason_of(error: Exception) -> str:
-    """Return the code of the reason for which a row could not be used."""
+    """Return the code of the reason why a row could not be used."""
     return WRONG_ROW if isinstance(error, WrongRowError) else DAMAGED_ROW
 
 
 def report_rows(passed_over: Counter[str]) -> None:
-    """Log how many rows were passed over, one line for each code."""
+    """Log how many rows were passed over, one line for each reason.
+
+    Args:
+        passed_over: the number of rows for each code of `reason_of`.
+    """
     for reason, count in passed_over.items():
         _log.error("%d stored rows were passed over: reason %s", count, reason)
 
 
 def refused_account(account: Account, error: Exception) -> DecryptionError:
-    """Log that an account's rows cannot be used; return the error to raise. The rows do not appear in it."""
+    """Log that an account's rows cannot be used; return the error to raise, which holds nothing of the rows."""
     _log.error("a stored account could not be used: reason %s", reason_of(error))
     return DecryptionError(account=account, keys=[account.key(kind) for kind in TokenKind])
 
@@ -48,7 +52,7 @@ def sealed_value(data_key_id: object, blob: object, extra: object) -> SealedToke
     """Return the sealed value of a row.
 
     Raises:
-        ValueError: a column is empty, has another type or another size.
+        ValueError: a column has a wrong type, the data key's id has a wrong size, or the extra members are empty.
     """
     if type(data_key_id) is bytes and type(blob) is bytes and len(data_key_id) == _ID_SIZE:
         if extra is None:
@@ -62,7 +66,7 @@ def scopes_of(text: str) -> tuple[str, ...]:
     """Return the scopes in a row's JSON array.
 
     Raises:
-        ValueError: the text is no JSON array of texts.
+        ValueError: the text is not a JSON array of texts.
     """
     scopes = json.loads(text)
     if type(scopes) is list and all(type(scope) is str for scope in scopes):
@@ -78,7 +82,7 @@ def data_key_of_row(
     confirmed: str | None,
     wraps: Iterable[tuple[object, object]],
 ) -> DataKeyRecord:
-    """Return a data key from its columns. Unusable wraps are left out, so that the others still work.
+    """Return a data key from its columns. Unusable wraps are left out, so that the other wraps still work.
 
     Raises:
         ValueError: a column of the data key itself is damaged.
@@ -114,7 +118,9 @@ def master_key_of_row(
 
 
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
-    """Return a row's key and sealed value, to be sealed again; a value or members that are too large become empty.
+    """Return the key and the sealed value of a row whose value is to be sealed again.
+
+    A value that is too large, or extra members that are, become empty.
 
     Raises:
         Exception: the row is damaged or belongs to another tenant.
@@ -131,7 +137,7 @@ def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
 
 
 def place_of_key(columns: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the position of a value to seal again: the first four of the columns."""
+    """Return the position of a row whose value is to be sealed again: the first four columns, which are its key."""
     tenant_id, provider, kind, identifier, *_ = columns
     return tenant_id, provider, kind, identifier
 
@@ -146,7 +152,8 @@ def key_of_row(columns: Sequence[Any], tenant_id: str | None, provider: str | No
 
     Raises:
         WrongRowError: the row belongs to another tenant or provider.
-        ValueError: a column has another type or is empty.
+        ValueError: the tenant, the provider or the identifier is not a text, or the tenant or the provider is empty.
+        InvalidInputError: the kind is unknown.
     """
     tenant, name, kind, identifier = columns
     _check_owner(tenant, name, identifier, tenant_id, provider)
@@ -168,7 +175,7 @@ def _check_owner(tenant: object, name: object, identifier: object, tenant_id: st
 
 
 def own_key(columns: Sequence[Any], account: Account) -> TokenKey:
-    """Return the key of a row that was read for an account; take tenant, provider and identifier from the account.
+    """Return the key of a row that was read for an account, after a check that the row belongs to the account.
 
     Raises:
         WrongRowError: the row belongs to another account.
@@ -193,7 +200,7 @@ async def sound_page(
         fetch: reads up to a number of rows after a position.
         decode: returns the entity of a row, or raises any error.
         place: returns a row's position; it works for damaged rows too.
-        start: the position at which the page begins.
+        start: the position after which the page begins.
         limit: the number of entities on the page.
     """
     found: list[T] = []
@@ -218,7 +225,7 @@ def sound_rows(rows: Sequence[R], decode: Callable[[R], T], found: list[T], pass
 
 
 def sound(rows: Sequence[R], decode: Callable[[R], T]) -> list[T]:
-    """Return the entities of the rows that can be used, and log the number of the others."""
+    """Return the entities of the rows that can be used, and log the number of the other rows."""
     found: list[T] = []
     passed_over: Counter[str] = Counter()
     sound_rows(rows, decode, found, passed_over)

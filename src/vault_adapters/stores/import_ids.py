@@ -21,7 +21,7 @@ _RANDOM_B = (1 << 62) - 1
 class ImportIds:
     """UUIDs of version 8 (RFC 9562): six bytes that identify the import, then 74 random bits.
 
-    An import sees by a row's id whether it stored that row itself, so it need not remember which rows it stored. Other
+    An import sees by a token's id whether it has stored the token itself, so it need not remember its tokens. Other
     writers use UUIDs of version 4, so their ids never look like these.
     """
 
@@ -29,7 +29,7 @@ class ImportIds:
 
     @classmethod
     def of(cls, source: str | None) -> ImportIds:
-        """Return the ids for a source; None gives ids that no other run recognizes."""
+        """Return the ids of an import from ``source``; None: ids that no other import recognizes as its own."""
         if source is None:
             return cls(os.urandom(_TAG))
         return cls(hashlib.sha256(source.encode()).digest()[:_TAG])
@@ -49,7 +49,7 @@ class ImportIds:
         return self.several(1)[0]
 
     def several(self, count: int) -> list[UUID]:
-        """Return new random ids. Their random bytes are read together, because that is a system call."""
+        """Return new random ids. One system call reads the random bytes of all ids."""
         drawn = os.urandom(_DRAWN * count)
         parts = (int.from_bytes(drawn[start : start + _DRAWN]) for start in range(0, len(drawn), _DRAWN))
         return [self._id(random & _RANDOM_A, random >> 12 & _RANDOM_B) for random in parts]

@@ -11,7 +11,7 @@ from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 
 @frozen
 class Migration:
-    """One step of the schema.
+    """A numbered SQL file that brings the schema up to date.
 
     Attributes:
         number: number of the migration, from 1, without gaps.

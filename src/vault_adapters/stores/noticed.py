@@ -1,4 +1,4 @@
-"""A store whose reads and writes of tokens this process remembers."""
+"""A store that reports the rows of tokens which this process reads and writes to `RememberedRows`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vault_domain.services.tokens.remembered import RememberedRows
 
 @frozen
 class NoticedStore:
-    """Implements `Store`."""
+    """Implements `Store`; its repositories of tokens report to `RememberedRows`."""
 
     tokens: TokenRepository
     accounts: AccountRepository
@@ -56,12 +56,12 @@ async def remembering(
     clock: Clock | None,
     counts: ReadCounts | None = None,
 ) -> AsyncIterator[tuple[NoticedStore, RowReader]]:
-    """Yield a store whose reads and writes are remembered, and the reader that answers from memory.
+    """Yield a store that reports what it reads and writes to a memory of rows, and a reader that uses this memory.
 
     Args:
-        store: the store; if it is a `WatchedStore` and there is a read cache, it is watched until the block ends.
+        store: the store. It is watched until the block ends if it is a `WatchedStore` and there is a read cache.
         policy: the limits of the memory.
-        held: the answers of providers that wait for the store.
+        held: the waiting answers, which the store has not stored yet.
         tasks: tells the monotonic time, and runs reads.
         is_at_hand: see `RememberedRows`.
         clock: see `RememberedRows`.

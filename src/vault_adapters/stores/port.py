@@ -75,12 +75,12 @@ class PooledStore(Protocol):
 
     @property
     def pool_counts(self) -> Callable[[], PoolCounts]:
-        """Returns the state of the pool; any thread may call it."""
+        """The function that returns the state of the pool; any thread may call this function."""
 
 
 @runtime_checkable
 class WatchedStore(Protocol):
-    """What a store offers in addition if it can tell which rows other processes change."""
+    """What a store offers in addition if it can tell that other processes have changed rows."""
 
     def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
-        """Tell the hearer about changes until the block ends."""
+        """Tell ``hearer`` about changes until the block ends."""

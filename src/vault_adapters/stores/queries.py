@@ -13,7 +13,7 @@ _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
 
 @frozen
 class Queries:
-    """The queries of a folder, by name."""
+    """The queries of a store, by name."""
 
     _by_name: Mapping[str, str] = field(repr=False)
 
@@ -32,10 +32,11 @@ def load_queries(package: str, *, size: str, overlay: str | None = None, **place
         size: the SQL function that returns a value's size; see `columns.placeholders`.
         overlay: another folder of the package, whose queries replace those of the same name or are added.
         placeholders: the texts that replace ``{{name}}`` in queries, such as a quoted schema name. The column groups
-            of `columns` are placeholders too.
+            of `columns` are placeholders too; a text with the name of such a group replaces it.
 
     Raises:
-        ValueError: two queries have the same name, a query lacks its description, or a placeholder is unknown.
+        ValueError: two queries of a folder have the same name, a query lacks its description, or a placeholder is
+            unknown.
     """
     filled = {**column_placeholders(size), **placeholders}
     by_name = _read(package, "sql", filled)

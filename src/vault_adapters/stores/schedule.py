@@ -1,4 +1,4 @@
-"""Computes when an account is due after a commit, from the expiry and ``lead`` of the new access token."""
+"""Computes when stored values make their account due, from their expiry, ``lead`` and ``due_in``."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,8 +14,8 @@ class CommittedSchedule:
     """The time at which an account is due after the commit of a provider's answer.
 
     Attributes:
-        due_at: the time, UTC; None: never.
-        wake: whether the account is due now instead, because no access token was written.
+        due_at: the time, UTC; None: never, unless ``wake`` is True.
+        wake: whether the account is due now, because no access token with a ``lead`` was written.
     """
 
     due_at: datetime | None
@@ -23,7 +23,7 @@ class CommittedSchedule:
 
 
 def due_at_of(write: TokenWrite | ImportedWrite, expires_at: datetime | None, now: datetime) -> datetime | None:
-    """Return the time at which a value that is stored ``now`` makes its account due, by itself; None: never."""
+    """Return the time at which a value that is stored ``now`` makes its account due; None: the value sets no time."""
     times = [] if write.lead is None or expires_at is None else [expires_at - write.lead]
     if isinstance(write, TokenWrite) and write.due_in is not None:
         times.append(now + write.due_in)

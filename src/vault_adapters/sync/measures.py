@@ -20,14 +20,14 @@ class SyncMeasures(View[VaultMeasures]):
         return self._session.run(Call(_counts, self._target, (), {}))
 
     def observe(self, observer: Observer) -> None:
-        """Tell an observer of every operation, from now on or from when the vault opens."""
+        """Tell an observer of every operation that begins from now on, or after the vault has opened."""
         self.when_open(lambda measures: measures.observe(observer))
 
     def when_open(self, work: Callable[[VaultMeasures], object]) -> None:
         """Call a function on the vault's own thread: now if the vault is open, else when it opens.
 
-        The function must return at once and cannot call this vault. An error of it is raised here, or by the call
-        that opens the vault.
+        The function must return at once and cannot call this vault. An error that the function raises is raised by
+        this method, or by the call that opens the vault.
         """
         self._session.when_open(lambda vault: work(self._target(vault)))
 

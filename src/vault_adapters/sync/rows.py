@@ -1,7 +1,7 @@
-"""Rows of an import: the caller's thread reads them while the vault stores them on its own thread.
+"""Rows of an import: the caller's thread reads them while the vault's own thread stores them.
 
-A lazy iterable often works in the thread that made it only. Django's ORM refuses to run where an event loop runs, and a
-connection of SQLite refuses another thread.
+A lazy iterable often works only in the thread that made it: Django's ORM refuses to run where an event loop runs, and
+a connection of SQLite refuses another thread.
 """
 
 from __future__ import annotations
@@ -49,5 +49,5 @@ class CallersRows(Generic[T]):
                 continue
             try:
                 answer.set_result(list(islice(self._rows, _AT_ONCE)))
-            except Exception as error:  # it is the caller's own; the call raises it
+            except Exception as error:  # an error of the caller's iterable; the call raises it
                 answer.set_exception(error)

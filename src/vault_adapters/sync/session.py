@@ -26,12 +26,13 @@ T = TypeVar("T")
 V = TypeVar("V")
 Opener = Callable[[], AbstractAsyncContextManager[TokenVault]]
 
-# The vault's deadlines limit running calls; this limit only keeps a fault from blocking the end of the process.
+# Longest time that `Session.close` waits for threads inside a call. Only a fault reaches this limit, such as an
+# iterable that blocks after its import has failed. `_Running.stop` waits for the calls themselves, without a limit.
 _PATIENCE_SECONDS = 30.0
 
 
 class Call(Generic[V, T]):
-    """A method with its arguments. They may be secrets, so neither the repr nor any frame shows them."""
+    """A method with its arguments. The arguments may be secrets, so neither the repr nor any frame shows them."""
 
     __slots__ = ("_args", "_kwargs", "_method", "_target")
 
@@ -66,8 +67,8 @@ class _Running:
     """An open vault on its thread.
 
     The thread runs everything from opening to closing. anyio's `start_blocking_portal` is not used, because it is a
-    generator. A forked child would finish the generator before it exits, and so wait for a thread that only the parent
-    has.
+    generator. A forked child would finish the generator before the child exits, and so wait for a thread that only the
+    parent has.
     """
 
     portal: BlockingPortal
@@ -115,7 +116,7 @@ def _serve(openers: list[Opener], opened: Future[tuple[BlockingPortal, TokenVaul
 
 
 class Session:
-    """Owns the thread with the event loop and the vault; all views of one `SyncVault` share it.
+    """Owns the thread with the event loop and the vault; all views of one `SyncVault` share the session.
 
     Args:
         opener: opens the vault on that thread.
@@ -128,12 +129,13 @@ class Session:
         self._closed = False
         self._running: _Running | None = None
         self._hooks: list[Callable[[TokenVault], object]] = []
-        # The process that uses this session. It is set before the lock is first taken, because a forked child must not
-        # wait for the lock: a fork may copy the lock while another thread holds it.
+        # The process that uses this session. `run`, `open` and `close` check and set it before they take
+        # the lock, because a forked child must not wait for the lock: a fork may copy the lock while another thread
+        # holds it.
         self._process: int | None = None
 
     def run(self, call: Call[V, T], serve: Callable[[Future[T]], object] | None = None) -> T:
-        """Run a call on the vault's event loop and wait for it; ``serve`` works for it on this thread meanwhile."""
+        """Run a call on the vault's event loop and wait for its result; ``serve`` runs on this thread meanwhile."""
         running = self._enter(call.name)
         try:
             future = running.portal.start_task_soon(call, running.vault)
@@ -156,7 +158,7 @@ class Session:
             self._open()
 
     def when_open(self, hook: Callable[[TokenVault], object]) -> None:
-        """Call ``hook`` with the vault on its event loop: now if it is open, else when it opens."""
+        """Call ``hook`` with the vault, on the vault's event loop: now if the vault is open, else when it opens."""
         with self._idle:
             if self._running is None:
                 self._hooks.append(hook)
@@ -165,7 +167,7 @@ class Session:
         running.portal.start_task_soon(hook, running.vault).result()
 
     def close(self) -> None:
-        """Wait for running calls, then close the vault; do nothing if it is closed, or in a forked child."""
+        """Wait for running calls, then close the vault; do nothing if the vault is closed, or in a forked child."""
         if self._process not in (None, os.getpid()):
             return
         self._refuse_wrong_place("close")
@@ -196,7 +198,7 @@ class Session:
             try:
                 self._running = _Running.start(opener)
             except BaseException:
-                self._process = None  # no thread runs yet, so a fork is harmless
+                self._process = None  # the vault is not open, so a fork is harmless
                 raise
             self._opener = None  # it holds the configuration, with the encryption secret
             atexit.register(self._close_at_exit)
@@ -244,7 +246,7 @@ class View(Generic[V]):
 
 
 def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Concatenate[View[V], P], T]:
-    """Return a method that runs an async method and waits for it; arguments and result are the same."""
+    """Return a blocking method with the arguments and the result of an async method."""
 
     @functools.wraps(method)
     def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:

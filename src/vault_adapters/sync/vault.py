@@ -138,7 +138,7 @@ class SyncVault(View[TokenVault]):
 
     @property
     def keys(self) -> SyncKeys:
-        """The keys behind this vault: their status and their rotation."""
+        """The keys of this vault: their status and their rotation."""
         return SyncKeys(self._session, lambda vault: self._target(vault).keys)
 
     @property
@@ -188,7 +188,7 @@ class SyncVault(View[TokenVault]):
             tenant_id: see `audit_events`.
             after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
             limit: largest number of events on a page, 1 to 10,000.
-            interval: longest time between two reads of the log, for events without a notification.
+            interval: longest time between two reads of the log; a notification leads to an earlier read.
         """
         wanted = {"tenant_id": tenant_id, "after": after, "limit": limit, "interval": interval}
         feed = self._session.run(Call(_event_feed, self._target, (), wanted))
@@ -234,7 +234,7 @@ def open_sync_vault(
         on_event: as in `open_vault`; it is called on the vault's own thread and cannot call this vault.
             A function that blocks, or uses Django's ORM, must be asynchronous: wrap it in `asgiref`'s `sync_to_async`.
 
-    The first call raises the errors of `open_vault`.
+    An argument of a wrong type raises an error here. The first call raises the other errors of `open_vault`.
     """
     refusal = misuse(config, refreshers, pool, clock, on_event)
     if refusal is not None:

@@ -40,18 +40,19 @@ def instrument(
     """Report a vault's metrics, and the spans of its refreshes, to OpenTelemetry until the vault is closed.
 
     No tenant, identifier or token is in any attribute. The page about metrics lists all metrics and spans. Counts of
-    accounts and tokens come from a census of the database: it is taken when the metrics are read, in the background and
-    at most once a minute, so a read of the metrics gets the numbers of the previous census.
+    accounts and tokens come from a census of the database. A read of the metrics gets the numbers of the previous
+    census, and starts a new one in the background, at most once a minute.
 
     Args:
-        vault: an open vault, or a `SyncVault`, open or not. All views of a vault are the same vault. A second call for
-            a vault has no effect.
+        vault: an open `TokenVault`, or a `SyncVault`, open or not. All views of a vault count as the same vault. A
+            second call for a vault with the same meter provider only logs a warning.
         meter_provider: takes the metrics; None: the global one.
         tracer_provider: takes the spans; None: the global one.
 
     Raises:
-        ConfigurationError: the extra ``otel`` is not installed, or an open `TokenVault` is instrumented outside of its
-            event loop.
+        ConfigurationError: the extra ``otel`` is not installed, or ``vault`` is a `TokenVault` and no event loop runs
+            in this thread.
+        InvalidInputError: ``vault`` is neither a `TokenVault` nor a `SyncVault`.
     """
     with _otel_extra():
         from opentelemetry.metrics import get_meter_provider
@@ -66,7 +67,7 @@ def instrument(
         if meters.add(measures, asyncio.get_running_loop()):
             measures.observe(TelemetryObserver(meters.instruments, tracer))
         else:
-            _log.warning("this vault is instrumented already")
+            _log.warning("this vault already reports to this meter provider")
 
     if isinstance(vault, SyncVault):
         vault.measures.when_open(begin)

@@ -1,4 +1,4 @@
-"""Reports the counts of all vaults of a process to one meter provider when it collects metrics."""
+"""Reports the counts of all instrumented vaults of a process whenever a meter provider collects its metrics."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _Sums = dict[tuple[tuple[str, str], ...], float]
 
 
 class Meters:
-    """The instruments at one meter provider. An instrument exists once, so all vaults of the process share it.
+    """The instruments of one meter provider; each exists once, so all instrumented vaults of the process share it.
 
-    Counts of several vaults are added up. The census is that of the vault that was instrumented last.
+    The counts of several vaults are added up. The census is that of the open vault that was instrumented last.
 
     Args:
         meter: creates the instruments.
@@ -30,8 +30,7 @@ class Meters:
     def __init__(self, meter: Meter) -> None:
         self.instruments = Instruments.of(meter)
         self._lock = threading.Lock()
-        self._vaults: list[VaultMeasures] = []
-        self._surveyor: Surveyor | None = None
+        self._vaults: list[tuple[VaultMeasures, Surveyor]] = []
         self._retired: defaultdict[Metric, _Sums] = defaultdict(dict)
         for metric, points in COUNTED.items():
             _create(meter, metric, self._counted(metric, points))
@@ -40,13 +39,12 @@ class Meters:
         _create(meter, CENSUS_AGE, self._age)
 
     def add(self, measures: VaultMeasures, loop: asyncio.AbstractEventLoop) -> bool:
-        """Report a vault's counts too; return False if they are reported already."""
+        """Report the counts of one more vault; return False if its counts are reported already."""
         with self._lock:
             self._retire_closed()
-            if measures in self._vaults:
+            if any(measures == known for known, _ in self._vaults):
                 return False
-            self._vaults.append(measures)
-            self._surveyor = Surveyor(measures, loop)
+            self._vaults.append((measures, Surveyor(measures, loop)))
             return True
 
     def _counted(
@@ -56,7 +54,7 @@ class Meters:
             with self._lock:
                 self._retire_closed()
                 sums = dict(self._retired[metric])
-                for vault in self._vaults:
+                for vault, _surveyor in self._vaults:
                     _add(sums, points(vault.counts()))
             return [Observation(value, dict(attributes)) for attributes, value in sums.items()]
 
@@ -77,18 +75,17 @@ class Meters:
     def _latest(self) -> tuple[Census, float] | None:
         with self._lock:
             self._retire_closed()
-            return None if self._surveyor is None else self._surveyor.latest()
+            return self._vaults[-1][1].latest() if self._vaults else None
 
     def _retire_closed(self) -> None:
-        """Drop the vaults that were closed; their counts stay, because a counter never goes down."""
-        for vault in [vault for vault in self._vaults if vault.is_closed]:
-            self._vaults.remove(vault)
+        """Drop the vaults that were closed; keep the values of their counters, because a counter must never go down."""
+        closed = [vault for vault, _ in self._vaults if vault.is_closed]
+        self._vaults = [each for each in self._vaults if not each[0].is_closed]
+        for vault in closed:
             counts = vault.counts()
             for metric, points in COUNTED.items():
                 if metric.kind is Kind.COUNTER:
                     _add(self._retired[metric], points(counts))
-            if not self._vaults:
-                self._surveyor = None
 
 
 def _add(sums: _Sums, points: Points) -> None:

@@ -14,12 +14,13 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @contextmanager
 def prometheus_metrics(vault: TokenVault) -> Iterator[Callable[[], bytes]]:
-    """Instrument a vault; yield the function that returns the metrics of this process as text.
+    """Instrument a vault; yield a function that returns the metrics of this process, as text encoded in UTF-8.
 
-    The function may take a while, so call it on a thread. Its first call starts a census; later calls have the numbers.
+    The function blocks, so call it on another thread. Make one call at a time, because the exporter mixes up the
+    numbers of concurrent calls. The first call starts a census; later calls return the numbers of the latest census.
 
     Raises:
-        ConfigurationError: the extra ``metrics`` is not installed.
+        ConfigurationError: the extra ``metrics`` is not installed, or no event loop runs in this thread.
     """
     try:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -27,7 +28,8 @@ def prometheus_metrics(vault: TokenVault) -> Iterator[Callable[[], bytes]]:
         from prometheus_client import REGISTRY, generate_latest
     except ImportError:
         raise ConfigurationError(
-            "metrics need the SDK of OpenTelemetry and its exporter: install token-vault[metrics]", code="missing_extra"
+            "metrics need OpenTelemetry's SDK and Prometheus exporter: install token-vault[metrics]",
+            code="missing_extra",
         ) from None
     provider = MeterProvider([PrometheusMetricReader(disable_target_info=True)], shutdown_on_exit=False)
     try:

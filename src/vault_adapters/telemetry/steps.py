@@ -31,14 +31,14 @@ _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30
 _GOOD = frozenset(
     {"done", "refreshed", "held", "claimed", "taken", "nothing_sent", "not_connected", "cancelled", "timeout"}
 )
-"""Outcomes that are no error of the operation."""
+"""Outcomes with which the span of an operation does not get the status `ERROR`."""
 
 _TRACED = frozenset(Operation) - {Operation.JOURNAL}
 
 
 @frozen
 class Instruments:
-    """The instruments that operations are recorded with; all vaults of a process share them."""
+    """The instruments that record operations; all vaults that report to one meter provider share them."""
 
     refreshes: Counter
     requests: Histogram
@@ -74,11 +74,11 @@ class Instruments:
 
 @frozen
 class TelemetryObserver:
-    """Implements `Observer`.
+    """Records the operations of a vault as measurements and spans. Implements `Observer`.
 
     Attributes:
-        instruments: take the measurements.
-        tracer: makes the spans.
+        instruments: the instruments that take the measurements.
+        tracer: the tracer that makes the spans.
     """
 
     instruments: Instruments
@@ -141,5 +141,5 @@ def _histogram(meter: Meter, metric: Metric) -> Histogram:
         return create(
             metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=list(_BOUNDARIES)
         )
-    except TypeError:  # an older API takes no boundaries
+    except TypeError:  # an older opentelemetry-api takes no boundaries
         return create(metric.name, metric.unit, metric.description)

@@ -55,7 +55,7 @@ REFRESHES = Metric(
     "token_vault.refreshes",
     Kind.COUNTER,
     "{refresh}",
-    "Attempts to refresh an account that have ended.",
+    "Refresh attempts that have ended.",
     (PROVIDER, OUTCOME, CAUSE),
 )
 REQUESTS = Metric(
@@ -77,12 +77,12 @@ JOURNAL_WRITES = Metric(
     "token_vault.journal.writes",
     Kind.COUNTER,
     "{write}",
-    "Answers of providers that were written to the journal.",
+    "Writes of providers' answers to the journal.",
     (PROVIDER, OUTCOME),
 )
 
 PUSHED = (REFRESHES, REQUESTS, WAITS, SWEEPS, JOURNAL_WRITES)
-"""The metrics of operations."""
+"""The metrics of operations; each is recorded when an operation ends."""
 
 
 def _of_pool(points: Callable[[PoolCounts], Points]) -> Callable[[VaultCounts], Points]:
@@ -99,9 +99,9 @@ def _reads(counts: VaultCounts) -> Points:
 
 
 COUNTED: dict[Metric, Callable[[VaultCounts], Points]] = {
-    Metric("token_vault.reads", Kind.COUNTER, "{read}", "Tokens read, by source.", (SOURCE,)): _reads,
+    Metric("token_vault.reads", Kind.COUNTER, "{read}", "Reads of tokens, by source.", (SOURCE,)): _reads,
     Metric(
-        "token_vault.decryption.failures", Kind.COUNTER, "{failure}", "Reads whose value did not decrypt."
+        "token_vault.decryption.failures", Kind.COUNTER, "{failure}", "Tokens that could not be decrypted when read."
     ): lambda counts: [(counts.decryption_failures, {})],
     Metric(
         "token_vault.answers.waiting", Kind.GAUGE, "{answer}", "Answers of providers that the database has not stored."
@@ -123,7 +123,11 @@ COUNTED: dict[Metric, Callable[[VaultCounts], Points]] = {
         (POOL, POOL_STATE),
     ): _of_pool(lambda pool: [(pool.idle, {POOL_STATE: "idle"}), (pool.open - pool.idle, {POOL_STATE: "used"})]),
     Metric(
-        "db.client.connection.max", Kind.GAUGE, "{connection}", "Largest number of connections of the pool.", (POOL,)
+        "db.client.connection.max",
+        Kind.GAUGE,
+        "{connection}",
+        "Largest number of connections that the pool may open.",
+        (POOL,),
     ): _of_pool(lambda pool: [(pool.most, {})]),
     Metric(
         "db.client.connection.pending_requests",
@@ -138,11 +142,15 @@ COUNTED: dict[Metric, Callable[[VaultCounts], Points]] = {
     Metric(
         "token_vault.pool.waits", Kind.COUNTER, "{request}", "Callers that had to wait for a connection.", (POOL,)
     ): _of_pool(lambda pool: [(pool.waits, {})]),
-    Metric("token_vault.pool.wait.time", Kind.COUNTER, "s", "Total time for which callers waited.", (POOL,)): _of_pool(
-        lambda pool: [(pool.waited.total_seconds(), {})]
-    ),
+    Metric(
+        "token_vault.pool.wait.time",
+        Kind.COUNTER,
+        "s",
+        "Total time for which callers waited for a connection.",
+        (POOL,),
+    ): _of_pool(lambda pool: [(pool.waited.total_seconds(), {})]),
 }
-"""The metrics of a process's own counts; each is read when somebody asks for the metrics."""
+"""The metrics of the counts that a vault keeps in memory; they are read whenever the metrics are collected."""
 
 SURVEYED: dict[Metric, Callable[[Census], Points]] = {
     Metric(
@@ -152,10 +160,10 @@ SURVEYED: dict[Metric, Callable[[Census], Points]] = {
         "token_vault.token.count", Kind.GAUGE, "{token}", "Tokens by provider and health.", (PROVIDER, HEALTH)
     ): lambda census: [(each.count, {PROVIDER: each.provider, HEALTH: each.health.value}) for each in census.tokens],
     Metric(
-        "token_vault.account.due", Kind.GAUGE, "{account}", "Accounts that a sweep would refresh now.", (PROVIDER,)
+        "token_vault.account.due", Kind.GAUGE, "{account}", "Accounts that are due for a sweep now.", (PROVIDER,)
     ): lambda census: [(each.due, {PROVIDER: each.provider}) for each in census.due],
     Metric(
-        "token_vault.account.oldest_due", Kind.GAUGE, "s", "Longest time that an account has been due.", (PROVIDER,)
+        "token_vault.account.oldest_due", Kind.GAUGE, "s", "Longest time since an account became due.", (PROVIDER,)
     ): lambda census: [(each.oldest.total_seconds(), {PROVIDER: each.provider}) for each in census.due],
     Metric(
         "token_vault.provider.paused",
@@ -165,9 +173,9 @@ SURVEYED: dict[Metric, Callable[[Census], Points]] = {
         (PROVIDER, REASON),
     ): lambda census: [(1, {PROVIDER: each.provider, REASON: each.reason}) for each in census.incidents],
 }
-"""The metrics of the census, which is cached."""
+"""The metrics of the census; they show the latest finished census."""
 
-CENSUS_AGE = Metric("token_vault.census.age", Kind.GAUGE, "s", "Time since the numbers of the census were counted.")
+CENSUS_AGE = Metric("token_vault.census.age", Kind.GAUGE, "s", "Time since the latest finished census began.")
 
 METRICS = (*PUSHED, *COUNTED, *SURVEYED, CENSUS_AGE)
 """All metrics."""

@@ -11,10 +11,12 @@ _START = datetime(2030, 1, 1, tzinfo=UTC)
 
 @scrubbed_class
 class ManualClock:
-    """Implements `Clock`; pass it to `open_vault`, and all expiries, leases and timestamps follow it.
+    """A clock for tests: pass it to `open_vault`, and all expiries, leases and timestamps follow it.
+
+    It implements `Clock`.
 
     Args:
-        now: time to start at, with a time zone.
+        now: the first time that the clock shows; it must have a time zone.
     """
 
     def __init__(self, now: datetime = _START) -> None:
@@ -26,7 +28,7 @@ class ManualClock:
 
     @scrubbed
     def advance(self, by: timedelta) -> datetime:
-        """Move on (or back, by a negative timedelta) and return the new time."""
+        """Move the time forward, or back if ``by`` is negative, and return the new time."""
         if not isinstance(by, timedelta):
             raise InvalidInputError("by must be a timedelta")
         self.set(self._now + by)

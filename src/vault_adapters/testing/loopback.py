@@ -15,11 +15,11 @@ _POLL_SECONDS = 0.02
 
 @contextmanager
 def served(handler: type[BaseHTTPRequestHandler], make: Callable[[str], T], *, port: int = 0) -> Iterator[T]:
-    """Run a server on 127.0.0.1 until the block ends.
+    """Run a server on 127.0.0.1 until the block ends; the block gets what ``make`` returned.
 
     Args:
-        handler: answers requests; it finds what ``make`` returned in its attribute ``provider``.
-        make: makes the provider for the server's address, such as ``http://127.0.0.1:8123``.
+        handler: class that answers the requests; its attribute ``provider`` is what ``make`` returned.
+        make: makes the provider, given the server's address, such as ``http://127.0.0.1:8123``.
         port: the port; 0 takes a free one.
     """
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)

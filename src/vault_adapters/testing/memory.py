@@ -25,12 +25,12 @@ async def memory_vault(
     clock: Clock | None = None,
     on_event: Callable[[AuditEvent], object] | None = None,
 ) -> AsyncIterator[TokenVault]:
-    """Open a real vault over SQLite in memory, with a new secret and the cheapest scrypt, in about 30 ms.
+    """Open a real vault over SQLite in memory, with a new encryption secret and the cheapest scrypt, in about 30 ms.
 
     Args:
-        refreshers: see `open_vault`; `ScriptedRefresher` is made for this.
-        clock: replaces the process's clock; see `ManualClock`.
-        on_event: called with each audit event.
+        refreshers: see `open_vault`; in a test, give a `ScriptedRefresher` for each provider.
+        clock: gives the vault's time instead of the process's clock; see `ManualClock`.
+        on_event: see `open_vault`.
     """
     config = VaultConfig(
         database_url="sqlite:///:memory:",
@@ -49,7 +49,7 @@ def memory_sync_vault(
     clock: Clock | None = None,
     on_event: Callable[[AuditEvent], object] | None = None,
 ) -> SyncVault:
-    """Open the vault of `memory_vault` for tests without an event loop, such as those of Django.
+    """Return a `SyncVault` over the vault of `memory_vault`, for tests without an event loop, such as those of Django.
 
     Args:
         refreshers, clock, on_event: see `memory_vault`.

@@ -60,10 +60,10 @@ class VaultCounts:
         reads_from_cache: tokens that the read cache returned.
         reads_in_outage: tokens that were answered from memory, because the database did not answer.
         reads_failed: tokens that could not be read.
-        decryption_failures: reads whose value did not decrypt.
+        decryption_failures: tokens that could not be decrypted when read.
         answers_waiting: answers of providers that the database has not stored yet; see `journal_dir`.
         data_key_hits: data keys that were found in the cache.
-        data_key_unwraps: data keys that a master key unwrapped.
+        data_key_unwraps: data keys that a master key was asked to unwrap.
         data_keys_cached: data keys in the cache.
         pool: the store's pool of connections; None for a store without a pool.
     """

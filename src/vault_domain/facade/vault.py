@@ -62,7 +62,7 @@ class TokenVault:
 
     @property
     def keys(self) -> VaultKeys:
-        """The keys behind this vault: their status and their rotation."""
+        """The keys of this vault: their status and their rotation."""
         return VaultKeys(self._services.keys, self._actor)
 
     @property
@@ -317,7 +317,8 @@ class TokenVault:
 
         Args:
             limit: largest number of accounts to refresh; None: all that are due.
-            should_stop: called repeatedly; after it returns True, the sweep finishes running refreshes and ends.
+            should_stop: called repeatedly; after it returns True, the sweep finishes the accounts that it has already
+                taken, at most 20 of each provider, and ends.
         """
         most, stop = None if limit is None else read.as_limit(limit), read.as_function(should_stop, "should_stop")
         report = await self._services.sweeping.sweep(most, stop, actor=self._actor)
@@ -530,7 +531,7 @@ class TokenVault:
             tenant_id: see `audit_events`.
             after: the ``cursor`` of the last event that the host has handled; None: from the beginning.
             limit: largest number of events on a page, 1 to 10,000.
-            interval: longest time between two reads of the log, for events without a notification.
+            interval: longest time between two reads of the log; a notification leads to an earlier read.
         """
         tenant, most = None if tenant_id is None else as_tenant_id(tenant_id), read.as_limit(limit)
         pause = as_duration(interval, "interval", positive=True)
@@ -570,7 +571,7 @@ class TokenVault:
     async def ready(self, *, timeout: timedelta | float = 1.0) -> Readiness:
         """Return whether the database, its schema and the master key can be used now, as a probe asks.
 
-        The database is asked whether it takes writes; nothing is counted. It raises no error for an outage.
+        On Postgres, the database is also asked whether it takes writes. Nothing is counted. An outage raises no error.
 
         Args:
             timeout: longest time for the answer, as a timedelta or in seconds; a part that takes longer has the cause

@@ -75,7 +75,7 @@ class ClientLedger(Protocol):
           record.
         - If the accounts that were rejected within ``rules.window``, this one included, are a mass
           (`rules.clients.is_mass`): the pause is opened, with its event. Credentials that were rejected within the
-          window become valid again, and their accounts are due now. No event is written for the single tokens.
+          window become valid again, each with an event ``account_revived``, and their accounts are due now.
         - Otherwise, the credential is marked, with its `rejected_at`.
 
         Rejections and successes are counted up to `MOST_COUNTED`. A rejected credential counts, and is taken back, if

@@ -35,6 +35,6 @@ class TenantEraser(Protocol):
         """Remove deleted rows from the database's files too.
 
         Returns:
-            True if the files are clean. False if a reader of the database prevented it for now. None if the store
-            cannot clean its files.
+            True if the files are clean. False if another connection to the database prevented it for now. None if the
+            store cannot clean its files.
         """

@@ -118,10 +118,10 @@ class TokenRepository(Protocol):
         """
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; deleting an account's last token deletes its refresh state too."""
+        """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
-        """Delete all tokens and refresh states of a tenant at a provider."""
+        """Delete all tokens, labels and refresh states of a tenant at a provider."""
 
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
@@ -155,6 +155,8 @@ class TokenRepository(Protocol):
 
     async def ping(self) -> None:
         """Return normally if the database answers, takes writes, and has the schema; it reads no token.
+
+        A store may leave out the test for writes if this test would wait for other writers.
 
         Raises:
             StorageError: it does not answer or takes no writes.

@@ -1,7 +1,7 @@
 """The audit log of a database that came from another server, whose transactions had higher numbers."""
 
+import asyncio
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -74,8 +74,11 @@ async def test_the_command_init_adopts_them_although_the_schema_is_current(url, 
         "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
     }
     command = Path(sys.executable).with_name("token-vault")
-    done = subprocess.run([command, "init"], env=os.environ | variables, capture_output=True, text=True, check=True)
-    assert "nothing was changed" in done.stdout
+    process = await asyncio.create_subprocess_exec(
+        command, "init", env=os.environ | variables, stdout=asyncio.subprocess.PIPE
+    )
+    shown, _ = await process.communicate()
+    assert "nothing was changed" in shown.decode()
     async with open_at(url, migrate=False) as vault:
         assert await identifiers(vault) == ["a0", "a1", "a2"]
 

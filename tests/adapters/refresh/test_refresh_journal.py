@@ -301,7 +301,7 @@ async def test_two_processes_drain_at_once(config, clock, journal_dir):
         assert {info.generation for info in page.items} == {2}
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"version": 2}', "cut", "long"])
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"version": 0}', "cut", "long"])
 @pytest.mark.usefixtures("drained")
 async def test_a_damaged_file_is_set_aside(config, clock, journal_dir, caplog, damage):
     [path] = journal_dir.iterdir()
@@ -313,6 +313,20 @@ async def test_a_damaged_file_is_set_aside(config, clock, journal_dir, caplog, d
         assert (await stored(vault))["refresh_token"] == "refresh-0"
     assert files(journal_dir) == [path.name + ".damaged"]
     assert path.name in caplog.text
+
+
+@pytest.mark.usefixtures("drained")
+async def test_a_file_of_a_later_release_stays_for_a_process_of_that_release(config, clock, journal_dir, caplog):
+    [path] = journal_dir.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(json.dumps(json.loads(whole) | {"version": 2, "unknown": [1]}).encode())
+    async with opened_over(config, clock) as vault:
+        assert (await stored(vault))["refresh_token"] == "refresh-0"
+    assert files(journal_dir) == [path.name]
+    assert "a later release wrote it" in caplog.text
+    path.write_bytes(whole)
+    async with opened_over(config, clock) as vault:
+        assert await stored(vault) == NEW
 
 
 EXTRA = {"instance_url": "https://two.example.com"}

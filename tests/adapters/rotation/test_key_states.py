@@ -246,7 +246,7 @@ async def test_a_replaced_master_key_that_is_active_again_is_refused(place):
 
 @pytest.mark.parametrize("state", ["retired", "unwrap_only"])
 async def test_a_wrap_made_under_a_retired_master_key_is_not_unwrapped(place, state):
-    """The process was opened before the retirement; somebody who knows the old secret wraps a data key of their own."""
+    """A process opened the vault before the retirement; somebody with the old secret wraps a data key of their own."""
     await fill(place)
     async with place.vault(NEW, OLD) as vault:
         assert (await vault.keys.rotate_master_key()).retired == 1

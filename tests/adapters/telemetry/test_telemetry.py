@@ -255,6 +255,16 @@ async def test_several_vaults_are_added_up(opening, sdk):
         assert sdk.value("token_vault.reads", source="database") == 2
 
 
+async def test_the_census_is_that_of_a_vault_that_is_still_open(opening, sdk):
+    async with opening() as one:
+        async with opening():
+            pass  # it was instrumented last, and is closed now
+        await one.store_token_set(ACCOUNT, answer(0))
+        assert sdk.value("token_vault.census.age") is None
+        await census_of(sdk)
+        assert sdk.value("token_vault.account.count") == 1
+
+
 async def test_only_a_vault_on_its_event_loop_is_instrumented(database, sdk):
     with pytest.raises(InvalidInputError):
         sdk.instrument(object())

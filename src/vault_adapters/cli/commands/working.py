@@ -34,7 +34,7 @@ def add_to(app: App) -> None:
 def worker(
     *,
     refreshers: Refreshers = None,
-    interval: Annotated[str, Parameter(help="Average pause between two sweeps.")] = "1m",
+    interval: Annotated[str, Parameter(help="Average time from the end of a sweep to the next one.")] = "1m",
     limit: Limit = None,
     once: Annotated[bool, Parameter(help="Sweep once and end.", show_default=False)] = False,
     listen: Annotated[

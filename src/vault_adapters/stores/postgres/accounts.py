@@ -98,14 +98,14 @@ class PostgresAccountRepository:
         ]
 
     async def has_sibling(self, account: Account) -> bool:
-        """Return whether another tenant has an account with the same provider and identifier."""
+        """Return whether another tenant has an access or refresh token under the same provider and identifier."""
         [(found,)] = await self._database.fetch(self._queries["has_sibling"], account_parameters(account))
         return bool(found)
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
     ) -> Change[tuple[AccountRecord, datetime]]:
-        """Store an account's tokens in one transaction and end its backoff."""
+        """Store an account's tokens in one transaction and end its backoff and unknown outcome."""
 
         async def work(transaction: Transaction) -> Change[tuple[AccountRecord, datetime]]:
             parameters = account_parameters(account) | {"now": transaction.now}

@@ -1,4 +1,4 @@
-"""The audit log on Postgres. Each SQL statement that changes a token also appends its event."""
+"""The audit log on Postgres. A change of a token and its event are one transaction, and usually one SQL statement."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def token_event(
     actor: str | None,
     code: str | None = None,
 ) -> AuditEvent:
-    """Return the event that a statement appended for one token."""
+    """Return the event that an SQL statement appended about a token."""
     return AuditEvent(
         action,
         occurred_at,
@@ -52,7 +52,7 @@ def token_event(
 
 @frozen
 class _Turn:
-    """The server's timeline, 0 if it is not known, and the time at which a vault first met it."""
+    """The server's timeline, 0 if it is not known, and the time when a vault first met this timeline."""
 
     timeline: int
     met_at: datetime | None
@@ -68,7 +68,7 @@ class PostgresAuditLog:
         self._timelines = timelines
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
-        """Return events by place and number; see ``audit_place`` in the first migration."""
+        """Return events in the order of place and number; see ``audit_place`` in the first migration."""
         place, seq = after or (0, 0)
         met, xid = divmod(int(place), _PLACES)
         turn = await self._turn()
@@ -88,12 +88,12 @@ class PostgresAuditLog:
         return await sound_page(fetch, lambda row: _event(row, tenant_id, turn), _place, start, limit)
 
     async def _turn(self) -> _Turn:
-        """Return the timeline; it is read before the events, so that a cursor never names a later timeline."""
+        """Return the timeline; `page` reads it before the events, so that no cursor names a later timeline."""
         timeline, met_at = await self._timelines.current()
         return _Turn(0 if timeline is None else int(timeline, 16) % _TIMELINES, met_at)
 
     async def _before(self, turn: _Turn, position: tuple[int, int]) -> tuple[int, int]:
-        """Return the place from which events are read again, because the server turned to this timeline.
+        """Return the position from which events are read again, because the server turned to this timeline.
 
         The server uses transaction numbers of the former timeline again, so events that are new to a reader may lie
         before its cursor.
@@ -105,7 +105,7 @@ class PostgresAuditLog:
         return next(((int(first), 0) for (first,) in rows), position)
 
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
-        """Return the latest events that match ``sought``, the latest at the end."""
+        """Return the latest events that match ``sought``, the latest one at the end."""
         parameters = {
             **sought_parameters(sought),
             "tenant_id": tenant_id,
@@ -118,7 +118,10 @@ class PostgresAuditLog:
         return sound(rows[::-1], lambda row: _event(row, tenant_id, turn))
 
     async def _horizon(self) -> dict[str, Any]:
-        """Return the end of the pages as a parameter, if Citus distributes the tables; else the statements find it."""
+        """Return the transaction before which a page ends, as a parameter, if Citus distributes the tables.
+
+        On a plain server, the statements find it themselves.
+        """
         if not self._database.is_distributed:
             return {}
         [(xid,)] = await self._database.fetch(self._queries["get_horizon"])
@@ -141,7 +144,7 @@ class PostgresAuditLog:
 
         async def work(transaction: Transaction) -> None:
             sent = parameters | {"now": transaction.now}
-            if apart is not None:  # two processes must not both find that nothing is stored yet
+            if apart is not None:  # otherwise, two processes might both find that the event is not stored yet
                 await transaction.fetch(_LOCK)
                 if self._database.is_distributed:
                     sent = _untold(sent, await transaction.fetch(self._queries["find_told_failures"], sent))
@@ -190,7 +193,12 @@ _TOLD = ("tenant_ids", "providers", "identifiers", "kinds", "generations", "code
 
 
 def _untold(parameters: dict[str, Any], told: Sequence[Row]) -> dict[str, Any]:
-    """Return the parameters without the events that are told already, each a row of the columns `_TOLD`."""
+    """Return the parameters without the events that are stored already.
+
+    Args:
+        parameters: the events as arrays, one per column.
+        told: the stored events, as rows of the columns `_TOLD`.
+    """
     known = set(told)
     kept = [event not in known for event in zip(*(parameters[name] for name in _TOLD), strict=True)]
     return {

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 AHEAD = 3
-"""Number of months for which partitions are made: this month and the next two."""
+"""Number of months for which partitions are made ahead: this month and the next two."""
 
 _NAME = re.compile(r"audit_event_([1-8][0-9]{3})_(0[1-9]|1[0-2])\Z")
 

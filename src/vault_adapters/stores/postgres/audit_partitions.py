@@ -16,10 +16,10 @@ from vault_domain.entities.errors import StorageError
 _log = logging.getLogger(__name__)
 
 _MOST_REST_PAGES = 8192
-"""Number of pages of the default partition up to which partitions are made: 64 MiB.
+"""Largest size of the default partition, in blocks, up to which partitions are made and dropped: 64 MiB.
 
-Postgres reads the whole default partition when another one is made, and meanwhile no event can be written. The default
-partition is small, unless the vault's role had no right to make partitions for a long time.
+Postgres reads the whole default partition when another partition is made, and meanwhile no event can be written. The
+default partition is small, unless the vault's role had no right to make partitions for a long time.
 """
 
 _KNOWN = """
@@ -40,14 +40,15 @@ WHERE n.nspname = %(schema)b AND c.relname = 'audit_event'
 """
 _LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7220213406120955)"
 _WAIT = "SET LOCAL lock_timeout = '500ms'"
-"""Making or dropping a partition waits for the running writers, and new writers wait behind it, but not for long.
+"""Longest wait of a transaction that makes or drops a partition, because new writers of events wait behind it.
 
-An erasure may wait for the partition while the drop waits for the erasure. The drop gives up before the server looks
-for deadlocks, which it does after a second by default, so the erasure never fails.
+The transaction itself waits for the running writers. An erasure may wait for the partition while the drop waits for the
+erasure. The drop gives up before the server looks for deadlocks, which the server does after a second by default. So
+the erasure never fails.
 """
 
 _DROPS = 5
-"""Number of attempts to drop a partition; after them, its events are deleted one by one."""
+"""Number of attempts to drop a partition; if all fail, the partition's old events are deleted in batches."""
 
 _DROP_PAUSE = 0.5
 
@@ -58,7 +59,7 @@ _COLUMNS = (
 )
 
 _KEEP_STILL = "LOCK TABLE {partition} IN SHARE ROW EXCLUSIVE MODE"
-"""An erasure that changes events must not come between the copy and the drop."""
+"""Locks the partition, so that no erasure changes its events between the copy and the drop."""
 
 _COUNT = "SELECT count(*) FROM {partition} WHERE action NOT IN ({lasting})"
 _REPLACE = (
@@ -67,11 +68,11 @@ _REPLACE = (
     "INSERT INTO {parent} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp.token_vault_lasting",
     "DROP TABLE {partition}",
 )
-"""Sent one by one, because Citus passes the text that came with a DETACH to the other nodes."""
+"""The statements are sent one by one, because Citus passes all text that is sent with a DETACH to the other nodes."""
 
 
 async def make_partitions(database: PostgresDatabase, schema: str) -> None:
-    """Make the partitions of this month and the next ones, if the role may do so.
+    """Make the partitions of this month and the next two, if the role may do so and the default partition is small.
 
     Events of a month without a partition go to the default partition, so a failure does no harm.
     """
@@ -93,13 +94,14 @@ async def make_partitions(database: PostgresDatabase, schema: str) -> None:
     try:
         await database.transact(work, pace=Pace.BULK)
     except StorageError as error:
-        _log.info("no partition of the audit log was made (%s); its events go to the default partition", error.reason)
+        _log.info("no partition of the audit log was made (%s); events go to the default partition", error.reason)
 
 
 async def drop_partitions(database: PostgresDatabase, schema: str, before: datetime) -> int:
-    """Drop the partitions whose events are all older than ``before``; return the number of the deleted events.
+    """Drop the partitions whose events are all older than ``before``; return the number of deleted events.
 
-    The events of `LASTING_ACTIONS` move to the default partition.
+    The events of `LASTING_ACTIONS` move to the default partition. It drops nothing under the conditions under which
+    `make_partitions` makes nothing.
     """
     found = await database.fetch(_MAY_MAKE, {"schema": schema, "most": _MOST_REST_PAGES})
     if not found or not found[0][0]:
@@ -122,7 +124,7 @@ async def _try_to_drop(database: PostgresDatabase, schema: str, name: str) -> in
             if not error.retryable:
                 break
         await asyncio.sleep(_DROP_PAUSE)
-    _log.info("a partition of the audit log stays (%s); its events are deleted one by one", reason)
+    _log.info("a partition of the audit log stays (%s); its events are deleted in batches", reason)
     return 0
 
 

@@ -33,8 +33,8 @@ _BY_SQLSTATE = {
     "XX002": causes.CORRUPT,
 }
 
-# libpq gives no code for a connection that could not be opened, so the error's text is compared. If a server translates
-# its messages, the cause is `connection_failed`. Names, which are in double quotes, are removed before the comparison.
+# libpq gives no code for a connection that could not be opened, so the error's text is searched. If a server translates
+# its messages, the cause is `connection_failed`. Names, which are in double quotes, are removed before the search.
 _BY_TEXT = (
     (causes.SHUTTING_DOWN, re.compile(r"the database system is")),
     (causes.TOO_MANY_CONNECTIONS, re.compile(r"too many (clients|connections)|connection slots|no more connections")),
@@ -55,7 +55,7 @@ _MORE_ATTEMPTS = "\nMultiple connection attempts failed"
 
 
 def cause_of(error: psycopg.Error) -> str | None:
-    """Return the cause of an error of a statement; None if it is not one of the documented ones."""
+    """Return the cause of an error of a statement; None if none of the documented causes fits."""
     if error.sqlstate is not None:
         return _BY_SQLSTATE.get(error.sqlstate)
     if isinstance(error, psycopg_pool.PoolClosed):
@@ -68,7 +68,7 @@ def cause_of(error: psycopg.Error) -> str | None:
 
 
 def cause_of_refusal(error: BaseException) -> str:
-    """Return the cause for which a connection could not be opened; the last host that was tried counts."""
+    """Return why a connection could not be opened, as a cause; of several hosts, the last one that was tried counts."""
     if isinstance(error, psycopg.errors.ConnectionTimeout | TimeoutError):
         return causes.TIMEOUT
     known = _BY_SQLSTATE.get(getattr(error, "sqlstate", None) or "")

@@ -10,10 +10,10 @@ from vault_adapters.stores.postgres.schema import literal, quoted, schema_steps
 from vault_domain.entities.errors import ConfigurationError
 
 FIRST = "data_key"
-"""The table with which the others are co-located: a tenant's rows of all distributed tables are on one node."""
+"""The table with which the other distributed tables are co-located, so that all rows of a tenant are on one node."""
 
 DISTRIBUTED = (FIRST, "data_key_wrap", "token", "token_use", "account", "audit_event")
-"""The tables with rows of tenants, each after the tables that it refers to."""
+"""The tables with rows of tenants; each table comes after the tables that it refers to."""
 
 REFERENCE = ("master_key", "migration", "client_refusal", "client_turn", "used_state", "timeline")
 """The tables without tenants, which Citus copies to each node."""
@@ -22,7 +22,7 @@ CHECKED = {"token": "BETWEEN 1 AND 255", "account": "BETWEEN 1 AND 255", "audit_
 """The tables whose column ``tenant_id`` has a domain as its type, with the lengths that the domain allows.
 
 Citus compares the types of the distribution columns, and a domain is another type than the text of the other tables.
-So the distributed tables get a check instead.
+So in distributed tables, the column becomes text with a check.
 """
 
 _WRITER = "citus_write_token"
@@ -46,14 +46,16 @@ _NO_FUNCTIONS = (
 _HEAD = """\
 -- Distribute the tables of token-vault by tenant; create them first if there are none. Run this once, on the
 -- coordinator, by the role that owns the tables, with no vault open on them: Citus locks each table while it moves its
--- rows. It is one transaction: it does everything or nothing. See the page "Run on Citus" before you run it.
+-- rows. Run it in one transaction (psql --single-transaction), so that it does everything or nothing. See the page "Run
+-- on Citus" before you run it.
 """
 
 
 def citus_sql(schema: str) -> str:
     """Return a script that distributes the tables of a schema by tenant, for psql or any other client.
 
-    The partitions of the audit log, also those that are made later, are distributed with their table.
+    The script does not begin a transaction; the client must run it in one. The partitions of the audit log are
+    distributed with their table, and so are those that are made later.
 
     Args:
         schema: the schema's name.
@@ -65,7 +67,7 @@ def citus_sql(schema: str) -> str:
         "EXECUTE $token_vault_tables$",
         tables,
         "$token_vault_tables$; END IF; END $token_vault_do$;",
-        # Citus would lock the master key's row on every node for each wrap, and two of these locks deadlock.
+        # Citus would lock the master key's row on every node for each wrap, and two of these locks may deadlock.
         f"ALTER TABLE {name}.data_key_wrap DROP CONSTRAINT IF EXISTS data_key_wrap_master_key_id_fkey;",
         *(f"SELECT create_reference_table({_table(schema, table)});" for table in REFERENCE),
         *(
@@ -85,7 +87,7 @@ def citus_sql(schema: str) -> str:
         f"SELECT truncate_local_data_after_distributing_table({_table(schema, table)});"
         for table in (*reversed(DISTRIBUTED), *REFERENCE)
     ]
-    rest = "-- The former local rows stay on the coordinator's disk, hidden from all queries, until this:"
+    rest = "-- These statements delete the former local rows from the coordinator, where no query sees them any more:"
     return "\n".join([_HEAD, *steps, "", functions_sql(schema), _delegated(schema), "", rest, *emptied]) + "\n"
 
 

@@ -1,11 +1,11 @@
 """Changes the statements of a plain server into those for tables that Citus distributes by tenant.
 
-Few statements are written anew, in the folder ``sql_citus``. The others are changed by rules:
+Few statements are written anew, in the folder ``sql_citus``. Rules change the other statements:
 
-- The time of a statement that writes is a parameter, because Citus calls no function there.
-- Row locks on rows of several tenants are not supported. They are taken before, tenant by tenant, by the statements
-  that `HELD` names; the statement itself takes none.
-- Nothing notifies, because a notification would not leave the node on which it is sent.
+- The time of a statement that writes is a parameter, because Citus does not call the function for the time there.
+- Citus does not support a statement that locks rows of several tenants. The statements that `HELD` names take these
+  locks first, tenant by tenant, and the statement itself takes none.
+- No statement notifies, because a notification would not leave the node on which it is sent.
 """
 
 import re
@@ -26,7 +26,7 @@ HELD: Mapping[str, tuple[str, ...]] = {
     "delete_wraps": ("hold_lasting_data_keys", "hold_master_keys"),
     "empty_tenant_audit_events": ("copy_tenant_audit_events",),
 }
-"""The statements that run before a statement, in the same transaction."""
+"""For a statement, the statements that run before it in the same transaction."""
 
 ALONE = frozenset({"store_token"})
 """The statements that are a transaction of their own: one call of a function, which takes the time itself."""
@@ -34,7 +34,12 @@ ALONE = frozenset({"store_token"})
 UNHELD = frozenset(
     {"record_uses", "note_ending", "prune_audit_events", "take_back_rejections", "destroy_emptied_data_keys"}
 )
-"""The statements that need no row locks, because they compare the rows once more when they change them."""
+"""The statements that lose their row locks, and before which no other statement takes them.
+
+Between the search for rows and the change of them, another process may change the rows. `record_uses`, `note_ending`
+and `destroy_emptied_data_keys` compare the rows once more when they change them. The others find them by their keys
+only.
+"""
 
 _ROW_LOCK = re.compile(r"\n\s*FOR (?:KEY SHARE|SHARE|UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?(?=[,)\s]|\Z)")
 _WRITES = re.compile(r'\b(?:INSERT INTO|UPDATE|DELETE FROM) "')
@@ -62,8 +67,9 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
     """Return the parts of statements that differ from those of a plain server, by name.
 
     Args:
-        horizon: the plain server's expression; it is evaluated on the node that gives the events their places.
-        confirmed_master_key: the plain server's expression.
+        horizon: the plain server's expression for the end of a page of events; the node that gives the events their
+            places evaluates it.
+        confirmed_master_key: the plain server's expression for the confirmed state of a master key.
     """
     return {
         **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
@@ -81,8 +87,8 @@ def distributed_queries(queries: Queries, now: str) -> Queries:
     """Return the statements for distributed tables.
 
     Args:
-        queries: the plain server's statements; those of ``sql_citus`` replace the statements of the same name.
-        now: the SQL of the time in them.
+        queries: the plain server's statements, with those of ``sql_citus`` in place of the ones of the same name.
+        now: the SQL of the time in these statements.
     """
     return Queries({name: _distributed(name, queries[name], now) for name in queries})
 
@@ -94,9 +100,9 @@ def _distributed(name: str, sql: str, now: str) -> str:
 
 
 def held_statements(*loaded: Queries) -> dict[str, tuple[str, ...]]:
-    """Return the SQL that runs before a statement, by the statement's SQL; none for the statements `ALONE`.
+    """Return the SQL of the statements that run before a statement, by its SQL; none for the statements `ALONE`.
 
-    Two statements with the same SQL must have the same SQL before them.
+    If two statements have the same SQL, the same statements must run before both.
     """
     holds = {**HELD, **dict.fromkeys(ALONE, ())}
     return {queries[name]: tuple(queries[hold] for hold in holds[name]) for queries in loaded for name in holds}

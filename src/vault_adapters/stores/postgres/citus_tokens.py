@@ -1,9 +1,9 @@
 """Reads and stores one token on tables that Citus distributes.
 
-Citus plans each statement that names two tables anew, and gathers the rows of a statement with a CTE that writes. It
-does neither for a statement that names one table and one tenant. So a token and its last use are read by two such
-statements, which are sent together, and this process joins their rows. A token is stored by a function, which Citus
-calls on the node of the tenant.
+Citus plans a statement that names two tables anew each time, and gathers the rows of a CTE that writes. It does neither
+for a statement that names one table and one tenant. So a token and its last use are read by two such statements, which
+are sent together, and this process joins their rows. A token is stored by a function, which Citus calls on the node of
+the tenant.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Parameters = Mapping[str, Any]
 _Key = tuple[str, ...]
 
 _AGE_SECONDS = 60.0
-"""Time for which a last use is remembered. Each process writes the uses of a token once a minute at most."""
+"""Seconds for which a last use is remembered. Each process writes the uses of a token once a minute at most."""
 
 _MOST = 10_000
 
@@ -40,14 +40,14 @@ class _Use:
 class LastUses:
     """Remembers when tokens were last used, so that most reads of a token need one statement.
 
-    What other processes write is seen a minute later.
+    A use that another process writes is seen up to a minute later.
     """
 
     def __init__(self) -> None:
         self._uses: dict[_Key, _Use] = {}
 
     def known(self, key: Parameters) -> _Use | None:
-        """Return what is remembered of a token."""
+        """Return what is remembered of the last use of a token; None if nothing is, or if it is too old."""
         use = self._uses.get(_place(key))
         return None if use is None or time.monotonic() - use.read_at > _AGE_SECONDS else use
 
@@ -66,7 +66,7 @@ class LastUses:
         return with_last_use(row, last_used_at)
 
     def forget(self, keys: Iterable[_Key]) -> None:
-        """Forget tokens, each given by its columns, whose uses were written."""
+        """Forget the last uses of tokens, because later uses were written; each token is given by its key's columns."""
         for key in keys:
             self._uses.pop(key, None)
 
@@ -74,14 +74,14 @@ class LastUses:
 async def read_token(
     reader: Reader, queries: Queries, uses: LastUses, key: Parameters, now: datetime | None
 ) -> list[Row]:
-    """Return the rows of `get_token`.
+    """Return the rows that the statement `get_token` returns on a plain server.
 
     Args:
         reader: runs the queries.
         queries: the statements.
         uses: the last uses that this process knows.
         key: the token's key, as parameters.
-        now: the clock's time, or None.
+        now: the clock's time; None: the database's time.
     """
     known = uses.known(key)
     alone, use = (queries["get_token_alone"], key), (queries["get_last_use"], key)
@@ -89,7 +89,7 @@ async def read_token(
         rows, last = await reader.fetch_together([alone, use])
     else:
         rows, last = await reader.fetch(*alone), None
-    if not rows:  # the joined query also tells the time of a token that is not there
+    if not rows:  # `get_token` returns the store's time even if there is no token
         return await reader.fetch(queries["get_token"], {**key, "now": now})
     if known is not None and id_of(rows[0]) == known.token_id:
         found = [with_last_use(row, known.last_used_at) for row in rows]

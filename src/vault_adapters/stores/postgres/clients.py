@@ -24,7 +24,7 @@ from vault_domain.rules.pacing import FREE, next_turn
 
 
 class PostgresClientLedger:
-    """Implements `ClientLedger`. Each transaction that writes locks the scope's row first."""
+    """Implements `ClientLedger`. `refuse` and `condemn` lock the scope's row before they read anything else."""
 
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
@@ -72,7 +72,7 @@ class PostgresClientLedger:
         return await self._database.transact(work)
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete a record; if it was paused, write the event."""
+        """Delete the record of a scope; if the scope was paused, write the event."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = scope_columns(scope) | {"now": transaction.now}
@@ -126,7 +126,7 @@ class PostgresClientLedger:
         return int(count)
 
     async def _lock(self, transaction: Transaction, scope: ClientScope) -> tuple[ClientRecord, datetime]:
-        """Lock the scope's row, which is made if it is missing; return its record and the store's time."""
+        """Lock the scope's row, or make it if it is missing; return its record and the store's time."""
         parameters = scope_columns(scope) | {"now": transaction.now}
         [(*columns, now)] = await transaction.fetch(self._queries["lock_client_refusal"], parameters)
         for record in sound([tuple(columns)], lambda row: client_record(*row)):

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from datetime import datetime
 
 TOLERANCE_SECONDS = 5.0
-"""A smaller step does no harm: a lease outlasts it, or the quiescence that follows the lease does."""
+"""A smaller step of the clock does no harm, because a lease, or the quiescence that follows a lease, is longer."""
 
 
 class ClockWatch:
     """Tells how long ago the database's clock was last set, as far as this process can know.
 
     The difference between the database's clock and the monotonic clock is constant, except for steps and a slow drift.
-    A reading does not show it exactly, because the answer takes time to arrive. So a step is noticed when a reading
-    cannot be true together with the earlier ones.
+    A reading shows this difference only within bounds, because the answer takes time to arrive. So a step is noticed
+    when the bounds of a reading lie outside of those of the earlier readings, by more than `TOLERANCE_SECONDS`.
 
     Args:
         monotonic: returns the process's monotonic time in seconds.

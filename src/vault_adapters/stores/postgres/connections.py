@@ -25,10 +25,10 @@ from vault_domain.entities.measures import PoolCounts
 Pool = AsyncConnectionPool[Any]
 
 _CHECK_SECONDS = 2.0
-"""Longest time to check whether a connection can be used."""
+"""Longest time in seconds to check whether a connection can be used."""
 
 _HASTE_SECONDS = 0.2
-"""Time for the pool to try to connect; a server that refuses does so within milliseconds."""
+"""Seconds that the pool gets for an attempt to connect; a server that refuses does so within milliseconds."""
 
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
@@ -47,8 +47,8 @@ class Connections:
 
     Args:
         pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
-        peer: the database; with a host's pool, it learns its place from a connection.
-        is_ours: whether `close` closes the pool.
+        peer: the database, as errors name it; with a host's pool, the peer learns the name from a connection.
+        is_ours: whether the pool is the vault's; only then, `close` closes it.
         timeout: longest time to wait for a free connection, and for the server while a connection is given back.
     """
 
@@ -66,7 +66,7 @@ class Connections:
 
     @property
     def most(self) -> int:
-        """The largest number of connections."""
+        """The largest number of connections of the pool."""
         return self._pool.max_size
 
     def counts(self) -> PoolCounts:
@@ -86,11 +86,11 @@ class Connections:
     async def take(self, *, fresh: bool = False, hasty: bool = False) -> Connection:
         """Return a connection in autocommit mode, outside of any transaction; the caller gives it back with `give`.
 
-        After a connection was lost, every other connection that was not used since then is first asked whether it
-        answers. The reason is that a pool may hold only dead connections after a restart of the server.
+        After a connection was lost, a connection that was not used since then is first checked with a query. The reason
+        is that a pool may hold only dead connections after a restart of the server.
 
         Args:
-            fresh: ask the connection first in any case.
+            fresh: check the connection with a query in any case.
             hasty: raise an error as soon as it is known that the server refuses connections.
         """
         end = time.monotonic() + self._seconds
@@ -119,12 +119,16 @@ class Connections:
         if self._is_ours and connection.pgconn.transaction_status == TransactionStatus.IDLE:
             await self._pool.putconn(connection)  # asks the server nothing
         else:
-            # The pool rolls back a transaction that was left open, and a host's pool may reset the connection. It would
-            # wait for that without a limit.
+            # The pool rolls back a transaction that was left open, and a host's pool may reset the connection. The pool
+            # would wait for the server's answer without a limit.
             await answered(connection, self._seconds, self._pool.putconn(connection))
 
     async def connect_apart(self, seconds: float) -> Connection:
-        """Open a connection with the pool's parameters, in autocommit mode; it does not belong to the pool."""
+        """Open a connection with the pool's parameters, in autocommit mode, that does not belong to the pool.
+
+        Args:
+            seconds: longest time to connect.
+        """
         conninfo, kwargs = await _plain_value(self._pool.conninfo), await _plain_value(self._pool.kwargs)
         connecting = self._pool.connection_class.connect(conninfo, **{**(kwargs or {}), "autocommit": True})
         async with asyncio.timeout(max(seconds, _CHECK_SECONDS)):
@@ -132,7 +136,7 @@ class Connections:
         return connection
 
     def is_plain(self, connection: Connection) -> bool:
-        """Return whether a single statement on the connection runs READ COMMITTED and may write."""
+        """Return whether a statement outside of a transaction on this connection runs READ COMMITTED and may write."""
         return self._plain.get(connection, True)
 
     async def close(self) -> None:
@@ -146,7 +150,7 @@ class Connections:
             connection: Connection = await self._pool.getconn(seconds)
         except PoolTimeout:
             refusals = self._refusals()
-            if refusals != self._refused:  # otherwise, all connections were in use
+            if refusals != self._refused:  # if no attempt to connect failed, all connections were in use
                 self._refused = refusals
                 self.outages.failed(began)
             raise
@@ -166,7 +170,7 @@ class Connections:
         return self._pool.get_stats().get("connections_errors", 0)
 
     async def _is_fit(self, connection: Connection, *, fresh: bool) -> bool:
-        """Prepare a connection and return True; if it is dead, give it back, so that the pool drops it."""
+        """Prepare a connection; return True. If it is dead, give it back, so that the pool drops it; return False."""
         try:
             await answered(connection, min(self._seconds, _CHECK_SECONDS), self._adopt(connection, fresh=fresh))
         except BaseException as error:
@@ -177,7 +181,12 @@ class Connections:
         return True
 
     async def _adopt(self, connection: Connection, *, fresh: bool) -> None:
-        """Switch a host's connection to autocommit until it is given back; check its properties once."""
+        """Switch a host's connection to autocommit until it is given back, and check its properties once.
+
+        Args:
+            connection: the connection.
+            fresh: whether to check with a query that the connection still works.
+        """
         if connection.closed:
             raise psycopg.OperationalError("the connection is closed")
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:

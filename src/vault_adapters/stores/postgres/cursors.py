@@ -1,4 +1,4 @@
-"""Cursors of the driver psycopg that convert values in the same way on any connection, also on a host's."""
+"""Cursors of the driver psycopg that convert values in the same way on every connection, the host's included."""
 
 import struct
 from datetime import UTC, datetime, timedelta
@@ -19,12 +19,12 @@ _unpack = struct.Struct("!q").unpack
 
 
 class UtcLoader(Loader):
-    """Loads a timestamptz as UTC. The driver's loader uses the session's zone and fails on years unknown to Python."""
+    """Loads a timestamptz as UTC. The driver's loader uses the session's zone, and fails outside of Python's years."""
 
     format = Format.BINARY
 
     def load(self, data: Buffer) -> datetime:
-        """Return the time; a time outside of Python's range, such as infinity, becomes the first or last time."""
+        """Return the time; a time beyond Python's range, such as infinity, becomes Python's first or last time."""
         (micros,) = _unpack(data)
         try:
             return _EPOCH + timedelta(0, 0, micros)

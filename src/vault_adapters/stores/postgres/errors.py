@@ -23,7 +23,7 @@ _PASSING = {
 
 
 async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False) -> T:
-    """Await ``work``; raise each error of the driver as a `StorageError` that holds only its cause and SQLSTATE.
+    """Await ``work``; raise each error of the driver as a `StorageError` with only the error's cause and SQLSTATE.
 
     - A server's message and DETAIL may repeat values that were sent.
     - A cancellation loses its traceback, because the driver's frames hold the connection's password.

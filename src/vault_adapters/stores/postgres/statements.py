@@ -108,8 +108,9 @@ _USABLE_WRAP = """EXISTS (
             AND coalesce({{confirmed_master_key}}, m.state) <> 'retired')"""
 """Whether the wrap ``w`` is under a master key that was not retired.
 
-Processes that were opened before the retirement still have the retired master key. Without this condition, somebody who
-knows its secret could wrap a data key of their own under it, and these processes would unwrap it.
+Processes that opened the vault before the retirement still have the retired master key. Without this condition,
+somebody who knows the secret of this master key could wrap a data key of their own, and these processes would unwrap
+that data key.
 """
 
 

@@ -67,7 +67,13 @@ _LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
 
 
 class PostgresTokenRepository:
-    """Implements `TokenRepository`."""
+    """Implements `TokenRepository`.
+
+    Args:
+        database: runs the statements.
+        queries: the statements; one that stores a value makes its account due no later than the value requires.
+        waking: the same statements, except that one that stores a value makes its account due now.
+    """
 
     def __init__(self, database: PostgresDatabase, queries: Queries, waking: Queries) -> None:
         self._database = database
@@ -83,11 +89,11 @@ class PostgresTokenRepository:
         await self._reads.drain()
 
     async def get(self, key: TokenKey) -> Reading:
-        """Read one token; concurrent reads share one query."""
+        """Read one token; concurrent reads may share one query."""
         return await self._reads.get(key)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
-        """Return the tokens stored under these keys."""
+        """Return the tokens stored under these keys, and the store's time."""
         if not keys:
             [(now,)] = await self._database.fetch(self._queries["get_time"], {"now": self._database.now()})
             return [], now
@@ -117,11 +123,11 @@ class PostgresTokenRepository:
         return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the events of refresh tokens that end soon."""
+        """Write the events of refresh tokens that end soon, once for each stored value."""
         return await note_ending(self._database, self._queries, notice, limit, actor)
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; deleting an account's last token deletes its refresh state too."""
+        """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = key_parameters(key) | {"actor": actor, "now": transaction.now}
@@ -135,7 +141,7 @@ class PostgresTokenRepository:
         return await self._database.transact(work)
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
-        """Delete all tokens and refresh states of a tenant at a provider."""
+        """Delete all tokens, labels and refresh states of a tenant at a provider."""
 
         async def work(transaction: Transaction) -> Change[int]:
             where = {"tenant_id": tenant_id, "provider": provider}
@@ -150,7 +156,7 @@ class PostgresTokenRepository:
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """Find valid access tokens that expire within ``within``."""
+        """Find access tokens of status VALID that expire within ``within`` or have expired."""
         expires_at, tenant_id, id_hex = after or (-1, "", "")
         first = _EPOCH + min(max(int(expires_at), -1), _LAST_MICROS) * MICROSECOND
         parameters = {"now": self._database.now(), "within": micros(within), "provider": provider}
@@ -244,7 +250,7 @@ class PostgresTokenRepository:
         return await self._database.write(queries["store_token"], parameters)
 
     def _storing(self, write: TokenWrite) -> Queries:
-        """Return the statements that schedule the account by the value's expiry, or those that make it due now."""
+        """Return the statements that store a value: they make its account due as the value requires, or else now."""
         is_scheduled = write.lead is not None and (write.expires_at is not None or write.lifetime is not None)
         return self._queries if is_scheduled or write.due_in is not None else self._waking
 
@@ -282,12 +288,12 @@ async def write_tokens(
 
     Args:
         transaction, queries, writes, actor: see `TokenRepository.store`.
-        told: False: append no events, because the caller appends one for all values.
+        told: whether to append an event for each value; False if the caller appends one event for all values.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
-    # Every writer locks keys in the same order, because two writers could deadlock otherwise.
+    # Every writer locks rows in the order of their token keys, because otherwise two writers could deadlock.
     ordered = sorted(writes, key=lambda write: key_columns(write.key))
     infos: dict[tuple[str, ...], TokenInfo] = {}
     for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):

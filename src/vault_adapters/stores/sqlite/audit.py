@@ -80,7 +80,7 @@ class SqliteAuditLog:
         await self._database.transact(work)
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete old events in batches, so that other writers get their turn between two of them."""
+        """Delete old events in batches, so that other writers get their turn between two batches."""
         before, pruned = self._database.now() - older_than, 0
         batch = {"before": to_micros(before), "limit": _PRUNED_AT_ONCE}
         while deleted := await self._database.transact(
@@ -131,7 +131,7 @@ def _event(row: Row, asked: str | None) -> AuditEvent:
     """Return the event of a row.
 
     Raises:
-        Exception: the row is damaged or belongs to another tenant, or its action is that of a newer release.
+        Exception: the row is damaged or belongs to another tenant, or a newer release wrote its action.
     """
     seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, other = row
     if asked is not None and tenant_id != asked:

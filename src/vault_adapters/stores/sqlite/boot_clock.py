@@ -1,8 +1,9 @@
-"""Follows steps of the machine's clock, by the time since the machine was started, which no step changes.
+"""Follows steps of the machine's clock: it compares the clock with the time since the machine's start.
 
-Only processes of one machine use a SQLite file. So when a lease is taken, the account's row records the difference
-between the machine's clock and the time since the machine's start. A later reader computes the difference again. If it
-has changed, the clock was set, and the reader moves the times of the lease by the change.
+No step changes the time since the start, and only processes of one machine use a SQLite file. So when a refresh writes
+the times of a lease or of a failure, the account's row records the difference between the clock and the time since the
+start. A later reader computes the difference again. If the difference has changed, the clock was set, and the reader
+moves these times by the change.
 """
 
 import time
@@ -22,7 +23,7 @@ _LEAST_STEP = 1_000_000
 
 
 def machine_boot_clock() -> tuple[str, int] | None:
-    """Return an id of this machine's start, and the microseconds since, asleep or not; None outside of Linux."""
+    """Return an id of this machine's start, and the microseconds since, sleep included; None outside of Linux."""
     with suppress(OSError, AttributeError):
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         namespace = Path("/proc/self/ns/time").stat().st_ino  # a container may have a boot clock of its own
@@ -34,7 +35,8 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
     """Return the SQL functions with which statements follow steps: name, number of arguments, function.
 
     - ``vault_boot_id()`` and ``vault_clock_offset()`` are recorded when times are written.
-    - ``vault_clock_step(boot_id, clock_offset)`` returns by how many microseconds the clock was set since then.
+    - ``vault_clock_step(boot_id, clock_offset)`` returns by how many microseconds the clock was set since then: less
+      than 0 if it was set back; 0 if the step is smaller than a second or not known.
     """
 
     def boot_id() -> str | None:

@@ -47,7 +47,7 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
 )
 
-# Wait only briefly, because a checkpoint waits for readers and this process's writers wait for the checkpoint.
+# A checkpoint waits for readers, and this process's writers wait for the checkpoint. So it waits two seconds at most.
 _SHORT_PATIENCE = "PRAGMA busy_timeout = 2000"
 
 
@@ -74,14 +74,17 @@ class Transaction:
 
 
 class SqliteDatabase:
-    """Runs statements on one database, on the event loop that opened it: one connection writes and one reads.
+    """Runs statements on one database, on the event loop that opened it.
+
+    One connection writes and another one reads; a database in memory has a single connection for both.
 
     Args:
         path: a file's path, or ``:memory:`` for a database that only this object sees.
         clock: replaces the process's clock.
-        boot: replaces the machine's boot clock, by which leases follow steps of the clock.
-        timeout: longest time that a caller waits for other transactions, those of this process included, counted from
-            its own call. A transaction that has begun is not limited.
+        boot: replaces the machine's boot clock, by which leases follow steps of the clock. None: the machine's, or no
+            boot clock if ``clock`` is given.
+        timeout: longest time that a caller waits for other transactions, those of this process included, and for a
+            query, counted from the caller's call. A transaction that has begun is not limited.
     """
 
     def __init__(
@@ -105,11 +108,13 @@ class SqliteDatabase:
         """Open the file.
 
         Args:
-            create: create the file if it is missing. A new file has the mode 0600; an existing file is given this mode.
+            create: create the file if it is missing. A new file has the mode 0600. An existing file to which other
+                users have access is given this mode.
 
         Raises:
             SchemaOutdatedError: the file is missing and ``create`` is False.
             ConfigurationError: Python's SQLite library is too old.
+            StorageError: the file cannot be opened.
         """
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigurationError("SQLite 3.37 or newer is needed", code="sqlite_too_old")
@@ -144,7 +149,8 @@ class SqliteDatabase:
         """Run a query outside of any transaction; return its rows.
 
         Raises:
-            StorageError: it failed, or the file was deleted or replaced (``database_replaced``; noticed within 0.1 s).
+            StorageError: the query failed or took too long, or the file was deleted or replaced (``database_replaced``;
+                noticed within 0.1 s).
         """
         self._check_loop()
         end = self._end()
@@ -154,21 +160,21 @@ class SqliteDatabase:
                 self._identity.check_for_read()
             if self._reader is not self._writer:
                 return list(await self._in_time(_patiently(query, end), end))  # type: ignore[arg-type]
-            async with self._turn(end):  # reader and writer share one connection, so no read runs in a transaction
+            async with self._turn(end):  # on the shared connection, the query would otherwise run inside a transaction
                 return list(await query())  # type: ignore[arg-type]
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction; cancelling the caller does not cancel the transaction.
 
         Raises:
-            StorageError: it failed, other transactions took longer than the limit (retryable), or the file was deleted
-                or replaced (``database_replaced``).
+            StorageError: the transaction failed, other transactions took longer than the limit (retryable), or the file
+                was deleted or replaced (``database_replaced``).
         """
         self._check_loop()
         return await self._writes.run(self._run(work, self._end()))
 
     async def checkpoint(self) -> bool:
-        """Move the write-ahead log into the file and empty it; return False if a reader prevents that."""
+        """Move the write-ahead log into the file and empty the log; return False if another connection prevents it."""
         self._check_loop()
         with self._errors.translated():
             async with self._turn(self._end()):
@@ -211,10 +217,10 @@ class SqliteDatabase:
         raise StorageError(f"other transactions on {self._errors.name} took too long", retryable=True, reason=LOCKED)
 
     async def _in_time(self, reading: Awaitable[T], end: float) -> T:
-        """Await a query, but not beyond the limit: SQLite itself waits up to ten seconds for some locks.
+        """Await a query, but not beyond the limit, because SQLite itself waits up to ten seconds for some locks.
 
         Raises:
-            StorageError: the query did not end in time; it goes on in its thread.
+            StorageError: the query did not end in time; it goes on in the connection's thread.
         """
         try:
             async with asyncio.timeout_at(end):
@@ -255,7 +261,7 @@ async def _connect(path: str, end: float) -> aiosqlite.Connection:
         raise
     try:
         for pragma in _PRAGMAS:
-            # Changing a new file to WAL needs exclusive access, and SQLite does not wait for other processes.
+            # Changing a new file to WAL needs exclusive access, for which SQLite itself does not wait.
             await _patiently(partial(connection.execute_fetchall, pragma), end)
     except BaseException:
         await _close(connection)
@@ -277,7 +283,7 @@ async def _end_of_thread(connection: aiosqlite.Connection) -> None:
 
 
 def _find(path: Path, *, create: bool) -> None:
-    """Check that the file exists, or create it for its owner only; SQLite would create it readable by everybody."""
+    """Check that the file exists, or create it for its owner only; SQLite would create a file that others can read."""
     if path.exists():
         return
     if not create and path.parent.is_dir():

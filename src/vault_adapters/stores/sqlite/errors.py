@@ -14,7 +14,7 @@ from vault_domain.services.tokens.fault_log import FaultLog
 
 _log = logging.getLogger(__name__)
 
-# Errors that a retry may avoid: another process holds a lock of the file, or the schema changed during a statement.
+# Errors that a retry may avoid: another connection holds a lock of the file, or the schema changed during a statement.
 _PASSING = {
     "SQLITE_BUSY",
     "SQLITE_BUSY_RECOVERY",
@@ -52,7 +52,7 @@ _CLOSED = {"no active connection", "Connection closed"}
 
 
 class FileErrors:
-    """Translates the errors of one database file, and logs when it begins or ceases to fail.
+    """Translates the errors of one database file, and logs when the database begins to fail and when it works again.
 
     Args:
         path: the file, or ``:memory:``.
@@ -65,7 +65,7 @@ class FileErrors:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Raise each error of the driver as a `StorageError` that holds only its cause and the error's name."""
+        """Raise errors of the driver and of the file system as a `StorageError` with only their cause and name."""
         try:
             yield
         except StorageError as error:

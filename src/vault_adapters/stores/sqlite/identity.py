@@ -8,7 +8,7 @@ from pathlib import Path
 from vault_domain.entities.errors import StorageError
 
 _READ_SECONDS = 0.1
-"""Reads look at the file once in this time, because a system call for each read would take a tenth of its time."""
+"""Reads check the file once in this time, because a system call in each read would take a tenth of the read's time."""
 
 
 class FileIdentity:
@@ -24,10 +24,10 @@ class FileIdentity:
         self._seen_at = -math.inf
 
     def check(self) -> None:
-        """Compare the file that the path names now.
+        """Check that the path still names this file.
 
         Raises:
-            StorageError: it is another file, or none.
+            StorageError: the path names another file, or none.
         """
         self._seen_at = -math.inf  # after a failure, the next read looks again
         if self._current() != self._identity:
@@ -39,7 +39,10 @@ class FileIdentity:
         self._seen_at = time.monotonic()
 
     def check_for_read(self) -> None:
-        """Do the same as `check`, unless the file was still the same less than 0.1 s ago. A read changes nothing."""
+        """Call `check`, unless it succeeded less than 0.1 s ago.
+
+        A read may notice a replaced file this much later, because a read changes nothing.
+        """
         if time.monotonic() - self._seen_at >= _READ_SECONDS:
             self.check()
 

@@ -1,4 +1,4 @@
-"""Imports tokens into SQLite: first reads, then writes, which is safe because SQLite has a single writer."""
+"""Imports tokens into SQLite. Each transaction reads, then writes; this is safe, because SQLite has one writer."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _states(rows: Sequence[Row]) -> dict[TokenKey, _State]:
 
 
 def _state(id_: object, generation: object, updated_at: object) -> _State:
-    """Return a row's state; a damaged row counts as another writer's."""
+    """Return a row's state; a damaged row counts as a row of another writer."""
     if type(id_) is bytes and len(id_) == _ID_SIZE and type(generation) is int and type(updated_at) is int:
         return _State(UUID(bytes=id_), generation, updated_at)
     return _State(UUID(int=0), 0, 0)

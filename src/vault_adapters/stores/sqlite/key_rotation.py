@@ -46,7 +46,7 @@ class SqliteKeyRotation:
         return int(count)
 
     async def count_tokens_to_rotate(self, age: timedelta, tenant_id: str | None = None) -> int:
-        """Count the tokens under active data keys that are at least ``age`` old, of all tenants or of one."""
+        """Count the tokens, of all tenants or of one, whose active data key is at least ``age`` old."""
         parameters = {"until": to_micros(self._database.now() - age), "tenant_id": tenant_id}
         [(count,)] = await self._database.fetch(self._queries["count_tokens_to_rotate"], parameters)
         return int(count)
@@ -60,7 +60,7 @@ class SqliteKeyRotation:
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
     ) -> Change[DataKeyRecord | None]:
-        """Store a new active data key and make the replaced one decrypt_only."""
+        """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key."""
 
         async def work(transaction: Transaction) -> Change[DataKeyRecord | None]:
             parameters = {"tenant_id": record.tenant_id, "replaced": replaced}

@@ -80,7 +80,7 @@ async def insert_data_key(transaction: Transaction, queries: Queries, record: Da
     """Store an active data key with its wrap under the active master key; leave out all other wraps.
 
     Raises:
-        KeyUnavailableError: the active master key does not wrap it.
+        KeyUnavailableError: the active master key does not wrap the data key.
     """
     active = {key_id for (key_id,) in await transaction.fetch(queries["find_active_master_key"])}
     wraps = [wrap for wrap in record.wraps if wrap.master_key_id in active]

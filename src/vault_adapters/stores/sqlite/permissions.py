@@ -14,7 +14,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def tighten(path: Path) -> None:
-    """Give the database's files the mode 0600 if they are this user's, and log one warning if others had access.
+    """Give the database's files the mode 0600 if this user owns them; log one warning if other users had access.
 
     The warning says whether other users still have access. Windows has no such modes, so nothing happens there.
 
@@ -36,7 +36,7 @@ def _tighten(path: Path) -> bool | None:
     try:
         found = path.stat()
     except OSError:
-        return None  # it does not exist; opening the database reports other errors
+        return None  # the file does not exist; opening the database reports other errors
     if not stat.S_ISREG(found.st_mode) or not found.st_mode & _OTHERS:
         return None
     if found.st_uid != os.geteuid():

@@ -37,9 +37,10 @@ _CONFIRMED_MASTER_KEY = """(
         WHERE e.tenant_id IS NULL AND e.action = 'master_key_activated'
             AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
         ORDER BY +e.seq DESC LIMIT 1) AS activated) l)"""
-"""The state that the audit log confirms for the master key ``m``: by its own last event, and by the last activation.
+"""The state that the audit log confirms for the master key ``m``, by its own last event and by the last activation of
+any master key; NULL if the log confirms none.
 
-The plus keeps SQLite from reading the whole log in the order of ``seq``.
+The plus sign before ``e.seq`` keeps SQLite from reading the whole log in the order of ``seq``.
 """
 
 _USABLE_WRAP = """EXISTS (
@@ -48,13 +49,14 @@ _USABLE_WRAP = """EXISTS (
             AND coalesce({{confirmed_master_key}}, m.state) != 'retired')"""
 """Whether the wrap ``w`` is under a master key that was not retired.
 
-Processes that were opened before the retirement still have the retired master key. Without this condition, somebody who
-knows the secret of this master key could wrap a data key of their own, and these processes would unwrap that data key.
+Processes that opened the vault before the retirement still have the retired master key. Without this condition,
+somebody who knows the secret of this master key could wrap a data key of their own, and these processes would unwrap
+that data key.
 """
 
 _AFTER_ACCOUNT = """(tenant_id, provider, identifier) > (:after_tenant_id, :after_provider, :after_identifier)
                 AND (:provider IS NULL OR provider = :provider)"""
-"""Whether an account of any tenant stands after a position, and at the provider that was asked for."""
+"""Whether an account of any tenant comes after a position in a list, and is at the wanted provider."""
 
 _TOKENS_OF_PAGE = """page p
 CROSS JOIN token_vault_token t

@@ -69,6 +69,8 @@ async def open_sqlite_store(
 
     Raises:
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.
+        ConfigurationError: Python's SQLite library is too old, a newer release migrated the database, or an applied
+            migration's file was changed.
         StorageError: the file cannot be opened.
     """
     database = SqliteDatabase(path, clock, timeout, boot)

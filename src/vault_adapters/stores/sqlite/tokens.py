@@ -50,6 +50,7 @@ from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
 _NO_TABLE = "sqlite_error"
+"""The reason of the error for a missing table, among others."""
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -66,11 +67,11 @@ class SqliteTokenRepository:
         await self._reads.drain()
 
     async def get(self, key: TokenKey) -> Reading:
-        """Read one token; concurrent reads share one query."""
+        """Read one token; concurrent reads may share one query."""
         return await self._reads.get(key)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
-        """Return the tokens stored under these keys."""
+        """Return the tokens stored under these keys, and the store's time."""
         return [token for token in await self._tokens(keys) if token is not None], self._database.now()
 
     async def store(
@@ -100,13 +101,13 @@ class SqliteTokenRepository:
         )
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the events of refresh tokens that end soon."""
+        """Write the events of refresh tokens that end soon, once for each stored value."""
         return await self._database.transact(
             lambda transaction: note_ending(transaction, self._queries, notice, limit, actor)
         )
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; deleting an account's last token deletes its refresh state too."""
+        """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             state = await token_state(transaction, self._queries, key)
@@ -121,7 +122,7 @@ class SqliteTokenRepository:
         return await self._database.transact(work)
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
-        """Delete all tokens and refresh states of a tenant at a provider."""
+        """Delete all tokens, labels and refresh states of a tenant at a provider."""
 
         async def work(transaction: Transaction) -> Change[int]:
             parameters = {"tenant_id": tenant_id, "provider": provider}
@@ -137,7 +138,7 @@ class SqliteTokenRepository:
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """Find valid access tokens that expire within ``within``."""
+        """Find access tokens of status VALID that expire within ``within`` or have expired."""
         expires_at, tenant_id, id_hex = after or (-1, "", "")
         parameters = {"until": to_micros(self._database.now() + within), "provider": provider}
 
@@ -194,7 +195,7 @@ class SqliteTokenRepository:
     async def ping(self) -> None:
         """Return normally if the database answers and has the schema.
 
-        It does not wait for the lock of writers, which one of them may have for a while.
+        It does not test whether the database takes writes, because such a test would wait for other writers.
         """
         try:
             [(applied,)] = await self._database.fetch(self._queries["count_migrations"], {"known": _KNOWN})
@@ -229,7 +230,7 @@ class SqliteTokenRepository:
 
 
 def _answer(rows: Sequence[Row], key: TokenKey) -> StoredToken | DamagedToken | None:
-    """Return the token of a key from its row. Several rows count as damaged, because at most one is the key's own."""
+    """Return the token of a key from its row. Of several rows none is used, because at most one is the key's own."""
     if len(rows) > 1:
         return DamagedToken(key, WRONG_ROW)
     return next((stored_token(row, key) for row in rows), None)
@@ -274,7 +275,7 @@ async def put_tokens(transaction: Transaction, queries: Queries, writes: Sequenc
 
 
 def _written_infos(rows: Sequence[Row], keys: Sequence[TokenKey]) -> list[TokenInfo]:
-    """Return the metadata of values that were just written, each over a row that may be damaged.
+    """Return the metadata of values that were just written; a row that was replaced may have been damaged.
 
     Raises:
         DecryptionError: a row is damaged; nothing is stored, because the caller rolls back the transaction.

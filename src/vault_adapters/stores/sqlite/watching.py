@@ -14,7 +14,7 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.ports.change_watch import ChangeHearer
 
 _ASKED_EVERY = 0.005
-"""Seconds for which an answer of the file holds, because asking takes several system calls."""
+"""Seconds for which the file's last answer is used again, because asking takes several system calls."""
 
 
 class FileWatch:
@@ -23,7 +23,7 @@ class FileWatch:
     The statement takes some microseconds, so it runs on the event loop. It does not wait for other transactions.
 
     Args:
-        connection: a connection of its own, on which nothing else runs.
+        connection: the watch's own connection, on which nothing else runs.
         hearer: is told about changes.
     """
 

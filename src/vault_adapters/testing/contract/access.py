@@ -1,4 +1,4 @@
-"""Tokens that may be used now."""
+"""Access tokens and refresh tokens that a caller may use now."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def _needs_refresh(vault: TokenVault, buffer: timedelta | None = None) -> 
 
 
 class AccessCases(ContractFixtures):
-    """get_access_token and get_refresh_token."""
+    """`TokenVault.get_access_token` and `get_refresh_token`."""
 
     async def test_due_and_expired_follow_the_stores_clock(self, vault: TokenVault, clock: ManualClock) -> None:
         await vault.store_token(ACCESS, "v", expires_at=clock.now() + 60 * MINUTE)

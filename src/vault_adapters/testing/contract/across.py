@@ -1,4 +1,4 @@
-"""Lists across tenants: tenants, and all tenants' accounts by state."""
+"""Lists across tenants: the tenants, and the accounts of all tenants by state."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ async def _walk(vault: TokenVault, limit: int, **wanted: Any) -> list[Account]:
 
 
 async def _of_every_state(vault: TokenVault, clock: ManualClock) -> dict[ConnectionState, list[Account]]:
-    """Store accounts of several tenants in all the ways in which an account gets its state; return them by state."""
+    """Store accounts that are connected, or must be connected again for various reasons; return them by state.
+
+    Each of several tenants gets the same accounts. No account is retrying.
+    """
     required, connected = ConnectionState.REAUTHORIZATION_REQUIRED, ConnectionState.CONNECTED
     found: dict[ConnectionState, list[Account]] = {state: [] for state in ConnectionState}
     for tenant in _NAMES:
@@ -60,7 +63,7 @@ async def _of_every_state(vault: TokenVault, clock: ManualClock) -> dict[Connect
 
 
 class AcrossCases(ContractFixtures):
-    """list_tenants, and list_accounts without a tenant."""
+    """`TokenVault.list_tenants`, and `list_accounts` without a tenant."""
 
     async def test_tenants_are_listed_once_each(self, vault: TokenVault) -> None:
         for name in _NAMES:
@@ -97,7 +100,8 @@ class AcrossCases(ContractFixtures):
     async def test_a_narrowed_list_holds_every_account_of_the_state(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
-        # A store may list more accounts than have the state, but never fewer, whatever the caller's refreshers are.
+        # A store may also list accounts that are in another state, but it must list each account that is in this state,
+        # whatever refreshers the vault has.
         by_state = await _of_every_state(vault, clock)
         for state, accounts in by_state.items():
             records, _ = await store.accounts.list_all(provider=None, state=state, limit=1000, after=None)
@@ -136,10 +140,10 @@ class AcrossCases(ContractFixtures):
         counts = {count.provider: count for count in await store.accounts.count_all()}
         assert {name: count.accounts for name, count in counts.items()} == {"google": 2, "github": 2, "slack": 3}
         assert (counts["google"].due, counts["google"].oldest) == (0, no_time)
-        clock.advance(timedelta(minutes=5))  # half of google's lifetime: the accounts are due now
+        clock.advance(timedelta(minutes=5))  # half of the lifetime at google is over, so those accounts are due
         counts = {count.provider: count for count in await store.accounts.count_all()}
         assert counts["google"] == AccountCount("google", 2, 2, no_time)
-        await claimed(store, Account("t1", "google"))  # it is due again at the end of its lease
+        await claimed(store, Account("t1", "google"))  # the claimed account is due again at the end of the lease
         clock.advance(timedelta(seconds=5))
         counts = {count.provider: count for count in await store.accounts.count_all()}
         assert counts["google"] == AccountCount("google", 2, 1, timedelta(seconds=5))

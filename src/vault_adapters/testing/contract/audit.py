@@ -1,4 +1,4 @@
-"""The audit log beside its pages: the latest events, noted events, and pruning."""
+"""The audit log: its latest events, events that no mutation writes, and pruning. Other cases read it page by page."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class AuditCases(ContractFixtures):
         assert (pruned.action, pruned.actor, pruned.tenant_id) == (AuditAction.AUDIT_PRUNED, "cron", None)
         assert pruned.code == border.isoformat(timespec="seconds")
         assert happened == [evolve(pruned, cursor=None)]
-        # A reader that follows the log goes on after its cursor, and nothing more is pruned.
+        # A reader's cursor from before the pruning is still valid, and a second pruning deletes nothing.
         assert [event.action for event in (await vault.audit_events(after=after)).items] == [
             AuditAction.TOKEN_STORED,
             AuditAction.AUDIT_PRUNED,

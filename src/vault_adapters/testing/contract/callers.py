@@ -1,4 +1,4 @@
-"""Refreshing by the rules, over this store: what a caller who needs an access token gets, and when."""
+"""Refreshing over the store under test: what a caller who needs an access token gets, and when."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def _ensured(vault: TokenVault) -> str:
 
 
 async def _wait_for(vault: TokenVault) -> timedelta | None:
-    """Return how long a caller is told to wait."""
+    """Return the time that a failed call tells its caller to wait; None if its error names no time."""
     with pytest.raises(RefreshFailedError) as caught:
         await vault.ensure_access_token(ACCOUNT)
     return caught.value.retry_after

@@ -1,4 +1,4 @@
-"""Leases: which attempt gets one, and what a claim keeps of earlier attempts."""
+"""Leases: which attempt gets a lease, and what a claim keeps of earlier attempts."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         lost = await unclaimed(store)
         await store.refreshes.release(lost)  # the claim never arrived
         assert (await state_of(store)).lease_until is None
-        await store.refreshes.claim(lost, None)  # and this one's answer is lost
-        await store.refreshes.release(await unclaimed(store))  # another attempt's id changes nothing
+        await store.refreshes.claim(lost, None)  # this claim arrives, but the store's answer is lost
+        await store.refreshes.release(await unclaimed(store))  # releases nothing: another attempt's id
         assert (await state_of(store)).lease_until is not None
         await store.refreshes.release(lost)
         assert (await state_of(store)).unknown_since is None
@@ -119,7 +119,7 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         clock.advance(5 * MINUTE)
         await claimed(store)
         state = await state_of(store)
-        # The end of the latest unknown attempt, and the first request that may have spent the credential.
+        # The end of the latest attempt with an unknown outcome, and the start of the first such attempt.
         assert (state.unknown_since, state.sent_at) == (start + 5 * MINUTE + LEASE, start)
 
     async def test_the_first_unknown_request_stays_through_failures(self, store: Store, clock: ManualClock) -> None:

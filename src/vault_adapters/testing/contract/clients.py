@@ -1,4 +1,4 @@
-"""What a store counts about an OAuth client that its provider refuses, and how it spares the client's accounts."""
+"""How a store counts the refusals of an OAuth client, paces its requests, and spares the accounts of its fleet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANN, BOB, CEM, DOT = (Account("t1", "google", name) for name in ("ann", "bob", "
 
 
 class ClientCases(ContractFixtures, given=("stored_account",)):
-    """Refusals of a client are counted over all processes, and a fleet that is rejected at once is spared."""
+    """`ClientLedger`: refusals are counted across all processes, and a fleet that is rejected as a whole is spared."""
 
     async def test_three_accounts_pause_their_client(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
         began = clock.now()
@@ -181,7 +181,7 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         taken_back = [evolve(info, updated_at=now) for info in before[:4]]
         assert [await credential_of(store, account) for account in fleet[:4]] == taken_back
         assert await credential_of(store, fleet[4]) == before[4]
-        assert (await state_of(store, fleet[4])).leased_until(now) == now + LEASE  # its end is recorded as a failure
+        assert (await state_of(store, fleet[4])).leased_until(now) == now + LEASE  # not ended: the vault calls `fail`
         assert [await due_at(store, account) for account in fleet[:1]] == [now]
 
     async def test_one_event_reports_each_credential_that_is_valid_again(
@@ -282,14 +282,14 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
 
 
 async def connect(store: Store, account: Account, *, client: bytes | None = CLIENT, refreshed: bool = False) -> None:
-    """Store an account's tokens as a vault does for a client."""
+    """Store an account's tokens under a client, as a vault does."""
     keys = [account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
     writes = [evolve(each, client=client, refreshed=refreshed) for each in await answer(store, keys=keys)]
     await store.accounts.store_set(account, writes, label=None, actor=None)
 
 
 async def connect_fleet(store: Store, client: bytes | None = CLIENT) -> list[Account]:
-    """Store ten accounts."""
+    """Store the tokens of ten accounts under a client; return the accounts."""
     fleet = [Account("t1", "google", f"fleet {number}") for number in range(10)]
     for account in fleet:
         await connect(store, account, client=client)
@@ -297,7 +297,7 @@ async def connect_fleet(store: Store, client: bytes | None = CLIENT) -> list[Acc
 
 
 async def pause(store: Store) -> ClientRecord:
-    """Let three accounts be refused; return the record."""
+    """Let the provider refuse three accounts, which pauses their client; return the record of the pause."""
     for account in (ANN, BOB):
         await store.clients.refuse(REFUSED, account, RULES)
     return (await store.clients.refuse(REFUSED, CEM, RULES)).result
@@ -322,5 +322,5 @@ async def client_events(vault: TokenVault) -> list[AuditEvent]:
 
 
 async def bare_client_events(vault: TokenVault) -> list[AuditEvent]:
-    """Return the stored events about clients without their cursors, as stores return them."""
+    """Return the stored events about clients without their cursors, to compare them with the events of a `Change`."""
     return [evolve(event, cursor=None) for event in await client_events(vault)]

@@ -27,7 +27,7 @@ from vault_domain.facade.vault import TokenVault
 T = TypeVar("T")
 WRITERS = 64
 _ROUNDS = 100
-"""Maximum number of reads, 0.05 s apart, until all writes of cancelled callers must have ended."""
+"""Largest number of checks, 0.05 s apart, within which all writes of cancelled callers must end."""
 
 
 async def outcomes(calls: Iterable[Awaitable[T]]) -> tuple[list[T], list[BaseException]]:

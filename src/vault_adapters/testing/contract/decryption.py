@@ -1,4 +1,4 @@
-"""A value opens only in its own context, and an unreadable value does not block others."""
+"""A value opens only in its own context, and an unreadable value does not block other values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vault_domain.facade.vault import TokenVault
 
 
 async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None = None) -> None:
-    """Store the sealed value of ``source`` under ``target``, with one bit of the byte at ``flip`` changed if given."""
+    """Store the sealed value of ``source`` under ``target``; if ``flip`` is given, change one bit of the byte there."""
     row = (await store.tokens.get(source)).row
     assert row is not None
     blob = bytearray(row.sealed.blob)

@@ -1,4 +1,4 @@
-"""Refresh tokens that end soon: their health, and the event that tells it once."""
+"""Refresh tokens that expire soon: their health, and the one event that reports each of them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NOTICE = 10 * DAY
 
 
 class EndingCases(ContractFixtures):
-    """`TokenRepository.note_ending`, and `count_health` with a notice."""
+    """`TokenRepository.note_ending`, and `count_health` with a reconnect notice."""
 
     async def ending(self, store: Store, limit: int = 10) -> list[str | None]:
-        """Note the refresh tokens that end soon; return the identifiers of their accounts."""
+        """Call `note_ending`; return the identifiers of the accounts whose refresh token it reports."""
         change = await store.tokens.note_ending(NOTICE, limit=limit, actor="sweep")
         assert change.result == len(change.events)
         assert {(event.action.value, event.kind, event.actor) for event in change.events} <= {
@@ -31,7 +31,7 @@ class EndingCases(ContractFixtures):
         return [event.account.identifier for event in change.events if event.account is not None]
 
     async def connect(self, vault: TokenVault, ends: datetime | None, *, name: str | None = ACCOUNT.identifier) -> None:
-        """Store a token set whose refresh token ends at a time."""
+        """Store a token set whose refresh token expires at ``ends``, or never if that is None."""
         account = Account(ACCOUNT.tenant_id, ACCOUNT.provider, name)
         await vault.store_token_set(account, TokenSet("a", "r", refresh_token_expires_at=ends))
 

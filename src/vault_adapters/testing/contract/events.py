@@ -1,4 +1,4 @@
-"""Every mutation writes its audit event once, in the same transaction; if that fails, nothing changes."""
+"""Every mutation writes each of its audit events once, in its own transaction; if this fails, nothing changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNWRITABLE = "\ud800"
 
 
 class EventCases(ContractFixtures):
-    """The audit log and on_event."""
+    """The audit log and ``on_event``."""
 
     async def test_each_changed_token_gives_one_event(
         self, vault: TokenVault, clock: ManualClock, happened: list[AuditEvent]

@@ -1,4 +1,4 @@
-"""Definite refusals over this store: their waits grow to a day, and after four days the credential is exhausted."""
+"""Definite refusals: the waits after them grow to a day, and after four days of them the credential is condemned."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AWAY = RefreshFailedError()
 
 
 class ExhaustionCases(RefreshFixtures):
-    """The run of an account's refusals, as the store keeps it and as the rules use it."""
+    """An account's run of refusals, as the store keeps it and as the rules use it."""
 
     async def test_the_length_of_a_run_is_stored_and_moves_its_begin(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -59,7 +59,7 @@ class ExhaustionCases(RefreshFixtures):
         assert await _run(store) == (None, timedelta(0))
 
     async def check_run(self, store: Store) -> None:
-        """Refuse the account twice, and check that its run has a length."""
+        """Record two refusals of the account, and check that its run of refusals has a length."""
         for _ in range(2):
             await _fail(store, refused=True, refused_for=HOUR)
         assert (await _run(store))[1] == HOUR
@@ -123,7 +123,7 @@ class ExhaustionCases(RefreshFixtures):
         refresher.then(*[REFUSED] * 3, token_set(1))
         assert [await _reason(sweeping, clock, DAY + SECOND) for _ in range(2)] == [None] * 2
         assert await _reason(sweeping, clock, 23 * HOUR) is None
-        assert await _reason(sweeping, clock, timedelta(0)) is None  # it waits for a day
+        assert await _reason(sweeping, clock, timedelta(0)) is None  # the account waits for a day
         assert len(refresher.calls) == 3
         clock.advance(-30 * DAY)
         await sweeping.delete_token(ACCESS)
@@ -141,7 +141,7 @@ async def _run(store: Store) -> tuple[datetime | None, timedelta]:
 
 
 async def _refused(vault: TokenVault, store: Store, refresher: ScriptedRefresher, clock: ManualClock) -> SweepReport:
-    """Sweep once the account's wait is over; the provider refuses."""
+    """Sweep while the provider refuses; then set the clock to the end of the account's backoff."""
     refresher.then(REFUSED)
     report = await vault.refresh_due()
     clock.set((await state_of(store)).next_attempt_at or clock.now() + HOUR)
@@ -155,7 +155,7 @@ async def _condemned_at(vault: TokenVault) -> datetime:
 
 
 async def _reason(vault: TokenVault, clock: ManualClock, later: timedelta) -> str | None:
-    """Ask for a token while there is none, and let time pass; return the reason if the user must connect again."""
+    """Ask for an access token and get an error; advance the clock; return the reason if the user must connect again."""
     try:
         await vault.ensure_access_token(ACCOUNT)
     except ReauthorizationRequiredError as error:

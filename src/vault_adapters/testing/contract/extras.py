@@ -89,7 +89,7 @@ class ExtraCases(ContractFixtures):
         [after] = await rows_of(store, [ACCESS])
         assert after.sealed.extra not in (None, before.sealed.extra)
         clock.advance(2 * DAY)
-        assert (await vault.keys.reencrypt("t1")).destroyed == 1  # the old data key, so nothing is sealed under it
+        assert (await vault.keys.reencrypt("t1")).destroyed == 1  # the old data key: no value needs it now
         assert await extra_of(vault) == EXTRA
         token = await vault.get_token(ACCESS)
         assert token is not None

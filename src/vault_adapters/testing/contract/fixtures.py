@@ -1,4 +1,4 @@
-"""Fixtures and helpers of the cases."""
+"""Fixtures and helpers of the contract's cases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REFRESH = ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 
 
 class OpenStore(Protocol):
-    """Opens the test's database; every call opens the same one, and the store takes all times from the given clock."""
+    """Opens the test's database, at every call the same one; the store takes all times from the given clock."""
 
     def __call__(self, clock: Clock, /) -> AbstractAsyncContextManager[Store]:
         """Return a context manager that opens and closes the store."""
@@ -41,16 +41,17 @@ class ContractFixtures:
     pytestmark = pytest.mark.anyio
 
     def __init_subclass__(cls, *, given: tuple[str, ...] = (), **kwargs: Any) -> None:
-        """Prepare a class of cases, which runs as a part of another class.
+        """Prepare a class of cases; the class of a store's suite inherits it, together with other such classes.
 
         Args:
-            given: fixtures that every case of this class needs; autouse would apply them to the other parts too.
+            given: fixtures that every case of this class needs. With autouse, pytest would run them for the cases of
+                the other classes too.
             **kwargs: arguments for other base classes.
         """
         super().__init_subclass__(**kwargs)
         for name, case in vars(cls).items():
             if name.startswith("test_"):
-                setattr(case, cls.__name__, True)  # pytest's -k also matches a function's attributes
+                setattr(case, cls.__name__, True)  # so that `pytest -k` finds the class's name
                 if given:
                     pytest.mark.usefixtures(*given)(case)
 
@@ -100,7 +101,7 @@ class ContractFixtures:
         refreshers: Mapping[str, TokenRefresher] | None = None,
         on_event: Callable[[AuditEvent], object] | None = None,
     ) -> AbstractAsyncContextManager[TokenVault]:
-        """Open a vault over a store; override it to run the cases through another facade of the vault."""
+        """Open a vault over a store. Override this to run the cases through another facade of the vault."""
         return open_vault_over(store, config, refreshers=refreshers, on_event=on_event)
 
     async def check_idle(self, store: Store) -> None:
@@ -108,7 +109,7 @@ class ContractFixtures:
 
 
 async def tokens_of(vault: TokenVault, tenant_id: str = "t1") -> dict[TokenKey, TokenInfo]:
-    """Return all of a tenant's tokens by key; none may be listed twice."""
+    """Return the metadata of all of a tenant's tokens, by key; fail if a token is listed twice."""
     infos = [info async for info in vault.iter_tokens(tenant_id)]
     found = {info.key: info for info in infos}
     assert len(found) == len(infos)
@@ -116,12 +117,12 @@ async def tokens_of(vault: TokenVault, tenant_id: str = "t1") -> dict[TokenKey, 
 
 
 async def events_of(vault: TokenVault, tenant_id: str | None = None) -> list[AuditEvent]:
-    """Return all stored events."""
+    """Return all stored events of a tenant; None: of all tenants."""
     return [event async for event in vault.iter_audit_events(tenant_id=tenant_id)]
 
 
 def key(identifier: object = None, kind: TokenKind = TokenKind.ACCESS_TOKEN, provider: str = "google") -> TokenKey:
-    """Return a key of the tenant ``t1``."""
+    """Return the key of a token of the tenant ``t1``."""
     return TokenKey("t1", provider, kind, None if identifier is None else str(identifier))
 
 
@@ -134,7 +135,7 @@ async def rows_of(store: Store, keys: Sequence[TokenKey]) -> list[StoredToken]:
 
 
 async def value_of(vault: TokenVault, token_key: TokenKey) -> str | None:
-    """Return a stored value in clear."""
+    """Return a token's decrypted value, or None if the token is not stored."""
     token = await vault.get_token(token_key)
     return None if token is None else token.value.reveal()
 

@@ -165,7 +165,7 @@ class ImportCases(ContractFixtures):
     ) -> None:
         async def rows() -> AsyncIterator[ImportedToken]:
             yield row(ACCESS, "old", day=1)
-            for other in others(1999):  # fills two batches, so the first is stored before the last row is read
+            for other in others(1999):  # fills two batches, so ACCESS is stored before the last row is read
                 yield other
             await vault.store_token(ACCESS, "rotated")
             yield ImportedToken(ACCESS, Secret("newer"), updated_at=clock.now() + timedelta(days=1))

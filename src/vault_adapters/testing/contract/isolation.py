@@ -1,4 +1,4 @@
-"""Another tenant's key gives the same answer as a key that does not exist."""
+"""A call with another tenant's key gets the same answer as a call with a key that does not exist."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STRANGERS = ["t2", "T1", "t", "t11", " t1", "t1 ", "%", "_1", "t1'", "0"]
 
 
 class IsolationCases(ContractFixtures):
-    """Every method, called for another tenant."""
+    """The methods of vault and store, called for another tenant."""
 
     @pytest.mark.parametrize("stranger", STRANGERS)
     async def test_a_stranger_finds_and_changes_nothing(

@@ -1,4 +1,4 @@
-"""The tables of master keys and data keys, without any token: the first cases that a new store passes."""
+"""Cases for the tables of master keys and data keys. They store no token, so a new store passes them first."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def _change_a_state(
 
 
 async def _states(store: Store, number: int) -> dict[object, object]:
-    """Return the states of all master keys, and of the tenant's data keys with the numbers 1 to ``number``."""
+    """Return the states of all master keys, and of the data keys of ``t1`` with the numbers 1 to ``number``."""
     states: dict[object, object] = {record.key_id: record.state for record in await store.keys.master_keys()}
     for data_key_number in range(1, number + 1):
         record = await store.keys.data_key("t1", bytes([data_key_number]) * 16)
@@ -95,7 +95,7 @@ async def _states(store: Store, number: int) -> dict[object, object]:
 
 
 class KeyTableCases(ContractFixtures):
-    """`KeyRepository`, and the methods of `KeyRotationRepository` that change keys."""
+    """`KeyRepository`, and the methods of `KeyRotationRepository` for the states and the wraps of keys."""
 
     async def test_an_empty_database_has_no_keys(self, store: Store) -> None:
         assert await store.keys.master_keys() == []
@@ -234,12 +234,12 @@ class KeyTableCases(ContractFixtures):
         assert await read() == [DataKeyState.DECRYPT_ONLY, None]
         await store.eraser.erase("t1", actor=None)
         assert await read() == [DataKeyState.DESTROYED, DataKeyState.DESTROYED]
-        # A later erasure of the same tenant keeps the evidence of the earlier one.
+        # A later erasure of the same tenant keeps the audit events that confirm the earlier erasure.
         await store.keys.create_data_key(data_key(3, master_key(1)))
         assert await read() == [DataKeyState.DESTROYED, DataKeyState.DESTROYED, None]
         await store.eraser.erase("t1", actor=None)
         assert await read() == [DataKeyState.DESTROYED] * 3
-        # These events do not concern another tenant's data key with the same id.
+        # The events of ``t1`` do not concern another tenant's data key with the same id.
         other = await store.keys.create_data_key(data_key(1, master_key(1), tenant_id="t2"))
         assert other.confirmed is None
         assert (await store.key_rotation.key_counts()).resurrected == 0
@@ -267,7 +267,7 @@ class KeyTableCases(ContractFixtures):
         assert await read() == [MasterKeyState.ACTIVE, live]
         await store.key_rotation.retire_master_key(two.key_id, actor=None)
         assert await read() == [MasterKeyState.ACTIVE, retired]
-        # The revived key is used like any other.
+        # A master key that was retired, introduced again and activated wraps new data keys.
         assert (await store.keys.create_data_key(data_key(1, one, two))).wraps == data_key(1, one).wraps
 
     async def test_states_move_only_as_the_rules_allow(self, store: Store, clock: ManualClock) -> None:
@@ -283,7 +283,7 @@ class KeyTableCases(ContractFixtures):
             assert moves <= DATA_KEY_MOVES | MASTER_KEY_MOVES
             seen |= moves
             before = after
-        assert seen == DATA_KEY_MOVES | MASTER_KEY_MOVES  # the walk has seen all of them
+        assert seen == DATA_KEY_MOVES | MASTER_KEY_MOVES  # each allowed change was made
 
     async def test_pages_of_data_keys_are_sorted_by_tenant_and_id(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)

@@ -1,4 +1,4 @@
-"""Changes while a provider is asked: when its answer comes, the account may no longer be the same."""
+"""Cases in which something changes for the account between the request to its provider and the provider's answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Meanwhile = Callable[[], Awaitable[object]]
 
 
 def _after(meanwhile: Meanwhile, result: TokenSet | Exception) -> Callable[[RefreshRequest], Awaitable[TokenSet]]:
-    """Return a step of a script that runs ``meanwhile`` before it answers."""
+    """Return a step of a refresher's script that runs ``meanwhile``, and then answers with ``result``."""
 
     async def ask(request: RefreshRequest) -> TokenSet:
         await meanwhile()
@@ -40,7 +40,10 @@ async def _values(vault: TokenVault) -> tuple[str | None, str | None]:
 
 
 class LateAnswerCases(RefreshFixtures, given=("expired",)):
-    """Refreshes during which another process changes the account. `vault` stands for that process."""
+    """Refreshes during which the lease ends, or another process changes the account or its tenant.
+
+    `vault`, or a second vault with a refresher of its own, stands for the other process.
+    """
 
     @pytest.fixture
     async def expired(self, sweeping: TokenVault, clock: ManualClock) -> None:

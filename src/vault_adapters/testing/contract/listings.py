@@ -1,4 +1,4 @@
-"""The pages of a list together are complete, ordered, and stable while others write."""
+"""Lists and their pages: complete, ordered, and stable while other callers write."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class ListingCases(ContractFixtures):
             seen += keys_on(page)
             if (after := page.next) is None:
                 break
-            # Refresh the listed tokens as a worker does, delete a token ahead, and add one that expires sooner.
+            # Replace the listed tokens as a sweep does, delete another token, and add a token that expires sooner.
             for each in page.items:
                 await vault.store_token(each.key, "w", expires_at=now + 2 * DAY)
             ahead = keys[(step * 5 + 8) % 30]

@@ -1,6 +1,7 @@
-"""Migrating a populated database of an older release loses nothing, and afterwards due accounts are refreshed.
+"""Migrating a populated database with an older schema loses nothing, and afterwards due accounts are refreshed.
 
-A store that has an older schema overrides the fixture `older_schema`. Without it, the cases are skipped.
+A store whose schema has an earlier version overrides the fixture `older_schema`. Without this fixture, the cases are
+skipped.
 """
 
 from __future__ import annotations
@@ -41,20 +42,20 @@ class OlderSchema(Protocol):
         """Give the database the older schema, and keep all data that this schema can hold."""
 
     def open_as_it_is(self, clock: Clock, /) -> AbstractAsyncContextManager[Store]:
-        """Open the database, but do not allow it to be migrated."""
+        """Open the database without permission to migrate it."""
 
 
 class MigrationCases(ContractFixtures):
-    """Opening a populated database whose schema is older."""
+    """Opens a populated database whose schema is older than the store's current schema."""
 
     @pytest.fixture
     def older_schema(self) -> OlderSchema | None:
-        """Give the store's `OlderSchema`, or None if it has no older schema yet."""
+        """Give the store's `OlderSchema`, or None if the store's schema has no earlier version."""
         return None
 
     @pytest.fixture
     async def before(self, open_store: OpenStore, clock: ManualClock, older_schema: OlderSchema | None) -> list[object]:
-        """Fill the database, take it back to the older schema, and give its former contents."""
+        """Fill the database, read its contents, take it back to the older schema, and give these contents."""
         if older_schema is None:
             pytest.skip("the store has no older schema")
         async with open_store(clock) as store, self.vault_over(store) as vault:
@@ -100,7 +101,7 @@ class MigrationCases(ContractFixtures):
 
 
 async def _contents(store: Store, vault: TokenVault) -> list[object]:
-    """Return everything that is stored; reading it records no use of a token."""
+    """Return everything that is stored, without recording a use of a token."""
     tokens = {**await tokens_of(vault), **await tokens_of(vault, "t2")}
     values, _ = await store.tokens.get_many(sorted(tokens, key=repr))
     accounts = [await vault.get_account(account) for account in (ACCOUNT, FRESH, ENDLESS)]

@@ -1,4 +1,4 @@
-"""A mutation changes only what it names: tokens, labels, refresh states and data keys of others stay as they are."""
+"""A mutation of an account, provider or tenant changes no tokens, labels, refresh states or data keys outside it."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class NeighbourCases(ContractFixtures):
             await vault.store_token_set(account, TokenSet("a", "r"))
             await vault.keys.rotate_data_key(tenant)
             rows = await store.key_rotation.rows_to_reseal(tenant, None, 10)
-            await vault.store_token_set(account, TokenSet("b", "s"))  # leaves no value under the old data key
+            await vault.store_token_set(account, TokenSet("b", "s"))  # now no value is under the old data key
             assert len(rows) == 2
         assert (await vault.keys.reencrypt("t1")).emptied == 1
         clock.advance(DAY)
@@ -165,7 +165,7 @@ class NeighbourCases(ContractFixtures):
         await vault.store_token(accounts[-1].key(TokenKind.API_KEY), "of t3")
         for account in accounts:
             async with self.vault_over(store) as cold:
-                reader = vault if is_warm else cold  # only `vault` has the tenant's data key in its cache
+                reader = vault if is_warm else cold  # only `vault` has cached the tenant's data key
                 token = await reader.get_token(account.key(TokenKind.ACCESS_TOKEN))
                 listed = await reader.list_accounts(account.tenant_id)
             has_one = account.tenant_id != "t3"
@@ -227,7 +227,7 @@ class NeighbourCases(ContractFixtures):
 
 
 async def _all_of(vault: TokenVault, store: Store, account: Account) -> list[object]:
-    """Return an account's record, its tokens sealed and in clear, their data keys and the account's events."""
+    """Return an account's record, its sealed and decrypted tokens, their data keys, and the account's events."""
     record, _ = await store.accounts.get(account)
     rows = await rows_of(store, [account.key(kind) for kind in TokenKind])
     values = await vault.get_tokens([row.info.key for row in rows])

@@ -24,7 +24,7 @@ _LATEST = datetime(9998, 1, 1, tzinfo=UTC)
 
 
 def token_set(number: int = 0, lifetime: timedelta | None = HOUR, *, rotates: bool = True) -> TokenSet:
-    """Return a provider's ``number``-th answer."""
+    """Return a token set whose values end with ``number``; without ``rotates`` it has no refresh token."""
     return TokenSet(f"access-{number}", f"refresh-{number}" if rotates else None, expires_in=lifetime)
 
 

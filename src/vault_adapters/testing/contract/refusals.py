@@ -1,4 +1,4 @@
-"""What is stored about the OAuth client of a grant, and about its provider's refusals."""
+"""Two stored facts: the OAuth client of each token, and the time since which a provider refuses an account."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIENT, OTHER = b"a" * 16, b"b" * 16
 
 
 class RefusalCases(ContractFixtures):
-    """The fingerprint of the client is stored with the value, and the first refusal with the refresh state."""
+    """The client's fingerprint is stored with each value, and the begin of a run of refusals with the refresh state."""
 
     async def test_each_write_stores_the_client(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token_set(ACCOUNT, token_set())

@@ -1,4 +1,4 @@
-"""Reports that a resource rejected a token, and marks of access tokens."""
+"""Reports that a resource rejected a token, and the schedule after a token was marked invalid."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class RejectionCases(ContractFixtures):
         assert await self.due(store) == []
 
     async def due(self, store: Store) -> list[object]:
-        """Return since when each account is due."""
+        """Return the `due_at` of each due account."""
         hold = timedelta(0)
         due, _ = await store.refreshes.reserve_due(ACCOUNT.provider, hold=hold, limit=10, since=None, until=None)
         return [each.due_at for each in due]

@@ -1,4 +1,4 @@
-"""Renewals: the holder of a lease extends it while its exchange with the provider goes on."""
+"""Renewals: the holder of a lease extends the lease as long as the provider has not answered."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RenewalCases(ContractFixtures, given=("stored_account",)):
         assert await store.refreshes.claim(await unclaimed(store), attempt.attempt_id) is None
         clock.advance(SECOND)
         assert await store.refreshes.claim(await unclaimed(store), attempt.attempt_id) == clock.now()
-        assert (await state_of(store)).unknown_since == clock.now()  # the renewed end, not that of the claim
+        assert (await state_of(store)).unknown_since == clock.now()  # the end that the renewal set, not the claim's
 
     async def test_a_renewal_moves_the_due_time_that_the_claim_set(self, store: Store, clock: ManualClock) -> None:
         attempt = await claimed(store)
@@ -83,14 +83,14 @@ class RenewalCases(ContractFixtures, given=("stored_account",)):
             await store.refreshes.commit(attempt, await answer(store), actor=None)
         before, due = await state_of(store), clock.now()
         assert before.lease_until is None
-        await due_at(store)  # as a side effect, the account is due now
+        await due_at(store)  # as a side effect, this call makes the account due now
         clock.advance(SECOND)
         assert not await store.refreshes.renew(attempt, LEASE)
         assert (await state_of(store), await due_at(store)) == (before, due)
 
     async def test_a_lease_that_ran_out_is_renewed_if_nobody_else_began(self, store: Store, clock: ManualClock) -> None:
         attempt = await claimed(store)
-        clock.advance(3 * LEASE)  # the holder was stopped
+        clock.advance(3 * LEASE)  # the holder's process stood still
         assert await store.refreshes.renew(attempt, LEASE)
         state = await state_of(store)
         assert (state.leased_until(clock.now()), state.unknown_since) == (clock.now() + LEASE, None)

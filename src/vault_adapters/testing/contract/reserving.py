@@ -85,7 +85,7 @@ class ReserveCases(ContractFixtures):
         self, store: Store, vault: TokenVault, clock: ManualClock, accounts: list[Account]
     ) -> None:
         other = Account("t1", "github", "other")
-        await vault.store_token_set(other, token_set(lifetime=MINUTE))  # due before most of the others
+        await vault.store_token_set(other, token_set(lifetime=MINUTE))  # due before most of the accounts at google
         clock.advance(HOUR)
         assert [each.account for each in await _take(store, clock, limit=len(accounts))] == accounts
         due, now = await store.refreshes.reserve_due("nobody", hold=HOUR, limit=100, since=None, until=None)

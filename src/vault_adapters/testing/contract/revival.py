@@ -1,4 +1,4 @@
-"""Revival: credentials that refreshes have condemned become refreshable again."""
+"""Revival: condemned credentials become valid again, so that they are refreshed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPREAD = Spread(MINUTE, SECOND)
 
 
 class RevivalCases(RefreshFixtures):
-    """`TokenVault.revive_accounts`, and the `TokenInfo.rejected_at` that it reads."""
+    """`TokenVault.revive_accounts`, and `TokenInfo.rejected_at`, by which it finds condemned credentials."""
 
     async def test_a_rejection_is_dated_and_a_hosts_mark_is_not(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -180,7 +180,7 @@ class RevivalCases(RefreshFixtures):
     ) -> None:
         for number in range(5):
             await self.check_condemned(vault, store, Account("t1", PROVIDER, str(number)))
-            clock.advance(SECOND if number != 2 else timedelta(0))  # two of them were condemned at the same time
+            clock.advance(SECOND if number != 2 else timedelta(0))  # two accounts are condemned at the same time
         condemned = Condemned(PROVIDER, clock.now() - HOUR)
         pages: list[int] = []
         after: Place | None = None

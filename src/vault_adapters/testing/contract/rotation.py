@@ -1,4 +1,4 @@
-"""Rotation of data keys and master keys, re-encryption and erasure; a step that is repeated does no harm."""
+"""Rotation of data keys and master keys, re-encryption and erasure; repeated calls do no harm."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class DataKeyCases(ContractFixtures):
         await vault.store_token(ACCESS, "newer")
         await vault.keys.reencrypt()
         assert await store.key_rotation.rows_to_reseal("t1", None, 10) == []
-        active = (await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id
+        active = (await store.keys.active_data_key("t1") or pytest.fail("no active data key")).key_id
         stale = [Resealed(row.key, row.sealed, evolve(row.sealed, data_key_id=active)) for row in (access, refresh)]
         assert await store.key_rotation.reseal(stale) == 0
         # With the same data key as the stored value, only the ciphertext shows that `before` is another value.
@@ -134,7 +134,7 @@ class DataKeyCases(ContractFixtures):
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
         await vault.keys.rotate_data_keys()
         one, other = await store.key_rotation.rows_to_reseal(None, None, 10)
-        active = (await store.keys.active_data_key("t2") or pytest.fail("no key")).key_id
+        active = (await store.keys.active_data_key("t2") or pytest.fail("no active data key")).key_id
         good = Resealed(other.key, other.sealed, evolve(other.sealed, data_key_id=active))
         with pytest.raises(DataKeyInactiveError):
             await store.key_rotation.reseal([Resealed(one.key, one.sealed, one.sealed), good])
@@ -144,7 +144,7 @@ class DataKeyCases(ContractFixtures):
         self, vault: TokenVault, store: Store, clock: ManualClock
     ) -> None:
         await vault.store_token(ACCESS, "a")
-        old = (await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id
+        old = (await store.keys.active_data_key("t1") or pytest.fail("no active data key")).key_id
         await vault.keys.rotate_data_key("t1")
         clock.advance(3 * DAY)
         assert (await vault.keys.reencrypt()).destroyed == 0
@@ -154,7 +154,7 @@ class DataKeyCases(ContractFixtures):
         assert (await vault.with_actor("me").keys.reencrypt()).destroyed == 1
         assert (await vault.keys.reencrypt()).destroyed == 0
         record = await store.keys.data_key("t1", old)
-        assert (record.state, record.wraps) == ("destroyed", ()) if record else pytest.fail("its tombstone is gone")
+        assert (record.state, record.wraps) == ("destroyed", ()) if record else pytest.fail("the tombstone is gone")
         event = (await events_of(vault, "t1"))[-1]
         assert (event.action, event.actor, event.code) == (AuditAction.DATA_KEY_DESTROYED, "me", old.hex())
 
@@ -190,7 +190,7 @@ class DataKeyCases(ContractFixtures):
 
     async def test_compromised_data_keys_are_destroyed_at_once(self, vault: TokenVault, store: Store) -> None:
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
-        old = [await store.keys.active_data_key(tenant) or pytest.fail("no key") for tenant in ("t1", "t2")]
+        old = [await store.keys.active_data_key(tenant) or pytest.fail("no active data key") for tenant in ("t1", "t2")]
         await vault.keys.rotate_data_keys()
         report = await vault.with_actor("me").keys.reencrypt("t1", compromised=True)
         assert (report.reencrypted, report.emptied, report.destroyed, report.incomplete) == (1, 1, 1, False)
@@ -205,7 +205,7 @@ class DataKeyCases(ContractFixtures):
     async def test_an_erased_tenant_leaves_tombstones_and_may_come_again(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="label")
         await vault.store_tokens([(OTHER, "o"), (key("without a state"), "k")])
-        keys = {(await store.keys.active_data_key("t1") or pytest.fail("no key")).key_id.hex()}
+        keys = {(await store.keys.active_data_key("t1") or pytest.fail("no active data key")).key_id.hex()}
         keys.add((await vault.keys.rotate_data_key("t1")).data_key_id or "")
         report = await vault.with_actor("me").erase_tenant("t1")
         assert (report.tokens, report.accounts, report.data_keys) == (3, 2, 2)
@@ -261,7 +261,7 @@ class MasterKeyCases(ContractFixtures):
             old, new = await master_key_ids(store)
             assert not (await store.key_rotation.retire_master_key(old, actor=None)).result
             await store.key_rotation.activate_master_key(new, old, actor=None)
-            refused = await store.key_rotation.retire_master_key(old, actor=None)  # it still wraps a data key
+            refused = await store.key_rotation.retire_master_key(old, actor=None)  # `old` still wraps a data key
             assert (refused.result, tuple(refused.events)) == (False, ())
 
     async def test_what_was_activated_meanwhile_is_not_replaced(self, store: Store) -> None:
@@ -279,7 +279,7 @@ class MasterKeyCases(ContractFixtures):
         async with self.vault_over(store, BOTH) as vault:
             old, new = await master_key_ids(store)
             await vault.store_token(OTHER, "o")
-            theirs = await store.keys.active_data_key("t2") or pytest.fail("no key")
+            theirs = await store.keys.active_data_key("t2") or pytest.fail("no active data key")
             [mine] = theirs.wraps
             swapped = PlacedWrap("t2", theirs.key_id, mine)
             assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the new master key wraps nothing
@@ -288,11 +288,12 @@ class MasterKeyCases(ContractFixtures):
             assert await store.key_rotation.add_wraps([placed]) == 0  # the new master key is not active yet
             await store.key_rotation.activate_master_key(new, old, actor=None)
             assert await store.key_rotation.add_wraps([placed]) == 1
-            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the old master key is not active now
+            # The wrap in `swapped` is under the old master key, which is not active now.
+            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0
             forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + bytes([kept.wrapped[-1] ^ 1])))
             assert await store.key_rotation.delete_wraps(old, [forged]) == 0
             assert await store.key_rotation.delete_wraps(old, [placed]) == 1
-            assert await store.key_rotation.add_wraps([placed]) == 0  # it is stored already
+            assert await store.key_rotation.add_wraps([placed]) == 0  # this wrap is stored already
             assert await value_of(vault, OTHER) == "o"
 
     async def test_nobody_makes_a_data_key_under_a_retired_master_key(self, store: Store) -> None:

@@ -39,7 +39,7 @@ async def _write(
     lifetime: timedelta | None = None,
     due_in: timedelta | None = None,
 ) -> None:
-    """Store a value by the method that ``how`` names."""
+    """Store a value in the way ``how``, one of `WRITES`."""
     [write] = await answer(store, keys=[key], lifetime=lifetime)
     write = evolve(write, due_in=due_in)
     if how == "store":
@@ -288,7 +288,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
     async def test_no_mutation_comes_between_the_read_for_the_judge_and_the_write_of_its_answer(
         self, store: Store, clock: ManualClock
     ) -> None:
-        """While a longer-lived token is judged, a shorter-lived one is stored; the shorter one decides `due_at`."""
+        """If a short-lived token replaces a long-lived one during `reschedule`, the short-lived one sets `due_at`."""
         now = clock.now()
 
         def judge(record: AccountRecord | None, now: datetime) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Several stores that are open on one database."""
+"""Cases in which several stores are open on one database."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def _open_several(
 
 
 class SharingCases(ContractFixtures):
-    """What several processes on one database rely on."""
+    """Guarantees on which several processes with one database rely."""
 
     async def test_vaults_opened_at_once_share_one_master_key(self, open_store: OpenStore, clock: ManualClock) -> None:
         async with AsyncExitStack() as stack:

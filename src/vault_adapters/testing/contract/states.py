@@ -1,4 +1,4 @@
-"""Sealed states of authorization requests: each is opened once, in time, and for what it was bound to."""
+"""Sealed states of authorization requests: a state opens once, before its expiry, with the text that it is bound to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refreshing by the rules, over this store: when a sweep presents a credential, and when it must not."""
+"""Refreshing over the store under test: when a sweep presents a credential, and when it must not."""
 
 from __future__ import annotations
 

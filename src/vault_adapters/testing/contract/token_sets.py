@@ -31,7 +31,7 @@ HOUR = timedelta(hours=1)
 
 
 async def _attempt(store: Store) -> Attempt:
-    """Claim the account, as a refresh does."""
+    """Claim the account as a refresh does, and return the attempt."""
     record, now = await store.accounts.get(ACCOUNT)
     assert record is not None
     tokens = record.tokens
@@ -118,7 +118,7 @@ class TokenSetCases(ContractFixtures):
         assert info is not None
         assert (info.state, info.reason) == (ConnectionState.RETRYING, "temporarily_unavailable")
         assert info.next_attempt_at == clock.now() + HOUR
-        # A new access token alone ends the backoff too, although the refresh token is the same.
+        # A token set without a refresh token ends the backoff too, although the stored refresh token stays.
         info = await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
         assert (info.state, info.reason, info.next_attempt_at) == (ConnectionState.CONNECTED, None, None)
         assert await vault.get_account(ACCOUNT) == info

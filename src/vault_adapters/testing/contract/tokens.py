@@ -1,4 +1,4 @@
-"""Single tokens: stored, replaced, compared, marked and deleted."""
+"""Tokens: stored one by one and many at once, replaced by compare-and-set, marked invalid and deleted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 
 class TokenCases(ContractFixtures):
-    """store_token, store_tokens, get_token, get_tokens, mark_token_invalid and the deletions."""
+    """store_token, store_tokens, get_token, get_tokens, mark_token_invalid, delete_token and delete_provider_tokens."""
 
     async def test_what_is_stored_comes_back(self, vault: TokenVault, clock: ManualClock) -> None:
         now = clock.now()
@@ -183,7 +183,7 @@ class TokenCases(ContractFixtures):
         assert (await tokens_of(vault))[ACCESS].value_id == anew.value_id
 
     async def test_a_mark_does_not_hit_another_value_of_the_same_generation(self, vault: TokenVault) -> None:
-        """A generation can occur twice: transactions may be lost, and a token may be returned before it is stored."""
+        """A generation can occur twice: a failover may lose a commit, or a caller may get a token before its commit."""
         stored = await vault.store_token(ACCESS, "v1")
         lost = evolve(stored, value_id=uuid4())
         assert await vault.mark_token_invalid(lost, "invalid_token") is MarkOutcome.STALE

@@ -1,4 +1,4 @@
-"""When a token was last used: recorded in batches, some time after the use."""
+"""The time of a token's last use; the vault records it in batches, some time after the use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the provider as a program, for a service that is tried out: ``python -m vault_adapters.testing.openid``."""
+"""Runs the loopback provider as a program, to try out a service: ``python -m vault_adapters.testing.openid``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a provider until the process is interrupted.
 
     Args:
-        argv: the arguments; None takes those of the process.
+        argv: the arguments; None takes the process's arguments.
     """
-    parser = argparse.ArgumentParser("python -m vault_adapters.testing.openid", description="An OpenID provider.")
-    parser.add_argument("--port", type=int, default=8400, help="port at 127.0.0.1; 0 takes a free one (8400)")
-    parser.add_argument("--client-secret", default="loopback-secret", help="secret of the client (loopback-secret)")
+    parser = argparse.ArgumentParser("python -m vault_adapters.testing.openid", description="Runs an OpenID provider.")
+    parser.add_argument("--port", type=int, default=8400, help="port on 127.0.0.1; 0 takes a free one (default: 8400)")
+    parser.add_argument("--client-secret", default="loopback-secret", help="client secret (default: loopback-secret)")
     parser.add_argument(
-        "--lifetime", type=int, default=LIFETIME, help=f"lifetime of access tokens in seconds ({LIFETIME})"
+        "--lifetime", type=int, default=LIFETIME, help=f"lifetime of access tokens in seconds (default: {LIFETIME})"
     )
     given = parser.parse_args(argv)
     make = partial(LoopbackOpenIdProvider, client_secret=given.client_secret)

@@ -102,8 +102,8 @@ class SweepService:
     ) -> SweepReport:
         """Refresh up to ``limit`` due accounts (None: all); at each provider, the longest due come first.
 
-        The providers take turns. The sweep ends when it has visited all accounts that were due at its start, or when
-        ``should_stop`` returns True.
+        The providers take turns. The sweep ends when it has visited all accounts that were due at its start. If
+        ``should_stop`` returns True, the sweep ends after the accounts that it has already taken.
         """
         with self._observed.step(Operation.SWEEP):
             return await self._sweep(limit, should_stop, actor)

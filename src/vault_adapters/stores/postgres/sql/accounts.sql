@@ -12,7 +12,8 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
 -- name: has_sibling
--- Tell whether another tenant has an account with this provider and identifier; the query reads the partial index.
+-- Tell whether another tenant has an access or refresh token under this provider and identifier; the query reads the
+-- partial index.
 SELECT EXISTS (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND identifier = %(identifier)b AND kind IN ('access_token', 'refresh_token')

@@ -70,7 +70,7 @@ SELECT count(*) FROM (
 -- events. The code of an event is the cleared error code. Tokens are locked before accounts, both in the order of their
 -- keys.
 WITH doomed AS (
-    SELECT tenant_id, provider, kind, identifier, error_code FROM {{schema}}.token
+    SELECT tenant_id, provider, kind, identifier, value_id, error_code FROM {{schema}}.token
     WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL
         AND rejected_at > %(after)b::timestamptz
         AND (octet_length(%(client)b::bytea) = 0 OR client IS NULL OR client = %(client)b::bytea)
@@ -80,6 +80,7 @@ freed AS (
     UPDATE {{schema}}.token t SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = {{now}}
     FROM doomed d
     WHERE t.tenant_id = d.tenant_id AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
+        AND t.value_id = d.value_id AND t.status = 'invalid' AND t.rejected_at > %(after)b::timestamptz
     RETURNING t.tenant_id, t.updated_at, t.provider, t.identifier, t.kind, t.generation, d.error_code),
 waking AS (
     SELECT a.tenant_id, a.provider, a.identifier
