@@ -286,13 +286,15 @@ RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.open
 
 -- name: store_token
 -- Insert or replace one value by one call of a function; see citus_functions.sql. It returns the token without the time
--- of its last use, or no row if the data key is not active.
+-- of its last use, or no row if the data key is not active. The condition is always true: without one, Citus looks
+-- whether it can call this function on another node too, and plans the statement anew each time.
 SELECT {{stored_columns}}
 FROM {{schema}}.citus_store_token(
     %(tenant_id)b::text, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid,
     %(data_key_id)b::bytea, %(blob)b::bytea, %(extra)b::bytea, %(expires_at)b::timestamptz, %(lifetime)b::bigint,
     %(scopes)b::text, %(refreshed)b::boolean, %(client)b::bytea, %(lead)b::bigint, %(due_in)b::bigint,
     %(action)b::text, %(actor)b::text, %(now)b::timestamptz) s
+WHERE s.stored_generation > 0
 
 -- name: get_token_alone
 -- Get one token by its key without the time of its last use; no row if there is none. See get_last_use. Sizes are
